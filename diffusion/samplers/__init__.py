@@ -1,0 +1,1 @@
+"""Samplers: short functions over `denoise(x, sigma)`, each with its paper."""

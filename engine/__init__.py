@@ -1,0 +1,1 @@
+"""The graph engine: types, registry, validation, plan, executor, caches, formats. No torch."""

@@ -1,0 +1,1 @@
+"""Graph files: native YAML and JSON, ComfyUI's API JSON, and pictures that carry either."""
