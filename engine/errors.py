@@ -1,0 +1,125 @@
+"""One tree of errors; every message names the node, the port, what was wanted and what came.
+
+    LatentloomError
+      FormatError     a graph file that cannot be read
+      SpecError       a node declared wrongly (found at import)
+      GraphError      a graph that cannot run; carries every Problem at once
+      InputError      a node's input is wrong; raised by checks and by nodes
+      NodeError       a node raised while running
+      RunError        a run ended with failed nodes; carries the result
+      Cancelled       the run was cancelled
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+class LatentloomError(Exception):
+    """Root of every error that this project raises on purpose."""
+
+
+class FormatError(LatentloomError):
+    """A graph file that cannot be read: not YAML or JSON, too deep, or not a graph."""
+
+
+class SpecError(LatentloomError):
+    """A node is declared wrongly; the message says which function and what to write."""
+
+
+class Cancelled(LatentloomError):
+    """The run was cancelled; raised inside a node by `Context.check`."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a graph.
+
+    Attributes:
+        kind: a stable word for machines, such as `unknown_node` or `out_of_range`.
+        node, type: id and type of the node; empty where the whole graph is meant.
+        port: the input, empty where the whole node is meant.
+        wanted, got: what the port wants and what it was given.
+        source: where the value came from, if not from the node itself.
+        hint: what to do, where that is known.
+    """
+
+    kind: str
+    node: str
+    type: str
+    port: str
+    wanted: str
+    got: str
+    source: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.type} ({self.node})" if self.node else "graph"
+        if self.port:
+            place += f" .{self.port}"
+        lines = [f"{place}: wants {self.wanted}, got {self.got}"]
+        if self.source:
+            lines.append(f"  made by: {self.source}")
+        if self.hint:
+            lines.append(f"  try:     {self.hint}")
+        return "\n".join(lines)
+
+
+class GraphError(LatentloomError):
+    """A graph that cannot run. `problems` holds everything that is wrong with it."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class InputError(LatentloomError):
+    """A value that a node cannot use.
+
+    Args:
+        node: type of the node that refuses; the engine adds the id.
+        port: the input that is wrong.
+        wanted: what it wants, in a few words.
+        got: what came; shown as text.
+        hint: what to do about it, if known.
+    """
+
+    def __init__(self, node: str, port: str, wanted: str, got: object, hint: str = "") -> None:
+        self.node, self.port, self.wanted, self.hint = node, port, wanted, hint
+        self.got = str(got)
+        text = f"{node} .{port}: wants {wanted}, got {self.got}"
+        super().__init__(f"{text}\n  try:     {hint}" if hint else text)
+
+    def problem(self, node: str, type_name: str) -> Problem:
+        """The same as a Problem of the node with this id."""
+        return Problem("bad_input", node, type_name, self.port, self.wanted, self.got, "", self.hint)
+
+
+class NodeError(LatentloomError):
+    """A node raised while it ran.
+
+    Attributes:
+        node, type: id and type of the node.
+        inputs: its inputs in short form, for the message and for clients.
+        reason: what it raised, as text; `__cause__` is the exception itself.
+    """
+
+    def __init__(self, node: str, type_name: str, inputs: Mapping[str, str], cause: BaseException):
+        self.node, self.type, self.inputs = node, type_name, dict(inputs)
+        self.reason = str(cause) if isinstance(cause, LatentloomError) else _name(cause)
+        shown = ", ".join(f"{name}={value}" for name, value in self.inputs.items())
+        super().__init__(f"{type_name} ({node}) failed: {self.reason}\n  inputs:  {shown}")
+
+
+class RunError(LatentloomError):
+    """A run ended with failed nodes; `result` holds what was made all the same."""
+
+    def __init__(self, errors: Sequence[LatentloomError], result: object) -> None:
+        self.errors, self.result = tuple(errors), result
+        super().__init__("\n".join(str(error) for error in self.errors))
+
+
+def _name(cause: BaseException) -> str:
+    text = str(cause)
+    return f"{type(cause).__name__}: {text}" if text else type(cause).__name__

@@ -1,0 +1,80 @@
+"""The ports that several nodes share: edge types, ranges, units. Each fact is written once.
+
+Edge values: IMAGE float32 B×H×W×C in 0..1, sRGB; MASK float32 B×H×W in 0..1 (1 = change here);
+LATENT in unscaled VAE space; sizes in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from engine.ports import Between, Choices, File, Seeded, Socket, Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diffusion import conditioning, handles, latents
+
+Image = Annotated["Tensor", Socket("IMAGE")]
+Mask = Annotated["Tensor", Socket("MASK")]
+Latent = Annotated["latents.Latent", Socket("LATENT", family=True)]
+Conditioning = Annotated["conditioning.Conditioning", Socket("CONDITIONING", family=True)]
+Model = Annotated["handles.Model", Socket("MODEL", family=True)]
+Clip = Annotated["handles.Clip", Socket("CLIP", family=True)]
+Vae = Annotated["handles.Vae", Socket("VAE", family=True)]
+Sigmas = Annotated["Tensor", Socket("SIGMAS")]
+
+Seed = Annotated[int, Between(0, 2**64 - 1), Seeded()]
+Steps = Annotated[int, Between(1, 10_000)]
+Cfg = Annotated[float, Between(0.0, 100.0, step=0.1)]
+Denoise = Annotated[float, Between(0.0, 1.0, step=0.01)]
+Share = Annotated[float, Between(0.0, 1.0, step=0.01)]
+Percent = Annotated[float, Between(0.0, 1.0, step=0.001)]
+ScaleFactor = Annotated[float, Between(0.01, 8.0, step=0.01)]
+Offset = Annotated[int, Between(0, 16_384)]
+BatchSize = Annotated[int, Between(1, 4096)]
+Prompt = Annotated[str, Text(multiline=True)]
+
+
+def _samplers() -> Sequence[str]:
+    from diffusion.names import SAMPLERS
+
+    return SAMPLERS
+
+
+def _schedulers() -> Sequence[str]:
+    from diffusion.names import SCHEDULERS
+
+    return SCHEDULERS
+
+
+SamplerName = Annotated[str, Choices(_samplers)]
+SchedulerName = Annotated[str, Choices(_schedulers)]
+
+LatentResize = Literal["nearest-exact", "bilinear", "area", "bicubic", "bislerp"]
+ImageResize = Literal["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
+Crop = Literal["disabled", "center"]
+
+
+def _models(kind: str) -> File:
+    """A port that names a file or folder among the installed models of this kind."""
+
+    def names() -> Sequence[str]:
+        from diffusion.folders import list_models
+
+        return list_models(kind)
+
+    def resolve(name: str) -> Path:
+        from diffusion.folders import resolve_model
+
+        return resolve_model(kind, name)
+
+    listing: Callable[[], Sequence[str]] = names
+    return File(kind, listing, resolve)
+
+
+CheckpointFile = Annotated[Path, _models("checkpoints")]
+VaeFile = Annotated[Path, _models("vae")]
+PictureFile = Annotated[Path, File("input")]
