@@ -1,13 +1,13 @@
 """One tree of errors; every message names the node, the port, what was wanted and what came.
 
-    LatentloomError
-      FormatError     a graph file that cannot be read
-      SpecError       a node declared wrongly (found at import)
-      GraphError      a graph that cannot run; carries every Problem at once
-      InputError      a node's input is wrong; raised by checks and by nodes
-      NodeError       a node raised while running
-      RunError        a run ended with failed nodes; carries the result
-      Cancelled       the run was cancelled
+LatentloomError
+  FormatError     a graph file that cannot be read
+  SpecError       a node declared wrongly (found at import)
+  GraphError      a graph that cannot run; carries every Problem at once
+  InputError      a node's input is wrong; raised by checks and by nodes
+  NodeError       a node raised while running
+  RunError        a run ended with failed nodes; carries the result
+  Cancelled       the run was cancelled
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ class InputError(LatentloomError):
 
     def problem(self, node: str, type_name: str) -> Problem:
         """The same as a Problem of the node with this id."""
-        return Problem("bad_input", node, type_name, self.port, self.wanted, self.got, "", self.hint)
+        return Problem(
+            "bad_input", node, type_name, self.port, self.wanted, self.got, "", self.hint
+        )
 
 
 class NodeError(LatentloomError):

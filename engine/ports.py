@@ -35,7 +35,9 @@ class Between:
         return math.isfinite(value) and self.low <= value <= self.high
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}" if self.high < 1e15 else f"{self.low} to {self.high}"
+        return (
+            f"{self.low:g} to {self.high:g}" if self.high < 1e15 else f"{self.low} to {self.high}"
+        )
 
 
 @dataclass(frozen=True)
@@ -101,3 +103,7 @@ def accepts(wanted: str, given: str) -> bool:
     if inputs & outputs or ANY in inputs | outputs:
         return True
     return ("FLOAT" in inputs and "INT" in outputs) or ("COMBO" in inputs and "STRING" in outputs)
+
+
+def _short(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"

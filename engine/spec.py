@@ -1,0 +1,342 @@
+"""NodeSpec and Port, read once from a function's signature and docstring by `@node`."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from .context import Context
+from .errors import SpecError
+from .ports import ANY, Between, Choices, File, Lazy, Seeded, Socket, Text
+
+PRIMITIVES = {int: "INT", float: "FLOAT", str: "STRING", bool: "BOOLEAN"}
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "required"
+
+
+MISSING: Any = _Missing()
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input of a node.
+
+    Attributes:
+        type: "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", or an edge type such as "IMAGE".
+        default: MISSING where the graph must give a value.
+        optional: None is a value of it.
+        between: allowed numbers; None where any will do.
+        choices: allowed strings of a COMBO, or what computes them.
+    """
+
+    name: str
+    type: str
+    default: Any = MISSING
+    optional: bool = False
+    between: Between | None = None
+    choices: tuple[str, ...] | Choices | None = None
+    file: File | None = None
+    tooltip: str = ""
+    lazy: bool = False
+    multiline: bool = False
+    seeded: bool = False
+    family: bool = False
+
+    @property
+    def required(self) -> bool:
+        return self.default is MISSING
+
+    def options(self) -> tuple[str, ...] | None:
+        """The allowed strings as of now, None if the port is no list."""
+        if isinstance(self.choices, Choices):
+            return tuple(self.choices.list())
+        if self.file is not None and self.file.names is not None:
+            return tuple(self.file.names())
+        return self.choices
+
+    @property
+    def is_edge(self) -> bool:
+        """Whether only a link can feed it: its values have no literal form."""
+        return self.type not in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", ANY)
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a node, known by name in our files and by index in ComfyUI's."""
+
+    name: str
+    type: str
+    family: bool = False
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """All that the engine knows of a node type.
+
+    Attributes:
+        run: the function itself; takes the inputs by name, and `context` if `hidden` is set.
+        hidden: name of the parameter that receives the Context, if any.
+        device: it uses the accelerator, so that only one such node runs at a time.
+        output_node: a graph runs for its sake.
+        check, family, needs: the optional methods of a class-form node.
+    """
+
+    name: str
+    category: str
+    run: Callable[..., Any]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Output, ...]
+    doc: str = ""
+    version: int = 1
+    device: bool = False
+    output_node: bool = False
+    deprecated: bool = False
+    hidden: str | None = None
+    check: Callable[..., None] | None = None
+    family: Callable[..., str | None] | None = None
+    needs: Callable[..., Sequence[str]] | None = None
+    single: bool = True
+    _ports: Mapping[str, Port] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ports", {port.name: port for port in self.inputs})
+
+    def port(self, name: str) -> Port | None:
+        """The input of this name, if there is one."""
+        return self._ports.get(name)
+
+    def output_index(self, output: str | int) -> int | None:
+        """The index of an output given by name or index; None if there is no such output."""
+        if isinstance(output, int):
+            return output if 0 <= output < len(self.outputs) else None
+        names = [found.name for found in self.outputs]
+        return names.index(output) if output in names else None
+
+    @cached_property
+    def identity(self) -> str:
+        """What of the node itself goes into a key: name, version, digest of its source file."""
+        return f"{self.name}/{self.version}/{_source_digest(self.run.__code__.co_filename)}"
+
+
+F = TypeVar("F", bound=Callable[..., Any] | type)
+
+
+def node(
+    name: str,
+    *,
+    category: str,
+    version: int = 1,
+    device: bool = False,
+    output: bool = False,
+    deprecated: bool = False,
+) -> Callable[[F], F]:
+    """Declare a function, or a class with a static `run`, as a node.
+
+    The signature is the only declaration: its parameters become inputs, its return annotation
+    the outputs, its docstring's `Args` the tooltips.
+
+    Args:
+        name: the node's type in graph files.
+        category: where listings show it, such as "image/upscaling".
+        version: raise it when the same inputs give another result.
+        device: it uses the accelerator.
+        output: a graph runs for its sake (a saver).
+        deprecated: it loads, but listings leave it out.
+
+    Raises:
+        SpecError: the declaration is wrong.
+    """
+
+    def declare(target: F) -> F:
+        run = target.__dict__.get("run") if isinstance(target, type) else target
+        run = run.__func__ if isinstance(run, staticmethod) else run
+        if not isinstance(run, types.FunctionType):
+            raise SpecError(f"node {name}: declare a function, or a class with a static run()")
+        hooks = {
+            hook: getattr(target, hook)
+            for hook in ("check", "family", "needs")
+            if isinstance(target, type) and hook in target.__dict__
+        }
+        options = {"version": version, "device": device, "output_node": output}
+        doc = inspect.getdoc(target) or inspect.getdoc(run) or ""
+        spec = _read(name, category, run, doc, {**options, "deprecated": deprecated, **hooks})
+        target.__node__ = spec  # type: ignore[union-attr]
+        return target
+
+    return declare
+
+
+def spec_of(target: object) -> NodeSpec | None:
+    """The spec that `@node` put on a function or class, if any."""
+    found = getattr(target, "__node__", None)
+    return found if isinstance(found, NodeSpec) else None
+
+
+def _read(
+    name: str, category: str, run: types.FunctionType, doc: str, options: dict[str, Any]
+) -> NodeSpec:
+    try:
+        notes = inspect.get_annotations(run, eval_str=True)
+    except NameError as error:
+        raise SpecError(
+            f"node {name}: {error}; import the port type at run time, not under TYPE_CHECKING"
+        ) from error
+    tips = _tooltips(doc)
+    inputs, hidden = [], None
+    for parameter in inspect.signature(run).parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise SpecError(f"node {name}: *{parameter.name} is not allowed; name each input")
+        if parameter.name not in notes:
+            raise SpecError(f"node {name}, input {parameter.name}: it has no type annotation")
+        if notes[parameter.name] is Context:
+            hidden = parameter.name
+            continue
+        inputs.append(_port(name, parameter, notes[parameter.name], tips.get(parameter.name, "")))
+    if "return" not in notes:
+        raise SpecError(f"node {name}: it has no return annotation; write `-> None` for no output")
+    if any(port.lazy for port in inputs) != ("needs" in options):
+        raise SpecError(f"node {name}: lazy inputs need a static method `needs`, and only they do")
+    single, outputs = _outputs(name, notes["return"], bool(options["output_node"]))
+    return NodeSpec(
+        name, category, run, tuple(inputs), outputs, doc, hidden=hidden, single=single, **options
+    )
+
+
+def _port(name: str, parameter: inspect.Parameter, note: Any, tooltip: str) -> Port:
+    where = f"node {name}, input {parameter.name}"
+    note, marks = _unwrap(note)
+    optional = False
+    if get_origin(note) in (types.UnionType, typing.Union):
+        members = [member for member in get_args(note) if member is not type(None)]
+        if len(members) != 1:
+            raise SpecError(f"{where}: a union may only be `X | None`")
+        optional = True
+        note, more = _unwrap(members[0])
+        marks = (*marks, *more)
+    has_default = parameter.default is not parameter.empty
+    port = Port(
+        name=parameter.name,
+        type="",
+        default=parameter.default if has_default else MISSING,
+        optional=optional,
+        tooltip=tooltip,
+        lazy=any(isinstance(mark, Lazy) for mark in marks),
+        multiline=any(isinstance(mark, Text) and mark.multiline for mark in marks),
+        seeded=any(isinstance(mark, Seeded) for mark in marks),
+    )
+    details = _details(where, note, marks)
+    port = Port(**{**_fields(port), **details})
+    _check_default(where, port)
+    return port
+
+
+def _details(where: str, note: Any, marks: tuple[Any, ...]) -> dict[str, Any]:
+    """Type, range, choices, file and family of a port, from its annotation."""
+    between = next((mark for mark in marks if isinstance(mark, Between)), None)
+    for mark in marks:
+        if isinstance(mark, Socket):
+            return {"type": mark.type, "family": mark.family}
+        if isinstance(mark, File):
+            return {"type": "COMBO" if mark.names else "STRING", "file": mark}
+        if isinstance(mark, Choices):
+            return {"type": "COMBO", "choices": mark}
+    if get_origin(note) is Literal:
+        choices = get_args(note)
+        if not all(isinstance(choice, str) for choice in choices):
+            raise SpecError(f"{where}: a Literal's choices must be strings")
+        return {"type": "COMBO", "choices": choices}
+    if note not in PRIMITIVES:
+        raise SpecError(
+            f"{where}: {note!r} is no port type; write int, float, str, bool, a Literal, "
+            f"or Annotated[..., Socket('NAME')]"
+        )
+    if between is not None and note not in (int, float):
+        raise SpecError(f"{where}: only numbers have a range")
+    if between is not None and between.low > between.high:
+        raise SpecError(f"{where}: its range {between} is empty")
+    return {"type": PRIMITIVES[note], "between": between}
+
+
+def _check_default(where: str, port: Port) -> None:
+    default = port.default
+    if default is MISSING or (default is None and port.optional):
+        return
+    if default is None:
+        raise SpecError(f"{where}: its default is None, so its type must be `X | None`")
+    if port.between is not None and not port.between.holds(default):
+        raise SpecError(f"{where}: its default {default!r} is outside {port.between}")
+    if isinstance(port.choices, tuple) and default not in port.choices:
+        raise SpecError(f"{where}: its default {default!r} is not one of its choices")
+    if port.is_edge:
+        raise SpecError(f"{where}: an edge of type {port.type} can only default to None")
+
+
+def _outputs(name: str, note: Any, output_node: bool) -> tuple[bool, tuple[Output, ...]]:
+    """Whether the function returns one bare value, and its outputs."""
+    if note is None or note is type(None):
+        return True, ()
+    if isinstance(note, type) and issubclass(note, tuple) and hasattr(note, "_fields"):
+        fields = inspect.get_annotations(note, eval_str=True)
+        return False, tuple(_output(name, field_name, fields[field_name]) for field_name in fields)
+    base, marks = _unwrap(note)
+    if output_node and not marks and base not in PRIMITIVES:
+        return True, ()
+    return True, (_output(name, "", note),)
+
+
+def _output(name: str, field_name: str, note: Any) -> Output:
+    base, marks = _unwrap(note)
+    socket = next((mark for mark in marks if isinstance(mark, Socket)), None)
+    if socket is not None:
+        return Output(field_name or socket.type, socket.type, socket.family)
+    if base in PRIMITIVES:
+        return Output(field_name or PRIMITIVES[base], PRIMITIVES[base])
+    shown = f" {field_name}" if field_name else ""
+    raise SpecError(f"node {name}, output{shown}: {note!r} is no port type")
+
+
+def _unwrap(note: Any) -> tuple[Any, tuple[Any, ...]]:
+    if get_origin(note) is Annotated:
+        base, *marks = get_args(note)
+        return base, tuple(marks)
+    return note, ()
+
+
+def _fields(port: Port) -> dict[str, Any]:
+    return {name: getattr(port, name) for name in port.__dataclass_fields__}
+
+
+def _tooltips(doc: str) -> dict[str, str]:
+    """The `Args` section of a Google-style docstring: name -> its text on one line."""
+    found = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", doc, re.MULTILINE)
+    if not found:
+        return {}
+    tips: dict[str, str] = {}
+    names: list[str] = []
+    for line in inspect.cleandoc(found.group(1)).splitlines():
+        entry = re.match(r"(\w+(?:,\s*\w+)*):\s*(.*)", line)
+        if entry:
+            names = re.split(r",\s*", entry.group(1))
+            tips.update(dict.fromkeys(names, entry.group(2)))
+        else:
+            tips.update({each: f"{tips[each]} {line.strip()}".strip() for each in names})
+    return tips
+
+
+@cache
+def _source_digest(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except OSError:
+        return "interactive"
