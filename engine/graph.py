@@ -182,7 +182,7 @@ class Graph:
             return None
         return [origin for origin, _ in nx.find_cycle(self.network)]
 
-    def upstream(self, ids: Iterable[str]) -> set[str]:
+    def upstream(self, ids: Iterable[str]) -> frozenset[str]:
         """These nodes and all that they depend on."""
         found = {id for id in ids if id in self.nodes}
         waiting = list(found)
@@ -191,7 +191,7 @@ class Graph:
             fresh = predecessors[waiting.pop()].keys() - found
             found |= fresh
             waiting.extend(fresh)
-        return found
+        return frozenset(found)
 
     def _node(self, id: str) -> Node:
         if id not in self.nodes:
