@@ -12,8 +12,6 @@ import networkx as nx
 
 from .errors import GraphError, Problem
 
-EMPTY: Mapping[str, Any] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -44,9 +42,9 @@ class Node:
     """
 
     type: str
-    inputs: Mapping[str, Any] = EMPTY
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
-    extra: Mapping[str, Any] = EMPTY
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         values = {name: freeze(value) for name, value in self.inputs.items()}
@@ -80,11 +78,11 @@ class Graph:
         layout: positions, colours and notes for an editor; never in a key.
     """
 
-    nodes: Mapping[str, Node] = EMPTY
-    inputs: Mapping[str, Input] = EMPTY
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    inputs: Mapping[str, Input] = field(default_factory=dict)
     title: str = ""
     description: str = ""
-    layout: Mapping[str, Any] = field(default=EMPTY)
+    layout: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", MappingProxyType(dict(self.nodes)))

@@ -1,0 +1,104 @@
+"""The one place that calls a node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .cache import Entry, size_of
+from .context import Context, Saved
+from .errors import Cancelled, InputError, LatentloomError, NodeError
+from .literal import Refused, coerce
+from .spec import NodeSpec
+from .validate import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call gave: an entry, or the error that it raised."""
+
+    seconds: float
+    entry: Entry | None = None
+    error: LatentloomError | None = None
+    model_calls: int = 0
+
+
+def saved_in(entry: Entry | None) -> tuple[str, ...]:
+    """The files that an output node's entry stands for."""
+    values = entry.outputs if entry is not None else ()
+    return tuple(str(path) for value in values if isinstance(value, Saved) for path in value.paths)
+
+
+def call(node: Prepared, linked: Mapping[str, Any], context: Context, digest: bool) -> Outcome:
+    """Call a node with its literals and what it is linked to; never raises an Exception.
+
+    Args:
+        digest: also compute the digests of its outputs, which a consumer will ask for.
+    """
+    spec = node.spec
+    arguments = {**node.literals, **linked}
+    start = time.perf_counter()
+    try:
+        for name in linked:
+            arguments[name] = _checked(spec, name, arguments[name])
+        if spec.hidden is not None:
+            value = spec.run(**arguments, **{spec.hidden: context})
+        else:
+            value = spec.run(**arguments)
+        entry = _entry(spec, value)
+        if digest:
+            entry.digest(0)
+    except Cancelled as error:
+        return Outcome(time.perf_counter() - start, error=error, model_calls=context.model_calls)
+    except Exception as error:  # noqa: BLE001 - a node may raise anything; it is named and kept
+        failure = NodeError(node.id, spec.name, _shown(spec, arguments), error)
+        failure.__cause__ = error
+        return Outcome(time.perf_counter() - start, error=failure, model_calls=context.model_calls)
+    return Outcome(time.perf_counter() - start, entry, model_calls=context.model_calls)
+
+
+def needed(node: Prepared, linked: Mapping[str, Any]) -> list[str]:
+    """The lazy inputs that a node asks for, given those that are there; none if it is content."""
+    if node.spec.needs is None:
+        return []
+    lazy = {port.name for port in node.spec.inputs if port.lazy}
+    missing = dict.fromkeys(name for name in lazy if name in node.links)
+    asked = node.spec.needs(**{**node.literals, **missing, **linked})
+    return [name for name in asked if name in node.links and name not in linked]
+
+
+def _checked(spec: NodeSpec, name: str, value: Any) -> Any:
+    """A linked value; numbers, texts and choices must lie in the port's range as literals must."""
+    port = spec.port(name)
+    if port is None or port.is_edge or port.type == "*":
+        return value
+    try:
+        return coerce(port, value)
+    except Refused as refused:
+        raise InputError(spec.name, name, refused.wanted, refused.got, refused.hint) from None
+
+
+def _entry(spec: NodeSpec, value: Any) -> Entry:
+    if spec.single:
+        outputs: tuple[Any, ...] = (value,)
+    elif isinstance(value, tuple) and len(value) == len(spec.outputs):
+        outputs = value
+    else:
+        wanted = ", ".join(output.name for output in spec.outputs)
+        raise TypeError(f"{spec.name} must return {len(spec.outputs)} values ({wanted})")
+    return Entry(outputs, size_of(outputs))
+
+
+def _shown(spec: NodeSpec, arguments: Mapping[str, Any]) -> dict[str, str]:
+    names = [port.name for port in spec.inputs if port.name in arguments]
+    return {name: _summary(arguments[name]) for name in names}
+
+
+def _summary(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"{value.__class__.__name__}{tuple(shape)}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

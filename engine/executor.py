@@ -1,0 +1,222 @@
+"""The engine: plans and runs graphs over one registry, one cache and one set of threads."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .cache import DEFAULT_BYTES, Entry, MemoryCache
+from .call import Outcome
+from .cancel import CancelToken
+from .context import Context
+from .errors import LatentloomError, Problem
+from .events import Closed, OnEvent, Status
+from .files import FileDigests
+from .graph import Graph
+from .history import History
+from .plan import Plan, Task, make_tasks
+from .registry import Registry
+from .run import Job, Run
+from .validate import check, prepare
+from .workspace import Workspace
+
+NodeState = Literal["ran", "reused", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What became of one node.
+
+    Attributes:
+        tier: the cache that a reused node's outputs came from.
+        why: why it ran, was reused or was skipped.
+        seconds: time of its call; 0 where it was not called.
+    """
+
+    type: str
+    state: NodeState
+    tier: Literal["memory", "disk"] | None
+    why: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a run. `result[id]` gives a node's outputs as values in memory.
+
+    Attributes:
+        saved: (node, file) for each file that output nodes wrote or had written before.
+        model_calls: evaluations of the denoising network; a CFG pair in one batch counts once.
+    """
+
+    status: Status
+    nodes: Mapping[str, NodeReport]
+    saved: tuple[tuple[str, Path], ...]
+    model_calls: int
+    seconds: float
+    errors: tuple[LatentloomError, ...]
+    _find: Callable[[str], Entry | None]
+    _single: Mapping[str, bool]
+
+    def __getitem__(self, id: str) -> Any:
+        """The value of a node with one output, or all its outputs by name and index.
+
+        Raises:
+            KeyError: there is no such node, it did not run, or its outputs were evicted.
+        """
+        if id not in self._single:
+            raise KeyError(f"no node {id!r} took part in this run")
+        entry = self._find(id)
+        if entry is None:
+            raise KeyError(f"the outputs of {id!r} are not kept; run with it among the targets")
+        return entry.outputs[0] if self._single[id] else entry.outputs
+
+
+class Engine:
+    """Runs graphs; one for a process is enough, and several threads may use it at once.
+
+    Args:
+        registry: the node types that graphs may use.
+        cache_bytes: how many bytes of outputs to keep between runs.
+        workers: threads for CPU nodes; device nodes have one thread of their own.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        cache_bytes: int = DEFAULT_BYTES,
+        workers: int | None = None,
+    ) -> None:
+        self.registry = registry
+        self.cache = MemoryCache(cache_bytes)
+        self.history = History()
+        self.digests = FileDigests()
+        self.flights: dict[str, Future[Outcome]] = {}
+        self.lock = threading.Lock()
+        self._workers = workers or min(8, (os.cpu_count() or 2) + 1)
+        self._lanes: dict[bool, ThreadPoolExecutor] = {}
+
+    def lane(self, device: bool) -> Executor:
+        """The threads that call device nodes, or those that call CPU nodes."""
+        with self.lock:
+            if device not in self._lanes:
+                count, name = (1, "device") if device else (self._workers, "cpu")
+                self._lanes[device] = ThreadPoolExecutor(count, f"latentloom-{name}")
+            return self._lanes[device]
+
+    def check(self, graph: Graph, workspace: Workspace | None = None) -> tuple[Problem, ...]:
+        """Every problem of the whole graph; empty if there is none."""
+        return check(graph, self.registry, workspace or Workspace())
+
+    def plan(
+        self,
+        graph: Graph,
+        workspace: Workspace | None = None,
+        targets: Iterable[str] | None = None,
+    ) -> Plan:
+        """What a run would do, and why. Nothing is run.
+
+        Raises:
+            GraphError: the graph cannot run.
+        """
+        tasks, chosen = self._tasks(graph, workspace or Workspace(), targets)
+        return Plan({id: task.step for id, task in tasks.items()}, chosen)
+
+    def run(
+        self,
+        graph: Graph,
+        workspace: Workspace | None = None,
+        targets: Iterable[str] | None = None,
+        on_event: OnEvent | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Result:
+        """Run a graph, reusing what is kept.
+
+        Args:
+            targets: ids to run for; by default every output node.
+            on_event: called in this thread with each event, the last being `Closed`.
+            cancel: stops the run from another thread.
+
+        Raises:
+            GraphError: the graph cannot run; nothing was run.
+        """
+        start = time.perf_counter()
+        workspace = workspace or Workspace()
+        tasks, chosen = self._tasks(graph, workspace, targets)
+
+        def context(id: str) -> Context:
+            return self._context(id, graph, workspace)
+
+        run = Run(self, tasks, chosen, context, on_event, cancel or CancelToken())
+        status = run.execute()
+        if on_event is not None:
+            on_event(Closed(status))
+        return self._result(run, status, time.perf_counter() - start)
+
+    def close(self) -> None:
+        """Forget what is kept and end the threads."""
+        self.cache.clear()
+        for lane in self._lanes.values():
+            lane.shutdown(wait=True)
+        self._lanes.clear()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _tasks(
+        self, graph: Graph, workspace: Workspace, targets: Iterable[str] | None
+    ) -> tuple[dict[str, Task], tuple[str, ...]]:
+        ready = prepare(graph, self.registry, workspace, targets).checked()
+        place = os.path.abspath(workspace.output_dir)  # noqa: PTH100 - absolute, symlinks kept
+        tasks = make_tasks(ready, self.cache, self.digests, self.history, place)
+        return tasks, ready.targets
+
+    def _context(self, id: str, graph: Graph, workspace: Workspace) -> Context:
+        def metadata() -> Mapping[str, str]:
+            from .formats import embed
+
+            return embed(graph.bound(), self.registry)
+
+        return Context(
+            node=id,
+            output_dir=workspace.output_dir,
+            temp_dir=workspace.temp_dir or Path(tempfile.gettempdir()) / "latentloom",
+            metadata=metadata,
+        )
+
+    def _result(self, run: Run, status: Status, seconds: float) -> Result:
+        jobs = run.jobs
+        kept = {id: job.entry for id, job in jobs.items() if job.entry is not None}
+        cache = self.cache
+
+        def find(id: str) -> Entry | None:
+            return kept.get(id) or cache.by_key(jobs[id].task.key)
+
+        return Result(
+            status=status,
+            nodes={id: _report(job) for id, job in jobs.items()},
+            saved=tuple((id, Path(path)) for id, job in jobs.items() for path in job.saved),
+            model_calls=run.model_calls,
+            seconds=seconds,
+            errors=tuple(run.errors),
+            _find=find,
+            _single={id: job.task.node.spec.single for id, job in jobs.items()},
+        )
+
+
+def _report(job: Job) -> NodeReport:
+    states: dict[str, NodeState] = {"ran": "ran", "reused": "reused", "failed": "failed"}
+    state = states.get(job.state, "skipped")
+    why = "cancelled" if job.state == "cancelled" else job.why
+    tier: Literal["memory"] | None = "memory" if state == "reused" else None
+    return NodeReport(job.task.node.spec.name, state, tier, why, job.seconds)

@@ -1,0 +1,77 @@
+"""What each node last ran with, so that a plan can say why it runs again."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .literal import shown
+from .validate import Prepared
+
+LONGEST = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What decided a node's key: itself, the digests of its files, the keys of its origins."""
+
+    node: Prepared
+    key: str
+    files: Mapping[str, str]
+    upstream: Mapping[str, str]
+
+
+class History:
+    """The last trace of each node id, and the keys that were ever made; both bounded."""
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[str, Trace] = OrderedDict()
+        self._made: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def record(self, trace: Trace) -> None:
+        """Note that a node has its outputs for this trace now."""
+        with self._lock:
+            self._last[trace.node.id] = trace
+            self._made[trace.key] = None
+            for table in (self._last, self._made):
+                if len(table) > LONGEST:
+                    table.popitem(last=False)
+
+    def why(self, trace: Trace) -> str:
+        """Why a node that is not kept must run."""
+        if trace.key in self._made:
+            return "evicted"
+        last = self._last.get(trace.node.id)
+        if last is None or last.node.spec.name != trace.node.spec.name:
+            return "never run"
+        return ", ".join(_differences(last, trace)) or "the node's code changed"
+
+
+def _differences(last: Trace, now: Trace) -> list[str]:
+    found = []
+    for port in now.node.spec.inputs:
+        name = port.name
+        before, after = _value(last, name), _value(now, name)
+        if before != after:
+            found.append(f"{name} {before} -> {after}")
+        elif last.files.get(name) != now.files.get(name):
+            found.append(f"file {now.node.files[name].name} changed")
+        elif last.upstream.get(name) != now.upstream.get(name):
+            found.append(f"upstream {now.node.links[name].node} changed")
+    return list(dict.fromkeys(found))
+
+
+def _value(trace: Trace, name: str) -> str:
+    node = trace.node
+    if name in node.links:
+        source = node.links[name]
+        return f"${source.node}.{source.output}"
+    if name in node.files:
+        return node.files[name].name
+    value: Any = node.literals.get(name)
+    return str(value) if isinstance(value, Path) else shown(value)

@@ -1,0 +1,96 @@
+"""Whether a literal is a value of a port, and what it is there: `8` is `8.0` to a FLOAT."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from .ports import ANY
+from .spec import Port
+
+LONGEST = 80
+
+
+class Refused(Exception):
+    """A literal that a port does not take: a kind for machines, wanted, got and what to do."""
+
+    def __init__(self, kind: str, wanted: str, got: str, hint: str = "") -> None:
+        super().__init__(kind, wanted, got, hint)
+        self.kind, self.wanted, self.got, self.hint = kind, wanted, got, hint
+
+
+def coerce(port: Port, value: Any) -> Any:
+    """The literal as the node's function receives it; a file port's name stays a name.
+
+    Raises:
+        Refused: it is no value of this port.
+    """
+    if value is None and port.optional:
+        return None
+    kind = port.type
+    if kind == "FLOAT":
+        return _number(port, _float(value))
+    if kind == "INT":
+        return _number(port, _int(value))
+    if kind == "BOOLEAN":
+        if not isinstance(value, bool):
+            raise Refused("wrong_type", "true or false", shown(value))
+        return value
+    if kind in ("STRING", "COMBO"):
+        if not isinstance(value, str):
+            raise Refused("wrong_type", "a text", shown(value))
+        return _choice(port, value) if kind == "COMBO" else value
+    if kind == ANY:
+        return value
+    raise Refused(
+        "wrong_type", f"a link to an output of type {kind}", f"the literal {shown(value)}"
+    )
+
+
+def shown(value: Any) -> str:
+    """A value in a message: short, on one line."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Refused("wrong_type", "a number", shown(value))
+    try:
+        return float(value)
+    except OverflowError:
+        raise Refused("out_of_range", "a number that a float can hold", shown(value)) from None
+
+
+def _int(value: Any) -> int:
+    whole = isinstance(value, float) and math.isfinite(value) and value == int(value)
+    if isinstance(value, bool) or not (isinstance(value, int) or whole):
+        raise Refused("wrong_type", "a whole number", shown(value))
+    return int(value)
+
+
+def _number(port: Port, value: float) -> float:
+    if port.between is not None and not port.between.holds(value):
+        raise Refused("out_of_range", f"a number from {port.between}", shown(value))
+    if not math.isfinite(value):
+        raise Refused("out_of_range", "a finite number", shown(value))
+    return value
+
+
+def _choice(port: Port, value: str) -> str:
+    options = port.options()
+    if options is None or value in options:
+        return value
+    close = get_close_matches(value, options, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else ""
+    raise Refused("not_in_list", _list(options), repr(value), hint)
+
+
+def _list(options: Sequence[str]) -> str:
+    if not options:
+        return "one of an empty list: nothing is installed"
+    listed = ", ".join(options[:12])
+    more = f", and {len(options) - 12} more" if len(options) > 12 else ""
+    return f"one of {listed}{more}"

@@ -1,0 +1,173 @@
+"""Graph and caches -> per node: run, reuse or skip, and why.
+
+Every node has a key, made before anything runs from its type, version and source, its literals,
+the content of the files it names, and the keys of what it is linked to. Ids, titles and positions
+are in no key, so that two nodes that ask for the same share one result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .cache import Entry, MemoryCache
+from .context import Saved
+from .files import FileDigests
+from .fingerprint import feed
+from .history import History, Trace
+from .validate import Preparation, Prepared
+
+Action = Literal["run", "reuse", "skip"]
+Tier = Literal["memory", "disk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What will happen to one node.
+
+    Attributes:
+        action: "run", "reuse" (its outputs are kept and needed), or "skip" (not needed).
+        tier: the cache that it is reused from.
+        why: the reason, for a person.
+    """
+
+    id: str
+    type: str
+    action: Action
+    tier: Tier | None
+    why: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, node by node in topological order."""
+
+    nodes: Mapping[str, Step]
+    targets: tuple[str, ...]
+
+    def count(self, action: Action) -> int:
+        """How many nodes have this action."""
+        return sum(step.action == action for step in self.nodes.values())
+
+
+@dataclass(slots=True)
+class Task:
+    """A prepared node on its way: its key, what is kept of it, and what will happen to it."""
+
+    node: Prepared
+    key: str
+    trace: Trace
+    entry: Entry | None = None
+    action: Action = "skip"
+    why: str = ""
+    place: str = ""
+    links: list[tuple[str, str, int]] = field(default_factory=list)
+    """(input, id of the origin, output) of each link that is needed from the start."""
+
+    @property
+    def step(self) -> Step:
+        """The same as the frozen record that a plan shows."""
+        tier: Tier | None = "memory" if self.action == "reuse" else None
+        return Step(self.node.id, self.node.spec.name, self.action, tier, self.why, self.key)
+
+
+def make_tasks(
+    preparation: Preparation,
+    cache: MemoryCache,
+    digests: FileDigests,
+    history: History,
+    place: str = "",
+) -> dict[str, Task]:
+    """The tasks of a run, in topological order, with their actions and reasons.
+
+    Args:
+        place: where output nodes write to; it is in their keys, and in theirs only.
+    """
+    tasks: dict[str, Task] = {}
+    for id, node in preparation.nodes.items():
+        files = {name: digests.digest(file.path) for name, file in node.files.items()}
+        upstream = {name: (tasks[source.node].key, source) for name, source in node.links.items()}
+        key = make_key(
+            node, files, {name: (key, at.output) for name, (key, at) in upstream.items()}, place
+        )
+        lazy = {port.name for port in node.spec.inputs if port.lazy} if node.spec.needs else ()
+        links = [(name, *source) for name, source in node.links.items() if name not in lazy]
+        trace = Trace(node, key, files, {name: key for name, (key, _) in upstream.items()})
+        tasks[id] = Task(node, key, trace, usable(cache.by_key(key)), place=place, links=links)
+    demand(tasks, preparation.targets)
+    _explain(tasks, preparation.targets, cache, history)
+    return tasks
+
+
+def demand(tasks: Mapping[str, Task], ids: Iterable[str]) -> list[Task]:
+    """Mark these nodes as needed, and what they need in turn; the ones newly marked.
+
+    Nothing above a node that is reused is needed by it.
+    """
+    fresh: list[Task] = []
+    waiting = [tasks[id] for id in ids]
+    while waiting:
+        task = waiting.pop()
+        if task.action != "skip":
+            continue
+        fresh.append(task)
+        task.action = "run" if task.entry is None else "reuse"
+        if task.entry is None:
+            waiting.extend(tasks[origin] for _, origin, _ in task.links)
+    return fresh
+
+
+def make_key(
+    node: Prepared,
+    files: Mapping[str, str],
+    upstream: Mapping[str, tuple[str, int]],
+    place: str = "",
+) -> str:
+    """The digest of all that decides a node's outputs.
+
+    Args:
+        files: content digests of the files it names, by input.
+        upstream: per linked input a digest that stands for the value, and the output's index.
+    """
+    sink = hashlib.sha256(node.spec.identity.encode())
+    if node.spec.output_node and node.spec.hidden:
+        sink.update(place.encode("utf-8", "surrogatepass"))
+    for port in node.spec.inputs:
+        name = port.name
+        sink.update(name.encode())
+        if name in upstream:
+            digest, output = upstream[name]
+            sink.update(f"<{digest}.{output}".encode())
+        elif name in files:
+            sink.update(f"@{files[name]}".encode())
+        else:
+            sink.update(b"=")
+            feed(node.literals.get(name), sink)
+    return sink.hexdigest()
+
+
+def usable(entry: Entry | None) -> Entry | None:
+    """The entry, unless it stands for files that are gone."""
+    if entry is None:
+        return None
+    for value in entry.outputs:
+        if isinstance(value, Saved) and not all(path.exists() for path in value.paths):
+            return None
+    return entry
+
+
+def _explain(
+    tasks: Mapping[str, Task], targets: Iterable[str], cache: MemoryCache, history: History
+) -> None:
+    wanted = set(targets)
+    for task in tasks.values():
+        if task.action == "run":
+            gone = cache.by_key(task.key) is not None
+            task.why = "what it saved is gone" if gone else history.why(task.trace)
+        elif task.action == "reuse":
+            task.why = "nothing it depends on changed"
+        else:
+            task.why = "nothing that runs needs it" if wanted else "no output needs it"

@@ -1,0 +1,301 @@
+"""Every problem of a graph at once, and what running it needs to know of each node.
+
+`prepare` does both in one pass, linear in nodes and links: it reads each literal as its port
+takes it, finds the files that are named, and resolves each link to an output's index. Nothing
+here runs a node or loads a library that a node needs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from .errors import GraphError, InputError, Problem
+from .graph import Graph, Knob, Link, Node
+from .knob import knob_problems
+from .literal import Refused, coerce
+from .ports import accepts
+from .registry import Registry
+from .spec import NodeSpec, Port
+
+
+class Files(Protocol):
+    """What finds the files that a graph names; see `engine.workspace`."""
+
+    def resolve(self, kind: str, name: str) -> Path: ...
+
+
+class Source(NamedTuple):
+    """Where a linked input comes from."""
+
+    node: str
+    output: int
+
+
+class NamedFile(NamedTuple):
+    """A file that an input names."""
+
+    name: str
+    path: Path
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A node that is ready to be planned: its spec and its inputs, each known to fit its port."""
+
+    id: str
+    spec: NodeSpec
+    literals: dict[str, Any] = field(default_factory=dict)
+    links: dict[str, Source] = field(default_factory=dict)
+    files: dict[str, NamedFile] = field(default_factory=dict)
+    family: str | None = None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The outcome of `prepare`: nodes in topological order, their targets, the problems."""
+
+    nodes: Mapping[str, Prepared]
+    targets: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    def checked(self) -> Preparation:
+        """Itself.
+
+        Raises:
+            GraphError: there are problems.
+        """
+        if self.problems:
+            raise GraphError(self.problems)
+        return self
+
+
+def check(graph: Graph, registry: Registry, files: Files) -> tuple[Problem, ...]:
+    """Every problem of the whole graph, whether a run would meet it or not."""
+    return prepare(graph, registry, files, whole=True).problems
+
+
+def prepare(
+    graph: Graph,
+    registry: Registry,
+    files: Files,
+    targets: Iterable[str] | None = None,
+    whole: bool = False,
+) -> Preparation:
+    """Validate what the targets depend on, and gather what planning needs.
+
+    Args:
+        targets: ids to run for; by default every output node.
+        whole: validate every node, also those that no target needs.
+    """
+    problems = knob_problems(graph)
+    graph = graph.bound()
+    chosen, target_problems = _targets(graph, registry, targets)
+    problems += target_problems
+    cycle = graph.cycle() if graph.nodes else None
+    if cycle is not None:
+        problems.append(_cycle_problem(graph, cycle))
+    wanted = graph.nodes.keys() if whole or not chosen else graph.upstream(chosen)
+    order = graph.nodes if cycle else (id for layer in graph.generations for id in layer)
+    reader = _Reader(graph, registry, files, problems)
+    nodes = {id: found for id in order if id in wanted and (found := reader.read(id)) is not None}
+    return Preparation(nodes, chosen, tuple(problems))
+
+
+def _targets(
+    graph: Graph, registry: Registry, targets: Iterable[str] | None
+) -> tuple[tuple[str, ...], list[Problem]]:
+    if targets is not None:
+        chosen = tuple(dict.fromkeys(targets))
+        listed = ", ".join(list(graph.nodes)[:20]) or "none"
+        missing = [id for id in chosen if id not in graph.nodes]
+        problems = [
+            Problem("unknown_id", "", "", "", f"a target of: {listed}", id) for id in missing
+        ]
+        return tuple(id for id in chosen if id in graph.nodes), problems
+    chosen = tuple(
+        id
+        for id, node in graph.nodes.items()
+        if (spec := registry.get(node.type)) is not None and spec.output_node
+    )
+    if chosen:
+        return chosen, []
+    hint = "add a SaveImage or PreviewImage, or name the nodes to run as targets"
+    return (), [
+        Problem("no_output", "", "", "", "a node that gives out something", "none", "", hint)
+    ]
+
+
+def _cycle_problem(graph: Graph, cycle: list[str]) -> Problem:
+    first = cycle[0]
+    way = " -> ".join([*cycle, first])
+    return Problem("cycle", first, graph.nodes[first].type, "", "a graph without cycles", way)
+
+
+class _Reader:
+    """Reads node after node, in topological order, and notes what is wrong."""
+
+    def __init__(
+        self, graph: Graph, registry: Registry, files: Files, problems: list[Problem]
+    ) -> None:
+        self.graph, self.registry, self.files, self.problems = graph, registry, files, problems
+        self.families: dict[str, tuple[str | None, str]] = {}
+
+    def read(self, id: str) -> Prepared | None:
+        """The prepared node; None if its type is unknown."""
+        node = self.graph.nodes[id]
+        spec = self.registry.get(node.type)
+        if spec is None:
+            self.problems.append(self._unknown_type(id, node))
+            return None
+        before = len(self.problems)
+        prepared = Prepared(id, spec)
+        for port in spec.inputs:
+            if port.name in node.inputs:
+                self._read_input(prepared, port, node.inputs[port.name])
+            elif port.required:
+                self._add(prepared, port.name, "missing_input", _wanted(port), "nothing")
+            else:
+                prepared.literals[port.name] = port.default
+        for name in node.inputs.keys() - {port.name for port in spec.inputs}:
+            known = ", ".join(port.name for port in spec.inputs) or "no inputs"
+            self._add(prepared, name, "unknown_input", f"one of its inputs ({known})", "this name")
+        if len(self.problems) == before:
+            self._run_hooks(prepared)
+        if spec.family is not None or any(port.family for port in spec.inputs):
+            self._join_families(prepared)
+        return prepared
+
+    def _read_input(self, node: Prepared, port: Port, value: Any) -> None:
+        if isinstance(value, Link):
+            self._read_link(node, port, value)
+            return
+        if isinstance(value, Knob):
+            known = ", ".join(self.graph.inputs) or "none"
+            self._add(node, port.name, "unknown_knob", f"an input of the graph ({known})", value)
+            return
+        if isinstance(value, Path) and port.file is not None:
+            value = str(value)
+        try:
+            literal = coerce(port, value)
+        except Refused as refused:
+            facts = (refused.kind, refused.wanted, refused.got)
+            self._add(node, port.name, *facts, hint=refused.hint)
+            return
+        node.literals[port.name] = literal
+        if port.file is not None and literal is not None:
+            self._find_file(node, port, literal)
+
+    def _find_file(self, node: Prepared, port: Port, name: str) -> None:
+        file = port.file
+        assert file is not None
+        try:
+            path = file.resolve(name) if file.resolve else self.files.resolve(file.kind, name)
+        except (LookupError, ValueError, OSError) as error:
+            reason = str(error.args[0]) if error.args else str(error)
+            self._add(node, port.name, "file", f"a file ({file.kind})", repr(name), hint=reason)
+            return
+        node.files[port.name] = NamedFile(name, path)
+        node.literals[port.name] = path
+
+    def _read_link(self, node: Prepared, port: Port, link: Link) -> None:
+        origin = self.graph.nodes.get(link.node)
+        if origin is None:
+            self._add(node, port.name, "dangling_link", _wanted(port), f"{link}: no such node")
+            return
+        if port.file is not None:
+            hint = "name the file in the graph, or make it an input of the graph: ${name}"
+            self._add(node, port.name, "linked_file", "a file name", f"the link {link}", hint=hint)
+            return
+        spec = self.registry.get(origin.type)
+        if spec is None:
+            return
+        index = spec.output_index(link.output)
+        if index is None:
+            known = ", ".join(found.name for found in spec.outputs) or "no outputs"
+            got = f"{link}: no such output"
+            self._add(
+                node, port.name, "dangling_link", f"an output of {origin.type} ({known})", got
+            )
+            return
+        given = spec.outputs[index].type
+        if not accepts(port.type, given):
+            source = f"{origin.type} ({link.node})"
+            self._add(node, port.name, "wrong_type", _wanted(port), given, source=source)
+            return
+        node.links[port.name] = Source(link.node, index)
+
+    def _run_hooks(self, node: Prepared) -> None:
+        """Ask the node itself: are its known inputs usable, and of which family are its outputs."""
+        try:
+            if node.spec.check is not None:
+                known = _known_arguments(node.spec.check, node)
+                if known is not None:
+                    node.spec.check(**known)
+            if node.spec.family is not None:
+                known = _known_arguments(node.spec.family, node)
+                node.family = node.spec.family(**known) if known is not None else None
+        except InputError as error:
+            self.problems.append(error.problem(node.id, node.spec.name))
+
+    def _join_families(self, node: Prepared) -> None:
+        """The inputs of a node must all be of one family, which is that of its outputs too."""
+        maker = f"{node.spec.name} ({node.id})"
+        origin = "its own"
+        for port in node.spec.inputs:
+            source = node.links.get(port.name)
+            given, made_by = self.families.get(source.node, (None, "")) if source else (None, "")
+            if not port.family or given is None:
+                continue
+            if node.family is None:
+                node.family, maker, origin = given, made_by, f"as {port.name} from {made_by}"
+            elif given != node.family:
+                wanted = f"family {node.family} ({origin})"
+                got = f"family {given}"
+                self._add(node, port.name, "wrong_family", wanted, got, source=made_by)
+        if any(output.family for output in node.spec.outputs):
+            self.families[node.id] = (node.family, maker)
+
+    def _unknown_type(self, id: str, node: Node) -> Problem:
+        close = self.registry.near(node.type)
+        hint = f"did you mean {' or '.join(close)}?" if close else "install the pack it comes from"
+        return Problem(
+            "unknown_node", id, node.type, "", "a node that is installed", node.type, "", hint
+        )
+
+    def _add(
+        self,
+        node: Prepared,
+        port: str,
+        kind: str,
+        wanted: str,
+        got: Any,
+        source: str = "",
+        hint: str = "",
+    ) -> None:
+        facts = (node.id, node.spec.name, port, wanted, str(got), source, hint)
+        self.problems.append(Problem(kind, *facts))
+
+
+def _wanted(port: Port) -> str:
+    if port.is_edge:
+        return port.type
+    within = f" from {port.between}" if port.between else ""
+    return f"{port.type}{within}"
+
+
+def _known_arguments(hook: Callable[..., Any], node: Prepared) -> dict[str, Any] | None:
+    """The arguments of a hook, None if one of them is not known before the run."""
+    names = _parameters(hook)
+    if any(name not in node.literals for name in names):
+        return None
+    return {name: node.literals[name] for name in names}
+
+
+@cache
+def _parameters(hook: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(hook).parameters)
