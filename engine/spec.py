@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -287,12 +288,19 @@ def _outputs(name: str, note: Any, output_node: bool) -> tuple[bool, tuple[Outpu
     if note is None or note is type(None):
         return True, ()
     if isinstance(note, type) and issubclass(note, tuple) and hasattr(note, "_fields"):
-        fields = inspect.get_annotations(note, eval_str=True)
-        return False, tuple(_output(name, field_name, fields[field_name]) for field_name in fields)
+        scope = vars(sys.modules[note.__module__])
+        notes = {field: _evaluated(hint, scope) for field, hint in note.__annotations__.items()}
+        return False, tuple(_output(name, field, hint) for field, hint in notes.items())
     base, marks = _unwrap(note)
     if output_node and not marks and base not in PRIMITIVES:
         return True, ()
     return True, (_output(name, "", note),)
+
+
+def _evaluated(hint: Any, scope: dict[str, Any]) -> Any:
+    """A NamedTuple's field type; the class keeps it as text, and only its own level is read."""
+    text = hint.__forward_arg__ if isinstance(hint, typing.ForwardRef) else hint
+    return eval(text, scope) if isinstance(text, str) else text
 
 
 def _output(name: str, field_name: str, note: Any) -> Output:

@@ -1,0 +1,167 @@
+"""Nodes for engine tests: they add to a list what they were called with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from engine.context import Context
+from engine.executor import Engine
+from engine.graph import Graph, Link, Node
+from engine.ports import Between, File, Lazy, Socket
+from engine.registry import Registry
+from engine.spec import node
+
+calls: list[str] = []
+gates: dict[str, threading.Event] = {}
+lock = threading.Lock()
+
+Tinted = Annotated[Any, Socket("TINT", family=True)]
+Weight = Annotated[float, Between(0.0, 1.0, step=0.01)]
+
+
+def note(call: str) -> None:
+    with lock:
+        calls.append(call)
+
+
+@node("Number", category="test")
+def number(value: int = 0) -> int:
+    """Give a number."""
+    note(f"Number {value}")
+    return value
+
+
+@node("Add", category="test")
+def add(a: int, b: int = 1) -> int:
+    """Add two numbers.
+
+    Args:
+        a: the first,
+            on two lines.
+        b: the second.
+    """
+    note(f"Add {a} {b}")
+    return a + b
+
+
+@node("Parity", category="test")
+def parity(a: int) -> int:
+    """0 for even, 1 for odd: a node whose output often stays the same."""
+    note(f"Parity {a}")
+    return a % 2
+
+
+class Halves(NamedTuple):
+    quotient: int
+    remainder: int
+
+
+@node("Halve", category="test", device=True)
+def halve(a: int) -> Halves:
+    note(f"Halve {a}")
+    return Halves(a // 2, a % 2)
+
+
+@node("Blend", category="test")
+def blend(a: float, weight: Weight = 0.5, mode: Literal["mean", "max"] = "mean") -> float:
+    note(f"Blend {a} {weight} {mode}")
+    return a * weight
+
+
+@node("Show", category="test", output=True)
+def show(value: int, note_text: str = "") -> int:
+    """Give out a number."""
+    note(f"Show {value}{note_text}")
+    return value
+
+
+@node("Break", category="test")
+def break_(a: int) -> int:
+    raise RuntimeError(f"broken by {a}")
+
+
+@node("Wait", category="test", device=True)
+def wait(a: int, context: Context, gate: str = "gate", steps: int = 1) -> int:
+    """Wait for a gate, `steps` times, reporting each."""
+    for step in range(steps):
+        note(f"Wait {a} step {step}")
+        context.count_model_call()
+        gates.setdefault(gate, threading.Event()).wait(10)
+        context.progress(step + 1, steps, preview=("picture", step))
+    return a
+
+
+@node("Read", category="test")
+def read(path: Annotated[Path, File("input")]) -> str:
+    note(f"Read {path.name}")
+    return path.read_text()
+
+
+@node("Paint", category="test")
+class Paint:
+    """Give a tint of a family."""
+
+    @staticmethod
+    def run(family: str = "red") -> Tinted:
+        return family
+
+    @staticmethod
+    def family(family: str) -> str:
+        return family
+
+
+@node("Mix", category="test", output=True)
+def mix(a: Tinted, b: Tinted, extra: Tinted | None = None) -> None:
+    """Mix tints of one family."""
+
+
+@node("Pick", category="test")
+class Pick:
+    """Give `a` or `b`; the other is never computed."""
+
+    @staticmethod
+    def run(
+        first: bool,
+        a: Annotated[int, Lazy()] | None = None,
+        b: Annotated[int, Lazy()] | None = None,
+    ) -> int:
+        note(f"Pick {first}")
+        value = a if first else b
+        assert value is not None
+        return value
+
+    @staticmethod
+    def needs(first: bool, a: int | None, b: int | None) -> list[str]:
+        return ["a" if first else "b"]
+
+
+REGISTRY = Registry.of(
+    number, add, parity, halve, blend, show, break_, wait, read, Paint, mix, Pick
+)  # fmt: skip
+
+
+def graph(**nodes: tuple[str, Mapping[str, Any]]) -> Graph:
+    """A graph from `id=("Type", {inputs})`; texts like `$id.OUT` become links."""
+
+    def value(text: Any) -> Any:
+        if isinstance(text, str) and text.startswith("$"):
+            origin, _, output = text[1:].partition(".")
+            return Link(origin, int(output) if output.isdigit() else output)
+        return text
+
+    return Graph(
+        {
+            id: Node(type, {name: value(item) for name, item in inputs.items()})
+            for id, (type, inputs) in nodes.items()
+        }
+    )
+
+
+@contextmanager
+def engine(**options: Any) -> Iterator[Engine]:
+    with Engine(REGISTRY, **options) as made:
+        yield made

@@ -1,0 +1,403 @@
+"""Runs: what is called, in what order, how often, and what becomes of failures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from engine.cancel import CancelToken
+from engine.context import Context, Saved
+from engine.errors import NodeError
+from engine.events import (
+    AnyEvent,
+    Closed,
+    Event,
+    Failed,
+    Finished,
+    Preview,
+    Progress,
+    Reused,
+    Started,
+    Stopped,
+)
+from engine.executor import Engine
+from engine.graph import Graph, Link, Node
+from engine.registry import Registry
+from engine.spec import node
+from engine.workspace import Workspace
+from tests.engine import fakes
+from tests.engine.fakes import graph
+
+PASSES = graph(
+    start=("Number", {"value": 3}),
+    pass1=("Add", {"a": "$start.INT", "b": 10}),
+    pass2=("Add", {"a": "$pass1.INT", "b": 20}),
+    show=("Show", {"value": "$pass2.INT"}),
+)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for another thread; fails after ten seconds."""
+    end = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_values_flow_along_the_links(engine: Engine) -> None:
+    result = engine.run(PASSES)
+    assert (result.status, result["show"], result["pass1"]) == ("done", 33, 13)
+
+
+def test_a_rerun_calls_nothing(engine: Engine, calls: list[str]) -> None:
+    engine.run(PASSES)
+    calls.clear()
+    result = engine.run(PASSES)
+    assert (calls, result["show"]) == ([], 33)
+    assert result.nodes["show"].state == "reused"
+    assert result.nodes["show"].tier == "memory"
+
+
+def test_changing_one_number_pays_for_what_is_below_only(engine: Engine, calls: list[str]) -> None:
+    engine.run(PASSES)
+    calls.clear()
+    engine.run(PASSES.set("pass2.b", 21))
+    assert calls == ["Add 13 21", "Show 34"]
+
+
+def test_going_back_is_free(engine: Engine, calls: list[str]) -> None:
+    engine.run(PASSES)
+    engine.run(PASSES.set("pass2.b", 21))
+    calls.clear()
+    assert engine.run(PASSES)["show"] == 33
+    assert calls == []
+
+
+def test_an_unchanged_output_stops_the_wave(engine: Engine, calls: list[str]) -> None:
+    odd = graph(
+        n=("Number", {"value": 1}),
+        parity=("Parity", {"a": "$n.INT"}),
+        add=("Add", {"a": "$parity.INT"}),
+        show=("Show", {"value": "$add.INT"}),
+    )
+    engine.run(odd)
+    calls.clear()
+    result = engine.run(odd.set("n.value", 3))
+    assert calls == ["Number 3", "Parity 3"]
+    assert [result.nodes[id].state for id in ("add", "show")] == ["reused", "reused"]
+    assert "its inputs came out as before" in result.nodes["add"].why
+    calls.clear()
+    engine.run(odd.set("n.value", 3))
+    assert calls == []
+
+
+def test_two_nodes_that_ask_for_the_same_are_called_once(engine: Engine, calls: list[str]) -> None:
+    twins = graph(
+        a=("Number", {"value": 7}),
+        b=("Number", {"value": 7}),
+        x=("Show", {"value": "$a.INT"}),
+        y=("Show", {"value": "$b.INT", "note_text": "!"}),
+    )
+    engine.run(twins)
+    assert calls.count("Number 7") == 1
+
+
+def test_runs_in_two_threads_share_one_call(engine: Engine, calls: list[str]) -> None:
+    slow = graph(w=("Wait", {"a": 5}), show=("Show", {"value": "$w.INT"}))
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(engine.run, slow) for _ in range(2)]
+        until(lambda: "Wait 5 step 0" in calls)
+        fakes.gates["gate"].set()
+        assert [run.result()["show"] for run in runs] == [5, 5]
+    assert calls.count("Wait 5 step 0") == 1
+
+
+def test_cpu_nodes_overlap_with_a_device_node(engine: Engine, calls: list[str]) -> None:
+    both = graph(
+        slow=("Wait", {"a": 1}),
+        x=("Show", {"value": "$slow.INT"}),
+        n=("Number", {"value": 2}),
+        y=("Show", {"value": "$n.INT"}),
+    )
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(engine.run, both)
+        until(lambda: "Show 2" in calls)
+        assert not run.done()
+        fakes.gates["gate"].set()
+        assert run.result().status == "done"
+
+
+def test_device_nodes_run_one_at_a_time(engine: Engine, calls: list[str]) -> None:
+    pair = graph(
+        a=("Wait", {"a": 1, "gate": "a"}),
+        b=("Wait", {"a": 2, "gate": "b"}),
+        x=("Show", {"value": "$a.INT"}),
+        y=("Show", {"value": "$b.INT"}),
+    )
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(engine.run, pair)
+        until(lambda: len(calls) == 1)
+        time.sleep(0.02)
+        assert len(calls) == 1
+        for gate in ("a", "b"):
+            fakes.gates.setdefault(gate, threading.Event()).set()
+        assert run.result().status == "done"
+
+
+FORK = graph(
+    n=("Number", {"value": 2}),
+    bad=("Break", {"a": "$n.INT"}),
+    below=("Add", {"a": "$bad.INT"}),
+    lost=("Show", {"value": "$below.INT"}),
+    fine=("Show", {"value": "$n.INT"}),
+)
+
+
+def test_a_failure_stops_only_what_depends_on_it(engine: Engine) -> None:
+    result = engine.run(FORK)
+    states = {id: report.state for id, report in result.nodes.items()}
+    assert result.status == "failed"
+    assert states == {
+        "n": "ran",
+        "bad": "failed",
+        "below": "skipped",
+        "lost": "skipped",
+        "fine": "ran",
+    }
+    assert result.nodes["lost"].why == "upstream below failed"
+
+
+def test_a_failure_names_the_node_and_its_inputs(engine: Engine) -> None:
+    (error,) = engine.run(FORK).errors
+    assert isinstance(error, NodeError)
+    assert str(error) == "Break (bad) failed: RuntimeError: broken by 2\n  inputs:  a=2"
+    assert isinstance(error.__cause__, RuntimeError)
+
+
+def test_the_engine_is_usable_after_a_failure(engine: Engine) -> None:
+    engine.run(FORK)
+    assert engine.run(PASSES).status == "done"
+    assert engine.flights == {}
+
+
+def test_a_failure_is_not_kept(engine: Engine) -> None:
+    engine.run(FORK)
+    assert engine.plan(FORK).nodes["bad"].action == "run"
+
+
+def test_a_linked_value_out_of_range_fails_before_the_node_runs(
+    engine: Engine, calls: list[str]
+) -> None:
+    result = engine.run(
+        graph(n=("Number", {"value": 5}), b=("Blend", {"a": 1.0, "weight": "$n.INT"})),
+        targets=["b"],
+    )
+    assert "Blend .weight: wants a number from 0 to 1, got 5.0" in str(result.errors[0])
+    assert calls == ["Number 5"]
+
+
+def test_only_the_lazy_input_that_is_asked_for_is_computed(
+    engine: Engine, calls: list[str]
+) -> None:
+    choice = graph(
+        a=("Number", {"value": 1}),
+        b0=("Number", {"value": 2}),
+        b=("Add", {"a": "$b0.INT"}),
+        pick=("Pick", {"first": False, "a": "$a.INT", "b": "$b.INT"}),
+        show=("Show", {"value": "$pick.INT"}),
+    )
+    result = engine.run(choice)
+    assert calls == ["Number 2", "Add 2 1", "Pick False", "Show 3"]
+    assert result.nodes["a"].state == "skipped"
+    calls.clear()
+    assert engine.run(choice.set("pick.first", True))["show"] == 1
+    assert calls == ["Number 1", "Pick True", "Show 1"]
+
+
+def test_changing_the_lazy_input_that_is_not_used_calls_nothing(
+    engine: Engine, calls: list[str]
+) -> None:
+    choice = graph(
+        a=("Number", {"value": 1}),
+        b=("Number", {"value": 2}),
+        pick=("Pick", {"first": True, "a": "$a.INT", "b": "$b.INT"}),
+        show=("Show", {"value": "$pick.INT"}),
+    )
+    engine.run(choice)
+    calls.clear()
+    engine.run(choice.set("b.value", 5))
+    assert calls == []
+
+
+def test_events_tell_the_run_in_order_and_close(engine: Engine) -> None:
+    events: list[AnyEvent] = []
+    engine.run(graph(n=("Number", {}), show=("Show", {"value": "$n.INT"})), on_event=events.append)
+    assert [type(event) for event in events] == [Started, Finished, Started, Finished, Closed]
+    assert [event.node for event in events if isinstance(event, Event)] == [
+        "n",
+        "n",
+        "show",
+        "show",
+    ]
+    events.clear()
+    engine.run(graph(n=("Number", {}), show=("Show", {"value": "$n.INT"})), on_event=events.append)
+    assert events == [Reused("show", "memory"), Closed("done")]
+
+
+def test_progress_and_previews_arrive_in_the_calling_thread(engine: Engine) -> None:
+    fakes.gates["gate"] = threading.Event()
+    fakes.gates["gate"].set()
+    seen: list[tuple[AnyEvent, int]] = []
+    engine.run(
+        graph(w=("Wait", {"a": 1, "steps": 2})),
+        targets=["w"],
+        on_event=lambda event: seen.append((event, threading.get_ident())),
+    )
+    told = [event for event, _ in seen if isinstance(event, Progress | Preview)]
+    assert told == [
+        Progress("w", 1, 2),
+        Preview("w", ("picture", 0)),
+        Progress("w", 2, 2),
+        Preview("w", ("picture", 1)),
+    ]
+    assert {thread for _, thread in seen} == {threading.get_ident()}
+
+
+def test_a_failure_is_an_event(engine: Engine) -> None:
+    events: list[AnyEvent] = []
+    engine.run(FORK, on_event=events.append)
+    assert [event.node for event in events if isinstance(event, Failed)] == ["bad"]
+    assert events[-1] == Closed("failed")
+
+
+def test_a_consumer_that_raises_ends_the_run_and_is_heard(engine: Engine) -> None:
+    def angry(_event: AnyEvent) -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        engine.run(PASSES, on_event=angry)
+    assert engine.run(PASSES).status == "done"
+
+
+def test_a_cancel_stops_within_a_step(engine: Engine, calls: list[str]) -> None:
+    token, events = CancelToken(), list[AnyEvent]()
+    long = graph(w=("Wait", {"a": 1, "steps": 1000}), show=("Show", {"value": "$w.INT"}))
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(engine.run, long, on_event=events.append, cancel=token)
+        until(lambda: len(calls) == 1)
+        token.cancel()
+        fakes.gates["gate"].set()
+        result = run.result()
+    assert calls == ["Wait 1 step 0"]
+    assert (result.status, result.model_calls) == ("cancelled", 1)
+    assert events[-2:] == [Stopped("w"), Closed("cancelled")]
+    assert result.nodes["show"].state == "skipped"
+
+
+def test_after_a_cancel_the_work_that_was_done_is_kept(engine: Engine, calls: list[str]) -> None:
+    token = CancelToken()
+
+    def stop(event: AnyEvent) -> None:
+        if isinstance(event, Finished) and event.node == "pass1":
+            token.cancel()
+
+    assert engine.run(PASSES, on_event=stop, cancel=token).status == "cancelled"
+    calls.clear()
+    engine.run(PASSES)
+    assert calls == ["Add 13 20", "Show 33"]
+
+
+def test_a_cancel_of_one_run_leaves_the_other(engine: Engine, calls: list[str]) -> None:
+    token = CancelToken()
+    slow = graph(w=("Wait", {"a": 5}), show=("Show", {"value": "$w.INT"}))
+    with ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(engine.run, slow, cancel=token)
+        until(lambda: len(calls) == 1)
+        follower = pool.submit(engine.run, slow)
+        time.sleep(0.02)
+        token.cancel()
+        fakes.gates["gate"].set()
+        assert leader.result().status == "cancelled"
+        assert follower.result()["show"] == 5
+
+
+def test_model_calls_are_counted(engine: Engine) -> None:
+    fakes.gates["gate"] = threading.Event()
+    fakes.gates["gate"].set()
+    waiting = graph(w=("Wait", {"a": 1, "steps": 4}))
+    assert engine.run(waiting, targets=["w"]).model_calls == 4
+    assert engine.run(waiting, targets=["w"]).model_calls == 0
+
+
+@node("Write", category="test", output=True)
+def write(text: str, context: Context) -> Saved:
+    fakes.note(f"Write {text}")
+    path = context.output_dir / f"{text}.txt"
+    path.write_text(text)
+    return Saved((path,))
+
+
+def test_a_saved_file_is_reported_again_and_written_again_once_gone(
+    tmp_path: Path, calls: list[str]
+) -> None:
+    here, saver = Workspace(output_dir=tmp_path), graph(w=("Write", {"text": "a"}))
+    with Engine(Registry.of(write)) as engine:
+        engine.run(saver, here)
+        again = engine.run(saver, here)
+        assert (again.nodes["w"].state, again.saved) == ("reused", (("w", tmp_path / "a.txt"),))
+        (tmp_path / "a.txt").unlink()
+        assert engine.plan(saver, here).nodes["w"].why == "what it saved is gone"
+        assert engine.run(saver, here).nodes["w"].state == "ran"
+    assert calls == ["Write a", "Write a"]
+
+
+def test_another_output_folder_saves_again(tmp_path: Path, calls: list[str]) -> None:
+    (tmp_path / "b").mkdir()
+    saver = graph(w=("Write", {"text": "a"}))
+    with Engine(Registry.of(write)) as engine:
+        engine.run(saver, Workspace(output_dir=tmp_path))
+        engine.run(saver, Workspace(output_dir=tmp_path / "b"))
+    assert (tmp_path / "b" / "a.txt").exists()
+
+
+def chain(length: int) -> Graph:
+    nodes = {"n0": Node("Number", {"value": 0})}
+    for index in range(1, length):
+        nodes[f"n{index}"] = Node("Add", {"a": Link(f"n{index - 1}", "INT")})
+    return Graph({**nodes, "show": Node("Show", {"value": Link(f"n{length - 1}", "INT")})})
+
+
+def test_a_chain_of_ten_thousand_nodes_runs(engine: Engine) -> None:
+    long = chain(10_000)
+    assert engine.run(long)["show"] == 9999
+    assert engine.run(long).nodes["show"].state == "reused"
+
+
+def test_a_fan_of_ten_thousand_nodes_runs(engine: Engine, calls: list[str]) -> None:
+    shows = {
+        f"s{index}": Node("Show", {"value": Link("n", "INT"), "note_text": str(index)})
+        for index in range(10_000)
+    }
+    engine.run(Graph({"n": Node("Number", {"value": 0}), **shows}))
+    assert len(calls) == 10_001
+
+
+def test_a_failure_at_the_top_of_a_long_chain_skips_it_all(engine: Engine) -> None:
+    nodes = dict(chain(10_000).nodes)
+    nodes["n0"] = Node("Break", {"a": 1})
+    result = engine.run(Graph(nodes))
+    assert result.nodes["show"].state == "skipped"
+
+
+def test_outputs_that_nobody_needs_any_more_are_let_go() -> None:
+    with fakes.engine(cache_bytes=0) as engine:
+        result = engine.run(PASSES)
+        assert result["show"] == 33
+        with pytest.raises(KeyError, match="run with it among the targets"):
+            result["pass1"]
+        assert engine.run(PASSES, targets=["pass1", "show"])["pass1"] == 13

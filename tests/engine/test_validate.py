@@ -1,0 +1,222 @@
+"""Every problem at once, each with node, input, wanted and got."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import GraphError, InputError, Problem
+from engine.executor import Engine
+from engine.graph import Graph, Input, Knob, Node
+from engine.registry import Registry
+from engine.spec import node
+from tests.engine import fakes
+from tests.engine.fakes import graph
+
+
+def problems(found: Graph) -> tuple[Problem, ...]:
+    with fakes.engine() as engine:
+        return engine.check(found)
+
+
+def only(found: Graph) -> Problem:
+    (problem,) = problems(found)
+    return problem
+
+
+def shown(**inputs: Any) -> Graph:
+    return graph(blend=("Blend", inputs), show=("Show", {"value": 1}))
+
+
+def test_a_good_graph_has_no_problems() -> None:
+    assert problems(shown(a=1.0, weight=1, mode="max")) == ()
+
+
+def test_all_problems_are_found_in_one_pass() -> None:
+    bad = graph(
+        a=("Blnd", {}),
+        b=("Blend", {"a": 1, "weight": 2.0, "mode": "min", "extra": 1}),
+        c=("Add", {"b": "$nowhere.INT"}),
+        d=("Show", {"value": "$e.FLOAT"}),
+        e=("Blend", {"a": "text"}),
+    )
+    kinds = sorted(problem.kind for problem in problems(bad))
+    assert kinds == sorted(
+        [
+            "unknown_node",
+            "out_of_range",
+            "not_in_list",
+            "unknown_input",
+            "missing_input",
+            "dangling_link",
+            "wrong_type",
+            "wrong_type",
+        ]
+    )
+
+
+def test_an_unknown_node_has_near_names() -> None:
+    problem = only(graph(a=("Blnd", {}), show=("Show", {"value": 1})))
+    assert (problem.kind, problem.node) == ("unknown_node", "a")
+    assert "Blend" in problem.hint
+
+
+def test_a_missing_input_is_named() -> None:
+    problem = only(shown())
+    assert (problem.kind, problem.node, problem.port) == ("missing_input", "blend", "a")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.01, 1.01, 10**400])
+def test_a_number_out_of_range_is_refused(value: float) -> None:
+    problem = only(shown(a=1.0, weight=value))
+    assert (problem.kind, problem.port) == ("out_of_range", "weight")
+
+
+@pytest.mark.parametrize("value", [True, "1", None, [1], {"a": 1}])
+def test_what_is_no_number_is_refused(value: Any) -> None:
+    problem = only(shown(a=value))
+    assert (problem.kind, problem.port, problem.wanted) == ("wrong_type", "a", "a number")
+
+
+@pytest.mark.parametrize("value", [1.5, True, "1", math.inf, math.nan])
+def test_what_is_no_whole_number_is_refused(value: Any) -> None:
+    problem = only(graph(show=("Show", {"value": value})))
+    assert (problem.port, problem.kind) == ("value", "wrong_type")
+
+
+def test_a_choice_that_is_not_in_the_list_names_the_list_and_the_nearest() -> None:
+    problem = only(shown(a=1.0, mode="maxx"))
+    assert problem.wanted == "one of mean, max"
+    assert problem.hint == "did you mean 'max'?"
+
+
+def test_a_cycle_names_its_nodes_in_order() -> None:
+    ring = graph(
+        a=("Add", {"a": "$c.INT"}),
+        b=("Add", {"a": "$a.INT"}),
+        c=("Add", {"a": "$b.INT"}),
+        show=("Show", {"value": "$c.INT"}),
+    )
+    problem = only(ring)
+    assert problem.kind == "cycle"
+    assert problem.got in ("a -> b -> c -> a", "b -> c -> a -> b", "c -> a -> b -> c")
+
+
+def test_a_node_linked_to_itself_is_a_cycle() -> None:
+    assert only(graph(show=("Show", {"value": "$show.INT"}))).got == "show -> show"
+
+
+def test_a_link_to_no_such_output_lists_the_outputs() -> None:
+    problem = only(graph(a=("Halve", {"a": 5}), show=("Show", {"value": "$a.rest"})))
+    assert problem.kind == "dangling_link"
+    assert "quotient, remainder" in problem.wanted
+
+
+def test_a_type_mismatch_names_both_types_and_the_maker() -> None:
+    problem = only(graph(a=("Paint", {}), show=("Show", {"value": "$a.TINT"})))
+    assert (problem.wanted, problem.got, problem.source) == ("INT", "TINT", "Paint (a)")
+
+
+def test_an_edge_type_has_no_literal() -> None:
+    problem = problems(graph(mix=("Mix", {"a": 1, "b": "red"})))[0]
+    assert problem.wanted == "a link to an output of type TINT"
+
+
+def test_a_graph_without_outputs_says_so() -> None:
+    assert only(graph(a=("Number", {}))).kind == "no_output"
+
+
+def test_an_empty_graph_says_so() -> None:
+    assert only(Graph()).kind == "no_output"
+
+
+def test_two_families_on_one_node_are_refused_with_both_named() -> None:
+    problem = only(
+        graph(
+            red=("Paint", {"family": "red"}),
+            blue=("Paint", {"family": "blue"}),
+            mix=("Mix", {"a": "$red.TINT", "b": "$blue.TINT"}),
+        )
+    )
+    assert problem.kind == "wrong_family"
+    assert "family red (as a from Paint (red))" in problem.wanted
+    assert (problem.got, problem.source) == ("family blue", "Paint (blue)")
+
+
+def test_one_family_is_fine() -> None:
+    same = graph(red=("Paint", {}), mix=("Mix", {"a": "$red.TINT", "b": "$red.TINT"}))
+    assert problems(same) == ()
+
+
+def test_knobs_are_checked_against_their_range_and_use() -> None:
+    knobbed = Graph(
+        {"show": Node("Show", {"value": Knob("n")}), "lost": Node("Show", {"value": Knob("m")})},
+        {"n": Input("int", 11, min=0, max=10), "odd": Input("colour", 1)},
+    )
+    assert sorted(problem.kind for problem in problems(knobbed)) == [
+        "out_of_range",
+        "unknown_knob",
+        "unknown_type",
+    ]
+
+
+def test_a_run_needs_only_what_its_targets_need(engine: Engine) -> None:
+    half = graph(unknown=("FromAPack", {}), show=("Show", {"value": 1}))
+    assert engine.run(half).status == "done"
+    with pytest.raises(GraphError, match="FromAPack"):
+        engine.run(half, targets=["unknown"])
+
+
+def test_an_unknown_target_is_refused(engine: Engine) -> None:
+    with pytest.raises(GraphError, match="nowhere"):
+        engine.run(shown(a=1.0), targets=["nowhere"])
+
+
+@node("Picky", category="test", output=True)
+class Picky:
+    @staticmethod
+    def run(width: int) -> None:
+        return None
+
+    @staticmethod
+    def check(width: int) -> None:
+        if width % 8:
+            raise InputError("Picky", "width", "a multiple of 8", width, "round it")
+
+
+def test_a_nodes_own_check_is_asked() -> None:
+    registry = Registry.of(Picky)
+    with Engine(registry) as engine:
+        (problem,) = engine.check(graph(p=("Picky", {"width": 7})))
+    assert (problem.node, problem.port, problem.wanted, problem.got, problem.hint) == (
+        "p",
+        "width",
+        "a multiple of 8",
+        "7",
+        "round it",
+    )
+
+
+def test_the_message_has_place_wanted_got_and_hint() -> None:
+    text = str(only(shown(a=1.0, mode="maxx")))
+    assert text == (
+        "Blend (blend) .mode: wants one of mean, max, got 'maxx'\n  try:     did you mean 'max'?"
+    )
+
+
+types = st.sampled_from([*fakes.REGISTRY, "Nothing"])
+inputs = st.dictionaries(
+    st.sampled_from(["a", "b", "value", "weight", "mode", "first", "family", "path", "zzz"]),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+    | st.builds(lambda id, output: f"${id}.{output}", st.sampled_from("pqrs"),
+                st.sampled_from(["INT", "TINT", "0", "9", "quotient"])),
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from("pqrs"), st.tuples(types, inputs)))
+def test_any_graph_is_checked_without_an_exception(nodes: dict[str, tuple[str, Any]]) -> None:
+    assert isinstance(problems(graph(**nodes)), tuple)
