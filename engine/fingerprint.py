@@ -20,7 +20,7 @@ from .errors import LatentloomError
 class Sink(Protocol):
     """What bytes are written to: a hashlib object."""
 
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
 
 
 Feed = Callable[[Any, Sink], None]
