@@ -1,0 +1,163 @@
+"""Picture files: loading, saving, previews."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from engine.context import Context, Saved
+from engine.errors import InputError
+from engine.ports import Text
+from engine.spec import node
+
+from .ports import Image, Mask, PictureFile
+
+PREVIEW_PREFIX = "ComfyUI_temp"
+PREVIEW_LEVEL, SAVE_LEVEL = 1, 4
+FileChannel = Literal["alpha", "red", "green", "blue"]
+Prefix = Annotated[str, Text()]
+
+
+class LoadedImage(NamedTuple):
+    """The outputs of LoadImage."""
+
+    IMAGE: Image
+    MASK: Mask
+
+
+@node("LoadImage", category="image")
+class LoadImage:
+    """Load a PNG, JPEG or WebP picture.
+
+    Its first frame, turned as its EXIF orientation says, as an image 1×H×W×3. MASK is 1 where
+    the file is transparent; 64×64 zeros when it has no alpha. 16-bit grey keeps its 16 bits.
+
+    Args:
+        image: the file's name, beside the graph or in the input folder.
+
+    Raises:
+        InputError: it is no such picture, is cut short, or has more than 64 megapixels.
+    """
+
+    @staticmethod
+    def run(image: PictureFile) -> LoadedImage:
+        from diffusion.images import load
+        from diffusion.picture_headers import PictureError
+
+        try:
+            return LoadedImage(*load(image))
+        except PictureError as error:
+            raise InputError("LoadImage", "image", error.wanted, error.got, error.hint) from error
+
+    @staticmethod
+    def check(image: Path) -> None:
+        """Refuse a file that cannot be loaded before anything runs."""
+        _check_picture("LoadImage", image)
+
+
+@node("LoadImageMask", category="mask")
+class LoadImageMask:
+    """Load one channel of a PNG, JPEG or WebP picture as a mask 1×H×W.
+
+    Args:
+        image: the file's name, beside the graph or in the input folder.
+        channel: the channel; alpha gives 1 where the file is transparent, zeros if it has none.
+
+    Raises:
+        InputError: it is no such picture, is cut short, or has more than 64 megapixels.
+    """
+
+    @staticmethod
+    def run(image: PictureFile, channel: FileChannel = "alpha") -> Mask:
+        from diffusion.images import load_mask
+        from diffusion.picture_headers import PictureError
+
+        try:
+            return load_mask(image, channel)
+        except PictureError as error:
+            where = ("LoadImageMask", "image")
+            raise InputError(*where, error.wanted, error.got, error.hint) from error
+
+    @staticmethod
+    def check(image: Path) -> None:
+        """Refuse a file that cannot be loaded before anything runs."""
+        _check_picture("LoadImageMask", image)
+
+
+@node("SaveImage", category="image", output=True)
+class SaveImage:
+    """Save pictures as PNG files that carry the graph.
+
+    Files are `<prefix>_00001_.png`, `<prefix>_00002_.png`, ...; the number counts on from what is
+    there, and no file is ever replaced.
+
+    Args:
+        images: pictures B×H×W×C in 0..1; values outside are cut.
+        filename_prefix: name, perhaps with folders, inside the output folder. %width%, %height%,
+            %year%, %month%, %day%, %hour%, %minute%, %second% and %date:yyyy-MM-dd% are filled in.
+
+    Raises:
+        InputError: the prefix leaves the output folder, or no file can be written there.
+    """
+
+    @staticmethod
+    def run(images: Image, context: Context, filename_prefix: Prefix = "ComfyUI") -> Saved:
+        return _save("SaveImage", images, context, filename_prefix, SAVE_LEVEL)
+
+    @staticmethod
+    def check(filename_prefix: str = "ComfyUI") -> None:
+        """Refuse a prefix that leaves the output folder before anything runs."""
+        from diffusion.saving import PrefixError, check_prefix
+
+        try:
+            check_prefix(filename_prefix)
+        except PrefixError as error:
+            raise InputError("SaveImage", "filename_prefix", error.wanted, error.got) from error
+
+
+@node("PreviewImage", category="image", output=True)
+def preview_image(images: Image, context: Context) -> Saved:
+    """Show pictures: saved as PNG files in the folder for temporary files.
+
+    Args:
+        images: pictures B×H×W×C in 0..1; values outside are cut.
+    """
+    return _save("PreviewImage", images, context, PREVIEW_PREFIX, PREVIEW_LEVEL)
+
+
+def _check_picture(name: str, image: Path) -> None:
+    from diffusion.picture_files import check_file
+    from diffusion.picture_headers import PictureError
+
+    try:
+        check_file(image)
+    except PictureError as error:
+        raise InputError(name, "image", error.wanted, error.got, error.hint) from error
+
+
+def _save(name: str, images: Image, context: Context, prefix: str, level: int) -> Saved:
+    from diffusion.images import encode_png
+    from diffusion.saving import PrefixError, expand_prefix, next_number, place, write_numbered
+
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
+        wanted = "pictures B×H×W×C of 1, 3 or 4 channels"
+        raise InputError(name, "images", wanted, tuple(images.shape))
+    folder = context.temp_dir if name == "PreviewImage" else context.output_dir
+    expanded = expand_prefix(prefix, images.shape[2], images.shape[1], datetime.now())
+    text, paths = context.embedded(), []
+    try:
+        target = place(expanded, folder)
+        number = next_number(target)
+        for image in images:
+            context.check()
+            path, number = write_numbered(target, encode_png(image, text, level), number)
+            paths.append(path)
+            number += 1
+    except PrefixError as error:
+        raise InputError(name, "filename_prefix", error.wanted, error.got) from error
+    except OSError as error:
+        wanted = "a place that can be written to"
+        got = f"{expanded!r} in {folder}: {error.strerror or error}"
+        raise InputError(name, "filename_prefix", wanted, got) from error
+    return Saved(tuple(paths))
