@@ -40,7 +40,7 @@ def resize_picture(
     picture: Tensor, width: int, height: int, method: str = "bilinear", crop: str = "disabled"
 ) -> Tensor:
     """The same for a B×H×W×C picture."""
-    return resize(picture.movedim(-1, 1), width, height, method, crop).movedim(1, -1)
+    return resize(picture.movedim(-1, 1), width, height, method, crop).movedim(1, -1).contiguous()
 
 
 def resize_mask(mask: Tensor, width: int, height: int) -> Tensor:
