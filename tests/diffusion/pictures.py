@@ -1,0 +1,62 @@
+"""Picture files for tests, made in memory: sound ones, odd ones and hostile ones."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+def chunk(kind: bytes, content: bytes, checksum: int | None = None) -> bytes:
+    """A PNG chunk; with its right checksum unless another is given."""
+    right = zlib.crc32(kind + content)
+    end = struct.pack(">I", right if checksum is None else checksum)
+    return struct.pack(">I", len(content)) + kind + content + end
+
+
+def insert(png: bytes, *chunks: bytes) -> bytes:
+    """A PNG with chunks put in after its header."""
+    return png[:33] + b"".join(chunks) + png[33:]
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A sound 1-bit PNG that is small on disk however large it is."""
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    packer = zlib.compressobj(9)
+    row = b"\0" * (1 + (width + 7) // 8)
+    rows = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    return MAGIC + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def sample(mode: str = "RGB", size: tuple[int, int] = (12, 7), seed: int = 0) -> Image.Image:
+    """A noisy picture."""
+    channels = len(Image.new(mode, (1, 1)).getbands())
+    levels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], channels), np.uint8)
+    return Image.fromarray(levels[..., 0] if channels == 1 else levels)
+
+
+def encoded(picture: Image.Image, format: str, **options: Any) -> bytes:
+    """A picture as the bytes of a file."""
+    sink = io.BytesIO()
+    picture.save(sink, format, **options)
+    return sink.getvalue()
+
+
+def marked(size: tuple[int, int] = (16, 8)) -> Image.Image:
+    """A black picture whose top left quarter is white."""
+    picture = Image.new("RGB", size)
+    picture.paste((255, 255, 255), (0, 0, size[0] // 2, size[1] // 2))
+    return picture
+
+
+def oriented(orientation: int, format: str = "JPEG") -> bytes:
+    """The marked picture with an EXIF orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(marked(), format, exif=exif.tobytes())
