@@ -1,0 +1,30 @@
+"""Errors of the diffusion code, which knows no nodes; `nodes` says which input is meant.
+
+    DiffusionError
+      ModelFileError   a model folder or file that cannot be loaded
+      PromptError      a prompt that cannot be encoded
+      ScheduleError    an unknown schedule, or one that has no levels for so many steps
+      SamplingError    a model that gave no numbers
+"""
+
+from __future__ import annotations
+
+
+class DiffusionError(Exception):
+    """Root of the errors of this package."""
+
+
+class ModelFileError(DiffusionError, ValueError):
+    """A model that cannot be loaded: missing, damaged, unsafe, or of an unknown kind."""
+
+
+class PromptError(DiffusionError, ValueError):
+    """A prompt that cannot be encoded."""
+
+
+class ScheduleError(DiffusionError, ValueError):
+    """No such schedule, or no levels for so many steps."""
+
+
+class SamplingError(DiffusionError):
+    """Sampling went wrong: the model gave NaN or infinity."""

@@ -1,0 +1,137 @@
+"""Linear multistep samplers over the slope: LMS, improved PNDM, DEIS."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .step import Denoise, Noise, OnStep, pairs, slope
+
+ADAMS_BASHFORTH = (
+    (1.0,),
+    (3 / 2, -1 / 2),
+    (23 / 12, -16 / 12, 5 / 12),
+    (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+)
+
+
+def lms(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    noise: Noise,
+    on_step: OnStep,
+    order: int = 4,
+) -> Tensor:
+    """Integrates the polynomial through the last slopes exactly; the last step gives D.
+
+    Order up to 4, one model call a step, draws no noise.
+    Source: linear multistep of k-diffusion; arXiv 2206.00364 states the ODE.
+    """
+    levels = sigmas.double().cpu().numpy()
+    slopes: list[Tensor] = []
+    for i, sigma, sigma_next in pairs(sigmas):
+        denoised = denoise(x, sigma)
+        on_step(i, denoised)
+        slopes = [slope(x, sigma, denoised), *slopes[: order - 1]]
+        if sigma_next == 0:
+            x = denoised
+            continue
+        known = levels[max(0, i + 1 - len(slopes)) : i + 1][::-1]
+        weights = _lagrange_integrals(known, levels[i], levels[i + 1])
+        x = x + sum(weight * each for weight, each in zip(weights, slopes, strict=True))
+    return x
+
+
+def _lagrange_integrals(points: np.ndarray, start: float, end: float) -> list[float]:
+    """The integral from start to end of each Lagrange basis polynomial over the points."""
+    integrals = []
+    for index, point in enumerate(points):
+        others = np.delete(points, index)
+        basis = np.polynomial.Polynomial(np.poly(others)[::-1] if len(others) else [1.0])
+        whole = basis.integ() / np.prod(point - others)
+        integrals.append(float(whole(end) - whole(start)))
+    return integrals
+
+
+def ipndm(denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep) -> Tensor:
+    """Adams-Bashforth coefficients of equal steps over the last slopes; the last step gives D.
+
+    Order up to 4, one model call a step, draws no noise. Source: arXiv 2204.13902.
+    """
+    slopes: list[Tensor] = []
+    for i, sigma, sigma_next in pairs(sigmas):
+        denoised = denoise(x, sigma)
+        on_step(i, denoised)
+        slopes = [slope(x, sigma, denoised), *slopes[:3]]
+        if sigma_next == 0:
+            x = denoised
+            continue
+        weights = ADAMS_BASHFORTH[len(slopes) - 1]
+        mean = sum(weight * each for weight, each in zip(weights, slopes, strict=True))
+        x = x + (sigma_next - sigma) * mean
+    return x
+
+
+def deis(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    noise: Noise,
+    on_step: OnStep,
+    order: int = 3,
+) -> Tensor:
+    """Exponential integrator with a polynomial through the last slopes in VP time.
+
+    Order up to 3, one model call a step, draws no noise.
+    Source: tAB-DEIS, arXiv 2204.13902, equations 14 and 15.
+    """
+    times, low, high = _vp_times(sigmas)
+    slopes: list[Tensor] = []
+    for i, sigma, sigma_next in pairs(sigmas):
+        denoised = denoise(x, sigma)
+        on_step(i, denoised)
+        slopes = [slope(x, sigma, denoised), *slopes[: order - 1]]
+        if sigma_next <= 0 or len(slopes) == 1:
+            x = x + (sigma_next - sigma) * slopes[0]
+            continue
+        known = times[i + 1 - len(slopes) : i + 1].flip(0)
+        weights = _deis_weights(known, times[i + 1], low, high)
+        x = x + sum(weight * each for weight, each in zip(weights, slopes, strict=True))
+    return x
+
+
+def _vp_times(sigmas: Tensor) -> tuple[Tensor, float, float]:
+    """The levels as times of a VP schedule, and the ends of its beta.
+
+    The schedule reaches sigma 0.002 at time 0.001 and sigma 80 at time 1.
+    """
+    start, low, high = 1e-3, math.log(0.002**2 + 1), math.log(80**2 + 1)
+    steepness = 2 * (low / start - high) / (start - 1)
+    beta_min = high - 0.5 * steepness
+    logs = (sigmas**2 + 1).log()
+    times = ((beta_min**2 + 2 * steepness * logs).sqrt() - beta_min) / steepness
+    return times, beta_min, steepness + beta_min
+
+
+def _deis_weights(
+    known: Tensor, end: Tensor, beta_min: float, beta_max: float, count: int = 10_000
+) -> list[Tensor]:
+    """The weight of each slope: a rectangle sum over `count` times, as the reference does it."""
+    times = torch.linspace(float(known[0]), float(end), count, device=known.device)
+    rate = times * (beta_max - beta_min) + beta_min
+    alpha = torch.exp(-0.5 * times**2 * (beta_max - beta_min) - times * beta_min)
+    integrand = 0.5 * rate / torch.sqrt(alpha * (1 - alpha))
+    width = (end - known[0]) / count
+    weights = []
+    for index, point in enumerate(known):
+        basis = torch.ones_like(times)
+        for other in torch.cat([known[:index], known[index + 1 :]]):
+            basis = basis * (times - other) / (point - other)
+        weights.append((integrand * basis).sum() * width)
+    return weights
