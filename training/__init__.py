@@ -1,0 +1,1 @@
+"""Makes models/demo from nothing: `python -m training --output models/demo`."""

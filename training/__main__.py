@@ -1,0 +1,61 @@
+"""Makes the demo model from nothing: `python -m training --output models/demo`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+
+from training.presets import PRESETS, Preset
+from training.workshop import STAGES, Workshop
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run all stages, or one; 1 if the model misses a bar."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    preset = _with_steps(PRESETS[options.preset], dict(options.steps))
+    workshop = Workshop(preset, options.run, options.output, options.resume)
+    if options.only:
+        return workshop.run_only(options.only)
+    return workshop.run_all(_parser_arguments(options))
+
+
+def _with_steps(preset: Preset, changes: dict[str, int]) -> Preset:
+    plans = {
+        name: dataclasses.replace(getattr(preset, name), steps=steps)
+        for name, steps in changes.items()
+    }
+    return dataclasses.replace(preset, **plans)
+
+
+def _stage_steps(text: str) -> tuple[str, int]:
+    name, _, steps = text.partition("=")
+    if name not in ("autoencoder", "decoder", "denoiser") or not steps.isdecimal():
+        raise argparse.ArgumentTypeError(f"wants STAGE=STEPS such as denoiser=5000, got {text}")
+    return name, int(steps)
+
+
+def _parser_arguments(options: argparse.Namespace) -> list[str]:
+    """The arguments that give another process the same workshop."""
+    steps = [f"--steps={name}={count}" for name, count in options.steps]
+    return [f"--preset={options.preset}", f"--run={options.run}", *steps]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("models/demo"), help="the model")
+    parser.add_argument("--run", type=Path, default=Path("training/run"), help="checkpoints")
+    parser.add_argument("--preset", choices=PRESETS, default="full")
+    parser.add_argument("--only", choices=STAGES, help="one stage; earlier ones must be there")
+    parser.add_argument("--steps", action="append", default=[], type=_stage_steps)
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints")
+    parser.add_argument("--threads", type=int, default=1, help="for each of two processes")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

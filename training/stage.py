@@ -1,0 +1,226 @@
+"""One training stage: steps, schedule, average of the weights, checkpoints, progress.
+
+Every step draws its randomness from (seed, step) alone, so a run that was killed and resumed
+gives the weights of an uninterrupted one. Schedules depend on the step, never on a clock.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Loss = Callable[[int, torch.Generator], Tensor]
+Measure = Callable[[Mapping[str, nn.Module]], str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast: `flat` is the share of the steps at the full rate."""
+
+    steps: int
+    rate: float
+    warmup: int = 50
+    flat: float = 0.4
+    floor: float = 0.02
+    average: float = 0.997
+    weight_decay: float = 1e-3
+    save_every: int = 250
+    show_every: int = 100
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is trained: modules by name, the loss of a step, and how to judge the average."""
+
+    name: str
+    modules: Mapping[str, nn.Module]
+    loss: Loss
+    plan: Plan
+    seed: int
+    measure: Measure | None = None
+    faster: Mapping[str, float] = field(default_factory=dict)
+
+
+def rate_at(plan: Plan, step: int) -> float:
+    """The learning rate of a step: warm-up, flat, then a cosine down to the floor."""
+    warm = min(1.0, (step + 1) / max(1, plan.warmup))
+    done = step / plan.steps
+    if done <= plan.flat:
+        return plan.rate * warm
+    fall = 0.5 * (1 + math.cos(math.pi * (done - plan.flat) / (1 - plan.flat)))
+    return plan.rate * warm * (plan.floor + (1 - plan.floor) * fall)
+
+
+def train(stage: Stage, folder: Path, *, resume: bool) -> dict[str, nn.Module]:
+    """Train a stage's modules in place and return their averages.
+
+    Args:
+        stage: what to train.
+        folder: where `<name>.checkpoint.pt` is kept.
+        resume: go on from the checkpoint, if there is one; a finished stage costs nothing.
+    """
+    averages = {name: copy.deepcopy(module).eval() for name, module in stage.modules.items()}
+    optimizer = torch.optim.AdamW(_groups(stage), betas=(0.9, 0.99), fused=True)
+    path = folder / f"{stage.name}.checkpoint.pt"
+    first = _load(path, stage, averages, optimizer) if resume else 0
+    with Report(stage, first) as report:
+        for step in range(first, stage.plan.steps):
+            loss = _step(stage, averages, optimizer, step)
+            done = step + 1
+            if done % stage.plan.save_every == 0 or done == stage.plan.steps:
+                _save(path, stage, averages, optimizer, done)
+            report.show(done, loss, averages)
+    return averages
+
+
+def generator_at(seed: int, step: int) -> torch.Generator:
+    """The random numbers of one step."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def save_atomically(value: object, path: Path) -> None:
+    """torch.save through a neighbour file, so that a kill never leaves half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(value, partial)
+    partial.replace(path)
+
+
+def _trainable(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def _groups(stage: Stage) -> list[dict[str, Any]]:
+    return [
+        {
+            "params": _trainable(module),
+            "factor": stage.faster.get(name, 1.0),
+            "weight_decay": stage.plan.weight_decay,
+        }
+        for name, module in stage.modules.items()
+    ]
+
+
+def _step(
+    stage: Stage,
+    averages: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    step: int,
+) -> float:
+    rate = rate_at(stage.plan, step)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+    loss = stage.loss(step, generator_at(stage.seed, step))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    for group in optimizer.param_groups:
+        nn.utils.clip_grad_norm_(group["params"], 1.0)
+    optimizer.step()
+    # Young averages follow closely; old ones keep `average` of themselves.
+    keep = min(stage.plan.average, (2 + step) / (11 + step))
+    with torch.no_grad():
+        for name, module in stage.modules.items():
+            torch._foreach_lerp_(
+                list(averages[name].parameters()), list(module.parameters()), 1 - keep
+            )
+    return loss.item()
+
+
+def _save(
+    path: Path,
+    stage: Stage,
+    averages: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    done: int,
+) -> None:
+    state = {
+        "done": done,
+        "modules": {name: module.state_dict() for name, module in stage.modules.items()},
+        "averages": {name: module.state_dict() for name, module in averages.items()},
+        "optimizer": optimizer.state_dict(),
+    }
+    save_atomically(state, path)
+
+
+def _load(
+    path: Path,
+    stage: Stage,
+    averages: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+) -> int:
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    for name, module in stage.modules.items():
+        module.load_state_dict(state["modules"][name])
+        averages[name].load_state_dict(state["averages"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    done: int = state["done"]
+    return done
+
+
+class Report:
+    """A progress bar on a terminal, a line now and then when piped."""
+
+    def __init__(self, stage: Stage, first: int) -> None:
+        self.stage = stage
+        self.first = first
+        self.start = time.monotonic()
+        self.recent = math.nan
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            disable=not sys.stdout.isatty(),
+        )
+        self.task = self.bar.add_task(
+            stage.name, total=stage.plan.steps, completed=first, loss=math.nan
+        )
+
+    def __enter__(self) -> Report:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def show(self, done: int, loss: float, averages: Mapping[str, nn.Module]) -> None:
+        """Tell about a finished step."""
+        self.recent = loss if math.isnan(self.recent) else 0.98 * self.recent + 0.02 * loss
+        self.bar.update(self.task, completed=done, loss=self.recent)
+        plan = self.stage.plan
+        if done % plan.show_every and done != plan.steps:
+            return
+        pace = (time.monotonic() - self.start) / (done - self.first)
+        judged = ""
+        if self.stage.measure and (done % (5 * plan.show_every) == 0 or done == plan.steps):
+            with torch.no_grad():
+                judged = "  " + self.stage.measure(averages)
+        left = pace * (plan.steps - done) / 60
+        line = (
+            f"{self.stage.name} {done}/{plan.steps}  loss {self.recent:.4f}  "
+            f"{pace:.3f} s/step  {left:.1f} min left{judged}"
+        )
+        self.bar.console.print(line, highlight=False, soft_wrap=True)

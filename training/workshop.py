@@ -1,0 +1,123 @@
+"""The order of the stages, and what each leaves in the run folder for the next.
+
+`tokenizer/` and `folded/` are finished parts; `<stage>.checkpoint.pt` are stages under way;
+`pictures-*.npy` and `lessons.pt` can be made again at any time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusers import AutoencoderKL
+from torch import nn
+from transformers import CLIPTokenizer
+
+from training.autoencoder import train_autoencoder, train_decoder
+from training.denoiser import load_lessons, train_denoiser
+from training.evaluate import evaluate
+from training.export import export_model
+from training.presets import Preset
+from training.tokenizer import make_tokenizer
+
+STAGES = ("autoencoder", "decoder", "denoiser", "export", "evaluate")
+LEFT_BEHIND = (
+    "*.checkpoint.pt",
+    "*.partial*",
+    "lessons.pt",
+    "pictures-*.npy",
+    "folded",
+    "tokenizer",
+)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where a model is made: what to make, the run folder, and where the model goes."""
+
+    preset: Preset
+    run: Path
+    output: Path
+    resume: bool
+
+    def run_all(self, arguments: list[str]) -> int:
+        """Every stage in order; `arguments` start the decoder in a process beside the denoiser."""
+        if not self.resume:
+            self.clean()
+        self.run.mkdir(parents=True, exist_ok=True)
+        self.folded()
+        with self._decoder_beside(arguments):
+            self.denoiser(resume=self.resume)
+        return self.run_only("export") or self.run_only("evaluate")
+
+    def run_only(self, stage: str) -> int:
+        """One stage, on what the earlier ones left in the run folder."""
+        if stage == "autoencoder":
+            self.folded()
+        elif stage == "decoder":
+            self.decoder(resume=self.resume)
+        elif stage == "denoiser":
+            self.denoiser(resume=self.resume)
+        elif stage == "export":
+            modules = {"vae": self.decoder(resume=True), **self.denoiser(resume=True)}
+            export_model(modules, self.run / "tokenizer", self.output)
+        elif stage == "evaluate" and not evaluate(self.output):
+            return 1
+        return 0
+
+    def clean(self) -> None:
+        """Remove what an earlier run left, and nothing else."""
+        for path in [found for pattern in LEFT_BEHIND for found in self.run.glob(pattern)]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def tokenizer(self) -> CLIPTokenizer:
+        """The tokenizer, made on first use."""
+        folder = self.run / "tokenizer"
+        if not (folder / "merges.txt").exists():
+            make_tokenizer(folder)
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+
+    def folded(self) -> AutoencoderKL:
+        """The autoencoder with its encoder finished and its latents folded."""
+        folder = self.run / "folded"
+        if not (folder / "config.json").exists():
+            vae = train_autoencoder(self.preset, self.run, resume=self.resume)
+            partial = self.run / "folded.partial"
+            vae.save_pretrained(partial)
+            partial.replace(folder)
+        return AutoencoderKL.from_pretrained(folder, local_files_only=True)
+
+    def decoder(self, *, resume: bool) -> AutoencoderKL:
+        """The autoencoder with its decoder finished too."""
+        return train_decoder(self.preset, self.run, self.folded(), resume=resume)
+
+    def denoiser(self, *, resume: bool) -> dict[str, nn.Module]:
+        """The denoiser and the text encoder."""
+        tokenizer = self.tokenizer()
+        lessons = load_lessons(self.preset, self.run, self.folded(), tokenizer)
+        return train_denoiser(self.preset, self.run, lessons, tokenizer, resume=resume)
+
+    @contextmanager
+    def _decoder_beside(self, arguments: list[str]) -> Iterator[None]:
+        """Run the decoder stage in a process of its own; its lines go to decoder.log."""
+        if not self.preset.decoder_beside:
+            self.decoder(resume=self.resume)
+            yield
+            return
+        command = [sys.executable, "-m", "training", "--only=decoder", "--resume", *arguments]
+        with (self.run / "decoder.log").open("a") as log:
+            beside = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield
+            if beside.wait():
+                raise RuntimeError(f"the decoder stage failed; see {self.run / 'decoder.log'}")
+        finally:
+            beside.terminate()
