@@ -98,9 +98,7 @@ def test_feather_ramps_only_on_edges_inside_the_target() -> None:
 
 def test_feathers_of_both_ends_multiply() -> None:
     pasted = paste(Latent(torch.zeros(1, 1, 1, 5)), Latent(torch.ones(1, 1, 1, 3)), 1, 0, 4)
-    torch.testing.assert_close(
-        pasted.samples.flatten(), torch.tensor([0, 0.1875, 0.25, 0.1875, 0])
-    )
+    torch.testing.assert_close(pasted.samples.flatten(), torch.tensor([0, 0.1875, 0.25, 0.1875, 0]))
 
 
 def test_repeat_repeats_masks_and_counts_the_noise_on() -> None:

@@ -25,7 +25,9 @@ SIDES = st.integers(1, 40)
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(METHODS), st.sampled_from(("disabled", "center")), SIDES, SIDES, SIDES, SIDES)
+@given(
+    st.sampled_from(METHODS), st.sampled_from(("disabled", "center")), SIDES, SIDES, SIDES, SIDES
+)
 def test_resized_has_the_wanted_size(
     method: str, crop: str, wide: int, high: int, width: int, height: int
 ) -> None:

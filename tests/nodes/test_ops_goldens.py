@@ -22,7 +22,8 @@ TOLERANCE = 1e-6
 
 
 def golden(name: str, key: str) -> Tensor:
-    return load_file(OPS / f"{name}.safetensors")[key]
+    tensors: dict[str, Tensor] = load_file(OPS / f"{name}.safetensors")
+    return tensors[key]
 
 
 def picture(name: str) -> Tensor:

@@ -1,0 +1,169 @@
+"""Numbered files: inside the folder, whole, and never replacing one another."""
+
+from __future__ import annotations
+
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffusion.saving import (
+    PrefixError,
+    Target,
+    check_prefix,
+    expand_prefix,
+    next_number,
+    place,
+    write_numbered,
+)
+
+NOON = datetime(2024, 5, 6, 7, 8, 9)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "wanted"),
+    [
+        ("ComfyUI", "ComfyUI"),
+        ("%width%x%height%", "640x480"),
+        ("%year%-%month%-%day% %hour%.%minute%.%second%", "2024-05-06 07.08.09"),
+        ("%date:yyyy-MM-dd%/x", "2024-05-06/x"),
+        ("%date:yy_M_d_h_m_s%", "24_5_6_7_8_9"),
+        ("%date:hhmmss%", "070809"),
+        ("100%", "100%"),
+        ("%unknown%", "%unknown%"),
+    ],
+)
+def test_tokens_are_filled_in(prefix: str, wanted: str) -> None:
+    assert expand_prefix(prefix, 640, 480, NOON) == wanted
+
+
+@pytest.mark.parametrize(
+    ("prefix", "wanted"),
+    [
+        ("a", "a"),
+        ("sub/a", "sub/a"),
+        ("sub\\a", "sub/a"),
+        ("sub/", "sub"),
+        ("a/../b", "b"),
+        ("./a", "a"),
+        ("a?b*c", "a_b_c"),
+        ("07:08", "07_08"),
+        ("höhe 漢字", "höhe 漢字"),
+    ],
+)
+def test_prefixes_inside_the_folder(prefix: str, wanted: str) -> None:
+    assert check_prefix(prefix) == wanted
+
+
+@pytest.mark.parametrize(
+    ("prefix", "got"),
+    [
+        ("../a", "leaves it"),
+        ("a/../../b", "leaves it"),
+        ("..", "leaves it"),
+        ("..\\a", "leaves it"),
+        ("/etc/a", "absolute"),
+        ("\\\\host\\share\\a", "absolute"),
+        ("C:\\a", "absolute"),
+        ("c:a", "absolute"),
+        ("", "names no file"),
+        ("a/..", "names no file"),
+        ("a\0b", "control"),
+        ("a\nb", "control"),
+        ("\ud800", "control"),
+        ("x" * 201, "xxx"),
+        ("漢" * 67, "漢"),
+    ],
+)
+def test_prefixes_that_name_no_place_are_refused(prefix: str, got: str) -> None:
+    with pytest.raises(PrefixError) as refused:
+        check_prefix(prefix)
+    assert got in refused.value.got
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("ab./\\: %~-_", max_size=12))
+def test_no_prefix_leaves_the_folder(prefix: str) -> None:
+    try:
+        path = check_prefix(prefix)
+    except PrefixError:
+        return
+    root = Path("out").resolve()
+    assert root in (root / path).resolve().parents
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "away").symlink_to(tmp_path)
+    with pytest.raises(PrefixError, match="leaves it"):
+        place("away/a", tmp_path / "out")
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    assert place("a/b", tmp_path / "out") == Target(tmp_path / "real" / "a", "b")
+
+
+def test_numbers_count_on_from_what_is_there(tmp_path: Path) -> None:
+    names = (
+        "a_00007_.png",
+        "a_00012_.webp",
+        "ab_00090_.png",
+        "a_x_.png",
+        "a_1.png",
+        "b_00050_.png",
+    )
+    for name in names:
+        (tmp_path / name).touch()
+    assert next_number(Target(tmp_path, "a")) == 13
+    assert next_number(Target(tmp_path, "c")) == 1
+
+
+def test_a_file_is_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path, number = write_numbered(Target(tmp_path, "a"), b"data", 1)
+    assert (path.name, number, path.read_bytes()) == ("a_00001_.png", 1, b"data")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_taken_number_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a_00001_.png").write_bytes(b"mine")
+    path, number = write_numbered(Target(tmp_path, "a"), b"data", 1)
+    assert (path.name, number) == ("a_00002_.png", 2)
+    assert (tmp_path / "a_00001_.png").read_bytes() == b"mine"
+
+
+def _no_links(_part: Path, _path: Path) -> None:
+    raise OSError(errno.EPERM, "no links here")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_many_writers_at_once_lose_nothing(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", os.link if links else _no_links)
+    target = Target(tmp_path, "a")
+
+    def write(index: int) -> Path:
+        return write_numbered(target, str(index).encode(), next_number(target))[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(write, range(40)))
+    assert len(set(paths)) == 40
+    assert [path.read_bytes() for path in paths] == [str(index).encode() for index in range(40)]
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "disk full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_numbered(Target(tmp_path, "a"), b"data", 1)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,53 @@
+"""Picture and mask nodes: sizes and refusals; the arithmetic is tested in tests/diffusion."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from engine.errors import InputError
+from nodes import image, mask
+
+PICTURE = torch.rand(2, 6, 9, 3)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "shape"),
+    [(4, 5, (2, 5, 4, 3)), (0, 12, (2, 12, 18, 3)), (3, 0, (2, 2, 3, 3)), (0, 0, (2, 6, 9, 3))],
+)
+def test_image_scale_sizes(width: int, height: int, shape: tuple[int, ...]) -> None:
+    assert image.image_scale(PICTURE, "bilinear", width, height).shape == shape
+
+
+def test_image_scale_by_rounds_and_never_vanishes() -> None:
+    assert image.image_scale_by(PICTURE, "area", 0.01).shape == (2, 1, 1, 3)
+
+
+def test_total_pixels_keeps_the_aspect() -> None:
+    scaled = image.image_scale_to_total_pixels(PICTURE, "nearest-exact", 0.01)
+    assert scaled.shape == (2, 84, 125, 3)
+
+
+def test_inverting_twice_gives_the_picture() -> None:
+    inverted = image.image_invert(image.image_invert(PICTURE))
+    torch.testing.assert_close(inverted, PICTURE, atol=1e-6, rtol=0)
+
+
+def test_a_composite_mask_of_other_dimensions_is_refused() -> None:
+    with pytest.raises(InputError, match=r"ImageCompositeMasked \.mask: wants a mask B×H×W"):
+        image.image_composite_masked(PICTURE, PICTURE, mask=torch.zeros(2, 1, 6, 9))
+
+
+def test_a_channel_that_a_picture_lacks_is_refused_with_advice() -> None:
+    with pytest.raises(InputError) as refused:
+        mask.image_to_mask(PICTURE, "alpha")
+    assert (refused.value.node, refused.value.port) == ("ImageToMask", "channel")
+    assert refused.value.got == "alpha"
+    assert "LoadImage's MASK" in refused.value.hint
+
+
+def test_a_mask_shown_as_a_picture_reads_back() -> None:
+    shown = mask.mask_to_image(PICTURE[..., 0])
+    assert shown.shape == PICTURE.shape
+    assert torch.equal(mask.image_to_mask(shown, "green"), PICTURE[..., 0])
+    assert torch.equal(mask.invert_mask(shown[..., 0]), 1.0 - PICTURE[..., 0])

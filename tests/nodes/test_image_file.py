@@ -1,0 +1,140 @@
+"""Loading and saving nodes: what they give, and what they say when they refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from engine.context import Context
+from engine.errors import Cancelled, InputError
+from nodes.image_file import LoadImage, LoadImageMask, SaveImage, preview_image
+from tests.diffusion.pictures import bomb, encoded, sample
+
+LOADERS = (LoadImage.run, LoadImage.check, LoadImageMask.run, LoadImageMask.check)
+IMAGES = torch.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3) / 255.0
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return Context(
+        node="9",
+        output_dir=tmp_path / "out",
+        temp_dir=tmp_path / "temp",
+        metadata=lambda: {"prompt": json.dumps({"9": {}}), "latentloom": "{}"},
+    )
+
+
+def levels(path: Path) -> torch.Tensor:
+    with Image.open(path) as picture:
+        return torch.from_numpy(np.array(picture))
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize(
+    ("data", "wanted", "got"),
+    [
+        (b"", "a PNG, JPEG or WebP picture", "an empty file"),
+        (encoded(sample(), "GIF"), "a PNG, JPEG or WebP picture", "a GIF"),
+        (encoded(sample(), "JPEG")[:-9], "a whole JPEG file", "before its end mark"),
+        (bomb(9000, 9000), "at most 64 megapixels", "9000×9000 (81.0 megapixels)"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_was_wanted_and_what_came(
+    load: Callable[[Path], object], data: bytes, wanted: str, got: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(data)
+    with pytest.raises(InputError) as refused:
+        load(path)
+    assert refused.value.node in ("LoadImage", "LoadImageMask")
+    assert refused.value.port == "image"
+    assert wanted in refused.value.wanted
+    assert got in refused.value.got
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.binary(max_size=60), cut=st.integers(0, 200))
+def test_whatever_is_in_a_file_the_error_is_typed(tmp_path: Path, data: bytes, cut: int) -> None:
+    path = tmp_path / "picture.png"
+    whole = encoded(sample(), "PNG")
+    path.write_bytes(whole[:cut] + data + whole[cut + len(data) :])
+    refused = None
+    try:
+        assert LoadImage.run(path).IMAGE.shape[-1] == 3
+    except InputError as error:
+        refused = error
+    assert refused is None or refused.port == "image"
+
+
+def test_saved_pictures_are_numbered_and_hold_the_cut_levels(context: Context) -> None:
+    saved = SaveImage.run(IMAGES, context, "sub/%width%x%height%")
+    folder = context.output_dir / "sub"
+    assert saved.paths == (folder / "6x4_00001_.png", folder / "6x4_00002_.png")
+    assert torch.equal(levels(saved.paths[1]), (IMAGES[1] * 255).to(torch.uint8))
+
+
+def test_saving_again_counts_on(context: Context) -> None:
+    first = SaveImage.run(IMAGES, context).paths[0].read_bytes()
+    again = SaveImage.run(1 - IMAGES, context)
+    assert [path.name for path in again.paths] == ["ComfyUI_00003_.png", "ComfyUI_00004_.png"]
+    assert (context.output_dir / "ComfyUI_00001_.png").read_bytes() == first
+
+
+def test_a_saved_picture_carries_the_graph(context: Context) -> None:
+    path = SaveImage.run(IMAGES, context).paths[0]
+    with Image.open(path) as picture:
+        assert picture.info == {"prompt": '{"9": {}}', "latentloom": "{}"}
+
+
+def test_a_saved_picture_loads_as_it_was(context: Context) -> None:
+    path = SaveImage.run(IMAGES, context).paths[0]
+    assert torch.equal(LoadImage.run(path).IMAGE, IMAGES[:1])
+
+
+def test_previews_go_to_the_temporary_folder(context: Context) -> None:
+    saved = preview_image(IMAGES, context)
+    assert [path.parent for path in saved.paths] == [context.temp_dir] * 2
+    assert not context.output_dir.exists()
+
+
+@pytest.mark.parametrize("prefix", ["../a", "/tmp/a", "", "a\0", "C:\\a"])
+def test_a_prefix_that_leaves_the_folder_is_refused_by_check_and_run(
+    prefix: str, context: Context
+) -> None:
+    with pytest.raises(InputError) as checked:
+        SaveImage.check(prefix)
+    with pytest.raises(InputError) as ran:
+        SaveImage.run(IMAGES, context, prefix)
+    assert str(checked.value) == str(ran.value)
+    assert (ran.value.node, ran.value.port) == ("SaveImage", "filename_prefix")
+    assert not list(context.output_dir.parent.rglob("*.png"))
+
+
+def test_a_folder_that_cannot_be_made_is_a_typed_error(context: Context) -> None:
+    context.output_dir.mkdir()
+    (context.output_dir / "taken").write_text("a file")
+    with pytest.raises(InputError, match="filename_prefix: wants a place that can be written to"):
+        SaveImage.run(IMAGES, context, "taken/a")
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4, 2), (1, 0, 4, 3), (4, 4, 3)])
+def test_what_is_no_picture_is_refused(shape: tuple[int, ...], context: Context) -> None:
+    with pytest.raises(InputError, match="images: wants pictures"):
+        SaveImage.run(torch.zeros(shape), context)
+
+
+def test_a_cancelled_run_saves_nothing(context: Context) -> None:
+    context.cancelled = lambda: True
+    with pytest.raises(Cancelled):
+        SaveImage.run(IMAGES, context)
+    assert not list(context.output_dir.rglob("*.*"))

@@ -1,0 +1,72 @@
+"""No node changes what it is given: caches hold the very same tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from diffusion.latents import Latent
+from engine.context import Context
+from nodes import image, image_file, latent, mask
+
+PICTURE, OTHER = torch.rand(2, 8, 8, 3), torch.rand(1, 5, 7, 3)
+MASK = torch.rand(2, 8, 8)
+LATENT = Latent(torch.randn(2, 4, 8, 8), MASK, (3, 5), "tiny")
+SMALL = Latent(torch.randn(1, 4, 4, 6))
+
+CALLS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+    (image.image_scale, (PICTURE, "bicubic", 5, 9, "center")),
+    (image.image_scale, (PICTURE, "nearest-exact", 0, 0)),
+    (image.image_scale_by, (PICTURE, "lanczos", 1.0)),
+    (image.image_scale_to_total_pixels, (PICTURE, "area", 0.01)),
+    (image.image_batch, (PICTURE, OTHER)),
+    (image.image_invert, (PICTURE,)),
+    (image.image_blend, (PICTURE, OTHER, 0.5, "soft_light")),
+    (image.image_composite_masked, (PICTURE, OTHER, 2, 1, False, MASK)),
+    (image.image_composite_masked, (PICTURE, PICTURE, 0, 0, True)),
+    (mask.image_to_mask, (PICTURE, "red")),
+    (mask.mask_to_image, (MASK,)),
+    (mask.invert_mask, (MASK,)),
+    (latent.set_latent_noise_mask, (LATENT, MASK)),
+    (latent.latent_upscale, (LATENT, "bislerp", 128, 0, "center")),
+    (latent.latent_upscale, (LATENT, "bilinear", 0, 0)),
+    (latent.latent_upscale_by, (LATENT, "area", 1.0)),
+    (latent.latent_blend, (LATENT, SMALL, 0.5)),
+    (latent.latent_composite, (LATENT, SMALL, 8, 8, 16)),
+    (latent.latent_composite, (LATENT, SMALL, 64, 64)),
+    (latent.repeat_latent_batch, (LATENT, 3)),
+    (latent.latent_from_batch, (LATENT, 1, 1)),
+]
+
+
+def tensors(values: Iterable[Any]) -> list[torch.Tensor]:
+    """The tensors among a node's arguments; the records around them are frozen."""
+    parts: list[Any] = []
+    for value in values:
+        parts += [value.samples, value.noise_mask] if isinstance(value, Latent) else [value]
+    return [part for part in parts if isinstance(part, torch.Tensor)]
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    CALLS,
+    ids=[f"{call[0].__name__}-{i}" for i, call in enumerate(CALLS)],
+)
+def test_inputs_are_left_as_they_were(
+    function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    before = [tensor.clone() for tensor in tensors(arguments)]
+    function(*arguments)
+    after = tensors(arguments)
+    assert len(after) == len(before) > 0
+    assert all(torch.equal(*pair) for pair in zip(after, before, strict=True))
+
+
+def test_saving_leaves_its_pictures_as_they_were(tmp_path: Path) -> None:
+    before = PICTURE.clone()
+    image_file.preview_image(PICTURE, Context(temp_dir=tmp_path))
+    assert torch.equal(PICTURE, before)
