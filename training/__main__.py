@@ -7,7 +7,9 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import diffusers
 import torch
+import transformers
 
 from training.presets import PRESETS, Preset
 from training.workshop import STAGES, Workshop
@@ -17,11 +19,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Run all stages, or one; 1 if the model misses a bar."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
+    _quiet()
     preset = _with_steps(PRESETS[options.preset], dict(options.steps))
     workshop = Workshop(preset, options.run, options.output, options.resume)
     if options.only:
         return workshop.run_only(options.only)
     return workshop.run_all(_parser_arguments(options))
+
+
+def _quiet() -> None:
+    """Keep the libraries' own bars and hints out of the progress of the stages."""
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
 
 
 def _with_steps(preset: Preset, changes: dict[str, int]) -> Preset:

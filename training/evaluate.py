@@ -49,8 +49,8 @@ class Figure:
 def load_pipeline(folder: Path) -> Any:
     """The model as diffusers' text-to-image pipeline, float32, DPM++ 2M Karras, no bars."""
     pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=torch.float32, local_files_only=True
-    )
+        folder, local_files_only=True, low_cpu_mem_usage=False
+    ).to(torch.float32)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
         pipeline.scheduler.config, use_karras_sigmas=True
     )

@@ -48,8 +48,8 @@ def export_model(modules: Mapping[str, Any], tokenizer: Path, output: Path) -> N
 
 
 def list_files(folder: Path) -> list[Path]:
-    """The model's files, in a stable order; the list of digests is not one of them."""
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+    """The model's own files, in a stable order; what only tells about it is not among them."""
+    return [folder / "model_index.json", *sorted(p for p in folder.glob("*/*") if p.is_file())]
 
 
 def write_sums(folder: Path) -> None:

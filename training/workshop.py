@@ -93,7 +93,7 @@ class Workshop:
             partial = self.run / "folded.partial"
             vae.save_pretrained(partial)
             partial.replace(folder)
-        return AutoencoderKL.from_pretrained(folder, local_files_only=True)
+        return AutoencoderKL.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
 
     def decoder(self, *, resume: bool) -> AutoencoderKL:
         """The autoencoder with its decoder finished too."""

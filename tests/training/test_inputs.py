@@ -1,0 +1,39 @@
+"""The input pictures in graphs/inputs are the ones this code draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageChops
+
+from training.inputs import draw_inputs, main
+
+FOLDER = Path(__file__).parents[2] / "graphs" / "inputs"
+
+
+@pytest.mark.parametrize("name", draw_inputs())
+def test_the_kept_picture_is_the_drawn_one(name: str) -> None:
+    drawn = draw_inputs()[name]
+
+    with Image.open(FOLDER / name) as kept:
+        assert kept.size == (128, 128)
+        assert ImageChops.difference(kept.convert("RGB"), drawn.convert("RGB")).getbbox() is None
+
+
+def test_the_mask_covers_the_red_house_and_not_the_rest() -> None:
+    pictures = draw_inputs()
+    house = np.asarray(pictures["house.png"]).astype(int)
+    red = (house[..., 0] > 150) & (house[..., 1] < 100)
+
+    mask = np.asarray(pictures["mask.png"]) > 127
+
+    assert mask[red].all()
+    assert mask.mean() < 0.6
+
+
+def test_the_command_writes_every_picture(tmp_path: Path) -> None:
+    assert main([f"--output={tmp_path}"]) == 0
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(draw_inputs())
