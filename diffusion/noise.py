@@ -21,7 +21,9 @@ SeedRule = Literal["current", "0.3.64"]
 StepNoise = Callable[[Tensor, Tensor], Tensor]
 
 
-def start_noise(shape: Sequence[int], seed: int, batch_index: Sequence[int] | None = None) -> Tensor:
+def start_noise(
+    shape: Sequence[int], seed: int, batch_index: Sequence[int] | None = None
+) -> Tensor:
     """The noise a run starts from, float32 on the CPU.
 
     Args:

@@ -7,9 +7,7 @@ from torch import Tensor
 from .step import Denoise, Noise, OnStep, ancestral_split, pairs, slope
 
 
-def euler(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
-) -> Tensor:
+def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep) -> Tensor:
     """Euler steps on the probability-flow ODE; DDIM without noise is the same.
 
     Order 1, one model call a step, draws no noise.

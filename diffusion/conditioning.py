@@ -1,0 +1,73 @@
+"""Conditioning: what guides a model, as a tuple of frozen entries. Operations give new ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One encoded prompt and where it holds.
+
+    Attributes:
+        tokens: 1×n×d float32.
+        pooled: 1×d, where the encoder gives one.
+        start, end: shares of the way from noise (0) to picture (1) between which it is active.
+        strength: its weight among the entries of its side.
+    """
+
+    tokens: Tensor
+    pooled: Tensor | None = None
+    start: float = 0.0
+    end: float = 1.0
+    strength: float = 1.0
+
+
+Conditioning = tuple[Entry, ...]
+
+
+def concat(to: Conditioning, source: Conditioning) -> Conditioning:
+    """The tokens of the first entry of `source` after those of each entry of `to`."""
+    tail = source[0].tokens
+    return tuple(replace(each, tokens=torch.cat([each.tokens, tail], dim=1)) for each in to)
+
+
+def average(to: Conditioning, source: Conditioning, share: float) -> Conditioning:
+    """`share` of each entry of `to` and the rest of the first entry of `source`.
+
+    The latter's tokens are cut, or filled with zeros, to the length of the former's.
+    """
+    return tuple(_average(each, source[0], share) for each in to)
+
+
+def _average(to: Entry, source: Entry, share: float) -> Entry:
+    length = to.tokens.shape[1]
+    other = source.tokens[:, :length]
+    if other.shape[1] < length:
+        rest = other.new_zeros(len(other), length - other.shape[1], other.shape[2])
+        other = torch.cat([other, rest], dim=1)
+    tokens = to.tokens * share + other * (1 - share)
+    pooled = source.pooled if to.pooled is None else to.pooled
+    if to.pooled is not None and source.pooled is not None:
+        pooled = to.pooled * share + source.pooled * (1 - share)
+    return replace(to, tokens=tokens, pooled=pooled)
+
+
+def zero_out(conditioning: Conditioning) -> Conditioning:
+    """The same entries with all their numbers 0."""
+    return tuple(
+        replace(
+            each,
+            tokens=torch.zeros_like(each.tokens),
+            pooled=None if each.pooled is None else torch.zeros_like(each.pooled),
+        )
+        for each in conditioning
+    )
+
+
+def with_range(conditioning: Conditioning, start: float, end: float) -> Conditioning:
+    """The same entries, active between two shares of the way only."""
+    return tuple(replace(each, start=start, end=end) for each in conditioning)

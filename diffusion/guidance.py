@@ -1,0 +1,115 @@
+"""`denoise(x, sigma)` of a model under two conditionings: batching, weighting, guidance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .conditioning import Conditioning, Entry
+from .handles import Model
+from .hooks import SILENT, Hooks
+
+# Keeps a side without any active entry at 0 instead of NaN.
+TINY = 1e-37
+# Token lengths are brought to their least common multiple by repeating, up to this factor;
+# repeating keys and values leaves softmax attention as it is.
+MOST_REPEATS = 4
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An entry that is active at this level, and the side it counts for (0 positive)."""
+
+    entry: Entry
+    side: int
+
+
+class Guide:
+    """Classifier-free guidance (arXiv 2207.12598) over D, in float32.
+
+    Args:
+        cfg: 1 leaves the negative side out; all else evaluates both, in one batch where their
+            token lengths allow.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        positive: Conditioning,
+        negative: Conditioning,
+        cfg: float,
+        hooks: Hooks = SILENT,
+    ) -> None:
+        self.model, self.hooks, self.cfg = model, hooks, cfg
+        alone = math.isclose(cfg, 1.0)
+        self.alone = alone
+        self.parts = _with_ranges(model, positive, 0) + (
+            [] if alone else _with_ranges(model, negative, 1)
+        )
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """D at one level.
+
+        Args:
+            x: B×C×h×w at level sigma.
+            sigma: a 0-dim float32 level.
+        """
+        level = float(sigma)
+        active = [part for part, high, low in self.parts if low <= level <= high]
+        sums = [torch.zeros_like(x), torch.zeros_like(x)]
+        weights = [TINY, TINY]
+        for group in _groups(active):
+            for part, denoised in zip(group, self._evaluate(x, sigma, group), strict=True):
+                sums[part.side] += denoised * part.entry.strength
+                weights[part.side] += part.entry.strength
+        positive = sums[0] / weights[0]
+        if self.alone:
+            return positive
+        negative = sums[1] / weights[1]
+        return negative + (positive - negative) * self.cfg
+
+    def _evaluate(self, x: Tensor, sigma: Tensor, group: Sequence[_Part]) -> Iterator[Tensor]:
+        """D of each part of a group, from one evaluation of the network."""
+        self.hooks.on_call()
+        sampling, count = self.model.sampling, len(group)
+        length = math.lcm(*(part.entry.tokens.shape[1] for part in group))
+        context = torch.cat([_tokens(part.entry, length, len(x)) for part in group])
+        scaled = sampling.input(x, sigma).repeat(count, 1, 1, 1)
+        timestep = sampling.timestep(sigma).float().expand(len(scaled))
+        output = self.model.weights.predict(scaled, timestep, context.to(x.device)).float()
+        for piece in output.chunk(count):
+            yield sampling.denoised(x, sigma, piece)
+
+
+def _with_ranges(
+    model: Model, conditioning: Conditioning, side: int
+) -> list[tuple[_Part, float, float]]:
+    """Each entry with the highest and lowest level that it is active at, both included."""
+    to_sigma = model.sampling.percent_to_sigma
+    return [
+        (_Part(entry, side), to_sigma(entry.start), to_sigma(entry.end)) for entry in conditioning
+    ]
+
+
+def _groups(parts: Sequence[_Part]) -> list[list[_Part]]:
+    """Parts that can be evaluated together, by the lengths of their tokens."""
+    groups: list[list[_Part]] = []
+    for part in parts:
+        for group in groups:
+            lengths = [member.entry.tokens.shape[1] for member in (*group, part)]
+            if math.lcm(*lengths) <= MOST_REPEATS * min(lengths):
+                group.append(part)
+                break
+        else:
+            groups.append([part])
+    return groups
+
+
+def _tokens(entry: Entry, length: int, batch: int) -> Tensor:
+    """An entry's tokens, repeated to this length and batch."""
+    tokens = entry.tokens.repeat(1, length // entry.tokens.shape[1], 1)
+    return tokens.repeat(-(-batch // len(tokens)), 1, 1)[:batch]

@@ -1,0 +1,139 @@
+"""Handles: what travels on MODEL, CLIP and VAE edges. Frozen; the weights behind them are shared.
+
+A node that changes a model makes a new handle; nothing is done to the weights until they are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .families import Family
+from .model_sampling import ModelSampling
+
+
+class Patch(Protocol):
+    """A change to a model, by value; `fingerprint` tells two apart."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+class Weights:
+    """A network on its device.
+
+    Attributes:
+        digest: of the files that it was loaded from.
+    """
+
+    def __init__(self, module: nn.Module, digest: str) -> None:
+        self.module = module.eval().requires_grad_(False)
+        self.digest = digest
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.module.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision that the network computes in."""
+        return next(self.module.parameters()).dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the weights take."""
+        return sum(each.nbytes for each in self.module.parameters())
+
+
+class UNetWeights(Weights):
+    """A denoising network."""
+
+    def predict(self, x: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
+        """The raw output, float32.
+
+        Args:
+            x: B×C×h×w, scaled for the network.
+            timestep: B numbers.
+            context: B×n×d text encoding.
+        """
+        dtype = self.dtype
+        result = self.module(x.to(dtype), timestep, context.to(dtype), return_dict=False)
+        output: Tensor = result[0]
+        return output.float()
+
+
+class TextWeights(Weights):
+    """A text encoder and its tokenizer."""
+
+    def __init__(self, module: nn.Module, digest: str, tokenizer: Any) -> None:
+        super().__init__(module, digest)
+        self.tokenizer = tokenizer
+
+
+class VaeWeights(Weights):
+    """An autoencoder."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A denoising network, how its noise levels are laid out, and what is changed in it."""
+
+    weights: UNetWeights
+    family: Family
+    sampling: ModelSampling
+    patches: tuple[Patch, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two handles apart that may give different pictures."""
+        return _join(self.weights.digest, self.family, self.sampling, self.patches)
+
+    @property
+    def nbytes(self) -> int:
+        return self.weights.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A text encoder; `layer` counts from its end, -1 being the last."""
+
+    weights: TextWeights
+    family: Family
+    layer: int = -1
+    patches: tuple[Patch, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two handles apart that may give different encodings."""
+        return _join(self.weights.digest, self.family, self.layer, self.patches)
+
+    @property
+    def nbytes(self) -> int:
+        return self.weights.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class Vae:
+    """An autoencoder."""
+
+    weights: VaeWeights
+    family: Family
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two handles apart that may give different pictures."""
+        return _join(self.weights.digest, self.family, None, ())
+
+    @property
+    def nbytes(self) -> int:
+        return self.weights.nbytes
+
+
+def _join(digest: str, family: Family, own: object, patches: tuple[Patch, ...]) -> str:
+    parts = [digest, repr(family), repr(own), *(patch.fingerprint for patch in patches)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

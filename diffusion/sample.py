@@ -1,0 +1,162 @@
+"""Sampling a latent: noise in, a sampler over a guided model, a latent out.
+
+The arithmetic is ComfyUI's KSampler and KSamplerAdvanced: denoise keeps the tail of a stretched
+schedule, noise comes from a CPU generator, a mask is blended at every model call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .conditioning import Conditioning
+from .errors import SamplingError
+from .guidance import Guide
+from .handles import Model
+from .hooks import SILENT, Hooks
+from .latents import Latent
+from .noise import SeedRule, brownian_noise, start_noise, step_noise
+from .samplers.step import Denoise, Noise
+from .samplers.table import SAMPLER_TABLE, Sampler
+from .schedules import calculate_sigmas
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """How to sample.
+
+    Attributes:
+        seed: 0 to 2^64 - 1, for the first noise and that of the steps.
+        steps: model steps; with `denoise` below 1 the schedule is stretched, not the count.
+        denoise: share of the schedule that is run, from its end; 0 leaves the latent as it is.
+        start, end: first and last step of the schedule that are run.
+        add_noise: False starts from the latent itself.
+        leftover_noise: an early `end` leaves the noise of its level in.
+        seed_rule: how step noise is seeded; see `diffusion.noise.step_noise`.
+    """
+
+    seed: int
+    steps: int
+    cfg: float
+    sampler: str
+    scheduler: str
+    denoise: float = 1.0
+    start: int = 0
+    end: int = 10_000
+    add_noise: bool = True
+    leftover_noise: bool = False
+    seed_rule: SeedRule = "current"
+
+
+def plan_sigmas(model: Model, plan: SamplePlan) -> Tensor:
+    """The levels that a plan goes through; fewer than two mean that nothing is run."""
+    sigmas = calculate_sigmas(
+        model.sampling, plan.scheduler, plan.steps, plan.sampler, plan.denoise
+    )
+    if plan.end < len(sigmas) - 1:
+        sigmas = sigmas[: plan.end + 1].clone()
+        if not plan.leftover_noise:
+            sigmas[-1] = 0
+    if plan.start == 0:
+        return sigmas
+    return sigmas[plan.start :] if plan.start < len(sigmas) - 1 else sigmas[:0]
+
+
+def sample(
+    model: Model,
+    latent: Latent,
+    positive: Conditioning,
+    negative: Conditioning,
+    plan: SamplePlan,
+    hooks: Hooks = SILENT,
+) -> Latent:
+    """Sample from a latent.
+
+    Returns:
+        A latent like the given one: same batch, mask, batch index and family; samples float32
+        on the CPU in unscaled VAE space.
+
+    Raises:
+        SamplingError: the model gave NaN or infinity.
+    """
+    sigmas = plan_sigmas(model, plan)
+    if len(sigmas) < 2:
+        return latent
+    with torch.inference_mode():
+        guide = Guide(model, positive, negative, plan.cfg, hooks)
+        x = _run(model, latent, guide, sigmas, plan, hooks)
+    samples = x.clone()
+    if not bool(torch.isfinite(samples).all()):
+        raise SamplingError(
+            f"{plan.sampler} gave NaN or infinity; the model may overflow at this precision"
+        )
+    return replace(latent, samples=samples)
+
+
+def _run(
+    model: Model, latent: Latent, guide: Guide, sigmas: Tensor, plan: SamplePlan, hooks: Hooks
+) -> Tensor:
+    device, scale = model.weights.device, model.family.latent_scale
+    samples = latent.samples.float().to(device)
+    known = samples * scale if bool(samples.any()) else samples
+    shape = tuple(samples.shape)
+    drawn = start_noise(shape, plan.seed, latent.batch_index) if plan.add_noise else None
+    first = torch.zeros(shape) if drawn is None else drawn
+    first, sigmas = first.to(device), sigmas.to(device)
+    x = model.sampling.noised(known, first, sigmas[0], model.sampling.is_full(sigmas[0]))
+    sampler = SAMPLER_TABLE[plan.sampler]
+    denoise: Denoise = guide
+    if latent.noise_mask is not None:
+        mask = latent_mask(latent.noise_mask, samples)
+        fresh = sampler.mask_noise == "fresh"
+        below = _fresh_noise(shape, plan.seed).to(device) if fresh else first
+        denoise = keep_outside(guide, mask, known, below)
+    total = len(sigmas) - 1
+
+    def on_step(index: int, denoised: Tensor) -> None:
+        hooks.on_step(index + 1, total, denoised)
+
+    noise = _noise(sampler, x, sigmas, plan)
+    x = sampler.function(denoise, x, sigmas, noise=noise, on_step=on_step)
+    return (x / scale).float().cpu()
+
+
+def keep_outside(guide: Denoise, mask: Tensor, known: Tensor, noise: Tensor) -> Denoise:
+    """A model call that changes only what the mask covers.
+
+    Before the call what lies outside is the known latent at this noise level, after it the
+    known latent itself; a grey mask mixes.
+    """
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        x = x * mask + (known + noise * sigma) * (1 - mask)
+        return guide(x, sigma) * mask + known * (1 - mask)
+
+    return denoise
+
+
+def latent_mask(mask: Tensor, samples: Tensor) -> Tensor:
+    """A B×H×W mask as B×1×h×w over these latents: bilinear, repeated over the batch."""
+    grid = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    grid = F.interpolate(grid, size=samples.shape[-2:], mode="bilinear")
+    repeats = -(-len(samples) // len(grid))
+    return grid.repeat(repeats, 1, 1, 1)[: len(samples)].to(samples.device)
+
+
+def _fresh_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    return start_noise(shape, (seed + 1) % 2**64)
+
+
+def _noise(sampler: Sampler, x: Tensor, sigmas: Tensor, plan: SamplePlan) -> Noise:
+    if sampler.noise == "step":
+        return step_noise(x, plan.seed, plan.seed_rule)
+    if sampler.noise == "none":
+        return _no_noise
+    return brownian_noise(x, sigmas, plan.seed, cpu=sampler.noise == "brownian")
+
+
+def _no_noise(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
+    raise AssertionError("a sampler that is listed as drawing no noise drew some")

@@ -1,0 +1,149 @@
+"""KSampler and KSamplerAdvanced: latents through a sampler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from engine.context import Context
+from engine.errors import InputError
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import (
+    Cfg,
+    Conditioning,
+    Denoise,
+    Latent,
+    Model,
+    SamplerName,
+    SchedulerName,
+    Seed,
+    Steps,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diffusion.hooks import Hooks
+
+Step = Annotated[int, Between(0, 10_000)]
+
+
+@node("KSampler", category="sampling", device=True)
+def ksampler(
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent_image: Latent,
+    context: Context,
+    seed: Seed = 0,
+    steps: Steps = 20,
+    cfg: Cfg = 8.0,
+    sampler_name: SamplerName = "euler",
+    scheduler: SchedulerName = "simple",
+    denoise: Denoise = 1.0,
+) -> Latent:
+    """Denoise a latent: from noise at denoise 1, from the picture in it below.
+
+    Args:
+        model: the model that predicts the noise.
+        positive: what the picture should show.
+        negative: what it should not show; unused at cfg 1.
+        latent_image: latents B×C×h×w to start from; a noise mask keeps what it leaves out.
+        seed: of the noise; the same seed gives the same picture.
+        steps: model steps that are run, whatever denoise is.
+        cfg: classifier-free guidance; 1 is none.
+        sampler_name: how the steps are taken.
+        scheduler: how the noise levels are spaced.
+        denoise: share of the noise schedule that is run; 0 leaves the latent as it is. The
+            schedule is stretched to int(steps / denoise) steps, of which the last are run.
+
+    Raises:
+        InputError: the latent does not fit the model, or the schedule has no levels.
+        SamplingError: the model gave NaN or infinity.
+
+    Source: ComfyUI's KSampler.
+    """
+    from diffusion.sample import SamplePlan, sample
+
+    _check_channels("KSampler", model, latent_image)
+    plan = SamplePlan(seed, steps, cfg, sampler_name, scheduler, denoise)
+    return sample(model, latent_image, positive, negative, plan, _hooks(context))
+
+
+@node("KSamplerAdvanced", category="sampling", device=True)
+def ksampler_advanced(
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent_image: Latent,
+    context: Context,
+    add_noise: Literal["enable", "disable"] = "enable",
+    noise_seed: Seed = 0,
+    steps: Steps = 20,
+    cfg: Cfg = 8.0,
+    sampler_name: SamplerName = "euler",
+    scheduler: SchedulerName = "simple",
+    start_at_step: Step = 0,
+    end_at_step: Step = 10_000,
+    return_with_leftover_noise: Literal["disable", "enable"] = "disable",
+) -> Latent:
+    """Run a stretch of a schedule, such as the first steps on one model and the rest on another.
+
+    Args:
+        model: the model that predicts the noise.
+        positive: what the picture should show.
+        negative: what it should not show; unused at cfg 1.
+        latent_image: latents B×C×h×w to start from.
+        add_noise: disable where the latent has noise in it already.
+        noise_seed: of the noise, that of the steps too.
+        steps: of the whole schedule.
+        cfg: classifier-free guidance; 1 is none.
+        sampler_name: how the steps are taken.
+        scheduler: how the noise levels are spaced.
+        start_at_step: first step that is run; at or past the end the latent stays as it is.
+        end_at_step: step before which to stop.
+        return_with_leftover_noise: disable denoises fully in the last step that is run.
+
+    Raises:
+        InputError: the latent does not fit the model, or the schedule has no levels.
+        SamplingError: the model gave NaN or infinity.
+
+    Source: ComfyUI's KSamplerAdvanced.
+    """
+    from diffusion.sample import SamplePlan, sample
+
+    _check_channels("KSamplerAdvanced", model, latent_image)
+    plan = SamplePlan(
+        noise_seed,
+        steps,
+        cfg,
+        sampler_name,
+        scheduler,
+        start=start_at_step,
+        end=end_at_step,
+        add_noise=add_noise == "enable",
+        leftover_noise=return_with_leftover_noise == "enable",
+    )
+    return sample(model, latent_image, positive, negative, plan, _hooks(context))
+
+
+def _hooks(context: Context) -> Hooks:
+    from diffusion.hooks import Hooks
+
+    def on_step(step: int, total: int, denoised: Tensor) -> None:
+        context.progress(step, total, denoised)
+
+    return Hooks(on_step, context.count_model_call)
+
+
+def _check_channels(name: str, model: Model, latent: Latent) -> None:
+    wanted, got = model.family.latent_channels, latent.samples.shape[1]
+    if wanted != got:
+        raise InputError(
+            name,
+            "latent_image",
+            f"a latent with {wanted} channels, as family {model.family.name} has",
+            f"{got} channels",
+            "encode with the VAE of the checkpoint that this node samples with",
+        )
