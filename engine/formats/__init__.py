@@ -1,1 +1,89 @@
 """Graph files: native YAML and JSON, ComfyUI's API JSON, and pictures that carry either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import FormatError
+from ..graph import Graph
+from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt_json
+from .image_metadata import embed, read_picture
+from .native import read_native, write_json, write_yaml
+from .parsing import MOST_BYTES, parse_json, parse_yaml
+
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+
+__all__ = ["dump_graph", "embed", "load_graph", "parse_graph", "save_graph"]
+
+
+def load_graph(path: Path, specs: Specs | None = None) -> Graph:
+    """The graph of a file of any format.
+
+    Args:
+        specs: the installed nodes; with them, inputs that ComfyUI ignores are set aside.
+
+    Raises:
+        FormatError: the file cannot be read as a graph; the message says where and why.
+        OSError: it cannot be read at all.
+    """
+    if path.suffix.lower() in PICTURES:
+        return read_picture(path, specs)
+    if path.stat().st_size > MOST_BYTES:
+        raise FormatError(f"{path.name} has {path.stat().st_size} bytes; at most {MOST_BYTES}")
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path.name} is no text in UTF-8: {error.reason}") from error
+    try:
+        return parse_graph(text, specs)
+    except FormatError as error:
+        raise FormatError(f"{path.name}: {error}") from error
+
+
+def parse_graph(text: str, specs: Specs | None = None) -> Graph:
+    """The graph of a text in YAML or JSON.
+
+    Raises:
+        FormatError: it is no graph.
+    """
+    data = parse_json(text) if text.lstrip()[:1] in ("{", "[") else parse_yaml(text)
+    if isinstance(data, dict) and "latentloom" in data:
+        return read_native(data)
+    if is_prompt(data):
+        return read_prompt(data, specs)
+    if is_editor_workflow(data):
+        raise FormatError(
+            "this is what ComfyUI's editor saves; export it there with `Export (API)` for now"
+        )
+    raise FormatError("this is no graph: wants `latentloom: 1` and `nodes:`, or ComfyUI's API JSON")
+
+
+def dump_graph(graph: Graph, form: str, specs: Specs) -> str:
+    """A graph as text.
+
+    Args:
+        form: "yaml" or "json" (native), or "comfy" (ComfyUI's API JSON).
+
+    Raises:
+        FormatError: the graph has something that the form cannot hold.
+    """
+    if form == "comfy":
+        return write_prompt_json(graph, specs)
+    return write_json(graph) if form == "json" else write_yaml(graph)
+
+
+def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:
+    """Write a graph; the ending chooses the form where none is given (`.api.json` is ComfyUI's).
+
+    Raises:
+        FormatError: the ending is unknown, or the form cannot hold the graph.
+    """
+    name = path.name.lower()
+    if not form:
+        if name.endswith((".yaml", ".yml")):
+            form = "yaml"
+        elif name.endswith(".json"):
+            form = "comfy" if name.endswith(".api.json") else "json"
+        else:
+            raise FormatError(f"{path.name}: wants an ending of .yaml, .json or .api.json")
+    path.write_text(dump_graph(graph, form, specs), "utf-8")

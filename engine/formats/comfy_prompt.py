@@ -1,0 +1,115 @@
+"""ComfyUI's API JSON: `{id: {class_type, inputs}}`, links as `[id, index]`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import FormatError
+from ..graph import Graph, Link, Node
+from ..spec import NodeSpec
+from .native import thaw
+
+Specs = Mapping[str, NodeSpec]
+
+
+def is_prompt(data: Any) -> bool:
+    """Whether parsed JSON is in this format."""
+    return (
+        isinstance(data, Mapping)
+        and bool(data)
+        and all(
+            isinstance(entry, Mapping)
+            and isinstance(entry.get("class_type"), str)
+            and isinstance(entry.get("inputs"), Mapping)
+            for entry in data.values()
+        )
+    )
+
+
+def is_editor_workflow(data: Any) -> bool:
+    """Whether parsed JSON is what ComfyUI's editor saves."""
+    return isinstance(data, Mapping) and isinstance(data.get("nodes"), list) and "links" in data
+
+
+def read_prompt(data: Mapping[str, Any], specs: Specs | None = None) -> Graph:
+    """The graph of a prompt.
+
+    Inputs that a known node does not have (buttons and the like, which clients send along) are
+    kept aside in `Node.extra`, as ComfyUI ignores them.
+    """
+    return Graph({id: _read_node(entry, specs or {}) for id, entry in data.items()})
+
+
+def write_prompt(graph: Graph, specs: Specs) -> dict[str, Any]:
+    """A graph as a prompt; its inputs are written as their values.
+
+    Raises:
+        FormatError: a link names an output of a node that is not installed, so that its index
+            is not known.
+    """
+    graph = graph.bound()
+    return {id: _write_node(graph, id, node, specs) for id, node in graph.nodes.items()}
+
+
+def write_prompt_json(graph: Graph, specs: Specs) -> str:
+    """A graph as the text of a prompt file."""
+    return json.dumps(write_prompt(graph, specs), indent=2, ensure_ascii=False) + "\n"
+
+
+def _read_node(entry: Mapping[str, Any], specs: Specs) -> Node:
+    spec = specs.get(entry["class_type"])
+    values = {str(name): _read_value(value) for name, value in entry["inputs"].items()}
+    extra: dict[str, Any] = {
+        key: value for key, value in entry.items() if key not in ("class_type", "inputs", "_meta")
+    }
+    if spec is not None:
+        ignored = {name: value for name, value in values.items() if spec.port(name) is None}
+        values = {name: value for name, value in values.items() if name not in ignored}
+        extra |= {"ignored": ignored} if ignored else {}
+    meta = entry.get("_meta")
+    title = meta.get("title") if isinstance(meta, Mapping) else ""
+    return Node(entry["class_type"], values, title if isinstance(title, str) else "", extra)
+
+
+def _read_value(value: Any) -> Any:
+    if isinstance(value, list) and len(value) == 2:
+        id, index = value
+        if isinstance(id, str) and isinstance(index, int) and not isinstance(index, bool):
+            return Link(id, index)
+    if isinstance(value, Mapping) and "__value__" in value:
+        return value["__value__"]
+    return value
+
+
+def _write_node(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, Any]:
+    inputs = {
+        name: _write_value(graph, f"{node.type} ({id}) .{name}", value, specs)
+        for name, value in node.inputs.items()
+    }
+    found: dict[str, Any] = {"class_type": node.type, "inputs": inputs}
+    if node.title:
+        found["_meta"] = {"title": node.title}
+    return found
+
+
+def _write_value(graph: Graph, where: str, value: Any, specs: Specs) -> Any:
+    if isinstance(value, Link):
+        return [value.node, _index(graph, where, value, specs)]
+    plain = thaw(value)
+    return {"__value__": plain} if isinstance(plain, list) else plain
+
+
+def _index(graph: Graph, where: str, link: Link, specs: Specs) -> int:
+    if isinstance(link.output, int):
+        return link.output
+    origin = graph.nodes.get(link.node)
+    spec = specs.get(origin.type) if origin else None
+    index = spec.output_index(link.output) if spec else None
+    if index is None:
+        kind = origin.type if origin else "a node that is not there"
+        raise FormatError(
+            f"{where}: the index of {link} is not known, as it is an output of {kind}"
+        )
+    return index

@@ -1,0 +1,249 @@
+"""The native format: YAML or JSON of one shape, made to be read, diffed and shared.
+
+    latentloom: 1
+    title: A title
+    inputs:
+      denoise: {type: float, default: 0.5, min: 0, max: 1}
+    nodes:
+      model: {node: CheckpointLoaderSimple, ckpt_name: demo}
+      pass1: {node: KSampler, model: $model.MODEL, denoise: "${denoise}"}
+    layout: {}
+
+`$node.OUTPUT` is a link, `${name}` an input of the graph, `$$` at the start of a text a plain `$`.
+A node's inputs that are called `node`, `title` or `inputs` go under `inputs:` inside the node.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from ..errors import FormatError
+from ..graph import Graph, Input, Knob, Link, Node
+from .parsing import _Loader
+
+VERSION = 1
+WIDTH = 100
+KEYS = ("latentloom", "title", "description", "inputs", "nodes", "layout")
+NODE_KEYS = ("node", "title", "inputs")
+INPUT_KEYS = ("type", "default", "min", "max", "choices", "description")
+_LINK = re.compile(r"^\$([^\s$.{}](?:[^\s$]*[^\s$.])?)\.([^.$]+)$")
+_KNOB = re.compile(r"^\$\{([^{}]+)\}$")
+
+
+def read_native(data: Mapping[Any, Any]) -> Graph:
+    """The graph of a parsed file.
+
+    Raises:
+        FormatError: a part has another shape than the format's.
+    """
+    if data.get("latentloom") != VERSION:
+        raise FormatError(f"wants `latentloom: {VERSION}`, got {data.get('latentloom')!r}")
+    _known_keys(data, KEYS, "the file")
+    nodes = _mapping(data.get("nodes"), "nodes")
+    inputs = _mapping(data.get("inputs"), "inputs")
+    return Graph(
+        nodes={str(id): _read_node(str(id), entry) for id, entry in nodes.items()},
+        inputs={str(name): _read_input(str(name), entry) for name, entry in inputs.items()},
+        title=_text(data, "title"),
+        description=_text(data, "description"),
+        layout=_mapping(data.get("layout"), "layout"),
+    )
+
+
+def to_native(graph: Graph) -> dict[str, Any]:
+    """A graph as plain values, in the order that files are written in."""
+    found: dict[str, Any] = {"latentloom": VERSION}
+    if graph.title:
+        found["title"] = graph.title
+    if graph.description:
+        found["description"] = graph.description
+    if graph.inputs:
+        found["inputs"] = {name: _write_input(knob) for name, knob in graph.inputs.items()}
+    found["nodes"] = {id: _write_node(node) for id, node in graph.nodes.items()}
+    if graph.layout:
+        found["layout"] = thaw(graph.layout)
+    return found
+
+
+def write_json(graph: Graph) -> str:
+    """A graph as native JSON."""
+    return json.dumps(_finite(to_native(graph)), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_yaml(graph: Graph) -> str:
+    """A graph as native YAML: a node on one line where it fits."""
+    lines: list[str] = []
+    for key, value in _finite(to_native(graph)).items():
+        if key in ("inputs", "nodes") and value:
+            lines.append(f"{key}:\n")
+            lines += [_entry(name, item) for name, item in value.items()]
+        else:
+            lines.append(_block({key: value}))
+    return "".join(lines)
+
+
+def thaw(value: Any) -> Any:
+    """Plain lists and dicts of a frozen literal."""
+    if isinstance(value, Mapping):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [thaw(item) for item in value]
+    return value
+
+
+def _read_node(id: str, entry: Any) -> Node:
+    where = f"node {id}"
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("node"), str):
+        raise FormatError(f"{where}: wants a mapping with `node: <type>`, got {_short(entry)}")
+    clashing = _mapping(entry.get("inputs"), f"{where}, inputs")
+    plain = {name: value for name, value in entry.items() if name not in NODE_KEYS}
+    inputs = {
+        str(name): _read_value(f"{where}, {name}", value)
+        for name, value in {**plain, **clashing}.items()
+    }
+    return Node(entry["node"], inputs, _text(entry, "title"))
+
+
+def _read_value(where: str, value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith("$"):
+        return value
+    if value.startswith("$$"):
+        return value[1:]
+    if knob := _KNOB.match(value):
+        return Knob(knob.group(1))
+    if link := _LINK.match(value):
+        id, output = link.groups()
+        return Link(id, int(output) if output.isdecimal() else output)
+    raise FormatError(
+        f"{where}: {_short(value)} is neither $node.OUTPUT nor ${{input}}; write $$ for a plain $"
+    )
+
+
+def _write_node(node: Node) -> dict[str, Any]:
+    found: dict[str, Any] = {"node": node.type}
+    if node.title:
+        found["title"] = node.title
+    values = {name: _write_value(value) for name, value in node.inputs.items()}
+    found |= {name: value for name, value in values.items() if name not in NODE_KEYS}
+    clashing = {name: value for name, value in values.items() if name in NODE_KEYS}
+    return found | ({"inputs": clashing} if clashing else {})
+
+
+def _write_value(value: Any) -> Any:
+    if isinstance(value, Link | Knob):
+        return str(value)
+    if isinstance(value, str) and value.startswith("$"):
+        return f"${value}"
+    return thaw(value)
+
+
+def _read_input(name: str, entry: Any) -> Input:
+    where = f"input {name}"
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("type"), str):
+        raise FormatError(f"{where}: wants a mapping with `type:`, got {_short(entry)}")
+    _known_keys(entry, INPUT_KEYS, where)
+    for key in ("min", "max"):
+        number = entry.get(key)
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+            raise FormatError(f"{where}, {key}: wants a number, got {_short(number)}")
+    choices = entry.get("choices")
+    if choices is not None and not (
+        isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
+    ):
+        raise FormatError(f"{where}, choices: wants a list of texts, got {_short(choices)}")
+    return Input(
+        type=entry["type"],
+        default=entry.get("default"),
+        min=entry.get("min"),
+        max=entry.get("max"),
+        choices=None if choices is None else tuple(choices),
+        description=_text(entry, "description"),
+    )
+
+
+def _write_input(knob: Input) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": knob.type}
+    for key in INPUT_KEYS[1:]:
+        value = getattr(knob, key)
+        if value is not None and value != "":
+            found[key] = thaw(value)
+    if knob.default == "":
+        found["default"] = ""
+    return found
+
+
+def _known_keys(data: Mapping[Any, Any], known: tuple[str, ...], where: str) -> None:
+    for key in data:
+        if key not in known:
+            raise FormatError(f"{where}: {key!r} is none of {', '.join(known)}")
+
+
+def _mapping(value: Any, where: str) -> dict[Any, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise FormatError(f"{where}: wants a mapping, got {_short(value)}")
+    return dict(value)
+
+
+def _text(data: Mapping[Any, Any], key: str) -> str:
+    value = data.get(key, "")
+    if not isinstance(value, str):
+        raise FormatError(f"{key}: wants a text, got {_short(value)}")
+    return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _finite(value: dict[str, Any]) -> dict[str, Any]:
+    """The same value, refused if a number in it cannot be read again."""
+    waiting: list[Any] = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise FormatError(f"{item} cannot be written to a file")
+    return value
+
+
+def _entry(name: str, value: Any) -> str:
+    """One node or input: on a line of its own where it fits, else in a block."""
+    inline = yaml.dump(
+        {name: value}, Dumper=_Dumper, default_flow_style=True, width=2**30, **_OPTIONS
+    )
+    line = f"  {inline.strip()[1:-1]}\n"
+    if len(line) <= WIDTH and line.count("\n") == 1:
+        return line
+    return "".join(f"  {each}\n" for each in _block({name: value}).splitlines())
+
+
+def _block(value: Any) -> str:
+    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=False, width=WIDTH, **_OPTIONS)
+    return text
+
+
+_OPTIONS: Any = {"sort_keys": False, "allow_unicode": True}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes whatever our reader, or YAML 1.1's, would take for something else than a text."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+
+for _first, _resolvers in _Loader.yaml_implicit_resolvers.items():
+    for _tag, _pattern in _resolvers:
+        _Dumper.add_implicit_resolver(_tag, _pattern, [_first])

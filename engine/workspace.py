@@ -1,0 +1,107 @@
+"""Where the files of a run lie, and which of them a graph may name.
+
+Graphs are shared, so a name in one may not leave the folders that are meant for it; only paths
+that the user gave on the command line may be anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+LONGEST_NAME = 255
+LONGEST_PATH = 1024
+_RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?$", re.IGNORECASE)
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\\u202a-\u202e\u2066-\u2069]')
+_ANNOTATED = re.compile(r"^(.*) \[(input|output|temp)\]$")
+
+
+class UnsafePathError(ValueError):
+    """A name that may not be used for a file."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of a run.
+
+    Attributes:
+        graph_dir: where the graph file lies; files are looked up beside it first.
+        input_dir: where they are looked up next.
+        output_dir: where output nodes write.
+        temp_dir: where previews go; None is a folder of the system's.
+        granted: paths that the user named; they may be anywhere.
+    """
+
+    graph_dir: Path | None = None
+    input_dir: Path = field(default_factory=lambda: Path("input"))
+    output_dir: Path = field(default_factory=lambda: Path("output"))
+    temp_dir: Path | None = None
+    granted: frozenset[Path] = frozenset()
+
+    def resolve(self, kind: str, name: str) -> Path:
+        """The file that a graph names.
+
+        Args:
+            kind: "input"; other kinds are resolved by the port that declares them.
+            name: relative to a folder, with slashes; ComfyUI's ` [output]` ending chooses one.
+
+        Raises:
+            UnsafePathError: the name leaves the folders or is no plain file name.
+            FileNotFoundError: there is no such file.
+        """
+        given = Path(name)
+        if given in self.granted or given.absolute() in self.granted:
+            if not given.is_file():
+                raise FileNotFoundError(f"there is no file {name}")
+            return given
+        annotated = _ANNOTATED.match(name)
+        name, place = annotated.groups() if annotated else (name, "")
+        chosen = {"output": self.output_dir, "temp": self.temp_dir, "input": self.input_dir}
+        folders = [chosen[place]] if place else [self.graph_dir, self.input_dir]
+        for folder in folders:
+            if folder is not None and (found := safe_path(folder, name)).is_file():
+                return found
+        looked = " nor ".join(str(folder) for folder in folders if folder is not None)
+        raise FileNotFoundError(f"there is no {kind} file {name!r} in {looked}")
+
+
+def safe_path(root: Path, name: str) -> Path:
+    """The path of a name inside a folder, links resolved.
+
+    Raises:
+        UnsafePathError: it is absolute, leaves the folder, follows a link out of it, or is no
+            name that every system takes.
+    """
+    why = unsafe(name)
+    if why:
+        raise UnsafePathError(f"{name[:80]!r} {why}; name a file inside {root.name or root}")
+    base = root.resolve()
+    found = (base / name).resolve()
+    if not found.is_relative_to(base):
+        raise UnsafePathError(f"{name[:80]!r} leads out of {root.name or root}")
+    return found
+
+
+def unsafe(name: str) -> str:
+    """Why a relative path may not be used, as the end of a sentence; empty if it may."""
+    if not name or len(name) > LONGEST_PATH:
+        return "is empty" if not name else "is too long"
+    if _FORBIDDEN.search(name):
+        return "has a character that is not allowed in file names"
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "is not valid Unicode"
+    if name.startswith(("/", "~")):
+        return "is not relative"
+    for part in PurePosixPath(name).parts:
+        if part == ".." or part.strip(". ") == "":
+            return "leaves its folder"
+        if part != part.rstrip(". "):
+            return "has a part that ends in a dot or space"
+        if _RESERVED.match(part):
+            return "is a reserved name"
+        if len(part.encode()) > LONGEST_NAME:
+            return "has a part that is too long"
+    return ""

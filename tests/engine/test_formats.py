@@ -1,0 +1,240 @@
+"""Graph files: what is read back is what was written, and bad files are refused in words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from engine.errors import FormatError
+from engine.executor import Engine
+from engine.formats import dump_graph, embed, load_graph, parse_graph, save_graph
+from engine.formats.parsing import parse_json, parse_yaml
+from engine.graph import Graph, Input, Knob, Link, Node
+from tests.engine.fakes import REGISTRY
+
+SKETCH = """\
+latentloom: 1
+title: Two passes
+inputs:
+  strength: {type: float, default: 0.25, min: 0, max: 1}
+nodes:
+  start: {node: Number, value: 3}
+  pass1: {node: Blend, a: $start.INT, weight: '${strength}'}
+  show: {node: Show, value: $start.0, note_text: $$5}
+"""
+
+
+def test_the_sketch_reads_as_nodes_links_and_knobs() -> None:
+    graph = parse_graph(SKETCH)
+    assert graph.title == "Two passes"
+    assert graph.inputs["strength"] == Input("float", 0.25, 0, 1)
+    assert graph.nodes["pass1"].inputs == {"a": Link("start", "INT"), "weight": Knob("strength")}
+    assert graph.nodes["show"].inputs == {"value": Link("start", 0), "note_text": "$5"}
+
+
+def test_a_file_in_our_own_hand_is_written_back_byte_for_byte() -> None:
+    assert dump_graph(parse_graph(SKETCH), "yaml", REGISTRY) == SKETCH
+
+
+def test_a_long_node_is_written_as_a_block() -> None:
+    text = dump_graph(Graph({"n": Node("Note", {"text": "word " * 40})}), "yaml", {})
+    assert text.startswith("latentloom: 1\nnodes:\n  n:\n    node: Note\n    text: ")
+    assert max(len(line) for line in text.splitlines()) <= 105
+
+
+names = st.text("abcxyz_0", min_size=1, max_size=6)
+literals = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"), max_size=20)
+    | st.sampled_from(["no", "1e3", "~", "null", "$x", "$$", "0x1F", "2020-01-01", "<<", ".5"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+links = st.builds(Link, names, st.integers(0, 5) | st.sampled_from(["IMAGE", "MASK"]))
+node_inputs = st.dictionaries(
+    names | st.sampled_from(["node", "title", "inputs"]),
+    literals | links | st.builds(Knob, names),
+    max_size=4,
+)
+graphs = st.builds(
+    Graph,
+    st.dictionaries(names, st.builds(Node, names, node_inputs, names | st.just("")), max_size=4),
+    st.dictionaries(names, st.builds(Input, names, literals), max_size=2),
+    st.text(st.characters(codec="utf-8"), max_size=10),
+)
+
+
+@given(graphs, st.sampled_from(["yaml", "json"]))
+def test_every_graph_is_read_back_as_it_was(graph: Graph, form: str) -> None:
+    again = parse_graph(dump_graph(graph, form, {}))
+    assert list(again.nodes) == list(graph.nodes)
+    assert {id: (n.type, n.title, dict(n.inputs)) for id, n in again.nodes.items()} == {
+        id: (n.type, n.title, dict(n.inputs)) for id, n in graph.nodes.items()
+    }
+    assert dict(again.inputs) == dict(graph.inputs)
+    assert again.title == graph.title
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: data.decode("latin-1")))
+def test_any_text_is_a_graph_or_a_format_error(text: str) -> None:
+    with contextlib.suppress(FormatError):
+        assert isinstance(parse_graph(text), Graph)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x 1\nb: *x", "anchors and aliases are not allowed"),
+        ("a: !!python/object:os.system x", "tags are not allowed"),
+        ("a: 1\na: 2", "'a' is given twice (line 2)"),
+        ("a: .nan", "no number that can be used"),
+        ("a: 99999999999999999999999", "does not fit in 64 bits"),
+        ("<<: {a: 1}", "no plain text"),
+        ("[" * 20_000, "nested deeper than 64"),
+        ("a: [", "line 2"),
+    ],
+)
+def test_unsafe_yaml_is_refused(text: str, message: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        parse_yaml(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": NaN}', "NaN"),
+        ('{"a": -Infinity}', "-Infinity"),
+        ('{"a": 1e999}', "too large"),
+        ('{"a": 1, "a": 2}', "given twice"),
+        ('{"a": ' + "9" * 5000 + "}", "64 bits"),
+        ("[" * 100_000, "nested deeper"),
+        ('"\\ud800"', "not valid Unicode"),
+        ("{} x", "Extra data at line 1"),
+    ],
+)
+def test_unsafe_json_is_refused(text: str, message: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        parse_json(text)
+    assert message in str(caught.value)
+
+
+def test_yaml_1_1_surprises_are_texts() -> None:
+    assert parse_yaml("[no, yes, on, 2020-01-01, 0x1F, 1_000]") == [
+        "no", "yes", "on", "2020-01-01", "0x1F", "1_000",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ("  a: 5", "node a: wants a mapping"),
+        ("  a: {value: 1}", "node a: wants a mapping with `node: <type>`"),
+        ("  a: {node: Number, value: $x}", "node a, value: '$x' is neither"),
+        ("  a: {node: Number, title: 5}", "title: wants a text"),
+    ],
+)
+def test_a_wrong_part_is_named(nodes: str, message: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        parse_graph(f"latentloom: 1\nnodes:\n{nodes}\n")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "5", "{}", "[]", "a: 1", "latentloom: 2\nnodes: {}"])
+def test_what_is_no_graph_is_refused(text: str) -> None:
+    with pytest.raises(FormatError):
+        parse_graph(text)
+
+
+PROMPT: dict[str, Any] = {
+    "3": {"class_type": "Number", "inputs": {"value": 3, "upload": "image"}},
+    "19:7": {
+        "class_type": "Show",
+        "inputs": {"value": ["3", 0], "note_text": "$5"},
+        "_meta": {"title": "Result"},
+    },
+}
+
+
+def test_comfyui_prompts_run_as_they_are(engine: Engine) -> None:
+    graph = parse_graph(json.dumps(PROMPT), REGISTRY)
+    assert engine.run(graph)["19:7"] == 3
+    assert graph.nodes["3"].extra["ignored"] == {"upload": "image"}
+    assert graph.nodes["19:7"].title == "Result"
+
+
+def test_a_graph_goes_to_comfyui_and_back() -> None:
+    text = dump_graph(parse_graph(SKETCH), "comfy", REGISTRY)
+    data = json.loads(text)
+    assert data["pass1"]["inputs"] == {"a": ["start", 0], "weight": 0.25}
+    assert data["show"]["inputs"]["note_text"] == "$5"
+    assert parse_graph(text, REGISTRY).nodes["pass1"].inputs["a"] == Link("start", 0)
+
+
+def test_list_values_are_wrapped() -> None:
+    text = dump_graph(Graph({"n": Node("Any", {"v": ["a", 1]})}), "comfy", {})
+    assert json.loads(text)["n"]["inputs"]["v"] == {"__value__": ["a", 1]}
+    assert parse_graph(text).nodes["n"].inputs["v"] == ("a", 1)
+
+
+def test_an_unknown_index_is_a_format_error() -> None:
+    graph = Graph({"a": Node("Unknown"), "b": Node("Show", {"value": Link("a", "OUT")})})
+    with pytest.raises(FormatError, match=r"Show \(b\) \.value"):
+        dump_graph(graph, "comfy", REGISTRY)
+
+
+def test_the_editors_format_is_named() -> None:
+    with pytest.raises(FormatError, match="Export"):
+        parse_graph('{"nodes": [], "links": [], "version": 0.4}')
+
+
+def picture(path: Path, chunks: dict[str, str]) -> Path:
+    info = PngImagePlugin.PngInfo()
+    for key, value in chunks.items():
+        info.add_text(key, value)
+    Image.new("RGB", (2, 2)).save(path, pnginfo=info)
+    return path
+
+
+def test_a_picture_gives_its_graph_back(tmp_path: Path) -> None:
+    graph = parse_graph(SKETCH)
+    saved = picture(tmp_path / "a.png", embed(graph, REGISTRY))
+    assert load_graph(saved).nodes["pass1"].inputs["weight"] == 0.25
+
+
+def test_a_picture_of_comfyui_gives_its_graph(tmp_path: Path) -> None:
+    saved = picture(tmp_path / "a.png", {"prompt": json.dumps(PROMPT)})
+    assert list(load_graph(saved).nodes) == ["3", "19:7"]
+
+
+@pytest.mark.parametrize(
+    "chunks", [{}, {"latentloom": "{"}, {"prompt": "[1]"}, {"latentloom": "5"}]
+)
+def test_a_picture_without_a_graph_is_refused(tmp_path: Path, chunks: dict[str, str]) -> None:
+    with pytest.raises(FormatError):
+        load_graph(picture(tmp_path / "a.png", chunks))
+
+
+def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    with pytest.raises(FormatError, match="cannot be read as a PNG"):
+        load_graph(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name", ["g.yaml", "g.json", "g.api.json"])
+def test_the_ending_chooses_the_form(tmp_path: Path, name: str) -> None:
+    save_graph(parse_graph(SKETCH).bound(), tmp_path / name, REGISTRY)
+    assert load_graph(tmp_path / name).nodes["pass1"].inputs["weight"] == 0.25
+
+
+def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="wants an ending"):
+        save_graph(Graph(), tmp_path / "g.txt", REGISTRY)

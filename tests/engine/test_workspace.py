@@ -1,0 +1,83 @@
+"""Names in graphs stay inside their folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.workspace import Workspace, safe_path
+
+STEPS = ["..", "../..", "a/../..", "a/../../b", "./..", "..//", "a/b/../../.."]
+ABSOLUTE = ["/etc/passwd", "//host/share", "~/x", "~root/x", "/"]
+WINDOWS = ["C:\\x", "C:x", "c:/x", "\\\\host\\share", "a\\..\\b", "\\x", "..\\x", "a/..\\..\\b"]
+RESERVED = ["CON", "con.png", "a/NUL", "aux.txt", "COM1", "lpt9.png", "prn", "Com¹.png"]
+ENDINGS = ["a.", "a ", "a./b", "a /b", "...", " ", "a/...", "a/ "]
+CONTROLS = [f"a{chr(code)}b" for code in (0, 1, 7, 9, 10, 13, 27, 31, 127)]
+MARKS = ["a<b", "a>b", 'a"b', "a|b", "a?b", "a*b", "a:b", "a::$DATA", "a\u202egnp.exe", "\u2066a"]
+LONG = ["a" * 256, "a/" * 600, "é" * 200, ""]
+SURROGATES = ["\ud800", "a\udfffb"]
+SUFFIXED = [f"{step}/secret.txt" for step in STEPS] + [f"{step} [output]" for step in STEPS]
+UNSAFE = [
+    *STEPS, *ABSOLUTE, *WINDOWS, *RESERVED, *ENDINGS, *CONTROLS, *MARKS, *LONG, *SURROGATES,
+    *SUFFIXED, *[f"sub/{name}" for name in (*RESERVED, *WINDOWS, *MARKS, *CONTROLS)],
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder `in` with a picture, and a secret beside it."""
+    inside = tmp_path / "in"
+    (inside / "sub").mkdir(parents=True)
+    (tmp_path / "secret.txt").write_text("secret")
+    (inside / "a.png").write_text("a")
+    (inside / "sub" / "b.png").write_text("b")
+    return inside
+
+
+def test_the_corpus_is_large_enough() -> None:
+    assert len(set(UNSAFE)) >= 100
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_no_name_leads_out(folder: Path, name: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError)):
+        Workspace(input_dir=folder).resolve("input", name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "sub/b.png", "./a.png", "a.png [input]"])
+def test_plain_names_are_found(folder: Path, name: str) -> None:
+    assert Workspace(input_dir=folder).resolve("input", name).is_file()
+
+
+@pytest.mark.parametrize("name", ["%2e%2e/secret.txt", "..%2fsecret.txt", "．．/secret.txt"])
+def test_encoded_steps_are_plain_names(folder: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        Workspace(input_dir=folder).resolve("input", name)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(folder: Path) -> None:
+    (folder / "link.txt").symlink_to(folder.parent / "secret.txt")
+    with pytest.raises(ValueError, match="leads out"):
+        safe_path(folder, "link.txt")
+
+
+def test_the_graphs_folder_comes_first(folder: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "graphs"
+    beside.mkdir()
+    (beside / "a.png").write_text("beside")
+    found = Workspace(graph_dir=beside, input_dir=folder).resolve("input", "a.png")
+    assert found.read_text() == "beside"
+
+
+def test_a_granted_path_may_be_anywhere(folder: Path) -> None:
+    secret = folder.parent / "secret.txt"
+    granted = Workspace(input_dir=folder, granted=frozenset({secret}))
+    assert granted.resolve("input", str(secret)) == secret
+    with pytest.raises(ValueError, match="not relative"):
+        granted.resolve("input", "/etc/passwd")
+
+
+def test_a_missing_file_names_where_it_was_looked_for(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"'no.png' in .*in"):
+        Workspace(input_dir=folder).resolve("input", "no.png")
