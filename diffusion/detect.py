@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ModelFileError
-from .families import Family, family_for
+from .families import Family, Prediction, family_for
 
 PARTS = ("unet", "vae", "text_encoder")
 WEIGHTS = {
@@ -16,7 +16,7 @@ WEIGHTS = {
     "vae": "diffusion_pytorch_model.safetensors",
     "text_encoder": "model.safetensors",
 }
-PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 MOST_CONFIG_BYTES = 2**20
 
 
@@ -31,6 +31,16 @@ def check_checkpoint(path: Path) -> None:
         check_weights(path / part, WEIGHTS[part])
     if not (path / "tokenizer").is_dir():
         raise ModelFileError(f"{path.name} has no tokenizer folder")
+
+
+def check_vae(path: Path) -> None:
+    """Whether an autoencoder's folder can be loaded.
+
+    Raises:
+        ModelFileError: a file is missing, or its weights are not safetensors.
+    """
+    read_config(path / "config.json")
+    check_weights(path, WEIGHTS["vae"])
 
 
 def check_weights(folder: Path, name: str) -> None:

@@ -1,10 +1,10 @@
 """Errors of the diffusion code, which knows no nodes; `nodes` says which input is meant.
 
-    DiffusionError
-      ModelFileError   a model folder or file that cannot be loaded
-      PromptError      a prompt that cannot be encoded
-      ScheduleError    an unknown schedule, or one that has no levels for so many steps
-      SamplingError    a model that gave no numbers
+DiffusionError
+  ModelFileError   a model folder or file that cannot be loaded
+  PromptError      a prompt that cannot be encoded
+  ScheduleError    an unknown schedule, or one that has no levels for so many steps
+  SamplingError    a model that gave no numbers
 """
 
 from __future__ import annotations

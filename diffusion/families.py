@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Prediction = Literal["eps", "v", "x0"]
+
 
 @dataclass(frozen=True)
 class Family:
@@ -24,7 +26,7 @@ class Family:
     latent_channels: int = 4
     latent_scale: float = 0.18215
     text_dim: int = 768
-    prediction: Literal["eps", "v", "x0"] = "eps"
+    prediction: Prediction = "eps"
     native_size: int = 512
     vae_factor: int = 8
 

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from . import devices
-from .detect import check_checkpoint, check_weights, checkpoint_family, vae_family
+from .detect import check_checkpoint, check_vae, checkpoint_family, vae_family
 from .digest import content_digest
 from .errors import ModelFileError
 from .handles import Clip, Model, TextWeights, UNetWeights, Vae, VaeWeights, Weights
@@ -50,7 +50,7 @@ def load_vae(path: Path) -> Vae:
     Raises:
         ModelFileError: the folder is incomplete, unsafe or damaged.
     """
-    check_weights(path, "diffusion_pytorch_model.safetensors")
+    check_vae(path)
 
     def make(digest: str) -> VaeWeights:
         from diffusers import AutoencoderKL

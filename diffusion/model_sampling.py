@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Prediction = Literal["eps", "v", "x0"]
+from .families import Prediction
 
 # The last alpha_bar of a zero-terminal-SNR table; exactly zero would give an infinite sigma.
 LAST_ALPHA_BAR = 4.8973451890853435e-08

@@ -15,6 +15,8 @@ SAMPLERS: tuple[str, ...] = (
     "dpmpp_2m",
     "dpmpp_2m_sde",
     "dpmpp_2m_sde_gpu",
+    "dpmpp_2m_sde_heun",
+    "dpmpp_2m_sde_heun_gpu",
     "dpmpp_3m_sde",
     "dpmpp_3m_sde_gpu",
     "ddpm",

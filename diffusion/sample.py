@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from .conditioning import Conditioning
 from .errors import SamplingError
@@ -141,7 +141,7 @@ def keep_outside(guide: Denoise, mask: Tensor, known: Tensor, noise: Tensor) -> 
 def latent_mask(mask: Tensor, samples: Tensor) -> Tensor:
     """A B×H×W mask as B×1×h×w over these latents: bilinear, repeated over the batch."""
     grid = mask.reshape(-1, 1, *mask.shape[-2:]).float()
-    grid = F.interpolate(grid, size=samples.shape[-2:], mode="bilinear")
+    grid = interpolate(grid, size=samples.shape[-2:], mode="bilinear")
     repeats = -(-len(samples) // len(grid))
     return grid.repeat(repeats, 1, 1, 1)[: len(samples)].to(samples.device)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -76,6 +77,7 @@ class Graph:
     Attributes:
         inputs: the knobs, by name.
         layout: positions, colours and notes for an editor; never in a key.
+        source: the file it was read from, if any; files it names are looked up beside it.
     """
 
     nodes: Mapping[str, Node] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class Graph:
     title: str = ""
     description: str = ""
     layout: Mapping[str, Any] = field(default_factory=dict)
+    source: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", MappingProxyType(dict(self.nodes)))

@@ -30,6 +30,7 @@ class Workspace:
         input_dir: where they are looked up next.
         output_dir: where output nodes write.
         temp_dir: where previews go; None is a folder of the system's.
+        library_dir: the shipped graphs, whose input pictures are found last.
         granted: paths that the user named; they may be anywhere.
     """
 
@@ -37,6 +38,7 @@ class Workspace:
     input_dir: Path = field(default_factory=lambda: Path("input"))
     output_dir: Path = field(default_factory=lambda: Path("output"))
     temp_dir: Path | None = None
+    library_dir: Path | None = None
     granted: frozenset[Path] = frozenset()
 
     def resolve(self, kind: str, name: str) -> Path:
@@ -58,7 +60,7 @@ class Workspace:
         annotated = _ANNOTATED.match(name)
         name, place = annotated.groups() if annotated else (name, "")
         chosen = {"output": self.output_dir, "temp": self.temp_dir, "input": self.input_dir}
-        folders = [chosen[place]] if place else [self.graph_dir, self.input_dir]
+        folders = [chosen[place]] if place else [self.graph_dir, self.input_dir, self.library_dir]
         for folder in folders:
             if folder is not None and (found := safe_path(folder, name)).is_file():
                 return found

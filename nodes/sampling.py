@@ -31,17 +31,18 @@ Step = Annotated[int, Between(0, 10_000)]
 
 @node("KSampler", category="sampling", device=True)
 def ksampler(
+    *,
     model: Model,
-    positive: Conditioning,
-    negative: Conditioning,
-    latent_image: Latent,
-    context: Context,
     seed: Seed = 0,
     steps: Steps = 20,
     cfg: Cfg = 8.0,
     sampler_name: SamplerName = "euler",
     scheduler: SchedulerName = "simple",
+    positive: Conditioning,
+    negative: Conditioning,
+    latent_image: Latent,
     denoise: Denoise = 1.0,
+    context: Context,
 ) -> Latent:
     """Denoise a latent: from noise at denoise 1, from the picture in it below.
 
@@ -73,20 +74,21 @@ def ksampler(
 
 @node("KSamplerAdvanced", category="sampling", device=True)
 def ksampler_advanced(
+    *,
     model: Model,
-    positive: Conditioning,
-    negative: Conditioning,
-    latent_image: Latent,
-    context: Context,
     add_noise: Literal["enable", "disable"] = "enable",
     noise_seed: Seed = 0,
     steps: Steps = 20,
     cfg: Cfg = 8.0,
     sampler_name: SamplerName = "euler",
     scheduler: SchedulerName = "simple",
+    positive: Conditioning,
+    negative: Conditioning,
+    latent_image: Latent,
     start_at_step: Step = 0,
     end_at_step: Step = 10_000,
     return_with_leftover_noise: Literal["disable", "enable"] = "disable",
+    context: Context,
 ) -> Latent:
     """Run a stretch of a schedule, such as the first steps on one model and the rest on another.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import FormatError
@@ -27,7 +28,7 @@ def load_graph(path: Path, specs: Specs | None = None) -> Graph:
         OSError: it cannot be read at all.
     """
     if path.suffix.lower() in PICTURES:
-        return read_picture(path, specs)
+        return replace(read_picture(path, specs), source=path)
     if path.stat().st_size > MOST_BYTES:
         raise FormatError(f"{path.name} has {path.stat().st_size} bytes; at most {MOST_BYTES}")
     try:
@@ -35,7 +36,7 @@ def load_graph(path: Path, specs: Specs | None = None) -> Graph:
     except UnicodeDecodeError as error:
         raise FormatError(f"{path.name} is no text in UTF-8: {error.reason}") from error
     try:
-        return parse_graph(text, specs)
+        return replace(parse_graph(text, specs), source=path)
     except FormatError as error:
         raise FormatError(f"{path.name}: {error}") from error
 

@@ -1,0 +1,143 @@
+"""Building a graph in Python: calling a node on handles records it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .errors import GraphError, Problem
+from .graph import Graph, Input, Knob, Link
+from .literal import Refused, coerce
+from .ports import accepts
+from .registry import Registry
+from .spec import NodeSpec, Port
+
+
+class Output:
+    """One output of a node that was recorded; give it to another node's input."""
+
+    def __init__(self, node: str, name: str, type_name: str) -> None:
+        self.node, self.name, self.type = node, name, type_name
+
+    def __repr__(self) -> str:
+        return f"${self.node}.{self.name}"
+
+
+class Handle:
+    """A node that was recorded: its outputs by name, or unpacked in order."""
+
+    def __init__(self, id: str, spec: NodeSpec) -> None:
+        self.id = id
+        self._outputs = {found.name: Output(id, found.name, found.type) for found in spec.outputs}
+
+    def __getattr__(self, name: str) -> Output:
+        try:
+            return self._outputs[name]
+        except KeyError:
+            listed = ", ".join(self._outputs) or "no outputs"
+            raise AttributeError(f"{self.id} has {listed}, not {name}") from None
+
+    def __iter__(self) -> Iterator[Output]:
+        return iter(self._outputs.values())
+
+    def __repr__(self) -> str:
+        return f"<{self.id}: {', '.join(self._outputs)}>"
+
+
+class Builder:
+    """Records nodes as they are called; `graph` is what was recorded so far.
+
+    Each node type of the registry is a method that takes its inputs by name, and `id` and
+    `title` beside them. Inputs are checked at once.
+
+    >>> from engine.registry import Registry
+    >>> from engine.spec import node
+    >>> @node("Double", category="doc")
+    ... def double(value: int) -> int:
+    ...     return 2 * value
+    >>> builder = Builder(Registry.of(double))
+    >>> (four,) = builder.Double(value=2)
+    >>> builder.Double(value=four)
+    <double_2: INT>
+    >>> builder.graph.nodes["double_2"].inputs["value"]
+    Link(node='double', output='INT')
+    """
+
+    def __init__(self, registry: Registry, title: str = "") -> None:
+        self._registry = registry
+        self.graph = Graph(title=title)
+
+    def knob(self, name: str, type: str, default: Any, **details: Any) -> Knob:
+        """Add an input to the graph, such as `knob("denoise", "float", 0.5, min=0, max=1)`."""
+        found = Input(type, default, **details)
+        inputs = {**self.graph.inputs, name: found}
+        self.graph = Graph(self.graph.nodes, inputs, self.graph.title)
+        return Knob(name)
+
+    def __getattr__(self, type_name: str) -> Callable[..., Handle]:
+        if type_name.startswith("_"):
+            raise AttributeError(type_name)
+
+        def call(*, id: str = "", title: str = "", **inputs: Any) -> Handle:
+            return self.add(type_name, id, title, **inputs)
+
+        return call
+
+    def add(self, type_name: str, id: str = "", title: str = "", **inputs: Any) -> Handle:
+        """Record a node.
+
+        Raises:
+            GraphError: the type is unknown, or inputs are wrong or missing; all at once.
+        """
+        spec = self._registry.get(type_name)
+        id = id or self._free_id(type_name)
+        if spec is None:
+            near = ", ".join(self._registry.near(type_name))
+            hint = f"did you mean {near}?" if near else ""
+            facts = (id, type_name, "", "a node that is installed", type_name, "", hint)
+            raise GraphError([Problem("unknown_node", *facts)])
+        values, problems = {}, []
+        for name, value in inputs.items():
+            try:
+                values[name] = _input(spec.port(name), spec, value)
+            except Refused as refused:
+                facts = (id, type_name, name, refused.wanted, refused.got, "", refused.hint)
+                problems.append(Problem(refused.kind, *facts))
+        for port in spec.inputs:
+            if port.required and port.name not in inputs:
+                wanted = port.type
+                problems.append(
+                    Problem("missing_input", id, type_name, port.name, wanted, "nothing")
+                )
+        if problems:
+            raise GraphError(problems)
+        self.graph = self.graph.add(id, type_name, title, **values)
+        return Handle(id, spec)
+
+    def _free_id(self, type_name: str) -> str:
+        base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type_name).lower()
+        id, count = base, 1
+        while id in self.graph.nodes:
+            count += 1
+            id = f"{base}_{count}"
+        return id
+
+
+def _input(port: Port | None, spec: NodeSpec, value: Any) -> Any:
+    if port is None:
+        known = ", ".join(each.name for each in spec.inputs) or "no inputs"
+        raise Refused("unknown_input", f"one of its inputs ({known})", "this name")
+    if isinstance(value, Handle):
+        outputs = list(value)
+        if len(outputs) != 1:
+            raise Refused("wrong_type", f"one output of {value.id}", f"all of {value!r}")
+        value = outputs[0]
+    if isinstance(value, Output):
+        if not accepts(port.type, value.type):
+            raise Refused("wrong_type", port.type, f"{value.type} ({value!r})")
+        return Link(value.node, value.name)
+    if isinstance(value, Knob | Link):
+        return value
+    coerce(port, value)
+    return value

@@ -1,0 +1,181 @@
+"""Latentloom from Python: load, build, plan and run graphs.
+
+    import latentloom
+    graph = latentloom.load("graphs/img2img.yaml").knob("denoise", 0.6)
+    print(latentloom.plan(graph).nodes["sample"].why)
+    result = latentloom.run(graph)
+    picture = result["decode"]
+
+Nothing heavy is imported before a node needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from engine.builder import Builder
+from engine.cancel import CancelToken
+from engine.errors import (
+    Cancelled,
+    FormatError,
+    GraphError,
+    InputError,
+    LatentloomError,
+    NodeError,
+    Problem,
+    RunError,
+    SpecError,
+)
+from engine.events import AnyEvent, OnEvent
+from engine.executor import Engine, NodeReport, Result
+from engine.formats import load_graph, parse_graph, save_graph
+from engine.graph import Graph, Input, Knob, Link, Node
+from engine.library import find_graph, graphs_dir
+from engine.plan import Plan, Step
+from engine.registry import Registry
+from engine.spec import node
+from engine.workspace import Workspace
+
+__all__ = [
+    "Builder", "CancelToken", "Cancelled", "Engine", "FormatError", "Graph", "GraphError",
+    "Input", "InputError", "Knob", "LatentloomError", "Link", "Node", "NodeError", "NodeReport",
+    "Plan", "Problem", "Registry", "Result", "RunError", "SpecError", "Step", "Workspace",
+    "build", "check", "engine", "load", "loads", "node", "plan", "registry", "run", "run_async",
+    "save", "workspace",
+]  # fmt: skip
+
+__version__ = "0.1.0"
+
+
+@cache
+def registry() -> Registry:
+    """The installed nodes: ours, and those of installed packs."""
+    return Registry.from_package("nodes")
+
+
+@cache
+def engine() -> Engine:
+    """The engine that the functions here share; it keeps outputs between runs."""
+    return Engine(registry())
+
+
+def load(path: str | os.PathLike[str]) -> Graph:
+    """The graph in a file: native YAML or JSON, ComfyUI's API JSON, or a picture saved by either.
+
+    A bare name such as `img2img` finds a shipped graph.
+
+    Raises:
+        FormatError: it cannot be read as a graph.
+        OSError: there is no such file.
+    """
+    file = Path(path)
+    if not file.exists():
+        file = find_graph(str(path)) or file
+    return load_graph(file, registry())
+
+
+def loads(text: str) -> Graph:
+    """The graph in a text: native YAML or JSON, or ComfyUI's API JSON.
+
+    Raises:
+        FormatError: it cannot be read as a graph.
+    """
+    return parse_graph(text, registry())
+
+
+def save(graph: Graph, path: str | os.PathLike[str]) -> None:
+    """Write a graph; `.yaml` and `.json` are native, `.api.json` is ComfyUI's.
+
+    Raises:
+        FormatError: the form cannot hold the graph.
+    """
+    save_graph(graph, Path(path), registry())
+
+
+def build(title: str = "") -> Builder:
+    """A builder: `builder.KSampler(...)` records a node, `builder.graph` is the graph."""
+    return Builder(registry(), title)
+
+
+def workspace(
+    graph: Graph,
+    output_dir: str | os.PathLike[str] = "output",
+    input_dir: str | os.PathLike[str] = "input",
+    granted: Iterable[Path] = (),
+) -> Workspace:
+    """The folders that a graph's files are looked up in and written to."""
+    return Workspace(
+        graph_dir=graph.source.parent if graph.source else None,
+        input_dir=Path(input_dir),
+        output_dir=Path(output_dir),
+        library_dir=graphs_dir(),
+        granted=frozenset(granted),
+    )
+
+
+def check(graph: Graph, where: Workspace | None = None) -> tuple[Problem, ...]:
+    """Every problem of a graph; empty if there is none."""
+    return engine().check(graph, where or workspace(graph))
+
+
+def plan(
+    graph: Graph, where: Workspace | None = None, targets: Iterable[str] | None = None
+) -> Plan:
+    """What `run` would do to each node, and why.
+
+    Raises:
+        GraphError: the graph cannot run.
+    """
+    return engine().plan(graph, where or workspace(graph), targets)
+
+
+def run(
+    graph: Graph,
+    where: Workspace | None = None,
+    targets: Iterable[str] | None = None,
+    on_event: OnEvent | None = None,
+    cancel: CancelToken | None = None,
+) -> Result:
+    """Run a graph and return its outputs; `result[id]` is what node `id` gave.
+
+    Args:
+        where: folders; by default those of `workspace(graph)`.
+        targets: nodes to run for; by default every output node.
+        on_event: called with each event of the run.
+        cancel: stops the run from another thread.
+
+    Raises:
+        GraphError: the graph cannot run; nothing was run.
+        RunError: nodes failed; what else was made is in its `result`.
+    """
+    result = engine().run(graph, where or workspace(graph), targets, on_event, cancel)
+    if result.errors:
+        raise RunError(result.errors, result)
+    return result
+
+
+async def run_async(
+    graph: Graph,
+    where: Workspace | None = None,
+    targets: Iterable[str] | None = None,
+    on_event: OnEvent | None = None,
+) -> Result:
+    """`run` beside an event loop; events arrive in the loop, and cancelling the task stops it."""
+    loop, token = asyncio.get_running_loop(), CancelToken()
+
+    def forward(event: AnyEvent) -> None:
+        if on_event is not None:
+            loop.call_soon_threadsafe(on_event, event)
+
+    work = asyncio.to_thread(run, graph, where, targets, forward, token)
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        token.cancel()
+        await asyncio.wait([task])
+        raise

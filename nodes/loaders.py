@@ -1,0 +1,94 @@
+"""Loaders: installed models into handles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.errors import InputError
+from engine.spec import node
+
+from .ports import CheckpointFile, Clip, Model, Vae, VaeFile
+
+
+class Checkpoint(NamedTuple):
+    """The outputs of CheckpointLoaderSimple."""
+
+    MODEL: Model
+    CLIP: Clip
+    VAE: Vae
+
+
+@node("CheckpointLoaderSimple", category="loaders", device=True)
+class CheckpointLoaderSimple:
+    """Load a checkpoint: its denoising model, text encoder and autoencoder.
+
+    Args:
+        ckpt_name: name of an installed checkpoint; see `latentloom models`.
+
+    Raises:
+        InputError: it is incomplete, damaged, or not safe to load.
+
+    Source: ComfyUI's CheckpointLoaderSimple.
+    """
+
+    @staticmethod
+    def run(ckpt_name: CheckpointFile) -> Checkpoint:
+        from diffusion.load import load_checkpoint
+
+        return Checkpoint(*load_checkpoint(ckpt_name))
+
+    @staticmethod
+    def check(ckpt_name: Path) -> None:
+        from diffusion.detect import check_checkpoint
+        from diffusion.errors import ModelFileError
+
+        try:
+            check_checkpoint(ckpt_name)
+        except ModelFileError as error:
+            raise InputError("CheckpointLoaderSimple", "ckpt_name", _WHOLE, error) from error
+
+    @staticmethod
+    def family(ckpt_name: Path) -> str:
+        from diffusion.detect import checkpoint_family
+
+        return checkpoint_family(ckpt_name).name
+
+
+@node("VAELoader", category="loaders", device=True)
+class VAELoader:
+    """Load an autoencoder.
+
+    Args:
+        vae_name: name of an installed autoencoder; a checkpoint's own goes by its name.
+
+    Raises:
+        InputError: it is damaged, or not safe to load.
+
+    Source: ComfyUI's VAELoader.
+    """
+
+    @staticmethod
+    def run(vae_name: VaeFile) -> Vae:
+        from diffusion.load import load_vae
+
+        return load_vae(vae_name)
+
+    @staticmethod
+    def check(vae_name: Path) -> None:
+        from diffusion.detect import check_vae
+        from diffusion.errors import ModelFileError
+
+        try:
+            check_vae(vae_name)
+        except ModelFileError as error:
+            raise InputError("VAELoader", "vae_name", _WHOLE, error) from error
+
+    @staticmethod
+    def family(vae_name: Path) -> str:
+        from diffusion.detect import vae_family
+
+        return vae_family(vae_name).name
+
+
+_WHOLE = "a whole model in safetensors"

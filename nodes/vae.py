@@ -1,0 +1,129 @@
+"""Pictures to latents and back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from engine.errors import InputError
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import Image, Latent, Vae
+
+TileSize = Annotated[int, Between(64, 4096, step=64)]
+Overlap = Annotated[int, Between(0, 4096, step=32)]
+TemporalSize = Annotated[int, Between(8, 4096, step=4)]
+TemporalOverlap = Annotated[int, Between(4, 4096, step=4)]
+
+
+@node("VAEEncode", category="latent", device=True)
+def vae_encode(pixels: Image, vae: Vae) -> Latent:
+    """Encode a picture.
+
+    Args:
+        pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
+        vae: the autoencoder.
+
+    Raises:
+        InputError: the picture is smaller than one latent cell.
+
+    Source: ComfyUI's VAEEncode; the posterior's mean, nothing is drawn.
+    """
+    from diffusion.vae import encode
+
+    _check_size("VAEEncode", pixels, vae)
+    return encode(vae, pixels)
+
+
+@node("VAEDecode", category="latent", device=True)
+def vae_decode(samples: Latent, vae: Vae) -> Image:
+    """Decode a latent.
+
+    Args:
+        samples: latents B×C×h×w.
+        vae: the autoencoder.
+
+    Raises:
+        InputError: the latent does not fit the VAE.
+
+    Source: ComfyUI's VAEDecode.
+    """
+    from diffusion.vae import decode
+
+    _check_channels("VAEDecode", samples, vae)
+    return decode(vae, samples)
+
+
+@node("VAEEncodeTiled", category="_for_testing", device=True)
+def vae_encode_tiled(
+    pixels: Image,
+    vae: Vae,
+    tile_size: TileSize = 512,
+    overlap: Overlap = 64,
+    temporal_size: TemporalSize = 64,  # noqa: ARG001 - of videos, in ComfyUI's files
+    temporal_overlap: TemporalOverlap = 8,  # noqa: ARG001
+) -> Latent:
+    """Encode a large picture in tiles.
+
+    Args:
+        pixels: B×H×W×C.
+        vae: the autoencoder.
+        tile_size: of a tile, in pixels.
+        overlap: of neighbouring tiles, in pixels.
+        temporal_size: of videos; unused here.
+        temporal_overlap: of videos; unused here.
+
+    Raises:
+        InputError: the picture is too small, or the overlap as wide as a tile.
+
+    Source: ComfyUI's VAEEncodeTiled: the mean of three tilings.
+    """
+    from diffusion.vae import encode_tiled
+
+    _check_size("VAEEncodeTiled", pixels, vae)
+    if 2 * overlap >= tile_size:
+        raise InputError("VAEEncodeTiled", "overlap", f"less than {tile_size // 2}", overlap)
+    return encode_tiled(vae, pixels, tile_size, overlap)
+
+
+@node("VAEDecodeTiled", category="_for_testing", device=True)
+def vae_decode_tiled(
+    samples: Latent,
+    vae: Vae,
+    tile_size: TileSize = 512,
+    overlap: Overlap = 64,
+    temporal_size: TemporalSize = 64,  # noqa: ARG001 - of videos, in ComfyUI's files
+    temporal_overlap: TemporalOverlap = 8,  # noqa: ARG001
+) -> Image:
+    """Decode a large latent in tiles.
+
+    Args:
+        samples: latents B×C×h×w.
+        vae: the autoencoder.
+        tile_size: of a tile, in pixels.
+        overlap: of neighbouring tiles, in pixels; at most a quarter of a tile.
+        temporal_size: of videos; unused here.
+        temporal_overlap: of videos; unused here.
+
+    Raises:
+        InputError: the latent does not fit the VAE.
+
+    Source: ComfyUI's VAEDecodeTiled: the mean of three tilings.
+    """
+    from diffusion.vae import decode_tiled
+
+    _check_channels("VAEDecodeTiled", samples, vae)
+    return decode_tiled(vae, samples, tile_size, overlap)
+
+
+def _check_size(name: str, pixels: Image, vae: Vae) -> None:
+    factor = vae.family.vae_factor
+    high, wide = pixels.shape[1:3]
+    if min(high, wide) < factor:
+        raise InputError(name, "pixels", f"at least {factor}×{factor} pixels", f"{wide}×{high}")
+
+
+def _check_channels(name: str, samples: Latent, vae: Vae) -> None:
+    wanted, got = vae.family.latent_channels, samples.shape[1]
+    if wanted != got:
+        raise InputError(name, "samples", f"a latent with {wanted} channels", f"{got} channels")
