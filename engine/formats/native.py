@@ -104,13 +104,18 @@ def _read_node(id: str, entry: Any) -> Node:
     clashing = _mapping(entry.get("inputs"), f"{where}, inputs")
     plain = {name: value for name, value in entry.items() if name not in NODE_KEYS}
     inputs = {
-        str(name): _read_value(f"{where}, {name}", value)
+        str(name): read_value(f"{where}, {name}", value)
         for name, value in {**plain, **clashing}.items()
     }
     return Node(entry["node"], inputs, _text(entry, "title"))
 
 
-def _read_value(where: str, value: Any) -> Any:
+def read_value(where: str, value: Any) -> Any:
+    """An input as a literal, Link or Knob; `where` names it in messages.
+
+    Raises:
+        FormatError: a text begins with `$` and is neither link nor knob.
+    """
     if not isinstance(value, str) or not value.startswith("$"):
         return value
     if value.startswith("$$"):

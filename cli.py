@@ -1,0 +1,324 @@
+"""The command line: run, plan, check, nodes, convert, models.
+
+Results go to stdout, progress and problems to stderr. Exit codes: 0 done, 1 the graph or an
+input is wrong, 2 usage, 3 a node failed, 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import FormatError, GraphError, InputError, LatentloomError, Problem
+
+if TYPE_CHECKING:
+    from engine.cancel import CancelToken
+    from engine.graph import Graph
+    from engine.registry import Registry
+    from engine.workspace import Workspace
+
+DONE, WRONG, USAGE, FAILED, CANCELLED = 0, 1, 2, 3, 130
+PATH_KNOBS = ("image", "mask", "file")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except (LatentloomError, OSError) as error:
+        _complain(error, options)
+        return WRONG
+    except BrokenPipeError:
+        return DONE
+    except KeyboardInterrupt:
+        return CANCELLED
+
+
+@dataclass(frozen=True)
+class Job:
+    """A graph that was opened with the changes of the command line, and its folders."""
+
+    graph: Graph
+    workspace: Workspace
+    registry: Registry
+
+
+def run(options: argparse.Namespace) -> int:
+    """`latentloom run FILE`."""
+    from console.progress import reporter
+    from console.views import result_object, to_json
+    from engine.cancel import CancelToken
+    from engine.executor import Engine
+
+    job, token = _open(options), CancelToken()
+    with Engine(job.registry) as engine, reporter(options.json) as report, _interrupts(token):
+        result = engine.run(job.graph, job.workspace, on_event=report, cancel=token)
+    if options.json:
+        print(to_json(result_object(result)))
+    else:
+        for error in result.errors:
+            print(error, file=sys.stderr)
+        for path in dict.fromkeys(str(path) for _, path in result.saved):
+            print(path)
+    if result.status == "cancelled":
+        return CANCELLED
+    if result.status == "done":
+        return DONE
+    return WRONG if all(isinstance(e.__cause__, InputError) for e in result.errors) else FAILED
+
+
+def plan(options: argparse.Namespace) -> int:
+    """`latentloom plan FILE`."""
+    from console.views import plan_object, plan_text, to_json
+    from engine.executor import Engine
+
+    job = _open(options)
+    with Engine(job.registry) as engine:
+        found = engine.plan(job.graph, job.workspace)
+    print(to_json(plan_object(found)) if options.json else plan_text(found))
+    return DONE
+
+
+def check(options: argparse.Namespace) -> int:
+    """`latentloom check FILE`."""
+    from console.views import problem_object, to_json
+    from engine.validate import check as find_problems
+
+    job = _open(options)
+    problems = find_problems(job.graph, job.registry, job.workspace)
+    if options.json:
+        found = [problem_object(problem) for problem in problems]
+        print(to_json({"status": "failed" if problems else "done", "errors": found}))
+    elif problems:
+        print("\n".join(str(problem) for problem in problems), file=sys.stderr)
+        print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", file=sys.stderr)
+    else:
+        print(f"{options.file}: no problems in {len(job.graph.nodes)} nodes")
+    return WRONG if problems else DONE
+
+
+def nodes(options: argparse.Namespace) -> int:
+    """`latentloom nodes [NAME]`."""
+    from console.views import node_object, node_rows, node_text, to_json
+
+    registry = _registry()
+    if not options.name:
+        found = {name: node_object(spec) for name, spec in sorted(registry.items())}
+        print(to_json(found) if options.json else node_rows(registry))
+        return DONE
+    spec = registry.get(options.name)
+    if spec is None:
+        near = registry.near(options.name)
+        hint = f"did you mean {' or '.join(near)}?" if near else "list them: latentloom nodes"
+        facts = ("", "", "", "a node that is installed", options.name, "", hint)
+        raise GraphError([Problem("unknown_node", *facts)])
+    print(to_json(node_object(spec)) if options.json else node_text(spec))
+    return DONE
+
+
+def convert(options: argparse.Namespace) -> int:
+    """`latentloom convert IN OUT`."""
+    from engine.formats import load_graph, save_graph
+
+    registry = _registry()
+    graph = load_graph(_find(options.file), registry)
+    target = Path(options.out)
+    if target.exists() and not options.force:
+        raise FormatError(f"{target} exists; write elsewhere, or say --force")
+    save_graph(graph, target, registry, options.to or "")
+    print(target)
+    return DONE
+
+
+def models(options: argparse.Namespace) -> int:
+    """`latentloom models`."""
+    from console.views import table, to_json
+
+    rows = sorted(set(_model_rows(_registry())))
+    if options.json:
+        keys = ("kind", "name", "family", "path")
+        print(to_json({"models": [dict(zip(keys, row, strict=True)) for row in rows]}))
+    elif rows:
+        print(table(("kind", "name", "family", "path"), rows))
+    else:
+        print(
+            "no models are installed; put them into ./models or name a folder in LATENTLOOM_MODELS"
+        )
+    return DONE
+
+
+def _model_rows(registry: Registry) -> Iterator[tuple[str, str, str, str]]:
+    """What the file ports of the nodes can choose from, with the family their nodes see."""
+    for spec in registry.values():
+        for port in spec.inputs:
+            file = port.file
+            if file is None or file.names is None or file.resolve is None:
+                continue
+            for name in file.names():
+                path = file.resolve(name)
+                try:
+                    family = spec.family(path) if spec.family else None
+                except Exception as error:  # noqa: BLE001 - a broken model is listed as such
+                    family = f"broken: {error}"
+                yield file.kind, name, family or "", str(path)
+
+
+def _open(options: argparse.Namespace) -> Job:
+    """The graph with the changes that were asked for."""
+    from engine.formats import load_graph
+    from engine.library import graphs_dir
+    from engine.workspace import Workspace
+
+    registry = _registry()
+    path = _find(options.file)
+    graph = load_graph(path, registry)
+    granted: set[Path] = set()
+    for name, text in options.input:
+        graph = graph.knob(name, _knob_value(graph, name, text, granted))
+    for place, text in options.set:
+        graph = graph.set(place, _port_value(graph, registry, place, text))
+    workspace = Workspace(
+        graph_dir=path.parent,
+        input_dir=Path(options.input_dir),
+        output_dir=Path(options.output),
+        library_dir=graphs_dir(),
+        granted=frozenset(granted),
+    )
+    return Job(graph, workspace, registry)
+
+
+def _find(name: str) -> Path:
+    from engine.library import find_graph
+
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = find_graph(name)
+    if shipped is None:
+        raise FileNotFoundError(f"there is no graph file {name}")
+    return shipped
+
+
+def _registry() -> Registry:
+    from engine.registry import Registry
+
+    return Registry.from_package("nodes")
+
+
+def _knob_value(graph: Graph, name: str, text: str, granted: set[Path]) -> Any:
+    """The value of `--input name=text`; a picture's path may be anywhere."""
+    kind = graph.inputs[name].type if name in graph.inputs else ""
+    if kind in PATH_KNOBS:
+        path = Path(text)
+        if not path.exists():
+            return text
+        granted.add(path.absolute())
+        return str(path.absolute())
+    return text if kind == "string" else _scalar(text)
+
+
+def _port_value(graph: Graph, registry: Registry, place: str, text: str) -> Any:
+    """The value of `--set node.input=text`, as the port's type reads it."""
+    from engine.formats.native import read_value
+
+    id, _, name = place.rpartition(".")
+    spec = registry.get(graph.nodes[id].type) if id in graph.nodes else None
+    port = spec.port(name) if spec else None
+    if text.startswith("$"):
+        return read_value(place, text)
+    return text if port is not None and port.type in ("STRING", "COMBO") else _scalar(text)
+
+
+def _scalar(text: str) -> Any:
+    from engine.formats.parsing import parse_yaml
+
+    return parse_yaml(text)
+
+
+@contextmanager
+def _interrupts(token: CancelToken) -> Iterator[None]:
+    """Ctrl-C cancels the run; a second one ends the program as usual."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        token.cancel()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _complain(error: Exception, options: argparse.Namespace) -> None:
+    if getattr(options, "json", False):
+        from console.views import failure_object, to_json
+
+        print(to_json(failure_object(error)))
+    else:
+        print(error, file=sys.stderr)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"wants NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def _place(text: str) -> tuple[str, str]:
+    place, value = _assignment(text)
+    if "." not in place.strip("."):
+        raise argparse.ArgumentTypeError(f"wants NODE.INPUT=VALUE, got {text!r}")
+    return place, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="latentloom", description="Run and inspect graphs of diffusion nodes."
+    )
+    parser.add_argument("--version", action="version", version="latentloom 0.1.0")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> Any:
+        found = commands.add_parser(name, help=text, description=text)
+        found.set_defaults(command=command)
+        found.add_argument("--json", action="store_true", help="print one JSON object")
+        return found
+
+    for name, command, text in (
+        ("run", run, "Run a graph: a YAML or JSON file, a saved picture, or a shipped graph."),
+        ("plan", plan, "Say what a run would do to each node, and why."),
+        ("check", check, "List every problem of a graph."),
+    ):
+        found = add(name, command, text)
+        found.add_argument("file", metavar="FILE")
+        found.add_argument(
+            "--set", action="append", default=[], type=_place, metavar="NODE.INPUT=VALUE"
+        )
+        found.add_argument(
+            "--input", action="append", default=[], type=_assignment, metavar="NAME=VALUE"
+        )
+        found.add_argument("--output", default="output", metavar="DIR", help="default: output")
+        found.add_argument("--input-dir", default="input", metavar="DIR", help="default: input")
+    found = add("nodes", nodes, "List the installed nodes, or describe one.")
+    found.add_argument("name", nargs="?", metavar="NAME")
+    found = add("convert", convert, "Write a graph in another format.")
+    found.add_argument("file", metavar="IN")
+    found.add_argument("out", metavar="OUT")
+    found.add_argument("--to", choices=("yaml", "json", "comfy"), help="default: by OUT's ending")
+    found.add_argument("--force", action="store_true", help="overwrite OUT")
+    add("models", models, "List the installed models.")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""Plans, results, problems and nodes as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from engine.errors import GraphError, InputError, LatentloomError, NodeError, Problem
+from engine.executor import Result
+from engine.plan import Plan
+from engine.registry import Registry
+from engine.spec import MISSING, NodeSpec, Port
+
+ACTIONS = {"run": "run", "reuse": "reused", "skip": "skipped"}
+
+
+def to_json(value: Mapping[str, Any]) -> str:
+    """One JSON object as text."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def result_object(result: Result) -> dict[str, Any]:
+    """What `run --json` prints of a run."""
+    return {
+        "status": result.status,
+        "nodes": {
+            id: {
+                "type": report.type,
+                "state": report.state,
+                "from": report.tier,
+                "why": report.why,
+                "seconds": round(report.seconds, 6),
+            }
+            for id, report in result.nodes.items()
+        },
+        "outputs": [{"node": id, "path": str(path)} for id, path in result.saved],
+        "model_calls": result.model_calls,
+        "seconds": round(result.seconds, 6),
+        "errors": [found for error in result.errors for found in error_objects(error)],
+    }
+
+
+def failure_object(error: Exception) -> dict[str, Any]:
+    """What `--json` prints where nothing could be run."""
+    return {
+        "status": "failed",
+        "nodes": {},
+        "outputs": [],
+        "model_calls": 0,
+        "seconds": 0.0,
+        "errors": error_objects(error),
+    }
+
+
+def plan_object(plan: Plan) -> dict[str, Any]:
+    """What `plan --json` prints."""
+    return {
+        "status": "planned",
+        "nodes": {
+            id: {
+                "type": step.type,
+                "state": ACTIONS[step.action],
+                "from": step.tier,
+                "why": step.why,
+            }
+            for id, step in plan.nodes.items()
+        },
+        "errors": [],
+    }
+
+
+def error_objects(error: Exception) -> list[dict[str, str]]:
+    """An error as objects, one for each problem."""
+    if isinstance(error, GraphError):
+        return [problem_object(problem) for problem in error.problems]
+    if isinstance(error, NodeError):
+        cause = error.__cause__
+        port = cause.port if isinstance(cause, InputError) else ""
+        facts = {"kind": "node_failed", "node": error.node, "type": error.type, "input": port}
+        return [{**facts, "message": str(error)}]
+    kind = "error" if isinstance(error, LatentloomError) else type(error).__name__
+    return [{"kind": kind, "node": "", "type": "", "input": "", "message": str(error)}]
+
+
+def problem_object(problem: Problem) -> dict[str, str]:
+    """A problem as an object."""
+    return {
+        "kind": problem.kind,
+        "node": problem.node,
+        "type": problem.type,
+        "input": problem.port,
+        "wanted": problem.wanted,
+        "got": problem.got,
+        "hint": problem.hint,
+        "message": str(problem),
+    }
+
+
+def plan_text(plan: Plan) -> str:
+    """A plan as a table."""
+    rows = [(id, step.type, ACTIONS[step.action], step.why) for id, step in plan.nodes.items()]
+    counts = f"{plan.count('run')} run, {plan.count('reuse')} reused, {plan.count('skip')} skipped"
+    return f"{table(('node', 'type', 'plan', 'why'), rows)}\n{counts}"
+
+
+def node_rows(registry: Registry) -> str:
+    """The table of all nodes."""
+    rows = [
+        (spec.name, spec.category, ", ".join(port.name for port in spec.inputs), _outputs(spec))
+        for spec in sorted(registry.values(), key=lambda spec: (spec.category, spec.name))
+        if not spec.deprecated
+    ]
+    return table(("node", "category", "inputs", "outputs"), rows)
+
+
+def node_text(spec: NodeSpec) -> str:
+    """One node: its documentation, inputs with ranges, outputs."""
+    rows = [(port.name, port.type, _default(port), _allowed(port)) for port in spec.inputs]
+    parts = [f"{spec.name}  ({spec.category})", "", spec.doc, ""]
+    if rows:
+        parts += [table(("input", "type", "default", "allowed"), rows), ""]
+    parts.append(f"outputs: {_outputs(spec) or 'none'}")
+    return "\n".join(parts)
+
+
+def node_object(spec: NodeSpec) -> dict[str, Any]:
+    """One node as an object."""
+    return {
+        "name": spec.name,
+        "category": spec.category,
+        "description": spec.doc,
+        "output_node": spec.output_node,
+        "inputs": {
+            port.name: {
+                "type": port.type,
+                "required": port.required,
+                "default": None if port.default is MISSING else port.default,
+                "min": port.between.low if port.between else None,
+                "max": port.between.high if port.between else None,
+                "choices": list(port.options() or ()) or None,
+                "tooltip": port.tooltip,
+            }
+            for port in spec.inputs
+        },
+        "outputs": [{"name": output.name, "type": output.type} for output in spec.outputs],
+    }
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as their longest cell; the last one is not padded."""
+    lines = [tuple(head), *(tuple(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)]
+    return "\n".join(
+        "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]
+        )
+        for line in lines
+    )
+
+
+def _outputs(spec: NodeSpec) -> str:
+    return ", ".join(
+        output.name if output.name == output.type else f"{output.name} {output.type}"
+        for output in spec.outputs
+    )
+
+
+def _default(port: Port) -> str:
+    if port.required:
+        return "required"
+    return "optional" if port.default is None else str(port.default)
+
+
+def _allowed(port: Port) -> str:
+    options = port.options()
+    if options is not None:
+        return ", ".join(options)
+    return str(port.between) if port.between else ""
