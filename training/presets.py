@@ -33,7 +33,7 @@ FULL = Preset(
     captions=4,
     autoencoder=Plan(steps=3_600, rate=1e-3, warmup=60, average=0.998, weight_decay=1e-4),
     decoder=Plan(steps=5_400, rate=1e-3, flat=0.2, average=0.998, weight_decay=1e-4),
-    denoiser=Plan(steps=9_000, rate=1.5e-3, warmup=60, floor=0.03),
+    denoiser=Plan(steps=7_500, rate=1.5e-3, warmup=60, flat=0.45, floor=0.03),
 )
 TINY = Preset(
     scenes=24,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.evaluate import LADDER, change, generate, load_pipeline
+from training.evaluate import LADDER
+from training.studio import draw_all, open_studio
 
-CELL, GAP = 96, 4
+CELL, GAP = 128, 4
 PROMPTS = (
     "a big red house in the center on a white background, flat style",
     "a big yellow star in the center on a blue background, flat style",
@@ -42,12 +43,12 @@ def arrange(rows: list[list[Image.Image]]) -> Image.Image:
 
 def draw_sheet(model: Path, inputs: Path) -> Image.Image:
     """Two rows of prompts, then one row for each source: the source and its changes."""
-    pipeline = load_pipeline(model)
-    pictures = generate(pipeline, PROMPTS, seed=3)
+    studio = open_studio(model)
+    pictures = draw_all(studio, PROMPTS)
     rows = [pictures[:5], pictures[5:]]
     for name, prompt in CHANGES:
         source = Image.open(inputs / name).convert("RGB")
-        ladder = [change(pipeline, [prompt], [source], step, seed=1)[0] for step in LADDER]
+        ladder = [studio.change(source, prompt, denoise, seed=1) for denoise in LADDER]
         rows.append([source, *ladder])
     return arrange(rows)
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# diffusers 0.42 hands tensors to NumPy 2 in the old way.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 PARTS = {"model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", "vae", SUMS}
 
 
