@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
@@ -103,10 +104,24 @@ def _from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     if named == "torch_dtype":
         options["low_cpu_mem_usage"] = False
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
             module = kind.from_pretrained(folder, **options, **{named: dtype})
     except Exception as error:
         where = f"{folder.parent.name}/{folder.name}"
         raise ModelFileError(f"{where} cannot be loaded: {error}") from error
     return module.to(devices.device())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of the libraries': a run has its own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

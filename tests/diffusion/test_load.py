@@ -1,0 +1,125 @@
+"""Model folders: loaded once, refused in words, told apart without torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffusion.detect import check_checkpoint, checkpoint_family, vae_family
+from diffusion.digest import content_digest
+from diffusion.errors import ModelFileError
+from diffusion.folders import VARIABLE, list_models, resolve_model
+from diffusion.load import Checkpoint, load_checkpoint, load_vae
+
+
+@pytest.fixture
+def copy(tiny_folder: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(tiny_folder, tmp_path / "copy")
+
+
+def test_the_family_comes_from_the_configurations(tiny_folder: Path) -> None:
+    family = checkpoint_family(tiny_folder)
+    assert (family.name, family.text_dim, family.latent_channels) == ("sd-32", 32, 4)
+    assert (family.native_size, family.vae_factor, family.prediction) == (64, 8, "eps")
+    assert vae_family(tiny_folder / "vae") == family
+
+
+def test_velocity_prediction_is_read_from_the_scheduler(copy: Path) -> None:
+    (copy / "scheduler/scheduler_config.json").write_text('{"prediction_type": "v_prediction"}')
+    assert load_checkpoint(copy).model.sampling.prediction == "v"
+
+
+def test_the_same_folder_is_loaded_once(tiny: Checkpoint, tiny_folder: Path, copy: Path) -> None:
+    again, elsewhere = load_checkpoint(tiny_folder), load_checkpoint(copy)
+    assert again.model.weights is tiny.model.weights is elsewhere.model.weights
+    assert load_vae(copy / "vae").weights is tiny.vae.weights
+
+
+def test_handles_are_told_apart_by_what_they_hold(tiny: Checkpoint, copy: Path) -> None:
+    again = load_checkpoint(copy)
+    assert again.model.fingerprint == tiny.model.fingerprint
+    assert again.clip.fingerprint != again.vae.fingerprint
+
+
+def test_the_networks_run_on_the_chosen_device(tiny: Checkpoint) -> None:
+    from diffusion import devices
+
+    assert tiny.model.weights.device.type == devices.device().type
+    assert tiny.model.weights.dtype == devices.network_dtype()
+    assert not any(each.requires_grad for each in tiny.model.weights.module.parameters())
+
+
+def test_pickled_weights_are_refused_by_name(copy: Path) -> None:
+    weights = copy / "unet/diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
+    with pytest.raises(ModelFileError, match="may run code when loaded"):
+        load_checkpoint(copy)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_part_cut_short_is_refused(copy: Path, part: str) -> None:
+    (weights,) = (copy / part).glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelFileError):
+        load_checkpoint(copy)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04" * 10, b"\xff" * 40, b"\x08\0\0\0\0\0\0\0{}"])
+def test_what_is_no_safetensors_is_refused_by_its_header(copy: Path, data: bytes) -> None:
+    (copy / "unet/diffusion_pytorch_model.safetensors").write_bytes(data)
+    with pytest.raises(ModelFileError):
+        check_checkpoint(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "[" * 100_000])
+def test_a_broken_configuration_is_refused(copy: Path, text: str) -> None:
+    (copy / "unet/config.json").write_text(text)
+    with pytest.raises(ModelFileError, match=r"unet/config\.json"):
+        load_checkpoint(copy)
+
+
+def test_a_changed_file_changes_the_digest(copy: Path) -> None:
+    before = content_digest(copy / "unet")
+    config = json.loads((copy / "unet/config.json").read_text())
+    (copy / "unet/config.json").write_text(json.dumps({**config, "note": 1}))
+    assert content_digest(copy / "unet") != before
+
+
+def test_models_are_found_under_their_names(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nested = copy.parent / "checkpoints" / "sub"
+    nested.mkdir(parents=True)
+    shutil.copytree(copy, nested / "deep")
+    monkeypatch.setenv(VARIABLE, str(copy.parent))
+    assert {"copy", "sub/deep"} <= set(list_models("checkpoints"))
+    assert resolve_model("checkpoints", "sub/deep") == nested / "deep"
+    assert resolve_model("vae", "copy") == copy / "vae"
+
+
+@pytest.mark.parametrize("name", ["../copy", "/etc", "coppy", ""])
+def test_an_unknown_name_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(VARIABLE, str(copy.parent))
+    with pytest.raises(ModelFileError, match="no model"):
+        resolve_model("checkpoints", name)
+
+
+def test_telling_families_apart_needs_no_torch() -> None:
+    code = (
+        "import sys, diffusion.detect, diffusion.families, diffusion.folders, diffusion.names;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_predictions_are_float32(tiny: Checkpoint) -> None:
+    with torch.inference_mode():
+        got = tiny.model.weights.predict(
+            torch.zeros(2, 4, 8, 8), torch.tensor([1.0, 2.0]), torch.zeros(2, 77, 32)
+        )
+    assert got.dtype == torch.float32
+    assert got.shape == (2, 4, 8, 8)

@@ -1,0 +1,66 @@
+"""Noise by seed agrees with the reference's, and disturbs nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from diffusion.noise import brownian_noise, start_noise, step_noise
+
+GOLDENS = load_file(Path(__file__).parent.parent / "goldens/direct/noise.safetensors")
+SIZE = (4, 8, 12)
+LEVEL = torch.tensor(1.0)
+
+
+@pytest.mark.parametrize("seed", [0, 42, 2**32, 2**63 + 5, 2**64 - 1])
+def test_a_seed_gives_the_same_noise(seed: int) -> None:
+    assert torch.equal(start_noise((1, *SIZE), seed), GOLDENS[f"seed{seed}.b1"])
+
+
+def test_a_batch_is_drawn_at_once() -> None:
+    assert torch.equal(start_noise((3, *SIZE), 42), GOLDENS["seed42.b3"])
+
+
+@pytest.mark.parametrize(
+    ("name", "index"), [("inds_1", [1]), ("inds_2_0_2", [2, 0, 2]), ("inds_fixed0", [0, 0])]
+)
+def test_members_of_a_batch_can_be_drawn_again(name: str, index: list[int]) -> None:
+    got = start_noise((len(index), *SIZE), 42, index)
+    assert torch.equal(got, GOLDENS[f"seed42.{name}"])
+
+
+def test_step_noise_by_the_old_rule_starts_like_the_run() -> None:
+    draw = step_noise(torch.zeros(1, *SIZE), 42, "0.3.64")
+    assert torch.equal(draw(LEVEL, LEVEL), GOLDENS["default_sampler42.draw0"])
+    assert torch.equal(draw(LEVEL, LEVEL), GOLDENS["default_sampler42.draw1"])
+
+
+def test_step_noise_by_the_current_rule_differs_from_the_start() -> None:
+    draw = step_noise(torch.zeros(1, *SIZE), 42)
+    assert torch.equal(draw(LEVEL, LEVEL), start_noise((1, *SIZE), 43))
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+def test_the_brownian_path_is_the_same(cpu: bool) -> None:
+    sigmas = GOLDENS["brownian.sigmas"]
+    draw = brownian_noise(torch.zeros(1, *SIZE), sigmas, 42, cpu)
+    for step in range(5):
+        want = GOLDENS[f"brownian42.cpu{int(cpu)}.step{step}"]
+        assert torch.equal(draw(sigmas[step], sigmas[step + 1]), want)
+
+
+def test_the_brownian_path_does_not_depend_on_the_steps() -> None:
+    sigmas = GOLDENS["brownian.sigmas"]
+    draw = brownian_noise(torch.zeros(1, *SIZE), sigmas, 42)
+    middle = (sigmas[0] * sigmas[1]) ** 0.5
+    assert torch.equal(draw(sigmas[0], middle), GOLDENS["brownian42.cpu1.mid0"])
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    start_noise((1, *SIZE), 1)
+    step_noise(torch.zeros(1, *SIZE), 1)(LEVEL, LEVEL)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,96 @@
+"""A model folder of the real classes with random weights, small enough to load in a moment."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+TEXT_DIM, LAYERS = 32, 3
+
+
+def write_tiny_model(folder: Path, seed: int = 0, text_dim: int = TEXT_DIM) -> Path:
+    """Write a diffusers folder; `text_dim` chooses the family."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextConfig, CLIPTextModel
+
+        torch.manual_seed(seed)
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            layers_per_block=1,
+            block_out_channels=(32, 64),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=text_dim,
+            attention_head_dim=8,
+            norm_num_groups=8,
+        )
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(8,) * 4,
+            norm_num_groups=4,
+            latent_channels=4,
+            sample_size=64,
+        )
+        size = write_tokenizer(folder / "tokenizer")
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=size,
+                hidden_size=text_dim,
+                intermediate_size=2 * text_dim,
+                num_hidden_layers=LAYERS,
+                num_attention_heads=4,
+                bos_token_id=size - 2,
+                eos_token_id=size - 1,
+                pad_token_id=size - 1,
+            )
+        )
+        for name, module in (("unet", unet), ("vae", vae), ("text_encoder", text)):
+            _spread(module)
+            module.save_pretrained(folder / name)
+    _write(folder / "scheduler" / "scheduler_config.json", {"prediction_type": "epsilon"})
+    _write(folder / "model_index.json", {"_class_name": "StableDiffusionPipeline"})
+    return folder
+
+
+def write_tokenizer(folder: Path) -> int:
+    """Write a CLIP tokenizer that knows single bytes only; returns the vocabulary's size."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(code) for code in plain] + [
+        chr(256 + index) for index in range(256 - len(plain))
+    ]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), START, END]
+    _write(folder / "vocab.json", {word: index for index, word in enumerate(words)})
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    _write(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": 77,
+            "bos_token": START,
+            "eos_token": END,
+            "unk_token": END,
+            "pad_token": END,
+        },
+    )
+    return len(words)
+
+
+def _spread(module: torch.nn.Module) -> None:
+    """Random biases and norms, so that no path through the network is trivial."""
+    for name, parameter in module.named_parameters():
+        if parameter.ndim == 1:
+            offset = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            parameter.data.normal_(offset, 0.1)
+
+
+def _write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, ensure_ascii=False), "utf-8")
