@@ -50,10 +50,10 @@ class Quiet:
 
 
 class LineReporter(Quiet):
-    """A line for each node, on stderr."""
+    """A line for each node that is done and each tenth of its steps, on stderr."""
 
     def __call__(self, _event: AnyEvent) -> None:
-        line = _line(_event)
+        line = _line(_event) or _tenth(_event)
         if line:
             print(line, file=sys.stderr, flush=True)
 
@@ -105,3 +105,12 @@ def _line(event: AnyEvent) -> str:
     if isinstance(event, Stopped):
         return f"{event.node}: cancelled"
     return ""
+
+
+def _tenth(event: AnyEvent) -> str:
+    """A line at every tenth of a node's steps."""
+    if not isinstance(event, Progress) or event.total < 1:
+        return ""
+    if event.step * 10 // event.total == (event.step - 1) * 10 // event.total:
+        return ""
+    return f"{event.node}: step {event.step} of {event.total}"

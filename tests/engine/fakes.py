@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -165,3 +166,27 @@ def graph(**nodes: tuple[str, Mapping[str, Any]]) -> Graph:
 def engine(**options: Any) -> Iterator[Engine]:
     with Engine(REGISTRY, **options) as made:
         yield made
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for another thread; fails after ten seconds."""
+    end = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+PASSES = graph(
+    start=("Number", {"value": 3}),
+    pass1=("Add", {"a": "$start.INT", "b": 10}),
+    pass2=("Add", {"a": "$pass1.INT", "b": 20}),
+    show=("Show", {"value": "$pass2.INT"}),
+)
+
+FORK = graph(
+    n=("Number", {"value": 2}),
+    bad=("Break", {"a": "$n.INT"}),
+    below=("Add", {"a": "$bad.INT"}),
+    lost=("Show", {"value": "$below.INT"}),
+    fine=("Show", {"value": "$n.INT"}),
+)

@@ -4,49 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from engine.cancel import CancelToken
 from engine.context import Context, Saved
 from engine.errors import NodeError
-from engine.events import (
-    AnyEvent,
-    Closed,
-    Event,
-    Failed,
-    Finished,
-    Preview,
-    Progress,
-    Reused,
-    Started,
-    Stopped,
-)
 from engine.executor import Engine
 from engine.graph import Graph, Link, Node
 from engine.registry import Registry
 from engine.spec import node
 from engine.workspace import Workspace
 from tests.engine import fakes
-from tests.engine.fakes import graph
-
-PASSES = graph(
-    start=("Number", {"value": 3}),
-    pass1=("Add", {"a": "$start.INT", "b": 10}),
-    pass2=("Add", {"a": "$pass1.INT", "b": 20}),
-    show=("Show", {"value": "$pass2.INT"}),
-)
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Wait for another thread; fails after ten seconds."""
-    end = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.001)
+from tests.engine.fakes import FORK, PASSES, graph, until
 
 
 def test_values_flow_along_the_links(engine: Engine) -> None:
@@ -149,15 +120,6 @@ def test_device_nodes_run_one_at_a_time(engine: Engine, calls: list[str]) -> Non
         assert run.result().status == "done"
 
 
-FORK = graph(
-    n=("Number", {"value": 2}),
-    bad=("Break", {"a": "$n.INT"}),
-    below=("Add", {"a": "$bad.INT"}),
-    lost=("Show", {"value": "$below.INT"}),
-    fine=("Show", {"value": "$n.INT"}),
-)
-
-
 def test_a_failure_stops_only_what_depends_on_it(engine: Engine) -> None:
     result = engine.run(FORK)
     states = {id: report.state for id, report in result.nodes.items()}
@@ -232,98 +194,6 @@ def test_changing_the_lazy_input_that_is_not_used_calls_nothing(
     calls.clear()
     engine.run(choice.set("b.value", 5))
     assert calls == []
-
-
-def test_events_tell_the_run_in_order_and_close(engine: Engine) -> None:
-    events: list[AnyEvent] = []
-    engine.run(graph(n=("Number", {}), show=("Show", {"value": "$n.INT"})), on_event=events.append)
-    assert [type(event) for event in events] == [Started, Finished, Started, Finished, Closed]
-    assert [event.node for event in events if isinstance(event, Event)] == [
-        "n",
-        "n",
-        "show",
-        "show",
-    ]
-    events.clear()
-    engine.run(graph(n=("Number", {}), show=("Show", {"value": "$n.INT"})), on_event=events.append)
-    assert events == [Reused("show", "memory"), Closed("done")]
-
-
-def test_progress_and_previews_arrive_in_the_calling_thread(engine: Engine) -> None:
-    fakes.gates["gate"] = threading.Event()
-    fakes.gates["gate"].set()
-    seen: list[tuple[AnyEvent, int]] = []
-    engine.run(
-        graph(w=("Wait", {"a": 1, "steps": 2})),
-        targets=["w"],
-        on_event=lambda event: seen.append((event, threading.get_ident())),
-    )
-    told = [event for event, _ in seen if isinstance(event, Progress | Preview)]
-    assert told == [
-        Progress("w", 1, 2),
-        Preview("w", ("picture", 0)),
-        Progress("w", 2, 2),
-        Preview("w", ("picture", 1)),
-    ]
-    assert {thread for _, thread in seen} == {threading.get_ident()}
-
-
-def test_a_failure_is_an_event(engine: Engine) -> None:
-    events: list[AnyEvent] = []
-    engine.run(FORK, on_event=events.append)
-    assert [event.node for event in events if isinstance(event, Failed)] == ["bad"]
-    assert events[-1] == Closed("failed")
-
-
-def test_a_consumer_that_raises_ends_the_run_and_is_heard(engine: Engine) -> None:
-    def angry(_event: AnyEvent) -> None:
-        raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        engine.run(PASSES, on_event=angry)
-    assert engine.run(PASSES).status == "done"
-
-
-def test_a_cancel_stops_within_a_step(engine: Engine, calls: list[str]) -> None:
-    token, events = CancelToken(), list[AnyEvent]()
-    long = graph(w=("Wait", {"a": 1, "steps": 1000}), show=("Show", {"value": "$w.INT"}))
-    with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(engine.run, long, on_event=events.append, cancel=token)
-        until(lambda: len(calls) == 1)
-        token.cancel()
-        fakes.gates["gate"].set()
-        result = run.result()
-    assert calls == ["Wait 1 step 0"]
-    assert (result.status, result.model_calls) == ("cancelled", 1)
-    assert events[-2:] == [Stopped("w"), Closed("cancelled")]
-    assert result.nodes["show"].state == "skipped"
-
-
-def test_after_a_cancel_the_work_that_was_done_is_kept(engine: Engine, calls: list[str]) -> None:
-    token = CancelToken()
-
-    def stop(event: AnyEvent) -> None:
-        if isinstance(event, Finished) and event.node == "pass1":
-            token.cancel()
-
-    assert engine.run(PASSES, on_event=stop, cancel=token).status == "cancelled"
-    calls.clear()
-    engine.run(PASSES)
-    assert calls == ["Add 13 20", "Show 33"]
-
-
-def test_a_cancel_of_one_run_leaves_the_other(engine: Engine, calls: list[str]) -> None:
-    token = CancelToken()
-    slow = graph(w=("Wait", {"a": 5}), show=("Show", {"value": "$w.INT"}))
-    with ThreadPoolExecutor(2) as pool:
-        leader = pool.submit(engine.run, slow, cancel=token)
-        until(lambda: len(calls) == 1)
-        follower = pool.submit(engine.run, slow)
-        time.sleep(0.02)
-        token.cancel()
-        fakes.gates["gate"].set()
-        assert leader.result().status == "cancelled"
-        assert follower.result()["show"] == 5
 
 
 def test_model_calls_are_counted(engine: Engine) -> None:

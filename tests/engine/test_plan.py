@@ -11,14 +11,7 @@ from engine.executor import Engine
 from engine.graph import Graph
 from engine.plan import Plan
 from engine.workspace import Workspace
-from tests.engine.fakes import graph
-
-PASSES = graph(
-    start=("Number", {"value": 3}),
-    pass1=("Add", {"a": "$start.INT", "b": 10}),
-    pass2=("Add", {"a": "$pass1.INT", "b": 20}),
-    show=("Show", {"value": "$pass2.INT"}),
-)
+from tests.engine.fakes import PASSES, graph
 
 
 def actions(plan: Plan) -> dict[str, str]:

@@ -1,0 +1,46 @@
+# `make demo` shows img2img, `make test` checks everything; both set up .venv on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+export HF_HUB_OFFLINE = 1
+
+.PHONY: demo test test-slow lint model evaluate bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/latentloom run graphs/img2img.yaml --output output
+
+test: lint
+	$(RUN) -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev
+	$(RUN) -m pytest -m slow
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+model: $(VENV)/.dev
+	$(RUN) -m training --output models/demo
+
+evaluate: $(VENV)/.dev
+	$(RUN) -m training --only evaluate --output models/demo
+
+bench: $(VENV)/.dev
+	$(RUN) -m bench
+
+clean:
+	rm -rf $(VENV) build dist output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@ $(VENV)/.installed

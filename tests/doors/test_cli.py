@@ -1,0 +1,299 @@
+"""The command line: results, exit codes, and no traceback for any mistake."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import cli
+
+ROOT = Path(__file__).parent.parent.parent
+GRAPHS = ROOT / "graphs"
+
+GRADIENT = """\
+latentloom: 1
+inputs:
+  photo: {type: image, default: inputs/house.png}
+  size: {type: int, default: 24, min: 1, max: 64}
+nodes:
+  photo: {node: LoadImage, image: '${photo}'}
+  small: {node: ImageScale, image: $photo.IMAGE, upscale_method: area, width: '${size}', height: 16, crop: disabled}
+  invert: {node: ImageInvert, image: $small.IMAGE}
+  save: {node: SaveImage, images: $invert.IMAGE, filename_prefix: small}
+"""  # noqa: E501
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """A graph that needs no model, and its own folder for inputs and outputs."""
+    path = tmp_path / "graph.yaml"
+    path.write_text(GRADIENT)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    try:
+        code = cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
+    code, out, _ = run(capsys, *arguments, "--json")
+    found: dict[str, Any] = json.loads(out)
+    return code, found
+
+
+def size(printed: str) -> tuple[int, int]:
+    with Image.open(printed.strip()) as picture:
+        return picture.size
+
+
+def pixels(printed: str) -> bytes:
+    with Image.open(printed.strip()) as picture:
+        return picture.tobytes()
+
+
+def test_run_writes_the_picture_and_says_where(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "run", graph, "--output", tmp_path / "out")
+    assert code == 0
+    assert out == f"{tmp_path}/out/small_00001_.png\n"
+    assert "save: ran in" in err
+    assert size(out) == (24, 16)
+
+
+def test_run_prints_one_json_object(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = as_json(capsys, "run", graph, "--output", tmp_path)
+    assert code == 0
+    assert list(found) == ["status", "nodes", "outputs", "model_calls", "seconds", "errors"]
+    assert found["status"] == "done"
+    assert set(found["nodes"]["invert"]) == {"type", "state", "from", "why", "seconds"}
+    assert found["nodes"]["invert"]["state"] == "ran"
+    assert found["nodes"]["invert"]["why"] == "never run"
+    assert found["outputs"] == [{"node": "save", "path": f"{tmp_path}/small_00001_.png"}]
+    assert (found["model_calls"], found["errors"]) == (0, [])
+
+
+def test_a_second_run_never_overwrites(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "run", graph, "--output", tmp_path)
+    _, out, _ = run(capsys, "run", graph, "--output", tmp_path)
+    assert out.endswith("small_00002_.png\n")
+
+
+def test_a_saved_picture_can_be_run_again(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, first, _ = run(capsys, "run", graph, "--output", tmp_path)
+    code, second, _ = run(capsys, "run", first.strip(), "--output", tmp_path / "again")
+    assert code == 0
+    assert pixels(first) == pixels(second)
+
+
+def test_set_and_input_change_values(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ("--set", "small.height=8", "--input", "size=10")
+    _, out, _ = run(capsys, "run", graph, "--output", tmp_path, *changes)
+    assert size(out) == (10, 8)
+
+
+def test_an_input_picture_may_be_anywhere(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere" / "red.png"
+    elsewhere.parent.mkdir()
+    Image.new("RGB", (20, 20), (255, 0, 0)).save(elsewhere)
+    code, out, _ = run(capsys, "run", graph, "--output", tmp_path, "--input", f"photo={elsewhere}")
+    assert code == 0
+    assert pixels(out)[:3] == bytes((0, 255, 255))
+
+
+def test_a_path_inside_a_graph_may_not_leave_its_folders(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "secret.png")
+    inner = tmp_path / "sub" / "graph.yaml"
+    inner.parent.mkdir()
+    inner.write_text(GRADIENT.replace("inputs/house.png", "../secret.png"))
+    code, _, err = run(capsys, "run", inner, "--output", tmp_path)
+    assert code == 1
+    assert "LoadImage (photo) .image" in err
+    assert "leaves its folder" in err
+
+
+def test_plan_says_what_would_run(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "plan", graph)
+    assert code == 0
+    assert "never run" in out
+    assert "4 run, 0 reused, 0 skipped" in out
+    code, found = as_json(capsys, "plan", graph)
+    assert found["nodes"]["save"] == {
+        "type": "SaveImage",
+        "state": "run",
+        "from": None,
+        "why": "never run",
+    }
+
+
+def test_check_lists_all_problems(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = ("--set", "small.width=-1", "--set", "small.crop=middle", "--set", "save.x=1")
+    code, _, err = run(capsys, "check", graph, *changes)
+    assert code == 1
+    assert err.endswith("3 problems\n")
+    code, found = as_json(capsys, "check", graph, *changes)
+    kinds = {problem["kind"] for problem in found["errors"]}
+    assert kinds == {"out_of_range", "not_in_list", "unknown_input"}
+
+
+def test_nodes_lists_and_describes(capsys: pytest.CaptureFixture[str]) -> None:
+    _, listing, _ = run(capsys, "nodes")
+    assert "KSampler" in listing
+    _, one, _ = run(capsys, "nodes", "KSampler")
+    assert "0 to 18446744073709551615" in one
+    code, found = as_json(capsys, "nodes", "KSampler")
+    assert found["inputs"]["denoise"]["max"] == 1.0
+    code, _, err = run(capsys, "nodes", "KSmpler")
+    assert (code, "did you mean KSampler" in err) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.api.json", "a.yaml"])
+def test_convert_goes_there_and_back(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert run(capsys, "convert", graph, tmp_path / name)[0] == 0
+    code, _, _ = run(capsys, "check", tmp_path / name)
+    assert code == 0
+    assert run(capsys, "convert", graph, tmp_path / name)[0] == 1
+    assert run(capsys, "convert", graph, tmp_path / name, "--force")[0] == 0
+
+
+def test_models_lists_the_shipped_one(capsys: pytest.CaptureFixture[str]) -> None:
+    _, found = as_json(capsys, "models")
+    assert {"checkpoints", "vae"} <= {m["kind"] for m in found["models"] if m["name"] == "demo"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["run"],
+        ["run", "g.yaml", "--set", "x"],
+        ["run", "g.yaml", "--set", "x=1"],
+        ["run", "g.yaml", "--input", "=1"],
+        ["run", "g.yaml", "--what"],
+        ["convert", "a"],
+        ["convert", "a", "b", "--to", "xml"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert "usage:" in err
+
+
+BAD_FILES = {
+    "missing.yaml": None,
+    "empty.yaml": b"",
+    "binary.yaml": bytes(range(256)),
+    "list.json": b"[1, 2]",
+    "cut.json": b'{"latentloom": 1, "nodes": {',
+    "deep.json": b"[" * 100_000,
+    "alias.yaml": b"a: &a [*a]",
+    "wrong.png": b"not a picture",
+    "shape.yaml": b"latentloom: 1\nnodes: 5\n",
+    "type.yaml": b"latentloom: 1\nnodes:\n  a: {node: Nothing}\n",
+    "cycle.yaml": b"latentloom: 1\nnodes:\n  a: {node: ImageInvert, image: $a.IMAGE}\n"
+    b"  s: {node: SaveImage, images: $a.IMAGE}\n",
+    "prefix.yaml": b"latentloom: 1\nnodes:\n  e: {node: LoadImage, image: inputs/house.png}\n"
+    b"  s: {node: SaveImage, images: $e.IMAGE, filename_prefix: ../../out}\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+@pytest.mark.parametrize("command", ["run", "plan", "check"])
+def test_a_bad_file_is_exit_code_1_and_one_plain_message(
+    name: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = BAD_FILES[name]
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    code, out, err = run(capsys, command, tmp_path / name, "--output", tmp_path / "o")
+    assert (code, out) == (1, "")
+    assert err.strip()
+    assert "Traceback" not in err
+    code, found = as_json(capsys, command, tmp_path / name, "--output", tmp_path / "o")
+    assert (code, found["status"]) == (1, "failed")
+    assert found["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("--set", "nowhere.seed=1"),
+        ("--input", "nothing=1"),
+        ("--input", "size=many"),
+        ("--input", "size=65"),
+        ("--input", "photo=missing.png"),
+        ("--set", "small.width=$x"),
+        ("--set", "small.width=[1"),
+        ("--set", "small.width=.nan"),
+    ],
+)
+def test_a_wrong_change_is_exit_code_1(
+    graph: Path, changes: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "run", graph, *changes)
+    assert code == 1
+    assert err.strip()
+    assert "Traceback" not in err
+
+
+def test_a_failing_node_is_exit_code_3(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = tmp_path / "out"
+    blocked.write_text("a file where the folder should be")
+    code, found = as_json(capsys, "run", graph, "--output", blocked)
+    assert code in (1, 3)
+    assert found["status"] == "failed"
+    assert found["nodes"]["save"]["state"] == "failed"
+    assert found["errors"][0]["node"] == "save"
+
+
+def test_ctrl_c_cancels_with_130(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "cli", "run", str(GRAPHS / "txt2img.yaml"),
+        "--set", "sample.steps=2000", "--output", str(tmp_path / "out"),
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout is not None
+        assert started.stderr is not None
+        while not started.stderr.readline().startswith("sample: step 200"):
+            assert started.poll() is None
+        started.send_signal(signal.SIGINT)
+        rest = started.stderr.read()
+        assert started.wait(60) == 130, rest
+        assert "sample: cancelled" in rest
+        assert "sample: step 2000" not in rest
+        assert started.stdout.read() == ""
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,124 @@
+"""The architecture: who may import whom, how large files are, what is loaded when."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = {
+    "engine",
+    "diffusion",
+    "nodes",
+    "console",
+    "latentloom",
+    "cli",
+    "training",
+    "bench",
+    "tests",
+}
+LIBRARIES = {
+    "engine": {"networkx", "yaml"},
+    "diffusion": {
+        "torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "scipy", "torchsde",
+    },
+    "nodes": {"torch", "numpy"},
+    "console": {"rich"},
+    "latentloom.py": set[str](),
+    "cli.py": set[str](),
+}  # fmt: skip
+ROOMS = {
+    "engine": {"engine"},
+    "diffusion": {"diffusion"},
+    "nodes": {"engine", "diffusion", "nodes"},
+    "console": {"engine", "console"},
+    "latentloom.py": {"engine"},
+    "cli.py": {"engine", "console"},
+}
+FILES = sorted(
+    path
+    for pattern in ("*.py", "*/*.py", "*/*/*.py")
+    for path in ROOT.glob(pattern)
+    if path.relative_to(ROOT).parts[0].removesuffix(".py") in OURS
+)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute names of the modules that a file imports."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for found in ast.walk(ast.parse(path.read_text())):
+        if isinstance(found, ast.Import):
+            yield from (alias.name for alias in found.names)
+        elif isinstance(found, ast.ImportFrom):
+            base = package[: len(package) - found.level + 1] if found.level else ()
+            yield ".".join([*base, *([found.module] if found.module else [])])
+
+
+def members(room: str) -> list[Path]:
+    return [path for path in FILES if path.relative_to(ROOT).parts[0] == room]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    allowed = ROOMS[room] | LIBRARIES[room] | set(sys.stdlib_module_names)
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in members(room)
+        for name in imports(path)
+        if name.split(".")[0] not in allowed
+        and not (name.startswith("PIL") and path.parent.name == "formats")
+    }
+    assert found == set()
+
+
+def test_nodes_import_no_other_nodes_but_ports() -> None:
+    found = {
+        f"{path.name}: {name}"
+        for path in members("nodes")
+        for name in imports(path)
+        if name.split(".")[0] == "nodes" and name not in ("nodes", "nodes.ports")
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_at_most_400_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_no_module_is_named_like_one_of_the_standard_library() -> None:
+    rooms = {"engine", "diffusion", "nodes", "console"}
+    tops = {path.stem for path in FILES if path.parent == ROOT} | rooms
+    assert tops & set(sys.stdlib_module_names) == set()
+
+
+def test_no_file_is_a_drawer() -> None:
+    assert {path.stem for path in FILES} & {"utils", "helpers", "common", "misc"} == set()
+
+
+HEAVY = ("torch", "diffusers", "transformers", "scipy", "numpy")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import engine.executor, engine.formats, engine.builder",
+        "import latentloom; latentloom.registry()",
+        "import cli; cli.main(['nodes'])",
+        "import cli; cli.main(['nodes', 'KSampler'])",
+        "import cli; cli.main(['check', 'graphs/img2img.yaml'])",
+        "import cli; cli.main(['plan', 'graphs/img2img.yaml'])",
+        "import cli; cli.main(['models'])",
+    ],
+)
+def test_nothing_heavy_is_loaded_before_a_node_runs(code: str) -> None:
+    probe = f"{code}\nimport sys; sys.exit(str([m for m in {HEAVY} if m in sys.modules] or ''))"
+    found = subprocess.run(
+        [sys.executable, "-c", probe], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert found.stderr == "\n"
