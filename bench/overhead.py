@@ -1,0 +1,102 @@
+"""What the engine costs a node: no-op graphs as a chain, a fan and a ladder of diamonds."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+from bench.clock import Row, median_seconds, seconds
+from engine.executor import Engine
+from engine.graph import Graph, Link, Node
+from engine.registry import Registry
+from engine.spec import node
+
+SIZES = (100, 1_000, 10_000)
+FIRST_AIM_US, CACHED_AIM_US = 150.0, 50.0
+
+
+@node("Start", category="bench")
+def start(value: int = 0) -> int:
+    return value
+
+
+@node("Add", category="bench")
+def add(a: int, b: int = 1) -> int:
+    return a + b
+
+
+@node("Out", category="bench", output=True)
+def out(a: int, b: int = 0) -> int:
+    return a + b
+
+
+def chain(size: int) -> Graph:
+    """Each node feeds the next."""
+    nodes = {"n0": Node("Start")}
+    for index in range(1, size - 1):
+        nodes[f"n{index}"] = Node("Add", {"a": Link(f"n{index - 1}", "INT")})
+    return Graph({**nodes, "out": Node("Out", {"a": Link(f"n{size - 2}", "INT")})})
+
+
+def fan(size: int) -> Graph:
+    """One node feeds all others."""
+    outs = {
+        f"n{index}": Node("Out", {"a": Link("n0", "INT"), "b": index}) for index in range(1, size)
+    }
+    return Graph({"n0": Node("Start"), **outs})
+
+
+def ladder(size: int) -> Graph:
+    """Two nodes a rung; one of them joins both of the rung above."""
+    nodes = {"l0": Node("Start"), "r0": Node("Start", {"value": 1})}
+    last = size // 2 - 1
+    for rung in range(1, last + 1):
+        left, right = Link(f"l{rung - 1}", "INT"), Link(f"r{rung - 1}", "INT")
+        nodes[f"l{rung}"] = Node("Add", {"a": left, "b": right})
+        nodes[f"r{rung}"] = Node("Add", {"a": right, "b": rung})
+    ends = {"a": Link(f"l{last}", "INT"), "b": Link(f"r{last}", "INT")}
+    return Graph({**nodes, "out": Node("Out", ends)})
+
+
+SHAPES: dict[str, Callable[[int], Graph]] = {"chain": chain, "fan": fan, "ladder": ladder}
+
+
+def engine_rows() -> Iterator[Row]:
+    """Microseconds a node for plan, first run and fully cached rerun."""
+    for shape, make in SHAPES.items():
+        for size in SIZES:
+            plans, firsts, cached = [], [], []
+            for _ in range(5):
+                graph = make(size)
+                with Engine(Registry.of(start, add, out)) as engine:
+                    plans.append(seconds(lambda: engine.plan(graph)))  # noqa: B023
+                    firsts.append(seconds(lambda: engine.run(graph)))  # noqa: B023
+                    # The same file read again: nothing of the first graph's structure is kept.
+                    again = make(size)
+                    cached.append(seconds(lambda: engine.run(again)))  # noqa: B023
+            for name, times, aim in (
+                ("plan", plans, None),
+                ("first run", firsts, FIRST_AIM_US),
+                ("cached rerun", cached, CACHED_AIM_US),
+            ):
+                per_node = statistics.median(times) / size * 1e6
+                yield Row(f"{shape} of {size}: {name}", per_node, "µs a node", aim)
+
+
+def door_rows() -> Iterator[Row]:
+    """Time to import the API and to print the help, in fresh processes."""
+    for name, arguments in (
+        ("python -c pass (floor)", ["-c", "pass"]),
+        ("import latentloom", ["-c", "import latentloom"]),
+        ("latentloom --help", ["-m", "cli", "--help"]),
+        ("latentloom nodes", ["-m", "cli", "nodes"]),
+        ("latentloom plan img2img", ["-m", "cli", "plan", "img2img"]),
+    ):
+        taken = median_seconds(lambda: _call(arguments))  # noqa: B023
+        yield Row(name, taken * 1e3, "ms")
+
+
+def _call(arguments: list[str]) -> None:
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
