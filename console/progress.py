@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from engine.events import AnyEvent, Event, Failed, Finished, Progress, Reused, Started, Stopped
 
@@ -17,19 +15,14 @@ if TYPE_CHECKING:
 class Reporter(Protocol):
     """A consumer of events that is opened and closed around a run."""
 
-    def __call__(self, event: AnyEvent) -> None: ...
+    def __call__(self, event: AnyEvent, /) -> None: ...
 
-    def __enter__(self) -> Reporter: ...
+    def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
 
-def reporter(quiet: bool) -> AbstractContextManager[Reporter]:
+def reporter(quiet: bool) -> Reporter:
     """The reporter that suits where stderr goes."""
     if quiet:
         return Quiet()
@@ -42,7 +35,7 @@ class Quiet:
     def __call__(self, _event: AnyEvent) -> None:
         return None
 
-    def __enter__(self) -> Quiet:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,7 +69,7 @@ class BarReporter:
         )
         self.tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> BarReporter:
+    def __enter__(self) -> Self:
         self.bars.start()
         return self
 

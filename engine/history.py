@@ -42,12 +42,19 @@ class History:
                 if len(table) > LONGEST:
                     table.popitem(last=False)
 
+    def pass_by(self, trace: Trace) -> None:
+        """Note that a run had no need of a node with this trace; the next plan compares with it."""
+        with self._lock:
+            self._last[trace.node.id] = trace
+            if len(self._last) > LONGEST:
+                self._last.popitem(last=False)
+
     def why(self, trace: Trace) -> str:
         """Why a node that is not kept must run."""
         if trace.key in self._made:
             return "evicted"
         last = self._last.get(trace.node.id)
-        if last is None or last.node.spec.name != trace.node.spec.name:
+        if last is None or last.key == trace.key or last.node.spec.name != trace.node.spec.name:
             return "never run"
         return ", ".join(_differences(last, trace)) or "the node's code changed"
 

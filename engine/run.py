@@ -118,6 +118,9 @@ class Run:
             unwatch()
         if self.consumer_error is not None:
             raise self.consumer_error
+        for job in self.jobs.values():
+            if job.state == "idle":
+                self.house.history.pass_by(job.task.trace)
         if any(job.state == "cancelled" for job in self.jobs.values()):
             return "cancelled"
         return "failed" if self.errors else "done"

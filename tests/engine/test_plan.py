@@ -47,6 +47,15 @@ def test_a_changed_number_is_the_reason_with_both_values(engine: Engine) -> None
     assert plan.nodes["show"].why == "upstream pass2 changed"
 
 
+def test_the_reason_compares_with_the_last_run_even_of_nodes_it_skipped(engine: Engine) -> None:
+    other = PASSES.set("start.value", 100).set("pass2.b", 5)
+    engine.run(PASSES)
+    engine.run(other)
+    engine.run(PASSES)
+    plan = engine.plan(PASSES.set("pass2.b", 21))
+    assert plan.nodes["pass2"].why == "b 20 -> 21"
+
+
 def test_ids_titles_and_positions_are_in_no_key(engine: Engine) -> None:
     renamed = Graph(
         {

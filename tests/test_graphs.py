@@ -1,0 +1,145 @@
+"""Every shipped graph is checked, planned and run on the demo model, and does what it teaches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import latentloom
+from latentloom import Engine, Graph, Result
+
+GRAPHS = sorted((Path(__file__).parent.parent / "graphs").glob("*.yaml"))
+NAMES = [path.stem for path in GRAPHS]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    with Engine(latentloom.registry()) as made:
+        yield made
+
+
+@pytest.fixture
+def run(engine: Engine, tmp_path: Path) -> Any:
+    def run_graph(graph: Graph, targets: list[str] | None = None) -> Result:
+        return engine.run(graph, latentloom.workspace(graph, output_dir=tmp_path), targets)
+
+    return run_graph
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """Root mean square difference of two pictures, in 0..255."""
+    return float(((a - b) ** 2).mean() ** 0.5) * 255
+
+
+def test_the_graphs_of_the_issue_are_there() -> None:
+    assert set(NAMES) >= {
+        "txt2img", "img2img", "multi_pass", "progressive", "upscale_refine", "inpaint",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=NAMES)
+def test_a_graph_says_what_it_teaches_and_has_no_problems(path: Path) -> None:
+    graph = latentloom.load(path)
+    assert path.read_text().startswith("# ")
+    assert graph.title
+    assert latentloom.check(graph) == ()
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=NAMES)
+def test_a_graph_runs_and_saves_a_picture(path: Path, run: Any, tmp_path: Path) -> None:
+    result = run(latentloom.load(path))
+    assert result.status == "done"
+    ((node, file),) = result.saved
+    assert node == "save"
+    assert file.parent == tmp_path
+    assert file.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["txt2img", "inpaint"])
+def test_a_saved_picture_holds_its_graph(name: str, run: Any) -> None:
+    first = run(latentloom.load(name))
+    again = run(latentloom.load(first.saved[0][1]))
+    assert again.saved == first.saved
+    assert again.nodes["save"].state == "reused"
+
+
+def test_more_denoise_moves_further_from_the_source(run: Any) -> None:
+    graph = latentloom.load("img2img")
+    source = run(graph, ["photo"])["photo"].IMAGE
+    distances = []
+    for denoise in (0.2, 0.5, 0.8):
+        changed = [graph.knob("denoise", denoise).knob("seed", seed) for seed in (1, 2, 3)]
+        pictures = [run(each, ["decode"])["decode"] for each in changed]
+        distances.append(sum(distance(picture, source) for picture in pictures))
+    assert distances == sorted(distances)
+    assert distances[0] < 0.6 * distances[2]
+
+
+def test_the_prompted_colours_appear(run: Any) -> None:
+    graph = latentloom.load("txt2img")
+    prompt = "a big {} square in the center on a {} background, flat style"
+    reds = run(graph.knob("prompt", prompt.format("red", "blue")), ["decode"])["decode"][0]
+    inner, corner = reds[54:74, 54:74].mean((0, 1)), reds[:12, :12].mean((0, 1))
+    assert inner[0] > inner[2] + 0.2
+    assert corner[2] > corner[0] + 0.2
+
+
+def test_outside_the_mask_every_pixel_is_the_sources(run: Any) -> None:
+    from PIL import Image
+
+    graph = latentloom.load("inpaint")
+    result = run(graph)
+    inputs = Path(__file__).parent.parent / "graphs" / "inputs"
+    with Image.open(result.saved[0][1]) as saved, Image.open(inputs / "house.png") as source:
+        got, was = (_bytes(picture.convert("RGB")) for picture in (saved, source))
+    with Image.open(inputs / "mask.png") as mask:
+        keep = _bytes(mask.convert("L")) == 0
+    assert torch.equal(got[keep], was[keep])
+    assert float((got[~keep].float() - was[~keep].float()).abs().mean()) > 10
+
+
+def _bytes(picture: Any) -> Tensor:
+    channels = len(picture.getbands())
+    flat = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return flat.reshape(picture.height, picture.width, *([channels] if channels > 1 else []))
+
+
+def test_changing_the_last_pass_pays_for_the_last_pass(engine: Engine, tmp_path: Path) -> None:
+    graph = latentloom.load("multi_pass")
+    where = latentloom.workspace(graph, output_dir=tmp_path)
+    engine.run(graph, where)
+    changed = graph.set("pass3.denoise", 0.25)
+    plan = engine.plan(changed, where)
+    assert plan.nodes["pass3"].why == "denoise 0.2 -> 0.25"
+    result = engine.run(changed, where)
+    ran = {id for id, report in result.nodes.items() if report.state == "ran"}
+    assert ran == {"pass3", "decode", "save"}
+    assert result.model_calls == 12
+
+
+def test_changing_the_seed_keeps_the_encodings(run: Any) -> None:
+    graph = latentloom.load("img2img")
+    run(graph)
+    result = run(graph.knob("seed", 12345))
+    ran = {id for id, report in result.nodes.items() if report.state == "ran"}
+    assert ran == {"sample", "decode", "save"}
+
+
+def test_changing_one_prompt_keeps_the_other(run: Any) -> None:
+    graph = latentloom.load("img2img")
+    run(graph)
+    result = run(graph.knob("prompt", "a green tree"))
+    ran = {id for id, report in result.nodes.items() if report.state == "ran"}
+    assert ran == {"positive", "sample", "decode", "save"}
+
+
+def test_the_size_comes_from_the_model(run: Any) -> None:
+    assert run(latentloom.load("txt2img"), ["decode"])["decode"].shape == (1, 128, 128, 3)
+
+
+def test_the_larger_picture_is_larger(run: Any) -> None:
+    assert run(latentloom.load("upscale_refine"), ["decode"])["decode"].shape == (1, 192, 192, 3)
