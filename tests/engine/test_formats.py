@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
@@ -72,7 +72,10 @@ graphs = st.builds(
 )
 
 
+@settings(max_examples=300)
 @given(graphs, st.sampled_from(["yaml", "json"]))
+@example(Graph(title="a\x85b\u2028c\u2029d\ufeff"), "yaml")
+@example(Graph({"n": Node("Note", {"text": "long\x85" * 40})}), "yaml")
 def test_every_graph_is_read_back_as_it_was(graph: Graph, form: str) -> None:
     again = parse_graph(dump_graph(graph, form, {}))
     assert list(again.nodes) == list(graph.nodes)
