@@ -23,9 +23,10 @@ from .events import Closed, OnEvent, Status
 from .files import FileDigests
 from .graph import Graph
 from .history import History
+from .job import Job
 from .plan import Plan, Task, make_tasks
 from .registry import Registry
-from .run import Job, Run
+from .run import Run
 from .validate import check, prepare
 from .workspace import Workspace
 

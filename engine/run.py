@@ -10,12 +10,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, Literal, Protocol
+from typing import Any
 
-from .cache import Entry, MemoryCache
+from .cache import Entry
 from .call import Outcome, call, needed, saved_in
 from .cancel import CancelToken
 from .context import Context
@@ -32,47 +31,8 @@ from .events import (
     Status,
     Stopped,
 )
-from .history import History
+from .job import House, Job
 from .plan import Task, demand, make_key, usable
-
-
-class House(Protocol):
-    """What runs share: the engine's caches, threads, and the calls that are under way."""
-
-    cache: MemoryCache
-    history: History
-    flights: dict[str, Future[Outcome]]
-    lock: threading.Lock
-
-    def lane(self, device: bool) -> Executor: ...
-
-
-State = Literal[
-    "idle", "waiting", "ready", "running", "following",
-    "ran", "reused", "failed", "blocked", "cancelled",
-]  # fmt: skip
-
-
-@dataclass(slots=True)
-class Job:
-    """A task in a run: what it still waits for and who waits for it."""
-
-    task: Task
-    waiting: int = 0
-    consumers: list[Job] = field(default_factory=list)
-    origins: list[Job] = field(default_factory=list)
-    readers: int = 0
-    entry: Entry | None = None
-    state: State = "idle"
-    why: str = ""
-    trace: str = ""
-    seconds: float = 0.0
-    saved: tuple[str, ...] = ()
-    asked: list[str] = field(default_factory=list)
-
-    @property
-    def id(self) -> str:
-        return self.task.node.id
 
 
 class Run:
