@@ -217,7 +217,7 @@ def _knob_value(graph: Graph, name: str, text: str, granted: set[Path]) -> Any:
     """The value of `--input name=text`; a picture's path may be anywhere."""
     kind = graph.inputs[name].type if name in graph.inputs else ""
     if kind in PATH_KNOBS:
-        path = Path(text)
+        path = Path(text).expanduser()
         if not path.exists():
             return text
         granted.add(path.absolute())

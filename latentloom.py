@@ -11,7 +11,6 @@ Nothing heavy is imported before a node needs it.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterable
 from functools import cache
@@ -165,6 +164,8 @@ async def run_async(
     on_event: OnEvent | None = None,
 ) -> Result:
     """`run` beside an event loop; events arrive in the loop, and cancelling the task stops it."""
+    import asyncio
+
     loop, token = asyncio.get_running_loop(), CancelToken()
 
     def forward(event: AnyEvent) -> None:

@@ -24,12 +24,13 @@ from .files import FileDigests
 from .graph import Graph
 from .history import History
 from .job import Job
-from .plan import Plan, Task, make_tasks
+from .plan import Plan, Step, Task, make_tasks
 from .registry import Registry
 from .run import Run
-from .validate import check, prepare
+from .validate import Preparation, check, prepare
 from .workspace import Workspace
 
+UNNEEDED = "no output needs it"
 NodeState = Literal["ran", "reused", "skipped", "failed"]
 
 
@@ -129,8 +130,11 @@ class Engine:
         Raises:
             GraphError: the graph cannot run.
         """
-        tasks, chosen = self._tasks(graph, workspace or Workspace(), targets)
-        return Plan({id: task.step for id, task in tasks.items()}, chosen)
+        ready, tasks = self._tasks(graph, workspace or Workspace(), targets)
+        steps = {id: task.step for id, task in tasks.items()}
+        for id, type_name in ready.unneeded:
+            steps[id] = Step(id, type_name, "skip", None, UNNEEDED, "")
+        return Plan(steps, ready.targets)
 
     def run(
         self,
@@ -152,13 +156,13 @@ class Engine:
         """
         start = time.perf_counter()
         workspace = workspace or Workspace()
-        tasks, chosen = self._tasks(graph, workspace, targets)
+        ready, tasks = self._tasks(graph, workspace, targets)
         context = self._contexts(graph, workspace)
-        run = Run(self, tasks, chosen, context, on_event, cancel or CancelToken())
+        run = Run(self, tasks, ready.targets, context, on_event, cancel or CancelToken())
         status = run.execute()
         if on_event is not None:
             on_event(Closed(status))
-        return self._result(run, status, time.perf_counter() - start)
+        return self._result(run, ready, status, time.perf_counter() - start)
 
     def close(self) -> None:
         """Forget what is kept and end the threads."""
@@ -175,30 +179,34 @@ class Engine:
 
     def _tasks(
         self, graph: Graph, workspace: Workspace, targets: Iterable[str] | None
-    ) -> tuple[dict[str, Task], tuple[str, ...]]:
+    ) -> tuple[Preparation, dict[str, Task]]:
         with _without_collection():
             ready = prepare(graph, self.registry, workspace, targets).checked()
             place = os.path.abspath(workspace.output_dir)  # noqa: PTH100 - symlinks kept
             tasks = make_tasks(ready, self.cache, self.digests, self.history, place)
-        return tasks, ready.targets
+        return ready, tasks
 
     def _contexts(self, graph: Graph, workspace: Workspace) -> Callable[[str], Context]:
         """What makes the context of each node of a run."""
         output_dir = workspace.output_dir
+        shared = _without_places(graph, workspace)
         temp_dir = workspace.temp_dir or Path(tempfile.gettempdir()) / "latentloom"
 
         def metadata() -> Mapping[str, str]:
             from .formats import embed
 
-            return embed(graph.bound(), self.registry)
+            return embed(shared, self.registry)
 
         def context(id: str) -> Context:
             return Context(id, output_dir, temp_dir, metadata=metadata)
 
         return context
 
-    def _result(self, run: Run, status: Status, seconds: float) -> Result:
+    def _result(self, run: Run, ready: Preparation, status: Status, seconds: float) -> Result:
         jobs = run.jobs
+        nodes = {id: _report(job) for id, job in jobs.items()}
+        for id, type_name in ready.unneeded:
+            nodes[id] = NodeReport(type_name, "skipped", None, UNNEEDED, 0.0)
         kept = {id: job.entry for id, job in jobs.items() if job.entry is not None}
         cache = self.cache
 
@@ -207,7 +215,7 @@ class Engine:
 
         return Result(
             status=status,
-            nodes={id: _report(job) for id, job in jobs.items()},
+            nodes=nodes,
             saved=tuple((id, Path(path)) for id, job in jobs.items() for path in job.saved),
             model_calls=run.model_calls,
             seconds=seconds,
@@ -215,6 +223,21 @@ class Engine:
             _find=find,
             _single={id: job.task.node.spec.single for id, job in jobs.items()},
         )
+
+
+def _without_places(graph: Graph, workspace: Workspace) -> Graph:
+    """The graph as pictures carry it: of files that lie anywhere, only the names are told."""
+    places = {str(path): path.name for path in workspace.granted}
+    if not places:
+        return graph
+    for id, node in graph.nodes.items():
+        for name, value in node.inputs.items():
+            if isinstance(value, str) and value in places:
+                graph = graph.set(f"{id}.{name}", places[value])
+    for name, knob in graph.inputs.items():
+        if isinstance(knob.default, str) and knob.default in places:
+            graph = graph.knob(name, places[knob.default])
+    return graph
 
 
 @contextmanager

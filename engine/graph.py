@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from .errors import GraphError, Problem
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,8 @@ class Graph:
     @cached_property
     def network(self) -> nx.DiGraph[str]:
         """The nodes and links as a networkx graph; links to missing nodes are left out."""
+        import networkx as nx
+
         found: nx.DiGraph[str] = nx.DiGraph()
         found.add_nodes_from(self.nodes)
         nodes = self.nodes
@@ -175,10 +178,14 @@ class Graph:
         Raises:
             networkx.NetworkXUnfeasible: there is a cycle; see `cycle`.
         """
+        import networkx as nx
+
         return tuple(tuple(found) for found in nx.topological_generations(self.network))
 
     def cycle(self) -> list[str] | None:
         """The ids of one cycle in order, None if there is no cycle."""
+        import networkx as nx
+
         if nx.is_directed_acyclic_graph(self.network):
             return None
         return [origin for origin, _ in nx.find_cycle(self.network)]

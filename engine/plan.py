@@ -98,7 +98,7 @@ def make_tasks(
         trace = Trace(node, key, files, {name: key for name, (key, _) in upstream.items()})
         tasks[id] = Task(node, key, trace, usable(cache.by_key(key)), place=place, links=links)
     demand(tasks, preparation.targets)
-    _explain(tasks, preparation.targets, cache, history)
+    _explain(tasks, cache, history)
     return tasks
 
 
@@ -159,10 +159,7 @@ def usable(entry: Entry | None) -> Entry | None:
     return entry
 
 
-def _explain(
-    tasks: Mapping[str, Task], targets: Iterable[str], cache: MemoryCache, history: History
-) -> None:
-    wanted = set(targets)
+def _explain(tasks: Mapping[str, Task], cache: MemoryCache, history: History) -> None:
     for task in tasks.values():
         if task.action == "run":
             gone = cache.by_key(task.key) is not None
@@ -170,4 +167,4 @@ def _explain(
         elif task.action == "reuse":
             task.why = "nothing it depends on changed"
         else:
-            task.why = "nothing that runs needs it" if wanted else "no output needs it"
+            task.why = "nothing that runs needs it"

@@ -57,11 +57,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """The outcome of `prepare`: nodes in topological order, their targets, the problems."""
+    """The outcome of `prepare`.
+
+    Attributes:
+        nodes: what the targets depend on, in topological order.
+        unneeded: (id, type) of the other nodes, which may be of types that are not installed.
+    """
 
     nodes: Mapping[str, Prepared]
     targets: tuple[str, ...]
     problems: tuple[Problem, ...]
+    unneeded: tuple[tuple[str, str], ...] = ()
 
     def checked(self) -> Preparation:
         """Itself.
@@ -103,7 +109,8 @@ def prepare(
     order = graph.nodes if cycle else (id for layer in graph.generations for id in layer)
     reader = _Reader(graph, registry, files, problems)
     nodes = {id: found for id in order if id in wanted and (found := reader.read(id)) is not None}
-    return Preparation(nodes, chosen, tuple(problems))
+    unneeded = tuple((id, node.type) for id, node in graph.nodes.items() if id not in wanted)
+    return Preparation(nodes, chosen, tuple(problems), unneeded)
 
 
 def _targets(

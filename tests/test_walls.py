@@ -109,6 +109,7 @@ HEAVY = ("torch", "diffusers", "transformers", "scipy", "numpy")
     [
         "import engine.executor, engine.formats, engine.builder",
         "import latentloom; latentloom.registry()",
+        "import cli, contextlib\nwith contextlib.suppress(SystemExit): cli.main(['--help'])",
         "import cli; cli.main(['nodes'])",
         "import cli; cli.main(['nodes', 'KSampler'])",
         "import cli; cli.main(['check', 'graphs/img2img.yaml'])",

@@ -17,7 +17,6 @@ OURS, COMFY = "latentloom", "prompt"
 
 def embed(graph: Graph, specs: Specs) -> dict[str, str]:
     """The text chunks that let a picture be run again, here and in ComfyUI."""
-    graph = graph.bound()
     chunks = {OURS: json.dumps(to_native(graph), ensure_ascii=False)}
     try:
         chunks[COMFY] = json.dumps(write_prompt(graph, specs), ensure_ascii=False)

@@ -102,6 +102,8 @@ def test_a_saved_picture_can_be_run_again(
     code, second, _ = run(capsys, "run", first.strip(), "--output", tmp_path / "again")
     assert code == 0
     assert pixels(first) == pixels(second)
+    changed = run(capsys, "run", first.strip(), "--output", tmp_path, "--input", "size=9")[1]
+    assert size(changed) == (9, 16)
 
 
 def test_set_and_input_change_values(
@@ -121,6 +123,8 @@ def test_an_input_picture_may_be_anywhere(
     code, out, _ = run(capsys, "run", graph, "--output", tmp_path, "--input", f"photo={elsewhere}")
     assert code == 0
     assert pixels(out)[:3] == bytes((0, 255, 255))
+    # Nobody who gets the picture learns where on this machine its source lay.
+    assert str(tmp_path).encode() not in Path(out.strip()).read_bytes()
 
 
 def test_a_path_inside_a_graph_may_not_leave_its_folders(

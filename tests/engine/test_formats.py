@@ -210,7 +210,10 @@ def picture(path: Path, chunks: dict[str, str]) -> Path:
 def test_a_picture_gives_its_graph_back(tmp_path: Path) -> None:
     graph = parse_graph(SKETCH)
     saved = picture(tmp_path / "a.png", embed(graph, REGISTRY))
-    assert load_graph(saved).nodes["pass1"].inputs["weight"] == 0.25
+    assert load_graph(saved) == graph
+    with Image.open(saved) as opened:
+        prompt = json.loads(opened.info["prompt"])
+    assert prompt["pass1"]["inputs"] == {"a": ["start", 0], "weight": 0.25}
 
 
 def test_a_picture_of_comfyui_gives_its_graph(tmp_path: Path) -> None:

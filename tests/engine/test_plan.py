@@ -139,5 +139,8 @@ def test_what_was_evicted_says_so(calls: list[str]) -> None:
 
 
 def test_what_no_output_needs_is_not_run(engine: Engine, calls: list[str]) -> None:
-    engine.run(PASSES.add("lone", "Number", value=99))
+    more = PASSES.add("lone", "Number", value=99).add("odd", "FromAPack")
+    assert engine.plan(more).nodes["odd"].why == "no output needs it"
+    result = engine.run(more)
     assert "Number 99" not in calls
+    assert [result.nodes[id].state for id in ("lone", "odd")] == ["skipped", "skipped"]
