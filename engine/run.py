@@ -145,7 +145,6 @@ class Run:
             self._reuse(job, entry)
         else:
             job.state = "running"
-            self._emit(Started(job.id, job.task.node.spec.name))
             self._call(job)
 
     def _call(self, job: Job) -> None:
@@ -155,6 +154,9 @@ class Run:
             node, linked, context = job.task.node, self._linked(job), self._context(job)
 
             def work() -> Outcome:
+                if self.cancel.is_set():
+                    return Outcome(0.0, error=Cancelled(f"cancelled before node {job.id} ran"))
+                self._send(Started(job.id, node.spec.name))
                 return call(node, linked, context, digest=job.readers > 0)
 
             if node.spec.device or self.ready or self.calling > 1 or self.following:

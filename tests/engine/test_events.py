@@ -116,3 +116,23 @@ def test_a_cancel_of_one_run_leaves_the_other(engine: Engine, calls: list[str]) 
         fakes.gates["gate"].set()
         assert leader.result().status == "cancelled"
         assert follower.result()["show"] == 5
+
+
+def test_a_device_node_that_waits_its_turn_is_not_called_after_a_cancel(
+    engine: Engine, calls: list[str]
+) -> None:
+    token, events = CancelToken(), list[AnyEvent]()
+    pair = graph(
+        a=("Wait", {"a": 1}),
+        b=("Wait", {"a": 2}),
+        x=("Show", {"value": "$a.INT"}),
+        y=("Show", {"value": "$b.INT"}),
+    )
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(engine.run, pair, on_event=events.append, cancel=token)
+        until(lambda: len(calls) == 1)
+        token.cancel()
+        fakes.gates["gate"].set()
+        assert run.result().status == "cancelled"
+    assert calls == ["Wait 1 step 0"]
+    assert [event.node for event in events if isinstance(event, Started)] == ["a"]
