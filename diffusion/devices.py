@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
+
+# Below this, threads wait for each other longer than they compute.
+SMALL_BYTES = 64 * 2**20
+
+_lock = threading.Lock()
+_small_now = 0
+_threads_before = 1
 
 
 @cache
@@ -30,3 +40,27 @@ def vae_dtype() -> torch.dtype:
     if device().type == "cuda" and torch.cuda.is_bf16_supported():
         return torch.bfloat16
     return torch.float32
+
+
+@contextmanager
+def computing(nbytes: int) -> Iterator[None]:
+    """Compute with a network of this size: no gradients, and one CPU thread if it is small."""
+    small = nbytes < SMALL_BYTES and device().type == "cpu"
+    if small:
+        _count_small(1)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        if small:
+            _count_small(-1)
+
+
+def _count_small(change: int) -> None:
+    """torch's number of threads is global: one while any small network computes."""
+    global _small_now, _threads_before
+    with _lock:
+        if _small_now == 0:
+            _threads_before = torch.get_num_threads()
+        _small_now += change
+        torch.set_num_threads(1 if _small_now else _threads_before)

@@ -6,12 +6,14 @@ A node that changes a model makes a new handle; nothing is done to the weights u
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from . import devices
 from .families import Family
 from .model_sampling import ModelSampling
 
@@ -48,6 +50,10 @@ class Weights:
     def nbytes(self) -> int:
         """Memory that the weights take."""
         return sum(each.nbytes for each in self.module.parameters())
+
+    def computing(self) -> AbstractContextManager[None]:
+        """To be entered around the network's calls; see `diffusion.devices.computing`."""
+        return devices.computing(self.nbytes)
 
 
 class UNetWeights(Weights):

@@ -85,7 +85,7 @@ def sample(
     sigmas = plan_sigmas(model, plan)
     if len(sigmas) < 2:
         return latent
-    with torch.inference_mode():
+    with model.weights.computing():
         guide = Guide(model, positive, negative, plan.cfg, hooks)
         x = _run(model, latent, guide, sigmas, plan, hooks)
     samples = x.clone()

@@ -17,14 +17,14 @@ def encode(vae: Vae, pixels: Tensor) -> Latent:
     Args:
         pixels: B×H×W×C in 0..1; cut to multiples of the VAE's factor around the centre.
     """
-    with torch.inference_mode():
+    with vae.weights.computing():
         samples = _encode(vae, _cut(pixels, vae.family.vae_factor))
     return Latent(samples.clone(), family=vae.family.name)
 
 
 def decode(vae: Vae, latent: Latent) -> Tensor:
     """B×H×W×3 in 0..1, float32 on the CPU."""
-    with torch.inference_mode():
+    with vae.weights.computing():
         pixels = _to_pixels(_decode(vae, latent.samples))
     return pixels.clone()
 
@@ -37,7 +37,7 @@ def encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
     def whole(piece: Tensor) -> Tensor:
         return _encode(vae, piece.movedim(1, -1))
 
-    with torch.inference_mode():
+    with vae.weights.computing():
         samples = _three_passes(whole, picture, tile, overlap, 1 / factor)
     return Latent(samples.clone(), family=vae.family.name)
 
@@ -50,7 +50,7 @@ def decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
     def whole(piece: Tensor) -> Tensor:
         return _decode(vae, piece)
 
-    with torch.inference_mode():
+    with vae.weights.computing():
         cells = (tile // factor, overlap // factor)
         pixels = _to_pixels(_three_passes(whole, latent.samples, *cells, factor))
     return pixels.clone()
