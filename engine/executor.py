@@ -162,7 +162,8 @@ class Engine:
         status = run.execute()
         if on_event is not None:
             on_event(Closed(status))
-        return self._result(run, ready, status, time.perf_counter() - start)
+        with _without_collection():
+            return self._result(run, ready, status, time.perf_counter() - start)
 
     def close(self) -> None:
         """Forget what is kept and end the threads."""
@@ -203,15 +204,15 @@ class Engine:
         return context
 
     def _result(self, run: Run, ready: Preparation, status: Status, seconds: float) -> Result:
-        jobs = run.jobs
-        nodes = {id: _report(job) for id, job in jobs.items()}
+        jobs, tasks = run.jobs, run.tasks
+        nodes = {id: _report(task, jobs.get(id)) for id, task in tasks.items()}
         for id, type_name in ready.unneeded:
             nodes[id] = NodeReport(type_name, "skipped", None, UNNEEDED, 0.0)
         kept = {id: job.entry for id, job in jobs.items() if job.entry is not None}
         cache = self.cache
 
         def find(id: str) -> Entry | None:
-            return kept.get(id) or cache.by_key(jobs[id].task.key)
+            return kept.get(id) or cache.by_key(tasks[id].key)
 
         return Result(
             status=status,
@@ -221,7 +222,7 @@ class Engine:
             seconds=seconds,
             errors=tuple(run.errors),
             _find=find,
-            _single={id: job.task.node.spec.single for id, job in jobs.items()},
+            _single={id: task.node.spec.single for id, task in tasks.items()},
         )
 
 
@@ -255,9 +256,12 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _report(job: Job) -> NodeReport:
+def _report(task: Task, job: Job | None) -> NodeReport:
+    type_name = task.node.spec.name
+    if job is None:
+        return NodeReport(type_name, "skipped", None, task.why, 0.0)
     states: dict[str, NodeState] = {"ran": "ran", "reused": "reused", "failed": "failed"}
     state = states.get(job.state, "skipped")
     why = "cancelled" if job.state == "cancelled" else job.why
     tier: Literal["memory"] | None = "memory" if state == "reused" else None
-    return NodeReport(job.task.node.spec.name, state, tier, why, job.seconds)
+    return NodeReport(type_name, state, tier, why, job.seconds)

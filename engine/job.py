@@ -13,7 +13,7 @@ from .history import History
 from .plan import Task
 
 State = Literal[
-    "idle", "waiting", "ready", "running", "following",
+    "waiting", "ready", "running", "following",
     "ran", "reused", "failed", "blocked", "cancelled",
 ]  # fmt: skip
 
@@ -28,7 +28,7 @@ class Job:
     origins: list[Job] = field(default_factory=list)
     readers: int = 0
     entry: Entry | None = None
-    state: State = "idle"
+    state: State = "waiting"
     why: str = ""
     trace: str = ""
     seconds: float = 0.0

@@ -49,7 +49,7 @@ class Run:
     ) -> None:
         self.house, self.tasks, self.cancel = house, tasks, cancel
         self.make_context, self.on_event = context, on_event
-        self.jobs = {id: Job(task, why=task.why) for id, task in tasks.items()}
+        self.jobs: dict[str, Job] = {}
         self.kept = set(targets) | _lazy_origins(tasks)
         self.ready: deque[Job] = deque()
         self.inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -78,9 +78,9 @@ class Run:
             unwatch()
         if self.consumer_error is not None:
             raise self.consumer_error
-        for job in self.jobs.values():
-            if job.state == "idle":
-                self.house.history.pass_by(job.task.trace)
+        for id, task in self.tasks.items():
+            if id not in self.jobs:
+                self.house.history.pass_by(task.trace)
         if any(job.state == "cancelled" for job in self.jobs.values()):
             return "cancelled"
         return "failed" if self.errors else "done"
@@ -98,9 +98,9 @@ class Run:
 
     def _start(self, tasks: Iterable[Task]) -> None:
         """Take tasks that are needed from now on: reuse what is kept, queue what can run."""
-        jobs = [self.jobs[task.node.id] for task in tasks]
+        jobs = [Job(task, why=task.why) for task in tasks]
+        self.jobs.update((job.id, job) for job in jobs)
         for job in jobs:
-            job.state = "waiting"
             if job.task.action == "run":
                 self._wire(job, job.task.links)
         for job in jobs:
@@ -191,9 +191,12 @@ class Run:
         fresh = demand(self.tasks, [origin for _, origin, _ in links])
         for task in fresh:
             asked = f"asked for by {job.id}"
-            self.jobs[task.node.id].why = task.why if task.action == "reuse" else asked
-        self._wire(job, links)
+            task.why = task.why if task.action == "reuse" else asked
         self._start(fresh)
+        self._wire(job, links)
+        for _, origin, _ in links:
+            if self.jobs[origin].state in ("failed", "blocked"):
+                self._block_consumers(self.jobs[origin])
         if job.waiting == 0 and job.state == "waiting":
             self._queue(job)
         return True
@@ -268,6 +271,10 @@ class Run:
         self.errors.append(error)
         self._emit(Failed(job.id, error))
         self._forget_origins(job)
+        self._block_consumers(job)
+
+    def _block_consumers(self, job: Job) -> None:
+        """Skip all that waits for a job which will give nothing."""
         waiting = [(consumer, job) for consumer in job.consumers]
         while waiting:
             consumer, source = waiting.pop()

@@ -181,6 +181,22 @@ def test_only_the_lazy_input_that_is_asked_for_is_computed(
     assert calls == ["Number 1", "Pick True", "Show 1"]
 
 
+def test_a_lazy_input_that_failed_already_skips_what_asks_for_it(engine: Engine) -> None:
+    choice = graph(
+        bad=("Break", {"a": 1}),
+        lost=("Show", {"value": "$bad.INT"}),
+        n=("Number", {"value": 0}),
+        first=("Add", {"a": "$n.INT"}),
+        pick=("Pick", {"first": True, "a": "$bad.INT", "b": "$first.INT"}),
+        show=("Show", {"value": "$pick.INT"}),
+    )
+    result = engine.run(choice)
+    assert result.status == "failed"
+    assert result.nodes["pick"].why == "upstream bad failed"
+    assert result.nodes["show"].why == "upstream pick failed"
+    assert len(result.errors) == 1
+
+
 def test_changing_the_lazy_input_that_is_not_used_calls_nothing(
     engine: Engine, calls: list[str]
 ) -> None:
