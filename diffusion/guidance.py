@@ -34,6 +34,7 @@ class Guide:
     Args:
         cfg: 1 leaves the negative side out; all else evaluates both, in one batch where their
             token lengths allow.
+        both: evaluate the negative side at cfg 1 too, for samplers that need it.
     """
 
     def __init__(
@@ -43,16 +44,21 @@ class Guide:
         negative: Conditioning,
         cfg: float,
         hooks: Hooks = SILENT,
+        both: bool = False,
     ) -> None:
         self.model, self.hooks, self.cfg = model, hooks, cfg
-        alone = math.isclose(cfg, 1.0)
+        alone = math.isclose(cfg, 1.0) and not both
         self.alone = alone
         self.parts = _with_ranges(model, positive, 0) + (
             [] if alone else _with_ranges(model, negative, 1)
         )
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """D at one level.
+        """D under guidance at one level; see `pair`."""
+        return self.pair(x, sigma)[0]
+
+    def pair(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """D under guidance, and D of the negative side.
 
         Args:
             x: B×C×h×w at level sigma.
@@ -68,9 +74,9 @@ class Guide:
                 weights[part.side] += part.entry.strength
         positive = sums[0] / weights[0]
         if self.alone:
-            return positive
+            return positive, positive
         negative = sums[1] / weights[1]
-        return negative + (positive - negative) * self.cfg
+        return negative + (positive - negative) * self.cfg, negative
 
     def _evaluate(self, x: Tensor, sigma: Tensor, group: Sequence[_Part]) -> Iterator[Tensor]:
         """D of each part of a group, from one evaluation of the network."""

@@ -6,7 +6,9 @@ schedule, noise comes from a CPU generator, a mask is blended at every model cal
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +21,7 @@ from .handles import Model
 from .hooks import SILENT, Hooks
 from .latents import Latent
 from .noise import SeedRule, brownian_noise, start_noise, step_noise
-from .samplers.step import Denoise, Noise
+from .samplers.step import Denoise, Noise, PairDenoise
 from .samplers.table import SAMPLER_TABLE, Sampler
 from .schedules import calculate_sigmas
 
@@ -86,7 +88,8 @@ def sample(
     if len(sigmas) < 2:
         return latent
     with model.weights.computing():
-        guide = Guide(model, positive, negative, plan.cfg, hooks)
+        both = SAMPLER_TABLE[plan.sampler].pair
+        guide = Guide(model, positive, negative, plan.cfg, hooks, both)
         x = _run(model, latent, guide, sigmas, plan, hooks)
     samples = x.clone()
     if not bool(torch.isfinite(samples).all()):
@@ -108,34 +111,50 @@ def _run(
     first, sigmas = first.to(device), sigmas.to(device)
     x = model.sampling.noised(known, first, sigmas[0], model.sampling.is_full(sigmas[0]))
     sampler = SAMPLER_TABLE[plan.sampler]
-    denoise: Denoise = guide
+    denoise: PairDenoise = guide.pair
     if latent.noise_mask is not None:
         mask = latent_mask(latent.noise_mask, samples)
         fresh = sampler.mask_noise == "fresh"
         below = _fresh_noise(shape, plan.seed).to(device) if fresh else first
-        denoise = keep_outside(guide, mask, known, below)
+        denoise = keep_outside(denoise, mask, known, below)
     total = len(sigmas) - 1
 
     def on_step(index: int, denoised: Tensor) -> None:
         hooks.on_step(index + 1, total, denoised)
 
+    options: dict[str, Any] = {"tau": _middle_noise(model)} if sampler.tau else {}
+    call = denoise if sampler.pair else _guided_only(denoise)
     noise = _noise(sampler, x, sigmas, plan)
-    x = sampler.function(denoise, x, sigmas, noise=noise, on_step=on_step)
+    x = sampler.function(call, x, sigmas, noise=noise, on_step=on_step, **options)
     return (x / scale).float().cpu()
 
 
-def keep_outside(guide: Denoise, mask: Tensor, known: Tensor, noise: Tensor) -> Denoise:
+def keep_outside(guide: PairDenoise, mask: Tensor, known: Tensor, noise: Tensor) -> PairDenoise:
     """A model call that changes only what the mask covers.
 
     Before the call what lies outside is the known latent at this noise level, after it the
-    known latent itself; a grey mask mixes.
+    known latent itself; a grey mask mixes. The unguided prediction stays as it is.
     """
 
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+    def denoise(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         x = x * mask + (known + noise * sigma) * (1 - mask)
-        return guide(x, sigma) * mask + known * (1 - mask)
+        denoised, unguided = guide(x, sigma)
+        return denoised * mask + known * (1 - mask), unguided
 
     return denoise
+
+
+def _guided_only(denoise: PairDenoise) -> Denoise:
+    def first(x: Tensor, sigma: Tensor) -> Tensor:
+        return denoise(x, sigma)[0]
+
+    return first
+
+
+def _middle_noise(model: Model) -> Callable[[Tensor], float]:
+    """SA-Solver's noise: all of the SDE's between 20 and 80 percent of the way, else none."""
+    high, low = (model.sampling.percent_to_sigma(percent) for percent in (0.2, 0.8))
+    return lambda sigma: 1.0 if low <= float(sigma) <= high else 0.0
 
 
 def latent_mask(mask: Tensor, samples: Tensor) -> Tensor:

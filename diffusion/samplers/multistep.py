@@ -77,6 +77,59 @@ def ipndm(denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step:
     return x
 
 
+def ipndm_v(
+    denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
+) -> Tensor:
+    """ipndm with coefficients for steps of varying size; the last step gives D.
+
+    Order up to 4, one model call a step, draws no noise.
+    Source: the variable-step form of arXiv 2204.13902's implementation in diff-sampler.
+    """
+    slopes: list[Tensor] = []
+    for i, sigma, sigma_next in pairs(sigmas):
+        denoised = denoise(x, sigma)
+        on_step(i, denoised)
+        slopes = [slope(x, sigma, denoised), *slopes[:3]]
+        if sigma_next == 0:
+            x = denoised
+            continue
+        widths = [sigmas[i + 1 - back] - sigmas[i - back] for back in range(len(slopes))]
+        weights = _variable_step_weights(widths)
+        mean = sum(weight * each for weight, each in zip(weights, slopes, strict=True))
+        x = x + widths[0] * mean
+    return x
+
+
+def _variable_step_weights(widths: list[Tensor]) -> list[Tensor]:
+    """The weights of the last slopes for the step widths[0], newest first.
+
+    The quadratic term `curve` is the published one, whose factors group unlike Adams-Bashforth's.
+    """
+    one = torch.ones_like(widths[0])
+    if len(widths) == 1:
+        return [one]
+    h, h1, *older = widths
+    weights = [(2 + h / h1) / 2, -(h / h1) / 2]
+    if not older:
+        return weights
+    h2 = older[0]
+    curve = (1 - h / (3 * (h + h1)) * (h * (h + h1)) / (h1 * (h1 + h2))) / 2
+    ratio = h1 / h2
+    weights = [weights[0] + curve, weights[1] - (1 + ratio) * curve, curve * ratio]
+    if len(older) == 1:
+        return weights
+    h3 = older[1]
+    cubic = (1 - h / (3 * (h + h1))) / 2 + (1 - h / (2 * (h + h1))) * h / (6 * (h + h1 + h2))
+    cubic = cubic * (h * (h + h1) * (h + h1 + h2)) / (h1 * (h1 + h2) * (h1 + h2 + h3))
+    span = (h1 * (h1 + h2)) / (h2 * (h2 + h3))
+    return [
+        weights[0] + cubic,
+        weights[1] - (1 + ratio + span) * cubic,
+        weights[2] + (ratio + span * (1 + h2 / h3)) * cubic,
+        -cubic * span * ratio,
+    ]
+
+
 def deis(
     denoise: Denoise,
     x: Tensor,

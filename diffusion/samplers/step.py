@@ -8,21 +8,13 @@ throughout, as in the implementations that the results are compared with.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from torch import Tensor
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
+PairDenoise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Noise = Callable[[Tensor, Tensor], Tensor]
 OnStep = Callable[[int, Tensor], None]
-
-
-class SamplerFunction(Protocol):
-    """A sampler: arithmetic over a model call, noise and progress that are passed in."""
-
-    def __call__(
-        self, denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
-    ) -> Tensor: ...
 
 
 def pairs(sigmas: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:

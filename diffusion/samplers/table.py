@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from . import dpm, euler, multistep, sde, unipc
-from .step import SamplerFunction
+from torch import Tensor
+
+from . import (
+    cfg_pp,
+    dpm,
+    dpm_solver,
+    euler,
+    multistep,
+    sa_solver,
+    sde,
+    second_order,
+    seeds,
+    unipc,
+)
 
 NoiseKind = Literal["none", "step", "brownian", "brownian on device"]
 
@@ -19,24 +32,35 @@ class Sampler:
         noise: which noise it draws; see `diffusion.noise`.
         mask_noise: what the masked-out part is noised with: the run's own noise, or fresh noise
             drawn once with the seed + 1.
+        pair: the model call gives D and the unguided D (CFG++).
+        tau: it takes the SDE's noise between 20 and 80 percent of the way (SA-Solver).
     """
 
-    function: SamplerFunction
+    function: Callable[..., Tensor]
     noise: NoiseKind = "none"
     mask_noise: Literal["own", "fresh"] = "own"
+    pair: bool = False
+    tau: bool = False
 
 
 SAMPLER_TABLE: dict[str, Sampler] = {
     "euler": Sampler(euler.euler),
+    "euler_cfg_pp": Sampler(cfg_pp.euler_cfg_pp, pair=True),
     "euler_ancestral": Sampler(euler.euler_ancestral, "step"),
+    "euler_ancestral_cfg_pp": Sampler(cfg_pp.euler_ancestral_cfg_pp, "step", pair=True),
     "heun": Sampler(euler.heun),
+    "heunpp2": Sampler(second_order.heunpp2),
     "dpm_2": Sampler(dpm.dpm_2),
     "dpm_2_ancestral": Sampler(dpm.dpm_2_ancestral, "step"),
     "lms": Sampler(multistep.lms),
+    "dpm_fast": Sampler(dpm_solver.dpm_fast),
+    "dpm_adaptive": Sampler(dpm_solver.dpm_adaptive),
     "dpmpp_2s_ancestral": Sampler(dpm.dpmpp_2s_ancestral, "step"),
+    "dpmpp_2s_ancestral_cfg_pp": Sampler(cfg_pp.dpmpp_2s_ancestral_cfg_pp, "step", pair=True),
     "dpmpp_sde": Sampler(sde.dpmpp_sde, "brownian"),
     "dpmpp_sde_gpu": Sampler(sde.dpmpp_sde, "brownian on device"),
     "dpmpp_2m": Sampler(dpm.dpmpp_2m),
+    "dpmpp_2m_cfg_pp": Sampler(cfg_pp.dpmpp_2m_cfg_pp, pair=True),
     "dpmpp_2m_sde": Sampler(sde.dpmpp_2m_sde, "brownian"),
     "dpmpp_2m_sde_gpu": Sampler(sde.dpmpp_2m_sde, "brownian on device"),
     "dpmpp_2m_sde_heun": Sampler(sde.dpmpp_2m_sde_heun, "brownian"),
@@ -46,7 +70,21 @@ SAMPLER_TABLE: dict[str, Sampler] = {
     "ddpm": Sampler(euler.ddpm, "step"),
     "lcm": Sampler(euler.lcm, "step"),
     "ipndm": Sampler(multistep.ipndm),
+    "ipndm_v": Sampler(multistep.ipndm_v),
     "deis": Sampler(multistep.deis),
+    "res_multistep": Sampler(second_order.res_multistep),
+    "res_multistep_cfg_pp": Sampler(second_order.res_multistep_cfg_pp, pair=True),
+    "res_multistep_ancestral": Sampler(second_order.res_multistep_ancestral, "step"),
+    "res_multistep_ancestral_cfg_pp": Sampler(
+        second_order.res_multistep_ancestral_cfg_pp, "step", pair=True
+    ),
+    "gradient_estimation": Sampler(second_order.gradient_estimation),
+    "gradient_estimation_cfg_pp": Sampler(second_order.gradient_estimation_cfg_pp, pair=True),
+    "er_sde": Sampler(seeds.er_sde, "step"),
+    "seeds_2": Sampler(seeds.seeds_2, "step"),
+    "seeds_3": Sampler(seeds.seeds_3, "step"),
+    "sa_solver": Sampler(sa_solver.sa_solver, "step", tau=True),
+    "sa_solver_pece": Sampler(sa_solver.sa_solver_pece, "step", tau=True),
     "ddim": Sampler(euler.euler, mask_noise="fresh"),
     "uni_pc": Sampler(unipc.uni_pc),
     "uni_pc_bh2": Sampler(unipc.uni_pc_bh2),

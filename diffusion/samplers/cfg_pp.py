@@ -1,0 +1,80 @@
+"""CFG++: samplers that renoise with the unguided prediction.
+
+The model call gives two predictions, D under guidance and D_u without a prompt; a step goes to D
+and adds the noise that D_u leaves, which keeps large guidance on the manifold of pictures.
+Source: arXiv 2406.08070; forms for each base sampler as in ComfyUI.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .step import Noise, OnStep, PairDenoise, ancestral_split, pairs, slope
+
+
+def euler_cfg_pp(
+    denoise: PairDenoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
+) -> Tensor:
+    """Order 1, one model call a step, draws no noise."""
+    for i, sigma, sigma_next in pairs(sigmas):
+        denoised, unguided = denoise(x, sigma)
+        on_step(i, denoised)
+        x = denoised + slope(x, sigma, unguided) * sigma_next
+    return x
+
+
+def euler_ancestral_cfg_pp(
+    denoise: PairDenoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
+) -> Tensor:
+    """Order 1, one model call a step. Draws noise once a step but the last."""
+    for i, sigma, sigma_next in pairs(sigmas):
+        denoised, unguided = denoise(x, sigma)
+        on_step(i, denoised)
+        down, up = ancestral_split(sigma, sigma_next)
+        x = denoised + slope(x, sigma, unguided) * down
+        if sigma_next > 0:
+            x = x + noise(sigma, sigma_next) * up
+    return x
+
+
+def dpmpp_2s_ancestral_cfg_pp(
+    denoise: PairDenoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
+) -> Tensor:
+    """Two model calls a step but the last. Draws noise once a step but the last."""
+    for i, sigma, sigma_next in pairs(sigmas):
+        denoised, unguided = denoise(x, sigma)
+        on_step(i, denoised)
+        down, up = ancestral_split(sigma, sigma_next)
+        if down == 0:
+            x = denoised + slope(x, sigma, unguided) * down
+        else:
+            h = sigma.log() - down.log()
+            middle = (-(-sigma.log() + h / 2)).exp()
+            moved = x + (denoised - unguided)
+            halfway = (middle / sigma) * moved - torch.expm1(-h / 2) * denoised
+            target, unguided = denoise(halfway, middle)
+            moved = x + (denoised - unguided)
+            x = (down / sigma) * moved - torch.expm1(-h) * target
+        if sigma_next > 0:
+            x = x + noise(sigma, sigma_next) * up
+    return x
+
+
+def dpmpp_2m_cfg_pp(
+    denoise: PairDenoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
+) -> Tensor:
+    """Multistep of order 2, one model call a step, draws no noise."""
+    previous: Tensor | None = None
+    h_last = sigmas[0]
+    for i, sigma, sigma_next in pairs(sigmas):
+        denoised, unguided = denoise(x, sigma)
+        on_step(i, denoised)
+        h = sigma.log() - sigma_next.log()
+        kept = torch.exp(-h) * (x - unguided)
+        if previous is not None and sigma_next > 0:
+            r = h_last / h
+            kept = kept - torch.expm1(-h) / (2 * r) * (denoised - previous)
+        x = denoised + kept
+        previous, h_last = unguided, h
+    return x

@@ -1,0 +1,116 @@
+"""DPM-Solver of orders 1 to 3 in single steps: a fixed number of calls, or adaptive steps.
+
+t = -ln(sigma). Both end at the last positive level and do not go to 0.
+Source: arXiv 2206.00927, algorithms 3, 5 and 6; step control as in k-diffusion.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .step import Denoise, Noise, OnStep, slope
+
+
+class _Stages:
+    """The model's slopes within one step, each evaluated once."""
+
+    def __init__(self, denoise: Denoise, x: Tensor, t: Tensor) -> None:
+        self.denoise, self.x, self.t = denoise, x, t
+        self.denoised = denoise(x, (-t).exp())
+        self.first = slope(x, (-t).exp(), self.denoised)
+        self._inner: dict[float, Tensor] = {}
+
+    def one(self, t_next: Tensor) -> Tensor:
+        """Order 1."""
+        return self.x - (-t_next).exp() * torch.expm1(t_next - self.t) * self.first
+
+    def two(self, t_next: Tensor, r: float = 0.5) -> Tensor:
+        """Order 2, with an inner stage at share r of the step."""
+        level, grown = (-t_next).exp(), torch.expm1(t_next - self.t)
+        bend = level / (2 * r) * grown * (self._at(t_next, r) - self.first)
+        return self.x - level * grown * self.first - bend
+
+    def three(self, t_next: Tensor, r1: float = 1 / 3, r2: float = 2 / 3) -> Tensor:
+        """Order 3, with inner stages at two shares of the step."""
+        h = t_next - self.t
+        change = self._at(t_next, r1) - self.first
+        middle = self.t + r2 * h
+        grown = torch.expm1(r2 * h)
+        inner = self.x - (-middle).exp() * grown * self.first
+        inner = inner - (-middle).exp() * (r2 / r1) * (grown / (r2 * h) - 1) * change
+        second = slope(inner, (-middle).exp(), self.denoise(inner, (-middle).exp()))
+        level, grown = (-t_next).exp(), torch.expm1(h)
+        bend = level / r2 * (grown / h - 1) * (second - self.first)
+        return self.x - level * grown * self.first - bend
+
+    def _at(self, t_next: Tensor, r: float) -> Tensor:
+        """The slope at share r of the step, reached by order 1."""
+        if r not in self._inner:
+            middle = self.t + r * (t_next - self.t)
+            level = (-middle).exp()
+            inner = self.x - level * torch.expm1(r * (t_next - self.t)) * self.first
+            self._inner[r] = slope(inner, level, self.denoise(inner, level))
+        return self._inner[r]
+
+
+def _ends(sigmas: Tensor) -> tuple[Tensor, Tensor]:
+    last = sigmas[-1] if sigmas[-1] > 0 else sigmas[-2]
+    return -sigmas[0].log(), -last.log()
+
+
+def dpm_fast(
+    denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
+) -> Tensor:
+    """As many model calls as steps, spent on steps of order 3 and a rest of lower order.
+
+    Order 3, draws no noise.
+    """
+    calls = len(sigmas) - 1
+    count = calls // 3 + 1
+    rest = [2, 1] if calls % 3 == 0 else [calls % 3]
+    orders = [3] * (count - len(rest)) + rest
+    start, end = _ends(sigmas)
+    times = torch.linspace(float(start), float(end), count + 1, device=x.device)
+    done = 0
+    for order, t, t_next in zip(orders, times[:-1], times[1:], strict=True):
+        stages = _Stages(denoise, x, t)
+        done += order
+        on_step(done - 1, stages.denoised)
+        x = (stages.one, stages.two, stages.three)[order - 1](t_next)
+    return x
+
+
+def dpm_adaptive(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    noise: Noise,
+    on_step: OnStep,
+    rtol: float = 0.05,
+    atol: float = 0.0078,
+    h: float = 0.05,
+) -> Tensor:
+    """Steps of order 3 whose size follows the difference to order 2; the steps given are unused.
+
+    Three model calls a try, draws no noise.
+    """
+    t, end = _ends(sigmas)
+    total, low_last = len(sigmas) - 1, x
+    start = t
+    while t < end - 1e-5:
+        t_next = torch.minimum(end, t + h)
+        stages = _Stages(denoise, x, t)
+        low, high = stages.two(t_next, 1 / 3), stages.three(t_next)
+        allowed = torch.maximum(low.abs(), low_last.abs()).mul(rtol).clamp(min=atol)
+        error = float(torch.linalg.norm((low - high) / allowed)) / x.numel() ** 0.5
+        factor = 1 + math.atan((1 / (error + 1e-8)) ** (1 / 3) - 1)
+        h *= factor
+        if factor >= 0.81:
+            x, low_last, t = high, low, t_next
+            done = int(float((t - start) / (end - start)) * total)
+            on_step(max(0, min(done, total) - 1), stages.denoised)
+    return x
