@@ -78,8 +78,11 @@ def safe_path(root: Path, name: str) -> Path:
     why = unsafe(name)
     if why:
         raise UnsafePathError(f"{name[:80]!r} {why}; name a file inside {root.name or root}")
-    base = root.resolve()
-    found = (base / name).resolve()
+    try:
+        base = root.resolve()
+        found = (base / name).resolve()
+    except RuntimeError as error:
+        raise UnsafePathError(f"{name[:80]!r} is a link that leads to itself") from error
     if not found.is_relative_to(base):
         raise UnsafePathError(f"{name[:80]!r} leads out of {root.name or root}")
     return found

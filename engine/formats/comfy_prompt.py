@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import FormatError
-from ..graph import Graph, Link, Node
+from ..graph import Graph, Knob, Link, Node
 from ..spec import NodeSpec
-from .native import thaw
+from .native import refuse_unreadable, thaw
 
 Specs = Mapping[str, NodeSpec]
+IGNORED = "ignored inputs"
 
 
 def is_prompt(data: Any) -> bool:
@@ -36,8 +37,8 @@ def is_editor_workflow(data: Any) -> bool:
 def read_prompt(data: Mapping[str, Any], specs: Specs | None = None) -> Graph:
     """The graph of a prompt.
 
-    Inputs that a known node does not have (buttons and the like, which clients send along) are
-    kept aside in `Node.extra`, as ComfyUI ignores them.
+    What ComfyUI ignores is kept aside in `Node.extra`, and written again: unknown keys, and
+    inputs that a known node does not have (buttons and the like, which clients send along).
     """
     return Graph({id: _read_node(entry, specs or {}) for id, entry in data.items()})
 
@@ -47,10 +48,12 @@ def write_prompt(graph: Graph, specs: Specs) -> dict[str, Any]:
 
     Raises:
         FormatError: a link names an output of a node that is not installed, so that its index
-            is not known.
+            is not known; or a value is none that JSON holds.
     """
     graph = graph.bound()
-    return {id: _write_node(graph, id, node, specs) for id, node in graph.nodes.items()}
+    return refuse_unreadable(
+        {id: _write_node(graph, id, node, specs) for id, node in graph.nodes.items()}
+    )
 
 
 def write_prompt_json(graph: Graph, specs: Specs) -> str:
@@ -61,15 +64,17 @@ def write_prompt_json(graph: Graph, specs: Specs) -> str:
 def _read_node(entry: Mapping[str, Any], specs: Specs) -> Node:
     spec = specs.get(entry["class_type"])
     values = {str(name): _read_value(value) for name, value in entry["inputs"].items()}
+    meta = entry.get("_meta")
+    details = dict(meta) if isinstance(meta, Mapping) else {}
+    title = details.pop("title", "")
     extra: dict[str, Any] = {
         key: value for key, value in entry.items() if key not in ("class_type", "inputs", "_meta")
     }
+    extra |= {"_meta": details} if details else {}
     if spec is not None:
         ignored = {name: value for name, value in values.items() if spec.port(name) is None}
         values = {name: value for name, value in values.items() if name not in ignored}
-        extra |= {"ignored": ignored} if ignored else {}
-    meta = entry.get("_meta")
-    title = meta.get("title") if isinstance(meta, Mapping) else ""
+        extra |= {IGNORED: ignored} if ignored else {}
     return Node(entry["class_type"], values, title if isinstance(title, str) else "", extra)
 
 
@@ -78,7 +83,7 @@ def _read_value(value: Any) -> Any:
         id, index = value
         if isinstance(id, str) and isinstance(index, int) and not isinstance(index, bool):
             return Link(id, index)
-    if isinstance(value, Mapping) and "__value__" in value:
+    if isinstance(value, Mapping) and value.keys() == {"__value__"}:
         return value["__value__"]
     return value
 
@@ -88,17 +93,23 @@ def _write_node(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, An
         name: _write_value(graph, f"{node.type} ({id}) .{name}", value, specs)
         for name, value in node.inputs.items()
     }
+    for name, value in node.extra.get(IGNORED, {}).items():
+        inputs.setdefault(name, _write_value(graph, f"{node.type} ({id}) .{name}", value, specs))
     found: dict[str, Any] = {"class_type": node.type, "inputs": inputs}
+    found |= {key: thaw(value) for key, value in node.extra.items() if key != IGNORED}
     if node.title:
-        found["_meta"] = {"title": node.title}
+        found["_meta"] = {"title": node.title, **found.get("_meta", {})}
     return found
 
 
 def _write_value(graph: Graph, where: str, value: Any, specs: Specs) -> Any:
     if isinstance(value, Link):
         return [value.node, _index(graph, where, value, specs)]
+    if isinstance(value, Knob):
+        raise FormatError(f"{where}: {value} is no input of the graph")
     plain = thaw(value)
-    return {"__value__": plain} if isinstance(plain, list) else plain
+    marked = isinstance(plain, dict) and plain.keys() == {"__value__"}
+    return {"__value__": plain} if marked or isinstance(plain, list) else plain
 
 
 def _index(graph: Graph, where: str, link: Link, specs: Specs) -> int:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError
 from ..graph import Graph
-from .comfy_prompt import Specs, read_prompt, write_prompt
+from .comfy_prompt import Specs, is_prompt, read_prompt, write_prompt
 from .native import read_native, to_native
 from .parsing import parse_json
 
-OURS, COMFY = "latentloom", "prompt"
+OURS, COMFY, EDITOR = "latentloom", "prompt", "workflow"
 
 
 def embed(graph: Graph, specs: Specs) -> dict[str, str]:
-    """The text chunks that let a picture be run again, here and in ComfyUI."""
-    chunks = {OURS: json.dumps(to_native(graph), ensure_ascii=False)}
-    try:
-        chunks[COMFY] = json.dumps(write_prompt(graph, specs), ensure_ascii=False)
-    except FormatError:
-        # A node that is not installed keeps ComfyUI's form from being written; ours is whole.
-        return chunks
+    """The text chunks that let a picture be run again, here and in ComfyUI.
+
+    A form that cannot hold the graph is left out, such as ComfyUI's where a node is not installed.
+    """
+    writers: dict[str, Callable[[], dict[str, Any]]] = {
+        OURS: lambda: to_native(graph),
+        COMFY: lambda: write_prompt(graph, specs),
+    }
+    chunks = {}
+    for key, write in writers.items():
+        with suppress(FormatError):
+            chunks[key] = json.dumps(write(), ensure_ascii=False)
     return chunks
 
 
@@ -33,17 +40,33 @@ def read_picture(path: Path, specs: Specs | None = None) -> Graph:
         FormatError: it is no PNG, or carries no graph that can be read.
     """
     chunks = _text_chunks(path)
-    if OURS in chunks:
-        data = parse_json(chunks[OURS])
-        if not isinstance(data, dict):
-            raise FormatError(f"{path.name}: its {OURS} text holds no graph")
-        return read_native(data)
-    if COMFY in chunks:
-        data = parse_json(chunks[COMFY])
-        if not isinstance(data, dict):
-            raise FormatError(f"{path.name}: its {COMFY} text holds no graph")
-        return read_prompt(data, specs)
+    try:
+        if OURS in chunks:
+            return read_native(_mapping(parse_json(chunks[OURS])))
+        if COMFY in chunks:
+            return read_prompt(_prompt(chunks[COMFY]), specs)
+    except FormatError as error:
+        key = OURS if OURS in chunks else COMFY
+        raise FormatError(f"{path.name}, its text {key!r}: {error}") from error
+    if EDITOR in chunks:
+        raise FormatError(
+            f"{path.name} carries what ComfyUI's editor saves, and no prompt; "
+            "open it there and use `Export (API)` for now"
+        )
     raise FormatError(f"{path.name} carries no graph; wants a PNG that latentloom or ComfyUI saved")
+
+
+def _prompt(text: str) -> dict[str, Any]:
+    data = _mapping(parse_json(text, lenient=True))
+    if not is_prompt(data):
+        raise FormatError("this is no graph in ComfyUI's API JSON")
+    return data
+
+
+def _mapping(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise FormatError("this is no graph")
+    return data
 
 
 def _text_chunks(path: Path) -> dict[str, str]:

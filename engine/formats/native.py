@@ -19,21 +19,23 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import yaml
 
 from ..errors import FormatError
 from ..graph import Graph, Input, Knob, Link, Node
-from .parsing import _Loader
+from .parsing import _Loader, is_unicode
 
 VERSION = 1
 WIDTH = 100
 KEYS = ("latentloom", "title", "description", "inputs", "nodes", "layout")
 NODE_KEYS = ("node", "title", "inputs")
 INPUT_KEYS = ("type", "default", "min", "max", "choices", "description")
-_LINK = re.compile(r"^\$([^\s$.{}](?:[^\s$]*[^\s$.])?)\.([^.$]+)$")
-_KNOB = re.compile(r"^\$\{([^{}]+)\}$")
+_LINK = re.compile(r"^\$([^\s$.{}](?:[^\s$]*[^\s$.])?)\.([^.$]+)\Z")
+_KNOB = re.compile(r"^\$\{([^{}]+)\}\Z")
+_INDEX = re.compile(r"^[0-9]{1,9}\Z")
 
 
 def read_native(data: Mapping[Any, Any]) -> Graph:
@@ -42,8 +44,9 @@ def read_native(data: Mapping[Any, Any]) -> Graph:
     Raises:
         FormatError: a part has another shape than the format's.
     """
-    if data.get("latentloom") != VERSION:
-        raise FormatError(f"wants `latentloom: {VERSION}`, got {data.get('latentloom')!r}")
+    version = data.get("latentloom")
+    if type(version) is not int or version != VERSION:
+        raise FormatError(f"wants `latentloom: {VERSION}`, got {_short(version)}")
     _known_keys(data, KEYS, "the file")
     nodes = _mapping(data.get("nodes"), "nodes")
     inputs = _mapping(data.get("inputs"), "inputs")
@@ -57,7 +60,11 @@ def read_native(data: Mapping[Any, Any]) -> Graph:
 
 
 def to_native(graph: Graph) -> dict[str, Any]:
-    """A graph as plain values, in the order that files are written in."""
+    """A graph as plain values, in the order that files are written in.
+
+    Raises:
+        FormatError: it has something that would not be read back as it is.
+    """
     found: dict[str, Any] = {"latentloom": VERSION}
     if graph.title:
         found["title"] = graph.title
@@ -65,21 +72,21 @@ def to_native(graph: Graph) -> dict[str, Any]:
         found["description"] = graph.description
     if graph.inputs:
         found["inputs"] = {name: _write_input(knob) for name, knob in graph.inputs.items()}
-    found["nodes"] = {id: _write_node(node) for id, node in graph.nodes.items()}
+    found["nodes"] = {id: _write_node(id, node) for id, node in graph.nodes.items()}
     if graph.layout:
         found["layout"] = thaw(graph.layout)
-    return found
+    return refuse_unreadable(found)
 
 
 def write_json(graph: Graph) -> str:
     """A graph as native JSON."""
-    return json.dumps(_finite(to_native(graph)), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(to_native(graph), indent=2, ensure_ascii=False) + "\n"
 
 
 def write_yaml(graph: Graph) -> str:
     """A graph as native YAML: a node on one line where it fits."""
     lines: list[str] = []
-    for key, value in _finite(to_native(graph)).items():
+    for key, value in to_native(graph).items():
         if key in ("inputs", "nodes") and value:
             lines.append(f"{key}:\n")
             lines += [_entry(name, item) for name, item in value.items()]
@@ -89,12 +96,20 @@ def write_yaml(graph: Graph) -> str:
 
 
 def thaw(value: Any) -> Any:
-    """Plain lists and dicts of a frozen literal."""
+    """Plain lists and dicts of a frozen literal; of a path from anywhere, only the name is told.
+
+    Raises:
+        FormatError: it holds what no file can, such as a link inside a list.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, Mapping):
-        return {key: thaw(item) for key, item in value.items()}
+        return {str(key): thaw(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [thaw(item) for item in value]
-    return value
+    if isinstance(value, PurePath):
+        return value.name if value.is_absolute() else value.as_posix()
+    raise FormatError(f"{_short(value)} cannot be written to a file")
 
 
 def _read_node(id: str, entry: Any) -> Node:
@@ -124,28 +139,42 @@ def read_value(where: str, value: Any) -> Any:
         return Knob(knob.group(1))
     if link := _LINK.match(value):
         id, output = link.groups()
-        return Link(id, int(output) if output.isdecimal() else output)
+        return Link(id, int(output) if _INDEX.match(output) else output)
     raise FormatError(
         f"{where}: {_short(value)} is neither $node.OUTPUT nor ${{input}}; write $$ for a plain $"
     )
 
 
-def _write_node(node: Node) -> dict[str, Any]:
+def _write_node(id: str, node: Node) -> dict[str, Any]:
     found: dict[str, Any] = {"node": node.type}
     if node.title:
         found["title"] = node.title
-    values = {name: _write_value(value) for name, value in node.inputs.items()}
+    values = {
+        name: _write_value(f"node {id}, {name}", value) for name, value in node.inputs.items()
+    }
     found |= {name: value for name, value in values.items() if name not in NODE_KEYS}
     clashing = {name: value for name, value in values.items() if name in NODE_KEYS}
     return found | ({"inputs": clashing} if clashing else {})
 
 
-def _write_value(value: Any) -> Any:
+def _write_value(where: str, value: Any) -> Any:
     if isinstance(value, Link | Knob):
-        return str(value)
+        text = str(value)
+        if not _reads_as(text, value):
+            raise FormatError(f"{where}: {text} has a name that no link can hold; rename it")
+        return text
     if isinstance(value, str) and value.startswith("$"):
         return f"${value}"
     return thaw(value)
+
+
+def _reads_as(text: str, value: Link | Knob) -> bool:
+    """Whether the reader makes the same of it again."""
+    if isinstance(value, Knob):
+        found = _KNOB.match(text)
+        return found is not None and found.group(1) == value.name
+    found = _LINK.match(text) if not text.startswith("$$") else None
+    return found is not None and found.groups() == (value.node, str(value.output))
 
 
 def _read_input(name: str, entry: Any) -> Input:
@@ -209,17 +238,22 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _finite(value: dict[str, Any]) -> dict[str, Any]:
-    """The same value, refused if a number in it cannot be read again."""
+def refuse_unreadable(value: dict[str, Any]) -> dict[str, Any]:
+    """The same value, refused if a number or text in it cannot be read again."""
     waiting: list[Any] = [value]
     while waiting:
         item = waiting.pop()
         if isinstance(item, dict):
+            waiting.extend(item)
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
         elif isinstance(item, float) and not math.isfinite(item):
             raise FormatError(f"{item} cannot be written to a file")
+        elif isinstance(item, str) and not is_unicode(item):
+            raise FormatError(
+                f"{item[:40]!a} is not valid Unicode, and cannot be written to a file"
+            )
     return value
 
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Hashable
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
 from ..errors import FormatError
 
 MOST_BYTES = 16 * 2**20
+MOST_VALUES = 1_000_000
 DEEPEST = 64
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, lenient: bool = False) -> Any:
     """The value of a JSON text.
+
+    Args:
+        lenient: read NaN and Infinity, which ComfyUI writes into pictures, as null.
 
     Raises:
         FormatError: it is too large, too deep, or not JSON; the message says where.
@@ -32,14 +36,14 @@ def parse_json(text: str) -> Any:
         value = json.loads(
             text,
             object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_int=_bounded_int,
-            parse_float=_finite,
+            parse_constant=_nothing if lenient else _refuse_constant,
+            parse_int=_json_int,
+            parse_float=_json_float,
         )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise FormatError(f"not JSON: {error.msg} at {where}") from error
-    _check_text(value)
+    _check_values(value)
     return value
 
 
@@ -59,7 +63,7 @@ def parse_yaml(text: str) -> Any:
         raise FormatError(f"not YAML: {error.problem or error.context}{where}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FormatError(f"not YAML: {error}") from error
-    _check_text(value)
+    _check_values(value)
     return value
 
 
@@ -69,18 +73,28 @@ def _check_size(text: str) -> None:
 
 
 def _check_depth(text: str) -> None:
-    """Count brackets outside strings, before a parser that recurses sees them."""
+    """Count brackets outside strings, before a parser that recurses sees them.
+
+    The pattern is possessive: it never goes back, so that time is linear in any text.
+    """
     depth = 0
-    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', text, re.DOTALL):
-        token = found.group()
-        depth += (token in "[{") - (token in "]}") if len(token) == 1 else 0
+    for found in _BRACKETS.finditer(text):
+        token = found.group()[0]
+        if token in "[{":
+            depth += 1
+        elif token in "]}":
+            depth -= 1
         if depth > DEEPEST:
-            raise FormatError(f"nested deeper than {DEEPEST} levels")
+            line = text.count("\n", 0, found.start()) + 1
+            raise FormatError(f"nested deeper than {DEEPEST} levels at line {line}")
+
+
+_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[{\]}]', re.DOTALL)
 
 
 def _check_events(text: str) -> None:
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -88,23 +102,52 @@ def _check_events(text: str) -> None:
         line = f"line {event.start_mark.line + 1}" if event.start_mark else ""
         if depth > DEEPEST:
             raise FormatError(f"nested deeper than {DEEPEST} levels at {line}")
+        if count > MOST_VALUES:
+            raise FormatError(f"more than {MOST_VALUES} values at {line}")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise FormatError(f"anchors and aliases are not allowed ({line})")
         if tag := getattr(event, "tag", None):
             raise FormatError(f"tags are not allowed ({line}): {tag}")
 
 
+@dataclass(frozen=True)
+class _Bad:
+    """Stands in parsed JSON for what is refused, until the place that it has is known."""
+
+    message: str
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise FormatError(f"the key {twice!r} is given twice")
+        for key, _ in pairs:
+            if key in seen:
+                found[key] = _Bad("the key is given twice")
+            seen.add(key)
     return found
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise FormatError(f"{name} is no number that can be used")
+def _nothing(_name: str) -> None:
+    return None
+
+
+def _refuse_constant(name: str) -> _Bad:
+    return _Bad(f"{name} is no number that can be used")
+
+
+def _json_int(text: str) -> int | _Bad:
+    try:
+        return _bounded_int(text)
+    except FormatError as error:
+        return _Bad(str(error))
+
+
+def _json_float(text: str) -> float | _Bad:
+    try:
+        return _finite(text)
+    except FormatError as error:
+        return _Bad(str(error))
 
 
 def _bounded_int(text: str) -> int:
@@ -121,21 +164,51 @@ def _finite(text: str) -> float:
     return value
 
 
-def _check_text(value: Any) -> None:
-    """Refuse texts with half a surrogate pair, which cannot be written again."""
-    waiting = [value]
+_Place = tuple[Any, ...]
+
+
+def _check_values(value: Any) -> None:
+    """Refuse what was marked, and texts with half a surrogate pair, which cannot be written.
+
+    A place is a pair of its parent's place and its own key, so that naming it costs only those
+    who need the name.
+    """
+    waiting: list[tuple[Any, _Place]] = [(value, ())]
     while waiting:
-        item = waiting.pop()
+        item, place = waiting.pop()
         if isinstance(item, dict):
-            waiting.extend(item.keys())
-            waiting.extend(item.values())
+            for key, inner in item.items():
+                if isinstance(key, str) and not is_unicode(key):
+                    raise FormatError(f"a key of {_pointer(place)} is not valid Unicode: {key!a}")
+                if not isinstance(inner, int | float | None):
+                    waiting.append((inner, (place, key)))
         elif isinstance(item, list):
-            waiting.extend(item)
-        elif isinstance(item, str):
-            try:
-                item.encode("utf-8")
-            except UnicodeEncodeError:
-                raise FormatError(f"a text is not valid Unicode: {item[:40]!r}") from None
+            waiting.extend((inner, (place, index)) for index, inner in enumerate(item))
+        elif isinstance(item, _Bad):
+            raise FormatError(f"{item.message} at {_pointer(place)}")
+        elif isinstance(item, str) and not is_unicode(item):
+            raise FormatError(f"the text at {_pointer(place)} is not valid Unicode: {item[:40]!a}")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair, so that it can be written as UTF-8."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _pointer(place: _Place) -> str:
+    """A JSON pointer, such as `/nodes/pass1/seed`; `/` is the whole."""
+    keys: list[str] = []
+    while place:
+        place, key = place
+        keys.append(str(key).replace("~", "~0").replace("/", "~1"))
+    text = "/" + "/".join(reversed(keys))
+    return text.encode("ascii", "backslashreplace").decode() if not is_unicode(text) else text
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -157,12 +230,15 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
 
-def _construct_mapping(loader: Any, node: yaml.MappingNode) -> dict[Hashable, Any]:
-    found: dict[Hashable, Any] = {}
+def _construct_mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
+    """A mapping with texts as keys; whole numbers are taken as texts, as JSON has no others."""
+    found: dict[str, Any] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float) or key == "<<":
+        if isinstance(key, int) and not isinstance(key, bool):
+            key = str(key_node.value)
+        if not isinstance(key, str) or key == "<<":
             raise FormatError(f"the key at line {line} is no plain text")
         if key in found:
             raise FormatError(f"the key {key!r} is given twice (line {line})")
@@ -171,14 +247,20 @@ def _construct_mapping(loader: Any, node: yaml.MappingNode) -> dict[Hashable, An
 
 
 def _construct_int(loader: Any, node: yaml.ScalarNode) -> int:
-    return _bounded_int(loader.construct_scalar(node))
+    try:
+        return _bounded_int(loader.construct_scalar(node))
+    except FormatError as error:
+        raise FormatError(f"{error} (line {node.start_mark.line + 1})") from None
 
 
 def _construct_float(loader: Any, node: yaml.ScalarNode) -> float:
-    text = str(loader.construct_scalar(node))
+    text, line = str(loader.construct_scalar(node)), node.start_mark.line + 1
     if "n" in text.lower():
-        raise FormatError(f"{text} is no number that can be used (line {node.start_mark.line + 1})")
-    return _finite(text)
+        raise FormatError(f"{text} is no number that can be used (line {line})")
+    try:
+        return _finite(text)
+    except FormatError as error:
+        raise FormatError(f"{error} (line {line})") from None
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)

@@ -193,7 +193,10 @@ def test_a_side_without_an_active_entry_is_zero(
     assert not got.any()
 
 
-@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun", "euler_ancestral", "ddim"])
+@pytest.mark.parametrize(
+    "sampler",
+    ["euler", "dpmpp_2m", "heun", "euler_ancestral", "ddim", "euler_cfg_pp", "sa_solver"],
+)
 def test_outside_the_mask_the_latent_stays(
     tiny: Checkpoint,
     latent: Latent,

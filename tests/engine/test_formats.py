@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,11 @@ def test_any_text_is_a_graph_or_a_format_error(text: str) -> None:
         ("<<: {a: 1}", "no plain text"),
         ("[" * 20_000, "nested deeper than 64"),
         ("a: [", "line 2"),
+        ("a: 1\nb: 1e999", "too large (line 2)"),
+        ("1: a\n'1': b", "'1' is given twice (line 2)"),
+        ("true: a", "line 1 is no plain text"),
+        ("a: 1\n---\na: 2", "another document at line 2"),
+        ("- 0\n" * 1_000_010, "more than 1000000 values at line 99999"),
     ],
 )
 def test_unsafe_yaml_is_refused(text: str, message: str) -> None:
@@ -122,12 +128,27 @@ def test_unsafe_yaml_is_refused(text: str, message: str) -> None:
         ("[" * 100_000, "nested deeper"),
         ('"\\ud800"', "not valid Unicode"),
         ("{} x", "Extra data at line 1"),
+        ('{"a": {"b/c": [0, NaN]}}', "at /a/b~1c/1"),
+        ('{"a": {"x": 1, "x": 2}}', "given twice at /a/x"),
+        ('{"\\udc00": 1}', "a key of / is not valid Unicode"),
+        ("NaN", "no number that can be used at /"),
     ],
 )
 def test_unsafe_json_is_refused(text: str, message: str) -> None:
     with pytest.raises(FormatError) as caught:
         parse_json(text)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": "' + '\\"' * 1_000_000, '["' + "x" * 10_000_000 + '"]', '"\\' * 1_000_000]
+)
+def test_the_time_to_look_for_brackets_is_linear_in_any_text(text: str) -> None:
+    """A pattern that goes back takes hours for the first of these."""
+    started = time.process_time()
+    with contextlib.suppress(FormatError):
+        parse_json(text)
+    assert time.process_time() - started < 5
 
 
 def test_yaml_1_1_surprises_are_texts() -> None:
@@ -151,7 +172,10 @@ def test_a_wrong_part_is_named(nodes: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "5", "{}", "[]", "a: 1", "latentloom: 2\nnodes: {}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "5", "{}", "[]", "a: 1", "latentloom: 2\nnodes: {}", "latentloom: true\nnodes: {}"],
+)
 def test_what_is_no_graph_is_refused(text: str) -> None:
     with pytest.raises(FormatError):
         parse_graph(text)
@@ -170,7 +194,7 @@ PROMPT: dict[str, Any] = {
 def test_comfyui_prompts_run_as_they_are(engine: Engine) -> None:
     graph = parse_graph(json.dumps(PROMPT), REGISTRY)
     assert engine.run(graph)["19:7"] == 3
-    assert graph.nodes["3"].extra["ignored"] == {"upload": "image"}
+    assert graph.nodes["3"].inputs == {"value": 3}
     assert graph.nodes["19:7"].title == "Result"
 
 
@@ -180,6 +204,62 @@ def test_a_graph_goes_to_comfyui_and_back() -> None:
     assert data["pass1"]["inputs"] == {"a": ["start", 0], "weight": 0.25}
     assert data["show"]["inputs"]["note_text"] == "$5"
     assert parse_graph(text, REGISTRY).nodes["pass1"].inputs["a"] == Link("start", 0)
+
+
+def test_what_comfyui_ignores_is_written_again() -> None:
+    prompt = {
+        "1": {
+            "class_type": "Number",
+            "inputs": {"value": 3, "upload": "image"},
+            "is_changed": ["x"],
+            "_meta": {"title": "T", "cnr_id": "core"},
+        },
+        "2": {"class_type": "Curve", "inputs": {"c": {"__type__": "CURVE", "__value__": [[0, 0]]}}},
+    }
+    text = dump_graph(parse_graph(json.dumps(prompt), REGISTRY), "comfy", REGISTRY)
+    assert json.loads(text) == prompt
+
+
+prompt_inputs = st.dictionaries(names, literals | st.builds(Link, names, st.integers(0, 5)))
+prompt_nodes = st.builds(Node, names, prompt_inputs, names | st.just(""))
+
+
+@given(st.dictionaries(names, prompt_nodes, min_size=1, max_size=3).map(Graph))
+@example(Graph({"n": Node("A", {"x": {"__value__": ["a", 1]}, "y": [["a", 1]]})}))
+def test_every_graph_is_read_back_from_comfyuis_form(graph: Graph) -> None:
+    assert parse_graph(dump_graph(graph, "comfy", {})) == graph
+
+
+@pytest.mark.parametrize(
+    ("id", "value"),
+    [
+        ("a b", Link("a b", 0)),
+        ("$a", Link("$a", 0)),
+        ("{a}", Link("{a}", 0)),
+        ("a", Link("a", "X.Y")),
+        ("a", Link("a", "٣")),
+        ("a", Knob("a}b")),
+        ("a", [Link("a", 0)]),
+        ("a", float("nan")),
+        ("a", "\ud800"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(id: str, value: Any) -> None:
+    graph = Graph({id: Node("Number"), "user": Node("Show", {"value": value})})
+    with pytest.raises(FormatError):
+        dump_graph(graph, "yaml", REGISTRY)
+
+
+@pytest.mark.parametrize("value", [Knob("missing"), float("inf"), "\udfff", [Link("a", 0)]])
+def test_what_a_prompt_cannot_hold_is_not_written(value: Any) -> None:
+    with pytest.raises(FormatError):
+        dump_graph(Graph({"user": Node("Show", {"value": value})}), "comfy", REGISTRY)
+
+
+def test_a_path_is_written_as_a_name() -> None:
+    inputs = {"near": Path("inputs/a.png"), "far": Path("/home/someone/b.png").absolute()}
+    again = parse_graph(dump_graph(Graph({"n": Node("Any", inputs)}), "yaml", {}))
+    assert again.nodes["n"].inputs == {"near": "inputs/a.png", "far": "b.png"}
 
 
 def test_list_values_are_wrapped() -> None:
@@ -216,16 +296,48 @@ def test_a_picture_gives_its_graph_back(tmp_path: Path) -> None:
     assert prompt["pass1"]["inputs"] == {"a": ["start", 0], "weight": 0.25}
 
 
+def test_a_graph_that_only_one_form_can_hold_is_carried_in_that(tmp_path: Path) -> None:
+    graph = Graph(
+        {"a b": Node("Number", {"value": 3}), "c": Node("Show", {"value": Link("a b", 0)})}
+    )
+    chunks = embed(graph, REGISTRY)
+    assert list(chunks) == ["prompt"]
+    assert load_graph(picture(tmp_path / "a.png", chunks)) == graph
+
+
+def test_numbers_that_comfyui_could_not_write_are_null_in_its_pictures(tmp_path: Path) -> None:
+    text = '{"1": {"class_type": "A", "inputs": {"x": Infinity}, "is_changed": [NaN]}}'
+    node = load_graph(picture(tmp_path / "a.png", {"prompt": text})).nodes["1"]
+    assert node.inputs == {"x": None}
+    with pytest.raises(FormatError, match="Infinity"):
+        parse_graph(text)
+
+
+def test_a_picture_with_only_an_editors_graph_says_so(tmp_path: Path) -> None:
+    saved = picture(tmp_path / "a.png", {"workflow": '{"nodes": [], "links": []}'})
+    with pytest.raises(FormatError, match=r"a\.png .*Export"):
+        load_graph(saved)
+
+
 def test_a_picture_of_comfyui_gives_its_graph(tmp_path: Path) -> None:
     saved = picture(tmp_path / "a.png", {"prompt": json.dumps(PROMPT)})
     assert list(load_graph(saved).nodes) == ["3", "19:7"]
 
 
 @pytest.mark.parametrize(
-    "chunks", [{}, {"latentloom": "{"}, {"prompt": "[1]"}, {"latentloom": "5"}]
+    "chunks",
+    [
+        {},
+        {"latentloom": "{"},
+        {"latentloom": "5"},
+        {"latentloom": '{"latentloom": 1, "nodes": 5}'},
+        {"prompt": "[1]"},
+        {"prompt": '{"1": 5}'},
+        {"prompt": "[" * 10_000},
+    ],
 )
 def test_a_picture_without_a_graph_is_refused(tmp_path: Path, chunks: dict[str, str]) -> None:
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError, match=r"^a\.png"):
         load_graph(picture(tmp_path / "a.png", chunks))
 
 

@@ -62,6 +62,13 @@ def test_a_link_out_of_the_folder_is_not_followed(folder: Path) -> None:
         safe_path(folder, "link.txt")
 
 
+def test_links_that_lead_to_each_other_are_refused(folder: Path) -> None:
+    (folder / "a").symlink_to("b")
+    (folder / "b").symlink_to("a")
+    with pytest.raises((ValueError, FileNotFoundError)):
+        Workspace(input_dir=folder).resolve("input", "a")
+
+
 def test_the_graphs_folder_comes_first(folder: Path, tmp_path: Path) -> None:
     beside = tmp_path / "graphs"
     beside.mkdir()
