@@ -174,7 +174,9 @@ def _reads_as(text: str, value: Link | Knob) -> bool:
         found = _KNOB.match(text)
         return found is not None and found.group(1) == value.name
     found = _LINK.match(text) if not text.startswith("$$") else None
-    return found is not None and found.groups() == (value.node, str(value.output))
+    if found is None or found.groups() != (value.node, str(value.output)):
+        return False
+    return isinstance(value.output, int) == bool(_INDEX.match(found.group(2)))
 
 
 def _read_input(name: str, entry: Any) -> Input:

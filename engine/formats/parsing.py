@@ -75,7 +75,8 @@ def _check_size(text: str) -> None:
 def _check_depth(text: str) -> None:
     """Count brackets outside strings, before a parser that recurses sees them.
 
-    The pattern is possessive: it never goes back, so that time is linear in any text.
+    The pattern never goes back (it is possessive) and takes whatever follows a quote, closed or
+    not, so that time is linear in any text.
     """
     depth = 0
     for found in _BRACKETS.finditer(text):
@@ -89,7 +90,7 @@ def _check_depth(text: str) -> None:
             raise FormatError(f"nested deeper than {DEEPEST} levels at line {line}")
 
 
-_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[{\]}]', re.DOTALL)
+_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.?)*+"?|[\[{\]}]', re.DOTALL)
 
 
 def _check_events(text: str) -> None:
