@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .errors import GraphError, Problem
-from .graph import Graph, Input, Knob, Link
+from .graph import Graph, Input, Knob, Link, Node
 from .literal import Refused, coerce
 from .ports import accepts
 from .registry import Registry
@@ -65,14 +65,23 @@ class Builder:
     """
 
     def __init__(self, registry: Registry, title: str = "") -> None:
-        self._registry = registry
-        self.graph = Graph(title=title)
+        self._registry, self._title = registry, title
+        self._nodes: dict[str, Node] = {}
+        self._inputs: dict[str, Input] = {}
+        self._counts: dict[str, int] = {}
+        self._graph: Graph | None = None
+
+    @property
+    def graph(self) -> Graph:
+        """What was recorded so far."""
+        if self._graph is None:
+            self._graph = Graph(self._nodes, self._inputs, self._title)
+        return self._graph
 
     def knob(self, name: str, type: str, default: Any, **details: Any) -> Knob:
         """Add an input to the graph, such as `knob("denoise", "float", 0.5, min=0, max=1)`."""
-        found = Input(type, default, **details)
-        inputs = {**self.graph.inputs, name: found}
-        self.graph = Graph(self.graph.nodes, inputs, self.graph.title)
+        self._inputs[name] = Input(type, default, **details)
+        self._graph = None
         return Knob(name)
 
     def __getattr__(self, type_name: str) -> Callable[..., Handle]:
@@ -88,7 +97,8 @@ class Builder:
         """Record a node.
 
         Raises:
-            GraphError: the type is unknown, or inputs are wrong or missing; all at once.
+            GraphError: the type is unknown, the id is taken, or inputs are wrong or missing; all
+                at once.
         """
         spec = self._registry.get(type_name)
         id = id or self._free_id(type_name)
@@ -97,7 +107,11 @@ class Builder:
             hint = f"did you mean {near}?" if near else ""
             facts = (id, type_name, "", "a node that is installed", type_name, "", hint)
             raise GraphError([Problem("unknown_node", *facts)])
-        values, problems = {}, []
+        values: dict[str, Any] = {}
+        problems: list[Problem] = []
+        if id in self._nodes:
+            taken = f"{id}, which is a {self._nodes[id].type}"
+            problems.append(Problem("id_taken", id, type_name, "", "an id that is free", taken))
         for name, value in inputs.items():
             try:
                 values[name] = _input(spec.port(name), spec, value)
@@ -112,15 +126,16 @@ class Builder:
                 )
         if problems:
             raise GraphError(problems)
-        self.graph = self.graph.add(id, type_name, title, **values)
+        self._nodes[id] = Node(type_name, values, title)
+        self._graph = None
         return Handle(id, spec)
 
     def _free_id(self, type_name: str) -> str:
         base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type_name).lower()
-        id, count = base, 1
-        while id in self.graph.nodes:
+        count = self._counts.get(base, 1)
+        while (id := base if count == 1 else f"{base}_{count}") in self._nodes:
             count += 1
-            id = f"{base}_{count}"
+        self._counts[base] = count
         return id
 
 
