@@ -1,4 +1,4 @@
-"""What a model folder holds, from its configuration files alone. No torch here."""
+"""What a model holds, from its configuration files or header alone. No torch here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from .errors import ModelFileError
 from .families import Family, Prediction, family_for
+from .single_file import file_family, read_checkpoint
 
 PARTS = ("unet", "vae", "text_encoder")
 WEIGHTS = {
@@ -21,11 +22,14 @@ MOST_CONFIG_BYTES = 2**20
 
 
 def check_checkpoint(path: Path) -> None:
-    """Whether a diffusers folder has all it needs, in a form that is safe to load.
+    """Whether a folder or a file has all that a checkpoint needs, in a form that is safe.
 
     Raises:
         ModelFileError: a part is missing, or its weights are not safetensors.
     """
+    if path.is_file():
+        read_checkpoint(path)
+        return
     for part in PARTS:
         read_config(path / part / "config.json")
         check_weights(path / part, WEIGHTS[part])
@@ -65,11 +69,13 @@ def check_weights(folder: Path, name: str) -> None:
 
 
 def checkpoint_family(path: Path) -> Family:
-    """The family of a diffusers folder.
+    """The family of a checkpoint, in a diffusers folder or in one file.
 
     Raises:
-        ModelFileError: a configuration is missing or unreadable.
+        ModelFileError: a configuration is missing or unreadable, or the file is no checkpoint.
     """
+    if path.is_file():
+        return file_family(path)
     unet = read_config(path / "unet" / "config.json")
     vae = read_config(path / "vae" / "config.json")
     scheduler = path / "scheduler" / "scheduler_config.json"

@@ -55,6 +55,10 @@ def _models_in(root: Path, kind: str) -> Iterator[tuple[str, Path]]:
             yield name, folder
         elif kind == "vae" and (folder / "vae" / "config.json").is_file():
             yield name, folder / "vae"
+    if kind == "checkpoints":
+        for file in sorted((root / "checkpoints").rglob("*.safetensors")):
+            if not any((folder / PIPELINE).is_file() for folder in file.parents):
+                yield file.relative_to(root / "checkpoints").as_posix(), file
     if kind == "vae":
         for config in sorted((root / "vae").glob("*/config.json")):
             yield config.parent.name, config.parent

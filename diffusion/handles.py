@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from . import devices
 from .families import Family
 from .model_sampling import ModelSampling
+from .tokenizers import Tokenizer
 
 
 class Patch(Protocol):
@@ -76,7 +77,7 @@ class UNetWeights(Weights):
 class TextWeights(Weights):
     """A text encoder and its tokenizer."""
 
-    def __init__(self, module: nn.Module, digest: str, tokenizer: Any) -> None:
+    def __init__(self, module: nn.Module, digest: str, tokenizer: Tokenizer) -> None:
         super().__init__(module, digest)
         self.tokenizer = tokenizer
 

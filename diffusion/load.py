@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
@@ -18,6 +19,8 @@ from .digest import content_digest
 from .errors import ModelFileError
 from .handles import Clip, Model, TextWeights, UNetWeights, Vae, VaeWeights, Weights
 from .model_sampling import ModelSampling
+from .single_file import Part, read_checkpoint, text_part, unet_part, vae_part
+from .tokenizers import clip_l, from_folder
 
 W = TypeVar("W", bound=Weights)
 
@@ -34,12 +37,14 @@ class Checkpoint(NamedTuple):
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """The parts of a diffusers folder; weights that are in use already are shared.
+    """The parts of a diffusers folder or a single file; weights in use already are shared.
 
     Raises:
-        ModelFileError: the folder is incomplete, unsafe or damaged.
+        ModelFileError: it is incomplete, unsafe, damaged, or of an unknown family.
     """
     check_checkpoint(path)
+    if path.is_file():
+        return _single_file(path)
     family = checkpoint_family(path)
     model = Model(_unet(path), family, ModelSampling(family.prediction))
     return Checkpoint(model, Clip(_text_encoder(path), family), load_vae(path / "vae"))
@@ -74,17 +79,74 @@ def _unet(path: Path) -> UNetWeights:
 
 def _text_encoder(path: Path) -> TextWeights:
     def make(digest: str) -> TextWeights:
-        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers import CLIPTextModel
 
         module = _from_folder(CLIPTextModel, path / "text_encoder", torch.float32)
         folder = path / "tokenizer"
-        try:
-            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, TypeError) as error:
-            raise ModelFileError(f"{path.name}/tokenizer cannot be loaded: {error}") from error
-        return TextWeights(module, f"{digest}{content_digest(folder)}", tokenizer)
+        return TextWeights(module, f"{digest}{content_digest(folder)}", from_folder(folder))
 
     return _shared("text_encoder", path / "text_encoder", make)
+
+
+def _single_file(path: Path) -> Checkpoint:
+    heads = read_checkpoint(path)
+    family = checkpoint_family(path)
+
+    def unet(digest: str) -> UNetWeights:
+        from diffusers import UNet2DConditionModel
+
+        part = unet_part(heads)
+        make = partial(UNet2DConditionModel, **part.config)
+        return UNetWeights(_from_file(path, part, make, devices.network_dtype()), digest)
+
+    def text(digest: str) -> TextWeights:
+        from transformers import CLIPTextConfig, CLIPTextModel
+
+        part = text_part(heads)
+        make = partial(CLIPTextModel, CLIPTextConfig(**part.config))
+        return TextWeights(_from_file(path, part, make, torch.float32), digest, clip_l())
+
+    def vae(digest: str) -> VaeWeights:
+        from diffusers import AutoencoderKL
+
+        part = vae_part(heads)
+        make = partial(AutoencoderKL, **part.config)
+        return VaeWeights(_from_file(path, part, make, devices.vae_dtype()), digest)
+
+    return Checkpoint(
+        Model(_shared("unet", path, unet), family, ModelSampling(family.prediction)),
+        Clip(_shared("text_encoder", path, text), family),
+        Vae(_shared("vae", path, vae), family),
+    )
+
+
+def _from_file(
+    path: Path, part: Part, make: Callable[[], torch.nn.Module], dtype: torch.dtype
+) -> torch.nn.Module:
+    """A network made without weights, then given the file's, read mapped and one by one."""
+    from safetensors import safe_open
+
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")
+        module = make()
+    wanted = module.state_dict()
+    nested = "text_model." if next(iter(wanted)).startswith("text_model.") else ""
+    weights: dict[str, torch.Tensor] = {}
+    with safe_open(path, framework="pt") as file:
+        for theirs, ours in part.names.items():
+            place = wanted.get(nested + ours)
+            if place is None:
+                raise ModelFileError(f"{path.name}: {theirs} has no place in its network")
+            weights[nested + ours] = file.get_tensor(theirs).reshape(place.shape).to(dtype)
+    missing = wanted.keys() - weights.keys()
+    if missing:
+        raise ModelFileError(f"{path.name} lacks {sorted(missing)[0]} and {len(missing) - 1} more")
+    module.load_state_dict(weights, assign=True)
+    for owner in module.modules():
+        for name, buffer in owner.named_buffers(recurse=False):
+            if buffer.is_meta and name == "position_ids":
+                owner.register_buffer(name, torch.arange(buffer.shape[-1])[None], persistent=False)
+    return module.to(devices.device())
 
 
 def _shared(part: str, folder: Path, make: Callable[[str], W]) -> W:

@@ -7,7 +7,7 @@ schedule, noise comes from a CPU generator, a mask is blended at every model cal
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from .guidance import Guide
 from .handles import Model
 from .hooks import SILENT, Hooks
 from .latents import Latent
-from .noise import SeedRule, brownian_noise, start_noise, step_noise
+from .noise import SeedRule, brownian_noise, seed_rule, start_noise, step_noise
 from .samplers.step import Denoise, Noise, PairDenoise
 from .samplers.table import SAMPLER_TABLE, Sampler
 from .schedules import calculate_sigmas
@@ -50,7 +50,7 @@ class SamplePlan:
     end: int = 10_000
     add_noise: bool = True
     leftover_noise: bool = False
-    seed_rule: SeedRule = "current"
+    seed_rule: SeedRule = field(default_factory=seed_rule)
 
 
 def plan_sigmas(model: Model, plan: SamplePlan) -> Tensor:

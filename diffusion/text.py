@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from .conditioning import Conditioning, Entry
 from .handles import Clip
-from .prompt import Marks, Token, tokenize
+from .prompt import Token, tokenize
 
 
 def encode_text(clip: Clip, text: str) -> Conditioning:
@@ -25,12 +23,7 @@ def encode_text(clip: Clip, text: str) -> Conditioning:
         PromptError: the prompt cannot be read.
     """
     tokenizer = clip.weights.tokenizer
-    marks = Marks(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-
-    def encode(piece: str) -> Sequence[int]:
-        ids: list[int] = tokenizer(piece, add_special_tokens=False, verbose=False).input_ids
-        return ids
-
+    encode, marks = tokenizer.encode, tokenizer.marks
     chunks = tokenize(text, encode, marks)
     weighted = any(token.weight != 1.0 for chunk in chunks for token in chunk)
     empty = tokenize("", encode, marks) if weighted else []

@@ -26,6 +26,7 @@ LIBRARIES = {
     "engine": {"networkx", "yaml"},
     "diffusion": {
         "torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "scipy", "torchsde",
+        "huggingface_hub", "instant_clip_tokenizer",
     },
     "nodes": {"torch", "numpy"},
     "console": {"rich"},

@@ -16,7 +16,9 @@ from tests.tiny_model import LAYERS
 
 def reference(tiny: Checkpoint, text: str) -> Any:
     tokenizer = tiny.clip.weights.tokenizer
-    ids = tokenizer(text, padding="max_length", max_length=77, return_tensors="pt").input_ids
+    start, end, pad = tokenizer.marks
+    plain = [start, *tokenizer.encode(text), end]
+    ids = torch.tensor([plain + [pad] * (77 - len(plain))])
     with torch.no_grad():
         return tiny.clip.weights.module(ids, output_hidden_states=True)
 

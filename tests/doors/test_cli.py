@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -259,6 +261,18 @@ def test_a_bad_file_is_exit_code_1_and_one_plain_message(
         ("--set", "small.width=$x"),
         ("--set", "small.width=[1"),
         ("--set", "small.width=.nan"),
+        ("--set", "small.width=[1, 2]"),
+        ("--set", "small.width=99999999999999999999999"),
+        ("--set", "small.crop=\udcff"),
+        ("--set", "small.width=\udcff"),
+        ("--set", "..width=1"),
+        ("--set", "photo.image=\udcff"),
+        ("--input", "photo=~nobody-of-this-name/a.png"),
+        ("--input", "photo=/dev/null"),
+        ("--input", "photo=."),
+        ("--input", "photo=" + "a" * 300),
+        ("--input", "photo=" + "a/" * 3000),
+        ("--input", "photo="),
     ],
 )
 def test_a_wrong_change_is_exit_code_1(
@@ -280,6 +294,81 @@ def test_a_failing_node_is_exit_code_3(
     assert found["status"] == "failed"
     assert found["nodes"]["save"]["state"] == "failed"
     assert found["errors"][0]["node"] == "save"
+
+
+def cli_process(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "cli", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, **options)
+
+
+@pytest.mark.parametrize("arguments", [("nodes",), ("nodes", "--json"), ("check", "img2img")])
+def test_a_reader_that_goes_away_is_no_error(arguments: tuple[str, ...]) -> None:
+    with cli_process(*arguments) as started:
+        assert started.stdout is not None
+        assert started.stderr is not None
+        started.stdout.close()
+        assert (started.wait(60), started.stderr.read()) == (0, b"")
+
+
+def test_an_encoding_that_lacks_a_letter_shows_its_code() -> None:
+    with cli_process(
+        "nodes", "SaveImage", env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    ) as started:
+        out, err = started.communicate(timeout=60)
+    assert (started.returncode, err) == (0, b"")
+    assert rb"B\xd7H" in out
+
+
+def test_names_that_are_no_text_are_shown_as_codes() -> None:
+    with cli_process("check", os.fsdecode(b"\xff.yaml"), "--json") as started:
+        out, err = started.communicate(timeout=60)
+    assert (started.returncode, err) == (1, b"")
+    assert json.loads(out)["errors"][0]["message"] == "there is no graph file \udcff.yaml"
+
+
+def test_links_that_lead_to_each_other_are_a_missing_file(
+    graph: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (graph.parent / "a.png").symlink_to("b.png")
+    (graph.parent / "b.png").symlink_to("a.png")
+    code, _, err = run(capsys, "check", graph, "--set", "photo.image=a.png")
+    assert (code, "LoadImage (photo) .image" in err) == (1, True)
+
+
+def test_a_graph_that_a_form_cannot_hold_is_not_converted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "g.yaml", tmp_path / "g.api.json"
+    path.write_text("latentloom: 1\nnodes:\n  a: {node: ImageInvert, image: '${lost}'}\n")
+    code, _, err = run(capsys, "convert", path, out)
+    assert (code, "${lost} is no input of the graph" in err) == (1, True)
+    assert not out.exists()
+
+
+def test_a_terminal_gets_bars_on_stderr_and_paths_on_stdout(graph: Path, tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "cli", "run", str(graph), "--output", str(tmp_path / "o")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs) as started:
+        os.close(theirs)
+        assert started.stdout is not None
+        shown = read_terminal(ours)
+        assert started.stdout.read().decode() == f"{tmp_path}/o/small_00001_.png\n"
+        assert started.wait(60) == 0
+    assert "small (ImageScale)" in shown
+    assert "invert: ran in" in shown
+    assert "\x1b[" in shown
+
+
+def read_terminal(descriptor: int) -> str:
+    """All that is written to a terminal until its writer closes it."""
+    found = b""
+    with contextlib.suppress(OSError):
+        while data := os.read(descriptor, 4096):
+            found += data
+    os.close(descriptor)
+    return found.decode()
 
 
 def test_ctrl_c_cancels_with_130(tmp_path: Path) -> None:

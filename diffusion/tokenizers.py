@@ -1,0 +1,95 @@
+"""Tokenizers for text encoders: text -> numbers, and the special marks.
+
+A diffusers folder brings its own. For CLIP-L a folder under `models/tokenizers` comes first, then
+what is on the machine: the hub's cache, or the package `instant-clip-tokenizer`. Never the net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .errors import ModelFileError
+from .folders import roots
+from .prompt import Marks
+
+VOCABULARY = ("vocab.json", "merges.txt")
+CLIP_L_NAMES = ("clip-l", "clip_l", "clip-vit-large-patch14")
+CLIP_L_HUB = "openai/clip-vit-large-patch14"
+CLIP_L_MARKS = Marks(49406, 49407, 49407)
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """What text encoding needs: numbers of a text without marks, and the marks."""
+
+    encode: Callable[[str], Sequence[int]]
+    marks: Marks
+
+
+def from_folder(folder: Path) -> Tokenizer:
+    """The tokenizer of a folder in transformers' layout.
+
+    Raises:
+        ModelFileError: there is none that can be loaded.
+    """
+    # transformers makes an empty tokenizer where the files are missing, and says nothing.
+    if not all((folder / name).is_file() for name in VOCABULARY):
+        raise ModelFileError(f"{folder.parent.name}/{folder.name} lacks {' or '.join(VOCABULARY)}")
+    from transformers import CLIPTokenizer
+
+    try:
+        found: Any = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelFileError(f"the tokenizer of {folder} cannot be loaded: {error}") from error
+
+    def encode(text: str) -> Sequence[int]:
+        ids: list[int] = found(text, add_special_tokens=False, verbose=False).input_ids
+        return ids
+
+    return Tokenizer(encode, Marks(found.bos_token_id, found.eos_token_id, found.pad_token_id))
+
+
+def clip_l() -> Tokenizer:
+    """CLIP-L's tokenizer, from where it is first found.
+
+    Raises:
+        ModelFileError: it is nowhere; the message says how to get it.
+    """
+    for root in roots():
+        for name in CLIP_L_NAMES:
+            folder = root / "tokenizers" / name
+            if folder.is_dir():
+                return from_folder(folder)
+    cached = _in_hub_cache()
+    if cached is not None:
+        return from_folder(cached)
+    if find_spec("instant_clip_tokenizer") is not None:
+        return _instant()
+    raise ModelFileError(
+        "CLIP-L's tokenizer is not on this machine; put its vocab.json and merges.txt into "
+        f"models/tokenizers/{CLIP_L_NAMES[0]}, or pip install instant-clip-tokenizer, "
+        f"or have {CLIP_L_HUB} in the hub's cache"
+    )
+
+
+def _in_hub_cache() -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = [try_to_load_from_cache(CLIP_L_HUB, name) for name in VOCABULARY]
+    return Path(found[0]).parent if all(isinstance(path, str) for path in found) else None
+
+
+def _instant() -> Tokenizer:
+    import instant_clip_tokenizer
+
+    found: Any = instant_clip_tokenizer.Tokenizer()
+
+    def encode(text: str) -> Sequence[int]:
+        ids: list[int] = found.encode(text)
+        return ids
+
+    return Tokenizer(encode, CLIP_L_MARKS)

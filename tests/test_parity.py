@@ -1,0 +1,106 @@
+"""Workflows of ComfyUI on a seeded random checkpoint give ComfyUI's numbers.
+
+The checkpoint is SD1.5's family with two levels, made anew by `make_random_sd15.py`; what the
+reference gave lies in goldens/model. Tolerances are shares of a golden's standard deviation.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import latentloom
+from diffusion.folders import VARIABLE
+from diffusion.noise import RULE_VARIABLE
+from engine.executor import Engine
+from engine.registry import Registry
+from engine.spec import node
+from engine.workspace import Workspace
+from nodes.ports import Conditioning, Image, Latent, Mask
+
+pytestmark = pytest.mark.slow
+FOLDER = Path(__file__).parent / "goldens" / "model"
+CASES: list[dict[str, Any]] = json.loads((FOLDER / "index.json").read_text())["cases"]
+# Latent operations work on what a VAE encoded, so they inherit its tolerance.
+TOLERANCES = {"clip": 1e-5, "vae": 5e-5, "op": 5e-5, "image_op": 1e-6, "exact": 1e-6}
+captured: dict[str, dict[str, Tensor]] = {}
+
+
+@node("ParityDumpLatent", category="test", output=True)
+def dump_latent(latent: Latent, name: str) -> None:
+    captured[name] = {"samples": latent.samples}
+    if latent.noise_mask is not None:
+        captured[name]["noise_mask"] = latent.noise_mask[:, None]
+
+
+@node("ParityDumpImage", category="test", output=True)
+def dump_image(image: Image, name: str) -> None:
+    captured[name] = {"image": image}
+
+
+@node("ParityDumpMask", category="test", output=True)
+def dump_mask(mask: Mask, name: str) -> None:
+    captured[name] = {"mask": mask}
+
+
+@node("ParityDumpCond", category="test", output=True)
+def dump_conditioning(conditioning: Conditioning, name: str) -> None:
+    captured[name] = {}
+    for index, entry in enumerate(conditioning):
+        captured[name][f"{index}.cond"] = entry.tokens
+        if entry.pooled is not None:
+            captured[name][f"{index}.pooled_output"] = entry.pooled
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An engine with the capturing nodes, and where its files lie."""
+
+    engine: Engine
+    workspace: Workspace
+    registry: Registry
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    models = tmp_path_factory.mktemp("models")
+    make = [sys.executable, str(FOLDER / "make_random_sd15.py"), str(models), "--only", "sd15_mini"]
+    subprocess.run(make, check=True, capture_output=True)
+    dumps = Registry.of(dump_latent, dump_image, dump_mask, dump_conditioning)
+    registry = latentloom.registry() | dumps
+    place = Workspace(input_dir=FOLDER / "inputs", output_dir=tmp_path_factory.mktemp("out"))
+    with pytest.MonkeyPatch.context() as patch, Engine(registry) as engine:
+        patch.setenv(VARIABLE, str(models))
+        patch.setenv(RULE_VARIABLE, "0.3.64")
+        yield Bench(engine, place, registry)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_a_workflow_gives_the_references_numbers(case: dict[str, Any], bench: Bench) -> None:
+    from engine.formats import load_graph
+
+    graph = load_graph(FOLDER / case["workflow"], bench.registry)
+    result = bench.engine.run(graph, bench.workspace)
+    assert result.errors == ()
+    tolerance = TOLERANCES.get(case["tolerance"], 1e-4)
+    tolerance = 1e-2 if "dpm_adaptive" in case["name"] else tolerance
+    for file, outputs in case["outputs"].items():
+        goldens = load_file(FOLDER / file)
+        got = captured[Path(file).stem]
+        for key in outputs:
+            want = goldens[key].float()
+            assert got[key].shape == want.shape
+            spread = max(float(want.std()), 1e-6)
+            difference = float((got[key].float() - want).abs().max()) / spread
+            assert difference <= tolerance, f"{key}: {difference:.2e}"
+    assert bool(torch.isfinite(want).all())
