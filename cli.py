@@ -7,6 +7,8 @@ input is wrong, 2 usage, 3 a node failed, 130 cancelled.
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -29,15 +31,23 @@ PATH_KNOBS = ("image", "mask", "file")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal's encoding lacks is escaped rather than an error.
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does; what is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except (LatentloomError, OSError) as error:
         _complain(error, options)
         return WRONG
-    except BrokenPipeError:
-        return DONE
     except KeyboardInterrupt:
         return CANCELLED
 
@@ -217,12 +227,15 @@ def _knob_value(graph: Graph, name: str, text: str, granted: set[Path]) -> Any:
     """The value of `--input name=text`; a picture's path may be anywhere."""
     kind = graph.inputs[name].type if name in graph.inputs else ""
     if kind in PATH_KNOBS:
-        path = Path(text).expanduser()
+        try:
+            path = Path(text).expanduser()
+        except RuntimeError as error:
+            raise FormatError(f"--input {name}: there is no such user: {text}") from error
         if not path.exists():
             return text
         granted.add(path.absolute())
         return str(path.absolute())
-    return text if kind == "string" else _scalar(text)
+    return _text(f"--input {name}", text) if kind == "string" else _scalar(text)
 
 
 def _port_value(graph: Graph, registry: Registry, place: str, text: str) -> Any:
@@ -234,7 +247,18 @@ def _port_value(graph: Graph, registry: Registry, place: str, text: str) -> Any:
     port = spec.port(name) if spec else None
     if text.startswith("$"):
         return read_value(place, text)
-    return text if port is not None and port.type in ("STRING", "COMBO") else _scalar(text)
+    if port is not None and port.type in ("STRING", "COMBO"):
+        return _text(f"--set {place}", text)
+    return _scalar(text)
+
+
+def _text(where: str, text: str) -> str:
+    """A text of the command line, which may hold bytes that are no text."""
+    from engine.formats.parsing import is_unicode
+
+    if not is_unicode(text):
+        raise FormatError(f"{where}: wants a text in UTF-8, got {text[:40]!a}")
+    return text
 
 
 def _scalar(text: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 import cli
+from tests.engine.fakes import REGISTRY
 
 ROOT = Path(__file__).parent.parent.parent
 GRAPHS = ROOT / "graphs"
@@ -201,6 +203,8 @@ def test_models_lists_the_shipped_one(capsys: pytest.CaptureFixture[str]) -> Non
         ["run"],
         ["run", "g.yaml", "--set", "x"],
         ["run", "g.yaml", "--set", "x=1"],
+        ["run", "g.yaml", "--set", "..x=1"],
+        ["run", "g.yaml", "--set", "=1"],
         ["run", "g.yaml", "--input", "=1"],
         ["run", "g.yaml", "--what"],
         ["convert", "a"],
@@ -265,7 +269,6 @@ def test_a_bad_file_is_exit_code_1_and_one_plain_message(
         ("--set", "small.width=99999999999999999999999"),
         ("--set", "small.crop=\udcff"),
         ("--set", "small.width=\udcff"),
-        ("--set", "..width=1"),
         ("--set", "photo.image=\udcff"),
         ("--input", "photo=~nobody-of-this-name/a.png"),
         ("--input", "photo=/dev/null"),
@@ -284,16 +287,34 @@ def test_a_wrong_change_is_exit_code_1(
     assert "Traceback" not in err
 
 
-def test_a_failing_node_is_exit_code_3(
+def test_an_output_folder_that_cannot_be_is_a_wrong_input(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocked = tmp_path / "out"
     blocked.write_text("a file where the folder should be")
     code, found = as_json(capsys, "run", graph, "--output", blocked)
-    assert code in (1, 3)
-    assert found["status"] == "failed"
+    assert (code, found["status"]) == (1, "failed")
     assert found["nodes"]["save"]["state"] == "failed"
     assert found["errors"][0]["node"] == "save"
+
+
+def test_a_failing_node_is_exit_code_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_registry", lambda: REGISTRY)
+    path = tmp_path / "g.yaml"
+    path.write_text(
+        "latentloom: 1\nnodes:\n  start: {node: Number, value: 3}\n"
+        "  broken: {node: Break, a: $start.INT}\n  lost: {node: Show, value: $broken.INT}\n"
+        "  kept: {node: Show, value: $start.INT}\n"
+    )
+    code, _, err = run(capsys, "run", path)
+    assert (code, "Traceback" in err) == (3, False)
+    assert "Break (broken) failed: RuntimeError: broken by 3" in err
+    code, found = as_json(capsys, "run", path)
+    assert (code, found["status"]) == (3, "failed")
+    states = {id: report["state"] for id, report in found["nodes"].items()}
+    assert states == {"start": "ran", "broken": "failed", "lost": "skipped", "kept": "ran"}
 
 
 def cli_process(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -347,7 +368,6 @@ def test_a_graph_that_a_form_cannot_hold_is_not_converted(
 
 
 def test_a_terminal_gets_bars_on_stderr_and_paths_on_stdout(graph: Path, tmp_path: Path) -> None:
-    pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "cli", "run", str(graph), "--output", str(tmp_path / "o")]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs) as started:
