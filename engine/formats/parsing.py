@@ -239,7 +239,7 @@ def _construct_mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
         key = loader.construct_object(key_node, deep=True)
         if isinstance(key, int) and not isinstance(key, bool):
             key = str(key_node.value)
-        if not isinstance(key, str) or key == "<<":
+        if not isinstance(key, str) or (key == "<<" and not key_node.style):
             raise FormatError(f"the key at line {line} is no plain text")
         if key in found:
             raise FormatError(f"the key {key!r} is given twice (line {line})")

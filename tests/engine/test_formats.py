@@ -77,6 +77,7 @@ graphs = st.builds(
 @given(graphs, st.sampled_from(["yaml", "json"]))
 @example(Graph(title="a\x85b\u2028c\u2029d\ufeff"), "yaml")
 @example(Graph({"n": Node("Note", {"text": "long\x85" * 40})}), "yaml")
+@example(Graph({"<<": Node("Note", {"<<": 1, "=": 2, "null": 3, "1": 4})}), "yaml")
 def test_every_graph_is_read_back_as_it_was(graph: Graph, form: str) -> None:
     again = parse_graph(dump_graph(graph, form, {}))
     assert list(again.nodes) == list(graph.nodes)
