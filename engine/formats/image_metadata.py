@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -73,8 +74,11 @@ def _text_chunks(path: Path) -> dict[str, str]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            info: dict[Any, Any] = dict(picture.info)
+        with warnings.catch_warnings():
+            # No pixel is decoded here, so that a large picture is nothing to warn of.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG",)) as picture:
+                info: dict[Any, Any] = dict(picture.info)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise FormatError(f"{path.name} cannot be read as a PNG: {error}") from error
     except Image.DecompressionBombError as error:

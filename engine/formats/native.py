@@ -265,7 +265,8 @@ def _entry(name: str, value: Any) -> str:
         {name: value}, Dumper=_Dumper, default_flow_style=True, width=2**30, **_OPTIONS
     )
     line = f"  {inline.strip()[1:-1]}\n"
-    if len(line) <= WIDTH and line.count("\n") == 1:
+    # An explicit key (`? key : value`) means something else outside of the braces.
+    if len(line) <= WIDTH and line.count("\n") == 1 and not line.startswith("  ? "):
         return line
     return "".join(f"  {each}\n" for each in _block({name: value}).splitlines())
 

@@ -1,0 +1,148 @@
+"""Graphs in pictures: what was embedded comes back, and no picture does harm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from engine.errors import FormatError
+from engine.formats import embed, load_graph, parse_graph
+from engine.graph import Graph, Input, Knob, Link, Node
+from tests.engine.fakes import REGISTRY
+
+GRAPH = Graph(
+    {
+        "start": Node("Number", {"value": 3}),
+        "pass1": Node("Blend", {"a": Link("start", "INT"), "weight": Knob("strength")}),
+    },
+    {"strength": Input("float", 0.25, 0, 1)},
+)
+PROMPT = '{"3": {"class_type": "Number", "inputs": {}}, "19:7": {"class_type": "A", "inputs": {}}}'
+
+
+def picture(path: Path, chunks: dict[str, str]) -> Path:
+    info = PngImagePlugin.PngInfo()
+    for key, value in chunks.items():
+        info.add_text(key, value)
+    Image.new("RGB", (2, 2)).save(path, pnginfo=info)
+    return path
+
+
+def test_a_picture_gives_its_graph_back(tmp_path: Path) -> None:
+    saved = picture(tmp_path / "a.png", embed(GRAPH, REGISTRY))
+    assert load_graph(saved) == GRAPH
+    with Image.open(saved) as opened:
+        prompt = json.loads(opened.info["prompt"])
+    assert prompt["pass1"]["inputs"] == {"a": ["start", 0], "weight": 0.25}
+
+
+def test_a_graph_that_only_one_form_can_hold_is_carried_in_that(tmp_path: Path) -> None:
+    graph = Graph(
+        {"a b": Node("Number", {"value": 3}), "c": Node("Show", {"value": Link("a b", 0)})}
+    )
+    chunks = embed(graph, REGISTRY)
+    assert list(chunks) == ["prompt"]
+    assert load_graph(picture(tmp_path / "a.png", chunks)) == graph
+
+
+def test_numbers_that_comfyui_could_not_write_are_null_in_its_pictures(tmp_path: Path) -> None:
+    text = '{"1": {"class_type": "A", "inputs": {"x": Infinity}, "is_changed": [NaN]}}'
+    node = load_graph(picture(tmp_path / "a.png", {"prompt": text})).nodes["1"]
+    assert node.inputs == {"x": None}
+    with pytest.raises(FormatError, match="no number that can be used at /1"):
+        parse_graph(text)
+
+
+def test_a_picture_with_only_an_editors_graph_says_so(tmp_path: Path) -> None:
+    saved = picture(tmp_path / "a.png", {"workflow": '{"nodes": [], "links": []}'})
+    with pytest.raises(FormatError, match=r"a\.png .*Export"):
+        load_graph(saved)
+
+
+def test_a_picture_of_comfyui_gives_its_graph(tmp_path: Path) -> None:
+    saved = picture(tmp_path / "a.png", {"prompt": PROMPT})
+    assert list(load_graph(saved).nodes) == ["3", "19:7"]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        {},
+        {"latentloom": "{"},
+        {"latentloom": "5"},
+        {"latentloom": '{"latentloom": 1, "nodes": 5}'},
+        {"prompt": "[1]"},
+        {"prompt": '{"1": 5}'},
+        {"prompt": "[" * 10_000},
+    ],
+)
+def test_a_picture_without_a_graph_is_refused(tmp_path: Path, chunks: dict[str, str]) -> None:
+    with pytest.raises(FormatError, match=r"^a\.png"):
+        load_graph(picture(tmp_path / "a.png", chunks))
+
+
+def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    with pytest.raises(FormatError, match="cannot be read as a PNG"):
+        load_graph(tmp_path / "a.png")
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(*texts: bytes, size: int = 4) -> bytes:
+    """A PNG of this declared size with these raw chunks before its pixels."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0))
+    tail = chunk(b"IDAT", zlib.compress(bytes(52))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(texts) + tail
+
+
+OURS = b'latentloom\0{"latentloom": 1, "nodes": {"a": {"node": "Number"}}}'
+
+
+def test_a_large_picture_gives_its_graph_without_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(chunk(b"tEXt", OURS), size=12_000))
+    assert list(load_graph(tmp_path / "a.png").nodes) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(chunk(b"tEXt", OURS), size=60_000),
+        png(chunk(b"tEXt", OURS), size=0),
+        png(chunk(b"zTXt", b"latentloom\0\0" + zlib.compress(bytes(20_000_000)))),
+        png(chunk(b"iTXt", b"latentloom\0\1\0\0\0" + zlib.compress(bytes(20_000_000)))),
+        png(chunk(b"tEXt", b"latentloom\0" + b"x" * 17_000_000)),
+        png(chunk(b"tEXt", OURS))[:80],
+        png(chunk(b"acTL", b""), chunk(b"tEXt", b""), chunk(b"tEXt", OURS)),
+        png(b"\xff\xff\xff\xfftEXt"),
+    ],
+    ids=["bomb", "no size", "zTXt bomb", "iTXt bomb", "long", "cut", "broken", "endless"],
+)
+def test_a_picture_that_is_made_to_hurt_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(FormatError, match=r"^a\.png"):
+        load_graph(tmp_path / "a.png")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 200), st.binary(max_size=8), st.integers(0, 8))
+def test_any_damage_to_a_picture_is_a_format_error_or_none(
+    where: int, data: bytes, removed: int
+) -> None:
+    whole = png(chunk(b"tEXt", OURS))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.png"
+        path.write_bytes(whole[:where] + data + whole[where + removed :])
+        with contextlib.suppress(FormatError):
+            assert isinstance(load_graph(path), Graph)
