@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,17 @@ def test_built_graphs_have_readable_ids() -> None:
     image, _ = builder.LoadImage(image="inputs/house.png")
     builder.ImageInvert(image=builder.ImageInvert(image=image))
     assert list(builder.graph.nodes) == ["load_image", "image_invert", "image_invert_2"]
+
+
+def test_the_example_of_the_module_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "graphs").symlink_to(ROOT / "graphs")
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in (latentloom.__doc__ or "").splitlines() if line.startswith("    ")]
+    found: dict[str, Any] = {}
+    exec(compile(textwrap.dedent("\n".join(lines)), "latentloom.py", "exec"), found)
+    assert len(lines) == 5
+    assert found["picture"].shape == (1, 128, 128, 3)
+    assert len(list((tmp_path / "output").iterdir())) == 1
 
 
 def blocks(language: str) -> list[str]:
