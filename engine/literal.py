@@ -41,6 +41,8 @@ def coerce(port: Port, value: Any) -> Any:
     if kind in ("STRING", "COMBO"):
         if not isinstance(value, str):
             raise Refused("wrong_type", "a text", shown(value))
+        if not value.isascii() and not _is_unicode(value):
+            raise Refused("wrong_type", "a text that is valid Unicode", ascii(value)[:LONGEST])
         return _choice(port, value) if kind == "COMBO" else value
     if kind == ANY:
         return value
@@ -53,6 +55,15 @@ def shown(value: Any) -> str:
     """A value in a message: short, on one line."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: half a surrogate pair cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _float(value: Any) -> float:

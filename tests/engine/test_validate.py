@@ -88,6 +88,12 @@ def test_what_is_no_whole_number_is_refused(value: Any) -> None:
     assert (problem.port, problem.kind) == ("value", "wrong_type")
 
 
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    problem = only(graph(show=("Show", {"value": 1, "note_text": "a\ud800"})))
+    assert (problem.port, problem.wanted) == ("note_text", "a text that is valid Unicode")
+    assert problem.got == "'a\\ud800'"
+
+
 def test_a_choice_that_is_not_in_the_list_names_the_list_and_the_nearest() -> None:
     problem = only(shown(a=1.0, mode="maxx"))
     assert problem.wanted == "one of mean, max"
