@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from .config_file import ConfigFile, read_config
 from .errors import ModelFileError
 from .families import Family, Prediction, family_for
+from .headers import read_heads
 from .single_file import file_family, read_checkpoint
+from .tokenizers import VOCABULARY
 
-PARTS = ("unet", "vae", "text_encoder")
 WEIGHTS = {
     "unet": "diffusion_pytorch_model.safetensors",
     "vae": "diffusion_pytorch_model.safetensors",
     "text_encoder": "model.safetensors",
 }
+CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
+# A network with one of these is asked with more than a prompt.
+EXTRA_INPUTS = ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim")
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
-MOST_CONFIG_BYTES = 2**20
+MOST_LEVELS = 8
+POSITIONS = 77
+
+
+@dataclass(frozen=True)
+class NoiseTable:
+    """The noise schedule that a model was trained with; the fields are ModelSampling's."""
+
+    prediction: Prediction = "eps"
+    zsnr: bool = False
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
 
 
 def check_checkpoint(path: Path) -> None:
     """Whether a folder or a file has all that a checkpoint needs, in a form that is safe.
 
     Raises:
-        ModelFileError: a part is missing, or its weights are not safetensors.
+        ModelFileError: a part is missing, does not fit the others, is of a kind that is not
+            supported, or its weights are not safetensors.
     """
     if path.is_file():
         read_checkpoint(path)
         return
-    for part in PARTS:
-        read_config(path / part / "config.json")
-        check_weights(path / part, WEIGHTS[part])
-    if not (path / "tokenizer").is_dir():
-        raise ModelFileError(f"{path.name} has no tokenizer folder")
+    family = checkpoint_family(path)
+    _check_unet(read_config(path / "unet" / "config.json"), family)
+    _check_text_encoder(read_config(path / "text_encoder" / "config.json"), family)
+    _check_class("vae", read_config(path / "vae" / "config.json"))
+    for part, name in WEIGHTS.items():
+        check_weights(path / part, name)
+    lacking = [name for name in VOCABULARY if not (path / "tokenizer" / name).is_file()]
+    if lacking:
+        raise ModelFileError(f"{path.name}/tokenizer lacks {' and '.join(lacking)}")
 
 
 def check_vae(path: Path) -> None:
@@ -43,7 +62,8 @@ def check_vae(path: Path) -> None:
     Raises:
         ModelFileError: a file is missing, or its weights are not safetensors.
     """
-    read_config(path / "config.json")
+    vae_family(path)
+    _check_class("vae", read_config(path / "config.json"))
     check_weights(path, WEIGHTS["vae"])
 
 
@@ -53,19 +73,15 @@ def check_weights(folder: Path, name: str) -> None:
     Raises:
         ModelFileError: they are not.
     """
-    file = folder / name
+    file, where = folder / name, f"{folder.parent.name}/{folder.name}"
     if not file.is_file():
         others = sorted(found.name for found in folder.glob("*.bin"))
         why = f"only {others[0]}, which may run code when loaded" if others else "no weights"
-        raise ModelFileError(f"{folder.parent.name}/{folder.name} wants {name}, has {why}")
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        start = stream.read(1)
-    if size < 9 or length > size - 8 or start != b"{":
-        raise ModelFileError(
-            f"{folder.parent.name}/{folder.name}/{name} is no whole safetensors file"
-        )
+        raise ModelFileError(f"{where} wants {name}, has {why}")
+    try:
+        read_heads(file)
+    except ModelFileError as error:
+        raise ModelFileError(f"{where}: {error}") from error
 
 
 def checkpoint_family(path: Path) -> Family:
@@ -77,42 +93,104 @@ def checkpoint_family(path: Path) -> Family:
     if path.is_file():
         return file_family(path)
     unet = read_config(path / "unet" / "config.json")
-    vae = read_config(path / "vae" / "config.json")
-    scheduler = path / "scheduler" / "scheduler_config.json"
-    noise = read_config(scheduler) if scheduler.is_file() else {}
-    factor = 2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1)
-    family = family_for(int(unet["cross_attention_dim"]))
+    family = family_for(unet.count("cross_attention_dim"))
+    family = _with_latents(family, read_config(path / "vae" / "config.json"))
+    cells = _sample_size(unet, family.native_size // family.vae_factor)
     return replace(
         family,
-        latent_channels=int(vae.get("latent_channels", 4)),
-        latent_scale=float(vae.get("scaling_factor", family.latent_scale)),
-        prediction=PREDICTIONS.get(str(noise.get("prediction_type", "epsilon")), "eps"),
-        native_size=int(unet.get("sample_size") or family.native_size // factor) * factor,
-        vae_factor=factor,
+        prediction=noise_table(path).prediction,
+        native_size=cells * family.vae_factor,
     )
 
 
 def vae_family(path: Path) -> Family:
-    """The family of an autoencoder's folder: its checkpoint's where it is part of one."""
+    """The family of an autoencoder's folder: its checkpoint's where it is part of one.
+
+    Raises:
+        ModelFileError: a configuration is missing or unreadable.
+    """
     if (path.parent / "unet" / "config.json").is_file():
         return checkpoint_family(path.parent)
     config = read_config(path / "config.json")
-    scale = float(config.get("scaling_factor", 0.18215))
-    return family_for(2048 if abs(scale - 0.13025) < 1e-4 else 768)
+    is_sdxl = abs(config.positive("scaling_factor", 0.18215) - 0.13025) < 1e-4
+    family = _with_latents(family_for(2048 if is_sdxl else 768), config)
+    if family.latent_channels == 4:
+        return family
+    return replace(family, name=f"latent-{family.latent_channels}")
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A configuration file.
+def noise_table(path: Path) -> NoiseTable:
+    """The noise schedule of a diffusers folder; SD1.5's where the folder says nothing.
 
     Raises:
-        ModelFileError: it is missing, too large, or no JSON object.
+        ModelFileError: it is one that sampling does not know.
     """
-    try:
-        if path.stat().st_size > MOST_CONFIG_BYTES:
-            raise ModelFileError(f"{path.parent.name}/{path.name} is too large for a configuration")
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise ModelFileError(f"{path.parent.name}/{path.name} holds no JSON object")
-    return found
+    file = path / "scheduler" / "scheduler_config.json"
+    if not file.is_file():
+        return NoiseTable()
+    config = read_config(file)
+    _check_value(config, "prediction_type", "epsilon", tuple(PREDICTIONS))
+    _check_value(config, "beta_schedule", "scaled_linear", ("scaled_linear",))
+    _check_value(config, "num_train_timesteps", 1000, (1000,))
+    _check_value(config, "trained_betas", None, (None,))
+    prediction = PREDICTIONS[config.values.get("prediction_type", "epsilon")]
+    zsnr = config.values.get("rescale_betas_zero_snr") is True
+    start = config.positive("beta_start", NoiseTable.beta_start)
+    end = config.positive("beta_end", NoiseTable.beta_end)
+    if not start < end < 1:
+        raise config.wrong("beta_end", f"a number between beta_start ({start}) and 1")
+    return NoiseTable(prediction, zsnr, start, end)
+
+
+def _with_latents(family: Family, vae: ConfigFile) -> Family:
+    """The family with the figures of its autoencoder."""
+    levels = vae.length("block_out_channels", 4, MOST_LEVELS)
+    return replace(
+        family,
+        latent_channels=vae.count("latent_channels", 4),
+        latent_scale=vae.positive("scaling_factor", family.latent_scale),
+        vae_factor=2 ** (levels - 1),
+    )
+
+
+def _sample_size(unet: ConfigFile, default: int) -> int:
+    """The larger side in latent cells that a network was trained at."""
+    value = unet.values.get("sample_size")
+    if not isinstance(value, list):
+        return unet.count("sample_size", default)
+    sides = [ConfigFile(unet.name, {"sample_size": side}) for side in value]
+    if not sides:
+        raise unet.wrong("sample_size", "one or two sides")
+    return max(side.count("sample_size") for side in sides)
+
+
+def _check_unet(unet: ConfigFile, family: Family) -> None:
+    _check_class("unet", unet)
+    for key in EXTRA_INPUTS:
+        if unet.values.get(key) is not None:
+            raise unet.wrong(key, "null (a model that is asked with a prompt alone; no other yet)")
+    if unet.count("in_channels", 4) != family.latent_channels:
+        wanted = f"{family.latent_channels}, the channels of its latents (no others yet)"
+        raise unet.wrong("in_channels", wanted)
+
+
+def _check_text_encoder(config: ConfigFile, family: Family) -> None:
+    kinds = config.values.get("architectures") or ["CLIPTextModel"]
+    if kinds != ["CLIPTextModel"]:
+        raise config.wrong("architectures", "CLIPTextModel")
+    if config.count("hidden_size", 512) != family.text_dim:
+        raise config.wrong("hidden_size", f"{family.text_dim}, the cross_attention_dim of the unet")
+    if config.count("max_position_embeddings", POSITIONS) < POSITIONS:
+        raise config.wrong("max_position_embeddings", f"at least {POSITIONS}")
+
+
+def _check_class(part: str, config: ConfigFile) -> None:
+    _check_value(config, "_class_name", CLASSES[part], (CLASSES[part],))
+
+
+def _check_value(
+    config: ConfigFile, key: str, default: object, allowed: tuple[object, ...]
+) -> None:
+    value = config.values.get(key, default)
+    if isinstance(value, bool) or value not in allowed:
+        raise config.wrong(key, " or ".join(map(str, allowed)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -14,13 +15,13 @@ from weakref import WeakValueDictionary
 import torch
 
 from . import devices
-from .detect import check_checkpoint, check_vae, checkpoint_family, vae_family
+from .detect import check_checkpoint, check_vae, checkpoint_family, noise_table, vae_family
 from .digest import content_digest
 from .errors import ModelFileError
 from .handles import Clip, Model, TextWeights, UNetWeights, Vae, VaeWeights, Weights
 from .model_sampling import ModelSampling
 from .single_file import Part, read_checkpoint, text_part, unet_part, vae_part
-from .tokenizers import clip_l, from_folder
+from .tokenizers import Tokenizer, clip_l, from_folder
 
 W = TypeVar("W", bound=Weights)
 
@@ -46,7 +47,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if path.is_file():
         return _single_file(path)
     family = checkpoint_family(path)
-    model = Model(_unet(path), family, ModelSampling(family.prediction))
+    model = Model(_unet(path), family, ModelSampling(**asdict(noise_table(path))))
     return Checkpoint(model, Clip(_text_encoder(path), family), load_vae(path / "vae"))
 
 
@@ -64,7 +65,7 @@ def load_vae(path: Path) -> Vae:
         module = _from_folder(AutoencoderKL, path, devices.vae_dtype())
         return VaeWeights(module, digest)
 
-    return Vae(_shared("vae", path, make), vae_family(path))
+    return Vae(_shared("vae", make, path), vae_family(path))
 
 
 def _unet(path: Path) -> UNetWeights:
@@ -74,18 +75,19 @@ def _unet(path: Path) -> UNetWeights:
         module = _from_folder(UNet2DConditionModel, path / "unet", devices.network_dtype())
         return UNetWeights(module, digest)
 
-    return _shared("unet", path / "unet", make)
+    return _shared("unet", make, path / "unet")
 
 
 def _text_encoder(path: Path) -> TextWeights:
     def make(digest: str) -> TextWeights:
         from transformers import CLIPTextModel
 
+        tokenizer = from_folder(path / "tokenizer")
         module = _from_folder(CLIPTextModel, path / "text_encoder", torch.float32)
-        folder = path / "tokenizer"
-        return TextWeights(module, f"{digest}{content_digest(folder)}", from_folder(folder))
+        _check_vocabulary(path.name, tokenizer, module.get_input_embeddings().num_embeddings)
+        return TextWeights(module, digest, tokenizer)
 
-    return _shared("text_encoder", path / "text_encoder", make)
+    return _shared("text_encoder", make, path / "text_encoder", path / "tokenizer")
 
 
 def _single_file(path: Path) -> Checkpoint:
@@ -114,9 +116,9 @@ def _single_file(path: Path) -> Checkpoint:
         return VaeWeights(_from_file(path, part, make, devices.vae_dtype()), digest)
 
     return Checkpoint(
-        Model(_shared("unet", path, unet), family, ModelSampling(family.prediction)),
-        Clip(_shared("text_encoder", path, text), family),
-        Vae(_shared("vae", path, vae), family),
+        Model(_shared("unet", unet, path), family, ModelSampling(family.prediction)),
+        Clip(_shared("text_encoder", text, path), family),
+        Vae(_shared("vae", vae, path), family),
     )
 
 
@@ -138,9 +140,7 @@ def _from_file(
             if place is None:
                 raise ModelFileError(f"{path.name}: {theirs} has no place in its network")
             weights[nested + ours] = file.get_tensor(theirs).reshape(place.shape).to(dtype)
-    missing = wanted.keys() - weights.keys()
-    if missing:
-        raise ModelFileError(f"{path.name} lacks {sorted(missing)[0]} and {len(missing) - 1} more")
+    _check_complete(path.name, wanted.keys() - weights.keys())
     module.load_state_dict(weights, assign=True)
     for owner in module.modules():
         for name, buffer in owner.named_buffers(recurse=False):
@@ -149,9 +149,13 @@ def _from_file(
     return module.to(devices.device())
 
 
-def _shared(part: str, folder: Path, make: Callable[[str], W]) -> W:
-    """The weights of a folder, loaded once while anything uses them."""
-    digest = content_digest(folder)
+def _shared(part: str, make: Callable[[str], W], *places: Path) -> W:
+    """The weights of a part, loaded once while anything uses them.
+
+    Args:
+        places: the files and folders that it is made of.
+    """
+    digest = "".join(content_digest(place) for place in places)
     with _lock:
         known: Any = _loaded.get((part, digest))
         if known is None:
@@ -161,29 +165,64 @@ def _shared(part: str, folder: Path, make: Callable[[str], W]) -> W:
 
 
 def _from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    """A network of a library's class.
+
+    The libraries fill what a file lacks with random numbers and go on; here that is an error.
+    """
+    options: dict[str, Any] = {
+        "local_files_only": True,
+        "use_safetensors": True,
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,
+    }
     named = "torch_dtype" if kind.__module__.startswith("diffusers") else "dtype"
     if named == "torch_dtype":
         options["low_cpu_mem_usage"] = False
+    where = f"{folder.parent.name}/{folder.name}"
     try:
         with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
-            module = kind.from_pretrained(folder, **options, **{named: dtype})
+            module, report = kind.from_pretrained(folder, **options, **{named: dtype})
     except Exception as error:
-        where = f"{folder.parent.name}/{folder.name}"
         raise ModelFileError(f"{where} cannot be loaded: {error}") from error
+    _check_complete(where, report["missing_keys"])
+    for name, got, wanted in report["mismatched_keys"]:
+        shapes = f"{tuple(wanted)}, has {tuple(got)}"
+        raise ModelFileError(f"{where}: the weights {name} want the shape {shapes}")
     return module.to(devices.device())
+
+
+def _check_complete(where: str, missing: Collection[str]) -> None:
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelFileError(f"{where} lacks the weights {min(missing)}{more}")
+
+
+def _check_vocabulary(where: str, tokenizer: Tokenizer, size: int) -> None:
+    largest = tokenizer.largest
+    if largest >= size:
+        raise ModelFileError(
+            f"{where}: the tokenizer has token {largest}, the text encoder knows {size}"
+        )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars of the libraries': a run has its own."""
-    from transformers.utils import logging
+    """No progress bars and reports of the libraries': a run has its own bars, errors are typed."""
+    from diffusers.utils import logging as networks
+    from transformers.utils import logging as texts
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    shown, levels = (
+        texts.is_progress_bar_enabled(),
+        (networks.get_verbosity(), texts.get_verbosity()),
+    )
+    texts.disable_progress_bar()
+    networks.set_verbosity_error()
+    texts.set_verbosity_error()
     try:
         yield
     finally:
+        networks.set_verbosity(levels[0])
+        texts.set_verbosity(levels[1])
         if shown:
-            logging.enable_progress_bar()
+            texts.enable_progress_bar()

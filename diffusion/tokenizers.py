@@ -24,10 +24,15 @@ CLIP_L_MARKS = Marks(49406, 49407, 49407)
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """What text encoding needs: numbers of a text without marks, and the marks."""
+    """What text encoding needs: numbers of a text without marks, and the marks.
+
+    Attributes:
+        largest: the largest number that it gives.
+    """
 
     encode: Callable[[str], Sequence[int]]
     marks: Marks
+    largest: int
 
 
 def from_folder(folder: Path) -> Tokenizer:
@@ -37,20 +42,27 @@ def from_folder(folder: Path) -> Tokenizer:
         ModelFileError: there is none that can be loaded.
     """
     # transformers makes an empty tokenizer where the files are missing, and says nothing.
+    where = f"{folder.parent.name}/{folder.name}"
     if not all((folder / name).is_file() for name in VOCABULARY):
-        raise ModelFileError(f"{folder.parent.name}/{folder.name} lacks {' or '.join(VOCABULARY)}")
+        raise ModelFileError(f"{where} lacks {' or '.join(VOCABULARY)}")
     from transformers import CLIPTokenizer
 
     try:
         found: Any = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelFileError(f"the tokenizer of {folder} cannot be loaded: {error}") from error
+    except Exception as error:  # the library raises no narrower class
+        raise ModelFileError(f"the tokenizer of {where} cannot be loaded: {error}") from error
 
     def encode(text: str) -> Sequence[int]:
         ids: list[int] = found(text, add_special_tokens=False, verbose=False).input_ids
         return ids
 
-    return Tokenizer(encode, Marks(found.bos_token_id, found.eos_token_id, found.pad_token_id))
+    # The library adds special tokens that the vocabulary lacks behind its end, or fails later.
+    words: dict[str, int] = found.backend_tokenizer.get_vocab(with_added_tokens=False)
+    specials = {found.bos_token, found.eos_token, found.pad_token, found.unk_token}
+    if not specials <= words.keys():
+        raise ModelFileError(f"the vocabulary of {where} lacks a special token")
+    marks = Marks(found.bos_token_id, found.eos_token_id, found.pad_token_id)
+    return Tokenizer(encode, marks, max(words.values()))
 
 
 def clip_l() -> Tokenizer:
@@ -92,4 +104,4 @@ def _instant() -> Tokenizer:
         ids: list[int] = found.encode(text)
         return ids
 
-    return Tokenizer(encode, CLIP_L_MARKS)
+    return Tokenizer(encode, CLIP_L_MARKS, CLIP_L_MARKS.end)

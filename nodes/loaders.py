@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,23 +38,22 @@ class CheckpointLoaderSimple:
     def run(ckpt_name: CheckpointFile) -> Checkpoint:
         from diffusion.load import load_checkpoint
 
-        return Checkpoint(*load_checkpoint(ckpt_name))
+        with _refusing("CheckpointLoaderSimple", "ckpt_name"):
+            return Checkpoint(*load_checkpoint(ckpt_name))
 
     @staticmethod
     def check(ckpt_name: Path) -> None:
         from diffusion.detect import check_checkpoint
-        from diffusion.errors import ModelFileError
 
-        try:
+        with _refusing("CheckpointLoaderSimple", "ckpt_name"):
             check_checkpoint(ckpt_name)
-        except ModelFileError as error:
-            raise InputError("CheckpointLoaderSimple", "ckpt_name", _WHOLE, error) from error
 
     @staticmethod
     def family(ckpt_name: Path) -> str:
         from diffusion.detect import checkpoint_family
 
-        return checkpoint_family(ckpt_name).name
+        with _refusing("CheckpointLoaderSimple", "ckpt_name"):
+            return checkpoint_family(ckpt_name).name
 
 
 @node("VAELoader", category="loaders", device=True)
@@ -72,23 +73,30 @@ class VAELoader:
     def run(vae_name: VaeFile) -> Vae:
         from diffusion.load import load_vae
 
-        return load_vae(vae_name)
+        with _refusing("VAELoader", "vae_name"):
+            return load_vae(vae_name)
 
     @staticmethod
     def check(vae_name: Path) -> None:
         from diffusion.detect import check_vae
-        from diffusion.errors import ModelFileError
 
-        try:
+        with _refusing("VAELoader", "vae_name"):
             check_vae(vae_name)
-        except ModelFileError as error:
-            raise InputError("VAELoader", "vae_name", _WHOLE, error) from error
 
     @staticmethod
     def family(vae_name: Path) -> str:
         from diffusion.detect import vae_family
 
-        return vae_family(vae_name).name
+        with _refusing("VAELoader", "vae_name"):
+            return vae_family(vae_name).name
 
 
-_WHOLE = "a whole model in safetensors"
+@contextmanager
+def _refusing(node: str, port: str) -> Iterator[None]:
+    """A model file that cannot be loaded is a wrong input of this port."""
+    from diffusion.errors import ModelFileError
+
+    try:
+        yield
+    except ModelFileError as error:
+        raise InputError(node, port, "a whole model in safetensors", error) from error

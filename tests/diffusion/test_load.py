@@ -6,10 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from diffusion.detect import check_checkpoint, checkpoint_family, vae_family
 from diffusion.digest import content_digest
@@ -123,3 +125,44 @@ def test_predictions_are_float32(tiny: Checkpoint) -> None:
         )
     assert got.dtype == torch.float32
     assert got.shape == (2, 4, 8, 8)
+
+
+def reweigh(file: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("unet", "conv_in.bias"), ("vae", "encoder.conv_in.bias"), ("text_encoder", None)],
+)
+def test_weights_that_a_part_lacks_are_not_made_up(copy: Path, part: str, name: str | None) -> None:
+    (file,) = (copy / part).glob("*.safetensors")
+    name = name or next(key for key in load_file(file) if key.endswith("final_layer_norm.bias"))
+    reweigh(file, lambda tensors: tensors.pop(name))
+    with pytest.raises(ModelFileError, match="lacks the weights"):
+        load_checkpoint(copy)
+
+
+def test_weights_of_another_shape_are_refused(copy: Path) -> None:
+    file = copy / "unet/diffusion_pytorch_model.safetensors"
+    reweigh(file, lambda tensors: tensors.update({"conv_in.bias": torch.zeros(5)}))
+    with pytest.raises(ModelFileError, match=r"conv_in\.bias want the shape \(32,\), has \(5,\)"):
+        load_checkpoint(copy)
+
+
+def test_a_tokenizer_larger_than_the_text_encoder_is_refused(copy: Path) -> None:
+    file = copy / "tokenizer/vocab.json"
+    words = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps({**words, "more</w>": 99_999}), "utf-8")
+    with pytest.raises(ModelFileError, match="has token 99999"):
+        load_checkpoint(copy)
+
+
+def test_a_vocabulary_without_its_marks_is_refused(copy: Path) -> None:
+    file = copy / "tokenizer/vocab.json"
+    words = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps({word: words[word] for word in words if "|" not in word}), "utf-8")
+    with pytest.raises(ModelFileError, match="lacks a special token"):
+        load_checkpoint(copy)
