@@ -1,8 +1,12 @@
-"""Masks: B×H×W in 0..1, 1 where something may change."""
+"""Masks: B×H×W in 0..1, 1 where something may change. Nothing here changes its arguments."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d, pad
+
+from .compose import same_batch
 
 CHANNELS = ("red", "green", "blue", "alpha")
 
@@ -19,11 +23,129 @@ def from_picture(picture: Tensor, channel: str) -> Tensor:
     return picture[..., index].clone()
 
 
+def from_color(picture: Tensor, color: int) -> Tensor:
+    """1 where a picture, rounded to 8 bits, has the colour 0xRRGGBB."""
+    levels = (picture[..., :3].clamp(0.0, 1.0) * 255.0).round().long()
+    wanted = torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255])
+    return (levels == wanted).all(dim=-1).float()
+
+
 def to_picture(mask: Tensor) -> Tensor:
     """A grey B×H×W×3 picture of a mask."""
     return mask.unsqueeze(-1).repeat(1, 1, 1, 3)
 
 
+def solid(value: float, width: int, height: int) -> Tensor:
+    """A 1×H×W mask of one value."""
+    return torch.full((1, height, width), value)
+
+
 def invert(mask: Tensor) -> Tensor:
     """1 - mask."""
     return 1.0 - mask
+
+
+def threshold(mask: Tensor, value: float) -> Tensor:
+    """1 where the mask is more than a value, 0 elsewhere."""
+    return (mask > value).float()
+
+
+def crop(mask: Tensor, x: int, y: int, width: int, height: int) -> Tensor:
+    """The part with its top left corner at (x, y), cut to what is there.
+
+    Raises:
+        ValueError: nothing is there.
+    """
+    part = mask[:, y : y + height, x : x + width]
+    if 0 in part.shape:
+        raise ValueError(f"({x}, {y}) lies outside a mask of {mask.shape[2]}×{mask.shape[1]}")
+    return part.clone()
+
+
+def grow(mask: Tensor, pixels: int, tapered: bool = True) -> Tensor:
+    """Grow what a mask covers by this many pixels; negative numbers shrink it.
+
+    Grey values grow too: each pixel takes the highest (lowest) value within reach. The world
+    beyond the edge counts as nothing, neither covered nor free.
+
+    Args:
+        tapered: reach is counted along rows and columns (a diamond), not diagonally (a square).
+    """
+    if pixels < 0:
+        return -grow(-mask, -pixels, tapered)
+    reach = min(pixels, mask.shape[-2] + mask.shape[-1])
+    if not tapered:
+        return _highest(mask, reach)
+    for _ in range(reach):
+        across = max_pool2d(mask[:, None], (1, 3), 1, (0, 1))
+        down = max_pool2d(mask[:, None], (3, 1), 1, (1, 0))
+        wider = torch.maximum(across, down)[:, 0]
+        if torch.equal(wider, mask):
+            break
+        mask = wider
+    return mask.clone()
+
+
+def _highest(mask: Tensor, reach: int) -> Tensor:
+    """The highest value in a square that reaches this far, rows and columns apart."""
+    for axis in (1, 2):
+        left = min(reach, mask.shape[axis] - 1)
+        size = (2 * left + 1, 1) if axis == 1 else (1, 2 * left + 1)
+        edges = (0, 0, left, left) if axis == 1 else (left, left, 0, 0)
+        mask = max_pool2d(pad(mask, edges, value=-torch.inf)[:, None], size, 1)[:, 0]
+    return mask.clone()
+
+
+def feather(mask: Tensor, left: int, top: int, right: int, bottom: int) -> Tensor:
+    """Fade a mask out towards its edges, over these widths in pixels.
+
+    Source:
+        ComfyUI's FeatherMask, with its quirk: counted from the right (bottom) the first line is
+        the first column (row), which is scaled by 1/right (1/bottom); the last one stays.
+    """
+    high, wide = mask.shape[1:]
+    rows = _ramp(high, top) * _ramp(high, bottom, from_end=True)
+    columns = _ramp(wide, left) * _ramp(wide, right, from_end=True)
+    return mask * rows[:, None] * columns
+
+
+def _ramp(size: int, width: int, from_end: bool = False) -> Tensor:
+    """Ones, rising from 1/width over the first places; from the end they count 0, -1, -2, ..."""
+    width = min(width, size)
+    steps = torch.arange(width)
+    ramp = torch.ones(size)
+    ramp[-steps % size if from_end else steps] = (steps + 1) / max(1, width)
+    return ramp
+
+
+def combine(target: Tensor, source: Tensor, x: int, y: int, operation: str) -> Tensor:
+    """Combine a mask with another whose top left corner comes at (x, y); what is outside is cut.
+
+    Args:
+        operation: multiply, add, subtract (cut to 0..1), or and, or, xor of rounded masks.
+    """
+    target, source = same_batch(target, source)
+    result = target.clone()
+    source = source[:, : max(0, target.shape[1] - y), : max(0, target.shape[2] - x)]
+    place = (slice(None), slice(y, y + source.shape[1]), slice(x, x + source.shape[2]))
+    below = target[place]
+    if below.numel():
+        result[place] = _combined(below, source, operation)
+    return result.clamp(0.0, 1.0)
+
+
+def _combined(below: Tensor, above: Tensor, operation: str) -> Tensor:
+    match operation:
+        case "multiply":
+            return below * above
+        case "add":
+            return below + above
+        case "subtract":
+            return below - above
+        case "and":
+            return (below.round().bool() & above.round().bool()).float()
+        case "or":
+            return (below.round().bool() | above.round().bool()).float()
+        case "xor":
+            return (below.round().bool() ^ above.round().bool()).float()
+    raise ValueError(f"no operation {operation!r}")

@@ -1,4 +1,4 @@
-"""Pictures: sizes, batches, blends and pastes."""
+"""Pictures: batches, blends and pastes."""
 
 from __future__ import annotations
 
@@ -8,68 +8,10 @@ from engine.errors import InputError
 from engine.ports import Between
 from engine.spec import node
 
-from .ports import Crop, Image, ImageResize, Mask, Offset, PixelsOrAuto, ScaleFactor, Share
+from .ports import BatchSize, Color, Image, Mask, Offset, Pixels, Share
 
-Megapixels = Annotated[float, Between(0.01, 16.0, step=0.01)]
 BlendMode = Literal["normal", "multiply", "screen", "overlay", "soft_light", "difference"]
-
-
-@node("ImageScale", category="image/upscaling")
-def image_scale(
-    image: Image,
-    upscale_method: ImageResize = "nearest-exact",
-    width: PixelsOrAuto = 512,
-    height: PixelsOrAuto = 512,
-    crop: Crop = "disabled",
-) -> Image:
-    """Resize pictures to a size in pixels.
-
-    Args:
-        image: pictures B×H×W×C.
-        upscale_method: how pixels are read; none but area and lanczos is antialiased.
-        width, height: new size in pixels; 0 keeps the aspect, two zeros the size.
-        crop: center first cuts the longer side to the new aspect, disabled stretches.
-    """
-    from diffusion.resize import fit_size, resize_picture
-
-    if width == 0 and height == 0:
-        return image
-    size = fit_size(image.shape[2], image.shape[1], width, height)
-    return resize_picture(image, *size, upscale_method, crop)
-
-
-@node("ImageScaleBy", category="image/upscaling")
-def image_scale_by(
-    image: Image, upscale_method: ImageResize = "nearest-exact", scale_by: ScaleFactor = 1.0
-) -> Image:
-    """Resize both sides of pictures by one factor.
-
-    Args:
-        image: pictures B×H×W×C.
-        upscale_method: how pixels are read.
-        scale_by: factor for both sides; the new size is rounded.
-    """
-    from diffusion.resize import resize_picture, scale_size
-
-    size = scale_size(image.shape[2], image.shape[1], scale_by)
-    return resize_picture(image, *size, upscale_method)
-
-
-@node("ImageScaleToTotalPixels", category="image/upscaling")
-def image_scale_to_total_pixels(
-    image: Image, upscale_method: ImageResize = "nearest-exact", megapixels: Megapixels = 1.0
-) -> Image:
-    """Resize pictures to about an area, keeping their aspect.
-
-    Args:
-        image: pictures B×H×W×C.
-        upscale_method: how pixels are read.
-        megapixels: the new area, in units of 1024×1024 pixels.
-    """
-    from diffusion.resize import resize_picture, size_of_area
-
-    size = size_of_area(image.shape[2], image.shape[1], megapixels)
-    return resize_picture(image, *size, upscale_method)
+BatchPlace = Annotated[int, Between(0, 4095)]
 
 
 @node("ImageBatch", category="image")
@@ -83,6 +25,46 @@ def image_batch(image1: Image, image2: Image) -> Image:
     from diffusion.compose import join
 
     return join(image1, image2)
+
+
+@node("ImageFromBatch", category="image/batch")
+def image_from_batch(image: Image, batch_index: BatchPlace = 0, length: BatchSize = 1) -> Image:
+    """Take some pictures out of a batch.
+
+    Args:
+        image: pictures B×H×W×C.
+        batch_index: the first, from 0; past the end it is the last.
+        length: how many, cut to what is there.
+    """
+    start = min(batch_index, len(image) - 1)
+    return image[start : start + length].clone()
+
+
+@node("RepeatImageBatch", category="image/batch")
+def repeat_image_batch(image: Image, amount: BatchSize = 1) -> Image:
+    """Repeat a batch of pictures.
+
+    Args:
+        image: pictures B×H×W×C.
+        amount: how many times.
+    """
+    return image.repeat(amount, 1, 1, 1)
+
+
+@node("EmptyImage", category="image")
+def empty_image(
+    width: Pixels = 512, height: Pixels = 512, batch_size: BatchSize = 1, color: Color = 0
+) -> Image:
+    """Pictures of one colour.
+
+    Args:
+        width, height: size in pixels.
+        batch_size: how many.
+        color: the colour, 65536·red + 256·green + blue.
+    """
+    from diffusion.layout import plain
+
+    return plain(width, height, batch_size, color)
 
 
 @node("ImageInvert", category="image")

@@ -126,6 +126,20 @@ def preview_image(images: Image, context: Context) -> Saved:
     return _save("PreviewImage", images, context, PREVIEW_PREFIX, PREVIEW_LEVEL)
 
 
+@node("MaskPreview", category="mask", output=True)
+def mask_preview(mask: Mask, context: Context) -> Saved:
+    """Show masks as grey pictures, saved in the folder for temporary files.
+
+    Args:
+        mask: masks B×H×W in 0..1; values outside are cut.
+    """
+    from diffusion.masks import to_picture
+
+    if mask.ndim != 3:
+        raise InputError("MaskPreview", "mask", "masks B×H×W", tuple(mask.shape))
+    return _save("MaskPreview", to_picture(mask), context, PREVIEW_PREFIX, PREVIEW_LEVEL)
+
+
 def _check_picture(name: str, image: Path) -> None:
     from diffusion.picture_files import check_file
     from diffusion.picture_headers import PictureError
@@ -143,7 +157,7 @@ def _save(name: str, images: Image, context: Context, prefix: str, level: int) -
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
         wanted = "pictures B×H×W×C of 1, 3 or 4 channels"
         raise InputError(name, "images", wanted, tuple(images.shape))
-    folder = context.temp_dir if name == "PreviewImage" else context.output_dir
+    folder = context.output_dir if name == "SaveImage" else context.temp_dir
     expanded = expand_prefix(prefix, images.shape[2], images.shape[1], datetime.now())
     text, paths = context.embedded(), []
     try:

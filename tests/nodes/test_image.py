@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from engine.errors import InputError
-from nodes import image, mask
+from nodes import image, image_filter, image_size, image_transform, mask
 
 PICTURE = torch.rand(2, 6, 9, 3)
 
@@ -16,15 +18,15 @@ PICTURE = torch.rand(2, 6, 9, 3)
     [(4, 5, (2, 5, 4, 3)), (0, 12, (2, 12, 18, 3)), (3, 0, (2, 2, 3, 3)), (0, 0, (2, 6, 9, 3))],
 )
 def test_image_scale_sizes(width: int, height: int, shape: tuple[int, ...]) -> None:
-    assert image.image_scale(PICTURE, "bilinear", width, height).shape == shape
+    assert image_size.image_scale(PICTURE, "bilinear", width, height).shape == shape
 
 
 def test_image_scale_by_rounds_and_never_vanishes() -> None:
-    assert image.image_scale_by(PICTURE, "area", 0.01).shape == (2, 1, 1, 3)
+    assert image_size.image_scale_by(PICTURE, "area", 0.01).shape == (2, 1, 1, 3)
 
 
 def test_total_pixels_keeps_the_aspect() -> None:
-    scaled = image.image_scale_to_total_pixels(PICTURE, "nearest-exact", 0.01)
+    scaled = image_size.image_scale_to_total_pixels(PICTURE, "nearest-exact", 0.01)
     assert scaled.shape == (2, 84, 125, 3)
 
 
@@ -51,3 +53,37 @@ def test_a_mask_shown_as_a_picture_reads_back() -> None:
     assert shown.shape == PICTURE.shape
     assert torch.equal(mask.image_to_mask(shown, "green"), PICTURE[..., 0])
     assert torch.equal(mask.invert_mask(shown[..., 0]), 1.0 - PICTURE[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("largest", "shape"), [(3, (2, 2, 3, 3)), (18, (2, 12, 18, 3)), (0, (2, 6, 9, 3))]
+)
+def test_the_longer_side_gets_its_length(largest: int, shape: tuple[int, ...]) -> None:
+    assert image_size.image_scale_to_max_dimension(PICTURE, "area", largest).shape == shape
+
+
+def test_the_size_of_a_batch() -> None:
+    assert image_size.get_image_size(PICTURE) == (9, 6, 2)
+
+
+def test_a_batch_can_be_taken_apart_and_repeated() -> None:
+    assert torch.equal(image.image_from_batch(PICTURE, 9, 4), PICTURE[1:])
+    repeated = image.repeat_image_batch(PICTURE, 2)
+    assert torch.equal(image.image_from_batch(repeated, 2, 2), PICTURE)
+
+
+def test_stitching_without_a_second_picture_gives_the_first() -> None:
+    assert image_transform.image_stitch(PICTURE) is PICTURE
+
+
+@pytest.mark.parametrize("node", [mask.image_color_to_mask, image_filter.image_quantize])
+def test_colours_of_grey_pictures_are_refused(node: Callable[[torch.Tensor], object]) -> None:
+    with pytest.raises(InputError, match=r"\.image: wants pictures of 3 or 4 channels, got 1"):
+        node(PICTURE[..., :1])
+
+
+@pytest.mark.parametrize(("x", "y", "port"), [(9, 0, "x"), (0, 6, "y")])
+def test_a_crop_of_nothing_is_refused(x: int, y: int, port: str) -> None:
+    with pytest.raises(InputError) as refused:
+        mask.crop_mask(PICTURE[..., 0], x, y, 2, 2)
+    assert (refused.value.node, refused.value.port) == ("CropMask", port)

@@ -11,7 +11,16 @@ import torch
 
 from diffusion.latents import Latent
 from engine.context import Context
-from nodes import image, image_file, latent, mask
+from nodes import (
+    alpha,
+    image,
+    image_file,
+    image_filter,
+    image_size,
+    image_transform,
+    latent,
+    mask,
+)
 
 PICTURE, OTHER = torch.rand(2, 8, 8, 3), torch.rand(1, 5, 7, 3)
 MASK = torch.rand(2, 8, 8)
@@ -19,15 +28,40 @@ LATENT = Latent(torch.randn(2, 4, 8, 8), MASK, (3, 5), "tiny")
 SMALL = Latent(torch.randn(1, 4, 4, 6))
 
 CALLS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
-    (image.image_scale, (PICTURE, "bicubic", 5, 9, "center")),
-    (image.image_scale, (PICTURE, "nearest-exact", 0, 0)),
-    (image.image_scale_by, (PICTURE, "lanczos", 1.0)),
-    (image.image_scale_to_total_pixels, (PICTURE, "area", 0.01)),
+    (image_size.image_scale, (PICTURE, "bicubic", 5, 9, "center")),
+    (image_size.image_scale, (PICTURE, "nearest-exact", 0, 0)),
+    (image_size.image_scale_by, (PICTURE, "lanczos", 1.0)),
+    (image_size.image_scale_to_total_pixels, (PICTURE, "area", 0.01)),
     (image.image_batch, (PICTURE, OTHER)),
     (image.image_invert, (PICTURE,)),
     (image.image_blend, (PICTURE, OTHER, 0.5, "soft_light")),
     (image.image_composite_masked, (PICTURE, OTHER, 2, 1, False, MASK)),
     (image.image_composite_masked, (PICTURE, PICTURE, 0, 0, True)),
+    (image.image_from_batch, (PICTURE, 1, 1)),
+    (image.repeat_image_batch, (PICTURE, 2)),
+    (image_size.image_scale_to_max_dimension, (PICTURE, "area", 5)),
+    (image_size.resize_and_pad_image, (OTHER, 8, 9)),
+    (image_transform.image_crop, (PICTURE, 3, 3, 2, 2)),
+    (image_transform.image_pad_for_outpaint, (PICTURE, 8, 0, 8, 0, 2)),
+    (image_transform.image_stitch, (PICTURE, "up", True, 2, "red", OTHER)),
+    (image_transform.image_rotate, (PICTURE, "90 degrees")),
+    (image_transform.image_flip, (PICTURE,)),
+    (image_filter.image_blur, (PICTURE, 3)),
+    (image_filter.image_sharpen, (PICTURE, 3)),
+    (image_filter.image_add_noise, (PICTURE, 1)),
+    (image_filter.image_quantize, (PICTURE, 4, "bayer-4")),
+    (image_filter.morphology, (PICTURE, "gradient", 3)),
+    (alpha.join_image_with_alpha, (PICTURE, MASK)),
+    (alpha.split_image_with_alpha, (PICTURE,)),
+    (alpha.porter_duff_image_composite, (PICTURE, MASK, PICTURE, MASK, "XOR")),
+    (mask.image_color_to_mask, (PICTURE, 0)),
+    (mask.grow_mask, (MASK, 0)),
+    (mask.grow_mask, (MASK, 3, False)),
+    (mask.grow_mask, (MASK, -1)),
+    (mask.feather_mask, (MASK, 2, 2, 2, 2)),
+    (mask.crop_mask, (MASK, 1, 1, 3, 3)),
+    (mask.mask_composite, (MASK, MASK, 2, 2, "xor")),
+    (mask.threshold_mask, (MASK,)),
     (mask.image_to_mask, (PICTURE, "red")),
     (mask.mask_to_image, (MASK,)),
     (mask.invert_mask, (MASK,)),

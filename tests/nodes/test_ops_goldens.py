@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from diffusion.filters import convolve, sharpening_kernel
 from diffusion.latents import Latent
-from nodes import image, image_file, latent, mask
+from nodes import image, image_file, image_filter, image_size, image_transform, latent, mask
 from nodes.ports import Crop, ImageResize, LatentResize
 
 OPS = Path(__file__).parents[1] / "goldens" / "ops"
@@ -28,6 +29,10 @@ def golden(name: str, key: str) -> Tensor:
 
 def picture(name: str) -> Tensor:
     return image_file.LoadImage.run(OPS / f"parity_{name}.png").IMAGE
+
+
+def shown(name: str) -> Tensor:
+    return image_file.LoadImageMask.run(OPS / f"parity_{name}.png", "red")
 
 
 def encoded() -> Latent:
@@ -55,17 +60,17 @@ def distance(given: Tensor, wanted: Tensor) -> float:
 def test_image_scale_gives_the_reference_numbers(
     method: ImageResize, crop: Crop, width: int, height: int, way: str
 ) -> None:
-    scaled = image.image_scale(picture("odd"), method, width, height, crop)
+    scaled = image_size.image_scale(picture("odd"), method, width, height, crop)
     assert distance(scaled, golden(f"imscale_{method}_{crop}_{way}", "image")) <= TOLERANCE
 
 
 def test_image_scale_by_gives_the_reference_numbers() -> None:
-    scaled = image.image_scale_by(picture("odd"), "lanczos", 0.6)
+    scaled = image_size.image_scale_by(picture("odd"), "lanczos", 0.6)
     assert distance(scaled, golden("image_scaleby", "image")) <= TOLERANCE
 
 
 def test_image_scale_to_total_pixels_gives_the_reference_numbers() -> None:
-    scaled = image.image_scale_to_total_pixels(picture("odd"), "bicubic", 0.01)
+    scaled = image_size.image_scale_to_total_pixels(picture("odd"), "bicubic", 0.01)
     assert distance(scaled, golden("image_totalpx", "image")) <= TOLERANCE
 
 
@@ -81,8 +86,8 @@ def test_image_blend_gives_the_reference_numbers(mode: image.BlendMode) -> None:
 
 
 def test_image_composite_masked_gives_the_reference_numbers() -> None:
-    shown = image_file.LoadImageMask.run(OPS / "parity_grad.png", "red")
-    pasted = image.image_composite_masked(picture("rgb"), picture("odd"), 20, 10, False, shown)
+    source = (picture("odd"), 20, 10, False, shown("grad"))
+    pasted = image.image_composite_masked(picture("rgb"), *source)
     assert distance(pasted, golden("image_composite", "image")) <= TOLERANCE
 
 
@@ -123,8 +128,7 @@ def test_latent_composite_gives_the_reference_numbers() -> None:
 
 
 def test_repeated_latents_keep_the_reference_noise_mask() -> None:
-    shown = image_file.LoadImageMask.run(OPS / "parity_mask.png", "red")
-    masked = latent.set_latent_noise_mask(encoded(), shown)
+    masked = latent.set_latent_noise_mask(encoded(), shown("mask"))
     repeated = latent.repeat_latent_batch(masked, 2)
     wanted = load_file(OPS / "repeat_latent.safetensors")
     assert repeated.noise_mask is not None
@@ -133,5 +137,54 @@ def test_repeated_latents_keep_the_reference_noise_mask() -> None:
 
 
 def test_image_to_mask_reads_what_load_image_mask_reads() -> None:
-    shown = image_file.LoadImageMask.run(OPS / "parity_grad.png", "green")
-    assert torch.equal(mask.image_to_mask(picture("grad"), "green"), shown)
+    green = image_file.LoadImageMask.run(OPS / "parity_grad.png", "green")
+    assert torch.equal(mask.image_to_mask(picture("grad"), "green"), green)
+
+
+def test_image_color_to_mask_gives_the_reference_numbers() -> None:
+    found = mask.image_color_to_mask(picture("mask"), 0xFFFFFF)
+    assert torch.equal(found, golden("mask_color", "mask"))
+
+
+@pytest.mark.parametrize("operation", ["multiply", "subtract"])
+def test_mask_composite_gives_the_reference_numbers(operation: mask.MaskOperation) -> None:
+    source = mask.solid_mask(0.7, 50, 40)
+    combined = mask.mask_composite(shown("grad"), source, 90, 12, operation)
+    assert distance(combined, golden(f"mask_comp_{operation}", "mask")) <= TOLERANCE
+
+
+def test_feather_mask_gives_the_reference_numbers() -> None:
+    faded = mask.feather_mask(mask.solid_mask(1.0, 40, 30), 10, 5, 20, 0)
+    assert distance(faded, golden("mask_feather", "mask")) <= TOLERANCE
+
+
+def test_grow_mask_gives_the_reference_numbers() -> None:
+    grown = mask.grow_mask(shown("mask"), 5, False)
+    assert torch.equal(grown, golden("mask_grow_square", "mask"))
+
+
+def test_solid_mask_gives_the_reference_numbers() -> None:
+    assert torch.equal(mask.solid_mask(0.3, 9, 5), golden("mask_solid", "mask"))
+
+
+def test_image_pad_for_outpaint_gives_the_reference_numbers() -> None:
+    padded = image_transform.image_pad_for_outpaint(picture("rgb"), 16, 8, 0, 24, 12)
+    assert torch.equal(padded.IMAGE, golden("image_pad", "image"))
+
+
+def test_image_quantize_gives_the_reference_numbers() -> None:
+    few = image_filter.image_quantize(picture("rgb"), 8, "floyd-steinberg")
+    assert distance(few, golden("image_quantize_fs", "image")) <= TOLERANCE
+
+
+def test_empty_image_gives_the_reference_numbers() -> None:
+    empty = image.empty_image(16, 8, 2, 3368652)
+    assert distance(empty, golden("image_empty", "image")) <= TOLERANCE
+
+
+def test_the_sharpening_kernel_gives_the_reference_numbers() -> None:
+    """The reference sharpens a latent's direction with the kernel of ImageSharpen."""
+    samples = encoded().samples
+    length = samples.norm(dim=1, keepdim=True)
+    sharp = convolve(samples / length, sharpening_kernel(3, 1.0, 0.1)) * length
+    assert distance(sharp, golden("latent_sharpen", "samples")) <= 1e-5

@@ -1,0 +1,107 @@
+"""Filters: blur, sharpen, noise, few colours, morphology."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from engine.errors import InputError
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import Image, Seed, Share
+
+Radius = Annotated[int, Between(1, 31)]
+BlurSigma = Annotated[float, Between(0.1, 10.0, step=0.1)]
+SharpenSigma = Annotated[float, Between(0.1, 10.0, step=0.01)]
+SharpenAlpha = Annotated[float, Between(0.0, 5.0, step=0.01)]
+Colors = Annotated[int, Between(1, 256)]
+Dither = Literal["none", "floyd-steinberg", "bayer-2", "bayer-4", "bayer-8", "bayer-16"]
+MorphologyOperation = Literal[
+    "erode", "dilate", "open", "close", "gradient", "bottom_hat", "top_hat"
+]
+KernelSize = Annotated[int, Between(3, 999)]
+
+
+@node("ImageBlur", category="image/postprocessing")
+def image_blur(image: Image, blur_radius: Radius = 1, sigma: BlurSigma = 1.0) -> Image:
+    """Blur pictures with a Gaussian.
+
+    Args:
+        image: pictures B×H×W×C.
+        blur_radius: of the kernel, in pixels.
+        sigma: width of the Gaussian, in radii.
+    """
+    from diffusion.filters import blur
+
+    return blur(image, blur_radius, sigma)
+
+
+@node("ImageSharpen", category="image/postprocessing")
+def image_sharpen(
+    image: Image,
+    sharpen_radius: Radius = 1,
+    sigma: SharpenSigma = 1.0,
+    alpha: SharpenAlpha = 1.0,
+) -> Image:
+    """Sharpen pictures by what a blur takes away; results are cut to 0..1.
+
+    Args:
+        image: pictures B×H×W×C.
+        sharpen_radius: of the kernel, in pixels.
+        sigma: width of the Gaussian, in radii.
+        alpha: strength, in tenths.
+    """
+    from diffusion.filters import sharpen
+
+    return sharpen(image, sharpen_radius, sigma, alpha)
+
+
+@node("ImageAddNoise", category="image")
+def image_add_noise(image: Image, seed: Seed = 0, strength: Share = 0.5) -> Image:
+    """Add normal noise to pictures; results are cut to 0..1.
+
+    Args:
+        image: pictures B×H×W×C.
+        seed: of the noise.
+        strength: its standard deviation.
+    """
+    from diffusion.filters import add_noise
+
+    return add_noise(image, seed, strength)
+
+
+@node("ImageQuantize", category="image/postprocessing")
+def image_quantize(image: Image, colors: Colors = 256, dither: Dither = "none") -> Image:
+    """Paint each picture with a palette of its own.
+
+    Args:
+        image: pictures B×H×W×C of at least 3 channels; alpha is left out.
+        colors: most colours in the palette.
+        dither: how colours between those of the palette are shown.
+
+    Raises:
+        InputError: the pictures are grey.
+    """
+    from diffusion.filters import quantize
+
+    if image.shape[-1] < 3:
+        wanted = "pictures of 3 or 4 channels"
+        raise InputError("ImageQuantize", "image", wanted, f"{image.shape[-1]}")
+    return quantize(image, colors, dither)
+
+
+@node("Morphology", category="image/postprocessing")
+def morphology(
+    image: Image, operation: MorphologyOperation = "erode", kernel_size: KernelSize = 3
+) -> Image:
+    """Morphology with a square: each pixel takes the lowest or highest value around it.
+
+    Args:
+        image: pictures B×H×W×C.
+        operation: open is erode and dilate, close the other way round; gradient is dilate minus
+            erode; the hats are what open and close take away.
+        kernel_size: side of the square in pixels.
+    """
+    from diffusion.filters import morph
+
+    return morph(image, operation, kernel_size)
