@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .control import Control
+
 
 @dataclass(frozen=True, eq=False)
 class Entry:
@@ -17,6 +19,7 @@ class Entry:
         pooled: 1×d, where the encoder gives one.
         start, end: shares of the way from noise (0) to picture (1) between which it is active.
         strength: its weight among the entries of its side.
+        controls: what guides the network beside it; their effects add up.
     """
 
     tokens: Tensor
@@ -24,6 +27,7 @@ class Entry:
     start: float = 0.0
     end: float = 1.0
     strength: float = 1.0
+    controls: tuple[Control, ...] = ()
 
 
 Conditioning = tuple[Entry, ...]
@@ -71,3 +75,19 @@ def zero_out(conditioning: Conditioning) -> Conditioning:
 def with_range(conditioning: Conditioning, start: float, end: float) -> Conditioning:
     """The same entries, active between two shares of the way only."""
     return tuple(replace(each, start=start, end=end) for each in conditioning)
+
+
+def with_control(conditioning: Conditioning, control: Control) -> Conditioning:
+    """The same entries, each controlled too."""
+    return tuple(replace(each, controls=(*each.controls, control)) for each in conditioning)
+
+
+def share_controls(positive: Conditioning, negative: Conditioning) -> Conditioning:
+    """The negative entries; those without controls take those that are for both sides."""
+    given = [each.controls for each in positive if any(one.both_sides for one in each.controls)]
+    if not given:
+        return negative
+    return tuple(
+        each if each.controls else replace(each, controls=given[index % len(given)])
+        for index, each in enumerate(negative)
+    )

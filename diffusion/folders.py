@@ -62,6 +62,17 @@ def _models_in(root: Path, kind: str) -> Iterator[tuple[str, Path]]:
     if kind == "vae":
         for config in sorted((root / "vae").glob("*/config.json")):
             yield config.parent.name, config.parent
+    if kind == "controlnet":
+        yield from _networks(root / kind)
+
+
+def _networks(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Single networks: folders in the diffusers layout, and files that are not part of one."""
+    for config in sorted(folder.rglob("config.json")):
+        yield config.parent.relative_to(folder).as_posix(), config.parent
+    for file in sorted(folder.rglob("*.safetensors")):
+        if not (file.parent / "config.json").is_file():
+            yield file.relative_to(folder).as_posix(), file
 
 
 def _pipelines(root: Path) -> Iterator[tuple[str, Path]]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .conditioning import Conditioning, Entry
+from .conditioning import Conditioning, Entry, share_controls
+from .control import Controls
 from .handles import Model
 from .hooks import SILENT, Hooks
 
@@ -49,8 +50,9 @@ class Guide:
         self.model, self.hooks, self.cfg = model, hooks, cfg
         alone = math.isclose(cfg, 1.0) and not both
         self.alone = alone
+        self.controls = Controls(model.sampling)
         self.parts = _with_ranges(model, positive, 0) + (
-            [] if alone else _with_ranges(model, negative, 1)
+            [] if alone else _with_ranges(model, share_controls(positive, negative), 1)
         )
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -86,7 +88,10 @@ class Guide:
         context = torch.cat([_tokens(part.entry, length, len(x)) for part in group])
         scaled = sampling.input(x, sigma).repeat(count, 1, 1, 1)
         timestep = sampling.timestep(sigma).float().expand(len(scaled))
-        output = self.model.weights.predict(scaled, timestep, context.to(x.device)).float()
+        inputs = (scaled, timestep, context.to(x.device))
+        controls = group[0].entry.controls
+        control = self.controls.residuals(controls, float(sigma), inputs, count)
+        output = self.model.weights.predict(*inputs, control)
         for piece in output.chunk(count):
             yield sampling.denoised(x, sigma, piece)
 
@@ -102,12 +107,13 @@ def _with_ranges(
 
 
 def _groups(parts: Sequence[_Part]) -> list[list[_Part]]:
-    """Parts that can be evaluated together, by the lengths of their tokens."""
+    """Parts that can be evaluated together, by their controls and the lengths of their tokens."""
     groups: list[list[_Part]] = []
     for part in parts:
         for group in groups:
             lengths = [member.entry.tokens.shape[1] for member in (*group, part)]
-            if math.lcm(*lengths) <= MOST_REPEATS * min(lengths):
+            alike = part.entry.controls == group[0].entry.controls
+            if alike and math.lcm(*lengths) <= MOST_REPEATS * min(lengths):
                 group.append(part)
                 break
         else:

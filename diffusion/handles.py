@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,13 @@ class Patch(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
+
+
+class Residuals(NamedTuple):
+    """What ControlNets add in a denoising network: to each skip connection, and in its middle."""
+
+    skips: tuple[Tensor, ...]
+    middle: Tensor
 
 
 class Weights:
@@ -60,16 +67,23 @@ class Weights:
 class UNetWeights(Weights):
     """A denoising network."""
 
-    def predict(self, x: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
+    def predict(
+        self, x: Tensor, timestep: Tensor, context: Tensor, control: Residuals | None = None
+    ) -> Tensor:
         """The raw output, float32.
 
         Args:
             x: B×C×h×w, scaled for the network.
             timestep: B numbers.
             context: B×n×d text encoding.
+            control: what ControlNets add.
         """
-        dtype = self.dtype
-        result = self.module(x.to(dtype), timestep, context.to(dtype), return_dict=False)
+        dtype, options = self.dtype, dict[str, Any]()
+        if control is not None:
+            options["down_block_additional_residuals"] = [one.to(dtype) for one in control.skips]
+            options["mid_block_additional_residual"] = control.middle.to(dtype)
+        context = context.to(dtype)
+        result = self.module(x.to(dtype), timestep, context, return_dict=False, **options)
         output: Tensor = result[0]
         return output.float()
 

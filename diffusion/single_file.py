@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import ModelFileError
 from .families import Family, family_for
@@ -54,22 +54,32 @@ def file_family(path: Path) -> Family:
     return family_for(_context_width(read_checkpoint(path)))
 
 
-def unet_part(heads: Heads) -> Part:
-    """The denoising network: levels, channels and attention as the keys have them."""
-    names = {
-        f"{UNET}{theirs}.{kind}": f"{ours}.{kind}"
-        for theirs, ours in (
-            ("time_embed.0", "time_embedding.linear_1"),
-            ("time_embed.2", "time_embedding.linear_2"),
-            ("input_blocks.0.0", "conv_in"),
-            ("out.0", "conv_norm_out"),
-            ("out.2", "conv_out"),
-        )
-        for kind in ("weight", "bias")
-    }
+class Encoder(NamedTuple):
+    """The first half of a denoising network, which ControlNets copy.
+
+    Attributes:
+        names: our name of each key of time embedding, input and middle blocks.
+        channels, attends, layers: of each level.
+    """
+
+    names: dict[str, str]
+    channels: list[int]
+    attends: list[bool]
+    layers: list[int]
+
+
+def encoder(heads: Heads, prefix: str) -> Encoder:
+    """The first half of a network in the original code's keys."""
+    names: dict[str, str] = {}
+    for theirs, ours in (
+        ("time_embed.0", "time_embedding.linear_1"),
+        ("time_embed.2", "time_embedding.linear_2"),
+        ("input_blocks.0.0", "conv_in"),
+    ):
+        names |= _renamed(heads, prefix + theirs, ours)
     channels, attends, layers, level = [0], [False], [0], 0
-    for index in range(1, _count(heads, f"{UNET}input_blocks.")):
-        block = f"{UNET}input_blocks.{index}"
+    for index in range(1, _count(heads, f"{prefix}input_blocks.")):
+        block = f"{prefix}input_blocks.{index}"
         if f"{block}.0.op.weight" in heads:
             names |= _renamed(heads, f"{block}.0.op", f"down_blocks.{level}.downsamplers.0.conv")
             level += 1
@@ -82,7 +92,15 @@ def unet_part(heads: Heads) -> Part:
     for place, kind, number in ((0, "resnets", 0), (1, "attentions", 0), (2, "resnets", 1)):
         name = f"mid_block.{kind}.{number}"
         rename = _resnet if kind == "resnets" else _renamed
-        names |= rename(heads, f"{UNET}middle_block.{place}", name)
+        names |= rename(heads, f"{prefix}middle_block.{place}", name)
+    return Encoder(names, channels, attends, layers)
+
+
+def unet_part(heads: Heads) -> Part:
+    """The denoising network: levels, channels and attention as the keys have them."""
+    names, channels, attends, layers = encoder(heads, UNET)
+    names |= _renamed(heads, f"{UNET}out.0", "conv_norm_out")
+    names |= _renamed(heads, f"{UNET}out.2", "conv_out")
     for index in range(_count(heads, f"{UNET}output_blocks.")):
         block, (up, layer) = f"{UNET}output_blocks.{index}", divmod(index, layers[0] + 1)
         names |= _block(heads, block, f"up_blocks.{up}", layer)

@@ -6,16 +6,18 @@ LATENT in unscaled VAE space; sizes in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from engine.errors import InputError
 from engine.ports import Between, Choices, File, Seeded, Socket, Text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from diffusion import conditioning, handles, latents
+    from diffusion import conditioning, control, handles, latents
 
 Image = Annotated["Tensor", Socket("IMAGE")]
 Mask = Annotated["Tensor", Socket("MASK")]
@@ -24,6 +26,7 @@ Conditioning = Annotated["conditioning.Conditioning", Socket("CONDITIONING", fam
 Model = Annotated["handles.Model", Socket("MODEL", family=True)]
 Clip = Annotated["handles.Clip", Socket("CLIP", family=True)]
 Vae = Annotated["handles.Vae", Socket("VAE", family=True)]
+ControlNet = Annotated["control.ControlNet", Socket("CONTROL_NET", family=True)]
 Sigmas = Annotated["Tensor", Socket("SIGMAS")]
 
 Seed = Annotated[int, Between(0, 2**64 - 1), Seeded()]
@@ -82,4 +85,16 @@ def _models(kind: str) -> File:
 
 CheckpointFile = Annotated[Path, _models("checkpoints")]
 VaeFile = Annotated[Path, _models("vae")]
+ControlNetFile = Annotated[Path, _models("controlnet")]
 PictureFile = Annotated[Path, File("input")]
+
+
+@contextmanager
+def refusing(node: str, port: str, wanted: str) -> Iterator[None]:
+    """A model file that cannot be loaded is a wrong input of this port."""
+    from diffusion.errors import ModelFileError
+
+    try:
+        yield
+    except ModelFileError as error:
+        raise InputError(node, port, wanted, error) from error

@@ -60,6 +60,26 @@ def write_tiny_model(folder: Path, seed: int = 0, text_dim: int = TEXT_DIM) -> P
     return folder
 
 
+def write_tiny_control(folder: Path, seed: int = 1, text_dim: int = TEXT_DIM) -> Path:
+    """Write a ControlNet that fits the tiny model, in the diffusers layout."""
+    from diffusers import ControlNetModel
+
+    torch.manual_seed(seed)
+    net = ControlNetModel(
+        layers_per_block=1,
+        block_out_channels=(32, 64),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        cross_attention_dim=text_dim,
+        conditioning_embedding_out_channels=(4, 8, 8, 16),
+    )
+    _spread(net)
+    for parameter in net.parameters():
+        if not parameter.any():
+            parameter.data.normal_(0.0, 0.3 / parameter[0].numel() ** 0.5)
+    net.save_pretrained(folder)
+    return folder
+
+
 def write_tokenizer(folder: Path) -> int:
     """Write a CLIP tokenizer that knows single bytes only; returns the vocabulary's size."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]

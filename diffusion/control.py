@@ -1,0 +1,126 @@
+"""ControlNets: a picture that guides sampling, through a copy of the network's first half."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .families import Family
+from .handles import Residuals, Weights
+from .model_sampling import ModelSampling
+from .resize import resize
+
+
+class ControlWeights(Weights):
+    """A ControlNet's network. Source: arXiv 2302.05543."""
+
+    def residuals(
+        self, x: Tensor, timestep: Tensor, context: Tensor, hint: Tensor, strength: float
+    ) -> Residuals:
+        """What the net adds, times `strength`.
+
+        Args:
+            x: B×C×h×w, scaled for the network.
+            timestep: B numbers.
+            context: B×n×d text encoding.
+            hint: B×3×H×W in 0..1, H and W those of the picture.
+        """
+        dtype = self.dtype
+        skips, middle = self.module(
+            x.to(dtype),
+            timestep,
+            context.to(dtype),
+            hint.to(dtype),
+            conditioning_scale=strength,
+            return_dict=False,
+        )
+        return Residuals(tuple(skips), middle)
+
+
+@dataclass(frozen=True, eq=False)
+class ControlNet:
+    """A ControlNet as it travels on edges."""
+
+    weights: ControlWeights
+    family: Family
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two handles apart that may give different pictures."""
+        return f"{self.weights.digest} {self.family}"
+
+    @property
+    def nbytes(self) -> int:
+        return self.weights.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """A ControlNet with its picture, as a conditioning carries it.
+
+    Attributes:
+        hint: B×H×W×3 in 0..1; resized to the picture that is sampled.
+        strength: what its outputs are multiplied with.
+        start, end: shares of the way from noise (0) to picture (1) between which it acts.
+        both_sides: the negative side is controlled too if it has no control of its own.
+    """
+
+    net: ControlNet
+    hint: Tensor
+    strength: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    both_sides: bool = False
+
+
+class Controls:
+    """The controls of a run: when each acts, and its hint, resized once per size."""
+
+    def __init__(self, sampling: ModelSampling) -> None:
+        self._sampling = sampling
+        self._hints: dict[tuple[int, int, int], tuple[Control, Tensor]] = {}
+
+    def residuals(
+        self,
+        controls: Sequence[Control],
+        sigma: float,
+        inputs: tuple[Tensor, Tensor, Tensor],
+        count: int,
+    ) -> Residuals | None:
+        """The sum of what the controls add that act at this level; None if none does.
+
+        Args:
+            inputs: x, timestep and context, as the denoising network is given them.
+            count: how often the batch lies in x, one behind the other.
+        """
+        total: Residuals | None = None
+        for control in controls:
+            if self._acts(control, sigma):
+                hint = self._hint(control, inputs[0], count)
+                one = control.net.weights.residuals(*inputs, hint, control.strength)
+                total = one if total is None else _sum(total, one)
+        return total
+
+    def _acts(self, control: Control, sigma: float) -> bool:
+        high, low = (self._sampling.percent_to_sigma(at) for at in (control.start, control.end))
+        return low <= sigma <= high
+
+    def _hint(self, control: Control, x: Tensor, count: int) -> Tensor:
+        """B×3×H×W: cut to the aspect of x, resized without smoothing, repeated over its batch."""
+        factor = control.net.family.vae_factor
+        width, height = x.shape[-1] * factor, x.shape[-2] * factor
+        key = (id(control), width, height)
+        if key not in self._hints:
+            pixels = control.hint[..., :3].movedim(-1, 1).float()
+            resized = resize(pixels, width, height, "nearest-exact", "center")
+            self._hints[key] = (control, resized.to(x.device))
+        hint, batch = self._hints[key][1], len(x) // count
+        repeats = -(-batch // len(hint))
+        return hint.repeat(repeats, 1, 1, 1)[:batch].repeat(count, 1, 1, 1)
+
+
+def _sum(one: Residuals, other: Residuals) -> Residuals:
+    skips = tuple(left + right for left, right in zip(one.skips, other.skips, strict=True))
+    return Residuals(skips, one.middle + other.middle)

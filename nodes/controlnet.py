@@ -1,0 +1,151 @@
+"""ControlNets: loaded, and put on conditionings with a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import Conditioning, ControlNet, ControlNetFile, Image, Model, Percent, Vae, refusing
+
+WHOLE = "a whole ControlNet in safetensors"
+
+Strength = Annotated[float, Between(0.0, 10.0, step=0.01)]
+
+
+class Sides(NamedTuple):
+    """The outputs of ControlNetApplyAdvanced."""
+
+    positive: Conditioning
+    negative: Conditioning
+
+
+@node("ControlNetLoader", category="loaders", device=True)
+class ControlNetLoader:
+    """Load a ControlNet.
+
+    Args:
+        control_net_name: name of an installed ControlNet: a diffusers folder or a file.
+
+    Raises:
+        InputError: it is damaged, not safe to load, or no ControlNet.
+
+    Source: ComfyUI's ControlNetLoader.
+    """
+
+    @staticmethod
+    def run(control_net_name: ControlNetFile) -> ControlNet:
+        from diffusion.control_load import load_control
+
+        with refusing("ControlNetLoader", "control_net_name", WHOLE):
+            return load_control(control_net_name)
+
+    @staticmethod
+    def check(control_net_name: Path) -> None:
+        from diffusion.control_file import check_control
+
+        with refusing("ControlNetLoader", "control_net_name", WHOLE):
+            check_control(control_net_name)
+
+    @staticmethod
+    def family(control_net_name: Path) -> str:
+        from diffusion.control_file import control_family
+
+        with refusing("ControlNetLoader", "control_net_name", WHOLE):
+            return control_family(control_net_name).name
+
+
+@node("DiffControlNetLoader", category="loaders", device=True)
+class DiffControlNetLoader:
+    """Load a ControlNet whose file holds its difference to the weights of a model.
+
+    Args:
+        model: what a difference is added to; any other file is loaded as it is.
+        control_net_name: name of an installed ControlNet.
+
+    Raises:
+        InputError: it is damaged, not safe to load, or no ControlNet.
+
+    Source: ComfyUI's DiffControlNetLoader.
+    """
+
+    @staticmethod
+    def run(model: Model, control_net_name: ControlNetFile) -> ControlNet:
+        from diffusion.control_load import load_control
+
+        with refusing("DiffControlNetLoader", "control_net_name", WHOLE):
+            return load_control(control_net_name, model)
+
+    @staticmethod
+    def check(control_net_name: Path) -> None:
+        from diffusion.control_file import check_control
+
+        with refusing("DiffControlNetLoader", "control_net_name", WHOLE):
+            check_control(control_net_name, with_model=True)
+
+    @staticmethod
+    def family(control_net_name: Path) -> str:
+        from diffusion.control_file import control_family
+
+        with refusing("DiffControlNetLoader", "control_net_name", WHOLE):
+            return control_family(control_net_name).name
+
+
+@node("ControlNetApplyAdvanced", category="conditioning/controlnet")
+def controlnet_apply_advanced(
+    positive: Conditioning,
+    negative: Conditioning,
+    control_net: ControlNet,
+    image: Image,
+    strength: Strength = 1.0,
+    start_percent: Percent = 0.0,
+    end_percent: Percent = 1.0,
+    vae: Vae | None = None,  # noqa: ARG001 - of ControlNets that read latents, in files
+) -> Sides:
+    """Let a picture such as edges or depth hold the composition, for a part of the way.
+
+    Several in a row add up, each with its own strength and range.
+
+    Args:
+        positive, negative: what is asked of the model; both sides are controlled.
+        control_net: what reads the picture; of the family of the prompts.
+        image: B×H×W×3, made as the ControlNet wants it; cut to the aspect of the latent and
+            resized. One picture serves a whole batch.
+        strength: 0 is none: the conditionings stay as they are.
+        start_percent: share of the way from which it acts; 0 is pure noise.
+        end_percent: share of the way up to which it acts.
+        vae: not needed by the ControlNets of these families.
+
+    Source: ComfyUI's ControlNetApplyAdvanced.
+    """
+    from diffusion.conditioning import with_control
+    from diffusion.control import Control
+
+    if strength == 0:
+        return Sides(positive, negative)
+    control = Control(control_net, image, strength, start_percent, end_percent)
+    return Sides(with_control(positive, control), with_control(negative, control))
+
+
+@node("ControlNetApply", category="conditioning/controlnet", deprecated=True)
+def controlnet_apply(
+    conditioning: Conditioning, control_net: ControlNet, image: Image, strength: Strength = 1.0
+) -> Conditioning:
+    """Put a ControlNet on the positive side; a negative side without one shares it.
+
+    Args:
+        conditioning: what is asked of the model.
+        control_net: what reads the picture.
+        image: B×H×W×3, made as the ControlNet wants it.
+        strength: 0 is none.
+
+    Source: ComfyUI's ControlNetApply, which ControlNetApplyAdvanced replaces.
+    """
+    from diffusion.conditioning import with_control
+    from diffusion.control import Control
+
+    if strength == 0:
+        return conditioning
+    return with_control(conditioning, Control(control_net, image, strength, both_sides=True))

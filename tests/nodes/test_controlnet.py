@@ -1,0 +1,159 @@
+"""ControlNet nodes through the engine: found, checked before the run, seen by the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import latentloom
+import nodes.codecs  # noqa: F401 - how tensors are told apart
+from diffusion.conditioning import Entry
+from diffusion.control import Control
+from diffusion.control_load import load_control
+from diffusion.folders import VARIABLE, list_models
+from engine.errors import GraphError
+from engine.executor import Engine
+from engine.fingerprint import fingerprint
+from engine.graph import Graph
+from engine.workspace import Workspace
+from nodes import controlnet
+from tests.tiny_model import write_tiny_control, write_tiny_model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """`tiny` with its ControlNet `edges`, and `wide`, one of another family."""
+    root = tmp_path_factory.mktemp("root")
+    write_tiny_model(root / "tiny")
+    write_tiny_control(root / "controlnet" / "edges")
+    write_tiny_control(root / "controlnet" / "wide", text_dim=64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(root))
+        yield root
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine(latentloom.registry()) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("input")
+    Image.effect_noise((64, 64), 90).convert("RGB").save(folder / "edges.png")
+    return Workspace(input_dir=folder)
+
+
+def controlled(net: str = "edges", **changes: Any) -> Graph:
+    """txt2img under a ControlNet: ids net, apply, sample."""
+    builder = latentloom.build()
+    model, clip, _ = builder.CheckpointLoaderSimple(ckpt_name="tiny", id="model")
+    positive = builder.CLIPTextEncode(text="a fox", clip=clip)
+    negative = builder.CLIPTextEncode(text="", clip=clip)
+    image, _ = builder.LoadImage(image="edges.png")
+    loaded = builder.ControlNetLoader(control_net_name=net, id="net")
+    guided, kept = builder.ControlNetApplyAdvanced(
+        positive=positive,
+        negative=negative,
+        control_net=loaded,
+        image=image,
+        id="apply",
+        **changes,
+    )
+    builder.KSampler(
+        model=model,
+        positive=guided,
+        negative=kept,
+        latent_image=builder.EmptyLatentImage(model=model),
+        steps=4,
+        scheduler="normal",
+        id="sample",
+    )
+    return builder.graph
+
+
+def test_folders_and_files_under_controlnet_are_installed(models: Path) -> None:
+    file = models / "controlnet" / "sub" / "net.safetensors"
+    file.parent.mkdir()
+    save_file({"a": torch.zeros(1)}, file)
+    found = list_models("controlnet")
+    file.unlink()
+    assert {"edges", "wide", "sub/net.safetensors"} <= set(found)
+    assert not any(name.startswith("edges/") for name in found)
+
+
+def test_a_controlled_graph_samples_and_strength_0_is_none(
+    engine: Engine, workspace: Workspace
+) -> None:
+    plain, half, full = (
+        engine.run(controlled(strength=strength), workspace, targets=["sample"])
+        for strength in (0.0, 0.5, 1.0)
+    )
+    assert full.errors == ()
+    assert full.model_calls == 4
+    moved = [
+        float((each["sample"].samples - plain["sample"].samples).abs().mean())
+        for each in (half, full)
+    ]
+    assert 0 < moved[0] < moved[1]
+
+
+def test_a_net_of_another_family_is_refused_before_the_run(
+    engine: Engine, workspace: Workspace
+) -> None:
+    with pytest.raises(GraphError) as caught:
+        engine.run(controlled("wide"), workspace, targets=["sample"])
+    (problem,) = caught.value.problems
+    assert (problem.kind, problem.port) == ("wrong_family", "control_net")
+    assert "sd-32" in problem.wanted
+    assert problem.got == "family sd-64"
+
+
+def test_a_file_that_is_no_controlnet_is_refused_before_the_run(
+    engine: Engine, workspace: Workspace, models: Path
+) -> None:
+    file = models / "controlnet" / "other.safetensors"
+    save_file({"a": torch.zeros(1)}, file)
+    problems = engine.check(controlled("other.safetensors"), workspace)
+    assert any("other.safetensors holds no ControlNet" in str(problem) for problem in problems)
+
+
+def test_strength_0_leaves_the_conditionings_as_they_are(models: Path) -> None:
+    net = load_control(models / "controlnet" / "edges")
+    side, image = (Entry(torch.zeros(1, 77, 32)),), torch.zeros(1, 8, 8, 3)
+    assert controlnet.controlnet_apply_advanced(side, side, net, image, 0.0) == (side, side)
+    assert controlnet.controlnet_apply(side, net, image, 0.0) is side
+
+
+def test_applying_twice_keeps_both_controls_in_order(models: Path) -> None:
+    net = load_control(models / "controlnet" / "edges")
+    side, image = (Entry(torch.zeros(1, 77, 32)),), torch.zeros(1, 8, 8, 3)
+    once = controlnet.controlnet_apply_advanced(side, side, net, image, 0.4)
+    (entry,) = controlnet.controlnet_apply(once.positive, net, image, 0.6)
+    assert [control.strength for control in entry.controls] == [0.4, 0.6]
+    assert [control.both_sides for control in entry.controls] == [False, True]
+    assert once.positive[0].controls == once.negative[0].controls
+    assert side[0].controls == ()
+
+
+def test_controls_are_told_apart_by_all_they_hold(models: Path) -> None:
+    net = load_control(models / "controlnet" / "edges")
+    control = Control(net, torch.zeros(1, 8, 8, 3))
+    others = [
+        replace(control, hint=torch.ones(1, 8, 8, 3)),
+        replace(control, net=load_control(models / "controlnet" / "wide")),
+        replace(control, strength=0.5),
+        replace(control, start=0.1),
+        replace(control, end=0.9),
+        replace(control, both_sides=True),
+    ]
+    assert len({fingerprint(each) for each in (control, *others)}) == 7
+    assert fingerprint(replace(control)) == fingerprint(control)
