@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .control import Control
+from .inpaint import Hole
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class Entry:
         start, end: shares of the way from noise (0) to picture (1) between which it is active.
         strength: its weight among the entries of its side.
         controls: what guides the network beside it; their effects add up.
+        hole: what an inpainting model is told; other models leave it.
     """
 
     tokens: Tensor
@@ -28,6 +30,7 @@ class Entry:
     end: float = 1.0
     strength: float = 1.0
     controls: tuple[Control, ...] = ()
+    hole: Hole | None = None
 
 
 Conditioning = tuple[Entry, ...]
@@ -91,3 +94,8 @@ def share_controls(positive: Conditioning, negative: Conditioning) -> Conditioni
         each if each.controls else replace(each, controls=given[index % len(given)])
         for index, each in enumerate(negative)
     )
+
+
+def with_hole(conditioning: Conditioning, hole: Hole) -> Conditioning:
+    """The same entries, telling an inpainting model what to fill."""
+    return tuple(replace(each, hole=hole) for each in conditioning)

@@ -169,8 +169,9 @@ def _check_unet(unet: ConfigFile, family: Family) -> None:
     for key in EXTRA_INPUTS:
         if unet.values.get(key) is not None:
             raise unet.wrong(key, "null (a model that is asked with a prompt alone; no other yet)")
-    if unet.count("in_channels", 4) != family.latent_channels:
-        wanted = f"{family.latent_channels}, the channels of its latents (no others yet)"
+    plain = family.latent_channels
+    if unet.count("in_channels", 4) not in (plain, 2 * plain + 1):
+        wanted = f"{plain}, the channels of its latents, or {2 * plain + 1} for inpainting"
         raise unet.wrong("in_channels", wanted)
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from PIL import Image as Pillow
 from torch import Tensor
-from torch.nn.functional import conv2d, max_pool2d, pad
+from torch.nn.functional import conv2d
 
 from .images import to_bytes
+from .masks import highest
 
 
 def gaussian_kernel(radius: int, sigma: float) -> Tensor:
@@ -121,12 +122,8 @@ def morph(picture: Tensor, operation: str, size: int) -> Tensor:
 
 
 def _dilate(picture: Tensor, size: int) -> Tensor:
-    """The highest value in each square, rows and columns apart."""
     before, after = size // 2, size - size // 2 - 1
-    planes = picture.movedim(-1, 1)
-    planes = max_pool2d(pad(planes, (0, 0, before, after), value=-torch.inf), (size, 1), 1)
-    planes = max_pool2d(pad(planes, (before, after, 0, 0), value=-torch.inf), (1, size), 1)
-    return planes.movedim(1, -1).contiguous()
+    return highest(highest(picture, 1, before, after), 2, before, after)
 
 
 def _erode(picture: Tensor, size: int) -> Tensor:

@@ -13,6 +13,8 @@ from .conditioning import Conditioning, Entry, share_controls
 from .control import Controls
 from .handles import Model
 from .hooks import SILENT, Hooks
+from .inpaint import hole_channels
+from .latents import Latent
 
 # Keeps a side without any active entry at 0 instead of NaN.
 TINY = 1e-37
@@ -36,6 +38,9 @@ class Guide:
         cfg: 1 leaves the negative side out; all else evaluates both, in one batch where their
             token lengths allow.
         both: evaluate the negative side at cfg 1 too, for samplers that need it.
+
+    Attributes:
+        source: the latent that is sampled from, for inpainting models that are told no hole.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Guide:
         alone = math.isclose(cfg, 1.0) and not both
         self.alone = alone
         self.controls = Controls(model.sampling)
+        self.source: Latent | None = None
         self.parts = _with_ranges(model, positive, 0) + (
             [] if alone else _with_ranges(model, share_controls(positive, negative), 1)
         )
@@ -91,9 +97,18 @@ class Guide:
         inputs = (scaled, timestep, context.to(x.device))
         controls = group[0].entry.controls
         control = self.controls.residuals(controls, float(sigma), inputs, count)
-        output = self.model.weights.predict(*inputs, control)
+        widened = self._widened(scaled, x, group)
+        output = self.model.weights.predict(widened, *inputs[1:], control)
         for piece in output.chunk(count):
             yield sampling.denoised(x, sigma, piece)
+
+    def _widened(self, scaled: Tensor, x: Tensor, group: Sequence[_Part]) -> Tensor:
+        """The network's input with what an inpainting model sees beside it."""
+        if self.model.weights.in_channels == scaled.shape[1]:
+            return scaled
+        scale = self.model.family.latent_scale
+        extra = [hole_channels(x, part.entry.hole, self.source, scale) for part in group]
+        return torch.cat([scaled, torch.cat(extra)], dim=1)
 
 
 def _with_ranges(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d, pad
 
 from .compose import same_batch
 
@@ -75,25 +74,32 @@ def grow(mask: Tensor, pixels: int, tapered: bool = True) -> Tensor:
         return -grow(-mask, -pixels, tapered)
     reach = min(pixels, mask.shape[-2] + mask.shape[-1])
     if not tapered:
-        return _highest(mask, reach)
+        return highest(highest(mask, 1, reach, reach), 2, reach, reach)
     for _ in range(reach):
-        across = max_pool2d(mask[:, None], (1, 3), 1, (0, 1))
-        down = max_pool2d(mask[:, None], (3, 1), 1, (1, 0))
-        wider = torch.maximum(across, down)[:, 0]
+        wider = torch.maximum(highest(mask, 1, 1, 1), highest(mask, 2, 1, 1))
         if torch.equal(wider, mask):
             break
         mask = wider
     return mask.clone()
 
 
-def _highest(mask: Tensor, reach: int) -> Tensor:
-    """The highest value in a square that reaches this far, rows and columns apart."""
-    for axis in (1, 2):
-        left = min(reach, mask.shape[axis] - 1)
-        size = (2 * left + 1, 1) if axis == 1 else (1, 2 * left + 1)
-        edges = (0, 0, left, left) if axis == 1 else (left, left, 0, 0)
-        mask = max_pool2d(pad(mask, edges, value=-torch.inf)[:, None], size, 1)[:, 0]
-    return mask.clone()
+def highest(planes: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """The highest value from `before` places before each to `after` after it, along one axis.
+
+    Windows of twice the length are made of two, so that wide ones are hardly dearer.
+    """
+    size, length = planes.shape[axis], before + after + 1
+    ends = [list(planes.shape), list(planes.shape)]
+    ends[0][axis], ends[1][axis] = before, after
+    low = [planes.new_full(shape, -torch.inf) for shape in ends]
+    planes = torch.cat([low[0], planes, low[1]], dim=axis)
+    have = 1
+    while have < length:
+        step = min(have, length - have)
+        rest = planes.shape[axis] - step
+        planes = torch.maximum(planes.narrow(axis, 0, rest), planes.narrow(axis, step, rest))
+        have += step
+    return planes.narrow(axis, 0, size).contiguous()
 
 
 def feather(mask: Tensor, left: int, top: int, right: int, bottom: int) -> Tensor:

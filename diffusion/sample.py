@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .conditioning import Conditioning
+from .differential import DifferentialMask, MaskAt
 from .errors import SamplingError
 from .guidance import Guide
 from .handles import Model
@@ -90,6 +91,7 @@ def sample(
     with model.weights.computing():
         both = SAMPLER_TABLE[plan.sampler].pair
         guide = Guide(model, positive, negative, plan.cfg, hooks, both)
+        guide.source = latent
         x = _run(model, latent, guide, sigmas, plan, hooks)
     samples = x.clone()
     if not bool(torch.isfinite(samples).all()):
@@ -113,10 +115,10 @@ def _run(
     sampler = SAMPLER_TABLE[plan.sampler]
     denoise: PairDenoise = guide.pair
     if latent.noise_mask is not None:
-        mask = latent_mask(latent.noise_mask, samples)
+        mask_at = _mask_at(model, latent_mask(latent.noise_mask, samples), sigmas)
         fresh = sampler.mask_noise == "fresh"
         below = _fresh_noise(shape, plan.seed).to(device) if fresh else first
-        denoise = keep_outside(denoise, mask, known, below)
+        denoise = keep_outside(denoise, mask_at, known, below)
     total = len(sigmas) - 1
 
     def on_step(index: int, denoised: Tensor) -> None:
@@ -129,19 +131,28 @@ def _run(
     return (x / scale).float().cpu()
 
 
-def keep_outside(guide: PairDenoise, mask: Tensor, known: Tensor, noise: Tensor) -> PairDenoise:
-    """A model call that changes only what the mask covers.
+def keep_outside(guide: PairDenoise, mask_at: MaskAt, known: Tensor, noise: Tensor) -> PairDenoise:
+    """A model call that changes only what the mask of its level covers.
 
     Before the call what lies outside is the known latent at this noise level, after it the
     known latent itself; a grey mask mixes. The unguided prediction stays as it is.
     """
 
     def denoise(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        mask = mask_at(sigma)
         x = x * mask + (known + noise * sigma) * (1 - mask)
         denoised, unguided = guide(x, sigma)
         return denoised * mask + known * (1 - mask), unguided
 
     return denoise
+
+
+def _mask_at(model: Model, mask: Tensor, sigmas: Tensor) -> MaskAt:
+    """The same mask at every level, unless a patch of the model changes it."""
+    for patch in model.patches:
+        if isinstance(patch, DifferentialMask):
+            return patch.schedule(mask, model.sampling, sigmas)
+    return lambda _sigma: mask
 
 
 def _guided_only(denoise: PairDenoise) -> Denoise:

@@ -18,7 +18,7 @@ def encode(vae: Vae, pixels: Tensor) -> Latent:
         pixels: B×H×W×C in 0..1; cut to multiples of the VAE's factor around the centre.
     """
     with vae.weights.computing():
-        samples = _encode(vae, _cut(pixels, vae.family.vae_factor))
+        samples = _encode(vae, cut_to_cells(pixels, vae.family.vae_factor))
     return Latent(samples.clone(), family=vae.family.name)
 
 
@@ -32,7 +32,7 @@ def decode(vae: Vae, latent: Latent) -> Tensor:
 def encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
     """`encode` in tiles of about `tile` pixels that overlap by `overlap`."""
     factor = vae.family.vae_factor
-    picture = _cut(pixels, factor).movedim(-1, 1)
+    picture = cut_to_cells(pixels, factor).movedim(-1, 1)
 
     def whole(piece: Tensor) -> Tensor:
         return _encode(vae, piece.movedim(1, -1))
@@ -74,8 +74,8 @@ def _to_pixels(decoded: Tensor) -> Tensor:
     return ((decoded + 1) / 2).clamp(0, 1).movedim(1, -1)
 
 
-def _cut(pixels: Tensor, factor: int) -> Tensor:
-    """The centre of a picture, its sides multiples of the factor."""
+def cut_to_cells(pixels: Tensor, factor: int) -> Tensor:
+    """The centre of a picture B×H×W×C or a mask B×H×W, its sides multiples of the factor."""
     high, wide = pixels.shape[1:3]
     top, left = (high % factor) // 2, (wide % factor) // 2
     return pixels[:, top : top + high // factor * factor, left : left + wide // factor * factor]

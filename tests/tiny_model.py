@@ -13,8 +13,10 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 TEXT_DIM, LAYERS = 32, 3
 
 
-def write_tiny_model(folder: Path, seed: int = 0, text_dim: int = TEXT_DIM) -> Path:
-    """Write a diffusers folder; `text_dim` chooses the family."""
+def write_tiny_model(
+    folder: Path, seed: int = 0, text_dim: int = TEXT_DIM, in_channels: int = 4
+) -> Path:
+    """Write a diffusers folder; `text_dim` chooses the family, 9 channels are for inpainting."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -23,6 +25,7 @@ def write_tiny_model(folder: Path, seed: int = 0, text_dim: int = TEXT_DIM) -> P
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(
             sample_size=8,
+            in_channels=in_channels,
             layers_per_block=1,
             block_out_channels=(32, 64),
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),

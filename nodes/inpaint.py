@@ -1,0 +1,104 @@
+"""Inpainting: latents with a hole, models that know of holes, grey masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from engine.errors import InputError
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import Conditioning, Image, Latent, Mask, Model, Share, Vae
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Square = Annotated[int, Between(0, 64)]
+
+
+class InpaintConditioning(NamedTuple):
+    """The outputs of InpaintModelConditioning."""
+
+    positive: Conditioning
+    negative: Conditioning
+    latent: Latent
+
+
+@node("VAEEncodeForInpaint", category="latent/inpaint", device=True)
+def vae_encode_for_inpaint(pixels: Image, vae: Vae, mask: Mask, grow_mask_by: Square = 6) -> Latent:
+    """Encode a picture whose masked part is forgotten, to be painted anew at denoise 1.
+
+    Args:
+        pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
+        vae: the autoencoder.
+        mask: masks B×H×W, resized to the picture; more than 0.5 is painted grey.
+        grow_mask_by: side of the square that the latent's noise mask is grown with, in pixels.
+
+    Raises:
+        InputError: the picture is smaller than one latent cell, or the mask is none.
+
+    Source: ComfyUI's VAEEncodeForInpaint.
+    """
+    from diffusion.inpaint import encode_with_hole
+
+    _check("VAEEncodeForInpaint", pixels, mask, vae)
+    return encode_with_hole(vae, pixels, mask, grow_mask_by)
+
+
+@node("InpaintModelConditioning", category="conditioning/inpaint", device=True)
+def inpaint_model_conditioning(
+    positive: Conditioning,
+    negative: Conditioning,
+    vae: Vae,
+    pixels: Image,
+    mask: Mask,
+    noise_mask: bool = True,
+) -> InpaintConditioning:
+    """Tell an inpainting model what is around the hole; other models take the latent alone.
+
+    Args:
+        positive, negative: each entry is given the hole.
+        vae: the autoencoder.
+        pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
+        mask: masks B×H×W, resized to the picture, 1 in the hole.
+        noise_mask: also keep the sampler inside the mask.
+
+    Raises:
+        InputError: the picture is smaller than one latent cell, or the mask is none.
+
+    Source: ComfyUI's InpaintModelConditioning.
+    """
+    from diffusion.conditioning import with_hole
+    from diffusion.inpaint import encode_both
+
+    _check("InpaintModelConditioning", pixels, mask, vae)
+    latent, hole = encode_both(vae, pixels, mask)
+    if not noise_mask:
+        latent = replace(latent, noise_mask=None)
+    return InpaintConditioning(with_hole(positive, hole), with_hole(negative, hole), latent)
+
+
+@node("DifferentialDiffusion", category="_for_testing")
+def differential_diffusion(model: Model, strength: Share = 1.0) -> Model:
+    """Let a grey noise mask say how much each place may change: v of the way, from its end.
+
+    Args:
+        model: the model to sample with.
+        strength: share of the hard mask of each step; at 0 grey masks mix, as without it.
+
+    Source: arXiv 2306.00950; ComfyUI's DifferentialDiffusion.
+    """
+    from diffusion.differential import DifferentialMask
+
+    others = tuple(each for each in model.patches if not isinstance(each, DifferentialMask))
+    return replace(model, patches=(*others, DifferentialMask(strength)))
+
+
+def _check(name: str, pixels: Tensor, mask: Tensor, vae: Vae) -> None:
+    factor = vae.family.vae_factor
+    high, wide = pixels.shape[1:3]
+    if min(high, wide) < factor:
+        raise InputError(name, "pixels", f"at least {factor}×{factor} pixels", f"{wide}×{high}")
+    if mask.ndim != 3:
+        raise InputError(name, "mask", "masks B×H×W", tuple(mask.shape))

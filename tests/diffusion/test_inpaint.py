@@ -1,0 +1,189 @@
+"""Inpainting: latents with holes, the nine channels against diffusers, grey masks by level."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.conditioning import Conditioning, with_hole
+from diffusion.differential import DifferentialMask
+from diffusion.errors import ModelFileError
+from diffusion.inpaint import GREY_LATENT, Hole, encode_both, encode_with_hole, hole_channels
+from diffusion.latents import Latent
+from diffusion.load import Checkpoint, load_checkpoint
+from diffusion.model_sampling import ModelSampling
+from diffusion.noise import start_noise
+from diffusion.sample import SamplePlan, sample
+from diffusion.text import encode_text
+from diffusion.vae import encode
+from tests.tiny_model import write_tiny_model
+
+SCALE = 0.18215
+
+
+@pytest.fixture(scope="module")
+def inpainter(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return load_checkpoint(write_tiny_model(tmp_path_factory.mktemp("m") / "nine", in_channels=9))
+
+
+def photo(high: int = 64, wide: int = 64) -> Tensor:
+    return torch.rand(1, high, wide, 3, generator=torch.Generator().manual_seed(4))
+
+
+def box(high: int = 64, wide: int = 64) -> Tensor:
+    mask = torch.zeros(1, high, wide)
+    mask[:, 16:40, 8:48] = 1.0
+    return mask
+
+
+def by_diffusers(inpainter: Checkpoint, sides: tuple[Conditioning, Conditioning]) -> Tensor:
+    """The same hole, prompt and noise through diffusers' pipeline; a latent in scaled space."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from diffusers import DPMSolverMultistepScheduler, StableDiffusionInpaintPipeline
+
+        hole = sides[0][0].hole
+        assert hole is not None
+        scheduler = DPMSolverMultistepScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            use_karras_sigmas=True,
+            timestep_spacing="linspace",
+            steps_offset=1,
+        )
+        pipeline = StableDiffusionInpaintPipeline(
+            vae=inpainter.vae.weights.module,
+            text_encoder=inpainter.clip.weights.module,
+            tokenizer=None,
+            unet=inpainter.model.weights.module,
+            scheduler=scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        result: Tensor = pipeline(
+            prompt_embeds=sides[0][0].tokens,
+            negative_prompt_embeds=sides[1][0].tokens,
+            image=photo().movedim(-1, 1),
+            mask_image=box()[:, None],
+            masked_image_latents=hole.latent * SCALE,
+            latents=start_noise((1, 4, 8, 8), 3),
+            height=64,
+            width=64,
+            strength=1.0,
+            num_inference_steps=4,
+            guidance_scale=5.0,
+            output_type="latent",
+        ).images
+        return result
+
+
+def test_nine_channels_sample_as_diffusers_inpainting_pipeline(inpainter: Checkpoint) -> None:
+    clip, vae = inpainter.clip, inpainter.vae
+    latent, hole = encode_both(vae, photo(), box())
+    positive, negative = (encode_text(clip, text) for text in ("a red fox", ""))
+    plan = SamplePlan(seed=3, steps=4, cfg=5.0, sampler="dpmpp_2m", scheduler="karras")
+    sides = (with_hole(positive, hole), with_hole(negative, hole))
+    ours = sample(inpainter.model, Latent(torch.zeros_like(latent.samples)), *sides, plan)
+
+    theirs = by_diffusers(inpainter, sides)
+    spread = float(theirs.std())
+    assert float((ours.samples * SCALE - theirs).abs().max()) / spread < 1e-4
+
+
+def test_the_hole_is_grey_before_it_is_encoded(tiny: Checkpoint) -> None:
+    pixels, mask = photo(), box()
+    grey = torch.where(mask[..., None] == 1, 0.5, pixels)
+    wanted = encode(tiny.vae, grey).samples
+    assert torch.equal(encode_both(tiny.vae, pixels, mask).hole.latent, wanted)
+    assert torch.equal(encode_with_hole(tiny.vae, pixels, mask, 6).samples, wanted)
+
+
+def test_the_latent_of_an_inpainting_is_that_of_the_whole_picture(tiny: Checkpoint) -> None:
+    latent, _ = encode_both(tiny.vae, photo(), box() * 0.7)
+    assert torch.equal(latent.samples, encode(tiny.vae, photo()).samples)
+    assert latent.noise_mask is not None
+    assert torch.equal(latent.noise_mask, box() * 0.7)
+
+
+@pytest.mark.parametrize(("grow", "before", "after"), [(0, 0, 0), (1, 0, 0), (5, 2, 2), (6, 2, 3)])
+def test_the_noise_mask_is_grown_with_a_square(
+    tiny: Checkpoint, grow: int, before: int, after: int
+) -> None:
+    mask = encode_with_hole(tiny.vae, photo(), box() * 0.8, grow).noise_mask
+    wanted = torch.zeros(1, 64, 64)
+    wanted[:, 16 - before : 40 + after, 8 - before : 48 + after] = 1.0
+    assert mask is not None
+    assert torch.equal(mask, wanted)
+
+
+def test_sizes_that_are_no_multiples_of_eight_are_cut_alike(tiny: Checkpoint) -> None:
+    latent, hole = encode_both(tiny.vae, photo(45, 70), torch.ones(1, 9, 9))
+    assert latent.samples.shape == hole.latent.shape == (1, 4, 5, 8)
+    assert hole.mask.shape == (1, 40, 64)
+
+
+def test_without_a_hole_the_noise_mask_is_told() -> None:
+    x, latent = torch.zeros(2, 4, 8, 8), torch.randn(1, 4, 8, 8)
+    told = hole_channels(x, None, Latent(latent, box()), 2.0)
+    assert told.shape == (2, 5, 8, 8)
+    assert torch.equal(told[:, 1:], (latent * 2.0).repeat(2, 1, 1, 1))
+    assert torch.equal(told[0, 0], box()[0, ::8, ::8])
+
+
+def test_without_anything_all_is_a_grey_hole() -> None:
+    told = hole_channels(torch.zeros(1, 4, 2, 3), None, Latent(torch.ones(1, 4, 2, 3)), 2.0)
+    assert bool((told[:, 0] == 1).all())
+    assert told[0, 1:, 1, 2].tolist() == pytest.approx(GREY_LATENT)
+
+
+def test_a_hole_is_fitted_to_the_latent_and_hard() -> None:
+    told = hole_channels(torch.zeros(1, 4, 4, 4), Hole(box(), torch.randn(1, 4, 8, 8)), None, 1.0)
+    assert told.shape == (1, 5, 4, 4)
+    assert set(told[0, 0].flatten().tolist()) <= {0.0, 1.0}
+
+
+def test_the_hole_reaches_the_network(inpainter: Checkpoint) -> None:
+    prompt = encode_text(inpainter.clip, "a fox")
+    plan = SamplePlan(seed=3, steps=2, cfg=1.0, sampler="euler", scheduler="normal")
+    results = [
+        sample(inpainter.model, Latent(torch.zeros(1, 4, 8, 8), mask), prompt, prompt, plan).samples
+        for mask in (None, box(), 1 - box())
+    ]
+    assert not torch.equal(results[0], results[1])
+    assert not torch.equal(results[1], results[2])
+
+
+def test_other_channels_are_refused_by_name(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path / "eight", in_channels=8)
+    with pytest.raises(ModelFileError, match=r"in_channels.*or 9 for inpainting"):
+        load_checkpoint(folder)
+
+
+def test_a_grey_mask_becomes_hard_later_where_it_is_darker() -> None:
+    sampling = ModelSampling()
+    sigmas = torch.tensor([*sampling.sigmas[[999, 500, 250, 0]], 0.0])
+    mask = torch.tensor([0.0, 0.3, 0.6, 1.0]).reshape(1, 1, 1, 4)
+    mask_at = DifferentialMask().schedule(mask, sampling, sigmas)
+    rows = [mask_at(sigma).flatten().tolist() for sigma in sigmas[:-1]]
+    assert rows == [[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]]
+
+
+def test_differential_strength_mixes_hard_and_grey() -> None:
+    mask = torch.full((1, 1, 1, 1), 0.5)
+    sigmas = ModelSampling().sigmas[[999, 0]]
+    mask_at = DifferentialMask(0.25).schedule(mask, ModelSampling(), sigmas)
+    assert float(mask_at(sigmas[0])) == 0.375
+    assert float(mask_at(sigmas[1])) == 0.625
+
+
+def test_a_run_of_one_level_changes_all_that_the_mask_names() -> None:
+    sigma = ModelSampling().sigmas[:1]
+    mask_at = DifferentialMask().schedule(torch.zeros(1, 1, 1, 1), ModelSampling(), sigma)
+    assert float(mask_at(sigma[0])) == 1.0
