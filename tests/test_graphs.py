@@ -38,6 +38,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 def test_the_graphs_of_the_issue_are_there() -> None:
     assert set(NAMES) >= {
         "txt2img", "img2img", "multi_pass", "progressive", "upscale_refine", "inpaint",
+        "inpaint_exact",
     }  # fmt: skip
 
 
@@ -100,6 +101,22 @@ def test_outside_the_mask_every_pixel_is_the_sources(run: Any) -> None:
         keep = _bytes(mask.convert("L")) == 0
     assert torch.equal(got[keep], was[keep])
     assert float((got[~keep].float() - was[~keep].float()).abs().mean()) > 10
+
+
+def test_beyond_the_ring_of_the_mask_every_pixel_is_the_sources(run: Any) -> None:
+    from PIL import Image
+
+    from diffusion.masks import grow
+
+    result = run(latentloom.load("inpaint_exact"))
+    inputs = Path(__file__).parent.parent / "graphs" / "inputs"
+    with Image.open(result.saved[0][1]) as saved, Image.open(inputs / "house.png") as source:
+        got, was = (_bytes(picture.convert("RGB")) for picture in (saved, source))
+    with Image.open(inputs / "mask.png") as mask:
+        covered = _bytes(mask.convert("L")).float()[None]
+    ring = grow(covered, 8, tapered=False)[0]
+    assert torch.equal(got[ring == 0], was[ring == 0])
+    assert not torch.equal(got[ring > 0], was[ring > 0])
 
 
 def _bytes(picture: Any) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine.errors import InputError
-from nodes import image, image_filter, image_size, image_transform, mask
+from nodes import image, image_filter, image_size, image_transform, mask, paste
 
 PICTURE = torch.rand(2, 6, 9, 3)
 
@@ -87,3 +87,16 @@ def test_a_crop_of_nothing_is_refused(x: int, y: int, port: str) -> None:
     with pytest.raises(InputError) as refused:
         mask.crop_mask(PICTURE[..., 0], x, y, 2, 2)
     assert (refused.value.node, refused.value.port) == ("CropMask", port)
+
+
+def test_a_fade_wider_than_its_ring_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"ImagePasteBack \.blend: wants at most `grow` \(2\), got 3"
+    ):
+        paste.image_paste_back(PICTURE, PICTURE, PICTURE[..., 0], 2, 3)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (6, 1)])
+def test_a_changed_picture_of_another_size_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match=r"ImagePasteBack \.image: wants 9×6 pixels"):
+        paste.image_paste_back(PICTURE, torch.rand(1, *size, 3), PICTURE[..., 0])

@@ -20,6 +20,7 @@ from nodes import (
     image_transform,
     latent,
     mask,
+    paste,
 )
 
 PICTURE, OTHER = torch.rand(2, 8, 8, 3), torch.rand(1, 5, 7, 3)
@@ -54,6 +55,7 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
     (alpha.join_image_with_alpha, (PICTURE, MASK)),
     (alpha.split_image_with_alpha, (PICTURE,)),
     (alpha.porter_duff_image_composite, (PICTURE, MASK, PICTURE, MASK, "XOR")),
+    (paste.image_paste_back, (PICTURE, PICTURE, MASK, 3, 2)),
     (mask.image_color_to_mask, (PICTURE, 0)),
     (mask.grow_mask, (MASK, 0)),
     (mask.grow_mask, (MASK, 3, False)),

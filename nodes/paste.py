@@ -1,0 +1,55 @@
+"""Pasting back: what lies outside a mask stays as it was, byte for byte."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from engine.errors import InputError
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import Image, Mask
+
+Ring = Annotated[int, Between(0, 1024)]
+# An encoder cuts pictures to whole latent cells around their centre.
+CELL_PX = 8
+
+
+@node("ImagePasteBack", category="image/inpaint")
+def image_paste_back(
+    source: Image, image: Image, mask: Mask, grow: Ring = 0, blend: Ring = 0
+) -> Image:
+    """Put the changed part of a picture back on its source; outside the mask nothing changes.
+
+    More than `grow` pixels from what the mask covers, every value is the source's, and so is every
+    byte of the saved picture. A mask that is partly grey mixes there.
+
+    Args:
+        source: the pictures B×H×W×C before the change; theirs is the size of the result.
+        image: the changed pictures, of the same size or cut to whole latent cells, as a VAE does.
+        mask: masks B×H×W, 1 where the changed pictures show; resized to the source.
+        grow: how far beyond the mask the changed pictures may show, in pixels.
+        blend: the outer part of that, over which they fade out, in pixels.
+
+    Raises:
+        InputError: the sizes do not fit, or the fade is wider than what it is part of.
+    """
+    from diffusion.paste import paste, widen
+    from diffusion.resize import resize_mask
+
+    if blend > grow:
+        hint = "the fade lies in what the mask is grown by: raise `grow` or lower `blend`"
+        raise InputError("ImagePasteBack", "blend", f"at most `grow` ({grow})", blend, hint)
+    if mask.ndim != 3:
+        raise InputError("ImagePasteBack", "mask", "masks B×H×W", tuple(mask.shape))
+    high, wide = source.shape[1:3]
+    rows, columns = high - image.shape[1], wide - image.shape[2]
+    if not (0 <= rows < CELL_PX and 0 <= columns < CELL_PX):
+        wanted = f"{wide}×{high} pixels, as the source, or that cut to whole latent cells"
+        got = f"{image.shape[2]}×{image.shape[1]}"
+        hint = "resize one of them with ImageScale"
+        raise InputError("ImagePasteBack", "image", wanted, got, hint)
+    y, x = rows // 2, columns // 2
+    share = widen(resize_mask(mask, wide, high), grow, blend)
+    share = share[:, y : y + image.shape[1], x : x + image.shape[2]]
+    return paste(source, image, share, x, y)

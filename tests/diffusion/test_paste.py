@@ -1,0 +1,57 @@
+"""Widened masks and pastes: what they cover, and what they leave alone."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffusion import masks
+from diffusion.paste import paste, widen
+
+
+def rand(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_fade_falls_in_equal_steps() -> None:
+    mask = torch.zeros(1, 1, 9)
+    mask[0, 0, 4] = 1.0
+    assert widen(mask, 3, 3)[0, 0].tolist() == [0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25, 0]
+    assert widen(mask, 2, 0)[0, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]
+    assert widen(mask, 0, 0).equal(mask)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 99), grow=st.integers(0, 5), blend=st.integers(0, 5))
+def test_a_widened_mask_covers_the_mask_and_no_more_than_it_may(
+    seed: int, grow: int, blend: int
+) -> None:
+    mask = rand(2, 7, 9, seed=seed)
+    mask = torch.where(mask > 0.8, mask, torch.zeros_like(mask))
+    wide = widen(mask, max(grow, blend), blend)
+    assert bool((wide >= mask).all())
+    beyond = masks.grow(mask, max(grow, blend), tapered=False) == 0
+    assert bool((wide[beyond] == 0).all())
+    assert float(wide.max()) <= 1.0
+
+
+def test_where_the_share_is_nothing_not_even_nan_gets_in() -> None:
+    source, changed = rand(1, 4, 5, 3), torch.full((1, 4, 5, 3), torch.nan)
+    share = torch.zeros(1, 4, 5)
+    assert torch.equal(paste(source, changed, share), source)
+
+
+def test_where_the_share_is_all_the_change_is_taken_as_it_is() -> None:
+    source, changed = rand(2, 4, 5, 3), rand(2, 4, 5, 3, seed=1)
+    assert torch.equal(paste(source, changed, torch.ones(1, 4, 5)), changed)
+
+
+def test_a_part_is_pasted_in_its_place_on_each_of_a_batch() -> None:
+    source, changed = rand(1, 6, 7, 4), rand(3, 2, 3, 3, seed=1)
+    result = paste(source, changed, torch.full((1, 2, 3), 0.5), 4, 3)
+    assert result.shape == (3, 6, 7, 4)
+    inside = result[:, 3:5, 4:7]
+    torch.testing.assert_close(inside[..., :3], (changed + source[:, 3:5, 4:7, :3]) / 2)
+    result[:, 3:5, 4:7] = source[:, 3:5, 4:7]
+    assert torch.equal(result, source.repeat(3, 1, 1, 1))

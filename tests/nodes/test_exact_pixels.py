@@ -1,0 +1,160 @@
+"""Outside the mask every byte of the saved picture is the source's, whatever mask and size.
+
+Whole graphs on a tiny random model: picture and mask from files, sampled, decoded, pasted back,
+saved, and read again with Pillow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+
+import latentloom
+from diffusion.folders import VARIABLE
+from engine.executor import Engine
+from engine.graph import Graph
+from engine.workspace import Workspace
+from tests.tiny_model import write_tiny_model
+
+SIDES = st.integers(8, 45)
+KINDS = ("soft", "empty", "full", "pixel", "border", "blobs")
+Levels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    root = tmp_path_factory.mktemp("models")
+    write_tiny_model(root / "tiny")
+    with pytest.MonkeyPatch.context() as patch, Engine(latentloom.registry()) as made:
+        patch.setenv(VARIABLE, str(root))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("pictures")
+    return Workspace(input_dir=folder, output_dir=folder / "out")
+
+
+def make_mask(kind: str, wide: int, high: int, seed: int) -> Levels:
+    """A mask of 8-bit levels."""
+    random = np.random.default_rng(seed)
+    mask = np.zeros((high, wide), np.uint8)
+    match kind:
+        case "soft":
+            mask[:] = random.integers(0, 256, mask.shape)
+            mask[random.random(mask.shape) < 0.7] = 0
+        case "full":
+            mask[:] = 255
+        case "pixel":
+            mask[random.integers(high), random.integers(wide)] = random.integers(1, 256)
+        case "border":
+            mask[:, -1 - random.integers(wide // 2) :] = 255
+        case "blobs":
+            mask[: high // 3, : wide // 3] = 255
+            mask[-(high // 3) :, -(wide // 3) :] = 128
+    return mask
+
+
+def write(folder: Path, wide: int, high: int, kind: str, seed: int) -> tuple[Levels, Levels]:
+    """A random photo.png and its mask.png."""
+    photo = np.random.default_rng(seed + 1).integers(0, 256, (high, wide, 3), np.uint8)
+    mask = make_mask(kind, wide, high, seed)
+    Image.fromarray(photo).save(folder / "photo.png")
+    Image.fromarray(mask).save(folder / "mask.png")
+    return photo, mask
+
+
+def inpainting(grow: int, blend: int, passes: int = 1, seed: int = 1) -> Graph:
+    """The graph of graphs/inpaint_exact.yaml on the tiny model, with a latent for each pass."""
+    b = latentloom.build()
+    model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="tiny")
+    photo, _ = b.LoadImage(image="photo.png")
+    mask = b.LoadImageMask(image="mask.png", channel="red")
+    prompt = b.CLIPTextEncode(text="a fox", clip=clip)
+    latent: Any
+    positive, negative, latent = b.InpaintModelConditioning(
+        positive=prompt, negative=prompt, vae=vae, pixels=photo, mask=mask
+    )
+    for index in range(passes):
+        latent = b.KSampler(
+            model=model,
+            positive=positive,
+            negative=negative,
+            latent_image=latent,
+            steps=1,
+            cfg=1.0,
+            seed=seed + index,
+        )
+    pixels = b.VAEDecode(samples=latent, vae=vae, id="decode")
+    pasted = b.ImagePasteBack(source=photo, image=pixels, mask=mask, grow=grow, blend=blend)
+    b.SaveImage(images=pasted, filename_prefix="exact", id="save")
+    return b.graph
+
+
+def saved_by(engine: Engine, graph: Graph, place: Workspace) -> Levels:
+    result = engine.run(graph, place)
+    assert result.errors == ()
+    ((_, path),) = result.saved
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    wide=SIDES,
+    high=SIDES,
+    kind=st.sampled_from(KINDS),
+    grow=st.integers(0, 6),
+    blend=st.integers(0, 6),
+    seed=st.integers(0, 2**16),
+)
+def test_outside_the_grown_mask_every_byte_is_the_sources(
+    engine: Engine, place: Workspace, wide: int, high: int, kind: str, grow: int, blend: int,
+    seed: int,
+) -> None:  # fmt: skip
+    photo, mask = write(place.input_dir, wide, high, kind, seed)
+    grow = max(grow, blend)
+    got = saved_by(engine, inpainting(grow, blend, seed=seed), place)
+    square = np.ones((2 * grow + 1, 2 * grow + 1), bool)
+    outside = ~ndimage.binary_dilation(mask > 0, square)
+    assert got.shape == photo.shape
+    assert np.array_equal(got[outside], photo[outside])
+
+
+def test_inside_the_mask_the_picture_is_new(engine: Engine, place: Workspace) -> None:
+    photo, mask = write(place.input_dir, 40, 32, "blobs", 3)
+    got = saved_by(engine, inpainting(0, 0), place)
+    assert float((got[mask == 255] != photo[mask == 255]).mean()) > 0.9
+
+
+def test_five_passes_leave_the_outside_exact_and_cost_one_decode(
+    engine: Engine, place: Workspace
+) -> None:
+    photo, mask = write(place.input_dir, 43, 37, "blobs", 5)
+    graph = inpainting(4, 4, passes=5)
+    result = engine.run(graph, place)
+    types = [report.type for report in result.nodes.values()]
+    assert types.count("KSampler") == 5
+    assert types.count("VAEDecode") == types.count("InpaintModelConditioning") == 1
+    got = saved_by(engine, graph, place)
+    outside = ~ndimage.binary_dilation(mask > 0, np.ones((9, 9), bool))
+    assert np.array_equal(got[outside], photo[outside])
+
+
+def test_every_level_survives_a_mask_of_nothing(engine: Engine, place: Workspace) -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    photo = np.stack([levels, levels[::-1], levels.T], axis=-1)
+    Image.fromarray(photo).save(place.input_dir / "photo.png")
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(place.input_dir / "mask.png")
+    assert np.array_equal(saved_by(engine, inpainting(8, 8), place), photo)
