@@ -38,7 +38,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 def test_the_graphs_of_the_issue_are_there() -> None:
     assert set(NAMES) >= {
         "txt2img", "img2img", "multi_pass", "progressive", "upscale_refine", "inpaint",
-        "inpaint_exact",
+        "inpaint_exact", "inpaint_crop", "outpaint",
     }  # fmt: skip
 
 
@@ -103,20 +103,32 @@ def test_outside_the_mask_every_pixel_is_the_sources(run: Any) -> None:
     assert float((got[~keep].float() - was[~keep].float()).abs().mean()) > 10
 
 
-def test_beyond_the_ring_of_the_mask_every_pixel_is_the_sources(run: Any) -> None:
+@pytest.mark.parametrize(("name", "ring_px"), [("inpaint_exact", 8), ("inpaint_crop", 4)])
+def test_beyond_the_ring_of_the_mask_every_pixel_is_the_sources(
+    name: str, ring_px: int, run: Any
+) -> None:
     from PIL import Image
 
     from diffusion.masks import grow
 
-    result = run(latentloom.load("inpaint_exact"))
+    result = run(latentloom.load(name))
     inputs = Path(__file__).parent.parent / "graphs" / "inputs"
     with Image.open(result.saved[0][1]) as saved, Image.open(inputs / "house.png") as source:
         got, was = (_bytes(picture.convert("RGB")) for picture in (saved, source))
     with Image.open(inputs / "mask.png") as mask:
         covered = _bytes(mask.convert("L")).float()[None]
-    ring = grow(covered, 8, tapered=False)[0]
+    ring = grow(covered, ring_px, tapered=False)[0]
     assert torch.equal(got[ring == 0], was[ring == 0])
     assert not torch.equal(got[ring > 0], was[ring > 0])
+
+
+def test_outpainting_keeps_the_picture_and_fills_the_margin(run: Any) -> None:
+    result = run(latentloom.load("outpaint"), ["paste_back", "photo"])
+    painted, source = result["paste_back"], result["photo"].IMAGE
+    assert painted.shape == (1, 128, 192, 3)
+    assert torch.equal(painted[:, :, :112], source[:, :, :112])
+    margin = painted[:, :, 128:]
+    assert float((margin - 0.5).abs().mean()) > 0.05
 
 
 def _bytes(picture: Any) -> Tensor:

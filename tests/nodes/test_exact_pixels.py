@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
@@ -130,6 +130,68 @@ def test_outside_the_grown_mask_every_byte_is_the_sources(
     outside = ~ndimage.binary_dilation(mask > 0, square)
     assert got.shape == photo.shape
     assert np.array_equal(got[outside], photo[outside])
+
+
+def cropped(blend: int, islands: str, seed: int = 1) -> Graph:
+    """The graph of graphs/inpaint_crop.yaml on the tiny model."""
+    b = latentloom.build()
+    model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="tiny")
+    photo, _ = b.LoadImage(image="photo.png")
+    mask = b.LoadImageMask(image="mask.png", channel="red")
+    stitch, crops, inside = b.InpaintCrop(
+        image=photo,
+        mask=mask,
+        context_expand_pixels=4,
+        blend_pixels=blend,
+        islands=islands,
+        target_size=24,
+        id="crop",
+    )
+    prompt = b.CLIPTextEncode(text="a fox", clip=clip)
+    latent = b.SetLatentNoiseMask(samples=b.VAEEncode(pixels=crops, vae=vae), mask=inside)
+    sampled = b.KSampler(
+        model=model,
+        positive=prompt,
+        negative=prompt,
+        latent_image=latent,
+        steps=1,
+        cfg=1.0,
+        seed=seed,
+    )
+    pixels = b.VAEDecode(samples=sampled, vae=vae)
+    b.SaveImage(images=b.InpaintStitch(stitch=stitch, inpainted_image=pixels), id="save")
+    return b.graph
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    wide=SIDES,
+    high=SIDES,
+    kind=st.sampled_from([kind for kind in KINDS if kind != "empty"]),
+    blend=st.integers(0, 6),
+    islands=st.sampled_from(["together", "apart"]),
+    seed=st.integers(0, 2**16),
+)
+def test_stitched_crops_leave_every_byte_beyond_their_ring(
+    engine: Engine, place: Workspace, wide: int, high: int, kind: str, blend: int, islands: str,
+    seed: int,
+) -> None:  # fmt: skip
+    photo, mask = write(place.input_dir, wide, high, kind, seed)
+    assume((mask > 0).any())
+    got = saved_by(engine, cropped(blend, islands, seed), place)
+    outside = ~ndimage.binary_dilation(mask > 0, np.ones((2 * blend + 1,) * 2, bool))
+    assert got.shape == photo.shape
+    assert np.array_equal(got[outside], photo[outside])
+
+
+def test_an_empty_mask_is_said_to_be_empty(engine: Engine, place: Workspace) -> None:
+    write(place.input_dir, 20, 20, "empty", 1)
+    (error,) = engine.run(cropped(4, "together"), place).errors
+    assert "InpaintCrop (crop) failed" in str(error)
+    assert "got an empty mask, 0 everywhere" in str(error)
+    assert "draw what is to be painted in white" in str(error)
 
 
 def test_inside_the_mask_the_picture_is_new(engine: Engine, place: Workspace) -> None:

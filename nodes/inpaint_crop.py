@@ -1,0 +1,109 @@
+"""Inpainting at a model's own size: the masked part is cut out, painted, and stitched back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from engine.errors import InputError
+from engine.ports import Between, Socket
+from engine.spec import node
+
+from .ports import Image, ImageResize, Mask, Model
+
+if TYPE_CHECKING:
+    from diffusion import crop_stitch
+
+Stitch = Annotated["crop_stitch.Stitch", Socket("STITCH")]
+Around = Annotated[int, Between(0, 4096)]
+Factor = Annotated[float, Between(1.0, 100.0, step=0.01)]
+Fade = Annotated[int, Between(0, 512)]
+NativeSize = Annotated[int, Between(0, 4096, step=8)]
+Islands = Literal["together", "apart"]
+DEFAULT_SIDE = 512
+
+
+class Cropped(NamedTuple):
+    """The outputs of InpaintCrop."""
+
+    stitch: Stitch
+    cropped_image: Image
+    cropped_mask: Mask
+
+
+@node("InpaintCrop", category="image/inpaint")
+def inpaint_crop(
+    image: Image,
+    mask: Mask,
+    context_expand_pixels: Around = 32,
+    context_expand_factor: Factor = 1.0,
+    blend_pixels: Fade = 16,
+    islands: Islands = "together",
+    target_size: NativeSize = 0,
+    rescale_algorithm: ImageResize = "bicubic",
+    model: Model | None = None,
+) -> Cropped:
+    """Cut what a mask covers out of pictures, with context, at the size that a model likes.
+
+    Every crop has the same size, sides that are multiples of 8, and about the area that was asked
+    for. Sample the crops inside `cropped_mask`, then give them to InpaintStitch.
+
+    Args:
+        image: pictures B×H×W×C.
+        mask: masks B×H×W, resized to the pictures; what is not 0 is painted.
+        context_expand_pixels: what is seen around the part on each side, in pixels, as far as
+            the picture reaches.
+        context_expand_factor: sides of the part are first multiplied with this.
+        blend_pixels: `cropped_mask` is the mask grown by this many pixels, over which what is
+            painted fades out; beyond them nothing changes.
+        islands: together cuts one part out of each picture, apart one for each island of its
+            mask, where islands are further than their rings apart.
+        target_size: side of a square of the area of each crop; 0 is the native size of `model`,
+            or 512 without one.
+        rescale_algorithm: how pixels are read when sizes change.
+        model: the model that will sample the crops.
+
+    Raises:
+        InputError: the mask is empty, or none.
+    """
+    from diffusion.crop_stitch import CropPlan, EmptyMaskError, cut
+
+    if mask.ndim != 3:
+        raise InputError("InpaintCrop", "mask", "masks B×H×W", tuple(mask.shape))
+    native = target_size or (model.family.native_size if model is not None else DEFAULT_SIDE)
+    plan = CropPlan(
+        context_expand_pixels,
+        context_expand_factor,
+        blend_pixels,
+        native,
+        islands == "apart",
+        rescale_algorithm,
+    )
+    try:
+        return Cropped(*cut(image, mask, plan))
+    except EmptyMaskError as error:
+        hint = "draw what is to be painted in white; an all-black mask leaves nothing to do"
+        wanted, got = "a mask that covers something", "an empty mask, 0 everywhere"
+        raise InputError("InpaintCrop", "mask", wanted, got, hint) from error
+
+
+@node("InpaintStitch", category="image/inpaint")
+def inpaint_stitch(stitch: Stitch, inpainted_image: Image) -> Image:
+    """Put painted crops back into the pictures that InpaintCrop cut them from.
+
+    More than `blend_pixels` from the mask every value is the source's, and so is every byte of
+    the saved picture.
+
+    Args:
+        stitch: from InpaintCrop.
+        inpainted_image: its crops, painted, of any size, in the same order.
+
+    Raises:
+        InputError: there are more or fewer crops than were cut.
+    """
+    from diffusion.crop_stitch import put_back
+
+    wanted = len(stitch.places)
+    if len(inpainted_image) != wanted:
+        text = f"{wanted} pictures, as many as were cut"
+        raise InputError("InpaintStitch", "inpainted_image", text, len(inpainted_image))
+    return put_back(stitch, inpainted_image)
