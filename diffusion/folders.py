@@ -64,6 +64,9 @@ def _models_in(root: Path, kind: str) -> Iterator[tuple[str, Path]]:
             yield config.parent.name, config.parent
     if kind == "controlnet":
         yield from _networks(root / kind)
+    if kind == "loras":
+        for file in sorted((root / kind).rglob("*.safetensors")):
+            yield file.relative_to(root / kind).as_posix(), file
 
 
 def _networks(folder: Path) -> Iterator[tuple[str, Path]]:

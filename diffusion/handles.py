@@ -6,9 +6,11 @@ A node that changes a model makes a new handle; nothing is done to the weights u
 from __future__ import annotations
 
 import hashlib
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +18,8 @@ from torch import Tensor, nn
 from . import devices
 from .families import Family
 from .model_sampling import ModelSampling
+from .patching import Patch, patched
 from .tokenizers import Tokenizer
-
-
-class Patch(Protocol):
-    """A change to a model, by value; `fingerprint` tells two apart."""
-
-    @property
-    def fingerprint(self) -> str: ...
 
 
 class Residuals(NamedTuple):
@@ -38,11 +34,15 @@ class Weights:
 
     Attributes:
         digest: of the files that it was loaded from.
+        halves: patched weights are rounded to float16 where that is how they were stored.
     """
+
+    halves = False
 
     def __init__(self, module: nn.Module, digest: str) -> None:
         self.module = module.eval().requires_grad_(False)
         self.digest = digest
+        self._lock = threading.RLock()
 
     @property
     def device(self) -> torch.device:
@@ -59,9 +59,15 @@ class Weights:
         """Memory that the weights take."""
         return sum(each.nbytes for each in self.module.parameters())
 
-    def computing(self) -> AbstractContextManager[None]:
-        """To be entered around the network's calls; see `diffusion.devices.computing`."""
-        return devices.computing(self.nbytes)
+    @contextmanager
+    def computing(self, patches: Sequence[Patch] = ()) -> Iterator[None]:
+        """To be entered around the network's calls, which see it patched.
+
+        One at a time: another thread would see the patches too.
+        """
+        on = patched(self.module, patches, self.halves)
+        with self._lock, on, devices.computing(self.nbytes):
+            yield
 
 
 class UNetWeights(Weights):
@@ -95,7 +101,9 @@ class UNetWeights(Weights):
 
 
 class TextWeights(Weights):
-    """A text encoder and its tokenizer."""
+    """A text encoder and its tokenizer; ComfyUI computes it in float32 and stores it as it was."""
+
+    halves = True
 
     def __init__(self, module: nn.Module, digest: str, tokenizer: Tokenizer) -> None:
         super().__init__(module, digest)

@@ -88,7 +88,7 @@ def sample(
     sigmas = plan_sigmas(model, plan)
     if len(sigmas) < 2:
         return latent
-    with model.weights.computing():
+    with model.weights.computing(model.patches):
         both = SAMPLER_TABLE[plan.sampler].pair
         guide = Guide(model, positive, negative, plan.cfg, hooks, both)
         guide.source = latent

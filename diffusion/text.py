@@ -27,7 +27,7 @@ def encode_text(clip: Clip, text: str) -> Conditioning:
     chunks = tokenize(text, encode, marks)
     weighted = any(token.weight != 1.0 for chunk in chunks for token in chunk)
     empty = tokenize("", encode, marks) if weighted else []
-    with clip.weights.computing():
+    with clip.weights.computing(clip.patches):
         hidden, pooled = _encode_chunks(clip, [*chunks, *empty], marks.end)
         if weighted:
             hidden = _weighted(hidden[:-1], hidden[-1:], chunks)

@@ -86,6 +86,7 @@ def _models(kind: str) -> File:
 CheckpointFile = Annotated[Path, _models("checkpoints")]
 VaeFile = Annotated[Path, _models("vae")]
 ControlNetFile = Annotated[Path, _models("controlnet")]
+LoraFile = Annotated[Path, _models("loras")]
 PictureFile = Annotated[Path, File("input")]
 
 

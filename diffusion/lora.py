@@ -1,0 +1,200 @@
+"""LoRA and its kin: changes to a network's weights, merged just before use.
+
+Source: LoRA (arXiv 2106.09685), LoHa and LoKr (LyCORIS, arXiv 2309.14859), DoRA (arXiv 2402.09353).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .digest import content_digest
+from .errors import ModelFileError
+from .handles import Clip, Model
+from .lora_file import Part, Role, read_changes
+from .unet_names import original_layers
+
+
+@dataclass(frozen=True, eq=False)
+class LoraPatch:
+    """The changes of a LoRA file to one network.
+
+    Attributes:
+        digest: of the file.
+        strength: what the changes are multiplied with; may be negative.
+        changes: by name of the network's parameter.
+    """
+
+    digest: str
+    strength: float
+    changes: Mapping[str, Mapping[Role, Tensor]]
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two patches apart."""
+        return f"lora {self.digest} {self.strength}"
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The parameters that it changes."""
+        return self.changes.keys()
+
+    def change(self, name: str, weight: Tensor) -> Tensor:
+        """A parameter, float32, with this patch merged in."""
+        roles = {role: part.to(weight.device) for role, part in self.changes[name].items()}
+        return changed(weight, roles, self.strength)
+
+
+def with_lora(model: Model, path: Path, strength: float) -> Model:
+    """The model with a LoRA; itself at strength 0.
+
+    Raises:
+        ModelFileError: the file is damaged, or nothing in it fits the model.
+    """
+    if strength == 0:
+        return model
+    patch = _patch(path, "unet", model.weights.module, strength)
+    return replace(model, patches=(*model.patches, patch)) if patch else model
+
+
+def with_clip_lora(clip: Clip, path: Path, strength: float) -> Clip:
+    """The text encoder with a LoRA; itself at strength 0 or where the file leaves it alone.
+
+    Raises:
+        ModelFileError: the file is damaged, or nothing in it fits the text encoder.
+    """
+    if strength == 0:
+        return clip
+    patch = _patch(path, "text", clip.weights.module, strength)
+    return replace(clip, patches=(*clip.patches, patch)) if patch else clip
+
+
+def changed(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tensor:
+    """A weight with one layer's change, all float32.
+
+    Raises:
+        KeyError: a role is missing.
+        ModelFileError: the change is of another shape.
+    """
+    difference = _difference(roles)
+    if difference.numel() != weight.numel():
+        shapes = f"{tuple(difference.shape)}, the network's {tuple(weight.shape)}"
+        raise ModelFileError(f"a layer of the LoRA is of shape {shapes}")
+    difference = difference.reshape(weight.shape)
+    scale = roles.get("dora_scale")
+    if scale is None:
+        return weight + strength * difference
+    return weight + strength * (_decomposed(weight + difference, scale) - weight)
+
+
+def _difference(roles: Mapping[Role, Tensor]) -> Tensor:
+    """What is added at strength 1."""
+    if "up" in roles and "down" in roles:
+        up, down = roles["up"].float(), roles["down"].float()
+        scale = _scale(roles, down.shape[0])
+        if "mid" in roles:
+            mid = roles["mid"].float()
+            return scale * torch.einsum("or,rskl,si->oikl", up.flatten(1), mid, down.flatten(1))
+        return scale * (up.flatten(1) @ down.flatten(1))
+    if "hada_w1_a" in roles:
+        product: Tensor = _hadamard_half(roles, "1") * _hadamard_half(roles, "2")
+        return product * _scale(roles, roles["hada_w1_b"].shape[0])
+    if "lokr_w1" in roles or "lokr_w1_a" in roles:
+        return _kronecker(roles)
+    return (roles["diff_b"] if "diff_b" in roles else roles["diff"]).float()
+
+
+def _scale(roles: Mapping[Role, Tensor], rank: int) -> float:
+    return float(roles["alpha"]) / rank if "alpha" in roles else 1.0
+
+
+def _hadamard_half(roles: Mapping[Role, Tensor], number: str) -> Tensor:
+    left, right = (roles[f"hada_w{number}_{side}"].float() for side in "ab")
+    core = roles.get(f"hada_t{number}")
+    if core is None:
+        return left @ right
+    return torch.einsum("rskl,ro,si->oikl", core.float(), left, right)
+
+
+def _kronecker(roles: Mapping[Role, Tensor]) -> Tensor:
+    ranks, halves = [], []
+    for number in "12":
+        whole = roles.get(f"lokr_w{number}")
+        if whole is None:
+            left, right = (roles[f"lokr_w{number}_{side}"].float() for side in "ab")
+            ranks.append(right.shape[0])
+            core = roles.get("lokr_t2") if number == "2" else None
+            if core is None:
+                whole = left @ right.flatten(1)
+                whole = whole.reshape(*whole.shape[:1], *right.shape[1:])
+            else:
+                whole = torch.einsum("rskl,ro,si->oikl", core.float(), left, right)
+        halves.append(whole.float())
+    first, second = halves
+    first = first.reshape(*first.shape, *[1] * (second.ndim - first.ndim))
+    product: Tensor = torch.kron(first, second.contiguous())
+    return product * (_scale(roles, ranks[-1]) if ranks else 1.0)
+
+
+def _decomposed(weight: Tensor, scale: Tensor) -> Tensor:
+    """A weight whose rows (or columns, by the scale's shape) have these lengths."""
+    scale = scale.float()
+    axis = 0 if scale.shape[0] == weight.shape[0] else 1
+    rows = weight.transpose(0, axis).flatten(1)
+    lengths = rows.norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    shape = [1] * weight.ndim
+    shape[axis] = -1
+    scaled: Tensor = weight * (scale.flatten() / lengths).reshape(shape)
+    return scaled
+
+
+def _patch(path: Path, part: Part, module: nn.Module, strength: float) -> LoraPatch | None:
+    """What a file changes in a network; None if it does not speak of it."""
+    from safetensors import safe_open
+
+    wanted = [change for change in read_changes(path) if change.part == part]
+    if not wanted:
+        return None
+    parameters = dict(module.named_parameters())
+    places = _places(parameters, part)
+    changes: dict[str, dict[Role, Tensor]] = {}
+    with safe_open(path, framework="pt") as file:
+        for change in wanted:
+            layer = places.get(change.layer) or places.get(f"{change.layer}_0")
+            for role, key in change.keys.items() if layer else ():
+                name = f"{layer}.bias" if role == "diff_b" else f"{layer}.weight"
+                changes.setdefault(name, {})[role] = file.get_tensor(key)
+    changes = {
+        name: roles
+        for name, roles in changes.items()
+        if name in parameters and {*roles} != {"alpha"}
+    }
+    if not changes:
+        raise ModelFileError(f"nothing in {path.name} fits: the network has no {wanted[0].layer}")
+    for name, roles in changes.items():
+        _check(path.name, name, roles, parameters[name])
+    return LoraPatch(content_digest(path), strength, changes)
+
+
+def _places(parameters: Iterable[str], part: Part) -> dict[str, str]:
+    """Our name of each layer by its names with underscores: ours, and the original code's."""
+    layers = {name.rpartition(".")[0] for name in parameters}
+    places = {layer.removeprefix("text_model.").replace(".", "_"): layer for layer in layers}
+    if part == "unet":
+        for theirs, ours in original_layers(layers).items():
+            places.setdefault(theirs.replace(".", "_"), ours)
+    return places
+
+
+def _check(file: str, name: str, roles: Mapping[Role, Tensor], weight: Tensor) -> None:
+    """Whether a change fits its weight, from the shapes alone."""
+    shapes = {role: part.to("meta") for role, part in roles.items() if role != "alpha"}
+    try:
+        changed(weight.to("meta"), shapes, 1.0)
+    except (KeyError, RuntimeError, IndexError, ModelFileError) as error:
+        wanted = "×".join(map(str, weight.shape))
+        raise ModelFileError(f"{file}: its change of {name} does not fit {wanted}") from error

@@ -1,0 +1,111 @@
+"""LoRAs: small files that change a model, put on it just before use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import Clip, LoraFile, Model, refusing
+
+Strength = Annotated[float, Between(-100.0, 100.0, step=0.01)]
+WHOLE = "a whole LoRA in safetensors that fits the model"
+
+
+class Patched(NamedTuple):
+    """The outputs of LoraLoader."""
+
+    MODEL: Model
+    CLIP: Clip
+
+
+@node("LoraLoader", category="loaders")
+class LoraLoader:
+    """Change a model and its text encoder by a LoRA.
+
+    Several in a row add up in their order. The loaded model itself stays as it is.
+
+    Args:
+        model: the model; of the family that the LoRA was made for.
+        clip: its text encoder.
+        lora_name: name of an installed LoRA: kohya's, diffusers' or PEFT's names of layers;
+            LoRA, LoCon, LoHa, LoKr or DoRA.
+        strength_model: how much of it changes the model; 0 is none, below 0 the opposite.
+        strength_clip: how much of it changes the text encoder.
+
+    Raises:
+        InputError: the file is damaged, not safe to load, or nothing in it fits.
+
+    Source: ComfyUI's LoraLoader.
+    """
+
+    @staticmethod
+    def run(
+        model: Model,
+        clip: Clip,
+        lora_name: LoraFile,
+        strength_model: Strength = 1.0,
+        strength_clip: Strength = 1.0,
+    ) -> Patched:
+        from diffusion.lora import with_clip_lora, with_lora
+
+        with refusing("LoraLoader", "lora_name", WHOLE):
+            return Patched(
+                with_lora(model, lora_name, strength_model),
+                with_clip_lora(clip, lora_name, strength_clip),
+            )
+
+    @staticmethod
+    def check(lora_name: Path) -> None:
+        _check("LoraLoader", lora_name)
+
+    @staticmethod
+    def family(lora_name: Path) -> str | None:
+        return _family("LoraLoader", lora_name)
+
+
+@node("LoraLoaderModelOnly", category="loaders")
+class LoraLoaderModelOnly:
+    """Change a model by a LoRA, and leave its text encoder.
+
+    Args:
+        model: the model; of the family that the LoRA was made for.
+        lora_name: name of an installed LoRA.
+        strength_model: how much of it changes the model; 0 is none, below 0 the opposite.
+
+    Raises:
+        InputError: the file is damaged, not safe to load, or nothing in it fits.
+
+    Source: ComfyUI's LoraLoaderModelOnly.
+    """
+
+    @staticmethod
+    def run(model: Model, lora_name: LoraFile, strength_model: Strength = 1.0) -> Model:
+        from diffusion.lora import with_lora
+
+        with refusing("LoraLoaderModelOnly", "lora_name", WHOLE):
+            return with_lora(model, lora_name, strength_model)
+
+    @staticmethod
+    def check(lora_name: Path) -> None:
+        _check("LoraLoaderModelOnly", lora_name)
+
+    @staticmethod
+    def family(lora_name: Path) -> str | None:
+        return _family("LoraLoaderModelOnly", lora_name)
+
+
+def _check(name: str, path: Path) -> None:
+    from diffusion.lora_file import check_lora
+
+    with refusing(name, "lora_name", WHOLE):
+        check_lora(path)
+
+
+def _family(name: str, path: Path) -> str | None:
+    from diffusion.lora_file import lora_family
+
+    with refusing(name, "lora_name", WHOLE):
+        return lora_family(path)

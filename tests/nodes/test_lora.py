@@ -1,0 +1,140 @@
+"""LoRA nodes through the engine: found, checked before the run, seen by the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import latentloom
+from diffusion.folders import VARIABLE
+from engine.errors import GraphError
+from engine.executor import Engine
+from engine.graph import Graph
+from tests.tiny_model import write_tiny_model
+
+LAYER = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+TEXT = "lora_te_text_model_encoder_layers_1_self_attn_q_proj"
+
+
+def write_lora(path: Path, seed: int, text_dim: int = 32) -> None:
+    """Rank 2 on one layer of the network and one of the text encoder."""
+    torch.manual_seed(seed)
+    shapes = {
+        f"{LAYER}.lora_up.weight": (64, 2),
+        f"{LAYER}.lora_down.weight": (2, text_dim),
+        f"{TEXT}.lora_up.weight": (text_dim, 2),
+        f"{TEXT}.lora_down.weight": (2, text_dim),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: torch.randn(shape) for name, shape in shapes.items()}, path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """`tiny` with two LoRAs, and one of another family."""
+    root = tmp_path_factory.mktemp("root")
+    write_tiny_model(root / "tiny")
+    write_lora(root / "loras" / "one.safetensors", 1)
+    write_lora(root / "loras" / "style" / "two.safetensors", 2)
+    write_lora(root / "loras" / "wide.safetensors", 3, text_dim=64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(root))
+        yield root
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine(latentloom.registry()) as made:
+        yield made
+
+
+def styled(*loras: tuple[str, float, float]) -> Graph:
+    """txt2img under these LoRAs, in their order: ids model, lora0, lora1, ..., sample."""
+    builder = latentloom.build()
+    model, clip, _ = builder.CheckpointLoaderSimple(ckpt_name="tiny", id="model")
+    latent = builder.EmptyLatentImage(model=model)
+    for index, (name, strength, clip_strength) in enumerate(loras):
+        model, clip = builder.LoraLoader(
+            model=model,
+            clip=clip,
+            lora_name=name,
+            strength_model=strength,
+            strength_clip=clip_strength,
+            id=f"lora{index}",
+        )
+    builder.KSampler(
+        model=model,
+        positive=builder.CLIPTextEncode(text="a fox", clip=clip, id="positive"),
+        negative=builder.CLIPTextEncode(text="", clip=clip),
+        latent_image=latent,
+        steps=2,
+        id="sample",
+    )
+    return builder.graph
+
+
+def picture(engine: Engine, *loras: tuple[str, float, float]) -> torch.Tensor:
+    result = engine.run(styled(*loras), targets=["sample"])
+    assert result.errors == ()
+    samples: torch.Tensor = result["sample"].samples
+    return samples
+
+
+def test_both_strengths_count_and_0_is_none(engine: Engine) -> None:
+    plain = picture(engine)
+    model_only = picture(engine, ("one.safetensors", 0.8, 0.0))
+    clip_only = picture(engine, ("one.safetensors", 0.0, 0.8))
+    assert torch.equal(picture(engine, ("one.safetensors", 0.0, 0.0)), plain)
+    assert not torch.allclose(model_only, plain)
+    assert not torch.allclose(clip_only, plain)
+    assert not torch.allclose(model_only, clip_only)
+
+
+def test_the_base_model_gives_the_same_picture_afterwards(engine: Engine) -> None:
+    plain = picture(engine)
+    picture(engine, ("one.safetensors", 1.0, 1.0), ("style/two.safetensors", -1.0, 0.5))
+    engine.cache.clear()
+    assert torch.equal(picture(engine), plain)
+
+
+def test_a_changed_strength_reruns_what_it_feeds_and_no_more(engine: Engine) -> None:
+    engine.run(styled(("one.safetensors", 1.0, 1.0)), targets=["sample"])
+    result = engine.run(styled(("one.safetensors", 0.5, 1.0)), targets=["sample"])
+    states = {name: node.state for name, node in result.nodes.items()}
+    assert (states["model"], states["positive"]) == ("reused", "reused")
+    assert (states["lora0"], states["sample"]) == ("ran", "ran")
+
+
+def test_a_lora_of_another_family_is_refused_with_both_named(engine: Engine) -> None:
+    with pytest.raises(GraphError) as caught:
+        engine.run(styled(("wide.safetensors", 1.0, 1.0)), targets=["sample"])
+    kinds: list[Any] = [
+        (problem.node, problem.kind, problem.port) for problem in caught.value.problems
+    ]
+    assert ("lora0", "wrong_family", "model") in kinds
+    assert "sd-64" in str(caught.value)
+    assert "sd-32" in str(caught.value)
+
+
+def test_the_model_alone_can_be_changed(engine: Engine) -> None:
+    graph = styled()
+    graph = graph.add(
+        "lora",
+        "LoraLoaderModelOnly",
+        model=latentloom.Link("model", "MODEL"),
+        lora_name="one.safetensors",
+        strength_model=0.8,
+    ).set("sample.model", latentloom.Link("lora", 0))
+    got = engine.run(graph, targets=["sample"])["sample"].samples
+    assert torch.equal(got, picture(engine, ("one.safetensors", 0.8, 0.0)))
+
+
+def test_a_file_that_is_no_lora_is_refused_before_the_run(engine: Engine, models: Path) -> None:
+    save_file({"a": torch.zeros(1)}, models / "loras" / "other.safetensors")
+    problems = engine.check(styled(("other.safetensors", 1.0, 1.0)))
+    assert any("other.safetensors holds no LoRA" in str(problem) for problem in problems)
