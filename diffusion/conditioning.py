@@ -11,6 +11,26 @@ from .control import Control
 from .inpaint import Hole
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What SDXL is told beside the prompt; None is as large as what is sampled, or the default.
+
+    Attributes:
+        width, height: of the picture before it was cut, in pixels.
+        crop_w, crop_h: what was cut off at its left and at its top.
+        target_width, target_height: of what was left.
+        score: how pleasing it is, 0 to 10, for the refiner.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    crop_w: int = 0
+    crop_h: int = 0
+    target_width: int | None = None
+    target_height: int | None = None
+    score: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Entry:
     """One encoded prompt and where it holds.
@@ -22,6 +42,7 @@ class Entry:
         strength: its weight among the entries of its side.
         controls: what guides the network beside it; their effects add up.
         hole: what an inpainting model is told; other models leave it.
+        sizes: what SDXL is told too; None is its defaults.
     """
 
     tokens: Tensor
@@ -31,6 +52,7 @@ class Entry:
     strength: float = 1.0
     controls: tuple[Control, ...] = ()
     hole: Hole | None = None
+    sizes: Sizes | None = None
 
 
 Conditioning = tuple[Entry, ...]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .families import Family
-from .handles import Residuals, Weights
+from .handles import Inputs, Residuals, Weights, told
 from .model_sampling import ModelSampling
 from .resize import resize
 
@@ -16,25 +16,22 @@ from .resize import resize
 class ControlWeights(Weights):
     """A ControlNet's network. Source: arXiv 2302.05543."""
 
-    def residuals(
-        self, x: Tensor, timestep: Tensor, context: Tensor, hint: Tensor, strength: float
-    ) -> Residuals:
+    def residuals(self, inputs: Inputs, hint: Tensor, strength: float) -> Residuals:
         """What the net adds, times `strength`.
 
         Args:
-            x: B×C×h×w, scaled for the network.
-            timestep: B numbers.
-            context: B×n×d text encoding.
+            inputs: what the denoising network is asked with.
             hint: B×3×H×W in 0..1, H and W those of the picture.
         """
         dtype = self.dtype
         skips, middle = self.module(
-            x.to(dtype),
-            timestep,
-            context.to(dtype),
+            inputs.x.to(dtype),
+            inputs.timestep,
+            inputs.context.to(dtype),
             hint.to(dtype),
             conditioning_scale=strength,
             return_dict=False,
+            **told(inputs.added, dtype),
         )
         return Residuals(tuple(skips), middle)
 
@@ -86,20 +83,20 @@ class Controls:
         self,
         controls: Sequence[Control],
         sigma: float,
-        inputs: tuple[Tensor, Tensor, Tensor],
+        inputs: Inputs,
         count: int,
     ) -> Residuals | None:
         """The sum of what the controls add that act at this level; None if none does.
 
         Args:
-            inputs: x, timestep and context, as the denoising network is given them.
+            inputs: what the denoising network is asked with.
             count: how often the batch lies in x, one behind the other.
         """
         total: Residuals | None = None
         for control in controls:
             if self._acts(control, sigma):
-                hint = self._hint(control, inputs[0], count)
-                one = control.net.weights.residuals(*inputs, hint, control.strength)
+                hint = self._hint(control, inputs.x, count)
+                one = control.net.weights.residuals(inputs, hint, control.strength)
                 total = one if total is None else _sum(total, one)
         return total
 

@@ -15,7 +15,8 @@ from .detect import MOST_LEVELS, WEIGHTS, check_weights
 from .errors import ModelFileError
 from .families import Family, family_for
 from .headers import read_heads
-from .single_file import Heads, Part, encoder
+from .keys import Heads, Part
+from .unet_keys import encoder
 
 KIND = "ControlNetModel"
 HINT = "conditioning_embedding_out_channels"

@@ -13,7 +13,7 @@ from .control import ControlNet, ControlWeights
 from .control_file import DIFFERENCE, check_control, control_family, control_part
 from .handles import Model
 from .headers import read_heads
-from .load import _from_file, _from_folder, _shared
+from .networks import from_file, from_folder, shared
 
 
 def load_control(path: Path, model: Model | None = None) -> ControlNet:
@@ -32,22 +32,22 @@ def load_control(path: Path, model: Model | None = None) -> ControlNet:
         from diffusers import ControlNetModel
 
         if path.is_dir():
-            module = _from_folder(ControlNetModel, path, devices.network_dtype())
+            module = from_folder(ControlNetModel, path, devices.network_dtype())
             return ControlWeights(module, digest)
         part = control_part(path.name, read_heads(path))
         blank = partial(ControlNetModel, **part.config)
-        return ControlWeights(_from_file(path, part, blank, devices.network_dtype()), digest)
+        return ControlWeights(from_file(path, part, blank, devices.network_dtype()), digest)
 
     family = control_family(path)
     if model is None or path.is_dir() or DIFFERENCE not in read_heads(path):
-        return ControlNet(_shared("controlnet", make, path), family)
+        return ControlNet(shared("controlnet", make, path), family)
 
     def added(digest: str) -> ControlWeights:
         weights = make(digest)
         _add(weights.module, model.weights.module)
         return weights
 
-    return ControlNet(_shared(f"controlnet on {model.weights.digest}", added, path), family)
+    return ControlNet(shared(f"controlnet on {model.weights.digest}", added, path), family)
 
 
 def _add(module: nn.Module, base: nn.Module) -> None:

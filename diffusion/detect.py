@@ -7,19 +7,22 @@ from pathlib import Path
 
 from .config_file import ConfigFile, read_config
 from .errors import ModelFileError
-from .families import Family, Prediction, family_for
+from .families import ANY, KNOWN, SD15, SDXL, Family, Prediction, SizeInputs, family_for
 from .headers import read_heads
-from .single_file import file_family, read_checkpoint
+from .single_file import SCORE_NUMBERS, file_family, read_checkpoint, read_contents
 from .tokenizers import VOCABULARY
 
 WEIGHTS = {
     "unet": "diffusion_pytorch_model.safetensors",
     "vae": "diffusion_pytorch_model.safetensors",
     "text_encoder": "model.safetensors",
+    "text_encoder_2": "model.safetensors",
 }
 CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
-# A network with one of these is asked with more than a prompt.
-EXTRA_INPUTS = ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim")
+TEXTS = (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2"))
+WITHOUT_PROJECTION, WITH_PROJECTION = "CLIPTextModel", "CLIPTextModelWithProjection"
+# A network with one of these is asked with more than a prompt and sizes.
+EXTRA_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim")
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 MOST_LEVELS = 8
 POSITIONS = 77
@@ -47,22 +50,21 @@ def check_checkpoint(path: Path) -> None:
         return
     family = checkpoint_family(path)
     _check_unet(read_config(path / "unet" / "config.json"), family)
-    _check_text_encoder(read_config(path / "text_encoder" / "config.json"), family)
+    _check_texts(path, family)
     _check_class("vae", read_config(path / "vae" / "config.json"))
-    for part, name in WEIGHTS.items():
-        check_weights(path / part, name)
-    lacking = [name for name in VOCABULARY if not (path / "tokenizer" / name).is_file()]
-    if lacking:
-        raise ModelFileError(f"{path.name}/tokenizer lacks {' and '.join(lacking)}")
+    for part in ("unet", "vae", *(text for text, _ in text_folders(path))):
+        check_weights(path / part, WEIGHTS[part])
 
 
 def check_vae(path: Path) -> None:
-    """Whether an autoencoder's folder can be loaded.
+    """Whether an autoencoder's folder can be loaded, or the file that holds one.
 
     Raises:
-        ModelFileError: a file is missing, or its weights are not safetensors.
+        ModelFileError: a file is missing, holds no autoencoder, or is not safetensors.
     """
     vae_family(path)
+    if path.is_file():
+        return
     _check_class("vae", read_config(path / "config.json"))
     check_weights(path, WEIGHTS["vae"])
 
@@ -94,29 +96,78 @@ def checkpoint_family(path: Path) -> Family:
         return file_family(path)
     unet = read_config(path / "unet" / "config.json")
     family = family_for(unet.count("cross_attention_dim"))
+    if family.name not in [known.name for known in KNOWN.values()]:
+        family = replace(family, size_inputs=_size_inputs(path, unet))
     family = _with_latents(family, read_config(path / "vae" / "config.json"))
     cells = _sample_size(unet, family.native_size // family.vae_factor)
+    noise = noise_table(path)
     return replace(
         family,
-        prediction=noise_table(path).prediction,
+        prediction=noise.prediction,
+        zsnr=noise.zsnr,
         native_size=cells * family.vae_factor,
+        in_channels=unet.count("in_channels", family.latent_channels),
     )
 
 
 def vae_family(path: Path) -> Family:
-    """The family of an autoencoder's folder: its checkpoint's where it is part of one.
+    """The family of an autoencoder: its checkpoint's where it is part of one.
+
+    An autoencoder in a file of its own does not tell which family it is of; any will do.
 
     Raises:
-        ModelFileError: a configuration is missing or unreadable.
+        ModelFileError: a configuration is missing or unreadable, or a file holds none.
     """
+    if path.is_file():
+        return _vae_file_family(path)
     if (path.parent / "unet" / "config.json").is_file():
         return checkpoint_family(path.parent)
     config = read_config(path / "config.json")
-    is_sdxl = abs(config.positive("scaling_factor", 0.18215) - 0.13025) < 1e-4
-    family = _with_latents(family_for(2048 if is_sdxl else 768), config)
+    scale = config.positive("scaling_factor", SD15.latent_scale)
+    is_sdxl = abs(scale - SDXL.latent_scale) < 1e-4
+    family = _with_latents(SDXL if is_sdxl else SD15, config)
     if family.latent_channels == 4:
         return family
     return replace(family, name=f"latent-{family.latent_channels}")
+
+
+def _vae_file_family(path: Path) -> Family:
+    contents = read_contents(path)
+    if contents.vae is None:
+        raise ModelFileError(f"{path.name} holds no autoencoder")
+    config = contents.vae.config
+    found = contents.family if contents.unet is not None else None
+    return replace(
+        found or replace(SD15, name=ANY),
+        latent_channels=config["latent_channels"],
+        vae_factor=2 ** (len(config["block_out_channels"]) - 1),
+    )
+
+
+def text_folders(path: Path) -> list[tuple[str, str]]:
+    """The names of a diffusers folder's text encoders and of their tokenizers.
+
+    Raises:
+        ModelFileError: there are none.
+    """
+    found = [pair for pair in TEXTS if (path / pair[0] / "config.json").is_file()]
+    if not found:
+        raise ModelFileError(f"{path.name} has no text_encoder/config.json")
+    return found
+
+
+def projects(folder: Path) -> bool:
+    """Whether a text encoder has a projection for the pooled output.
+
+    Raises:
+        ModelFileError: the configuration is unreadable.
+    """
+    config = read_config(folder / "config.json")
+    default = WITH_PROJECTION if folder.name.endswith("_2") else WITHOUT_PROJECTION
+    kinds = config.values.get("architectures") or [default]
+    if kinds not in ([WITHOUT_PROJECTION], [WITH_PROJECTION]):
+        raise config.wrong("architectures", f"{WITHOUT_PROJECTION} or {WITH_PROJECTION}")
+    return bool(kinds == [WITH_PROJECTION])
 
 
 def noise_table(path: Path) -> NoiseTable:
@@ -168,21 +219,39 @@ def _check_unet(unet: ConfigFile, family: Family) -> None:
     _check_class("unet", unet)
     for key in EXTRA_INPUTS:
         if unet.values.get(key) is not None:
-            raise unet.wrong(key, "null (a model that is asked with a prompt alone; no other yet)")
+            raise unet.wrong(key, "null (no model that is asked with such inputs)")
+    wanted = None if family.size_inputs == "none" else "text_time"
+    _check_value(unet, "addition_embed_type", None, (wanted,))
     plain = family.latent_channels
-    if unet.count("in_channels", 4) not in (plain, 2 * plain + 1):
+    if family.in_channels not in (plain, 2 * plain + 1):
         wanted = f"{plain}, the channels of its latents, or {2 * plain + 1} for inpainting"
         raise unet.wrong("in_channels", wanted)
 
 
-def _check_text_encoder(config: ConfigFile, family: Family) -> None:
-    kinds = config.values.get("architectures") or ["CLIPTextModel"]
-    if kinds != ["CLIPTextModel"]:
-        raise config.wrong("architectures", "CLIPTextModel")
-    if config.count("hidden_size", 512) != family.text_dim:
-        raise config.wrong("hidden_size", f"{family.text_dim}, the cross_attention_dim of the unet")
-    if config.count("max_position_embeddings", POSITIONS) < POSITIONS:
-        raise config.wrong("max_position_embeddings", f"at least {POSITIONS}")
+def _size_inputs(path: Path, unet: ConfigFile) -> SizeInputs:
+    """What a network of no known family is told, from what its vector has beside the pooled."""
+    if unet.values.get("addition_embed_type") is None:
+        return "none"
+    vector = unet.count("projection_class_embeddings_input_dim")
+    step = unet.count("addition_time_embed_dim")
+    pooled = read_config(path / text_folders(path)[-1][0] / "config.json").count("hidden_size", 512)
+    return "score" if vector - pooled == SCORE_NUMBERS * step else "sizes"
+
+
+def _check_texts(path: Path, family: Family) -> None:
+    width = 0
+    for name, words in text_folders(path):
+        config = read_config(path / name / "config.json")
+        projects(path / name)
+        width += config.count("hidden_size", 512)
+        if config.count("max_position_embeddings", POSITIONS) < POSITIONS:
+            raise config.wrong("max_position_embeddings", f"at least {POSITIONS}")
+        lacking = [word for word in VOCABULARY if not (path / words / word).is_file()]
+        if lacking:
+            raise ModelFileError(f"{path.name}/{words} lacks {' and '.join(lacking)}")
+    if width != family.text_dim:
+        others = f"{family.text_dim} in all, the cross_attention_dim of the unet"
+        raise config.wrong("hidden_size", others)
 
 
 def _check_class(part: str, config: ConfigFile) -> None:

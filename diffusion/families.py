@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Prediction = Literal["eps", "v", "x0"]
+SizeInputs = Literal["none", "sizes", "score"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,13 @@ class Family:
         latent_scale: what a latent is multiplied with on entry to sampling.
         text_dim: width of the text encoding.
         prediction: what the network gives.
+        zsnr: the last noise level has no signal left.
         native_size: width and height in pixels that the model was trained at.
         vae_factor: pixels a latent cell is wide.
+        in_channels: what the network sees: a latent's, or for inpainting those, a mask's and the
+            masked picture's.
+        size_inputs: what the network is told beside the prompt: nothing; picture and crop sizes
+            (SDXL); sizes and an aesthetic score (SDXL's refiner).
     """
 
     name: str
@@ -27,17 +33,33 @@ class Family:
     latent_scale: float = 0.18215
     text_dim: int = 768
     prediction: Prediction = "eps"
+    zsnr: bool = False
     native_size: int = 512
     vae_factor: int = 8
+    in_channels: int = 4
+    size_inputs: SizeInputs = "none"
 
 
-KNOWN = {
-    768: Family("sd15"),
-    1024: Family("sd21", text_dim=1024, native_size=768),
-    2048: Family("sdxl", latent_scale=0.13025, text_dim=2048, native_size=1024),
-}
+SD15 = Family("sd15")
+SD21 = Family("sd21", text_dim=1024)
+SDXL = Family("sdxl", latent_scale=0.13025, text_dim=2048, native_size=1024, size_inputs="sizes")
+REFINER = Family(
+    "sdxl-refiner", latent_scale=0.13025, text_dim=1280, native_size=1024, size_inputs="score"
+)
+KNOWN = {family.text_dim: family for family in (SD15, SD21, SDXL, REFINER)}
+
+# What an autoencoder in a file of its own goes by: its keys do not tell the family.
+ANY = "any"
+
+# Families whose latents mean the same: each with the one that gave the latents their name.
+LATENT_SPACES = {"sd21": "sd15", "sdxl-refiner": "sdxl"}
 
 
 def family_for(text_dim: int) -> Family:
     """The family that a network with this text width belongs to; a named one of its own else."""
     return KNOWN.get(text_dim) or Family(f"sd-{text_dim}", text_dim=text_dim)
+
+
+def latent_space(name: str) -> str:
+    """The family whose latents, and so whose autoencoders, a family shares."""
+    return LATENT_SPACES.get(name, name)

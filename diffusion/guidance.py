@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .added import added_inputs
 from .conditioning import Conditioning, Entry, share_controls
 from .control import Controls
-from .handles import Model
+from .handles import Inputs, Model
 from .hooks import SILENT, Hooks
 from .inpaint import hole_channels
 from .latents import Latent
@@ -94,7 +95,9 @@ class Guide:
         context = torch.cat([_tokens(part.entry, length, len(x)) for part in group])
         scaled = sampling.input(x, sigma).repeat(count, 1, 1, 1)
         timestep = sampling.timestep(sigma).float().expand(len(scaled))
-        inputs = (scaled, timestep, context.to(x.device))
+        entries = [part.entry for part in group]
+        added = added_inputs(self.model.family, x, entries, [part.side for part in group])
+        inputs = Inputs(scaled, timestep, context.to(x.device), added)
         controls = group[0].entry.controls
         control = self.controls.residuals(controls, float(sigma), inputs, count)
         widened = self._widened(scaled, x, group)

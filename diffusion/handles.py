@@ -19,6 +19,7 @@ from . import devices
 from .families import Family
 from .model_sampling import ModelSampling
 from .patching import Patch, patched
+from .text_keys import TextKind
 from .tokenizers import Tokenizer
 
 
@@ -27,6 +28,30 @@ class Residuals(NamedTuple):
 
     skips: tuple[Tensor, ...]
     middle: Tensor
+
+
+class Added(NamedTuple):
+    """What a network is told beside the prompt: B×d pooled encoding, B×n sizes and scores."""
+
+    pooled: Tensor
+    numbers: Tensor
+
+
+class Inputs(NamedTuple):
+    """What a denoising network is asked with, and a ControlNet beside it; see `predict`."""
+
+    x: Tensor
+    timestep: Tensor
+    context: Tensor
+    added: Added | None = None
+
+
+def told(added: Added | None, dtype: torch.dtype) -> dict[str, Any]:
+    """The argument of diffusers' networks for what they are told beside the prompt."""
+    if added is None:
+        return {}
+    numbers = {"text_embeds": added.pooled.to(dtype), "time_ids": added.numbers.to(dtype)}
+    return {"added_cond_kwargs": numbers}
 
 
 class Weights:
@@ -80,7 +105,12 @@ class UNetWeights(Weights):
         return int(config["in_channels"])
 
     def predict(
-        self, x: Tensor, timestep: Tensor, context: Tensor, control: Residuals | None = None
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        added: Added | None = None,
+        control: Residuals | None = None,
     ) -> Tensor:
         """The raw output, float32.
 
@@ -88,9 +118,11 @@ class UNetWeights(Weights):
             x: B×C×h×w, scaled for the network.
             timestep: B numbers.
             context: B×n×d text encoding.
+            added: what a family with `size_inputs` is told too.
             control: what ControlNets add.
         """
-        dtype, options = self.dtype, dict[str, Any]()
+        dtype = self.dtype
+        options = told(added, dtype)
         if control is not None:
             options["down_block_additional_residuals"] = [one.to(dtype) for one in control.skips]
             options["mid_block_additional_residual"] = control.middle.to(dtype)
@@ -100,14 +132,42 @@ class UNetWeights(Weights):
         return output.float()
 
 
+@dataclass(frozen=True, eq=False)
+class TextPart:
+    """One text encoder.
+
+    Attributes:
+        kind: l, h or g; the name of its network where there are several.
+        layer: the layer that its encoding is taken from, counted from the end.
+        final_norm: an encoding from an earlier layer passes the final norm too.
+        dropped: layers at the end that no encoding is taken from and that the file leaves out.
+    """
+
+    kind: TextKind
+    module: nn.Module
+    tokenizer: Tokenizer
+    layer: int = -1
+    final_norm: bool = True
+    dropped: int = 0
+
+
 class TextWeights(Weights):
-    """A text encoder and its tokenizer; ComfyUI computes it in float32 and stores it as it was."""
+    """Text encoders that a model is asked with together, and their tokenizers.
+
+    ComfyUI computes them in float32 and stores them as they were.
+    """
 
     halves = True
 
-    def __init__(self, module: nn.Module, digest: str, tokenizer: Tokenizer) -> None:
-        super().__init__(module, digest)
-        self.tokenizer = tokenizer
+    def __init__(self, parts: Sequence[TextPart], digest: str) -> None:
+        several = nn.ModuleDict({part.kind: part.module for part in parts})
+        super().__init__(parts[0].module if len(parts) == 1 else several, digest)
+        self.parts = tuple(parts)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The first encoder's; the others differ in their marks only."""
+        return self.parts[0].tokenizer
 
 
 class VaeWeights(Weights):
@@ -135,11 +195,11 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A text encoder; `layer` counts from its end, -1 being the last."""
+    """Text encoders; `layer` counts from their ends, -1 being the last, None each one's own."""
 
     weights: TextWeights
     family: Family
-    layer: int = -1
+    layer: int | None = None
     patches: tuple[Patch, ...] = ()
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ WIDTHS = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
     "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
+FLOATS = {"F32": "f", "F16": "e", "F64": "d", "BF16": "f"}
+MOST_NUMBER_BYTES = 2**20
 
 
 class TensorHead(NamedTuple):
@@ -23,12 +26,46 @@ class TensorHead(NamedTuple):
     shape: tuple[int, ...]
 
 
+Spans = dict[str, tuple[TensorHead, tuple[int, int]]]
+
+
 def read_heads(path: Path) -> dict[str, TensorHead]:
     """The tensors of a file, checked against its size.
 
     Raises:
         ModelFileError: it is no whole safetensors file; nothing was allocated for its weights.
     """
+    return {name: head for name, (head, _) in _read(path)[1].items()}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a file's maker noted in its header.
+
+    Raises:
+        ModelFileError: it is no whole safetensors file.
+    """
+    return _read(path)[0]
+
+
+def read_numbers(path: Path, name: str) -> tuple[float, ...]:
+    """The numbers of one small tensor of floats.
+
+    Raises:
+        ModelFileError: it is no whole safetensors file, or the tensor no small one of floats.
+    """
+    head, (start, stop) = _read(path)[1][name]
+    if head.dtype not in FLOATS or stop - start > MOST_NUMBER_BYTES:
+        raise ModelFileError(f"{path.name}: {name[:60]!r} is no small tensor of floats")
+    with path.open("rb") as stream:
+        stream.seek(8 + int.from_bytes(stream.read(8), "little") + start)
+        data = stream.read(stop - start)
+    if head.dtype == "BF16":  # the upper half of a float32
+        data = b"".join(b"\0\0" + data[at : at + 2] for at in range(0, len(data), 2))
+    letter = FLOATS[head.dtype]
+    return struct.unpack(f"<{len(data) // struct.calcsize(letter)}{letter}", data)
+
+
+def _read(path: Path) -> tuple[dict[str, str], Spans]:
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
@@ -40,13 +77,10 @@ def read_heads(path: Path) -> dict[str, TensorHead]:
         raise ModelFileError(f"{path.name} is no safetensors file: {error}") from error
     if not isinstance(header, dict):
         raise ModelFileError(f"{path.name} is no safetensors file: its header is no object")
-    header.pop("__metadata__", None)
-    spans, heads = [], {}
-    for name, entry in header.items():
-        heads[name], span = _head(path, name, entry)
-        spans.append(span)
+    notes = header.pop("__metadata__", None)
+    found: Spans = {name: _head(path, name, entry) for name, entry in header.items()}
     end = 0
-    for start, stop in sorted(spans):
+    for start, stop in sorted(span for _, span in found.values()):
         if start != end:
             raise ModelFileError(f"{path.name}: its tensors overlap or leave gaps")
         end = stop
@@ -54,7 +88,8 @@ def read_heads(path: Path) -> dict[str, TensorHead]:
         raise ModelFileError(
             f"{path.name} is cut short: wants {end + 8 + length} bytes, has {size}"
         )
-    return heads
+    metadata = notes if isinstance(notes, dict) else {}
+    return {str(key): str(value) for key, value in metadata.items()}, found
 
 
 def _head(path: Path, name: str, entry: object) -> tuple[TensorHead, tuple[int, int]]:

@@ -1,36 +1,43 @@
-"""Loading models: a diffusers folder into handles. Only safetensors, only local files."""
+"""Loading models: diffusers folders and single files into handles."""
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-from weakref import WeakValueDictionary
+from typing import Any, NamedTuple
 
 import torch
 
 from . import devices
-from .detect import check_checkpoint, check_vae, checkpoint_family, noise_table, vae_family
-from .digest import content_digest
+from .absent import absent
+from .detect import (
+    check_checkpoint,
+    check_vae,
+    checkpoint_family,
+    noise_table,
+    projects,
+    text_folders,
+    vae_family,
+)
 from .errors import ModelFileError
-from .handles import Clip, Model, TextWeights, UNetWeights, Vae, VaeWeights, Weights
+from .families import Family
+from .handles import Clip, Model, TextPart, TextWeights, UNetWeights, Vae, VaeWeights
 from .model_sampling import ModelSampling
-from .single_file import Part, read_checkpoint, text_part, unet_part, vae_part
-from .tokenizers import Tokenizer, clip_l, from_folder
+from .networks import from_file, from_folder, shared
+from .single_file import Contents, read_checkpoint, read_contents
+from .text_keys import KINDS, TextKeys, TextKind
+from .tokenizers import Tokenizer, clip_l
+from .tokenizers import from_folder as tokenizer_in
 
-W = TypeVar("W", bound=Weights)
-
-_loaded: WeakValueDictionary[tuple[str, str], Weights] = WeakValueDictionary()
-_lock = threading.RLock()
+# OpenCLIP-H is asked for its last layer but one, so that many files leave the last one out.
+H_LAYERS = 24
+OPEN_CLIP_PAD = 0
 
 
 class Checkpoint(NamedTuple):
-    """The three parts of a checkpoint."""
+    """The three parts of a checkpoint; those that it lacks say so when they are used."""
 
     model: Model
     clip: Clip
@@ -47,155 +54,144 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if path.is_file():
         return _single_file(path)
     family = checkpoint_family(path)
-    model = Model(_unet(path), family, ModelSampling(**asdict(noise_table(path))))
-    return Checkpoint(model, Clip(_text_encoder(path), family), load_vae(path / "vae"))
+    model = Model(_folder_unet(path), family, ModelSampling(**asdict(noise_table(path))))
+    return Checkpoint(model, Clip(_folder_texts(path, family), family), load_vae(path / "vae"))
 
 
 def load_vae(path: Path) -> Vae:
-    """The autoencoder of a diffusers folder.
+    """The autoencoder of a diffusers folder, or of a file that holds one.
 
     Raises:
-        ModelFileError: the folder is incomplete, unsafe or damaged.
+        ModelFileError: it is incomplete, unsafe or damaged, or the file holds none.
     """
     check_vae(path)
+    family = vae_family(path)
+    if path.is_file():
+        return Vae(_file_vae(path, read_contents(path)), family)
 
     def make(digest: str) -> VaeWeights:
         from diffusers import AutoencoderKL
 
-        module = _from_folder(AutoencoderKL, path, devices.vae_dtype())
-        return VaeWeights(module, digest)
+        return VaeWeights(from_folder(AutoencoderKL, path, devices.vae_dtype()), digest)
 
-    return Vae(_shared("vae", make, path), vae_family(path))
-
-
-def _unet(path: Path) -> UNetWeights:
-    def make(digest: str) -> UNetWeights:
-        from diffusers import UNet2DConditionModel
-
-        module = _from_folder(UNet2DConditionModel, path / "unet", devices.network_dtype())
-        return UNetWeights(module, digest)
-
-    return _shared("unet", make, path / "unet")
-
-
-def _text_encoder(path: Path) -> TextWeights:
-    def make(digest: str) -> TextWeights:
-        from transformers import CLIPTextModel
-
-        tokenizer = from_folder(path / "tokenizer")
-        module = _from_folder(CLIPTextModel, path / "text_encoder", torch.float32)
-        _check_vocabulary(path.name, tokenizer, module.get_input_embeddings().num_embeddings)
-        return TextWeights(module, digest, tokenizer)
-
-    return _shared("text_encoder", make, path / "text_encoder", path / "tokenizer")
+    return Vae(shared("vae", make, path), family)
 
 
 def _single_file(path: Path) -> Checkpoint:
-    heads = read_checkpoint(path)
-    family = checkpoint_family(path)
+    contents, family = read_checkpoint(path), checkpoint_family(path)
+    texts: TextWeights = absent(path, "text encoder", "CLIPLoader or DualCLIPLoader")
+    if contents.texts:
+        texts = _file_texts((path,), contents.texts, family)
+    vae: VaeWeights = absent(path, "autoencoder", "VAELoader")
+    if contents.vae is not None:
+        vae = _file_vae(path, contents)
+    model = Model(_file_unet(path, contents), family, sampling_of(family))
+    return Checkpoint(model, Clip(texts, family), Vae(vae, family))
 
-    def unet(digest: str) -> UNetWeights:
+
+def sampling_of(family: Family) -> ModelSampling:
+    """How the noise levels of a family are laid out."""
+    return ModelSampling(family.prediction, family.zsnr)
+
+
+def _file_unet(path: Path, contents: Contents) -> UNetWeights:
+    def make(digest: str) -> UNetWeights:
         from diffusers import UNet2DConditionModel
 
-        part = unet_part(heads)
-        make = partial(UNet2DConditionModel, **part.config)
-        return UNetWeights(_from_file(path, part, make, devices.network_dtype()), digest)
+        part = contents.unet
+        assert part is not None
+        blank = partial(UNet2DConditionModel, **part.config)
+        return UNetWeights(from_file(path, part, blank, devices.network_dtype()), digest)
 
-    def text(digest: str) -> TextWeights:
-        from transformers import CLIPTextConfig, CLIPTextModel
+    return shared("unet", make, path)
 
-        part = text_part(heads)
-        make = partial(CLIPTextModel, CLIPTextConfig(**part.config))
-        return TextWeights(_from_file(path, part, make, torch.float32), digest, clip_l())
 
-    def vae(digest: str) -> VaeWeights:
+def _file_vae(path: Path, contents: Contents) -> VaeWeights:
+    def make(digest: str) -> VaeWeights:
         from diffusers import AutoencoderKL
 
-        part = vae_part(heads)
-        make = partial(AutoencoderKL, **part.config)
-        return VaeWeights(_from_file(path, part, make, devices.vae_dtype()), digest)
+        part = contents.vae
+        assert part is not None
+        blank = partial(AutoencoderKL, **part.config)
+        return VaeWeights(from_file(path, part, blank, devices.vae_dtype()), digest)
 
-    return Checkpoint(
-        Model(_shared("unet", unet, path), family, ModelSampling(family.prediction)),
-        Clip(_shared("text_encoder", text, path), family),
-        Vae(_shared("vae", vae, path), family),
-    )
+    return shared("vae", make, path)
 
 
-def _from_file(
-    path: Path, part: Part, make: Callable[[], torch.nn.Module], dtype: torch.dtype
-) -> torch.nn.Module:
-    """A network made without weights, then given the file's, read mapped and one by one."""
-    from safetensors import safe_open
+def _file_texts(
+    paths: tuple[Path, ...], texts: tuple[TextKeys, ...], family: Family
+) -> TextWeights:
+    """The text encoders of one file, or one of each file."""
 
-    with warnings.catch_warnings(), torch.device("meta"):
-        warnings.simplefilter("ignore")
-        module = make()
-    wanted = module.state_dict()
-    nested = "text_model." if next(iter(wanted)).startswith("text_model.") else ""
-    weights: dict[str, torch.Tensor] = {}
-    with safe_open(path, framework="pt") as file:
-        for theirs, ours in part.names.items():
-            place = wanted.get(nested + ours)
-            if place is None:
-                raise ModelFileError(f"{path.name}: {theirs} has no place in its network")
-            weights[nested + ours] = file.get_tensor(theirs).reshape(place.shape).to(dtype)
-    _check_complete(path.name, wanted.keys() - weights.keys())
-    module.load_state_dict(weights, assign=True)
-    for owner in module.modules():
-        for name, buffer in owner.named_buffers(recurse=False):
-            if buffer.is_meta and name == "position_ids":
-                owner.register_buffer(name, torch.arange(buffer.shape[-1])[None], persistent=False)
-    return module.to(devices.device())
+    def make(digest: str) -> TextWeights:
+        places = paths * len(texts) if len(paths) == 1 else paths
+        parts = [_file_text(path, keys, family) for path, keys in zip(places, texts, strict=True)]
+        return TextWeights(parts, digest)
+
+    return shared("text_encoder", make, *paths)
 
 
-def _shared(part: str, make: Callable[[str], W], *places: Path) -> W:
-    """The weights of a part, loaded once while anything uses them.
-
-    Args:
-        places: the files and folders that it is made of.
-    """
-    digest = "".join(content_digest(place) for place in places)
-    with _lock:
-        known: Any = _loaded.get((part, digest))
-        if known is None:
-            known = _loaded[(part, digest)] = make(digest)
-        found: W = known
-        return found
+def _file_text(path: Path, keys: TextKeys, family: Family) -> TextPart:
+    blank = _text_network(keys)
+    module = from_file(path, keys.part, blank, torch.float32)
+    tokenizer = clip_l()
+    if keys.kind != "l":
+        tokenizer = replace(tokenizer, marks=tokenizer.marks._replace(pad=OPEN_CLIP_PAD))
+    _check_vocabulary(path.name, tokenizer, keys.part.config["vocab_size"])
+    return _as_part(keys.kind, module, tokenizer, family, keys.part.config["num_hidden_layers"])
 
 
-def _from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """A network of a library's class.
+def _text_network(keys: TextKeys) -> Callable[[], torch.nn.Module]:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    The libraries fill what a file lacks with random numbers and go on; here that is an error.
-    """
-    options: dict[str, Any] = {
-        "local_files_only": True,
-        "use_safetensors": True,
-        "output_loading_info": True,
-        "ignore_mismatched_sizes": True,
-    }
-    named = "torch_dtype" if kind.__module__.startswith("diffusers") else "dtype"
-    if named == "torch_dtype":
-        options["low_cpu_mem_usage"] = False
-    where = f"{folder.parent.name}/{folder.name}"
-    try:
-        with warnings.catch_warnings(), _quiet():
-            warnings.simplefilter("ignore")
-            module, report = kind.from_pretrained(folder, **options, **{named: dtype})
-    except Exception as error:
-        raise ModelFileError(f"{where} cannot be loaded: {error}") from error
-    _check_complete(where, report["missing_keys"])
-    for name, got, wanted in report["mismatched_keys"]:
-        shapes = f"{tuple(wanted)}, has {tuple(got)}"
-        raise ModelFileError(f"{where}: the weights {name} want the shape {shapes}")
-    return module.to(devices.device())
+    kind = CLIPTextModelWithProjection if keys.projects else CLIPTextModel
+    return lambda: kind(CLIPTextConfig(**keys.part.config))
 
 
-def _check_complete(where: str, missing: Collection[str]) -> None:
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ModelFileError(f"{where} lacks the weights {min(missing)}{more}")
+def _as_part(
+    kind: TextKind, module: torch.nn.Module, tokenizer: Tokenizer, family: Family, layers: int
+) -> TextPart:
+    """A text encoder that is asked as its family asks."""
+    part = TextPart(kind, module, tokenizer)
+    if family.size_inputs != "none":
+        return replace(part, layer=-2, final_norm=False)
+    if kind == "h":
+        return replace(part, layer=-2, dropped=int(layers == H_LAYERS - 1))
+    return part
+
+
+def _folder_unet(path: Path) -> UNetWeights:
+    def make(digest: str) -> UNetWeights:
+        from diffusers import UNet2DConditionModel
+
+        module = from_folder(UNet2DConditionModel, path / "unet", devices.network_dtype())
+        return UNetWeights(module, digest)
+
+    return shared("unet", make, path / "unet")
+
+
+def _folder_texts(path: Path, family: Family) -> TextWeights:
+    folders = text_folders(path)
+
+    def make(digest: str) -> TextWeights:
+        parts = [_folder_text(path / text, path / words, family) for text, words in folders]
+        return TextWeights(parts, digest)
+
+    places = [path / name for pair in folders for name in pair]
+    return shared("text_encoder", make, *places)
+
+
+def _folder_text(folder: Path, words: Path, family: Family) -> TextPart:
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    tokenizer = tokenizer_in(words)
+    network: Any = CLIPTextModelWithProjection if projects(folder) else CLIPTextModel
+    module = from_folder(network, folder, torch.float32)
+    config = module.config
+    _check_vocabulary(folder.parent.name, tokenizer, config.vocab_size)
+    second: TextKind = "g" if folder.name.endswith("_2") else "l"
+    kind = KINDS.get(config.hidden_size, second)
+    return _as_part(kind, module, tokenizer, family, config.num_hidden_layers)
 
 
 def _check_vocabulary(where: str, tokenizer: Tokenizer, size: int) -> None:
@@ -204,25 +200,3 @@ def _check_vocabulary(where: str, tokenizer: Tokenizer, size: int) -> None:
         raise ModelFileError(
             f"{where}: the tokenizer has token {largest}, the text encoder knows {size}"
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and reports of the libraries': a run has its own bars, errors are typed."""
-    from diffusers.utils import logging as networks
-    from transformers.utils import logging as texts
-
-    shown, levels = (
-        texts.is_progress_bar_enabled(),
-        (networks.get_verbosity(), texts.get_verbosity()),
-    )
-    texts.disable_progress_bar()
-    networks.set_verbosity_error()
-    texts.set_verbosity_error()
-    try:
-        yield
-    finally:
-        networks.set_verbosity(levels[0])
-        texts.set_verbosity(levels[1])
-        if shown:
-            texts.enable_progress_bar()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .digest import content_digest
 from .errors import ModelFileError
 from .handles import Clip, Model
-from .lora_file import Part, Role, read_changes
+from .lora_file import Change, Part, Role, read_changes
 from .unet_names import original_layers
 
 
@@ -57,7 +57,7 @@ def with_lora(model: Model, path: Path, strength: float) -> Model:
     """
     if strength == 0:
         return model
-    patch = _patch(path, "unet", model.weights.module, strength)
+    patch = _patch(path, {"unet": ("", model.weights.module)}, strength)
     return replace(model, patches=(*model.patches, patch)) if patch else model
 
 
@@ -69,7 +69,15 @@ def with_clip_lora(clip: Clip, path: Path, strength: float) -> Clip:
     """
     if strength == 0:
         return clip
-    patch = _patch(path, "text", clip.weights.module, strength)
+    parts = clip.weights.parts
+    networks: dict[Part, tuple[str, nn.Module]] = {
+        "text_2" if part.kind == "g" else "text": (
+            f"{part.kind}." if len(parts) > 1 else "",
+            part.module,
+        )
+        for part in parts
+    }
+    patch = _patch(path, networks, strength)
     return replace(clip, patches=(*clip.patches, patch)) if patch else clip
 
 
@@ -152,14 +160,33 @@ def _decomposed(weight: Tensor, scale: Tensor) -> Tensor:
     return scaled
 
 
-def _patch(path: Path, part: Part, module: nn.Module, strength: float) -> LoraPatch | None:
-    """What a file changes in a network; None if it does not speak of it."""
-    from safetensors import safe_open
+def _patch(
+    path: Path, networks: Mapping[Part, tuple[str, nn.Module]], strength: float
+) -> LoraPatch | None:
+    """What a file changes in networks; None if it does not speak of them.
 
-    wanted = [change for change in read_changes(path) if change.part == part]
+    Args:
+        networks: each with what the names of its parameters begin with in the whole.
+    """
+    wanted = [change for change in read_changes(path) if change.part in networks]
     if not wanted:
         return None
-    parameters = dict(module.named_parameters())
+    changes: dict[str, dict[Role, Tensor]] = {}
+    for part, (beginning, module) in networks.items():
+        mine = [change for change in wanted if change.part == part]
+        found = _changes(path, mine, part, dict(module.named_parameters()))
+        changes |= {beginning + name: roles for name, roles in found.items()}
+    if not changes:
+        raise ModelFileError(f"nothing in {path.name} fits: the network has no {wanted[0].layer}")
+    return LoraPatch(content_digest(path), strength, changes)
+
+
+def _changes(
+    path: Path, wanted: Iterable[Change], part: Part, parameters: Mapping[str, Tensor]
+) -> dict[str, dict[Role, Tensor]]:
+    """What a file changes in one network, by the names of its parameters."""
+    from safetensors import safe_open
+
     places = _places(parameters, part)
     changes: dict[str, dict[Role, Tensor]] = {}
     with safe_open(path, framework="pt") as file:
@@ -173,11 +200,9 @@ def _patch(path: Path, part: Part, module: nn.Module, strength: float) -> LoraPa
         for name, roles in changes.items()
         if name in parameters and {*roles} != {"alpha"}
     }
-    if not changes:
-        raise ModelFileError(f"nothing in {path.name} fits: the network has no {wanted[0].layer}")
     for name, roles in changes.items():
         _check(path.name, name, roles, parameters[name])
-    return LoraPatch(content_digest(path), strength, changes)
+    return changes
 
 
 def _places(parameters: Iterable[str], part: Part) -> dict[str, str]:

@@ -1,235 +1,158 @@
-"""Stable Diffusion checkpoints in one file: what is in them, from their keys and shapes alone.
+"""Model files: which networks one holds, and of which family, from its keys and shapes alone.
 
-Keys of the original code are mapped to diffusers' and transformers' names, and the shape of each
-network is read from them, so that a shortened member of a family loads too. No torch here.
+A file may be a whole checkpoint or one network of it, in the names of the original code or of
+diffusers. No torch here.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from .errors import ModelFileError
-from .families import Family, family_for
-from .headers import TensorHead, read_heads
+from .families import KNOWN, REFINER, SD21, SDXL, Family, family_for
+from .headers import read_heads, read_numbers
+from .keys import Heads, Part, under_our_names
+from .text_keys import TextKeys, text_encoders
+from .unet_keys import SIZE_DIM, original_names, unet_config
+from .vae_keys import vae_config, vae_names
 
-UNET, VAE = "model.diffusion_model.", "first_stage_model."
-TEXT = "cond_stage_model.transformer.text_model."
-Heads = Mapping[str, TensorHead]
+UNETS = ("model.diffusion_model.", "diffusion_model.", "unet.", "")
+VAES = ("first_stage_model.", "vae.", "")
+# SD2.1 with v-prediction has learnt wider biases here; nothing else tells it from the other.
+TELLING_BIAS = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias"
+WIDE_BIAS = 0.09
+# Empty tensors by which files of SDXL say that they predict velocity, and to the last level.
+SAYS_V, SAYS_ZSNR = "v_pred", "ztsnr"
+SCORE_NUMBERS = 5
+IN_CHANNELS = (4, 9)
 
 
 @dataclass(frozen=True)
-class Part:
-    """One network of a file: its configuration, and its name of each of the file's keys."""
+class Contents:
+    """What a file holds.
 
-    config: dict[str, Any]
-    names: dict[str, str]
+    Attributes:
+        family: of its denoising network, else of its text encoders; None where neither tells.
+    """
+
+    unet: Part | None
+    texts: tuple[TextKeys, ...]
+    vae: Part | None
+    family: Family | None
 
 
-def read_checkpoint(path: Path) -> Heads:
-    """The tensors of a file that holds a checkpoint which can be loaded.
+def read_contents(path: Path) -> Contents:
+    """The networks of a file; remembered while its size and time stay.
 
     Raises:
-        ModelFileError: it is no safetensors file, no checkpoint, or of a family that is not
-            read from one file yet.
+        ModelFileError: it is no safetensors file, or holds a network that is not known.
     """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise ModelFileError(f"{path.name} cannot be read: {error}") from error
+    return _read(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, _size: int, _changed: int) -> Contents:
     heads = read_heads(path)
-    for prefix, what in ((UNET, "denoising network"), (VAE, "autoencoder"), (TEXT, "text encoder")):
-        if not any(name.startswith(prefix) for name in heads):
-            raise ModelFileError(f"{path.name} holds no {what} of Stable Diffusion 1.x")
-    width = _context_width(heads)
-    if width != 768:
-        name = family_for(width).name
-        raise ModelFileError(
-            f"{path.name} is of family {name}; only sd15 is read from one file yet"
-        )
-    return heads
+    try:
+        unet, texts, vae = unet_part(heads), text_encoders(heads), vae_part(heads)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path.name}: {error}") from error
+    width = sum(each.width for each in texts)
+    if unet is None:
+        return Contents(unet, texts, vae, family_for(width) if texts else None)
+    family = _unet_family(path, heads, unet, texts)
+    if texts and width != family.text_dim:
+        wanted = f"{family.text_dim} wide, as family {family.name} wants"
+        raise ModelFileError(f"{path.name}: its text encoding is {width} wide, not {wanted}")
+    return Contents(unet, texts, vae, family)
+
+
+def read_checkpoint(path: Path) -> Contents:
+    """The networks of a file that holds at least a denoising network.
+
+    Raises:
+        ModelFileError: it does not, or cannot be read.
+    """
+    contents = read_contents(path)
+    if contents.unet is None:
+        raise ModelFileError(f"{path.name} holds no denoising network of Stable Diffusion")
+    return contents
 
 
 def file_family(path: Path) -> Family:
     """The family of a checkpoint in one file."""
-    return family_for(_context_width(read_checkpoint(path)))
+    family = read_checkpoint(path).family
+    assert family is not None
+    return family
 
 
-class Encoder(NamedTuple):
-    """The first half of a denoising network, which ControlNets copy.
-
-    Attributes:
-        names: our name of each key of time embedding, input and middle blocks.
-        channels, attends, layers: of each level.
-    """
-
-    names: dict[str, str]
-    channels: list[int]
-    attends: list[bool]
-    layers: list[int]
-
-
-def encoder(heads: Heads, prefix: str) -> Encoder:
-    """The first half of a network in the original code's keys."""
-    names: dict[str, str] = {}
-    for theirs, ours in (
-        ("time_embed.0", "time_embedding.linear_1"),
-        ("time_embed.2", "time_embedding.linear_2"),
-        ("input_blocks.0.0", "conv_in"),
-    ):
-        names |= _renamed(heads, prefix + theirs, ours)
-    channels, attends, layers, level = [0], [False], [0], 0
-    for index in range(1, _count(heads, f"{prefix}input_blocks.")):
-        block = f"{prefix}input_blocks.{index}"
-        if f"{block}.0.op.weight" in heads:
-            names |= _renamed(heads, f"{block}.0.op", f"down_blocks.{level}.downsamplers.0.conv")
-            level += 1
-            channels, attends, layers = [*channels, 0], [*attends, False], [*layers, 0]
+def unet_part(heads: Heads) -> Part | None:
+    """The denoising network of a file; None where there is none."""
+    for prefix in UNETS:
+        if _has(heads, prefix, "input_blocks.0.0.weight", "out.2.weight"):
+            names = original_names(heads, prefix)
+        elif _has(
+            heads, prefix, "conv_in.weight", "conv_out.weight", "mid_block.resnets.0.norm1.weight"
+        ):
+            names = {name: name.removeprefix(prefix) for name in heads if name.startswith(prefix)}
+        else:
             continue
-        names |= _block(heads, block, f"down_blocks.{level}", layers[level])
-        channels[level] = heads[f"{block}.0.in_layers.2.weight"].shape[0]
-        attends[level] |= f"{block}.1.norm.weight" in heads
-        layers[level] += 1
-    for place, kind, number in ((0, "resnets", 0), (1, "attentions", 0), (2, "resnets", 1)):
-        name = f"mid_block.{kind}.{number}"
-        rename = _resnet if kind == "resnets" else _renamed
-        names |= rename(heads, f"{prefix}middle_block.{place}", name)
-    return Encoder(names, channels, attends, layers)
+        return Part(unet_config(under_our_names(heads, names)), names)
+    return None
 
 
-def unet_part(heads: Heads) -> Part:
-    """The denoising network: levels, channels and attention as the keys have them."""
-    names, channels, attends, layers = encoder(heads, UNET)
-    names |= _renamed(heads, f"{UNET}out.0", "conv_norm_out")
-    names |= _renamed(heads, f"{UNET}out.2", "conv_out")
-    for index in range(_count(heads, f"{UNET}output_blocks.")):
-        block, (up, layer) = f"{UNET}output_blocks.{index}", divmod(index, layers[0] + 1)
-        names |= _block(heads, block, f"up_blocks.{up}", layer)
-        for place in (1, 2):
-            if f"{block}.{place}.conv.weight" in heads:
-                names |= _renamed(
-                    heads, f"{block}.{place}.conv", f"up_blocks.{up}.upsamplers.0.conv"
-                )
-    config = {
-        "sample_size": 64,
-        "in_channels": heads[f"{UNET}input_blocks.0.0.weight"].shape[1],
-        "out_channels": heads[f"{UNET}out.2.weight"].shape[0],
-        "layers_per_block": layers[0],
-        "block_out_channels": tuple(channels),
-        "down_block_types": tuple(_kind("Down", attend) for attend in attends),
-        "up_block_types": tuple(_kind("Up", attend) for attend in reversed(attends)),
-        "cross_attention_dim": _context_width(heads),
-        "attention_head_dim": 8,
-    }
-    return Part(config, names)
+def vae_part(heads: Heads) -> Part | None:
+    """The autoencoder of a file; None where there is none."""
+    for prefix in VAES:
+        if _has(heads, prefix, "encoder.conv_in.weight", "decoder.conv_in.weight"):
+            names = vae_names(heads, prefix)
+            return Part(vae_config(under_our_names(heads, names)), names)
+    return None
 
 
-def vae_part(heads: Heads) -> Part:
-    """The autoencoder."""
-    levels = _count(heads, f"{VAE}encoder.down.")
-    names: dict[str, str] = {}
-    for name in heads:
-        if name.startswith(VAE):
-            names[name] = _vae_name(name.removeprefix(VAE), levels)
-    channels = tuple(
-        heads[f"{VAE}encoder.down.{level}.block.0.conv1.weight"].shape[0] for level in range(levels)
-    )
-    config = {
-        "block_out_channels": channels,
-        "down_block_types": ("DownEncoderBlock2D",) * levels,
-        "up_block_types": ("UpDecoderBlock2D",) * levels,
-        "layers_per_block": _count(heads, f"{VAE}encoder.down.0.block."),
-        "latent_channels": heads[f"{VAE}decoder.conv_in.weight"].shape[1],
-        "sample_size": 512,
-    }
-    return Part(config, names)
+def _has(heads: Heads, prefix: str, *names: str) -> bool:
+    return all(prefix + name in heads for name in names)
 
 
-def text_part(heads: Heads) -> Part:
-    """The CLIP text encoder."""
-    names = {
-        name: name.removeprefix(TEXT)
-        for name in heads
-        if name.startswith(TEXT) and not name.endswith("position_ids")
-    }
-    words, width = heads[f"{TEXT}embeddings.token_embedding.weight"].shape
-    config = {
-        "vocab_size": words,
-        "hidden_size": width,
-        "intermediate_size": heads[f"{TEXT}encoder.layers.0.mlp.fc1.weight"].shape[0],
-        "num_hidden_layers": _count(heads, f"{TEXT}encoder.layers."),
-        "num_attention_heads": width // 64,
-        "bos_token_id": words - 2,
-        "eos_token_id": words - 1,
-        "pad_token_id": words - 1,
-        "hidden_act": "quick_gelu",
-    }
-    return Part(config, names)
+def _unet_family(path: Path, heads: Heads, unet: Part, texts: tuple[TextKeys, ...]) -> Family:
+    """The family that a denoising network's shape tells."""
+    width, channels = unet.config["cross_attention_dim"], unet.config["in_channels"]
+    family = family_for(width)
+    if channels not in IN_CHANNELS:
+        known = " or ".join(map(str, IN_CHANNELS))
+        raise ModelFileError(f"{path.name}: its network sees {channels} channels, not {known}")
+    vector = unet.config.get("projection_class_embeddings_input_dim")
+    if width not in KNOWN and vector is not None:
+        family = replace(_told_alike(vector, texts), name=family.name, text_dim=width)
+    if (vector is None) != (family.size_inputs == "none"):
+        raise ModelFileError(
+            f"{path.name}: its network is told other things than one of family {family.name}"
+        )
+    family = replace(family, in_channels=channels)
+    if SAYS_V in heads:
+        return replace(family, prediction="v", zsnr=SAYS_ZSNR in heads)
+    if family.name == SD21.name and channels == 4 and _has_wide_bias(path, unet):
+        return replace(family, prediction="v", native_size=768)
+    return family
 
 
-def _context_width(heads: Heads) -> int:
-    for name, head in heads.items():
-        if name.startswith(UNET) and name.endswith("attn2.to_k.weight"):
-            return head.shape[1]
-    return 0
+def _told_alike(vector: int, texts: tuple[TextKeys, ...]) -> Family:
+    """The known family that is told as much beside the pooled encoding as a network of none."""
+    pooled = texts[-1].width if texts else 0
+    return REFINER if vector - pooled == SCORE_NUMBERS * SIZE_DIM else SDXL
 
 
-def _count(heads: Heads, prefix: str) -> int:
-    numbers = {
-        int(name.removeprefix(prefix).partition(".")[0])
-        for name in heads
-        if name.startswith(prefix)
-    }
-    return len(numbers)
-
-
-def _kind(way: str, attend: bool) -> str:
-    return f"CrossAttn{way}Block2D" if attend else f"{way}Block2D"
-
-
-def _block(heads: Heads, block: str, ours: str, layer: int) -> dict[str, str]:
-    names = _resnet(heads, f"{block}.0", f"{ours}.resnets.{layer}")
-    if f"{block}.1.norm.weight" in heads:
-        names |= _renamed(heads, f"{block}.1", f"{ours}.attentions.{layer}")
-    return names
-
-
-RESNET = {
-    "in_layers.0": "norm1",
-    "in_layers.2": "conv1",
-    "emb_layers.1": "time_emb_proj",
-    "out_layers.0": "norm2",
-    "out_layers.3": "conv2",
-    "skip_connection": "conv_shortcut",
-}
-
-
-def _resnet(heads: Heads, theirs: str, ours: str) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for part, name in RESNET.items():
-        names |= _renamed(heads, f"{theirs}.{part}", f"{ours}.{name}")
-    return names
-
-
-def _renamed(heads: Heads, theirs: str, ours: str) -> dict[str, str]:
-    return {
-        name: ours + name.removeprefix(theirs) for name in heads if name.startswith(f"{theirs}.")
-    }
-
-
-def _vae_name(name: str, levels: int) -> str:
-    name = name.replace("nin_shortcut", "conv_shortcut").replace("norm_out", "conv_norm_out")
-    name = re.sub(r"\.down\.(\d+)\.block\.", r".down_blocks.\1.resnets.", name)
-    name = re.sub(r"\.down\.(\d+)\.downsample\.", r".down_blocks.\1.downsamplers.0.", name)
-
-    def up(found: re.Match[str]) -> str:
-        kind = "resnets." if found.group(2) == "block" else "upsamplers.0."
-        return f".up_blocks.{levels - 1 - int(found.group(1))}.{kind}"
-
-    name = re.sub(r"\.up\.(\d+)\.(block|upsample)\.", up, name)
-    name = re.sub(r"\.mid\.block_(\d)\.", lambda m: f".mid_block.resnets.{int(m[1]) - 1}.", name)
-    for theirs, ours in (
-        ("norm", "group_norm"), ("q", "to_q"), ("k", "to_k"), ("v", "to_v"),
-        ("proj_out", "to_out.0"),
-    ):  # fmt: skip
-        name = name.replace(f".mid.attn_1.{theirs}.", f".mid_block.attentions.0.{ours}.")
-    return name
+def _has_wide_bias(path: Path, unet: Part) -> bool:
+    for theirs, ours in unet.names.items():
+        if ours == TELLING_BIAS:
+            numbers = read_numbers(path, theirs)
+            mean = sum(numbers) / len(numbers)
+            spread = sum((number - mean) ** 2 for number in numbers) / len(numbers)
+            return spread > WIDE_BIAS**2
+    return False

@@ -2,59 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from .conditioning import Conditioning, Entry
-from .handles import Clip
+from .conditioning import Conditioning, Entry, Sizes
+from .errors import PromptError
+from .handles import Clip, TextPart
 from .prompt import Token, tokenize
+from .text_keys import TextKind
+
+Chunks = list[list[Token]]
 
 
-def encode_text(clip: Clip, text: str) -> Conditioning:
+def encode_text(clip: Clip, text: str, sizes: Sizes | None = None) -> Conditioning:
     """Encode a prompt.
 
     Chunks of 77 tokens are encoded apart and joined. A weight moves a token's encoding away from
-    that of the empty prompt at its place, without renormalising.
+    that of the empty prompt at its place, without renormalising. Where a model has several text
+    encoders, each encodes the prompt, and their encodings lie side by side.
 
     Returns:
-        One entry: tokens 1×77k×d, pooled 1×d of the first chunk at its first end mark.
+        One entry: tokens 1×77k×d, pooled 1×d of the last encoder's first chunk.
 
     Raises:
         PromptError: the prompt cannot be read.
     """
-    tokenizer = clip.weights.tokenizer
-    encode, marks = tokenizer.encode, tokenizer.marks
-    chunks = tokenize(text, encode, marks)
-    weighted = any(token.weight != 1.0 for chunk in chunks for token in chunk)
-    empty = tokenize("", encode, marks) if weighted else []
+    return encode_texts(clip, {part.kind: text for part in clip.weights.parts}, sizes)
+
+
+def encode_texts(
+    clip: Clip, texts: Mapping[TextKind, str], sizes: Sizes | None = None
+) -> Conditioning:
+    """Encode a prompt for each text encoder; the shorter ones are filled up with empty chunks.
+
+    Raises:
+        PromptError: a prompt cannot be read, or there is none for one of the encoders.
+    """
+    parts = clip.weights.parts
+    missing = [part.kind for part in parts if part.kind not in texts]
+    if missing:
+        known = " and ".join(texts)
+        raise PromptError(
+            f"prompts for the text encoders {known}, but the model has {missing[0]} too"
+        )
+    chunks = [_chunks(part, texts[part.kind]) for part in parts]
+    longest = max(map(len, chunks))
+    for part, have in zip(parts, chunks, strict=True):
+        have += _chunks(part, "") * (longest - len(have))
     with clip.weights.computing(clip.patches):
-        hidden, pooled = _encode_chunks(clip, [*chunks, *empty], marks.end)
-        if weighted:
-            hidden = _weighted(hidden[:-1], hidden[-1:], chunks)
-        tokens = hidden.reshape(1, -1, hidden.shape[-1])
-    return (Entry(tokens.clone(), pooled[:1].clone()),)
+        found = [_encode(part, have, clip.layer) for part, have in zip(parts, chunks, strict=True)]
+        tokens = torch.cat([tokens for tokens, _ in found], dim=-1)
+    # Clones, since what is made while computing takes no part in other arithmetic.
+    return (Entry(tokens.clone(), found[-1][1].clone(), sizes=sizes),)
 
 
-def _encode_chunks(clip: Clip, chunks: list[list[Token]], end: int) -> tuple[Tensor, Tensor]:
-    """k×77×d of the handle's layer, and k×d pooled."""
-    module = clip.weights.module
+def _chunks(part: TextPart, text: str) -> Chunks:
+    return tokenize(text, part.tokenizer.encode, part.tokenizer.marks)
+
+
+def _encode(part: TextPart, chunks: Chunks, layer: int | None) -> tuple[Tensor, Tensor]:
+    """1×77k×d of one encoder, and 1×d pooled at the first end mark of the first chunk."""
+    weighted = any(token.weight != 1.0 for chunk in chunks for token in chunk)
+    empty = _chunks(part, "") if weighted else []
+    hidden, pooled = _encode_chunks(part, [*chunks, *empty], layer)
+    if weighted:
+        hidden = _weighted(hidden[:-1], hidden[-1:], chunks)
+    return hidden.reshape(1, -1, hidden.shape[-1]), pooled[:1]
+
+
+def _encode_chunks(part: TextPart, chunks: Chunks, layer: int | None) -> tuple[Tensor, Tensor]:
+    """k×77×d of a layer, and k×d pooled."""
+    module = part.module
+    device = next(module.parameters()).device
     ids = torch.tensor([[token.id for token in chunk] for chunk in chunks])
-    found = module(ids.to(clip.weights.device), output_hidden_states=True)
-    layers = found.hidden_states
-    hidden = found.last_hidden_state
-    if 1 < -clip.layer < len(layers):
-        hidden = module.get_submodule(_final_norm(module))(layers[clip.layer])
-    first_end = (ids == end).int().argmax(dim=1)
+    network = module.get_submodule("text_model") if _nested(module) else module
+    found = network(ids.to(device), output_hidden_states=True)
+    hidden = _hidden(part, network, found, part.layer if layer is None else layer)
+    first_end = (ids == part.tokenizer.marks.end).int().argmax(dim=1)
     pooled = found.last_hidden_state[torch.arange(len(chunks)), first_end]
+    if hasattr(module, "text_projection"):
+        pooled = module.get_submodule("text_projection")(pooled)
     return hidden.float().cpu(), pooled.float().cpu()
 
 
-def _final_norm(module: torch.nn.Module) -> str:
-    """The final layer norm; some versions of transformers nest the network once more."""
-    names = {name for name, _ in module.named_modules()}
-    return "final_layer_norm" if "final_layer_norm" in names else "text_model.final_layer_norm"
+def _hidden(part: TextPart, network: torch.nn.Module, found: Any, layer: int) -> Tensor:
+    """The output of a layer counted from the end; of the last where there is no such layer."""
+    layers: tuple[Tensor, ...] = found.hidden_states
+    last: Tensor = found.last_hidden_state
+    place = min(layer + part.dropped, -1)
+    if -place >= len(layers) or (place == -1 and part.final_norm):
+        return last
+    if not part.final_norm:
+        return layers[place]
+    normed: Tensor = network.get_submodule("final_layer_norm")(layers[place])
+    return normed
 
 
-def _weighted(hidden: Tensor, empty: Tensor, chunks: list[list[Token]]) -> Tensor:
+def _nested(module: torch.nn.Module) -> bool:
+    """Whether the encoder proper lies one deeper, as beside a projection."""
+    return any(name == "text_model" for name, _ in module.named_children())
+
+
+def _weighted(hidden: Tensor, empty: Tensor, chunks: Chunks) -> Tensor:
     weights = torch.tensor([[token.weight for token in chunk] for chunk in chunks])
     return (hidden - empty) * weights[:, :, None] + empty

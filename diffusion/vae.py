@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from .families import ANY
 from .handles import Vae
 from .latents import Latent
 
@@ -19,7 +20,7 @@ def encode(vae: Vae, pixels: Tensor) -> Latent:
     """
     with vae.weights.computing():
         samples = _encode(vae, cut_to_cells(pixels, vae.family.vae_factor))
-    return Latent(samples.clone(), family=vae.family.name)
+    return Latent(samples.clone(), family=_family_name(vae))
 
 
 def decode(vae: Vae, latent: Latent) -> Tensor:
@@ -39,7 +40,7 @@ def encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
 
     with vae.weights.computing():
         samples = _three_passes(whole, picture, tile, overlap, 1 / factor)
-    return Latent(samples.clone(), family=vae.family.name)
+    return Latent(samples.clone(), family=_family_name(vae))
 
 
 def decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
@@ -54,6 +55,10 @@ def decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
         cells = (tile // factor, overlap // factor)
         pixels = _to_pixels(_three_passes(whole, latent.samples, *cells, factor))
     return pixels.clone()
+
+
+def _family_name(vae: Vae) -> str | None:
+    return None if vae.family.name == ANY else vae.family.name
 
 
 def _encode(vae: Vae, pixels: Tensor) -> Tensor:

@@ -16,10 +16,17 @@ ANY = "*"
 
 @dataclass(frozen=True)
 class Socket:
-    """An edge type, by name. `family`: its values belong to a model family, checked on edges."""
+    """An edge type, by name.
+
+    Args:
+        family: its values belong to a model family, checked on edges.
+        kin: gives the name under which families share values of this type; None where each
+            family has its own.
+    """
 
     type: str
     family: bool = False
+    kin: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)

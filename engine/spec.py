@@ -53,6 +53,7 @@ class Port:
     multiline: bool = False
     seeded: bool = False
     family: bool = False
+    kin: Callable[[str], str] | None = None
 
     @property
     def required(self) -> bool:
@@ -247,7 +248,7 @@ def _details(where: str, note: Any, marks: tuple[Any, ...]) -> dict[str, Any]:
     between = next((mark for mark in marks if isinstance(mark, Between)), None)
     for mark in marks:
         if isinstance(mark, Socket):
-            return {"type": mark.type, "family": mark.family}
+            return {"type": mark.type, "family": mark.family, "kin": mark.kin}
         if isinstance(mark, File):
             return {"type": "COMBO" if mark.names else "STRING", "file": mark}
         if isinstance(mark, Choices):

@@ -250,17 +250,20 @@ class _Reader:
             self.problems.append(error.problem(node.id, node.spec.name))
 
     def _join_families(self, node: Prepared) -> None:
-        """The inputs of a node must all be of one family, which is that of its outputs too."""
+        """The inputs of a node must all be of one family, which is that of its outputs too.
+
+        Inputs whose values several families share tell less of the node's family and come last.
+        """
         maker = f"{node.spec.name} ({node.id})"
         origin = "its own"
-        for port in node.spec.inputs:
+        for port in sorted(node.spec.inputs, key=lambda port: port.kin is not None):
             source = node.links.get(port.name)
             given, made_by = self.families.get(source.node, (None, "")) if source else (None, "")
             if not port.family or given is None:
                 continue
             if node.family is None:
                 node.family, maker, origin = given, made_by, f"as {port.name} from {made_by}"
-            elif given != node.family:
+            elif not _are_kin(port, given, node.family):
                 wanted = f"family {node.family} ({origin})"
                 got = f"family {given}"
                 self._add(node, port.name, "wrong_family", wanted, got, source=made_by)
@@ -286,6 +289,11 @@ class _Reader:
     ) -> None:
         facts = (node.id, node.spec.name, port, wanted, str(got), source, hint)
         self.problems.append(Problem(kind, *facts))
+
+
+def _are_kin(port: Port, given: str, wanted: str) -> bool:
+    """Whether values of one family at this port are as good as those of another."""
+    return given == wanted or (port.kin is not None and port.kin(given) == port.kin(wanted))
 
 
 def _wanted(port: Port) -> str:

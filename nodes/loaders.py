@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.errors import InputError
 from engine.spec import node
 
-from .ports import CheckpointFile, Clip, Model, Vae, VaeFile
+from .ports import CheckpointFile, Clip, Model, Vae, VaeFile, refusing
 
 
 class Checkpoint(NamedTuple):
@@ -38,21 +35,21 @@ class CheckpointLoaderSimple:
     def run(ckpt_name: CheckpointFile) -> Checkpoint:
         from diffusion.load import load_checkpoint
 
-        with _refusing("CheckpointLoaderSimple", "ckpt_name"):
+        with refusing("CheckpointLoaderSimple", "ckpt_name", _WHOLE):
             return Checkpoint(*load_checkpoint(ckpt_name))
 
     @staticmethod
     def check(ckpt_name: Path) -> None:
         from diffusion.detect import check_checkpoint
 
-        with _refusing("CheckpointLoaderSimple", "ckpt_name"):
+        with refusing("CheckpointLoaderSimple", "ckpt_name", _WHOLE):
             check_checkpoint(ckpt_name)
 
     @staticmethod
     def family(ckpt_name: Path) -> str:
         from diffusion.detect import checkpoint_family
 
-        with _refusing("CheckpointLoaderSimple", "ckpt_name"):
+        with refusing("CheckpointLoaderSimple", "ckpt_name", _WHOLE):
             return checkpoint_family(ckpt_name).name
 
 
@@ -73,30 +70,24 @@ class VAELoader:
     def run(vae_name: VaeFile) -> Vae:
         from diffusion.load import load_vae
 
-        with _refusing("VAELoader", "vae_name"):
+        with refusing("VAELoader", "vae_name", _WHOLE):
             return load_vae(vae_name)
 
     @staticmethod
     def check(vae_name: Path) -> None:
         from diffusion.detect import check_vae
 
-        with _refusing("VAELoader", "vae_name"):
+        with refusing("VAELoader", "vae_name", _WHOLE):
             check_vae(vae_name)
 
     @staticmethod
-    def family(vae_name: Path) -> str:
+    def family(vae_name: Path) -> str | None:
         from diffusion.detect import vae_family
+        from diffusion.families import ANY
 
-        with _refusing("VAELoader", "vae_name"):
-            return vae_family(vae_name).name
+        with refusing("VAELoader", "vae_name", _WHOLE):
+            name = vae_family(vae_name).name
+        return None if name == ANY else name
 
 
-@contextmanager
-def _refusing(node: str, port: str) -> Iterator[None]:
-    """A model file that cannot be loaded is a wrong input of this port."""
-    from diffusion.errors import ModelFileError
-
-    try:
-        yield
-    except ModelFileError as error:
-        raise InputError(node, port, "a whole model in safetensors", error) from error
+_WHOLE = "a whole model in safetensors"

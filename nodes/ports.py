@@ -19,13 +19,20 @@ if TYPE_CHECKING:
 
     from diffusion import conditioning, control, handles, latents
 
+
+def _latent_space(family: str) -> str:
+    from diffusion.families import latent_space
+
+    return latent_space(family)
+
+
 Image = Annotated["Tensor", Socket("IMAGE")]
 Mask = Annotated["Tensor", Socket("MASK")]
-Latent = Annotated["latents.Latent", Socket("LATENT", family=True)]
+Latent = Annotated["latents.Latent", Socket("LATENT", family=True, kin=_latent_space)]
 Conditioning = Annotated["conditioning.Conditioning", Socket("CONDITIONING", family=True)]
 Model = Annotated["handles.Model", Socket("MODEL", family=True)]
 Clip = Annotated["handles.Clip", Socket("CLIP", family=True)]
-Vae = Annotated["handles.Vae", Socket("VAE", family=True)]
+Vae = Annotated["handles.Vae", Socket("VAE", family=True, kin=_latent_space)]
 ControlNet = Annotated["control.ControlNet", Socket("CONTROL_NET", family=True)]
 Sigmas = Annotated["Tensor", Socket("SIGMAS")]
 

@@ -63,6 +63,66 @@ def write_tiny_model(
     return folder
 
 
+def write_tiny_sdxl(folder: Path, seed: int = 0, refiner: bool = False) -> Path:
+    """Write a diffusers folder of SDXL's kind: two text encoders, or the refiner's one; sizes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+        torch.manual_seed(seed)
+        narrow, wide = 32, 64
+        text_dim = wide if refiner else narrow + wide
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            layers_per_block=1,
+            block_out_channels=(64, 128),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2),
+            use_linear_projection=True,
+            cross_attention_dim=text_dim,
+            attention_head_dim=(1, 2),
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=wide + 256 * (5 if refiner else 6),
+        )
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(32,) * 4,
+            latent_channels=4,
+            sample_size=64,
+            scaling_factor=0.13025,
+        )
+        parts: dict[str, Any] = {"unet": unet, "vae": vae}
+        encoders: tuple[tuple[int, str, Any], ...] = (
+            (narrow, "", CLIPTextModel),
+            (wide, "_2", CLIPTextModelWithProjection),
+        )
+        for width, ending, kind in encoders[refiner:]:
+            size = write_tokenizer(folder / f"tokenizer{ending}", pad="!" if ending else END)
+            config = CLIPTextConfig(
+                vocab_size=size,
+                hidden_size=width,
+                intermediate_size=2 * width,
+                num_hidden_layers=LAYERS,
+                num_attention_heads=1,
+                projection_dim=width,
+                hidden_act="gelu" if ending else "quick_gelu",
+                bos_token_id=size - 2,
+                eos_token_id=size - 1,
+                pad_token_id=0 if ending else size - 1,
+            )
+            parts[f"text_encoder{ending}"] = kind(config)
+        for name, module in parts.items():
+            _spread(module)
+            module.save_pretrained(folder / name)
+    _write(folder / "scheduler" / "scheduler_config.json", {"prediction_type": "epsilon"})
+    _write(folder / "model_index.json", {"_class_name": "StableDiffusionXLPipeline"})
+    return folder
+
+
 def write_tiny_control(folder: Path, seed: int = 1, text_dim: int = TEXT_DIM) -> Path:
     """Write a ControlNet that fits the tiny model, in the diffusers layout."""
     from diffusers import ControlNetModel
@@ -83,7 +143,7 @@ def write_tiny_control(folder: Path, seed: int = 1, text_dim: int = TEXT_DIM) ->
     return folder
 
 
-def write_tokenizer(folder: Path) -> int:
+def write_tokenizer(folder: Path, pad: str = END) -> int:
     """Write a CLIP tokenizer that knows single bytes only; returns the vocabulary's size."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [chr(code) for code in plain] + [
@@ -100,7 +160,7 @@ def write_tokenizer(folder: Path) -> int:
             "bos_token": START,
             "eos_token": END,
             "unk_token": END,
-            "pad_token": END,
+            "pad_token": pad,
         },
     )
     return len(words)

@@ -18,6 +18,7 @@ from diffusion.control import Control, ControlNet, Controls
 from diffusion.control_file import check_control, control_family, control_part
 from diffusion.control_load import load_control
 from diffusion.errors import ModelFileError
+from diffusion.handles import Inputs
 from diffusion.headers import TensorHead
 from diffusion.latents import Latent
 from diffusion.load import Checkpoint
@@ -119,7 +120,7 @@ def test_a_hint_is_resized_once(net: ControlNet, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "resize", counted)
     controls = Controls(tiny_sampling())
     one = Control(net, picture(side=32))
-    inputs = (torch.zeros(2, 4, 8, 16), torch.zeros(2), torch.zeros(2, 77, 32))
+    inputs = Inputs(torch.zeros(2, 4, 8, 16), torch.zeros(2), torch.zeros(2, 77, 32))
     with torch.no_grad():
         for sigma in (10.0, 5.0, 1.0):
             controls.residuals((one,), sigma, inputs, 2)
@@ -198,11 +199,11 @@ def test_a_file_in_diffusers_keys_is_the_same_net(
     save_file(load_file(folder / "diffusion_pytorch_model.safetensors"), file)
     got = load_control(file)
     assert got.family == net.family
-    inputs = (torch.randn(1, 4, 8, 8), torch.tensor([7.0]), torch.randn(1, 77, 32))
+    inputs = Inputs(torch.randn(1, 4, 8, 8), torch.tensor([7.0]), torch.randn(1, 77, 32))
     hint = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        want = net.weights.residuals(*inputs, hint, 1.0)
-        have = got.weights.residuals(*inputs, hint, 1.0)
+        want = net.weights.residuals(inputs, hint, 1.0)
+        have = got.weights.residuals(inputs, hint, 1.0)
     torch.testing.assert_close(have, want)
 
 

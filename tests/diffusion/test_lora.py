@@ -19,13 +19,15 @@ from diffusion.errors import ModelFileError
 from diffusion.handles import Model, UNetWeights
 from diffusion.headers import TensorHead
 from diffusion.latents import Latent
-from diffusion.load import Checkpoint
+from diffusion.load import Checkpoint, load_checkpoint
 from diffusion.lora import LoraPatch, changed, with_clip_lora, with_lora
 from diffusion.lora_file import check_lora, lora_family
 from diffusion.patching import patched
 from diffusion.sample import SamplePlan, sample
+from diffusion.single_file import unet_part
 from diffusion.text import encode_text
 from diffusion.unet_names import original_layers
+from tests.tiny_model import write_tiny_sdxl
 
 SCRIPT = Path(__file__).parent.parent / "goldens" / "model" / "make_random_sd15.py"
 PLAN = SamplePlan(3, 2, 4.0, "euler", "normal")
@@ -350,18 +352,35 @@ def test_a_file_for_the_text_encoder_alone_has_no_family(tmp_path: Path) -> None
     assert lora_family(write(tmp_path / "f", {name: random(32, 2)})) is None
 
 
-@pytest.mark.parametrize("shape", ["MINI", "SD15"])
+@pytest.mark.parametrize("shape", ["MINI", "SD15", "SDXL_MINI", "SDXL"])
 def test_the_original_names_of_all_layers_are_known(shape: str) -> None:
-    from diffusion.single_file import UNET, unet_part
-
     made = runpy.run_path(str(SCRIPT))
     spec = made["Spec"]()
-    made["unet"](spec, UNET, made[shape])
+    prefix = "model.diffusion_model."
+    made["unet"](spec, prefix, made[shape])
     heads = {key: TensorHead("F16", tuple(size)) for key, size, *_ in spec.items}
-    names = unet_part(heads).names
+    part = unet_part(heads)
+    assert part is not None
+    names = part.names
     ours = original_layers({name.rpartition(".")[0] for name in names.values()})
     expected = {
-        theirs.removeprefix(UNET).rpartition(".")[0]: mine.rpartition(".")[0]
+        theirs.removeprefix(prefix).rpartition(".")[0]: mine.rpartition(".")[0]
         for theirs, mine in names.items()
     }
     assert ours == expected
+
+
+def test_each_of_two_text_encoders_takes_its_own_change(tmp_path: Path) -> None:
+    model = load_checkpoint(write_tiny_sdxl(tmp_path / "sdxl"))
+    layer = "encoder.layers.0.self_attn.q_proj"
+    lora = {}
+    for prefix, width in (("lora_te1_", 32), ("lora_te2_", 64)):
+        lora[f"{kohya(f'text_model.{layer}', prefix)}.lora_up.weight"] = random(width, 2)
+        lora[f"{kohya(f'text_model.{layer}', prefix)}.lora_down.weight"] = random(2, width)
+    clip = with_clip_lora(model.clip, write(tmp_path / "lora", lora), 1.0)
+    (patch,) = clip.patches
+    assert isinstance(patch, LoraPatch)
+    assert {*patch.names} == {f"l.{layer}.weight", f"g.text_model.{layer}.weight"}
+    before, after = (encode_text(each, "a fox")[0].tokens for each in (model.clip, clip))
+    assert not torch.allclose(before[..., :32], after[..., :32], atol=1e-3)
+    assert not torch.allclose(before[..., 32:], after[..., 32:], atol=1e-3)

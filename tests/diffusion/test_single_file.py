@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from diffusion.detect import check_checkpoint
+from diffusion.detect import check_checkpoint, checkpoint_family
 from diffusion.errors import ModelFileError
+from diffusion.folders import VARIABLE
 from diffusion.headers import TensorHead, read_heads
-from diffusion.single_file import _vae_name, read_checkpoint, text_part
+from diffusion.latents import empty
+from diffusion.load import Checkpoint, load_checkpoint
+from diffusion.sample import SamplePlan, sample
+from diffusion.single_file import read_contents
+from diffusion.text import encode_text
+from diffusion.vae import decode
+from diffusion.vae_keys import vae_name
+from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
+from tests.tiny_model import write_tiny_sdxl
 
 UNET = "model.diffusion_model."
 
@@ -97,40 +107,163 @@ def test_a_pickle_named_safetensors_never_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "canary").exists()
 
 
-def checkpoint(path: Path, width: int) -> Path:
-    """Just enough keys to tell the parts and the family."""
-    attention = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+@pytest.fixture(scope="module", params=[False, True], ids=["base", "refiner"])
+def sdxl(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with a small SDXL as a diffusers folder, and the same as one file."""
+    root = tmp_path_factory.mktemp("models")
+    folder = write_tiny_sdxl(root / "folder", refiner=request.param)
+    write_file(root / "checkpoints" / "file.safetensors", load_checkpoint(folder))
+    words = "tokenizer_2" if request.param else "tokenizer"
+    shutil.copytree(folder / words, root / "tokenizers" / "clip-l")
+    return root
+
+
+def write_file(path: Path, model: Checkpoint, **more: torch.Tensor) -> Path:
+    """A checkpoint in the keys of the original code."""
+    texts = {part.kind: part.module for part in model.clip.weights.parts}
+    first = "conditioner.embedders.0.transformer.text_model."
+    tensors = unet_keys(model.model.weights.module) | vae_keys(model.vae.weights.module)
+    tensors |= text_keys(texts["l"], first) if "l" in texts else {}
+    second = "conditioner.embedders.1.model." if "l" in texts else "conditioner.embedders.0.model."
+    tensors |= open_clip_keys(texts["g"], second)
+    path.parent.mkdir(exist_ok=True)
+    save_file({name: value.contiguous() for name, value in (tensors | more).items()}, path)
+    return path
+
+
+def both(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Checkpoint, Checkpoint]:
+    monkeypatch.setenv(VARIABLE, str(root))
+    return (
+        load_checkpoint(root / "folder"),
+        load_checkpoint(root / "checkpoints" / "file.safetensors"),
+    )
+
+
+def test_one_file_and_a_folder_encode_alike(sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [encode_text(model.clip, "a (red:1.4) fox")[0] for model in both(sdxl, monkeypatch)]
+    assert torch.allclose(found[0].tokens, found[1].tokens, atol=1e-6)
+    assert found[0].pooled is not None
+    assert found[1].pooled is not None
+    assert torch.allclose(found[0].pooled, found[1].pooled, atol=1e-6)
+
+
+def test_one_file_and_a_folder_sample_alike(sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = SamplePlan(3, 3, 4.0, "dpmpp_2m", "karras")
+    found = []
+    for model in both(sdxl, monkeypatch):
+        positive, negative = encode_text(model.clip, "a fox"), encode_text(model.clip, "")
+        latent = sample(model.model, empty(64, 96), positive, negative, plan)
+        found.append(decode(model.vae, latent))
+    assert torch.allclose(found[0], found[1], atol=1e-5)
+
+
+def test_a_file_that_says_so_predicts_velocity(sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = both(sdxl, monkeypatch)
+    says = write_file(sdxl / "v.safetensors", folder, v_pred=torch.zeros(0), ztsnr=torch.zeros(0))
+    sampling = load_checkpoint(says).model.sampling
+    assert (sampling.prediction, sampling.zsnr) == ("v", True)
+
+
+def test_a_file_without_a_text_encoder_says_so_when_it_is_used(
+    sdxl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = both(sdxl, monkeypatch)
+    path = sdxl / "bare.safetensors"
+    save_file(unet_keys(folder.model.weights.module, ""), path)
+    model = load_checkpoint(path)
+    got, want = (each.model.weights.module.state_dict() for each in (model, folder))
+    assert {name: value.shape for name, value in got.items()} == {
+        name: value.shape for name, value in want.items()
+    }
+    with pytest.raises(ModelFileError, match=r"bare\.safetensors holds no text encoder; load one"):
+        encode_text(model.clip, "a fox")
+    with pytest.raises(ModelFileError, match="holds no autoencoder; load one with VAELoader"):
+        decode(model.vae, empty(64, 64))
+
+
+@pytest.mark.parametrize(
+    ("width", "channels", "vector", "name"),
+    [
+        (768, 4, None, "sd15"),
+        (768, 9, None, "sd15"),
+        (1024, 4, None, "sd21"),
+        (2048, 4, 2816, "sdxl"),
+        (2048, 9, 2816, "sdxl"),
+        (1280, 4, 2560, "sdxl-refiner"),
+        (768, 4, 2816, "other things than one of family sd15"),
+        (2048, 4, None, "other things than one of family sdxl"),
+        (768, 8, None, "sees 8 channels, not 4 or 9"),
+    ],
+)
+def test_the_family_is_told_from_the_keys(
+    tmp_path: Path, width: int, channels: int, vector: int | None, name: str
+) -> None:
+    path = tmp_path / "unet.safetensors"
+    save_file(network(width, channels, vector), path)
+    if " " in name:
+        with pytest.raises(ModelFileError, match=name):
+            check_checkpoint(path)
+        return
+    family = checkpoint_family(path)
+    assert (family.name, family.in_channels, family.text_dim) == (name, channels, width)
+    assert family.prediction == "eps"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_wide_bias_of_sd21_means_velocity(tmp_path: Path, dtype: torch.dtype) -> None:
+    key = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias"
+    for spread, prediction in ((0.02, "eps"), (0.2, "v")):
+        tensors = network(1024, 4, None, levels=4)
+        tensors[key] = torch.linspace(-2 * spread, 2 * spread, 320).to(dtype)
+        save_file(tensors, tmp_path / f"{prediction}.safetensors")
+        family = checkpoint_family(tmp_path / f"{prediction}.safetensors")
+        assert family.prediction == prediction
+
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def network(
+    width: int, channels: int, vector: int | None, levels: int = 1
+) -> dict[str, torch.Tensor]:
+    """Just the keys of a denoising network that its shape is read from."""
+    found: Shapes = {"input_blocks.0.0.weight": (8, channels, 3, 3), "out.2.weight": (4, 8, 3, 3)}
+    found["middle_block.0.in_layers.0.weight"] = (8,)
+    resnet: Shapes = {"in_layers.0.weight": (8,), "in_layers.2.weight": (8, 8, 3, 3)}
+    attention: Shapes = {"norm.weight": (8,), "transformer_blocks.0.attn2.to_k.weight": (8, width)}
+    for level in range(levels):
+        places = [f"input_blocks.{3 * level + index}" for index in (1, 2)]
+        places += [f"output_blocks.{3 * level + index}" for index in (0, 1, 2)]
+        for place in places:
+            found |= {f"{place}.0.{key}": shape for key, shape in resnet.items()}
+            found |= {f"{place}.1.{key}": shape for key, shape in attention.items()}
+        if level + 1 < levels:
+            found[f"input_blocks.{3 * level + 3}.0.op.weight"] = (8, 8, 3, 3)
+    if vector is not None:
+        found["label_emb.0.0.weight"] = (32, vector)
+    return {UNET + key: torch.zeros(shape) for key, shape in found.items()}
+
+
+def test_the_text_encoders_shape_is_read_from_its_keys(tmp_path: Path) -> None:
     text = "cond_stage_model.transformer.text_model."
     tensors = {
-        attention: torch.zeros(8, width),
-        "first_stage_model.quant_conv.weight": torch.zeros(8, 8, 1, 1),
         f"{text}embeddings.token_embedding.weight": torch.zeros(100, 128),
         f"{text}encoder.layers.0.mlp.fc1.weight": torch.zeros(256, 128),
         f"{text}embeddings.position_ids": torch.zeros(1, 77, dtype=torch.int64),
     }
-    save_file(tensors, path)
-    return path
+    save_file(tensors, tmp_path / "text.safetensors")
+    (keys,) = read_contents(tmp_path / "text.safetensors").texts
+    assert (keys.kind, keys.width, keys.projects) == ("l", 128, False)
+    assert keys.part.config["vocab_size"] == 100
+    assert keys.part.config["intermediate_size"] == 256
+    assert keys.part.config["num_hidden_layers"] == 1
+    assert not [name for name in keys.part.names if "position_ids" in name]
 
 
-def test_a_file_of_a_family_that_is_not_read_yet_says_which(tmp_path: Path) -> None:
-    assert read_checkpoint(checkpoint(tmp_path / "a.safetensors", 768))
-    with pytest.raises(ModelFileError, match="is of family sdxl"):
-        read_checkpoint(checkpoint(tmp_path / "b.safetensors", 2048))
-
-
-def test_a_file_without_a_text_encoder_says_so(tmp_path: Path) -> None:
+def test_a_file_that_holds_no_network_says_so(tmp_path: Path) -> None:
     save_file({f"{UNET}out.2.weight": torch.zeros(1)}, tmp_path / "f.safetensors")
-    with pytest.raises(ModelFileError, match="no autoencoder"):
-        read_checkpoint(tmp_path / "f.safetensors")
-
-
-def test_the_text_encoders_shape_is_read_from_its_keys(tmp_path: Path) -> None:
-    part = text_part(read_checkpoint(checkpoint(tmp_path / "a.safetensors", 768)))
-    assert part.config["vocab_size"] == 100
-    assert part.config["hidden_size"] == 128
-    assert part.config["intermediate_size"] == 256
-    assert part.config["num_hidden_layers"] == 1
-    assert not [name for name in part.names if "position_ids" in name]
+    with pytest.raises(ModelFileError, match="no denoising network"):
+        check_checkpoint(tmp_path / "f.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -149,4 +282,4 @@ def test_the_text_encoders_shape_is_read_from_its_keys(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_the_autoencoders_keys_are_renamed(theirs: str, ours: str) -> None:
-    assert _vae_name(theirs, 4) == ours
+    assert vae_name(theirs, 4) == ours

@@ -1,0 +1,151 @@
+"""Networks with their weights: from a diffusers folder or from a part of a file, each once.
+
+Only safetensors, only local files. What a file lacks is an error, never made up.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+
+from . import devices
+from .digest import content_digest
+from .errors import ModelFileError
+from .handles import Weights
+from .keys import Part
+
+W = TypeVar("W", bound=Weights)
+
+_loaded: WeakValueDictionary[tuple[str, str], Weights] = WeakValueDictionary()
+_lock = threading.RLock()
+
+
+def shared(part: str, make: Callable[[str], W], *places: Path) -> W:
+    """The weights of a part, loaded once while anything uses them.
+
+    Args:
+        places: the files and folders that it is made of.
+    """
+    digest = "".join(content_digest(place) for place in places)
+    with _lock:
+        known: Any = _loaded.get((part, digest))
+        if known is None:
+            known = _loaded[(part, digest)] = make(digest)
+        found: W = known
+        return found
+
+
+def from_file(
+    path: Path, part: Part, make: Callable[[], nn.Module], dtype: torch.dtype
+) -> nn.Module:
+    """A network made without weights, then given the file's, read mapped and one by one.
+
+    Raises:
+        ModelFileError: the file lacks weights, or has some that the network has no place for.
+    """
+    from safetensors import safe_open
+
+    with warnings.catch_warnings(), torch.device("meta"), _quiet():
+        warnings.simplefilter("ignore")
+        module = make()
+    wanted = module.state_dict()
+    weights: dict[str, Tensor] = {}
+
+    def put(theirs: str, ours: str, weight: Tensor) -> None:
+        name = ours if ours in wanted else f"text_model.{ours}"
+        place = wanted.get(name)
+        if place is None:
+            raise ModelFileError(f"{path.name}: {theirs} has no place in its network")
+        if place.numel() != weight.numel():
+            shapes = f"{tuple(place.shape)}, has {tuple(weight.shape)}"
+            raise ModelFileError(f"{path.name}: {theirs} wants the shape {shapes}")
+        weights[name] = weight.reshape(place.shape).to(dtype).contiguous()
+
+    with safe_open(path, framework="pt") as file:
+        for theirs, ours in part.names.items():
+            weight = file.get_tensor(theirs)
+            put(theirs, ours, weight.T if theirs in part.turned else weight)
+        for theirs, several in part.split.items():
+            for ours, weight in zip(
+                several, file.get_tensor(theirs).chunk(len(several)), strict=True
+            ):
+                put(theirs, ours, weight)
+    check_complete(path.name, wanted.keys() - weights.keys())
+    module.load_state_dict(weights, assign=True)
+    for owner in module.modules():
+        for name, buffer in owner.named_buffers(recurse=False):
+            if buffer.is_meta and name == "position_ids":
+                owner.register_buffer(name, torch.arange(buffer.shape[-1])[None], persistent=False)
+    return module.to(devices.device())
+
+
+def from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """A network of a library's class.
+
+    The libraries fill what a file lacks with random numbers and go on; here that is an error.
+
+    Raises:
+        ModelFileError: it cannot be loaded whole.
+    """
+    options: dict[str, Any] = {
+        "local_files_only": True,
+        "use_safetensors": True,
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,
+    }
+    named = "torch_dtype" if kind.__module__.startswith("diffusers") else "dtype"
+    if named == "torch_dtype":
+        options["low_cpu_mem_usage"] = False
+    where = f"{folder.parent.name}/{folder.name}"
+    try:
+        with warnings.catch_warnings(), _quiet():
+            warnings.simplefilter("ignore")
+            module, report = kind.from_pretrained(folder, **options, **{named: dtype})
+    except Exception as error:
+        raise ModelFileError(f"{where} cannot be loaded: {error}") from error
+    check_complete(where, report["missing_keys"])
+    for name, got, wanted in report["mismatched_keys"]:
+        shapes = f"{tuple(wanted)}, has {tuple(got)}"
+        raise ModelFileError(f"{where}: the weights {name} want the shape {shapes}")
+    return module.to(devices.device())
+
+
+def check_complete(where: str, missing: Collection[str]) -> None:
+    """Whether a file has all weights of its network.
+
+    Raises:
+        ModelFileError: some are missing.
+    """
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelFileError(f"{where} lacks the weights {min(missing)}{more}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and reports of the libraries': a run has its own bars, errors are typed."""
+    from diffusers.utils import logging as networks
+    from transformers.utils import logging as texts
+
+    shown, levels = (
+        texts.is_progress_bar_enabled(),
+        (networks.get_verbosity(), texts.get_verbosity()),
+    )
+    texts.disable_progress_bar()
+    networks.set_verbosity_error()
+    texts.set_verbosity_error()
+    try:
+        yield
+    finally:
+        networks.set_verbosity(levels[0])
+        texts.set_verbosity(levels[1])
+        if shown:
+            texts.enable_progress_bar()
