@@ -7,6 +7,7 @@ does; the noise that the pipelines are given makes up for that.
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def run(pipe: Any, **options: Any) -> Tensor:
 def start(model: Checkpoint) -> Tensor:
     """The noise of a run, scaled so that a pipeline starts where we do."""
     top = model.model.sampling.sigma_max
-    return start_noise((1, 4, SIDE // 8, SIDE // 8), SEED) * (top**2 + 1) ** 0.5 / top
+    return start_noise((1, 4, SIDE // 8, SIDE // 8), SEED) * math.hypot(top, 1.0) / top
 
 
 def plan(steps: int = 4, denoise: float = 1.0) -> SamplePlan:
