@@ -92,7 +92,8 @@ class BarReporter:
 def _line(event: AnyEvent) -> str:
     if isinstance(event, Finished):
         saved = "".join(f"\n  saved {path}" for path in event.saved)
-        return f"{event.node}: ran in {event.seconds:.2f} s{saved}"
+        text = "".join(f"\n  {line}" for line in event.text.splitlines())
+        return f"{event.node}: ran in {event.seconds:.2f} s{saved}{text}"
     if isinstance(event, Reused):
         return f"{event.node}: reused from {event.tier}"
     if isinstance(event, Stopped):

@@ -17,6 +17,29 @@ CELL_PX = 8
 MIN_SIDE_PX = 64
 
 
+@dataclass(frozen=True)
+class SamplePass:
+    """One run of a sampler.
+
+    Attributes:
+        first_sigma: the noise level that it began at.
+        model_calls: evaluations of the denoising network.
+        seconds: of wall-clock time, when it was really run.
+    """
+
+    sampler: str
+    scheduler: str
+    steps: int
+    first_sigma: float
+    model_calls: int
+    seconds: float
+
+    @property
+    def fingerprint(self) -> str:
+        """All but the seconds, which no result depends on."""
+        return repr(replace(self, seconds=0.0))
+
+
 @dataclass(frozen=True, eq=False)
 class Latent:
     """A batch of latents.
@@ -26,12 +49,14 @@ class Latent:
         noise_mask: B×H×W in 0..1 at any size, 1 where sampling may change; None is everywhere.
         batch_index: which draw of noise each latent takes; None draws for the batch at once.
         family: the model family that it belongs to; None where any with its channels will do.
+        passes: the samplers that it went through, first one first.
     """
 
     samples: Tensor
     noise_mask: Tensor | None = None
     batch_index: tuple[int, ...] | None = None
     family: str | None = None
+    passes: tuple[SamplePass, ...] = ()
 
     @property
     def shape(self) -> torch.Size:

@@ -8,6 +8,45 @@ from torch import Tensor
 from .compose import match_channels, repeat_to_batch
 from .masks import grow as grown
 from .masks import highest
+from .resize import resize_mask
+
+# An encoder cuts pictures to whole latent cells around their centre.
+CELL_PX = 8
+
+
+class SizeError(ValueError):
+    """Two pictures that should lie on each other differ in size."""
+
+    def __init__(self, source: Tensor, picture: Tensor) -> None:
+        (high, wide), (rows, columns) = source.shape[1:3], picture.shape[1:3]
+        self.wanted = f"{wide}×{high} pixels, as the source, or that cut to whole latent cells"
+        self.got = f"{columns}×{rows}"
+        super().__init__(f"wants {self.wanted}, got {self.got}")
+
+
+def cut_offset(source: Tensor, picture: Tensor) -> tuple[int, int]:
+    """Where a picture that may have been cut to whole latent cells lies in its source: x, y.
+
+    Raises:
+        SizeError: it is not as large as that.
+    """
+    rows, columns = (source.shape[axis] - picture.shape[axis] for axis in (1, 2))
+    if not (0 <= rows < CELL_PX and 0 <= columns < CELL_PX):
+        raise SizeError(source, picture)
+    return columns // 2, rows // 2
+
+
+def cut_like(picture: Tensor, source: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The source, and a mask over it, cut as a picture was; see `cut_offset`.
+
+    Raises:
+        SizeError: the picture is of another size.
+    """
+    x, y = cut_offset(source, picture)
+    place = (slice(None), slice(y, y + picture.shape[1]), slice(x, x + picture.shape[2]))
+    if mask is not None:
+        mask = resize_mask(mask, source.shape[2], source.shape[1])[place]
+    return source[place], mask
 
 
 def widen(mask: Tensor, grow: int, blend: int) -> Tensor:

@@ -6,6 +6,7 @@ schedule, noise comes from a CPU generator, a mask is blended at every model cal
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,7 +21,7 @@ from .errors import SamplingError
 from .guidance import Guide
 from .handles import Model
 from .hooks import SILENT, Hooks
-from .latents import Latent
+from .latents import Latent, SamplePass
 from .noise import SeedRule, brownian_noise, seed_rule, start_noise, step_noise
 from .samplers.step import Denoise, Noise, PairDenoise
 from .samplers.table import SAMPLER_TABLE, Sampler
@@ -80,7 +81,7 @@ def sample(
 
     Returns:
         A latent like the given one: same batch, mask, batch index and family; samples float32
-        on the CPU in unscaled VAE space.
+        on the CPU in unscaled VAE space; one pass more.
 
     Raises:
         SamplingError: the model gave NaN or infinity.
@@ -88,6 +89,8 @@ def sample(
     sigmas = plan_sigmas(model, plan)
     if len(sigmas) < 2:
         return latent
+    counter, start = _Counter(hooks), time.perf_counter()
+    hooks = replace(hooks, on_call=counter)
     with model.weights.computing(model.patches):
         both = SAMPLER_TABLE[plan.sampler].pair
         guide = Guide(model, positive, negative, plan.cfg, hooks, both)
@@ -98,7 +101,26 @@ def sample(
         raise SamplingError(
             f"{plan.sampler} gave NaN or infinity; the model may overflow at this precision"
         )
-    return replace(latent, samples=samples)
+    done = SamplePass(
+        plan.sampler,
+        plan.scheduler,
+        len(sigmas) - 1,
+        float(sigmas[0]),
+        counter.calls,
+        time.perf_counter() - start,
+    )
+    return replace(latent, samples=samples, passes=(*latent.passes, done))
+
+
+class _Counter:
+    """Counts model calls on their way to the caller's hook."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self.calls, self.then = 0, hooks.on_call
+
+    def __call__(self) -> None:
+        self.calls += 1
+        self.then()
 
 
 def _run(

@@ -31,6 +31,13 @@ def saved_in(entry: Entry | None) -> tuple[str, ...]:
     return tuple(str(path) for value in values if isinstance(value, Saved) for path in value.paths)
 
 
+def text_in(entry: Entry) -> str:
+    """What an output node's entry shows as text."""
+    return "\n".join(
+        value.text for value in entry.outputs if isinstance(value, Saved) and value.text
+    )
+
+
 def call(node: Prepared, linked: Mapping[str, Any], context: Context, digest: bool) -> Outcome:
     """Call a node with its literals and what it is linked to; never raises an Exception.
 

@@ -12,9 +12,10 @@ from .errors import Cancelled
 
 @dataclass(frozen=True)
 class Saved:
-    """What an output node returns: the files it wrote."""
+    """What an output node returns: the files it wrote, and what is to be shown as text."""
 
     paths: tuple[Path, ...]
+    text: str = ""
 
 
 def _nothing(_step: int, _total: int, _preview: object | None) -> None:

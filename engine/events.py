@@ -52,10 +52,11 @@ class Preview(Event):
 
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
-    """The node gave its outputs; `saved` names the files that it wrote."""
+    """The node gave its outputs; `saved` names the files that it wrote, `text` is to be shown."""
 
     seconds: float
     saved: tuple[str, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

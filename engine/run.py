@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from .cache import Entry
-from .call import Outcome, call, needed, saved_in
+from .call import Outcome, call, needed, saved_in, text_in
 from .cancel import CancelToken
 from .context import Context
 from .errors import Cancelled, LatentloomError, NodeError
@@ -233,7 +233,7 @@ class Run:
     def _settle(self, job: Job, outcome: Outcome) -> None:
         if outcome.entry is not None:
             job.state, job.entry, job.saved = "ran", outcome.entry, saved_in(outcome.entry)
-            self._emit(Finished(job.id, outcome.seconds, job.saved))
+            self._emit(Finished(job.id, outcome.seconds, job.saved, text_in(job.entry)))
             self._release(job)
         elif isinstance(outcome.error, Cancelled):
             job.state = "cancelled"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from engine.errors import InputError
 from engine.ports import Between
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Square = Annotated[int, Between(0, 64)]
+RingWidth = Annotated[int, Between(1, 512)]
+ToneMeasure = Literal["drift", "surroundings"]
 
 
 class InpaintConditioning(NamedTuple):
@@ -93,6 +95,45 @@ def differential_diffusion(model: Model, strength: Share = 1.0) -> Model:
 
     others = tuple(each for each in model.patches if not isinstance(each, DifferentialMask))
     return replace(model, patches=(*others, DifferentialMask(strength)))
+
+
+@node("MaskedToneFix", category="image/inpaint")
+def masked_tone_fix(
+    image: Image,
+    source: Image,
+    mask: Mask,
+    ring: RingWidth = 16,
+    strength: Share = 1.0,
+    measure: ToneMeasure = "drift",
+) -> Image:
+    """Bring the tone inside a mask to that of the ring around it, before pasting back.
+
+    Means and spreads are compared in CIE Lab; contrast changes by at most half.
+
+    Args:
+        image: the painted pictures B×H×W×C, as decoded: as large as the source, or that cut to
+            whole latent cells.
+        source: the pictures as they were.
+        mask: masks B×H×W, resized to the pictures; more than 0.5 is inside.
+        ring: width of the ring around the mask that is compared, in pixels.
+        strength: share of the correction.
+        measure: drift takes out how far the painted picture's ring is from the source's, which
+            should be alike; surroundings gives the inside mean and spread of the source's ring.
+
+    Raises:
+        InputError: the sizes differ.
+    """
+    from diffusion.paste import SizeError, cut_like
+    from diffusion.tone import fix_tone
+
+    if mask.ndim != 3:
+        raise InputError("MaskedToneFix", "mask", "masks B×H×W", tuple(mask.shape))
+    try:
+        before, inside = cut_like(image, source, mask)
+    except SizeError as error:
+        raise InputError("MaskedToneFix", "image", error.wanted, error.got) from error
+    assert inside is not None
+    return fix_tone(image, before, inside, ring, strength, measure == "drift")
 
 
 def _check(name: str, pixels: Tensor, mask: Tensor, vae: Vae) -> None:

@@ -11,8 +11,6 @@ from engine.spec import node
 from .ports import Image, Mask
 
 Ring = Annotated[int, Between(0, 1024)]
-# An encoder cuts pictures to whole latent cells around their centre.
-CELL_PX = 8
 
 
 @node("ImagePasteBack", category="image/inpaint")
@@ -34,7 +32,7 @@ def image_paste_back(
     Raises:
         InputError: the sizes do not fit, or the fade is wider than what it is part of.
     """
-    from diffusion.paste import paste, widen
+    from diffusion.paste import SizeError, cut_offset, paste, widen
     from diffusion.resize import resize_mask
 
     if blend > grow:
@@ -42,14 +40,11 @@ def image_paste_back(
         raise InputError("ImagePasteBack", "blend", f"at most `grow` ({grow})", blend, hint)
     if mask.ndim != 3:
         raise InputError("ImagePasteBack", "mask", "masks B×H×W", tuple(mask.shape))
-    high, wide = source.shape[1:3]
-    rows, columns = high - image.shape[1], wide - image.shape[2]
-    if not (0 <= rows < CELL_PX and 0 <= columns < CELL_PX):
-        wanted = f"{wide}×{high} pixels, as the source, or that cut to whole latent cells"
-        got = f"{image.shape[2]}×{image.shape[1]}"
+    try:
+        x, y = cut_offset(source, image)
+    except SizeError as error:
         hint = "resize one of them with ImageScale"
-        raise InputError("ImagePasteBack", "image", wanted, got, hint)
-    y, x = rows // 2, columns // 2
-    share = widen(resize_mask(mask, wide, high), grow, blend)
+        raise InputError("ImagePasteBack", "image", error.wanted, error.got, hint) from error
+    share = widen(resize_mask(mask, source.shape[2], source.shape[1]), grow, blend)
     share = share[:, y : y + image.shape[1], x : x + image.shape[2]]
     return paste(source, image, share, x, y)

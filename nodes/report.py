@@ -1,0 +1,97 @@
+"""Reports: what passes did to a picture, and what they cost."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+from engine.context import Context, Saved
+from engine.errors import InputError
+from engine.ports import Socket, Text
+from engine.spec import node
+
+from .ports import Image, Latent, Mask
+
+if TYPE_CHECKING:
+    from diffusion import report
+
+Report = Annotated["report.Report", Socket("REPORT")]
+Prefix = Annotated[str, Text()]
+
+
+@node("PassReport", category="image/report")
+def pass_report(
+    source: Image,
+    image: Image,
+    latent: Latent,
+    mask: Mask | None = None,
+    previous: Report | None = None,
+) -> Report:
+    """Measure what sampling changed, inside and outside a mask, as it will be saved.
+
+    Each pass that the latent went through has a line: sampler, steps, first noise level, model
+    calls, seconds. The line of the last one says how far the picture is from its source: PSNR in
+    dB, mean CIEDE2000, pixels that differ.
+
+    Args:
+        source: the picture B×H×W×C before the first pass.
+        image: the picture after the last pass, of the same size or cut to whole latent cells.
+        latent: what the last pass gave.
+        mask: masks B×H×W; more than 0 is inside, everything without one.
+        previous: the report of an earlier pass, whose lines come first.
+
+    Raises:
+        InputError: the sizes do not fit.
+    """
+    from diffusion.paste import SizeError, cut_like
+    from diffusion.report import Report as Lines
+    from diffusion.report import extend
+
+    if mask is not None and mask.ndim != 3:
+        raise InputError("PassReport", "mask", "masks B×H×W", tuple(mask.shape))
+    try:
+        before, inside = cut_like(image, source, mask)
+    except SizeError as error:
+        raise InputError("PassReport", "image", error.wanted, error.got) from error
+    return extend(previous or Lines(), latent.passes, before, image, inside)
+
+
+@node("SaveReport", category="image/report", output=True)
+class SaveReport:
+    """Save a report as JSON, and show it as a table.
+
+    Args:
+        report: from PassReport.
+        filename_prefix: name, perhaps with folders, inside the output folder; numbered as
+            pictures are.
+
+    Raises:
+        InputError: the prefix leaves the output folder, or no file can be written there.
+    """
+
+    @staticmethod
+    def run(report: Report, context: Context, filename_prefix: Prefix = "report") -> Saved:
+        from diffusion.report import to_json, to_table
+        from diffusion.saving import PrefixError, expand_prefix, next_number, place, write_numbered
+
+        try:
+            target = place(expand_prefix(filename_prefix, 0, 0, datetime.now()), context.output_dir)
+            data = f"{to_json(report)}\n".encode()
+            path, _ = write_numbered(target, data, next_number(target), ".json")
+        except PrefixError as error:
+            raise InputError("SaveReport", "filename_prefix", error.wanted, error.got) from error
+        except OSError as error:
+            got = f"{filename_prefix!r}: {error.strerror or error}"
+            wanted = "a place that can be written to"
+            raise InputError("SaveReport", "filename_prefix", wanted, got) from error
+        return Saved((path,), to_table(report))
+
+    @staticmethod
+    def check(filename_prefix: str = "report") -> None:
+        """Refuse a prefix that leaves the output folder before anything runs."""
+        from diffusion.saving import PrefixError, check_prefix
+
+        try:
+            check_prefix(filename_prefix)
+        except PrefixError as error:
+            raise InputError("SaveReport", "filename_prefix", error.wanted, error.got) from error
