@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,45 +23,75 @@ TINY = 1e-37
 # Token lengths are brought to their least common multiple by repeating, up to this factor;
 # repeating keys and values leaves softmax attention as it is.
 MOST_REPEATS = 4
+SIDES = 3
 
 
 @dataclass(frozen=True)
 class _Part:
-    """An entry that is active at this level, and the side it counts for (0 positive)."""
+    """An entry that is active at this level, and the side it counts for.
+
+    Sides are 0 positive, 1 negative, 2 second.
+    """
 
     entry: Entry
     side: int
 
 
-class Guide:
-    """Classifier-free guidance (arXiv 2207.12598) over D, in float32.
+Style = Literal["single", "regular", "nested"]
 
-    Args:
-        cfg: 1 leaves the negative side out; all else evaluates both, in one batch where their
-            token lengths allow.
-        both: evaluate the negative side at cfg 1 too, for samplers that need it.
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """What a model is asked, and how its answers are mixed; it travels on edges.
 
     Attributes:
+        positive, negative: without a negative side, D of the positive one is all.
+        cfg: classifier-free guidance (arXiv 2207.12598) of the positive side against the
+            negative one; with a second prompt, against that.
+        second: a prompt between the two, as InstructPix2Pix (arXiv 2211.09800) guides.
+        second_cfg: guidance of the second prompt against the negative side.
+        style: how two prompts are mixed: `regular` adds both guidances, `nested` guides by the
+            result of the first.
+    """
+
+    model: Model
+    positive: Conditioning
+    negative: Conditioning = ()
+    cfg: float = 1.0
+    second: Conditioning = ()
+    second_cfg: float = 1.0
+    style: Style = "single"
+
+
+class Guide:
+    """A model under guidance, over D in float32; all sides in one batch where tokens allow.
+
+    Args:
+        guidance: at cfg 1 the negative side is left out.
         source: the latent that is sampled from, for inpainting models that are told no hole.
+        both: evaluate the negative side at cfg 1 too, for samplers that need it.
     """
 
     def __init__(
         self,
-        model: Model,
-        positive: Conditioning,
-        negative: Conditioning,
-        cfg: float,
+        guidance: Guidance,
         hooks: Hooks = SILENT,
+        source: Latent | None = None,
         both: bool = False,
     ) -> None:
-        self.model, self.hooks, self.cfg = model, hooks, cfg
-        alone = math.isclose(cfg, 1.0) and not both
-        self.alone = alone
-        self.controls = Controls(model.sampling)
-        self.source: Latent | None = None
-        self.parts = _with_ranges(model, positive, 0) + (
-            [] if alone else _with_ranges(model, share_controls(positive, negative), 1)
-        )
+        self.guidance, self.model, self.hooks = guidance, guidance.model, hooks
+        self.source = source
+        self.controls = Controls(self.model.sampling)
+        single = guidance.style == "single"
+        self.alone = single and math.isclose(guidance.cfg, 1.0) and not both
+        self.alone |= single and not guidance.negative
+        negative = share_controls(guidance.positive, guidance.negative)
+        sides = (guidance.positive, () if self.alone else negative, guidance.second)
+        self.parts = [
+            part
+            for side, entries in enumerate(sides)
+            for part in _with_ranges(self.model, entries, side)
+        ]
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D under guidance at one level; see `pair`."""
@@ -73,19 +104,29 @@ class Guide:
             x: B×C×h×w at level sigma.
             sigma: a 0-dim float32 level.
         """
+        positive, negative, second = self._sides(x, sigma)
+        if self.alone:
+            return positive, positive
+        cfg, second_cfg = self.guidance.cfg, self.guidance.second_cfg
+        if self.guidance.style == "regular":
+            guided = _mix(second, negative, second_cfg) + (positive - second) * cfg
+        elif self.guidance.style == "nested":
+            guided = _mix(_mix(positive, second, cfg), negative, second_cfg)
+        else:
+            guided = _mix(positive, negative, cfg)
+        return guided, negative
+
+    def _sides(self, x: Tensor, sigma: Tensor) -> list[Tensor]:
+        """D of the positive, the negative and the second side; 0 where nothing is active."""
         level = float(sigma)
         active = [part for part, high, low in self.parts if low <= level <= high]
-        sums = [torch.zeros_like(x), torch.zeros_like(x)]
-        weights = [TINY, TINY]
+        sums = [torch.zeros_like(x) for _ in range(SIDES)]
+        weights = [TINY] * SIDES
         for group in _groups(active):
             for part, denoised in zip(group, self._evaluate(x, sigma, group), strict=True):
                 sums[part.side] += denoised * part.entry.strength
                 weights[part.side] += part.entry.strength
-        positive = sums[0] / weights[0]
-        if self.alone:
-            return positive, positive
-        negative = sums[1] / weights[1]
-        return negative + (positive - negative) * self.cfg, negative
+        return [total / weight for total, weight in zip(sums, weights, strict=True)]
 
     def _evaluate(self, x: Tensor, sigma: Tensor, group: Sequence[_Part]) -> Iterator[Tensor]:
         """D of each part of a group, from one evaluation of the network."""
@@ -112,6 +153,10 @@ class Guide:
         scale = self.model.family.latent_scale
         extra = [hole_channels(x, part.entry.hole, self.source, scale) for part in group]
         return torch.cat([scaled, torch.cat(extra)], dim=1)
+
+
+def _mix(positive: Tensor, negative: Tensor, cfg: float) -> Tensor:
+    return negative + (positive - negative) * cfg
 
 
 def _with_ranges(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -26,6 +27,19 @@ StepNoise = Callable[[Tensor, Tensor], Tensor]
 def seed_rule() -> SeedRule:
     """How step noise is seeded: "current", unless LATENTLOOM_SEED_RULE says "0.3.64"."""
     return "0.3.64" if os.environ.get(RULE_VARIABLE) == "0.3.64" else "current"
+
+
+@dataclass(frozen=True)
+class NoiseChoice:
+    """The noise of a run as it travels on edges.
+
+    Attributes:
+        seed: 0 to 2^64 - 1, for the first noise and that of the steps.
+        add: False starts from the latent itself; the steps draw theirs all the same.
+    """
+
+    seed: int
+    add: bool = True
 
 
 def start_noise(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,13 +18,13 @@ from torch.nn.functional import interpolate
 from .conditioning import Conditioning
 from .differential import DifferentialMask, MaskAt
 from .errors import SamplingError
-from .guidance import Guide
+from .guidance import Guidance, Guide
 from .handles import Model
 from .hooks import SILENT, Hooks
 from .latents import Latent, SamplePass
-from .noise import SeedRule, brownian_noise, seed_rule, start_noise, step_noise
+from .noise import NoiseChoice, SeedRule, brownian_noise, seed_rule, start_noise, step_noise
 from .samplers.step import Denoise, Noise, PairDenoise
-from .samplers.table import SAMPLER_TABLE, Sampler
+from .samplers.table import SAMPLER_TABLE, SamplerChoice
 from .schedules import calculate_sigmas
 
 
@@ -81,35 +81,86 @@ def sample(
 
     Returns:
         A latent like the given one: same batch, mask, batch index and family; samples float32
+        on the CPU in unscaled VAE space.
+
+    Raises:
+        SamplingError: the model gave NaN or infinity.
+    """
+    guidance = Guidance(model, positive, negative, plan.cfg)
+    route = Route(
+        plan_sigmas(model, plan),
+        SamplerChoice(plan.sampler),
+        NoiseChoice(plan.seed, plan.add_noise),
+        plan.scheduler,
+        plan.seed_rule,
+    )
+    return sample_route(guidance, latent, route, hooks).output
+
+
+@dataclass(frozen=True)
+class Route:
+    """Noise levels, and how they are gone through.
+
+    Attributes:
+        sigmas: falling levels; fewer than two mean that nothing is run.
+        scheduler: what the levels are called in reports.
+        seed_rule: how step noise is seeded; see `diffusion.noise.step_noise`.
+    """
+
+    sigmas: Tensor
+    sampler: SamplerChoice
+    noise: NoiseChoice
+    scheduler: str = "custom"
+    seed_rule: SeedRule = field(default_factory=seed_rule)
+
+
+class Sampled(NamedTuple):
+    """What sampling gives.
+
+    Attributes:
+        output: the latent at the last level.
+        denoised: the last D, which is the output where the last level is 0.
+    """
+
+    output: Latent
+    denoised: Latent
+
+
+def sample_route(
+    guidance: Guidance, latent: Latent, route: Route, hooks: Hooks = SILENT
+) -> Sampled:
+    """Sample from a latent through given levels.
+
+    Returns:
+        Latents like the given one: same batch, mask, batch index and family; samples float32
         on the CPU in unscaled VAE space; one pass more.
 
     Raises:
         SamplingError: the model gave NaN or infinity.
     """
-    sigmas = plan_sigmas(model, plan)
-    if len(sigmas) < 2:
-        return latent
+    if len(route.sigmas) < 2:
+        return Sampled(latent, latent)
     counter, start = _Counter(hooks), time.perf_counter()
     hooks = replace(hooks, on_call=counter)
+    model, name = guidance.model, route.sampler.name
     with model.weights.computing(model.patches):
-        both = SAMPLER_TABLE[plan.sampler].pair
-        guide = Guide(model, positive, negative, plan.cfg, hooks, both)
-        guide.source = latent
-        x = _run(model, latent, guide, sigmas, plan, hooks)
-    samples = x.clone()
-    if not bool(torch.isfinite(samples).all()):
+        guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair)
+        inside = _Run(guide, latent, route).through(hooks)
+    found = [each.clone() for each in inside]
+    if not all(bool(torch.isfinite(each).all()) for each in found):
         raise SamplingError(
-            f"{plan.sampler} gave NaN or infinity; the model may overflow at this precision"
+            f"{name} gave NaN or infinity; the model may overflow at this precision"
         )
     done = SamplePass(
-        plan.sampler,
-        plan.scheduler,
-        len(sigmas) - 1,
-        float(sigmas[0]),
+        name,
+        route.scheduler,
+        len(route.sigmas) - 1,
+        float(route.sigmas[0]),
         counter.calls,
         time.perf_counter() - start,
     )
-    return replace(latent, samples=samples, passes=(*latent.passes, done))
+    passes = (*latent.passes, done)
+    return Sampled(*(replace(latent, samples=each, passes=passes) for each in found))
 
 
 class _Counter:
@@ -123,34 +174,64 @@ class _Counter:
         self.then()
 
 
-def _run(
-    model: Model, latent: Latent, guide: Guide, sigmas: Tensor, plan: SamplePlan, hooks: Hooks
-) -> Tensor:
-    device, scale = model.weights.device, model.family.latent_scale
-    samples = latent.samples.float().to(device)
-    known = samples * scale if bool(samples.any()) else samples
-    shape = tuple(samples.shape)
-    drawn = start_noise(shape, plan.seed, latent.batch_index) if plan.add_noise else None
-    first = torch.zeros(shape) if drawn is None else drawn
-    first, sigmas = first.to(device), sigmas.to(device)
-    x = model.sampling.noised(known, first, sigmas[0], model.sampling.is_full(sigmas[0]))
-    sampler = SAMPLER_TABLE[plan.sampler]
-    denoise: PairDenoise = guide.pair
-    if latent.noise_mask is not None:
-        mask_at = _mask_at(model, latent_mask(latent.noise_mask, samples), sigmas)
-        fresh = sampler.mask_noise == "fresh"
-        below = _fresh_noise(shape, plan.seed).to(device) if fresh else first
-        denoise = keep_outside(denoise, mask_at, known, below)
-    total = len(sigmas) - 1
+class _Run:
+    """One latent on its way through the levels of a schedule."""
 
-    def on_step(index: int, denoised: Tensor) -> None:
-        hooks.on_step(index + 1, total, denoised)
+    def __init__(self, guide: Guide, latent: Latent, route: Route) -> None:
+        self.guide, self.model, self.mask = guide, guide.model, latent.noise_mask
+        self.route, self.sampler = route, SAMPLER_TABLE[route.sampler.name]
+        device = self.model.weights.device
+        samples = latent.samples.float().to(device)
+        scale = self.model.family.latent_scale
+        self.known = samples * scale if bool(samples.any()) else samples
+        shape, noise = tuple(samples.shape), route.noise
+        drawn = start_noise(shape, noise.seed, latent.batch_index) if noise.add else None
+        self.first = (torch.zeros(shape) if drawn is None else drawn).to(device)
+        self.sigmas = route.sigmas.to(device)
 
-    options: dict[str, Any] = {"tau": _middle_noise(model)} if sampler.tau else {}
-    call = denoise if sampler.pair else _guided_only(denoise)
-    noise = _noise(sampler, x, sigmas, plan)
-    x = sampler.function(call, x, sigmas, noise=noise, on_step=on_step, **options)
-    return (x / scale).float().cpu()
+    def through(self, hooks: Hooks) -> tuple[Tensor, Tensor]:
+        """The latent at the last level, and the last D, in unscaled VAE space on the CPU."""
+        sampling, sigmas = self.model.sampling, self.sigmas
+        x = sampling.noised(self.known, self.first, sigmas[0], sampling.is_full(sigmas[0]))
+        total, last = len(sigmas) - 1, [x]
+
+        def on_step(index: int, denoised: Tensor) -> None:
+            last[0] = denoised
+            hooks.on_step(index + 1, total, denoised)
+
+        options: dict[str, Any] = dict(self.route.sampler.options)
+        if self.sampler.tau:
+            options["tau"] = _middle_noise(self.model)
+        denoise = self._denoise()
+        call = denoise if self.sampler.pair else _guided_only(denoise)
+        noise = self._step_noise(x)
+        x = self.sampler.function(call, x, sigmas, noise=noise, on_step=on_step, **options)
+        scale = self.model.family.latent_scale
+        return (x / scale).float().cpu(), (last[0] / scale).float().cpu()
+
+    def _denoise(self) -> PairDenoise:
+        """The model call, which a noise mask keeps inside."""
+        if self.mask is None:
+            return self.guide.pair
+        mask_at = _mask_at(self.model, latent_mask(self.mask, self.known), self.sigmas)
+        below = self.first
+        if self.sampler.mask_noise == "fresh":
+            fresh = start_noise(tuple(below.shape), (self.route.noise.seed + 1) % 2**64)
+            below = fresh.to(below.device)
+        return keep_outside(self.guide.pair, mask_at, self.known, below)
+
+    def _step_noise(self, x: Tensor) -> Noise:
+        kind, seed = self.sampler.noise, self.route.noise.seed
+        if kind == "none":
+            return _no_noise
+        if kind == "step":
+            draw = step_noise(x, seed, self.route.seed_rule)
+        else:
+            draw = brownian_noise(x, self.sigmas, seed, cpu=kind == "brownian")
+        scale = self.route.sampler.noise_scale
+        if scale == 1.0:
+            return draw
+        return lambda sigma, sigma_next: draw(sigma, sigma_next) * scale
 
 
 def keep_outside(guide: PairDenoise, mask_at: MaskAt, known: Tensor, noise: Tensor) -> PairDenoise:
@@ -196,18 +277,6 @@ def latent_mask(mask: Tensor, samples: Tensor) -> Tensor:
     grid = interpolate(grid, size=samples.shape[-2:], mode="bilinear")
     repeats = -(-len(samples) // len(grid))
     return grid.repeat(repeats, 1, 1, 1)[: len(samples)].to(samples.device)
-
-
-def _fresh_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    return start_noise(shape, (seed + 1) % 2**64)
-
-
-def _noise(sampler: Sampler, x: Tensor, sigmas: Tensor, plan: SamplePlan) -> Noise:
-    if sampler.noise == "step":
-        return step_noise(x, plan.seed, plan.seed_rule)
-    if sampler.noise == "none":
-        return _no_noise
-    return brownian_noise(x, sigmas, plan.seed, cpu=sampler.noise == "brownian")
 
 
 def _no_noise(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import sigmas as levels
 from .errors import ScheduleError
 from .model_sampling import ModelSampling
 from .names import SCHEDULERS
+from .sigmas import ended
 
 Schedule = Callable[[ModelSampling, int], Tensor]
 
@@ -37,7 +39,7 @@ def simple(sampling: ModelSampling, steps: int) -> Tensor:
     """Every (T/n)-th level of the table, from its end."""
     stride = len(sampling.sigmas) / steps
     picked = [sampling.sigmas[-(1 + int(index * stride))] for index in range(steps)]
-    return _ended(torch.stack(picked))
+    return ended(torch.stack(picked))
 
 
 def ddim_uniform(sampling: ModelSampling, steps: int) -> Tensor:
@@ -52,20 +54,12 @@ def ddim_uniform(sampling: ModelSampling, steps: int) -> Tensor:
 
 def karras(sampling: ModelSampling, steps: int, rho: float = 7.0) -> Tensor:
     """Even in sigma^(1/rho). Source: arXiv 2206.00364, equation 5."""
-    return polynomial(steps, sampling.sigma_min, sampling.sigma_max, rho)
-
-
-def polynomial(steps: int, low: float, high: float, rho: float) -> Tensor:
-    """Levels from `high` to `low`, even in sigma^(1/rho), and 0."""
-    ramp = torch.linspace(0, 1, steps)
-    ends = (low ** (1 / rho), high ** (1 / rho))
-    return _ended((ends[1] + ramp * (ends[0] - ends[1])) ** rho)
+    return levels.polynomial(steps, sampling.sigma_min, sampling.sigma_max, rho)
 
 
 def exponential(sampling: ModelSampling, steps: int) -> Tensor:
     """Even in log sigma."""
-    ends = (math.log(sampling.sigma_max), math.log(sampling.sigma_min))
-    return _ended(torch.linspace(*ends, steps).exp())
+    return levels.exponential(steps, sampling.sigma_min, sampling.sigma_max)
 
 
 def beta(sampling: ModelSampling, steps: int, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
@@ -78,7 +72,7 @@ def beta(sampling: ModelSampling, steps: int, alpha: float = 0.6, beta: float = 
     shares = 1 - np.linspace(0, 1, steps, endpoint=False)
     indices = np.rint(distribution.ppf(shares, alpha, beta) * (len(sampling.sigmas) - 1))
     kept = [int(index) for index in dict.fromkeys(indices.tolist())]
-    return _ended(sampling.sigmas[kept])
+    return ended(sampling.sigmas[kept])
 
 
 def linear_quadratic(sampling: ModelSampling, steps: int, threshold: float = 0.025) -> Tensor:
@@ -96,8 +90,8 @@ def linear_quadratic(sampling: ModelSampling, steps: int, threshold: float = 0.0
     slope = threshold / half - 2 * excess / rest**2
     start = square * half**2
     curve = [square * index**2 + slope * index + start for index in range(half, steps)]
-    levels = torch.tensor([1.0 - share for share in (*linear, *curve, 1.0)])
-    return levels * sampling.sigma_max
+    shares = torch.tensor([1.0 - share for share in (*linear, *curve, 1.0)])
+    return shares * sampling.sigma_max
 
 
 def kl_optimal(sampling: ModelSampling, steps: int) -> Tensor:
@@ -109,7 +103,7 @@ def kl_optimal(sampling: ModelSampling, steps: int) -> Tensor:
         return torch.tensor([sampling.sigma_max, 0.0])
     share = torch.arange(steps, dtype=torch.float32) / (steps - 1)
     low, high = math.atan(sampling.sigma_min), math.atan(sampling.sigma_max)
-    return _ended((share * low + (1 - share) * high).tan())
+    return ended((share * low + (1 - share) * high).tan())
 
 
 SCHEDULES: dict[str, Schedule] = {
@@ -158,9 +152,5 @@ def _even(sampling: ModelSampling, steps: int, floor: bool) -> Tensor:
         timesteps = torch.linspace(float(start), float(end), steps + 1)[:-1]
     else:
         timesteps = torch.linspace(float(start), float(end), steps + ends_at_zero)
-    levels = torch.stack([sampling.sigma(timestep) for timestep in timesteps])
-    return levels if floor and ends_at_zero else _ended(levels)
-
-
-def _ended(levels: Tensor) -> Tensor:
-    return torch.cat([levels.float(), levels.new_zeros(1, dtype=torch.float32)])
+    found = torch.stack([sampling.sigma(timestep) for timestep in timesteps])
+    return found if floor and ends_at_zero else ended(found)

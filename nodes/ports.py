@@ -17,7 +17,8 @@ from engine.ports import Between, Choices, File, Seeded, Socket, Text
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from diffusion import conditioning, control, handles, latents
+    from diffusion import conditioning, control, guidance, handles, latents, noise
+    from diffusion.samplers import table
 
 
 def _latent_space(family: str) -> str:
@@ -35,6 +36,9 @@ Clip = Annotated["handles.Clip", Socket("CLIP", family=True)]
 Vae = Annotated["handles.Vae", Socket("VAE", family=True, kin=_latent_space)]
 ControlNet = Annotated["control.ControlNet", Socket("CONTROL_NET", family=True)]
 Sigmas = Annotated["Tensor", Socket("SIGMAS")]
+Sampler = Annotated["table.SamplerChoice", Socket("SAMPLER")]
+Noise = Annotated["noise.NoiseChoice", Socket("NOISE")]
+Guider = Annotated["guidance.Guidance", Socket("GUIDER", family=True)]
 
 Seed = Annotated[int, Between(0, 2**64 - 1), Seeded()]
 Steps = Annotated[int, Between(1, 10_000)]

@@ -1,8 +1,8 @@
-"""KSampler and KSamplerAdvanced: latents through a sampler."""
+"""Latents through a sampler: in one node, or put together from its parts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from engine.context import Context
 from engine.errors import InputError
@@ -13,11 +13,15 @@ from .ports import (
     Cfg,
     Conditioning,
     Denoise,
+    Guider,
     Latent,
     Model,
+    Noise,
+    Sampler,
     SamplerName,
     SchedulerName,
     Seed,
+    Sigmas,
     Steps,
 )
 
@@ -27,6 +31,13 @@ if TYPE_CHECKING:
     from diffusion.hooks import Hooks
 
 Step = Annotated[int, Between(0, 10_000)]
+
+
+class Samples(NamedTuple):
+    """The latent at the last level, and the model's last prediction of the picture."""
+
+    output: Latent
+    denoised_output: Latent
 
 
 @node("KSampler", category="sampling", device=True)
@@ -128,6 +139,81 @@ def ksampler_advanced(
         leftover_noise=return_with_leftover_noise == "enable",
     )
     return sample(model, latent_image, positive, negative, plan, _hooks(context))
+
+
+@node("SamplerCustom", category="sampling/custom_sampling", device=True)
+def sampler_custom(
+    *,
+    model: Model,
+    add_noise: bool = True,
+    noise_seed: Seed = 0,
+    cfg: Cfg = 8.0,
+    positive: Conditioning,
+    negative: Conditioning,
+    sampler: Sampler,
+    sigmas: Sigmas,
+    latent_image: Latent,
+    context: Context,
+) -> Samples:
+    """Sample through given noise levels.
+
+    Args:
+        model: the model that predicts the noise.
+        add_noise: False where the latent has noise in it already.
+        noise_seed: of the noise, that of the steps too.
+        cfg: classifier-free guidance; 1 is none.
+        positive: what the picture should show.
+        negative: what it should not show; unused at cfg 1.
+        sampler: how the steps are taken.
+        sigmas: the levels; fewer than two leave the latent as it is.
+        latent_image: latents B×C×h×w to start from; a noise mask keeps what it leaves out.
+
+    Raises:
+        InputError: the latent does not fit the model.
+        SamplingError: the model gave NaN or infinity.
+
+    Source: ComfyUI's SamplerCustom.
+    """
+    from diffusion.guidance import Guidance
+    from diffusion.noise import NoiseChoice
+    from diffusion.sample import Route, sample_route
+
+    _check_channels("SamplerCustom", model, latent_image)
+    guidance = Guidance(model, positive, negative, cfg)
+    route = Route(sigmas, sampler, NoiseChoice(noise_seed, add_noise))
+    return Samples(*sample_route(guidance, latent_image, route, _hooks(context)))
+
+
+@node("SamplerCustomAdvanced", category="sampling/custom_sampling", device=True)
+def sampler_custom_advanced(
+    *,
+    noise: Noise,
+    guider: Guider,
+    sampler: Sampler,
+    sigmas: Sigmas,
+    latent_image: Latent,
+    context: Context,
+) -> Samples:
+    """Sample with a noise, a guider, a sampler and noise levels of one's choice.
+
+    Args:
+        noise: what is added to the latent first, and the seed of the steps' noise.
+        guider: the model and what it is asked.
+        sampler: how the steps are taken.
+        sigmas: the levels; fewer than two leave the latent as it is.
+        latent_image: latents B×C×h×w to start from; a noise mask keeps what it leaves out.
+
+    Raises:
+        InputError: the latent does not fit the model.
+        SamplingError: the model gave NaN or infinity.
+
+    Source: ComfyUI's SamplerCustomAdvanced.
+    """
+    from diffusion.sample import Route, sample_route
+
+    _check_channels("SamplerCustomAdvanced", guider.model, latent_image)
+    route = Route(sigmas, sampler, noise)
+    return Samples(*sample_route(guider, latent_image, route, _hooks(context)))
 
 
 def _hooks(context: Context) -> Hooks:

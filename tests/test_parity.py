@@ -27,7 +27,7 @@ from engine.executor import Engine
 from engine.registry import Registry
 from engine.spec import node
 from engine.workspace import Workspace
-from nodes.ports import Conditioning, Image, Latent, Mask
+from nodes.ports import Conditioning, Image, Latent, Mask, Sigmas
 
 pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).parent / "goldens" / "model"
@@ -42,7 +42,7 @@ MODELS = {
     for name, file in runpy.run_path(str(FOLDER / "make_random_sd15.py"))["FILES"].items()
 }
 # Latent operations work on what a VAE encoded, so they inherit its tolerance.
-TOLERANCES = {"clip": 1e-5, "vae": 5e-5, "op": 5e-5, "image_op": 1e-6, "exact": 1e-6}
+TOLERANCES = {"clip": 1e-5, "vae": 5e-5, "op": 5e-5, "image_op": 1e-6, "exact": 1e-6, "sigma": 1e-6}
 captured: dict[str, dict[str, Tensor]] = {}
 
 
@@ -61,6 +61,11 @@ def dump_image(image: Image, name: str) -> None:
 @node("ParityDumpMask", category="test", output=True)
 def dump_mask(mask: Mask, name: str) -> None:
     captured[name] = {"mask": mask}
+
+
+@node("ParityDumpSigmas", category="test", output=True)
+def dump_sigmas(sigmas: Sigmas, name: str) -> None:
+    captured[name] = {"sigmas": sigmas}
 
 
 @node("ParityDumpCond", category="test", output=True)
@@ -93,7 +98,7 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     models = tmp_path_factory.mktemp("models")
-    dumps = Registry.of(dump_latent, dump_image, dump_mask, dump_conditioning)
+    dumps = Registry.of(dump_latent, dump_image, dump_mask, dump_sigmas, dump_conditioning)
     registry = latentloom.registry() | dumps
     place = Workspace(input_dir=FOLDER / "inputs", output_dir=tmp_path_factory.mktemp("out"))
     with pytest.MonkeyPatch.context() as patch, Engine(registry) as engine:

@@ -25,13 +25,19 @@ def euler_cfg_pp(
 
 
 def euler_ancestral_cfg_pp(
-    denoise: PairDenoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
+    denoise: PairDenoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    noise: Noise,
+    on_step: OnStep,
+    eta: float = 1.0,
 ) -> Tensor:
     """Order 1, one model call a step. Draws noise once a step but the last."""
     for i, sigma, sigma_next in pairs(sigmas):
         denoised, unguided = denoise(x, sigma)
         on_step(i, denoised)
-        down, up = ancestral_split(sigma, sigma_next)
+        down, up = ancestral_split(sigma, sigma_next, eta)
         x = denoised + slope(x, sigma, unguided) * down
         if sigma_next > 0:
             x = x + noise(sigma, sigma_next) * up

@@ -43,6 +43,21 @@ class Sampler:
     tau: bool = False
 
 
+@dataclass(frozen=True)
+class SamplerChoice:
+    """A sampler as it travels on edges.
+
+    Attributes:
+        name: one of the table's.
+        options: its function's own keyword arguments, where they are not the defaults.
+        noise_scale: what the noise of its steps is multiplied with.
+    """
+
+    name: str
+    options: tuple[tuple[str, float | str], ...] = ()
+    noise_scale: float = 1.0
+
+
 SAMPLER_TABLE: dict[str, Sampler] = {
     "euler": Sampler(euler.euler),
     "euler_cfg_pp": Sampler(cfg_pp.euler_cfg_pp, pair=True),

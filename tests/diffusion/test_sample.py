@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffusion.conditioning import Conditioning, Entry
 from diffusion.errors import SamplingError
-from diffusion.guidance import Guide
+from diffusion.guidance import Guidance, Guide
 from diffusion.hooks import Hooks
 from diffusion.latents import Latent
 from diffusion.load import Checkpoint
@@ -135,7 +135,7 @@ def test_cfg_one_leaves_the_negative_out(
 
 def guide(tiny: Checkpoint, positive: Conditioning, negative: Conditioning, **options: Any) -> Any:
     counter = Counter()
-    made = Guide(tiny.model, positive, negative, options.get("cfg", 5.0), counter.hooks)
+    made = Guide(Guidance(tiny.model, positive, negative, options.get("cfg", 5.0)), counter.hooks)
     with torch.inference_mode():
         x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1)) * 3
         return made(x, torch.tensor(options.get("sigma", 3.0))), counter.calls

@@ -17,7 +17,8 @@ from diffusion.noise import brownian_noise, start_noise, step_noise
 from diffusion.samplers.sa_solver import sa_solver
 from diffusion.samplers.step import Noise
 from diffusion.samplers.table import SAMPLER_TABLE
-from diffusion.schedules import calculate_sigmas, polynomial
+from diffusion.schedules import calculate_sigmas
+from diffusion.sigmas import polynomial
 
 FOLDER = Path(__file__).parent.parent / "goldens/direct"
 GOLDENS = load_file(FOLDER / "toy_samplers.safetensors")

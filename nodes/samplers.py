@@ -1,0 +1,209 @@
+"""Samplers, noise and guiders as values, which custom sampling puts together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import Cfg, Conditioning, Guider, Model, Noise, Sampler, SamplerName, Seed
+
+SAMPLERS = "sampling/custom_sampling/samplers"
+NOISE = "sampling/custom_sampling/noise"
+GUIDERS = "sampling/custom_sampling/guiders"
+Amount = Annotated[float, Between(0.0, 100.0, step=0.01)]
+Share = Annotated[float, Between(0.0, 1.0, step=0.01)]
+Order = Annotated[int, Between(1, 100)]
+NoiseDevice = Literal["gpu", "cpu"]
+
+
+@node("KSamplerSelect", category=SAMPLERS)
+def ksampler_select(sampler_name: SamplerName = "euler") -> Sampler:
+    """A sampler by its name.
+
+    Args:
+        sampler_name: how the steps are taken.
+    """
+    from diffusion.samplers.table import SamplerChoice
+
+    return SamplerChoice(sampler_name)
+
+
+@node("SamplerEulerAncestral", category=SAMPLERS)
+def sampler_euler_ancestral(eta: Amount = 1.0, s_noise: Amount = 1.0) -> Sampler:
+    """Euler steps with fresh noise after each.
+
+    Args:
+        eta: share of fresh noise; 0 is plain Euler.
+        s_noise: what the fresh noise is multiplied with.
+    """
+    return _choice("euler_ancestral", s_noise, eta=eta)
+
+
+@node("SamplerEulerAncestralCFGPP", category=SAMPLERS)
+def sampler_euler_ancestral_cfg_pp(eta: Share = 1.0, s_noise: Amount = 1.0) -> Sampler:
+    """Euler steps of CFG++ with fresh noise after each.
+
+    Args:
+        eta: share of fresh noise.
+        s_noise: what the fresh noise is multiplied with.
+    """
+    return _choice("euler_ancestral_cfg_pp", s_noise, eta=eta)
+
+
+@node("SamplerDPMPP_2S_Ancestral", category=SAMPLERS)
+def sampler_dpmpp_2s_ancestral(eta: Amount = 1.0, s_noise: Amount = 1.0) -> Sampler:
+    """Single-step DPM-Solver++ of order 2 with fresh noise after each step.
+
+    Args:
+        eta: share of fresh noise; 0 is the ODE's solver.
+        s_noise: what the fresh noise is multiplied with.
+    """
+    return _choice("dpmpp_2s_ancestral", s_noise, eta=eta)
+
+
+@node("SamplerDPMPP_SDE", category=SAMPLERS)
+def sampler_dpmpp_sde(
+    eta: Amount = 1.0, s_noise: Amount = 1.0, r: Amount = 0.5, noise_device: NoiseDevice = "gpu"
+) -> Sampler:
+    """Single-step DPM-Solver++ of order 2 on the SDE.
+
+    Args:
+        eta: share of the SDE's noise; 0 is the ODE.
+        s_noise: what the noise is multiplied with.
+        r: where in a step, in log sigma, the model is asked a second time.
+        noise_device: where the Brownian path is followed; the same on a CPU.
+    """
+    return _choice(_on(noise_device, "dpmpp_sde"), s_noise, eta=eta, r=r)
+
+
+@node("SamplerDPMPP_2M_SDE", category=SAMPLERS)
+def sampler_dpmpp_2m_sde(
+    solver_type: Literal["midpoint", "heun"] = "midpoint",
+    eta: Amount = 1.0,
+    s_noise: Amount = 1.0,
+    noise_device: NoiseDevice = "gpu",
+) -> Sampler:
+    """Multistep DPM-Solver++ of order 2 on the SDE.
+
+    Args:
+        solver_type: how the change since the last step is weighed.
+        eta: share of the SDE's noise; 0 is the ODE.
+        s_noise: what the noise is multiplied with.
+        noise_device: where the Brownian path is followed; the same on a CPU.
+    """
+    name = _on(noise_device, "dpmpp_2m_sde")
+    return _choice(name, s_noise, eta=eta, solver_type=solver_type)
+
+
+@node("SamplerDPMPP_3M_SDE", category=SAMPLERS)
+def sampler_dpmpp_3m_sde(
+    eta: Amount = 1.0, s_noise: Amount = 1.0, noise_device: NoiseDevice = "gpu"
+) -> Sampler:
+    """Multistep DPM-Solver++ of order 3 on the SDE.
+
+    Args:
+        eta: share of the SDE's noise; 0 is the ODE.
+        s_noise: what the noise is multiplied with.
+        noise_device: where the Brownian path is followed; the same on a CPU.
+    """
+    return _choice(_on(noise_device, "dpmpp_3m_sde"), s_noise, eta=eta)
+
+
+@node("SamplerLMS", category=SAMPLERS)
+def sampler_lms(order: Order = 4) -> Sampler:
+    """Linear multistep.
+
+    Args:
+        order: how many of the last slopes count.
+    """
+    return _choice("lms", 1.0, order=order)
+
+
+@node("RandomNoise", category=NOISE)
+def random_noise(noise_seed: Seed = 0) -> Noise:
+    """The noise of a seed.
+
+    Args:
+        noise_seed: of the first noise and that of the steps.
+    """
+    from diffusion.noise import NoiseChoice
+
+    return NoiseChoice(noise_seed)
+
+
+@node("DisableNoise", category=NOISE)
+def disable_noise() -> Noise:
+    """No first noise, for latents that have some in them; the steps' noise is of seed 0."""
+    from diffusion.noise import NoiseChoice
+
+    return NoiseChoice(0, add=False)
+
+
+@node("BasicGuider", category=GUIDERS)
+def basic_guider(model: Model, conditioning: Conditioning) -> Guider:
+    """Ask with one conditioning, without guidance.
+
+    Args:
+        model: the model that is asked.
+        conditioning: what the picture should show.
+    """
+    from diffusion.guidance import Guidance
+
+    return Guidance(model, conditioning)
+
+
+@node("CFGGuider", category=GUIDERS)
+def cfg_guider(
+    model: Model, positive: Conditioning, negative: Conditioning, cfg: Cfg = 8.0
+) -> Guider:
+    """Classifier-free guidance.
+
+    Args:
+        model: the model that is asked.
+        positive: what the picture should show.
+        negative: what it should not show; unused at cfg 1.
+        cfg: how far to go from the negative's answer past the positive's; 1 is none.
+    """
+    from diffusion.guidance import Guidance
+
+    return Guidance(model, positive, negative, cfg)
+
+
+@node("DualCFGGuider", category=GUIDERS)
+def dual_cfg_guider(
+    model: Model,
+    cond1: Conditioning,
+    cond2: Conditioning,
+    negative: Conditioning,
+    cfg_conds: Cfg = 8.0,
+    cfg_cond2_negative: Cfg = 8.0,
+    style: Literal["regular", "nested"] = "regular",
+) -> Guider:
+    """Guidance by two conditionings, such as a text and a picture.
+
+    Args:
+        model: the model that is asked.
+        cond1: what the picture should show.
+        cond2: what it should show first of all.
+        negative: what it should not show.
+        cfg_conds: guidance of `cond1` against `cond2`.
+        cfg_cond2_negative: guidance of `cond2` against the negative.
+        style: regular adds the two guidances, nested guides by the result of the first.
+
+    Source: InstructPix2Pix (arXiv 2211.09800).
+    """
+    from diffusion.guidance import Guidance
+
+    return Guidance(model, cond1, negative, cfg_conds, cond2, cfg_cond2_negative, style)
+
+
+def _on(device: str, name: str) -> str:
+    return f"{name}_gpu" if device == "gpu" else name
+
+
+def _choice(name: str, noise_scale: float, **options: float | str) -> Sampler:
+    from diffusion.samplers.table import SamplerChoice
+
+    return SamplerChoice(name, tuple(options.items()), noise_scale)

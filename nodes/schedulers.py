@@ -1,0 +1,315 @@
+"""Noise levels for custom sampling: by schedule, by formula, cut and turned round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from engine.errors import InputError
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import Denoise, Model, SchedulerName, Sigmas, Steps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CATEGORY = "sampling/custom_sampling/schedulers"
+LEVELS = "sampling/custom_sampling/sigmas"
+Level = Annotated[float, Between(0.0, 5000.0, step=0.01)]
+FirstLevel = Annotated[float, Between(0.0, 20_000.0, step=0.001)]
+Rho = Annotated[float, Between(0.0, 100.0, step=0.01)]
+Shape = Annotated[float, Between(0.0, 50.0, step=0.01)]
+EndTime = Annotated[float, Between(0.0, 1.0, step=0.0001)]
+Mu = Annotated[float, Between(-10.0, 10.0, step=0.1)]
+Spread = Annotated[float, Between(0.0, 10.0, step=0.1)]
+TurboSteps = Annotated[int, Between(1, 10)]
+Step = Annotated[int, Between(0, 10_000)]
+FinePercent = Annotated[float, Between(0.0, 1.0, step=0.0001)]
+
+
+class Split(NamedTuple):
+    """The outputs of SplitSigmas: the noisier part and the rest."""
+
+    high_sigmas: Sigmas
+    low_sigmas: Sigmas
+
+
+class SigmaValue(NamedTuple):
+    """The output of SamplingPercentToSigma."""
+
+    sigma_value: float
+
+
+@node("BasicScheduler", category=CATEGORY)
+def basic_scheduler(
+    model: Model, scheduler: SchedulerName = "simple", steps: Steps = 20, denoise: Denoise = 1.0
+) -> Sigmas:
+    """The levels that KSampler goes through.
+
+    Args:
+        model: gives the table of levels.
+        scheduler: how they are spaced.
+        steps: how many steps are run, whatever denoise is.
+        denoise: share of the schedule that is kept, from its end; 0 gives no levels.
+    """
+    from diffusion.schedules import calculate_sigmas
+
+    return calculate_sigmas(model.sampling, scheduler, steps, "", denoise)
+
+
+@node("KarrasScheduler", category=CATEGORY)
+def karras_scheduler(
+    steps: Steps = 20,
+    sigma_max: Level = 14.614642,
+    sigma_min: Level = 0.0291675,
+    rho: Rho = 7.0,
+) -> Sigmas:
+    """Levels even in sigma^(1/rho), then 0.
+
+    Args:
+        steps: how many steps.
+        sigma_max, sigma_min: the first level, and the last above 0.
+        rho: larger puts more levels near the end.
+
+    Raises:
+        InputError: rho is 0.
+
+    Source: arXiv 2206.00364.
+    """
+    from diffusion.sigmas import polynomial
+
+    return _levels("KarrasScheduler", "rho", lambda: polynomial(steps, sigma_min, sigma_max, rho))
+
+
+@node("ExponentialScheduler", category=CATEGORY)
+def exponential_scheduler(
+    steps: Steps = 20, sigma_max: Level = 14.614642, sigma_min: Level = 0.0291675
+) -> Sigmas:
+    """Levels even in log sigma, then 0.
+
+    Args:
+        steps: how many steps.
+        sigma_max, sigma_min: the first level, and the last above 0.
+
+    Raises:
+        InputError: a level is 0.
+    """
+    from diffusion.sigmas import exponential
+
+    return _levels(
+        "ExponentialScheduler", "sigma_min", lambda: exponential(steps, sigma_min, sigma_max)
+    )
+
+
+@node("PolyexponentialScheduler", category=CATEGORY)
+def polyexponential_scheduler(
+    steps: Steps = 20,
+    sigma_max: Level = 14.614642,
+    sigma_min: Level = 0.0291675,
+    rho: Rho = 1.0,
+) -> Sigmas:
+    """Levels by a power of an even ramp in log sigma, then 0.
+
+    Args:
+        steps: how many steps.
+        sigma_max, sigma_min: the first level, and the last above 0.
+        rho: the power; 1 is ExponentialScheduler.
+
+    Raises:
+        InputError: a level is 0.
+
+    Source: k-diffusion.
+    """
+    from diffusion.sigmas import polyexponential
+
+    return _levels(
+        "PolyexponentialScheduler",
+        "sigma_min",
+        lambda: polyexponential(steps, sigma_min, sigma_max, rho),
+    )
+
+
+@node("VPScheduler", category=CATEGORY)
+def vp_scheduler(
+    steps: Steps = 20, beta_d: Level = 19.9, beta_min: Level = 0.1, eps_s: EndTime = 0.001
+) -> Sigmas:
+    """Levels even in the time of a variance-preserving process, then 0.
+
+    Args:
+        steps: how many steps.
+        beta_d, beta_min: slope and start of its linear beta.
+        eps_s: time of the last level above 0.
+
+    Source: arXiv 2011.13456.
+    """
+    from diffusion.sigmas import variance_preserving
+
+    return _levels(
+        "VPScheduler", "beta_d", lambda: variance_preserving(steps, beta_d, beta_min, eps_s)
+    )
+
+
+@node("LaplaceScheduler", category=CATEGORY)
+def laplace_scheduler(
+    steps: Steps = 20,
+    sigma_max: Level = 14.614642,
+    sigma_min: Level = 0.0291675,
+    mu: Mu = 0.0,
+    beta: Spread = 0.5,
+) -> Sigmas:
+    """Levels at quantiles of a Laplace distribution in log sigma, then 0.
+
+    Args:
+        steps: how many steps.
+        sigma_max, sigma_min: what the levels are cut to.
+        mu: log sigma that they gather at.
+        beta: how far they spread.
+
+    Source: arXiv 2407.03297.
+    """
+    from diffusion.sigmas import laplace
+
+    return _levels(
+        "LaplaceScheduler", "beta", lambda: laplace(steps, sigma_min, sigma_max, mu, beta)
+    )
+
+
+@node("BetaSamplingScheduler", category=CATEGORY)
+def beta_sampling_scheduler(
+    model: Model, steps: Steps = 20, alpha: Shape = 0.6, beta: Shape = 0.6
+) -> Sigmas:
+    """Timesteps at quantiles of a beta distribution; equal neighbours count once.
+
+    Args:
+        model: gives the table of levels.
+        steps: how many steps at most.
+        alpha, beta: the shape; below 1 both ends get more steps.
+
+    Raises:
+        InputError: alpha or beta is 0.
+
+    Source: arXiv 2407.12173.
+    """
+    from diffusion import schedules
+
+    return _levels(
+        "BetaSamplingScheduler",
+        "alpha",
+        lambda: schedules.beta(model.sampling, steps, alpha, beta),
+    )
+
+
+@node("SDTurboScheduler", category=CATEGORY)
+def sd_turbo_scheduler(model: Model, steps: TurboSteps = 1, denoise: Denoise = 1.0) -> Sigmas:
+    """The levels that turbo models were distilled on, then 0.
+
+    Args:
+        model: gives the table of levels.
+        steps: how many of the ten.
+        denoise: below 1 the first of the ten are left out.
+    """
+    from diffusion.sigmas import sd_turbo
+
+    return sd_turbo(model.sampling, steps, denoise)
+
+
+@node("AlignYourStepsScheduler", category=CATEGORY)
+def align_your_steps_scheduler(
+    model_type: Literal["SD1", "SDXL", "SVD"] = "SD1", steps: Steps = 10, denoise: Denoise = 1.0
+) -> Sigmas:
+    """Published levels that were optimised for a family.
+
+    Args:
+        model_type: the family.
+        steps: other numbers than 10 are interpolated.
+        denoise: below 1 only the last round(steps * denoise) steps are run: fewer steps, unlike
+            KSampler's denoise.
+
+    Source: arXiv 2404.14507.
+    """
+    from diffusion.sigmas import align_your_steps
+
+    return align_your_steps(model_type, steps, denoise)
+
+
+@node("SplitSigmas", category=LEVELS)
+def split_sigmas(sigmas: Sigmas, step: Step = 0) -> Split:
+    """Cut levels at a step; both parts hold the level in between.
+
+    Args:
+        sigmas: the levels.
+        step: number of steps of the first part.
+    """
+    from diffusion.sigmas import split
+
+    return Split(*split(sigmas, step))
+
+
+@node("SplitSigmasDenoise", category=LEVELS)
+def split_sigmas_denoise(sigmas: Sigmas, denoise: Denoise = 1.0) -> Split:
+    """Cut levels so that the second part has a share of the steps.
+
+    Args:
+        sigmas: the levels.
+        denoise: share of the steps, rounded, that the second part has.
+    """
+    from diffusion.sigmas import split_denoise
+
+    return Split(*split_denoise(sigmas, denoise))
+
+
+@node("FlipSigmas", category=LEVELS)
+def flip_sigmas(sigmas: Sigmas) -> Sigmas:
+    """Levels in rising order, which runs a model backwards, from picture to noise.
+
+    Args:
+        sigmas: the levels; a last one of 0 becomes a first one of 0.0001.
+    """
+    from diffusion.sigmas import flip
+
+    return flip(sigmas)
+
+
+@node("SetFirstSigma", category=LEVELS)
+def set_first_sigma(sigmas: Sigmas, sigma: FirstLevel = 136.0) -> Sigmas:
+    """The same levels with another first one.
+
+    Args:
+        sigmas: the levels.
+        sigma: the first one.
+    """
+    from diffusion.sigmas import with_first
+
+    return with_first(sigmas, sigma)
+
+
+@node("SamplingPercentToSigma", category=LEVELS)
+def sampling_percent_to_sigma(
+    model: Model, sampling_percent: FinePercent = 0.0, return_actual_sigma: bool = False
+) -> SigmaValue:
+    """The level at a share of the way from noise to picture.
+
+    Args:
+        model: gives the table of levels.
+        sampling_percent: 0 is pure noise, 1 the picture.
+        return_actual_sigma: at the ends give the table's ends, not a number beyond them.
+    """
+    sampling = model.sampling
+    if return_actual_sigma and sampling_percent in (0.0, 1.0):
+        return SigmaValue(sampling.sigma_min if sampling_percent else sampling.sigma_max)
+    return SigmaValue(sampling.percent_to_sigma(sampling_percent))
+
+
+def _levels(name: str, port: str, make: Callable[[], Tensor]) -> Tensor:
+    """Levels by a formula that has no value for some inputs."""
+    import torch
+
+    wanted = "numbers above 0 that give finite levels"
+    try:
+        levels = make()
+    except (ArithmeticError, ValueError) as error:
+        raise InputError(name, port, wanted, error) from error
+    if not bool(torch.isfinite(levels).all()):
+        raise InputError(name, port, wanted, "levels of NaN or infinity")
+    return levels
