@@ -64,7 +64,7 @@ def _models_in(root: Path, kind: str) -> Iterator[tuple[str, Path]]:
             yield config.parent.name, config.parent
     if kind == "controlnet":
         yield from _networks(root / kind)
-    if kind == "loras":
+    if kind in ("loras", "upscale_models"):
         for file in sorted((root / kind).rglob("*.safetensors")):
             yield file.relative_to(root / kind).as_posix(), file
 

@@ -148,7 +148,7 @@ class Guide:
 
     def _widened(self, scaled: Tensor, x: Tensor, group: Sequence[_Part]) -> Tensor:
         """The network's input with what an inpainting model sees beside it."""
-        if self.model.weights.in_channels == scaled.shape[1]:
+        if self.model.family.in_channels == scaled.shape[1]:
             return scaled
         scale = self.model.family.latent_scale
         extra = [hole_channels(x, part.entry.hole, self.source, scale) for part in group]

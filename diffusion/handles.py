@@ -98,12 +98,6 @@ class Weights:
 class UNetWeights(Weights):
     """A denoising network."""
 
-    @property
-    def in_channels(self) -> int:
-        """Channels that the network reads: those of a latent, and an inpainting model's more."""
-        config: Any = self.module.config
-        return int(config["in_channels"])
-
     def predict(
         self,
         x: Tensor,

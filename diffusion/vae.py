@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from .families import ANY
 from .handles import Vae
 from .latents import Latent
+from .tiles import in_tiles
 
 
 def encode(vae: Vae, pixels: Tensor) -> Latent:
@@ -90,56 +91,11 @@ def _three_passes(
     whole: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int, scale: float
 ) -> Tensor:
     """The mean of passes with wide, tall and square tiles, whose seams lie apart."""
+
+    def piece(part: Tensor, _top: int, _left: int) -> Tensor:
+        return whole(part)
+
     shapes = [(tile // 2, tile * 2), (tile * 2, tile // 2), (tile, tile)]
     return sum(
-        (_tiled(whole, x, shape, overlap, scale) for shape in shapes), torch.tensor(0.0)
+        (in_tiles(piece, x, shape, overlap, scale) for shape in shapes), torch.tensor(0.0)
     ) / len(shapes)
-
-
-def _tiled(
-    whole: Callable[[Tensor], Tensor],
-    x: Tensor,
-    tile: tuple[int, int],
-    overlap: int,
-    scale: float,
-) -> Tensor:
-    """One pass with tiles of (high, wide), each faded over the overlap on all its sides."""
-    high, wide = x.shape[-2:]
-    total: Tensor | None = None
-    weights = torch.zeros(1, 1, round(high * scale), round(wide * scale))
-    for top in _starts(high, tile[0], overlap):
-        for left in _starts(wide, tile[1], overlap):
-            piece = whole(x[..., top : top + tile[0], left : left + tile[1]])
-            fade = _fade(piece, round(overlap * scale))
-            if total is None:
-                total = torch.zeros(*piece.shape[:2], *weights.shape[-2:])
-            rows = slice(round(top * scale), round(top * scale) + piece.shape[-2])
-            columns = slice(round(left * scale), round(left * scale) + piece.shape[-1])
-            total[..., rows, columns] += piece * fade
-            weights[..., rows, columns] += fade
-    assert total is not None
-    return total / weights
-
-
-def _starts(size: int, tile: int, overlap: int) -> Iterator[int]:
-    if size <= tile:
-        yield 0
-        return
-    for start in range(0, size - overlap, max(1, tile - overlap)):
-        yield max(0, min(size - overlap, start))
-
-
-def _fade(piece: Tensor, width: int) -> Tensor:
-    """1×1×h×w of weights that rise from the edges over `width` cells."""
-    high, wide = piece.shape[-2:]
-    rows, columns = (_ramp(size, width) for size in (high, wide))
-    return (rows[:, None] * columns)[None, None]
-
-
-def _ramp(size: int, width: int) -> Tensor:
-    ramp = torch.ones(size)
-    for index in range(min(width, size)):
-        share = (index + 1) / width
-        ramp[index] *= share
-        ramp[size - 1 - index] *= share
-    return ramp

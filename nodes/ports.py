@@ -98,6 +98,7 @@ CheckpointFile = Annotated[Path, _models("checkpoints")]
 VaeFile = Annotated[Path, _models("vae")]
 ControlNetFile = Annotated[Path, _models("controlnet")]
 LoraFile = Annotated[Path, _models("loras")]
+UpscaleFile = Annotated[Path, _models("upscale_models")]
 PictureFile = Annotated[Path, File("input")]
 
 

@@ -1,0 +1,68 @@
+"""Large things in tiles: each is computed for itself, and their overlaps are faded together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+
+def tile_count(high: int, wide: int, tile: int, overlap: int) -> int:
+    """How many square tiles `in_tiles` makes."""
+    return len(list(_starts(high, tile, overlap))) * len(list(_starts(wide, tile, overlap)))
+
+
+def in_tiles(
+    whole: Callable[[Tensor, int, int], Tensor],
+    x: Tensor,
+    tile: tuple[int, int],
+    overlap: int,
+    scale: float = 1,
+) -> Tensor:
+    """A function of B×C×h×w over tiles, each faded over the overlap on all its sides.
+
+    Args:
+        whole: of a tile and its top and left place; gives `scale` times the sides.
+        tile: (high, wide); tiles at the far edges are cut.
+        overlap: of neighbouring tiles, less than a tile.
+    """
+    high, wide = x.shape[-2:]
+    total: Tensor | None = None
+    weights = x.new_zeros(1, 1, round(high * scale), round(wide * scale), dtype=torch.float32)
+    for top in _starts(high, tile[0], overlap):
+        for left in _starts(wide, tile[1], overlap):
+            piece = whole(x[..., top : top + tile[0], left : left + tile[1]], top, left)
+            fade = _fade(piece, round(overlap * scale))
+            if total is None:
+                total = piece.new_zeros(*piece.shape[:2], *weights.shape[-2:])
+            rows = slice(round(top * scale), round(top * scale) + piece.shape[-2])
+            columns = slice(round(left * scale), round(left * scale) + piece.shape[-1])
+            total[..., rows, columns] += piece * fade
+            weights[..., rows, columns] += fade
+    assert total is not None
+    return total / weights.to(total)
+
+
+def _starts(size: int, tile: int, overlap: int) -> Iterator[int]:
+    if size <= tile:
+        yield 0
+        return
+    for start in range(0, size - overlap, max(1, tile - overlap)):
+        yield max(0, min(size - overlap, start))
+
+
+def _fade(piece: Tensor, width: int) -> Tensor:
+    """1×1×h×w of weights that rise from the edges over `width` cells."""
+    high, wide = piece.shape[-2:]
+    rows, columns = (_ramp(size, width) for size in (high, wide))
+    return (rows[:, None] * columns)[None, None].to(piece)
+
+
+def _ramp(size: int, width: int) -> Tensor:
+    ramp = torch.ones(size)
+    for index in range(min(width, size)):
+        share = (index + 1) / width
+        ramp[index] *= share
+        ramp[size - 1 - index] *= share
+    return ramp

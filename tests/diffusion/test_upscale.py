@@ -1,0 +1,231 @@
+"""Upscaling nets: read from every layout, against their formulas, tiled without a seam."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import conv2d, interpolate, leaky_relu, pixel_shuffle, pixel_unshuffle
+
+from diffusion.errors import ModelFileError
+from diffusion.tiles import in_tiles, tile_count
+from diffusion.upscale import load_upscaler, upscale
+from diffusion.upscale_file import upscale_part
+
+Keys = dict[str, Tensor]
+FEATURES, GROWTH, BLOCKS = 8, 4, 2
+
+
+def conv(keys: Keys, name: str, inputs: int, outputs: int, generator: torch.Generator) -> None:
+    keys[f"{name}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator) * 0.1
+    keys[f"{name}.bias"] = torch.rand(outputs, generator=generator) * 0.2
+
+
+def first_release(ups: int = 2, channels: int = 3) -> Keys:
+    """Random weights by the names of ESRGAN's first release."""
+    keys: Keys = {}
+    generator = torch.Generator().manual_seed(6)
+    conv(keys, "model.0", channels, FEATURES, generator)
+    for block in range(BLOCKS):
+        for dense in (1, 2, 3):
+            for index in range(1, 6):
+                name = f"model.1.sub.{block}.RDB{dense}.conv{index}.0"
+                outputs = GROWTH if index < 5 else FEATURES
+                conv(keys, name, FEATURES + (index - 1) * GROWTH, outputs, generator)
+    conv(keys, f"model.1.sub.{BLOCKS}", FEATURES, FEATURES, generator)
+    for up in range(ups):
+        conv(keys, f"model.{3 * up + 3}", FEATURES, FEATURES, generator)
+    conv(keys, f"model.{3 * ups + 2}", FEATURES, FEATURES, generator)
+    conv(keys, f"model.{3 * ups + 4}", FEATURES, 3, generator)
+    return keys
+
+
+def by_formula(keys: Keys, x: Tensor, ups: int) -> Tensor:
+    """The net written out over its keys, as in arXiv 1809.00219."""
+
+    def layer(name: str, value: Tensor) -> Tensor:
+        return conv2d(value, keys[f"{name}.weight"], keys[f"{name}.bias"], padding=1)
+
+    first = found = layer("model.0", x)
+    for block in range(BLOCKS):
+        entry = found
+        for dense in (1, 2, 3):
+            name = f"model.1.sub.{block}.RDB{dense}.conv"
+            seen = [found]
+            for index in range(1, 5):
+                seen.append(leaky_relu(layer(f"{name}{index}.0", torch.cat(seen, 1)), 0.2))
+            found = found + 0.2 * layer(f"{name}5.0", torch.cat(seen, 1))
+        found = entry + 0.2 * found
+    found = first + layer(f"model.1.sub.{BLOCKS}", found)
+    for up in range(ups):
+        found = leaky_relu(layer(f"model.{3 * up + 3}", interpolate(found, scale_factor=2)), 0.2)
+    found = leaky_relu(layer(f"model.{3 * ups + 2}", found), 0.2)
+    return layer(f"model.{3 * ups + 4}", found)
+
+
+def later(keys: Keys, names: dict[str, str], dense: str) -> Keys:
+    """The same weights by other names."""
+    renamed = {}
+    for name, weight in keys.items():
+        name = re.sub(r"model\.1\.sub\.(\d+)\.RDB(\d)\.(conv\d)\.0", rf"\1.{dense}\2.\3", name)
+        for old, new in names.items():
+            name = re.sub(rf"^{re.escape(old)}\.(weight|bias)$", rf"{new}.\1", name)
+        renamed[re.sub(r"^(\d)", rf"{names['trunk']}.\1", name)] = weight
+    return renamed
+
+
+REAL = {
+    "model.0": "conv_first", f"model.1.sub.{BLOCKS}": "conv_body", "model.3": "conv_up1",
+    "model.6": "conv_up2", "model.8": "conv_hr", "model.10": "conv_last", "trunk": "body",
+}  # fmt: skip
+TEST_CODE = {
+    "model.0": "conv_first", f"model.1.sub.{BLOCKS}": "trunk_conv", "model.3": "upconv1",
+    "model.6": "upconv2", "model.8": "HRconv", "model.10": "conv_last", "trunk": "RRDB_trunk",
+}  # fmt: skip
+
+
+def written(folder: Path, keys: Keys) -> Path:
+    path = folder / "net.safetensors"
+    save_file({name: weight.contiguous() for name, weight in keys.items()}, path)
+    return path
+
+
+def silent(_done: int, _total: int) -> None:
+    return None
+
+
+def photo(high: int = 13, wide: int = 10) -> Tensor:
+    return torch.rand(1, high, wide, 3, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("ups", [0, 1, 2, 3])
+def test_a_net_of_the_first_release_gives_its_formula(tmp_path: Path, ups: int) -> None:
+    keys = first_release(ups)
+    model = load_upscaler(written(tmp_path, keys))
+    assert model.scale == 2**ups
+    wanted = by_formula(keys, photo().movedim(-1, 1), ups).clamp(0, 1).movedim(1, -1)
+    assert float(wanted.std()) > 0.01
+    torch.testing.assert_close(upscale(model, photo(), silent), wanted, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("names", "dense"), [(REAL, "rdb"), (TEST_CODE, "RDB")])
+@pytest.mark.parametrize("wrapper", ["", "params_ema."])
+def test_the_same_weights_by_other_names_are_the_same_net(
+    tmp_path: Path, names: dict[str, str], dense: str, wrapper: str
+) -> None:
+    renamed = later(first_release(), names, dense)
+    path = written(tmp_path, {wrapper + name: weight for name, weight in renamed.items()})
+    found = upscale(load_upscaler(path), photo(), silent)
+    wanted = by_formula(first_release(), photo().movedim(-1, 1), 2).clamp(0, 1).movedim(1, -1)
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+
+
+def test_a_folded_net_sees_folded_pixels_and_any_size(tmp_path: Path) -> None:
+    keys = first_release(channels=12)
+    model = load_upscaler(written(tmp_path, later(keys, REAL, "rdb")))
+    assert model.scale == 2
+    folded = pixel_unshuffle(photo(12, 10).movedim(-1, 1), 2)
+    wanted = by_formula(keys, folded, 2).clamp(0, 1).movedim(1, -1)
+    found = upscale(model, photo(12, 10), silent)
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+    assert upscale(model, photo(13, 9), silent).shape == (1, 26, 18, 3)
+
+
+def compact(scale: int) -> Keys:
+    keys: Keys = {}
+    generator = torch.Generator().manual_seed(6)
+    conv(keys, "body.0", 3, FEATURES, generator)
+    conv(keys, "body.2", FEATURES, FEATURES, generator)
+    conv(keys, "body.4", FEATURES, 3 * scale**2, generator)
+    for index in (1, 3):
+        keys[f"body.{index}.weight"] = torch.rand(FEATURES, generator=generator)
+    return keys
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_a_compact_net_gives_its_formula(tmp_path: Path, scale: int) -> None:
+    keys = compact(scale)
+    model = load_upscaler(written(tmp_path, keys))
+    x = found = photo().movedim(-1, 1)
+    for index in (0, 2, 4):
+        found = conv2d(found, keys[f"body.{index}.weight"], keys[f"body.{index}.bias"], padding=1)
+        slope = keys.get(f"body.{index + 1}.weight", torch.ones(1))[:, None, None]
+        found = torch.where(found > 0, found, found * slope)
+    wanted = pixel_shuffle(found, scale) + interpolate(x, scale_factor=scale)
+    assert model.scale == scale
+    torch.testing.assert_close(
+        upscale(model, photo(), silent), wanted.clamp(0, 1).movedim(1, -1), atol=1e-6, rtol=0
+    )
+
+
+def test_a_large_picture_is_made_in_tiles_without_a_seam(tmp_path: Path) -> None:
+    keys = compact(2)
+    model = load_upscaler(written(tmp_path, keys))
+    picture, steps = photo(40, 700), list[tuple[int, int]]()
+    tiled = upscale(model, picture, lambda done, total: steps.append((done, total)))
+    assert steps == [(1, 2), (2, 2)]
+    with torch.no_grad():
+        whole = model.weights.module(picture.movedim(-1, 1)).clamp(0, 1).movedim(1, -1)
+    # A convolution sees three pixels far here; only they differ, and they are faded out.
+    assert float((tiled - whole).abs().max()) < 0.05
+    torch.testing.assert_close(tiled[:, :, :900], whole[:, :, :900], atol=1e-5, rtol=0)
+
+
+def test_short_memory_halves_the_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_upscaler(written(tmp_path, compact(2)))
+    sides: list[int] = []
+    run = type(model.weights.module).forward
+
+    def short(module: torch.nn.Module, x: Tensor) -> Tensor:
+        sides.append(x.shape[-1])
+        if x.shape[-1] > 128:
+            raise torch.OutOfMemoryError("too large")
+        found: Tensor = run(module, x)  # type: ignore[arg-type]
+        return found
+
+    monkeypatch.setattr(type(model.weights.module), "forward", short)
+    assert upscale(model, photo(20, 300), silent).shape == (1, 40, 600, 3)
+    assert sides[:3] == [300, 256, 128]
+
+
+def test_grey_and_batches_are_taken(tmp_path: Path) -> None:
+    model = load_upscaler(written(tmp_path, compact(2)))
+    grey = torch.rand(2, 6, 5, 1)
+    assert upscale(model, grey, silent).shape == (2, 12, 10, 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model.0.weight": torch.zeros(8, 5, 3, 3)},
+        {"model.99.weight": torch.zeros(3)},
+        {"other": torch.zeros(1)},
+    ],
+)
+def test_other_networks_are_refused(tmp_path: Path, change: Keys) -> None:
+    path = written(tmp_path, {**first_release(), **change})
+    with pytest.raises(ModelFileError, match=r"net\.safetensors"):
+        upscale_part(path)
+
+
+def test_a_missing_weight_is_named(tmp_path: Path) -> None:
+    keys = first_release()
+    del keys["model.1.sub.1.RDB2.conv3.0.bias"]
+    with pytest.raises(ModelFileError, match=r"lacks the weights body\.1\.rdb2\.conv3\.bias"):
+        load_upscaler(written(tmp_path, keys))
+
+
+@pytest.mark.parametrize(("size", "tile", "overlap"), [(9, 4, 1), (9, 4, 3), (4, 4, 2), (3, 9, 4)])
+def test_tiles_of_the_identity_are_the_identity(size: int, tile: int, overlap: int) -> None:
+    x, seen = torch.rand(2, 3, size, size + 2), list[tuple[int, int]]()
+
+    def whole(piece: Tensor, top: int, left: int) -> Tensor:
+        seen.append((top, left))
+        return piece
+
+    torch.testing.assert_close(in_tiles(whole, x, (tile, tile), overlap), x)
+    assert len(seen) == tile_count(size, size + 2, tile, overlap)
