@@ -1,4 +1,4 @@
-"""The command line: run, plan, check, nodes, convert, models.
+"""The command line: run, plan, check, nodes, convert, models, serve.
 
 Results go to stdout, progress and problems to stderr. Exit codes: 0 done, 1 the graph or an
 input is wrong, 2 usage, 3 a node failed, 130 cancelled.
@@ -146,6 +146,13 @@ def convert(options: argparse.Namespace) -> int:
     save_graph(graph, target, registry, options.to or "")
     print(target)
     return DONE
+
+
+def serve(options: argparse.Namespace) -> int:
+    """`latentloom serve`."""
+    from web.serving import serve as serve_until_stopped
+
+    return serve_until_stopped(options, _registry)
 
 
 def models(options: argparse.Namespace) -> int:
@@ -341,6 +348,9 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--to", choices=("yaml", "json", "comfy"), help="default: by OUT's ending")
     found.add_argument("--force", action="store_true", help="overwrite OUT")
     add("models", models, "List the installed models.")
+    from web.serving import add_options
+
+    add_options(add("serve", serve, "Serve graphs over HTTP, for ComfyUI's editor and clients."))
     return parser
 
 

@@ -27,6 +27,24 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
+def describe() -> list[tuple[str, str, int | None, int, int, int, int]]:
+    """The accelerators: name, type, index; bytes of memory, all and free, and torch's own share."""
+    if device().type == "mps":
+        used = torch.mps.current_allocated_memory()
+        total = torch.mps.recommended_max_memory()
+        return [("mps", "mps", None, total, total - used, used, 0)]
+    if device().type != "cuda":
+        return []
+    found: list[tuple[str, str, int | None, int, int, int, int]] = []
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        held = torch.cuda.memory_reserved(index)
+        unused = held - torch.cuda.memory_allocated(index)
+        name = f"cuda:{index} {torch.cuda.get_device_name(index)}"
+        found.append((name, "cuda", index, total, free + unused, held, unused))
+    return found
+
+
 def network_dtype() -> torch.dtype:
     """Precision of a denoising network: float16 on an accelerator, float32 on the CPU."""
     return torch.float32 if device().type == "cpu" else torch.float16

@@ -30,9 +30,13 @@ class Started(Event):
 
 @dataclass(frozen=True, slots=True)
 class Reused(Event):
-    """The node's outputs came from a cache; `tier` says which ("memory" or "disk")."""
+    """The node's outputs came from a cache; `tier` says which ("memory" or "disk").
+
+    `saved` names the files that it had written.
+    """
 
     tier: str
+    saved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,10 +131,7 @@ class Engine:
             GraphError: the graph cannot run.
         """
         ready, tasks = self._tasks(graph, workspace or Workspace(), targets)
-        steps = {id: task.step for id, task in tasks.items()}
-        for id, type_name in ready.unneeded:
-            steps[id] = Step(id, type_name, "skip", None, UNNEEDED, "")
-        return Plan(steps, ready.targets)
+        return _plan(ready, tasks)
 
     def run(
         self,
@@ -143,6 +140,8 @@ class Engine:
         targets: Iterable[str] | None = None,
         on_event: OnEvent | None = None,
         cancel: CancelToken | None = None,
+        on_plan: Callable[[Plan], None] | None = None,
+        texts: Mapping[str, str] | None = None,
     ) -> Result:
         """Run a graph, reusing what is kept.
 
@@ -150,6 +149,8 @@ class Engine:
             targets: ids to run for; by default every output node.
             on_event: called in this thread with each event, the last being `Closed`.
             cancel: stops the run from another thread.
+            on_plan: called with the plan before anything runs.
+            texts: what saved pictures carry besides the graph.
 
         Raises:
             GraphError: the graph cannot run; nothing was run.
@@ -157,7 +158,9 @@ class Engine:
         start = time.perf_counter()
         workspace = workspace or Workspace()
         ready, tasks = self._tasks(graph, workspace, targets)
-        context = self._contexts(graph, workspace)
+        if on_plan is not None:
+            on_plan(_plan(ready, tasks))
+        context = self._contexts(graph, workspace, texts or {})
         run = Run(self, tasks, ready.targets, context, on_event, cancel or CancelToken())
         status = run.execute()
         if on_event is not None:
@@ -187,7 +190,9 @@ class Engine:
             tasks = make_tasks(ready, self.cache, self.digests, self.history, place)
         return ready, tasks
 
-    def _contexts(self, graph: Graph, workspace: Workspace) -> Callable[[str], Context]:
+    def _contexts(
+        self, graph: Graph, workspace: Workspace, texts: Mapping[str, str]
+    ) -> Callable[[str], Context]:
         """What makes the context of each node of a run."""
         output_dir = workspace.output_dir
         shared = _without_places(graph, workspace)
@@ -196,7 +201,7 @@ class Engine:
         def metadata() -> Mapping[str, str]:
             from .formats import embed
 
-            return embed(shared, self.registry)
+            return {**texts, **embed(shared, self.registry)}
 
         def context(id: str) -> Context:
             return Context(id, output_dir, temp_dir, metadata=metadata)
@@ -224,6 +229,13 @@ class Engine:
             _find=find,
             _single={id: task.node.spec.single for id, task in tasks.items()},
         )
+
+
+def _plan(ready: Preparation, tasks: Mapping[str, Task]) -> Plan:
+    steps = {id: task.step for id, task in tasks.items()}
+    for id, type_name in ready.unneeded:
+        steps[id] = Step(id, type_name, "skip", None, UNNEEDED, "")
+    return Plan(steps, ready.targets)
 
 
 def _without_places(graph: Graph, workspace: Workspace) -> Graph:

@@ -31,11 +31,15 @@ class Socket:
 
 @dataclass(frozen=True)
 class Between:
-    """A closed range of numbers; `step` is what an editor's widget moves by."""
+    """A closed range of numbers.
+
+    `step` is what an editor's widget moves by, `start` what it shows where there is no default.
+    """
 
     low: float
     high: float
     step: float | None = None
+    start: float | None = None
 
     def holds(self, value: float) -> bool:
         """Whether a finite number lies inside; NaN and infinity never do."""

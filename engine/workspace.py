@@ -6,7 +6,10 @@ that the user gave on the command line may be anywhere.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -57,8 +60,7 @@ class Workspace:
             if not given.is_file():
                 raise FileNotFoundError(f"there is no file {name}")
             return given
-        annotated = _ANNOTATED.match(name)
-        name, place = annotated.groups() if annotated else (name, "")
+        name, place = split_annotated(name)
         chosen = {"output": self.output_dir, "temp": self.temp_dir, "input": self.input_dir}
         folders = [chosen[place]] if place else [self.graph_dir, self.input_dir, self.library_dir]
         for folder in folders:
@@ -66,6 +68,16 @@ class Workspace:
                 return found
         looked = " nor ".join(str(folder) for folder in folders if folder is not None)
         raise FileNotFoundError(f"there is no {kind} file {name!r} in {looked}")
+
+
+def split_annotated(name: str) -> tuple[str, str]:
+    """A name and the folder that it chooses, as ComfyUI writes it.
+
+    >>> split_annotated("a.png [output]"), split_annotated("a.png")
+    (('a.png', 'output'), ('a.png', ''))
+    """
+    found = _ANNOTATED.match(name)
+    return (found[1], found[2]) if found else (name, "")
 
 
 def safe_path(root: Path, name: str) -> Path:
@@ -86,6 +98,47 @@ def safe_path(root: Path, name: str) -> Path:
     if not found.is_relative_to(base):
         raise UnsafePathError(f"{name[:80]!r} leads out of {root.name or root}")
     return found
+
+
+def read_inside(root: Path, name: str, most_bytes: int) -> bytes:
+    """The content of a file inside a folder; no link below the folder is followed, ever.
+
+    Each folder on the way is opened from the one above it, so that nothing can be swapped for a
+    link between the check and the reading.
+
+    Raises:
+        UnsafePathError: as safe_path, or a link is on the way.
+        FileNotFoundError: there is no such file.
+        ValueError: it is larger than `most_bytes`.
+    """
+    path = safe_path(root, name)
+    if os.open not in os.supports_dir_fd:
+        return _bounded(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), most_bytes)
+    *folders, last = PurePosixPath(name).parts
+    way = [os.open(root, os.O_RDONLY | os.O_DIRECTORY)]
+    try:
+        for folder in folders:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            way.append(os.open(folder, flags, dir_fd=way[-1]))
+        file = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=way[-1])
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UnsafePathError(f"{name[:80]!r} is a link or lies behind one") from error
+        raise FileNotFoundError(f"there is no file {name[:80]!r}") from error
+    finally:
+        for opened in way:
+            os.close(opened)
+    return _bounded(file, most_bytes)
+
+
+def _bounded(file: int, most_bytes: int) -> bytes:
+    with os.fdopen(file, "rb") as stream:
+        facts = os.fstat(stream.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise FileNotFoundError("this is no file")
+        if facts.st_size > most_bytes:
+            raise ValueError(f"the file has {facts.st_size} bytes; at most {most_bytes} are read")
+        return stream.read(most_bytes + 1)
 
 
 def unsafe(name: str) -> str:

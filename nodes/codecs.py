@@ -1,10 +1,18 @@
-"""How the values on edges are told apart: tensors by dtype, shape and bytes."""
+"""How the values on edges are told apart and shown: tensors by dtype, shape and bytes."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING
 
+from engine import devices, pictures
+from engine.devices import Device
+from engine.errors import InputError
 from engine.fingerprint import Sink, register
+from engine.pictures import Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,3 +28,53 @@ def feed_tensor(tensor: Tensor, sink: Sink) -> None:
 
 
 register("torch.Tensor", feed_tensor)
+
+
+class PictureFiles:
+    """What a server needs of pictures; see `engine.pictures.Pictures`."""
+
+    def clean(self, data: bytes) -> Picture:
+        from diffusion.shown import clean
+
+        return _picture(lambda: clean(data))
+
+    def converted(self, data: bytes, kind: str, quality: int) -> Picture:
+        from diffusion.shown import convert
+
+        return _picture(lambda: convert(data, kind, quality))
+
+    def channel(self, data: bytes, channel: str) -> Picture:
+        from diffusion.shown import channel as one_channel
+
+        return _picture(lambda: one_channel(data, channel))
+
+    def with_alpha_of(self, original: bytes, mask: bytes) -> Picture:
+        from diffusion.shown import with_alpha_of
+
+        return _picture(lambda: with_alpha_of(original, mask))
+
+    def preview(self, value: object) -> Picture | None:  # noqa: ARG002
+        return None
+
+
+def _picture(make: Callable[[], tuple[bytes, str]]) -> Picture:
+    from diffusion.picture_headers import PictureError
+
+    try:
+        return Picture(*make())
+    except PictureError as error:
+        raise InputError("picture", "file", error.wanted, error.got, error.hint) from error
+
+
+def accelerators() -> list[Device]:
+    """What torch computes on besides the CPU; torch is loaded only where there is a driver."""
+    driver = Path("/proc/driver/nvidia").exists() or which("nvidia-smi") is not None
+    if "torch" not in sys.modules and not driver and sys.platform != "darwin":
+        return []
+    from diffusion.devices import describe
+
+    return [Device(*facts) for facts in describe()]
+
+
+pictures.register(PictureFiles())
+devices.register(accelerators)

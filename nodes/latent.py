@@ -23,7 +23,7 @@ from .ports import (
 )
 
 DEFAULT_SIDE = 512
-LatentPixels = Annotated[int, Between(16, 16_384, step=8)]
+LatentPixels = Annotated[int, Between(16, 16_384, step=8, start=512)]
 Amount = Annotated[int, Between(1, 64)]
 BatchPlace = Annotated[int, Between(0, 63)]
 

@@ -1,0 +1,101 @@
+"""The aiohttp application of a site: its routes, its guard, what becomes of errors."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+from aiohttp import web
+
+from engine.errors import FormatError, InputError, LatentloomError
+from engine.workspace import UnsafePathError
+
+from . import files, info, queueing
+from .guard import Guard
+from .routes import Refusal, Route, answer
+from .site import Site
+
+log = logging.getLogger(__name__)
+Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ROOMS = (queueing, files, info)
+
+
+def all_routes() -> list[Route]:
+    """Every route there is."""
+    return [route for room in ROOMS for route in room.routes]
+
+
+def paths_of(route: Route) -> Iterator[str]:
+    """The paths of a route: bare, and under /api."""
+    yield route.path
+    if route.alias:
+        yield f"/api{route.path}"
+
+
+def make_app(site: Site) -> web.Application:
+    """The application; it closes the site when it is cleaned up."""
+    guard = Guard(site.options)
+    app = web.Application(
+        middlewares=[guard.middleware, _errors], client_max_size=site.options.max_upload_bytes
+    )
+    app[SITE], app[GUARD] = site, guard
+    for route in all_routes():
+        handler = _bound(route, site)
+        for path in paths_of(route):
+            app.router.add_route(route.method, path, handler)
+    app.cleanup_ctx.append(_life)
+    return app
+
+
+SITE = web.AppKey("SITE", Site)
+GUARD = web.AppKey("GUARD", Guard)
+
+
+def _bound(route: Route, site: Site) -> Any:
+    """The route's handler as aiohttp calls it; it carries what kind of body the route reads."""
+
+    @functools.wraps(route.handler)
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return await route.handler(site, request)
+
+    handler.body = route.body  # type: ignore[attr-defined]
+    return handler
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
+    """Answer what a handler raises; what nobody foresaw is logged, and told without details."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return answer(refusal.body, refusal.status)
+    except (FormatError, InputError, UnsafePathError) as error:
+        return answer({"error": str(error)}, 400)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return answer({"error": error.reason}, error.status)
+    except LatentloomError as error:
+        return answer({"error": str(error)}, 409)
+    except ConnectionResetError:
+        raise
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return answer({"error": "the server failed; its log says why"}, 500)
+
+
+async def _life(app: web.Application) -> AsyncIterator[None]:
+    """Start the worker with the loop, and end in good order."""
+    site = app[SITE]
+    site.hub.attach(asyncio.get_running_loop())
+    logger = logging.getLogger()
+    logger.addHandler(site.logs)
+    site.logs.on_line = lambda client, data: site.hub.tell(client, "logs", data)
+    site.worker.start()
+    yield
+    await site.hub.close()
+    await asyncio.to_thread(site.close)
+    logger.removeHandler(site.logs)

@@ -1,0 +1,215 @@
+"""A client of this server, or of ComfyUI: submit, follow, cancel, fetch.
+
+async with Client("http://127.0.0.1:8188") as client:
+    job = await client.submit(prompt)
+    async for event in client.follow(job):
+        print(event.type, event.data)
+    outcome = await client.outcome(job)
+    pictures = [await client.fetch(file) for file in outcome.files]
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import aiohttp
+
+ENDED = "executing"
+MOST_MESSAGE_BYTES = 64 * 2**20
+
+
+class RejectedError(Exception):
+    """The server refused a request.
+
+    Attributes:
+        status: its HTTP status.
+        body: its answer; of a prompt, `error` and `node_errors`.
+    """
+
+    def __init__(self, status: int, body: Any) -> None:
+        error = body.get("error") if isinstance(body, Mapping) else body
+        text = error.get("message") if isinstance(error, Mapping) else error
+        super().__init__(f"{status}: {text}")
+        self.status, self.body = status, body
+
+
+@dataclass(frozen=True)
+class Event:
+    """A message of the server; of a binary one, `picture` holds the bytes of the frame."""
+
+    type: str
+    data: Mapping[str, Any]
+    picture: bytes = b""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that a job made."""
+
+    filename: str
+    subfolder: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: `status` is "success" or "error"; `events` are the messages kept of it."""
+
+    status: str
+    files: tuple[File, ...]
+    events: tuple[Event, ...]
+
+    @property
+    def error(self) -> str:
+        """What failed, empty if nothing did."""
+        found = [event.data for event in self.events if event.type == "execution_error"]
+        return str(found[0].get("exception_message", "")) if found else ""
+
+
+class Client:
+    """A connection to a server; use it in an `async with`.
+
+    Args:
+        url: where the server is.
+        token: what it asks for, if it does.
+        id: the client's own id; messages about its jobs go to it.
+    """
+
+    def __init__(self, url: str, token: str = "", id: str = "") -> None:
+        self.url, self.id = url.rstrip("/"), id or str(uuid.uuid4())
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(headers=self._headers)
+        try:
+            await self._connect()
+        except BaseException:
+            await self._session.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._socket is not None:
+            await self._socket.close()
+        await self._session.close()
+
+    async def submit(
+        self,
+        prompt: Mapping[str, Any],
+        *,
+        front: bool = False,
+        targets: list[str] | None = None,
+        id: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Queue a graph in API format; the job's id.
+
+        Raises:
+            RejectedError: it cannot run.
+        """
+        body: dict[str, Any] = {"prompt": prompt, "client_id": self.id}
+        given = {
+            "front": front or None, "partial_execution_targets": targets,
+            "prompt_id": id, "extra_data": extra,
+        }  # fmt: skip
+        body |= {key: value for key, value in given.items() if value is not None}
+        return str((await self.call("POST", "/prompt", body))["prompt_id"])
+
+    async def follow(self, job: str) -> AsyncIterator[Event]:
+        """The messages about a job, until it has ended."""
+        assert self._socket is not None
+        async for message in self._socket:
+            if message.type is aiohttp.WSMsgType.BINARY:
+                yield Event("preview", {}, message.data)
+                continue
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                continue
+            found = json.loads(message.data)
+            event = Event(found["type"], found["data"])
+            if event.data.get("prompt_id", job) != job:
+                continue
+            yield event
+            if event.type == ENDED and event.data["node"] is None:
+                return
+
+    async def run(self, prompt: Mapping[str, Any]) -> Outcome:
+        """Submit a graph and wait for what comes of it."""
+        job = await self.submit(prompt)
+        async for _ in self.follow(job):
+            pass
+        found = await self.outcome(job)
+        assert found is not None
+        return found
+
+    async def outcome(self, job: str) -> Outcome | None:
+        """What came of a job; None before it has ended."""
+        entry = (await self.call("GET", f"/history/{job}")).get(job)
+        if entry is None:
+            return None
+        files = tuple(
+            File(item["filename"], item["subfolder"], item["type"])
+            for output in entry["outputs"].values()
+            for item in output.get("images", ())
+        )
+        events = tuple(Event(type, data) for type, data in entry["status"]["messages"])
+        return Outcome(entry["status"]["status_str"], files, events)
+
+    async def cancel(self, job: str) -> bool:
+        """Cancel a job that waits or runs; False if it has ended."""
+        return bool((await self.call("POST", f"/api/jobs/{job}/cancel"))["cancelled"])
+
+    async def fetch(self, file: File) -> bytes:
+        """The content of a file that a job made.
+
+        Raises:
+            RejectedError: it is not there any more.
+        """
+        query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
+        async with self._session.get(f"{self.url}/view", params=query) as response:
+            if response.status != 200:
+                raise RejectedError(response.status, await response.text())
+            return await response.read()
+
+    async def upload(self, name: str, data: bytes, **fields: str) -> str:
+        """Put a picture into the input folder; the name that LoadImage takes.
+
+        Raises:
+            RejectedError: it is no picture.
+        """
+        form = aiohttp.FormData(fields)
+        form.add_field("image", data, filename=name)
+        async with self._session.post(f"{self.url}/upload/image", data=form) as response:
+            body = await _body(response)
+            if response.status != 200:
+                raise RejectedError(response.status, body)
+            return "/".join(part for part in (body["subfolder"], body["name"]) if part)
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask any route, and give its JSON answer.
+
+        Raises:
+            RejectedError: the server refused.
+        """
+        async with self._session.request(method, f"{self.url}{path}", json=body) as response:
+            found = await _body(response)
+            if response.status >= 400:
+                raise RejectedError(response.status, found)
+            return found
+
+    async def _connect(self) -> None:
+        query = {"clientId": self.id}
+        self._socket = await self._session.ws_connect(
+            f"{self.url}/ws", params=query, max_msg_size=MOST_MESSAGE_BYTES
+        )
+        flags = {"supports_preview_metadata": True}
+        await self._socket.send_json({"type": "feature_flags", "data": flags})
+
+
+async def _body(response: aiohttp.ClientResponse) -> Any:
+    text = await response.text()
+    return json.loads(text) if response.content_type == "application/json" else text

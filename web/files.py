@@ -1,0 +1,253 @@
+"""Routes of files: pictures out (/view) and in (/upload/image, /upload/mask)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from aiohttp import BodyPartReader, web
+
+from engine.errors import FormatError
+from engine.formats.parsing import parse_json
+from engine.pictures import Picture, pictures
+from engine.workspace import UnsafePathError, read_inside, safe_path, split_annotated
+
+from .routes import Refusal, Routes, answer
+from .site import Site
+
+routes = Routes()
+MOST_VIEWED = 512 * 2**20
+MOST_FIELDS = 16
+MOST_FIELD_BYTES = 65_536
+ENDINGS = {
+    "image/png": (".png",),
+    "image/jpeg": (".jpg", ".jpeg", ".jfif"),
+    "image/webp": (".webp",),
+}
+MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+
+
+@routes.add("GET", "/view", "A picture of the input, output or temp folder")
+async def view(site: Site, request: web.Request) -> web.Response:
+    query = request.query
+    data = await asyncio.to_thread(
+        read_picture_file,
+        site,
+        query.get("filename", ""),
+        query.get("subfolder", ""),
+        query.get("type", "output"),
+    )
+    name = PurePosixPath(split_annotated(query.get("filename", ""))[0]).name
+    found = await asyncio.to_thread(_shown, data, query.get("preview"), query.get("channel", ""))
+    return _picture_answer(found, name)
+
+
+@routes.add("POST", "/upload/image", "Put a picture into the input folder", body="form")
+async def upload_image(site: Site, request: web.Request) -> web.Response:
+    form = await _read_form(site, request)
+    picture = await asyncio.to_thread(pictures().clean, form.file)
+    return answer(await asyncio.to_thread(_store, site, form, picture))
+
+
+@routes.add("POST", "/upload/mask", "Give a stored picture the alpha of another", body="form")
+async def upload_mask(site: Site, request: web.Request) -> web.Response:
+    form = await _read_form(site, request)
+    original = await asyncio.to_thread(_original, site, form)
+    picture = await asyncio.to_thread(pictures().with_alpha_of, original, form.file)
+    return answer(await asyncio.to_thread(_store, site, form, picture))
+
+
+def folder_of(site: Site, kind: str, subfolder: str = "") -> Path:
+    """The folder that a request names.
+
+    Raises:
+        Refusal: there is no such kind, or the subfolder leads out of it.
+    """
+    root = site.folders.get(kind)
+    if root is None:
+        raise Refusal(400, f"type wants one of {', '.join(site.folders)}, got {kind[:40]!r}")
+    if not subfolder:
+        return root
+    try:
+        return safe_path(root, subfolder)
+    except UnsafePathError as error:
+        raise Refusal(403, str(error)) from error
+
+
+def read_picture_file(site: Site, filename: str, subfolder: str, kind: str) -> bytes:
+    """The content of a file that a request names.
+
+    Raises:
+        Refusal: the name is unsafe, or there is no such file.
+    """
+    filename, annotated = split_annotated(filename)
+    kind = annotated or kind
+    folder_of(site, kind, subfolder)
+    name = "/".join(part for part in (subfolder, filename) if part)
+    roots = [site.folders[kind]]
+    if kind == "input" and site.library is not None:
+        roots.append(site.library)
+    if not filename or PurePosixPath(filename).name != filename:
+        raise Refusal(400, f"filename wants the name of a file, got {filename[:80]!r}")
+    for root in roots:
+        try:
+            return read_inside(root, name, MOST_VIEWED)
+        except UnsafePathError as error:
+            raise Refusal(400, str(error)) from error
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            raise Refusal(413, str(error)) from error
+    raise Refusal(404, f"there is no file {name[:80]!r}")
+
+
+def _shown(data: bytes, preview: str | None, channel: str) -> Picture:
+    """The file itself, or what is asked of it; what is no picture is never shown inline."""
+    if preview:
+        kind, _, given = preview.partition(";")
+        quality = int(given) if given.isascii() and given.isdigit() and len(given) < 4 else 90
+        asked = kind if kind == "jpeg" and "a" not in channel.removeprefix("rgba") else "webp"
+        return pictures().converted(data, asked, min(100, max(1, quality)))
+    if channel in ("rgb", "a"):
+        return pictures().channel(data, channel)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return Picture(data, "image/webp")
+    kind = next((mime for magic, mime in MAGIC.items() if data.startswith(magic)), "")
+    return Picture(data, kind or "application/octet-stream")
+
+
+def _picture_answer(picture: Picture, name: str) -> web.Response:
+    shown = name.encode("ascii", "replace").decode().replace('"', "_").replace("\\", "_")
+    inline = picture.mime.startswith("image/")
+    disposition = f'filename="{shown}"' if inline else f'attachment; filename="{shown}"'
+    headers = {
+        "Content-Disposition": disposition,
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+    return web.Response(body=picture.data, content_type=picture.mime, headers=headers)
+
+
+@dataclass
+class _Form:
+    name: str = ""
+    file: bytes = b""
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+async def _read_form(site: Site, request: web.Request) -> _Form:
+    """The parts of an upload, each read no further than its bound."""
+    most = site.options.max_upload_bytes
+    if (request.content_length or 0) > most + MOST_FIELDS * MOST_FIELD_BYTES:
+        raise Refusal(413, f"the upload has {request.content_length} bytes; at most {most}")
+    if not request.content_type.startswith("multipart/"):
+        raise Refusal(400, "wants a form with a file: multipart/form-data")
+    form, count = _Form(), 0
+    try:
+        async for part in await request.multipart():
+            count += 1
+            if not isinstance(part, BodyPartReader) or count > MOST_FIELDS:
+                raise Refusal(400, f"a form may have {MOST_FIELDS} plain parts")
+            if part.name == "image" and part.filename:
+                form.name, form.file = part.filename, await _read_part(part, most)
+            elif part.name:
+                data = await _read_part(part, MOST_FIELD_BYTES)
+                form.fields[part.name] = data.decode("utf-8", "replace")
+    except (ValueError, RuntimeError, AssertionError) as error:
+        raise Refusal(400, f"this form cannot be read: {error}") from error
+    if not form.name or not form.file:
+        raise Refusal(400, "the form has no file called image")
+    return form
+
+
+async def _read_part(part: BodyPartReader, most: int) -> bytes:
+    found = bytearray()
+    while chunk := await part.read_chunk(65_536):
+        found += chunk
+        if len(found) > most:
+            raise Refusal(413, f"the part {part.name!r} has more than {most} bytes")
+    return bytes(found)
+
+
+def _original(site: Site, form: _Form) -> bytes:
+    """The stored picture that a mask is for."""
+    try:
+        ref = parse_json(form.fields.get("original_ref", ""))
+    except FormatError as error:
+        raise Refusal(400, f"original_ref: {error}") from error
+    if not isinstance(ref, dict) or not isinstance(ref.get("filename"), str):
+        raise Refusal(400, "original_ref wants an object with a filename")
+    name, kind = split_annotated(ref["filename"])
+    place = PurePosixPath(name)
+    parent = "" if place.parent == PurePosixPath() else place.parent.as_posix()
+    subfolder = ref.get("subfolder") or parent
+    kind = kind or ref.get("type") or "output"
+    if not isinstance(subfolder, str) or not isinstance(kind, str):
+        raise Refusal(400, "original_ref wants texts")
+    return read_picture_file(site, place.name, subfolder, kind)
+
+
+def _store(site: Site, form: _Form, picture: Picture) -> dict[str, str]:
+    """Write a picture under its name; the reply of an upload. No other file is ever replaced."""
+    kind, subfolder = form.fields.get("type", "") or "input", form.fields.get("subfolder", "")
+    folder = folder_of(site, kind, subfolder)
+    name = form.name.replace("\\", "/").rpartition("/")[2]
+    if PurePosixPath(name).suffix.lower() not in ENDINGS[picture.mime]:
+        name += ENDINGS[picture.mime][0]
+    try:
+        if form.name != form.name.replace("\\", "/").rpartition("/")[2]:
+            raise UnsafePathError(f"{form.name[:80]!r} is no plain name")
+        safe_path(folder, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        replace = form.fields.get("overwrite", "") in ("true", "1")
+        stored = write_file(folder, name, picture.data, replace)
+    except UnsafePathError as error:
+        raise Refusal(400, str(error)) from error
+    except OSError as error:
+        raise Refusal(400, f"this cannot be stored: {error.strerror}") from error
+    return {"name": stored, "subfolder": subfolder, "type": kind}
+
+
+def write_file(folder: Path, name: str, data: bytes, replace: bool) -> str:
+    """Write a file whole or not at all; the name it has got.
+
+    Args:
+        replace: put it in the place of a file of this name; else that stays, and the new one is
+            called `name (1)`, unless it has the same content.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = folder / f".latentloom-{secrets.token_hex(8)}.part"
+    try:
+        with part.open("xb") as sink:
+            sink.write(data)
+            sink.flush()
+            os.fsync(sink.fileno())
+        if replace and not (folder / name).is_symlink():
+            part.replace(folder / name)
+            return name
+        stem, ending = PurePosixPath(name).stem, PurePosixPath(name).suffix
+        number = 0
+        while True:
+            candidate = f"{stem} ({number}){ending}" if number else name
+            try:
+                os.link(part, folder / candidate)
+            except FileExistsError:
+                if _holds(folder, candidate, data):
+                    return candidate
+                number += 1
+            else:
+                return candidate
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _holds(folder: Path, name: str, data: bytes) -> bool:
+    try:
+        return read_inside(folder, name, len(data)) == data
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,206 @@
+"""Who may ask: Host allow-list, Origin rule, token. On every route, the WebSocket included.
+
+A page of another site can make a browser ask any address. It cannot choose the Host header (so a
+name that was made to point here is refused), cannot hide where it comes from (Origin,
+Sec-Fetch-Site), and does not have the cookie or the token.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from .routes import answer
+from .site import Options
+
+COOKIE = "latentloom_session"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+OF_BROWSERS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode")
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "frame-ancestors 'self'",
+}
+Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """The rules of one server, and the sessions that were opened with its token."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.sessions: set[str] = set()
+        self.invitation = secrets.token_urlsafe(32) if options.token else ""
+        self.on_invitation: Callable[[str], None] = lambda _url: None
+
+    @property
+    def invitation_path(self) -> str:
+        """A path that opens a session once, for the next browser."""
+        return f"/?invitation={self.invitation}" if self.invitation else "/"
+
+    def refusal(self, request: web.Request) -> tuple[int, str] | None:
+        """Why a request is not answered; None if it is."""
+        if not self._host_is_ours(request):
+            return 403, "this server is not asked by that name; see --allow-host"
+        if not self._origin_is_ours(request):
+            return 403, "a page of another origin may not use this server"
+        if not self.options.token:
+            return None
+        if self._has_token(request):
+            return None
+        if not self._has_session(request):
+            return 401, "wants the token: Authorization: Bearer <token>"
+        browser = request.headers.get("Sec-Fetch-Site") or request.headers.get("Origin")
+        upgrades = "upgrade" in request.headers.get("Connection", "").lower()
+        if (request.method not in SAFE or upgrades) and not browser:
+            return 403, "a cookie alone may change nothing; the request has no Origin"
+        return None
+
+    def accept_invitation(self, given: str) -> str | None:
+        """A session for the one-time text of an invitation; None if it is not the current one."""
+        if not self.invitation or not _same(given, self.invitation):
+            return None
+        session = secrets.token_urlsafe(32)
+        self.sessions.add(session)
+        self.invitation = secrets.token_urlsafe(32)
+        self.on_invitation(self.invitation_path)
+        return session
+
+    def _host_is_ours(self, request: web.Request) -> bool:
+        given = request.headers.getall("Host", [])
+        if len(given) != 1 or not request.raw_path.startswith("/"):
+            return False
+        name = _host_name(given[0])
+        if name is None:
+            return False
+        if name in LOCAL_NAMES or name in self.options.hosts:
+            return True
+        if is_loopback(self.options.host):
+            return is_loopback(name) and name[:1] in "1["
+        # Names can be made to point here; addresses cannot.
+        return name == self.options.host or _is_address(name)
+
+    def _origin_is_ours(self, request: web.Request) -> bool:
+        origins = request.headers.getall("Origin", [])
+        if len(origins) > 1:
+            return False
+        if origins:
+            return origins[0] in self.options.origins or _same_origin(origins[0], request)
+        site = request.headers.get("Sec-Fetch-Site")
+        if site in (None, "same-origin", "none"):
+            return True
+        opened = request.headers.get("Sec-Fetch-Mode") == "navigate"
+        return opened and request.method == "GET" and request.path == "/"
+
+    def _has_token(self, request: web.Request) -> bool:
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and _same(given.strip(), self.options.token)
+
+    def _has_session(self, request: web.Request) -> bool:
+        given = request.cookies.get(COOKIE, "")
+        return any(_same(given, session) for session in self.sessions)
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Next) -> web.StreamResponse:
+        """Refuse, or answer with the headers that hold browsers to the rules."""
+        refused = self.refusal(request)
+        invited = request.query.get("invitation", "") if request.path == "/" else ""
+        response: web.StreamResponse
+        if refused is not None and refused[0] == 401 and invited:
+            response = self._open_session(invited)
+        elif refused is not None:
+            response = answer({"error": refused[1]}, refused[0])
+            if refused[0] == 401:
+                response.headers["WWW-Authenticate"] = "Bearer"
+        elif request.method == "OPTIONS":
+            response = web.Response()
+        elif _hides_its_form(request):
+            response = answer({"error": "a page must send JSON as application/json"}, 415)
+        else:
+            response = await handler(request)
+        if not response.prepared:
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+            self._allow_origin(request, response)
+        return response
+
+    def _open_session(self, invited: str) -> web.Response:
+        session = self.accept_invitation(invited)
+        if session is None:
+            return answer({"error": "this invitation was used or has never been"}, 401)
+        response = web.Response(status=303, headers={"Location": "/"})
+        response.set_cookie(COOKIE, session, httponly=True, samesite="Strict", path="/")
+        return response
+
+    def _allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:
+        origin = request.headers.get("Origin", "")
+        if origin not in self.options.origins:
+            return
+        allowed = {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Methods": "POST, GET, DELETE, PUT, OPTIONS, PATCH",
+            "Access-Control-Allow-Headers": "Content-Type, Authorization",
+            "Vary": "Origin",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        }
+        response.headers.update(allowed)
+
+
+def from_browser(request: web.Request) -> bool:
+    """Whether a browser sent it: programs send none of these headers."""
+    return any(name in request.headers for name in OF_BROWSERS)
+
+
+def _hides_its_form(request: web.Request) -> bool:
+    """Whether a page sends JSON as something that needs no preflight."""
+    if getattr(request.match_info.handler, "body", "") != "json" or not from_browser(request):
+        return False
+    return request.can_read_body and request.content_type != "application/json"
+
+
+def _host_name(value: str) -> str | None:
+    """The name in a Host header, without its port; None if it is no such header."""
+    name, colon, port = value.rpartition(":")
+    if not colon or value.endswith("]"):
+        name, port = value, ""
+    if colon and port and not (port.isascii() and port.isdigit()):
+        return None
+    return name.lower() if name and "@" not in name and "/" not in name else None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _same_origin(origin: str, request: web.Request) -> bool:
+    try:
+        found = urlsplit(origin)
+    except ValueError:
+        return False
+    plain = found.scheme in ("http", "https") and not found.path and not found.query
+    return plain and found.netloc.lower() == request.headers.get("Host", "").lower()
+
+
+def _same(given: str, wanted: str) -> bool:
+    return bool(wanted) and hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())

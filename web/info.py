@@ -1,0 +1,131 @@
+"""Routes that say what is here: node definitions, features, the machine, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from aiohttp import web
+
+from .object_info import definition, definitions
+from .routes import Refusal, Routes, answer, done, read_object
+from .site import Site
+from .sockets import Hub
+
+routes = Routes()
+COMFYUI_VERSION = "0.3.64"
+FRONTEND, TEMPLATES = "comfyui-frontend-package", "comfyui-workflow-templates"
+
+
+@routes.add("GET", "/object_info", "The definitions of all nodes")
+async def object_info(site: Site, request: web.Request) -> web.Response:
+    found = await asyncio.to_thread(definitions, site.registry, site.pictures)
+    response = answer(found)
+    response.enable_compression()
+    return response
+
+
+@routes.add("GET", "/object_info/{node}", "The definition of one node")
+async def one_object_info(site: Site, request: web.Request) -> web.Response:
+    spec = site.registry.get(request.match_info["node"])
+    if spec is None:
+        return answer({})
+    return answer({spec.name: await asyncio.to_thread(definition, spec, site.pictures)})
+
+
+@routes.add("GET", "/features", "What this server can")
+async def features(site: Site, request: web.Request) -> web.Response:
+    return answer(site.features())
+
+
+@routes.add("GET", "/system_stats", "The machine and its devices")
+async def system_stats(site: Site, request: web.Request) -> web.Response:
+    total, free = memory()
+    system = {
+        "os": os.name if os.name != "posix" else platform.system().lower(),
+        "ram_total": total,
+        "ram_free": free,
+        "comfyui_version": COMFYUI_VERSION,
+        "latentloom_version": _version("latentloom"),
+        "required_frontend_version": _version(FRONTEND),
+        "installed_templates_version": _version(TEMPLATES) or None,
+        "required_templates_version": None,
+        "python_version": sys.version,
+        "pytorch_version": _version("torch"),
+        "embedded_python": False,
+        "argv": ["latentloom", "serve"],
+    }
+    devices = await asyncio.to_thread(site.devices)
+    return answer({"system": system, "devices": devices})
+
+
+@routes.add("GET", "/i18n", "Translations of node packs; there are none")
+async def i18n(site: Site, request: web.Request) -> web.Response:
+    return answer({})
+
+
+@routes.add("GET", "/internal/logs", "The last lines of the log, as one text")
+async def logs(site: Site, request: web.Request) -> web.Response:
+    return answer(site.logs.text())
+
+
+@routes.add("GET", "/internal/logs/raw", "The last lines of the log")
+async def raw_logs(site: Site, request: web.Request) -> web.Response:
+    return answer({"entries": list(site.logs.lines), "size": {"cols": 120, "rows": 40}})
+
+
+@routes.add("PATCH", "/internal/logs/subscribe", "Send new lines to a client", body="json")
+async def subscribe(site: Site, request: web.Request) -> web.Response:
+    body = await read_object(request)
+    client = body.get("clientId")
+    if not isinstance(client, str):
+        raise Refusal(400, "clientId wants a text")
+    if body.get("enabled") is True and client in site.hub.clients:
+        site.logs.subscribers.add(client)
+    else:
+        site.logs.subscribers.discard(client)
+    return done()
+
+
+@routes.add("GET", "/internal/folder_paths", "The folders of models; their places are not told")
+async def folder_paths(site: Site, request: web.Request) -> web.Response:
+    return answer({kind: [kind] for kind in site.folders})
+
+
+@routes.add("GET", "/internal/files/{kind}", "Names of files, newest first")
+async def files(site: Site, request: web.Request) -> web.Response:
+    folder = site.folders.get(request.match_info["kind"])
+    if folder is None:
+        raise Refusal(400, "Invalid directory type")
+    found = [entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
+    found.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+    return answer([entry.name for entry in found if not entry.name.startswith(".")])
+
+
+@routes.add("GET", "/ws", "The WebSocket: progress, previews, results", alias=True)
+async def socket(site: Site, request: web.Request) -> web.StreamResponse:
+    hub: Hub = site.hub
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        raise Refusal(426, "this is a WebSocket")
+    return await hub.listen(request)
+
+
+def memory() -> tuple[int, int]:
+    """Bytes of main memory: all, and what could be had now; 0 where that cannot be known."""
+    names = os.sysconf_names if hasattr(os, "sysconf_names") else {}
+    if "SC_PHYS_PAGES" not in names:
+        return 0, 0
+    page, total = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+    free = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in names else 0
+    return page * total, page * free
+
+
+def _version(package: str) -> Any:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

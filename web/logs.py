@@ -1,0 +1,37 @@
+"""The last lines of the log, for the editor's console panel. No request and no token is in them."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+MOST_LINES = 300
+
+
+class LogTail(logging.Handler):
+    """Keeps the last lines, and passes new ones to whoever subscribed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        self.lines: deque[dict[str, str]] = deque(maxlen=MOST_LINES)
+        self.subscribers: set[str] = set()
+        self.on_line: Callable[[str, dict[str, Any]], None] | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one record."""
+        line = {
+            "t": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "m": self.format(record).splitlines()[0][:500] + "\n",
+        }
+        self.lines.append(line)
+        if self.on_line is not None:
+            for client in list(self.subscribers):
+                self.on_line(client, {"entries": [line]})
+
+    def text(self) -> str:
+        """All lines as one text."""
+        return "".join(f"{line['t']} {line['m']}" for line in self.lines)

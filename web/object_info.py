@@ -1,0 +1,84 @@
+"""NodeSpec -> the definition of a node as ComfyUI's editor and clients read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from engine.ports import ANY
+from engine.spec import NodeSpec, Port
+
+Names = Callable[[], Sequence[str]]
+PICTURE = "input"
+OF_THE_EDITOR = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def definitions(registry: Mapping[str, NodeSpec], pictures: Names) -> dict[str, Any]:
+    """The definitions of all nodes, by name.
+
+    Args:
+        pictures: lists the pictures that a node may load.
+    """
+    return {
+        name: definition(spec, pictures)
+        for name, spec in sorted(registry.items())
+        if name not in OF_THE_EDITOR
+    }
+
+
+def definition(spec: NodeSpec, pictures: Names) -> dict[str, Any]:
+    """The definition of one node, as /object_info gives it."""
+    shown: dict[str, dict[str, Any]] = {"required": {}, "optional": {}}
+    for port in spec.inputs:
+        shown[_section(port)][port.name] = input_config(port, pictures)
+    inputs = {section: ports for section, ports in shown.items() if ports or section == "required"}
+    found: dict[str, Any] = {
+        "input": inputs,
+        "input_order": {section: list(ports) for section, ports in inputs.items()},
+        "output": [output.type for output in spec.outputs],
+        "output_is_list": [False] * len(spec.outputs),
+        "output_name": [output.name for output in spec.outputs],
+        "name": spec.name,
+        "display_name": _WORDS.sub(" ", spec.name),
+        "description": spec.doc,
+        "python_module": spec.run.__module__,
+        "category": spec.category,
+        "output_node": spec.output_node,
+    }
+    if spec.deprecated:
+        found["deprecated"] = True
+    if spec.category.startswith("_for_testing"):
+        found["experimental"] = True
+    return found
+
+
+def input_config(port: Port, pictures: Names) -> list[Any]:
+    """The type and options of an input: `[type, options]`, or `[[choices], options]`."""
+    options: dict[str, Any] = {"tooltip": port.tooltip} if port.tooltip else {}
+    if port.file is not None and port.file.kind == PICTURE:
+        return [list(pictures()), {**options, "image_upload": True}]
+    if not port.required and port.default is not None:
+        options["default"] = port.default
+    if port.lazy:
+        options["lazy"] = True
+    if port.type == "COMBO":
+        return [list(port.options() or ()), options]
+    if port.between is not None:
+        options |= {"min": port.between.low, "max": port.between.high}
+        if port.between.start is not None:
+            options.setdefault("default", port.between.start)
+    step = port.between.step if port.between is not None else None
+    if step is not None or port.type == "INT":
+        options["step"] = step or 1
+    if port.type == "STRING":
+        options |= {"multiline": port.multiline, "dynamicPrompts": port.multiline}
+    if port.seeded:
+        options["control_after_generate"] = True
+    return [ANY if port.type == ANY else port.type, options]
+
+
+def _section(port: Port) -> str:
+    """ComfyUI asks for every widget; only a link may be left out."""
+    return "optional" if port.is_edge and not port.required else "required"

@@ -1,0 +1,166 @@
+"""What is wrong with a graph, as ComfyUI's editor reads it, so that it outlines nodes and inputs.
+
+The shape is ComfyUI's: errors by node, each with a type, a message, details and the input's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from engine.errors import Problem
+from engine.graph import Graph
+from engine.spec import NodeSpec, Port
+
+from .object_info import input_config
+
+TYPES = {
+    "missing_input": ("required_input_missing", "Required input is missing"),
+    "dangling_link": ("exception_during_validation", "The link leads nowhere"),
+    "linked_file": ("custom_validation_failed", "A file is named, not linked"),
+    "unknown_input": ("custom_validation_failed", "There is no such input"),
+    "out_of_range": ("value_bigger_than_max", "Value is out of range"),
+    "not_in_list": ("value_not_in_list", "Value not in list"),
+    "file": ("custom_validation_failed", "The file cannot be used"),
+    "bad_input": ("custom_validation_failed", "The value cannot be used"),
+    "wrong_family": ("return_type_mismatch", "Return type mismatch between linked nodes"),
+    "cycle": ("dependency_cycle", "The graph goes in a circle"),
+}
+SMALL = ("value_smaller_than_min", "Value is smaller than the minimum")
+LITERAL = ("invalid_input_type", "The value is of another type")
+LINKED = ("return_type_mismatch", "Return type mismatch between linked nodes")
+MOST_SHOWN = 20
+
+
+def node_errors(
+    problems: Iterable[Problem],
+    graph: Graph,
+    registry: Mapping[str, NodeSpec],
+    outputs: Sequence[str],
+) -> dict[str, Any]:
+    """The errors by node id, with the output nodes that each of them stops.
+
+    Args:
+        outputs: the output nodes that were asked for.
+    """
+    found: dict[str, Any] = {}
+    cycle = graph.cycle() if graph.nodes else None
+    for problem in problems:
+        ids = cycle if problem.kind == "cycle" and cycle else [problem.node]
+        for id in ids:
+            entry = found.setdefault(
+                id,
+                {
+                    "errors": [],
+                    "dependent_outputs": [],
+                    "class_type": graph.nodes[id].type if id in graph.nodes else problem.type,
+                },
+            )
+            entry["errors"].append(_error(problem, id, graph, registry, cycle))
+    for output in outputs:
+        for id in graph.upstream([output]) & found.keys() if found else ():
+            found[id]["dependent_outputs"].append(output)
+    return found
+
+
+def stopped(problems: Iterable[Problem], graph: Graph) -> frozenset[str]:
+    """The nodes that cannot run: those with a problem, and all below them."""
+    waiting = [problem.node for problem in problems if problem.node in graph.nodes]
+    waiting += (graph.cycle() or []) if any(each.kind == "cycle" for each in problems) else []
+    found = set(waiting)
+    successors: Callable[[str], Iterable[str]] = graph.network.successors
+    while waiting:
+        fresh = set(successors(waiting.pop())) - found
+        found |= fresh
+        waiting.extend(fresh)
+    return frozenset(found)
+
+
+def prompt_error(
+    type_name: str, message: str, details: str = "", extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The error of a prompt as a whole."""
+    return {
+        "type": type_name, "message": message, "details": details, "extra_info": dict(extra or {}),
+    }  # fmt: skip
+
+
+def missing_type(problem: Problem, graph: Graph) -> dict[str, Any]:
+    """The error of a prompt with a node that is not installed."""
+    title = graph.nodes[problem.node].title or problem.got
+    facts = {"node_id": problem.node, "class_type": problem.got, "node_title": title}
+    message = f"Node {title!r} not found: {problem.got} is not installed"
+    details = f"Node ID '#{problem.node}'; {problem.hint}"
+    return prompt_error("missing_node_type", message, details, facts)
+
+
+def summary(errors: Mapping[str, Any]) -> str:
+    """One line for each error of each node."""
+    return "\n".join(
+        f"{id}: {error['message']}: {error['details']}"
+        for id, entry in errors.items()
+        for error in entry["errors"]
+    )
+
+
+def _error(
+    problem: Problem,
+    id: str,
+    graph: Graph,
+    registry: Mapping[str, NodeSpec],
+    cycle: list[str] | None,
+) -> dict[str, Any]:
+    spec = registry.get(graph.nodes[id].type) if id in graph.nodes else None
+    port = spec.port(problem.port) if spec is not None else None
+    value = graph.nodes[id].inputs.get(problem.port) if id in graph.nodes else None
+    type_name, message = _type(problem, port, value)
+    extra: dict[str, Any] = {}
+    if problem.port:
+        extra["input_name"] = problem.port
+    if port is not None:
+        extra["input_config"] = _config(port)
+    if value is not None and type_name != "return_type_mismatch":
+        extra["received_value"] = _plain(value)
+    if problem.kind == "cycle":
+        extra |= {"node_id": id, "cycle_nodes": cycle or []}
+    if type_name == "return_type_mismatch":
+        extra |= {"received_type": problem.got, "linked_node": _plain(value)}
+    return {
+        "type": type_name, "message": message,
+        "details": _details(problem, type_name), "extra_info": extra,
+    }  # fmt: skip
+
+
+def _type(problem: Problem, port: Port | None, value: Any) -> tuple[str, str]:
+    if problem.kind == "wrong_type":
+        return LINKED if hasattr(value, "output") else LITERAL
+    if problem.kind == "out_of_range" and port is not None and port.between is not None:
+        number = value if isinstance(value, int | float) else 0
+        return SMALL if number < port.between.low else TYPES["out_of_range"]
+    return TYPES.get(problem.kind, TYPES["bad_input"])
+
+
+def _details(problem: Problem, type_name: str) -> str:
+    if type_name == "required_input_missing":
+        return problem.port
+    if type_name == "return_type_mismatch" and problem.kind == "wrong_type":
+        wanted = problem.wanted.split(" ")[0]
+        return f"{problem.port}, received_type({problem.got}) mismatch input_type({wanted})"
+    text = f"wants {problem.wanted}, got {problem.got}"
+    hint = f"; {problem.hint}" if problem.hint else ""
+    return f"{problem.port} - {text}{hint}" if problem.port else f"{text}{hint}"
+
+
+def _config(port: Port) -> list[Any] | None:
+    config = input_config(port, lambda: ())
+    long = isinstance(config[0], list) and len(config[0]) > MOST_SHOWN
+    return None if long else config
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON holds it, and no more of it than a message needs."""
+    if hasattr(value, "output"):
+        return [value.node, value.output]
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    return value[:200] if isinstance(value, str) else str(value)[:200]

@@ -1,0 +1,206 @@
+"""POST /prompt: a body becomes a job, or errors in the editor's shape. Nothing is run here."""
+
+from __future__ import annotations
+
+import math
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine.errors import Problem
+from engine.formats.comfy_prompt import is_prompt, read_prompt
+from engine.graph import Graph, Node
+from engine.jobs import QueuedJob
+from engine.registry import Registry
+from engine.spec import Port
+from engine.validate import prepare
+from engine.workspace import Workspace
+
+from .problems import missing_type, node_errors, prompt_error, stopped, summary
+
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
+CLIENT = re.compile(r"[\x21-\x7e]{1,128}\Z")
+SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
+MOST_NODES = 50_000
+_INT = re.compile(r"\s*[-+]?[0-9]{1,20}\s*\Z")
+_FLOAT = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?\s*\Z")
+
+
+class PromptRefused(Exception):
+    """A prompt that cannot run; `body` is the answer."""
+
+    def __init__(self, error: Mapping[str, Any], errors: Mapping[str, Any] | None = None) -> None:
+        super().__init__(error["message"])
+        self.body = {"error": dict(error), "node_errors": dict(errors or {})}
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A prompt that can run, if only in part."""
+
+    job: QueuedJob
+    node_errors: Mapping[str, Any]
+
+
+def read_graph(prompt: Mapping[str, Any], registry: Registry) -> Graph:
+    """The graph of a prompt, its values converted as ComfyUI converts them.
+
+    Raises:
+        PromptRefused: it is no prompt, or names a node that is not installed.
+    """
+    if not prompt:
+        raise PromptRefused(prompt_error("prompt_no_outputs", "Prompt has no outputs"))
+    if len(prompt) > MOST_NODES:
+        text = f"The prompt has {len(prompt)} nodes; at most {MOST_NODES} are taken"
+        raise PromptRefused(prompt_error("invalid_prompt", text))
+    for id, entry in prompt.items():
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("class_type"), str):
+            text = "Cannot execute because a node is missing the class_type property."
+            raise PromptRefused(prompt_error("invalid_prompt", text, f"Node ID '#{id}'"))
+        if not isinstance(entry.get("inputs"), Mapping):
+            text = "Cannot execute because a node has no inputs object."
+            raise PromptRefused(prompt_error("invalid_prompt", text, f"Node ID '#{id}'"))
+    assert is_prompt(prompt)
+    graph = read_prompt(prompt, registry)
+    return replace(
+        graph, nodes={id: _converted(node, registry) for id, node in graph.nodes.items()}
+    )
+
+
+def accept(body: Any, registry: Registry, workspace: Workspace, counter: int) -> Accepted:
+    """The job that a request asks for.
+
+    Args:
+        counter: how many prompts came before it.
+
+    Raises:
+        PromptRefused: it cannot run; says why as the editor reads it.
+    """
+    if not isinstance(body, Mapping) or not isinstance(body.get("prompt"), Mapping):
+        raise PromptRefused(prompt_error("no_prompt", "No prompt provided", "No prompt provided"))
+    id, extra = _id(body.get("prompt_id")), _extra(body.get("extra_data"))
+    client = body.get("client_id")
+    if client is not None and not (isinstance(client, str) and CLIENT.match(client)):
+        raise PromptRefused(prompt_error("invalid_client_id", "client_id is no short plain text"))
+    graph = read_graph(body["prompt"], registry)
+    outputs = _outputs(body.get("partial_execution_targets"), graph, registry)
+    problems = prepare(graph, registry, workspace, outputs).problems
+    unknown = next((each for each in problems if each.kind == "unknown_node"), None)
+    if unknown is not None:
+        raise PromptRefused(missing_type(unknown, graph))
+    errors = node_errors(problems, graph, registry, outputs)
+    good = _good(outputs, problems, graph)
+    if not good:
+        text = "Prompt outputs failed validation"
+        raise PromptRefused(
+            prompt_error("prompt_outputs_failed_validation", text, summary(errors)), errors
+        )
+    job = QueuedJob(
+        id=id,
+        prompt=body["prompt"],
+        targets=good,
+        number=_number(body, counter),
+        extra=extra if client is None else {**extra, "client_id": client},
+        client=client,
+    )
+    return Accepted(replace(job, extra={**job.extra, "create_time": job.created}), errors)
+
+
+def _good(outputs: tuple[str, ...], problems: tuple[Problem, ...], graph: Graph) -> tuple[str, ...]:
+    if not problems:
+        return outputs
+    bad = stopped(problems, graph)
+    return tuple(id for id in outputs if id not in bad)
+
+
+def _outputs(targets: Any, graph: Graph, registry: Registry) -> tuple[str, ...]:
+    """The output nodes to run for."""
+    outputs = tuple(
+        id
+        for id, node in graph.nodes.items()
+        if (spec := registry.get(node.type)) is not None and spec.output_node
+    )
+    if targets is not None:
+        if not isinstance(targets, list) or not all(isinstance(id, str) for id in targets):
+            text = "partial_execution_targets is no list of node ids"
+            raise PromptRefused(prompt_error("invalid_prompt", text))
+        outputs = tuple(id for id in outputs if id in targets)
+    if outputs:
+        return outputs
+    strangers = [
+        Problem("unknown_node", id, node.type, "", "", node.type, "", "install the pack it is in")
+        for id, node in graph.nodes.items()
+        if node.type not in registry
+    ]
+    if strangers:
+        raise PromptRefused(missing_type(strangers[0], graph))
+    raise PromptRefused(prompt_error("prompt_no_outputs", "Prompt has no outputs"))
+
+
+def _id(given: Any) -> str:
+    if given is None:
+        return str(uuid.uuid4())
+    if isinstance(given, str) and ID.match(given):
+        return given
+    text = "prompt_id is no plain text of at most 128 letters, digits, and . _ : -"
+    raise PromptRefused(prompt_error("invalid_prompt_id", text))
+
+
+def _extra(given: Any) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise PromptRefused(prompt_error("invalid_prompt", "extra_data is no object"))
+    return {key: value for key, value in given.items() if key not in SECRETS}
+
+
+def _number(body: Mapping[str, Any], counter: int) -> float:
+    given = body.get("number")
+    if given is not None:
+        good = isinstance(given, int | float) and not isinstance(given, bool)
+        if not good or not math.isfinite(given):
+            raise PromptRefused(prompt_error("invalid_prompt", "number is no number"))
+        return float(given)
+    return float(-counter if body.get("front") is True else counter)
+
+
+def _converted(node: Node, registry: Registry) -> Node:
+    spec = registry.get(node.type)
+    if spec is None:
+        return node
+    inputs = {
+        name: _convert(port, value) if (port := spec.port(name)) is not None else value
+        for name, value in node.inputs.items()
+    }
+    return replace(node, inputs=inputs)
+
+
+def _convert(port: Port, value: Any) -> Any:
+    """A literal as ComfyUI takes it: numbers in texts, numbers for texts, 0 and 1 for no and yes.
+
+    What cannot be converted stays, for validation to refuse.
+    """
+    if isinstance(value, str):
+        if port.type == "INT" and _INT.match(value):
+            return int(value)
+        if port.type == "FLOAT" and _FLOAT.match(value):
+            return float(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if port.type == "STRING" and port.file is None:
+            return str(value)
+        if port.type == "BOOLEAN" and value in (0, 1):
+            return bool(value)
+    return value
+
+
+def workflow_texts(job: QueuedJob) -> dict[str, str]:
+    """What pictures of this job carry besides the graph: the editor's own file of it."""
+    from json import dumps
+
+    info = job.extra.get("extra_pnginfo")
+    if not isinstance(info, Mapping):
+        return {}
+    kept = {str(key): dumps(value, ensure_ascii=False) for key, value in info.items()}
+    return {key: text for key, text in kept.items() if re.fullmatch(r"[A-Za-z0-9_ -]{1,60}", key)}

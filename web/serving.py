@@ -1,0 +1,153 @@
+"""Starting a server: its options, checked before anything is opened, and its one line of greeting.
+
+Nothing here loads aiohttp before a server starts, so that the command line can list the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import LatentloomError
+
+if TYPE_CHECKING:
+    from engine.registry import Registry
+
+    from .site import Options
+
+SHORTEST_TOKEN = 16
+
+
+class ServeError(LatentloomError):
+    """A server cannot be started as it was asked for."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a server."""
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on; others need a token")
+    add("--port", type=int, default=8188, help="default: 8188")
+    add("--data", default=".", metavar="DIR", help="holds input, output, temp, user and the queue")
+    add("--token", default="", help="asked of every client; seen by other users of this machine")
+    add("--token-file", default="", metavar="FILE", help="a file that holds the token")
+    add("--allow-host", action="append", default=[], metavar="NAME", help="answer to this name")
+    add("--allow-origin", action="append", default=[], metavar="ORIGIN", help="CORS for a page")
+    add("--no-previews", action="store_true", help="show no pictures while they are made")
+
+
+def options_of(given: argparse.Namespace) -> Options:
+    """The options as a server takes them.
+
+    Raises:
+        ServeError: it would be open to others without a token, or an option is wrong.
+    """
+    from .guard import is_loopback
+    from .site import Options
+
+    token = _token(given)
+    if not is_loopback(given.host) and not token:
+        raise ServeError(
+            f"--host {given.host} can be reached from other machines; name a token with "
+            "--token-file FILE (or --token), or listen on 127.0.0.1"
+        )
+    if token and "*" in given.allow_origin:
+        raise ServeError("--allow-origin * with a token would give it to every page; name origins")
+    if not 0 <= given.port <= 65_535:
+        raise ServeError(f"--port wants 0 to 65535, got {given.port}")
+    return Options(
+        data=Path(given.data).expanduser().absolute(),
+        host=given.host,
+        port=given.port,
+        token=token,
+        hosts=tuple(name.lower() for name in given.allow_host),
+        origins=tuple(given.allow_origin),
+        previews=not given.no_previews,
+    )
+
+
+def serve(given: argparse.Namespace, make_registry: Callable[[], Registry]) -> int:
+    """Run a server until it is stopped; returns the exit code.
+
+    Raises:
+        ServeError: the options are wrong, or the port is taken.
+        QueueError: another server uses the data folder.
+    """
+    import asyncio
+
+    options = options_of(given)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    try:
+        asyncio.run(_run(options, make_registry()))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _run(options: Options, registry: Registry) -> None:
+    import asyncio
+    import contextlib
+    import signal
+
+    from aiohttp import web
+
+    from .app import GUARD, make_app
+    from .site import Site
+
+    app = make_app(Site(options, registry))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=3, handler_cancellation=False)
+    await runner.setup()
+    try:
+        listener = web.TCPSite(runner, options.host, options.port)
+        try:
+            await listener.start()
+        except OSError as error:
+            where = f"{options.host}:{options.port}"
+            raise ServeError(f"cannot listen on {where}: {error.strerror or error}") from error
+        port = runner.addresses[0][1]
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        guard = app[GUARD]
+
+        def greet(path: str) -> None:
+            sys.stdout.write(f"http://{host}:{port}{path}\n")
+            sys.stdout.flush()
+
+        guard.on_invitation = greet
+        greet(guard.invitation_path)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for name in ("SIGTERM", "SIGINT"):
+            with contextlib.suppress(NotImplementedError, AttributeError):
+                loop.add_signal_handler(getattr(signal, name), stop.set)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _token(given: argparse.Namespace) -> str:
+    token = str(given.token)
+    if given.token_file:
+        try:
+            token = Path(given.token_file).expanduser().read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ServeError(f"--token-file {given.token_file} cannot be read: {error}") from error
+        if not token:
+            raise ServeError(f"--token-file {given.token_file} is empty")
+    if token and len(token) < SHORTEST_TOKEN:
+        raise ServeError(f"a token of {len(token)} characters can be guessed; wants 16 or more")
+    return token
+
+
+def main(arguments: list[str], make_registry: Callable[[], Registry]) -> int:
+    """The server as a program of its own."""
+    parser = argparse.ArgumentParser(description="Serve graphs over HTTP, as ComfyUI does.")
+    add_options(parser)
+    try:
+        return serve(parser.parse_args(arguments), make_registry)
+    except (LatentloomError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1

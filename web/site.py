@@ -1,0 +1,143 @@
+"""What the routes share: options, folders, engine, queue, sockets."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.devices import devices
+from engine.errors import LatentloomError
+from engine.executor import Engine
+from engine.jobs import JobStore
+from engine.library import graphs_dir
+from engine.pictures import Picture, pictures
+from engine.registry import Registry
+from engine.workspace import Workspace
+
+from .logs import LogTail
+from .sockets import Hub, Preview
+from .worker import Worker
+
+log = logging.getLogger(__name__)
+PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+MOST_LISTED = 10_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a server is set up.
+
+    Attributes:
+        data: the folder that holds input, output, temp, user and the queue.
+        hosts: further names that it may be asked by.
+        origins: other origins whose pages may use it; none by default.
+        previews: whether pictures are shown while they are made.
+    """
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8188
+    token: str = ""
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    max_upload_bytes: int = 100 * 2**20
+    previews: bool = True
+
+
+@dataclass
+class Site:
+    """One server. Opening it takes the data folder; `close` gives it back.
+
+    Raises:
+        QueueError: another server uses the folder.
+    """
+
+    options: Options
+    registry: Registry
+    logs: LogTail = field(default_factory=LogTail)
+
+    def __post_init__(self) -> None:
+        data = self.options.data
+        self.folders: dict[str, Path] = {kind: data / kind for kind in ("output", "temp", "input")}
+        self.user_dir = data / "user" / "default"
+        self.store = JobStore(data / ".latentloom" / "queue.sqlite")
+        for folder in (*self.folders.values(), self.user_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.library = graphs_dir()
+        self.workspace = Workspace(
+            input_dir=self.folders["input"],
+            output_dir=self.folders["output"],
+            temp_dir=self.folders["temp"],
+            library_dir=self.library,
+        )
+        self.engine = Engine(self.registry)
+        self.hub = Hub(self.features(), self.store.remaining)
+        self.worker = Worker(
+            self.engine, self.store, self.hub, self.workspace, self.folders, self._show
+        )
+        self._counter = itertools.count(self.store.last_number())
+
+    def next_number(self) -> int:
+        """The place of the next prompt in the queue."""
+        return next(self._counter)
+
+    def features(self) -> dict[str, Any]:
+        """What this server can, as clients ask for it."""
+        return {
+            "supports_preview_metadata": True,
+            "max_upload_size": self.options.max_upload_bytes,
+            "assets": False,
+            "node_replacements": False,
+        }
+
+    def devices(self) -> list[dict[str, Any]]:
+        """What nodes compute on, as /system_stats gives it."""
+        from .info import memory
+
+        found = devices()
+        if found:
+            return [asdict(device) for device in found]
+        total, free = memory()
+        facts = {"vram_total": total, "vram_free": free}
+        more = {"torch_vram_total": total, "torch_vram_free": free}
+        return [{"name": "cpu", "type": "cpu", "index": None, **facts, **more}]
+
+    def pictures(self) -> list[str]:
+        """The pictures that a node may load, by name: uploaded ones first, then shipped ones."""
+        own = _pictures_in(self.folders["input"], "")
+        shipped = _pictures_in(self.library / "inputs", "inputs/") if self.library else []
+        return own + [name for name in shipped if name not in own]
+
+    def close(self) -> None:
+        """Stop running, and give the data folder back."""
+        self.worker.stop()
+        self.hub.detach()
+        self.engine.close()
+        self.store.close()
+
+    def _show(self, client: str | None, value: object, place: Mapping[str, Any]) -> None:
+        """Send a preview, if somebody looks; a value that cannot be shown is not."""
+        if not self.options.previews or not self.hub.wants_previews(client):
+            return
+        try:
+            picture: Picture | None = pictures().preview(value)
+        except LatentloomError:
+            return
+        if picture is not None:
+            self.hub.show(client, Preview(picture.data, picture.mime, place))
+
+
+def _pictures_in(folder: Path, prefix: str) -> list[str]:
+    try:
+        names = sorted(
+            entry.name
+            for entry in itertools.islice(folder.iterdir(), MOST_LISTED)
+            if entry.suffix.lower() in PICTURE_ENDINGS and entry.is_file()
+        )
+    except OSError:
+        return []
+    return [prefix + name for name in names]

@@ -1,0 +1,148 @@
+"""The thread that runs jobs, one after another; nothing that a job does can stop it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.cancel import CancelToken
+from engine.executor import Engine
+from engine.jobs import JobStore, QueuedJob, State
+from engine.workspace import Workspace
+
+from .prompts import read_graph, workflow_texts
+from .sockets import Hub
+from .telling import Telling
+
+log = logging.getLogger(__name__)
+IDLE_S = 5.0
+
+ShowPreview = Callable[[str | None, object, Mapping[str, Any]], None]
+
+
+class Worker:
+    """Takes jobs from the store and runs them on the engine.
+
+    Args:
+        folders: the folders of saved files by ComfyUI's names.
+        show: sends a preview of a value to a client.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: JobStore,
+        hub: Hub,
+        workspace: Workspace,
+        folders: Mapping[str, Path],
+        show: ShowPreview,
+    ) -> None:
+        self.engine, self.store, self.hub = engine, store, hub
+        self.workspace, self.folders, self.show = workspace, folders, show
+        self._wake = threading.Event()
+        self._stopping = False
+        self._lock = threading.Lock()
+        self._current: tuple[str, CancelToken] | None = None
+        self._thread = threading.Thread(target=self._loop, name="latentloom-worker", daemon=True)
+
+    def start(self) -> None:
+        """Begin to run jobs."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._wake.set()
+
+    def interrupt(self, id: str | None = None) -> bool:
+        """Cancel what runs, or only the job of this id; whether it did."""
+        with self._lock:
+            if self._current is None or id not in (None, self._current[0]):
+                return False
+            self._current[1].cancel()
+            return True
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End in good order: what runs is put back into the queue."""
+        self._stopping = True
+        self.interrupt()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                job = self.store.take()
+            except Exception:
+                # The disk may be full for a while; the jobs stay where they are.
+                log.exception("the queue cannot be read")
+                self._wake.wait(IDLE_S)
+                continue
+            if job is None:
+                self._wake.wait(IDLE_S)
+            else:
+                self._run(job)
+
+    def _run(self, job: QueuedJob) -> None:
+        token = CancelToken()
+        with self._lock:
+            self._current = (job.id, token)
+        telling = self._telling(job)
+        telling.start()
+        try:
+            state, record = self._execute(job, token, telling)
+        except Exception as error:  # noqa: BLE001 - whatever a job raises is its own outcome
+            state, record = telling.fail(error)
+        with self._lock:
+            self._current = None
+        self.hub.running = None
+        self._end(job, state, record)
+
+    def _execute(
+        self, job: QueuedJob, token: CancelToken, telling: Telling
+    ) -> tuple[State, dict[str, Any]]:
+        result = self.engine.run(
+            read_graph(job.prompt, self.engine.registry),
+            self.workspace,
+            job.targets,
+            telling.event,
+            token,
+            telling.plan,
+            workflow_texts(job),
+        )
+        if result.status == "cancelled":
+            return telling.stop()
+        if result.errors:
+            return telling.fail(result.errors[0])
+        return telling.succeed()
+
+    def _end(self, job: QueuedJob, state: State, record: Mapping[str, Any]) -> None:
+        """History first, then the messages that say it can be read."""
+        try:
+            if self._stopping and state == "cancelled":
+                self.store.release(job.id)
+            else:
+                self.store.finish(job.id, state, record)
+        except Exception:
+            log.exception("the end of job %s cannot be noted", job.id)
+        self.hub.status()
+        self.hub.tell(job.client, "executing", {"node": None, "prompt_id": job.id})
+
+    def _telling(self, job: QueuedJob) -> Telling:
+        def tell(type_name: str, data: Mapping[str, Any]) -> None:
+            if job.client is None and type_name == "execution_interrupted":
+                self.hub.broadcast(type_name, data)
+            self.hub.tell(job.client, type_name, data)
+
+        def at_node(id: str) -> None:
+            if job.client is not None:
+                self.hub.running = (job.client, id)
+
+        def show(value: object, place: Mapping[str, Any]) -> None:
+            self.show(job.client, value, place)
+
+        return Telling(job, self.folders, tell, show, at_node)
