@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test test-slow lint model evaluate bench clean
+.PHONY: demo serve soak test test-slow lint model evaluate bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/latentloom run graphs/img2img.yaml --output output
+
+serve: $(VENV)/.editor
+	$(BIN)/latentloom serve --data output/server
 
 test: lint
 	$(RUN) -m pytest -m "not slow"
@@ -27,6 +30,9 @@ model: $(VENV)/.dev
 evaluate: $(VENV)/.dev
 	$(RUN) -m training --only evaluate --output models/demo
 
+soak: $(VENV)/.dev
+	$(RUN) -m tests.web.crashing soak 1000
+
 bench: $(VENV)/.dev
 	$(RUN) -m bench
 
@@ -44,3 +50,7 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.editor: $(VENV)/.installed
+	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[editor]"
+	touch $@

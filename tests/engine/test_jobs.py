@@ -1,0 +1,157 @@
+"""The durable queue: order, states that end once, what a new process finds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from engine.jobs import MOST_ATTEMPTS, DuplicateError, JobStore, QueuedJob, QueueError
+
+
+def job(id: str, number: float = 0.0) -> QueuedJob:
+    return QueuedJob(id, {"1": {"class_type": "Show", "inputs": {}}}, ("1",), number)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "queue.sqlite"
+
+
+def test_the_lowest_number_runs_first_and_then_the_oldest(path: Path) -> None:
+    store = JobStore(path)
+    for id, number in (("a", 0), ("b", 1), ("c", -2), ("d", 1)):
+        store.submit(job(id, number))
+    taken = [found.id for _ in range(4) if (found := store.take())]
+    assert taken == ["c", "a", "b", "d"]
+    assert store.take() is None
+
+
+def test_what_was_accepted_is_found_by_the_next_process(path: Path) -> None:
+    store = JobStore(path)
+    store.submit(QueuedJob("a", {"1": {}}, ("1", "2"), 3.5, {"k": "ä"}, "client", 17))
+    store.close()
+    found = JobStore(path).take()
+    assert found is not None
+    assert (found.id, found.targets, found.number, found.extra, found.client, found.created) == (
+        "a", ("1", "2"), 3.5, {"k": "ä"}, "client", 17,
+    )  # fmt: skip
+
+
+def test_a_job_ends_once_and_stays_as_it_ended(path: Path) -> None:
+    store = JobStore(path)
+    store.submit(job("a"))
+    store.take()
+    assert store.finish("a", "completed", {"outputs": {"1": {}}})
+    assert not store.finish("a", "cancelled", {})
+    assert not store.cancel("a", {})
+    found = store.find("a")
+    assert found is not None
+    assert (found.state, found.record) == ("completed", {"outputs": {"1": {}}})
+
+
+def test_racing_cancels_and_ends_leave_one_state(path: Path) -> None:
+    store = JobStore(path)
+    for number in range(50):
+        store.submit(job(str(number)))
+    won: list[str] = []
+
+    def cancel() -> None:
+        won.extend(f"{n} cancelled" for n in range(50) if store.cancel(str(n), {}))
+
+    def work() -> None:
+        while (taken := store.take()) is not None:
+            if store.finish(taken.id, "completed", {}):
+                won.append(f"{taken.id} completed")
+
+    threads = [threading.Thread(target=each) for each in (cancel, work, work)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 50
+    assert sorted(won) == sorted(f"{found.id} {found.state}" for found in store.all())
+
+
+def test_a_job_that_was_running_is_run_again_and_parked_after_the_second_death(path: Path) -> None:
+    store = JobStore(path)
+    store.submit(job("deadly"))
+    store.submit(job("other", 1))
+    for _ in range(MOST_ATTEMPTS):
+        taken = store.take()
+        assert taken is not None
+        assert taken.id == "deadly"
+        store.close()
+        store = JobStore(path)
+    found = store.find("deadly")
+    assert found is not None
+    assert store.parked == ("deadly",)
+    assert found.state == "failed"
+    assert "died twice" in found.record["parked"]
+    taken = store.take()
+    assert taken is not None
+    assert taken.id == "other"
+
+
+def test_a_job_that_is_put_back_in_good_order_is_not_counted(path: Path) -> None:
+    store = JobStore(path)
+    store.submit(job("a"))
+    for _ in range(MOST_ATTEMPTS + 2):
+        assert store.take() is not None
+        store.release("a")
+    found = store.find("a")
+    assert found is not None
+    assert (found.state, found.attempts) == ("pending", 0)
+
+
+def test_an_id_is_accepted_once(path: Path) -> None:
+    store = JobStore(path)
+    store.submit(job("a"))
+    with pytest.raises(DuplicateError, match="there is a job a already"):
+        store.submit(job("a"))
+
+
+def test_history_gives_the_last_ones_oldest_first(path: Path) -> None:
+    store = JobStore(path)
+    for id in "abcd":
+        store.submit(job(id))
+        store.finish(id, "completed", {})
+    assert [found.id for found in store.ended(2)] == ["c", "d"]
+    assert [found.id for found in store.ended(2, 1)] == ["b", "c"]
+    assert store.forget(["a", "nothing"]) == 1
+    assert store.forget() == 3
+
+
+def test_a_second_process_is_refused_while_the_first_lives(path: Path) -> None:
+    store = JobStore(path)
+    code = (
+        "import sys; from pathlib import Path; from engine.jobs import *\n"
+        "try: JobStore(Path(sys.argv[1]))\n"
+        "except QueueError as error: print(error)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "in use by another server" in refused.stdout
+    store.close()
+    taken = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (taken.stdout, taken.stderr) == ("", "")
+
+
+def test_a_file_that_is_no_queue_is_named(path: Path) -> None:
+    path.write_bytes(b"this is no database, but a text that is long enough" * 100)
+    with pytest.raises(QueueError, match=r"queue\.sqlite is no queue"):
+        JobStore(path)
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_many_jobs_are_accepted_without_loss(count: int, path: Path) -> None:
+    store = JobStore(path)
+    for number in range(count):
+        store.submit(job(str(number), number))
+    assert store.remaining() == count
+    first = store.take()
+    assert first is not None
+    assert first.id == "0"

@@ -1,0 +1,41 @@
+"""A server that is killed loses nothing that it acknowledged."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.jobs import PARKED
+from tests.web.crashing import Child, soak
+
+
+@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_no_acknowledged_job_is_lost_when_the_server_is_killed(kills: int, tmp_path: Path) -> None:
+    report = soak(tmp_path, kills)
+    assert report.acknowledged
+    assert report.lost == []
+    assert report.torn == []
+    assert len(report.parked) <= kills // 2
+
+
+def test_a_job_that_kills_the_server_twice_is_parked_and_the_next_one_runs(tmp_path: Path) -> None:
+    deadly = {"1": {"class_type": "Die", "inputs": {"name": "x"}}}
+    good = {"1": {"class_type": "Keep", "inputs": {"name": "good"}}}
+    child = Child(tmp_path)
+    child.ask("POST", "/prompt", {"prompt": deadly, "prompt_id": "deadly"})
+    child.wait()
+    child = Child(tmp_path)
+    child.wait()
+    child = Child(tmp_path)
+    child.ask("POST", "/prompt", {"prompt": good, "prompt_id": "good"})
+    give_up = time.monotonic() + 20
+    while "good" not in child.ask("GET", "/history/good") and time.monotonic() < give_up:
+        time.sleep(0.02)
+    history = child.ask("GET", "/history")
+    child.kill()
+    assert history["good"]["status"]["status_str"] == "success"
+    messages = history["deadly"]["status"]["messages"]
+    assert messages[-1][0] == "execution_error"
+    assert messages[-1][1]["exception_message"] == PARKED
