@@ -11,6 +11,7 @@ from .families import Family
 from .handles import Inputs, Residuals, Weights, told
 from .model_sampling import ModelSampling
 from .resize import resize
+from .tiled_model import Window
 
 
 class ControlWeights(Weights):
@@ -85,17 +86,19 @@ class Controls:
         sigma: float,
         inputs: Inputs,
         count: int,
+        window: Window | None = None,
     ) -> Residuals | None:
         """The sum of what the controls add that act at this level; None if none does.
 
         Args:
             inputs: what the denoising network is asked with.
             count: how often the batch lies in x, one behind the other.
+            window: where x lies in the whole that hints are for; None where it is the whole.
         """
         total: Residuals | None = None
         for control in controls:
             if self._acts(control, sigma):
-                hint = self._hint(control, inputs.x, count)
+                hint = self._hint(control, inputs.x, count, window)
                 one = control.net.weights.residuals(inputs, hint, control.strength)
                 total = one if total is None else _sum(total, one)
         return total
@@ -104,16 +107,20 @@ class Controls:
         high, low = (self._sampling.percent_to_sigma(at) for at in (control.start, control.end))
         return low <= sigma <= high
 
-    def _hint(self, control: Control, x: Tensor, count: int) -> Tensor:
-        """B×3×H×W: cut to the aspect of x, resized without smoothing, repeated over its batch."""
+    def _hint(self, control: Control, x: Tensor, count: int, window: Window | None) -> Tensor:
+        """B×3×H×W: cut to the aspect of the whole, resized unsmoothed, repeated over x's batch."""
         factor = control.net.family.vae_factor
-        width, height = x.shape[-1] * factor, x.shape[-2] * factor
+        rows, columns = (x.shape[-2], x.shape[-1]) if window is None else window.whole
+        width, height = columns * factor, rows * factor
         key = (id(control), width, height)
         if key not in self._hints:
             pixels = control.hint[..., :3].movedim(-1, 1).float()
             resized = resize(pixels, width, height, "nearest-exact", "center")
             self._hints[key] = (control, resized.to(x.device))
         hint, batch = self._hints[key][1], len(x) // count
+        if window is not None:
+            place = Window(window.top * factor, window.left * factor, (height, width))
+            hint = place.of(hint, x.shape[-2] * factor, x.shape[-1] * factor)
         repeats = -(-batch // len(hint))
         return hint.repeat(repeats, 1, 1, 1)[:batch].repeat(count, 1, 1, 1)
 

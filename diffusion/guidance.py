@@ -17,6 +17,7 @@ from .handles import Inputs, Model
 from .hooks import SILENT, Hooks
 from .inpaint import hole_channels
 from .latents import Latent
+from .tiled_model import Window, tiling
 
 # Keeps a side without any active entry at 0 instead of NaN.
 TINY = 1e-37
@@ -82,6 +83,7 @@ class Guide:
         self.guidance, self.model, self.hooks = guidance, guidance.model, hooks
         self.source = source
         self.controls = Controls(self.model.sampling)
+        self.tiling = tiling(self.model.patches)
         single = guidance.style == "single"
         self.alone = single and math.isclose(guidance.cfg, 1.0) and not both
         self.alone |= single and not guidance.negative
@@ -129,8 +131,7 @@ class Guide:
         return [total / weight for total, weight in zip(sums, weights, strict=True)]
 
     def _evaluate(self, x: Tensor, sigma: Tensor, group: Sequence[_Part]) -> Iterator[Tensor]:
-        """D of each part of a group, from one evaluation of the network."""
-        self.hooks.on_call()
+        """D of each part of a group, from one evaluation of the network, or one for each tile."""
         sampling, count = self.model.sampling, len(group)
         length = math.lcm(*(part.entry.tokens.shape[1] for part in group))
         context = torch.cat([_tokens(part.entry, length, len(x)) for part in group])
@@ -140,9 +141,16 @@ class Guide:
         added = added_inputs(self.model.family, x, entries, [part.side for part in group])
         inputs = Inputs(scaled, timestep, context.to(x.device), added)
         controls = group[0].entry.controls
-        control = self.controls.residuals(controls, float(sigma), inputs, count)
+
+        def answer(widened: Tensor, window: Window | None = None) -> Tensor:
+            self.hooks.on_call()
+            seen = scaled if window is None else window.of(scaled, *widened.shape[-2:])
+            own = inputs._replace(x=seen)
+            control = self.controls.residuals(controls, float(sigma), own, count, window)
+            return self.model.weights.predict(widened, *inputs[1:], control)
+
         widened = self._widened(scaled, x, group)
-        output = self.model.weights.predict(widened, *inputs[1:], control)
+        output = answer(widened) if self.tiling is None else self.tiling.predict(answer, widened)
         for piece in output.chunk(count):
             yield sampling.denoised(x, sigma, piece)
 

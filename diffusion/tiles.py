@@ -27,11 +27,33 @@ def in_tiles(
         tile: (high, wide); tiles at the far edges are cut.
         overlap: of neighbouring tiles, less than a tile.
     """
+    sides = zip(x.shape[-2:], tile, strict=True)
+    places = [list(_starts(size, side, overlap)) for size, side in sides]
+    return _faded(whole, x, tile, overlap, scale, places)
+
+
+def in_even_tiles(
+    whole: Callable[[Tensor, int, int], Tensor], x: Tensor, tile: tuple[int, int], overlap: int
+) -> Tensor:
+    """The same, of tiles that are all whole and evenly spread; they overlap by at least this."""
+    sides = zip(x.shape[-2:], tile, strict=True)
+    places = [_even(size, side, overlap) for size, side in sides]
+    return _faded(whole, x, tile, overlap, 1, places)
+
+
+def _faded(
+    whole: Callable[[Tensor, int, int], Tensor],
+    x: Tensor,
+    tile: tuple[int, int],
+    overlap: int,
+    scale: float,
+    places: list[list[int]],
+) -> Tensor:
     high, wide = x.shape[-2:]
     total: Tensor | None = None
     weights = x.new_zeros(1, 1, round(high * scale), round(wide * scale), dtype=torch.float32)
-    for top in _starts(high, tile[0], overlap):
-        for left in _starts(wide, tile[1], overlap):
+    for top in places[0]:
+        for left in places[1]:
             piece = whole(x[..., top : top + tile[0], left : left + tile[1]], top, left)
             fade = _fade(piece, round(overlap * scale))
             if total is None:
@@ -50,6 +72,13 @@ def _starts(size: int, tile: int, overlap: int) -> Iterator[int]:
         return
     for start in range(0, size - overlap, max(1, tile - overlap)):
         yield max(0, min(size - overlap, start))
+
+
+def _even(size: int, tile: int, overlap: int) -> list[int]:
+    if size <= tile:
+        return [0]
+    steps = -(-(size - tile) // max(1, tile - overlap))
+    return [round(index * (size - tile) / steps) for index in range(steps + 1)]
 
 
 def _fade(piece: Tensor, width: int) -> Tensor:

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from engine.context import Context
-from engine.ports import Socket
+from engine.errors import InputError
+from engine.ports import Between, Socket
 from engine.spec import node
 
-from .ports import Image, UpscaleFile, refusing
+from .ports import (
+    Cfg,
+    Conditioning,
+    Denoise,
+    Image,
+    Model,
+    SamplerName,
+    SchedulerName,
+    Seed,
+    Steps,
+    UpscaleFile,
+    Vae,
+    refusing,
+)
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from diffusion import upscale
 
 UpscaleModel = Annotated["upscale.UpscaleModel", Socket("UPSCALE_MODEL")]
+LargerBy = Annotated[float, Between(0.05, 8.0, step=0.05)]
+TileSide = Annotated[int, Between(64, 16_384, step=8)]
+Padding = Annotated[int, Between(0, 4096, step=8)]
+Blur = Annotated[int, Between(0, 64)]
+TileOrder = Literal["Linear", "Chess", "None"]
+SeamFix = Literal["None", "Band Pass", "Half Tile", "Half Tile + Intersections"]
 WHOLE = "an ESRGAN net (RRDB) or a compact one (SRVGG) in safetensors"
 
 
@@ -59,3 +81,119 @@ def image_upscale_with_model(upscale_model: UpscaleModel, image: Image, context:
     from diffusion.upscale import upscale
 
     return upscale(upscale_model, image, context.progress)
+
+
+@node("TiledDiffusion", category="image/upscaling")
+def tiled_diffusion(
+    model: Model,
+    tile_width: TileSide = 512,
+    tile_height: TileSide = 512,
+    tile_overlap: Padding = 64,
+) -> Model:
+    """Let a model see a large latent in tiles, which agree at every step and show no seam.
+
+    Args:
+        model: the model to sample with.
+        tile_width, tile_height: of a tile, in pixels, with its overlap.
+        tile_overlap: least overlap of neighbouring tiles, in pixels.
+
+    Raises:
+        InputError: the overlap is as wide as a tile.
+
+    Source: MultiDiffusion (arXiv 2302.08113).
+    """
+    from diffusion.refine import TilePlan, tiled
+
+    least = min(tile_width, tile_height)
+    if tile_overlap >= least:
+        raise InputError(
+            "TiledDiffusion", "tile_overlap", f"less than a tile ({least})", tile_overlap
+        )
+    padding = tile_overlap // 2
+    return tiled(model, TilePlan(tile_width - 2 * padding, tile_height - 2 * padding, padding))
+
+
+@node("UltimateSDUpscale", category="image/upscaling", device=True)
+def ultimate_sd_upscale(
+    *,
+    image: Image,
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    vae: Vae,
+    upscale_by: LargerBy = 2.0,
+    seed: Seed = 0,
+    steps: Steps = 20,
+    cfg: Cfg = 8.0,
+    sampler_name: SamplerName = "euler",
+    scheduler: SchedulerName = "simple",
+    denoise: Denoise = 0.2,
+    upscale_model: UpscaleModel | None = None,
+    mode_type: TileOrder = "Linear",
+    tile_width: TileSide = 512,
+    tile_height: TileSide = 512,
+    mask_blur: Blur = 8,  # noqa: ARG001 - of tiles that are pasted, in the extension's files
+    tile_padding: Padding = 32,
+    seam_fix_mode: SeamFix = "None",  # noqa: ARG001
+    seam_fix_denoise: Denoise = 1.0,  # noqa: ARG001
+    seam_fix_width: Padding = 64,  # noqa: ARG001
+    seam_fix_mask_blur: Blur = 8,  # noqa: ARG001
+    seam_fix_padding: Padding = 16,  # noqa: ARG001
+    force_uniform_tiles: bool = True,  # noqa: ARG001
+    tiled_decode: bool = False,  # noqa: ARG001
+    context: Context,
+) -> Image:
+    """Make a picture larger and refine it in tiles, with no seam between them.
+
+    The extension of this name paints one tile after another and then mends their seams. Here all
+    tiles are painted at once: they are faded together at every model call, so that there is no
+    seam to mend, and what tells the extension how to mend is left unused.
+
+    Args:
+        image: pictures B×H×W×C; alpha is left out.
+        model: the model that paints.
+        positive: what the picture should show.
+        negative: what it should not show.
+        vae: the autoencoder; pictures of more than 512 pixels are encoded and decoded in tiles.
+        upscale_by: how much larger both sides get.
+        seed: of the noise.
+        steps: model steps.
+        cfg: classifier-free guidance; 1 is none.
+        sampler_name: how the steps are taken.
+        scheduler: how the noise levels are spaced.
+        denoise: share of the noise schedule that is run.
+        upscale_model: makes the picture larger first; Lanczos without one, and for the rest.
+        mode_type: None only makes the picture larger; the others are the same here.
+        tile_width, tile_height: of a tile in pixels.
+        mask_blur: unused here.
+        tile_padding: what a tile sees more on each side, in pixels.
+        seam_fix_mode, seam_fix_denoise, seam_fix_width: unused here.
+        seam_fix_mask_blur, seam_fix_padding: unused here.
+        force_uniform_tiles: unused here; tiles are uniform where the picture is large enough.
+        tiled_decode: unused here.
+
+    Raises:
+        SamplingError: the model gave NaN or infinity.
+
+    Source: the job of the extension UltimateSDUpscale, by MultiDiffusion (arXiv 2302.08113).
+    """
+    from diffusion.hooks import Hooks
+    from diffusion.refine import TilePlan, refine
+    from diffusion.resize import resize_picture, scale_size
+    from diffusion.sample import SamplePlan
+    from diffusion.upscale import upscale
+
+    size = scale_size(image.shape[2], image.shape[1], upscale_by)
+    if upscale_model is not None:
+        image = upscale(upscale_model, image, context.progress)
+    larger = resize_picture(image[..., :3], *size, "lanczos")
+    if mode_type == "None":
+        return larger
+
+    def on_step(step: int, total: int, denoised: Tensor) -> None:
+        context.progress(step, total, denoised)
+
+    plan = SamplePlan(seed, steps, cfg, sampler_name, scheduler, denoise)
+    tiles = TilePlan(tile_width, tile_height, tile_padding)
+    hooks = Hooks(on_step, context.count_model_call)
+    return refine(larger, (model, vae), (positive, negative), plan, tiles, hooks)

@@ -40,6 +40,7 @@ def test_the_graphs_of_the_issue_are_there() -> None:
     assert set(NAMES) >= {
         "txt2img", "img2img", "multi_pass", "progressive", "upscale_refine", "inpaint",
         "inpaint_exact", "inpaint_crop", "outpaint", "inpaint_passes",
+        "tiled_upscale",
     }  # fmt: skip
 
 
@@ -141,6 +142,35 @@ def test_outpainting_keeps_the_picture_and_fills_the_margin(run: Any) -> None:
     assert torch.equal(painted[:, :, :112], source[:, :, :112])
     margin = painted[:, :, 128:]
     assert float((margin - 0.5).abs().mean()) > 0.05
+
+
+def unevenness(picture: Tensor) -> float:
+    """How far the steepest stretch of rows or columns stands out; 1 is not at all."""
+    found = []
+    for axis in (0, 1):
+        steps = picture.diff(dim=axis).abs().mean(dim=(1 - axis, 2))
+        # The decoder draws in cells of 8 pixels; their edges are no seams of tiles.
+        peaks = steps[: len(steps) // 8 * 8].reshape(-1, 8).amax(dim=1)
+        found.append(float(peaks.max() / peaks.median()))
+    return max(found)
+
+
+def test_tiles_of_a_refined_picture_show_no_seam(run: Any) -> None:
+    """On plain ground, where one would show best, tiles stand out no more than one tile does."""
+    pictures = []
+    for side in (96, 512):
+        b = latentloom.build()
+        model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="demo")
+        prompt = b.CLIPTextEncode(text="", clip=clip)
+        plain = b.EmptyImage(width=128, height=128, color=0x7896AA)
+        options = {"steps": 6, "cfg": 1.0, "denoise": 0.3, "seed": 4, "tile_padding": 16}
+        b.UltimateSDUpscale(
+            image=plain, model=model, positive=prompt, negative=prompt, vae=vae,
+            tile_width=side, tile_height=side, id="refine", **options,
+        )  # fmt: skip
+        pictures.append(run(b.graph, ["refine"])["refine"][0])
+    assert pictures[0].shape == (256, 256, 3)
+    assert unevenness(pictures[0]) < 1.25 * unevenness(pictures[1])
 
 
 def _bytes(picture: Any) -> Tensor:

@@ -22,8 +22,10 @@ from diffusion.handles import Inputs
 from diffusion.headers import TensorHead
 from diffusion.latents import Latent
 from diffusion.load import Checkpoint
+from diffusion.model_sampling import ModelSampling
 from diffusion.noise import start_noise
 from diffusion.sample import SamplePlan, sample
+from diffusion.tiled_model import Window
 from tests.tiny_model import write_tiny_control
 
 SCRIPT = Path(__file__).parent.parent / "goldens" / "model" / "make_random_sd15.py"
@@ -249,3 +251,19 @@ def test_a_file_that_holds_no_controlnet_is_refused(tmp_path: Path) -> None:
     save_file({"lora_unet_mid.lora_up.weight": torch.zeros(4, 4)}, file)
     with pytest.raises(ModelFileError, match="holds no ControlNet"):
         check_control(file)
+
+
+def test_a_tile_is_controlled_by_its_part_of_the_hint(net: ControlNet) -> None:
+    hint = torch.rand(1, 64, 128, 3)
+    seen: list[torch.Tensor] = []
+
+    def keep(_module: torch.nn.Module, inputs: Any, options: dict[str, Any]) -> None:
+        seen.append(inputs[3] if len(inputs) > 3 else options["controlnet_cond"])
+
+    hook = net.weights.module.register_forward_pre_hook(keep, with_kwargs=True)
+    inputs = Inputs(torch.zeros(1, 4, 8, 8), torch.tensor([5.0]), torch.zeros(1, 77, 32), None)
+    window = Window(0, 8, (8, 16))
+    with torch.no_grad():
+        Controls(ModelSampling()).residuals([Control(net, hint)], 1.0, inputs, 1, window)
+    hook.remove()
+    assert torch.equal(seen[0], hint[:, :, 64:].movedim(-1, 1))

@@ -10,10 +10,12 @@ from safetensors.torch import save_file
 
 import latentloom
 from diffusion.folders import VARIABLE
-from engine.errors import GraphError
+from engine.errors import GraphError, InputError
 from engine.events import AnyEvent, Progress
 from engine.executor import Engine
 from engine.graph import Graph
+from nodes import upscale
+from tests.tiny_model import write_tiny_model
 
 
 @pytest.fixture
@@ -51,6 +53,55 @@ def test_a_picture_is_made_larger_with_progress(models: Path) -> None:
         assert result["larger"].shape == (1, 20, 40, 3)
     steps = [(event.step, event.total) for event in events if isinstance(event, Progress)]
     assert steps == [(1, 1)]
+
+
+def refining(**options: object) -> Graph:
+    b = latentloom.build()
+    model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="tiny")
+    net = b.UpscaleModelLoader(model_name="compact_2x.safetensors")
+    prompt = b.CLIPTextEncode(text="a fox", clip=clip)
+    image = b.EmptyImage(width=45, height=37, color=0x804020)
+    given = {"steps": 2, "cfg": 1.0, "denoise": 0.5, "tile_width": 64, "tile_height": 64, **options}
+    b.UltimateSDUpscale(
+        image=image, model=model, positive=prompt, negative=prompt, vae=vae, upscale_model=net,
+        upscale_by=3.0, id="refine", **given,
+    )  # fmt: skip
+    return b.graph
+
+
+@pytest.mark.parametrize(("mode", "calls"), [("Linear", 2 * 2 * 2), ("None", 0)])
+def test_a_picture_of_any_size_is_enlarged_and_refined_in_tiles(
+    models: Path, mode: str, calls: int
+) -> None:
+    write_tiny_model(models.parent / "tiny")
+    with Engine(latentloom.registry()) as engine:
+        result = engine.run(refining(mode_type=mode, tile_padding=16), targets=["refine"])
+        assert result.errors == ()
+        assert result["refine"].shape == (1, 111, 135, 3)
+    assert result.model_calls == calls
+
+
+def test_one_tile_is_image_to_image(models: Path) -> None:
+    write_tiny_model(models.parent / "tiny")
+    b = latentloom.build()
+    model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="tiny")
+    prompt = b.CLIPTextEncode(text="a fox", clip=clip)
+    image = b.EmptyImage(width=32, height=24, color=0x804020)
+    larger = b.ImageScaleBy(image=image, upscale_method="lanczos", scale_by=2.0)
+    given = {"model": model, "positive": prompt, "negative": prompt}
+    options = {"steps": 2, "cfg": 1.0, "denoise": 0.5, "seed": 8}
+    b.UltimateSDUpscale(image=image, vae=vae, upscale_by=2.0, id="refine", **given, **options)
+    latent = b.VAEEncode(pixels=larger, vae=vae)
+    sampled = b.KSampler(latent_image=latent, **given, **options)
+    b.VAEDecode(samples=sampled, vae=vae, id="plain")
+    with Engine(latentloom.registry()) as engine:
+        result = engine.run(b.graph, targets=["refine", "plain"])
+        torch.testing.assert_close(result["refine"], result["plain"], atol=1e-4, rtol=0)
+
+
+def test_tiles_that_are_all_overlap_are_refused() -> None:
+    with pytest.raises(InputError, match=r"TiledDiffusion \.tile_overlap: wants less than a tile"):
+        upscale.tiled_diffusion(None, 64, 512, 64)  # type: ignore[arg-type]
 
 
 def test_only_safetensors_are_listed(models: Path) -> None:

@@ -1,0 +1,87 @@
+"""Networks asked in tiles: what each sees, that tiles agree, and how often the model is called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.conditioning import with_hole
+from diffusion.hooks import Hooks
+from diffusion.inpaint import Hole
+from diffusion.latents import Latent
+from diffusion.load import Checkpoint, load_checkpoint
+from diffusion.sample import SamplePlan, sample
+from diffusion.text import encode_text
+from diffusion.tiled_model import TiledModel, Window
+from tests.tiny_model import write_tiny_model
+
+PLAN = SamplePlan(seed=3, steps=2, cfg=1.0, sampler="euler", scheduler="normal")
+
+
+def sampled(tiny: Checkpoint, tile: TiledModel | None, size: tuple[int, int]) -> tuple[Tensor, int]:
+    """Samples of the tiny model, and how often it was called."""
+    calls: list[None] = []
+    model = tiny.model if tile is None else replace(tiny.model, patches=(tile,))
+    prompt = encode_text(tiny.clip, "a fox")
+    latent = Latent(torch.zeros(1, 4, *size))
+    hooks = Hooks(on_call=lambda: calls.append(None))
+    return sample(model, latent, prompt, prompt, PLAN, hooks).samples, len(calls)
+
+
+def test_a_latent_that_fits_one_tile_is_sampled_as_ever(tiny: Checkpoint) -> None:
+    plain, _ = sampled(tiny, None, (8, 8))
+    tiled, calls = sampled(tiny, TiledModel(8, 8, 4), (8, 8))
+    torch.testing.assert_close(tiled, plain, atol=1e-4, rtol=1e-5)
+    assert calls == 2
+
+
+def test_each_tile_is_a_call_of_the_model(tiny: Checkpoint) -> None:
+    samples, calls = sampled(tiny, TiledModel(8, 8, 4), (8, 16))
+    assert samples.shape == (1, 4, 8, 16)
+    assert calls == 2 * 3
+
+
+@pytest.mark.parametrize(("high", "wide", "overlap"), [(10, 17, 2), (23, 9, 4), (8, 30, 0)])
+def test_tiles_are_whole_and_cover_everything(high: int, wide: int, overlap: int) -> None:
+    seen: list[tuple[int, int]] = []
+    x = torch.arange(high * wide, dtype=torch.float32).reshape(1, 1, high, wide)
+
+    def network(piece: Tensor, window: Window) -> Tensor:
+        assert piece.shape[-2:] == (8, 8)
+        assert torch.equal(window.of(x, 8, 8), piece)
+        seen.append((window.top, window.left))
+        return piece
+
+    torch.testing.assert_close(TiledModel(8, 8, overlap).predict(network, x), x)
+    assert max(seen) == (high - 8, wide - 8)
+    rows = sorted({top for top, _ in seen})
+    assert all(below - above <= 8 - overlap for above, below in pairwise(rows))
+
+
+def test_tiles_that_disagree_are_faded_and_not_cut(tiny: Checkpoint) -> None:
+    """Each tile answers with a constant of its own; no step is larger than a fade's."""
+    answers = iter((0.0, 1.0, 2.0))
+
+    def network(piece: Tensor, _window: Window) -> Tensor:
+        return torch.full_like(piece, next(answers))
+
+    row = TiledModel(8, 8, 4).predict(network, torch.zeros(1, 1, 8, 16))[0, 0, 0]
+    assert float((row[1:] - row[:-1]).abs().max()) <= 0.5
+    assert row[0] == 0.0
+    assert row[-1] == 2.0
+
+
+def test_an_inpainting_models_hole_is_tiled_too(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = write_tiny_model(tmp_path_factory.mktemp("m") / "nine", in_channels=9)
+    nine = load_checkpoint(folder)
+    prompt = with_hole(
+        encode_text(nine.clip, "a fox"), Hole(torch.ones(1, 64, 128), torch.randn(1, 4, 8, 16))
+    )
+    model = replace(nine.model, patches=(TiledModel(8, 8, 4),))
+    found = sample(model, Latent(torch.zeros(1, 4, 8, 16)), prompt, prompt, PLAN).samples
+    assert found.shape == (1, 4, 8, 16)
+    assert float(found.std()) > 0
