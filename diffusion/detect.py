@@ -144,6 +144,29 @@ def _vae_file_family(path: Path) -> Family:
     )
 
 
+def clip_family(paths: tuple[Path, ...]) -> Family:
+    """The family of the models that text encoders in files of their own are for.
+
+    Raises:
+        ModelFileError: a file holds none, or no family has these together.
+    """
+    kinds: list[str] = []
+    width = 0
+    for path in paths:
+        texts = read_contents(path).texts
+        if not texts:
+            raise ModelFileError(f"{path.name} holds no CLIP text encoder")
+        kinds += [text.kind for text in texts]
+        width += sum(text.width for text in texts)
+    names = " and ".join(path.name for path in paths)
+    if len({*kinds}) != len(kinds) or (len(paths) > 1 and {*kinds} != {"l", "g"}):
+        held = " and ".join(kind.upper() for kind in kinds)
+        raise ModelFileError(f"{names} hold CLIP {held}; a model has one L and one G")
+    if len(kinds) == 1 or width == SDXL.text_dim:
+        return family_for(width)
+    return replace(SDXL, name=f"sd-{width}", text_dim=width)
+
+
 def text_folders(path: Path) -> list[tuple[str, str]]:
     """The names of a diffusers folder's text encoders and of their tokenizers.
 

@@ -1,7 +1,9 @@
 """Where models lie and what they are called. No torch here.
 
-A root is a folder laid out as ComfyUI's `models`: `checkpoints`, `vae`, `loras` and so on. A
-folder in the diffusers layout is one checkpoint; such a folder right under a root is one too.
+A root is a folder laid out as ComfyUI's `models`: `checkpoints`, `vae`, `loras` and so on, each
+with subfolders as its user likes; `diffusion.extra_paths` tells of folders elsewhere. A folder in
+the diffusers layout is one checkpoint; such a folder right under a root is one too. Folders are
+read anew each time, so that a file is there as soon as it is copied.
 """
 
 from __future__ import annotations
@@ -12,9 +14,15 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from .errors import ModelFileError
+from .extra_paths import FOLDERS, extra_folders
 
 VARIABLE = "LATENTLOOM_MODELS"
-PIPELINE = "model_index.json"
+PIPELINE, CONFIG = "model_index.json", "config.json"
+SAFE = (".safetensors", ".sft")
+# Embeddings are a few tensors; those of older files are read without running code.
+ENDINGS = {"embeddings": (".safetensors", ".pt", ".bin")}
+PICKLED = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+DEEPEST = 16
 
 
 def roots() -> list[Path]:
@@ -26,9 +34,26 @@ def roots() -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def folders(kind: str) -> list[Path]:
+    """The folders that hold models of a kind, first one first.
+
+    Raises:
+        ModelFileError: a file of extra folders cannot be read.
+    """
+    known = roots()
+    extra = [each for each in extra_folders(known) if each.kind == kind]
+    own = [root / name for root in known for name in FOLDERS.get(kind, (kind,))]
+    first = [each.path for each in extra if each.is_first]
+    return list(dict.fromkeys([*first, *own, *(each.path for each in extra)]))
+
+
 def list_models(kind: str) -> list[str]:
-    """Names of the installed models of a kind, sorted; each a relative path with slashes."""
-    return sorted({name for root in roots() for name, _ in _models_in(root, kind)})
+    """Names of the installed models of a kind, sorted; each a relative path with slashes.
+
+    Raises:
+        ModelFileError: a file of extra folders cannot be read.
+    """
+    return sorted({name for name, _ in _models(kind)})
 
 
 def resolve_model(kind: str, name: str) -> Path:
@@ -37,10 +62,11 @@ def resolve_model(kind: str, name: str) -> Path:
     Raises:
         ModelFileError: there is none of that name.
     """
-    for root in roots():
-        for found, path in _models_in(root, kind):
-            if found == name:
-                return path
+    for found, path in _models(kind):
+        if found == name:
+            return path
+    if any(found == name for folder in folders(kind) for found, _ in _files(folder, PICKLED)):
+        raise ModelFileError(f"{name!r} may run code when it is loaded; convert it to safetensors")
     names = list_models(kind)
     close = get_close_matches(name, names, n=1)
     hint = (
@@ -49,39 +75,68 @@ def resolve_model(kind: str, name: str) -> Path:
     raise ModelFileError(f"no model {name!r} among the {kind}{hint}")
 
 
-def _models_in(root: Path, kind: str) -> Iterator[tuple[str, Path]]:
-    for name, folder in _pipelines(root):
-        if kind == "checkpoints":
-            yield name, folder
-        elif kind == "vae" and (folder / "vae" / "config.json").is_file():
-            yield name, folder / "vae"
-    if kind == "checkpoints":
-        for file in sorted((root / "checkpoints").rglob("*.safetensors")):
-            if not any((folder / PIPELINE).is_file() for folder in file.parents):
-                yield file.relative_to(root / "checkpoints").as_posix(), file
-    if kind == "vae":
-        for config in sorted((root / "vae").glob("*/config.json")):
-            yield config.parent.name, config.parent
-    if kind == "controlnet":
-        yield from _networks(root / kind)
-    if kind in ("loras", "upscale_models"):
-        for file in sorted((root / kind).rglob("*.safetensors")):
-            yield file.relative_to(root / kind).as_posix(), file
+def find_embedding(name: str) -> Path | None:
+    """The file of an embedding, with or without its ending; None where there is none."""
+    wanted = {name, *(name + ending for ending in ENDINGS["embeddings"])}
+    return next((path for found, path in _models("embeddings") if found in wanted), None)
 
 
-def _networks(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Single networks: folders in the diffusers layout, and files that are not part of one."""
-    for config in sorted(folder.rglob("config.json")):
-        yield config.parent.relative_to(folder).as_posix(), config.parent
-    for file in sorted(folder.rglob("*.safetensors")):
-        if not (file.parent / "config.json").is_file():
-            yield file.relative_to(folder).as_posix(), file
+def _models(kind: str) -> Iterator[tuple[str, Path]]:
+    """Name and place of each model, the one that wins a name first."""
+    if kind in ("checkpoints", "vae"):
+        for name, folder in _pipelines():
+            if kind == "checkpoints":
+                yield name, folder
+            elif (folder / "vae" / CONFIG).is_file():
+                yield name, folder / "vae"
+    for folder in folders(kind):
+        if kind == "diffusers":
+            yield from _holding(folder, PIPELINE)
+        if kind in ("vae", "controlnet"):
+            yield from _holding(folder, CONFIG)
+        for name, file in _files(folder, ENDINGS.get(kind, SAFE)):
+            if not _is_part(file, folder):
+                yield name, file
 
 
-def _pipelines(root: Path) -> Iterator[tuple[str, Path]]:
-    """Folders in the diffusers layout: right under the root, and anywhere under checkpoints."""
-    for index in sorted(root.glob(f"*/{PIPELINE}")):
-        yield index.parent.name, index.parent
-    checkpoints = root / "checkpoints"
-    for index in sorted(checkpoints.rglob(PIPELINE)):
-        yield index.parent.relative_to(checkpoints).as_posix(), index.parent
+def _pipelines() -> Iterator[tuple[str, Path]]:
+    """Folders in the diffusers layout: right under a root, and anywhere under checkpoints."""
+    for root in roots():
+        for index in sorted(root.glob(f"*/{PIPELINE}")):
+            yield index.parent.name, index.parent
+    for folder in folders("checkpoints"):
+        yield from _holding(folder, PIPELINE)
+
+
+def _holding(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """Folders that hold a file of this name, and are no parts of a model themselves."""
+    for _, index in _files(folder, (name,)):
+        if index.name == name and index.parent != folder and not _is_part(index.parent, folder):
+            yield index.parent.relative_to(folder).as_posix(), index.parent
+
+
+def _is_part(path: Path, top: Path) -> bool:
+    """Whether something belongs to a model in a folder."""
+    for parent in path.parents:
+        if parent == top or top not in parent.parents:
+            return False
+        if (parent / PIPELINE).is_file() or (parent / CONFIG).is_file():
+            return True
+    return False
+
+
+def _files(folder: Path, endings: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    """Name and place of each file with one of these endings; links to folders are followed."""
+    seen: set[str] = set()
+    for place, names, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        depth = len(Path(place).relative_to(folder).parts)
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        if real in seen or depth > DEEPEST:
+            names.clear()
+            continue
+        seen.add(real)
+        for name in sorted(files):
+            if name.endswith(endings):
+                path = Path(place, name)
+                yield path.relative_to(folder).as_posix(), path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from .detect import (
     check_checkpoint,
     check_vae,
     checkpoint_family,
+    clip_family,
     noise_table,
     projects,
     text_folders,
@@ -27,13 +28,18 @@ from .handles import Clip, Model, TextPart, TextWeights, UNetWeights, Vae, VaeWe
 from .model_sampling import ModelSampling
 from .networks import from_file, from_folder, shared
 from .single_file import Contents, read_checkpoint, read_contents
-from .text_keys import KINDS, TextKeys, TextKind
+from .text_keys import KINDS, ORDER, TextKeys, TextKind
 from .tokenizers import Tokenizer, clip_l
 from .tokenizers import from_folder as tokenizer_in
 
 # OpenCLIP-H is asked for its last layer but one, so that many files leave the last one out.
 H_LAYERS = 24
 OPEN_CLIP_PAD = 0
+STORED = {
+    "default": None,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
 
 
 class Checkpoint(NamedTuple):
@@ -56,6 +62,31 @@ def load_checkpoint(path: Path) -> Checkpoint:
     family = checkpoint_family(path)
     model = Model(_folder_unet(path), family, ModelSampling(**asdict(noise_table(path))))
     return Checkpoint(model, Clip(_folder_texts(path, family), family), load_vae(path / "vae"))
+
+
+def load_unet(path: Path, stored: str = "default") -> Model:
+    """The denoising network of a file.
+
+    Args:
+        stored: an 8 bit type that the weights are rounded to, as if they had been kept in it.
+
+    Raises:
+        ModelFileError: it is damaged, or holds no denoising network.
+    """
+    contents, family = read_checkpoint(path), checkpoint_family(path)
+    return Model(_file_unet(path, contents, STORED[stored]), family, sampling_of(family))
+
+
+def load_clip(paths: tuple[Path, ...], on_cpu: bool = False) -> Clip:
+    """The text encoders of one file or of two.
+
+    Raises:
+        ModelFileError: one is damaged, or they do not belong together.
+    """
+    family = clip_family(paths)
+    found = [(path, keys) for path in paths for keys in read_contents(path).texts]
+    found.sort(key=lambda pair: ORDER.index(pair[1].kind))
+    return Clip(_file_texts(found, family, on_cpu), family)
 
 
 def load_vae(path: Path) -> Vae:
@@ -81,7 +112,7 @@ def _single_file(path: Path) -> Checkpoint:
     contents, family = read_checkpoint(path), checkpoint_family(path)
     texts: TextWeights = absent(path, "text encoder", "CLIPLoader or DualCLIPLoader")
     if contents.texts:
-        texts = _file_texts((path,), contents.texts, family)
+        texts = _file_texts([(path, keys) for keys in contents.texts], family)
     vae: VaeWeights = absent(path, "autoencoder", "VAELoader")
     if contents.vae is not None:
         vae = _file_vae(path, contents)
@@ -94,16 +125,17 @@ def sampling_of(family: Family) -> ModelSampling:
     return ModelSampling(family.prediction, family.zsnr)
 
 
-def _file_unet(path: Path, contents: Contents) -> UNetWeights:
+def _file_unet(path: Path, contents: Contents, stored: torch.dtype | None = None) -> UNetWeights:
     def make(digest: str) -> UNetWeights:
         from diffusers import UNet2DConditionModel
 
         part = contents.unet
         assert part is not None
         blank = partial(UNet2DConditionModel, **part.config)
-        return UNetWeights(from_file(path, part, blank, devices.network_dtype()), digest)
+        module = from_file(path, part, blank, devices.network_dtype(), stored)
+        return UNetWeights(module, f"{digest}{stored or ''}")
 
-    return shared("unet", make, path)
+    return shared(f"unet {stored or ''}", make, path)
 
 
 def _file_vae(path: Path, contents: Contents) -> VaeWeights:
@@ -119,16 +151,18 @@ def _file_vae(path: Path, contents: Contents) -> VaeWeights:
 
 
 def _file_texts(
-    paths: tuple[Path, ...], texts: tuple[TextKeys, ...], family: Family
+    found: Sequence[tuple[Path, TextKeys]], family: Family, on_cpu: bool = False
 ) -> TextWeights:
-    """The text encoders of one file, or one of each file."""
+    """Text encoders, each from the file that holds it."""
 
     def make(digest: str) -> TextWeights:
-        places = paths * len(texts) if len(paths) == 1 else paths
-        parts = [_file_text(path, keys, family) for path, keys in zip(places, texts, strict=True)]
-        return TextWeights(parts, digest)
+        weights = TextWeights([_file_text(path, keys, family) for path, keys in found], digest)
+        if on_cpu:
+            weights.module.to("cpu")
+        return weights
 
-    return shared("text_encoder", make, *paths)
+    place = "text_encoder on the CPU" if on_cpu else "text_encoder"
+    return shared(f"{place} of {family.name}", make, *dict.fromkeys(path for path, _ in found))
 
 
 def _file_text(path: Path, keys: TextKeys, family: Family) -> TextPart:

@@ -44,9 +44,16 @@ def shared(part: str, make: Callable[[str], W], *places: Path) -> W:
 
 
 def from_file(
-    path: Path, part: Part, make: Callable[[], nn.Module], dtype: torch.dtype
+    path: Path,
+    part: Part,
+    make: Callable[[], nn.Module],
+    dtype: torch.dtype,
+    stored: torch.dtype | None = None,
 ) -> nn.Module:
     """A network made without weights, then given the file's, read mapped and one by one.
+
+    Args:
+        stored: a narrower type that weights are rounded to on their way.
 
     Raises:
         ModelFileError: the file lacks weights, or has some that the network has no place for.
@@ -67,6 +74,7 @@ def from_file(
         if place.numel() != weight.numel():
             shapes = f"{tuple(place.shape)}, has {tuple(weight.shape)}"
             raise ModelFileError(f"{path.name}: {theirs} wants the shape {shapes}")
+        weight = weight if stored is None else weight.to(stored)
         weights[name] = weight.reshape(place.shape).to(dtype).contiguous()
 
     with safe_open(path, framework="pt") as file:

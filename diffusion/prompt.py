@@ -6,24 +6,35 @@ Square brackets mean nothing. The rules are ComfyUI's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from .errors import PromptError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Vector: TypeAlias = "Tensor"
+Encode = Callable[[str], Sequence[int]]
+Embedding = Callable[[str], "Sequence[Vector] | None"]
 
 EMPHASIS = 1.1
 CHUNK = 77
 SHORT = 8
 LONGEST = 65_536
 DEEPEST = 64
+IDENTIFIER = "embedding:"
+EMBEDDED = -1
 _OPEN, _CLOSE = "\0o", "\0c"
 
 
 class Token(NamedTuple):
-    """A token's number and its weight."""
+    """A token's number and its weight; an embedding's vector takes the place of a number."""
 
     id: int
     weight: float
+    vector: Vector | None = None
 
 
 class Marks(NamedTuple):
@@ -126,17 +137,68 @@ def _filled(chunk: list[Token], pad: Token) -> list[Token]:
     return chunk + [pad] * (CHUNK - len(chunk))
 
 
-def tokenize(text: str, encode: Callable[[str], Sequence[int]], marks: Marks) -> list[list[Token]]:
+def tokenize(
+    text: str, encode: Encode, marks: Marks, embedding: Embedding | None = None
+) -> list[list[Token]]:
     """A prompt as chunks of weighted tokens.
 
     Args:
         encode: text -> token numbers without marks.
+        embedding: name -> vectors of an embedding, None where there is none of that name; it is
+            then left out, as it is everywhere without this function.
 
     Raises:
-        PromptError: the prompt is too long, or names an embedding.
+        PromptError: the prompt is too long.
     """
-    pieces = parse_weights(text)
-    for piece, _ in pieces:
-        if piece.startswith("embedding:") or " embedding:" in piece or "\nembedding:" in piece:
-            raise PromptError("embeddings in prompts (embedding:name) are not supported yet")
-    return pack(([Token(id, weight) for id in encode(piece)] for piece, weight in pieces), marks)
+    find = embedding or _no_embedding
+    pieces: list[list[Token]] = []
+    for segment, weight in parse_weights(text):
+        for name, rest in split_embeddings(segment):
+            vectors, rest = _named(name, rest, find) if name else (None, rest)
+            if vectors is not None:
+                pieces.append([Token(EMBEDDED, weight, vector) for vector in vectors])
+            if rest or not name:
+                pieces.append([Token(id, weight) for id in encode(rest)])
+    return pack(pieces, marks)
+
+
+def embedding_names(text: str) -> set[str]:
+    """The names of embeddings that a prompt may mean, with and without commas at their ends.
+
+    Raises:
+        PromptError: the prompt is too long.
+    """
+    names = {name for part, _ in parse_weights(text) for name, _ in split_embeddings(part) if name}
+    return names | {name.rstrip(",") for name in names}
+
+
+def split_embeddings(segment: str) -> list[tuple[str, str]]:
+    """A segment before each word that begins with `embedding:`, as (name or "", the rest).
+
+    >>> split_embeddings("a, embedding:style, b")
+    [('', 'a,'), ('style,', 'b')]
+    """
+    first, *others = re.split(f"[ \n]{IDENTIFIER}", segment)
+    if first.startswith(IDENTIFIER):
+        others, first = [first.removeprefix(IDENTIFIER), *others], ""
+    found = [("", first)] if first else []
+    for other in others:
+        name, _, rest = " ".join(other.split()).partition(" ")
+        found.append((name, rest))
+    return found
+
+
+def _named(name: str, rest: str, find: Embedding) -> tuple[Sequence[Vector] | None, str]:
+    """The vectors that a name means, and the text after it: commas at its end are none of it."""
+    vectors = find(name)
+    if vectors is not None:
+        return vectors, rest
+    bare = name.rstrip(",")
+    vectors = find(bare) if bare != name else None
+    if vectors is None:
+        return None, rest
+    return vectors, f"{name[len(bare) :]} {rest}".strip()
+
+
+def _no_embedding(_name: str) -> None:
+    return None

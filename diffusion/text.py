@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .conditioning import Conditioning, Entry, Sizes
+from .embeddings import embedding_vectors
 from .errors import PromptError
 from .handles import Clip, TextPart
 from .prompt import Token, tokenize
@@ -60,7 +63,9 @@ def encode_texts(
 
 
 def _chunks(part: TextPart, text: str) -> Chunks:
-    return tokenize(text, part.tokenizer.encode, part.tokenizer.marks)
+    words: nn.Embedding = part.module.get_input_embeddings()  # type: ignore[operator]
+    find = partial(embedding_vectors, kind=part.kind, width=words.embedding_dim)
+    return tokenize(text, part.tokenizer.encode, part.tokenizer.marks, find)
 
 
 def _encode(part: TextPart, chunks: Chunks, layer: int | None) -> tuple[Tensor, Tensor]:
@@ -79,7 +84,8 @@ def _encode_chunks(part: TextPart, chunks: Chunks, layer: int | None) -> tuple[T
     device = next(module.parameters()).device
     ids = torch.tensor([[token.id for token in chunk] for chunk in chunks])
     network = module.get_submodule("text_model") if _nested(module) else module
-    found = network(ids.to(device), output_hidden_states=True)
+    with _with_vectors(module, chunks):
+        found = network(ids.clamp(min=0).to(device), output_hidden_states=True)
     hidden = _hidden(part, network, found, part.layer if layer is None else layer)
     first_end = (ids == part.tokenizer.marks.end).int().argmax(dim=1)
     pooled = found.last_hidden_state[torch.arange(len(chunks)), first_end]
@@ -88,7 +94,32 @@ def _encode_chunks(part: TextPart, chunks: Chunks, layer: int | None) -> tuple[T
     return hidden.float().cpu(), pooled.float().cpu()
 
 
-def _hidden(part: TextPart, network: torch.nn.Module, found: Any, layer: int) -> Tensor:
+@contextmanager
+def _with_vectors(module: nn.Module, chunks: Chunks) -> Iterator[None]:
+    """Put the vectors of embeddings in the places of the words that they stand for."""
+    places = [
+        (row, column, token.vector)
+        for row, chunk in enumerate(chunks)
+        for column, token in enumerate(chunk)
+        if token.vector is not None
+    ]
+
+    def put(_module: nn.Module, _inputs: Any, words: Tensor) -> Tensor:
+        words = words.clone()
+        for row, column, vector in places:
+            words[row, column] = vector.to(words)
+        return words
+
+    table: nn.Module = module.get_input_embeddings()  # type: ignore[operator]
+    hook = table.register_forward_hook(put) if places else None
+    try:
+        yield
+    finally:
+        if hook is not None:
+            hook.remove()
+
+
+def _hidden(part: TextPart, network: nn.Module, found: Any, layer: int) -> Tensor:
     """The output of a layer counted from the end; of the last where there is no such layer."""
     layers: tuple[Tensor, ...] = found.hidden_states
     last: Tensor = found.last_hidden_state
@@ -101,7 +132,7 @@ def _hidden(part: TextPart, network: torch.nn.Module, found: Any, layer: int) ->
     return normed
 
 
-def _nested(module: torch.nn.Module) -> bool:
+def _nested(module: nn.Module) -> bool:
     """Whether the encoder proper lies one deeper, as beside a projection."""
     return any(name == "text_model" for name, _ in module.named_children())
 

@@ -31,8 +31,8 @@ class TextKeys:
     """A text encoder in a file.
 
     Attributes:
-        kind: CLIP-L, OpenCLIP-H or OpenCLIP-G, told by its width; another width is a shrunken
-            L where the names are transformers', a G where they are OpenCLIP's.
+        kind: CLIP-L, OpenCLIP-H or OpenCLIP-G, told by its width; of another width one
+            in OpenCLIP's names or with a projection is taken for a G, others for an L.
         projects: it has a projection for the pooled output.
     """
 
@@ -79,7 +79,7 @@ def _transformers(heads: Heads, root: str) -> TextKeys:
     if projection in heads:
         names[projection] = PROJECTION
     words, width = heads[f"{root}embeddings.{WORDS}"].shape
-    kind = KINDS.get(width, "l")
+    kind = KINDS.get(width, "g" if projection in heads else "l")
     layers = count(heads, f"{root}encoder.layers.")
     inner = heads[f"{root}encoder.layers.0.mlp.fc1.weight"].shape[0]
     part = Part(_config(kind, words, width, layers, inner), names)

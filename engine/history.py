@@ -70,6 +70,9 @@ def _differences(last: Trace, now: Trace) -> list[str]:
             found.append(f"file {now.node.files[name].name} changed")
         elif last.upstream.get(name) != now.upstream.get(name):
             found.append(f"upstream {now.node.links[name].node} changed")
+    for name in sorted(last.files.keys() | now.files.keys()):
+        if now.node.spec.port(name) is None and last.files.get(name) != now.files.get(name):
+            found.append(f"file {name} changed")
     return list(dict.fromkeys(found))
 
 

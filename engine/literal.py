@@ -94,9 +94,23 @@ def _choice(port: Port, value: str) -> str:
     options = port.options()
     if options is None or value in options:
         return value
+    plain = value.replace("\\", "/")
+    if port.file is not None and plain in options:  # a path as Windows writes it
+        return plain
     close = get_close_matches(value, options, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else ""
+    hint = f"did you mean {close[0]!r}?" if close else _reason(port, value)
     raise Refused("not_in_list", _list(options), repr(value), hint)
+
+
+def _reason(port: Port, name: str) -> str:
+    """Why there is no file of this name, from what would find it."""
+    if port.file is None or port.file.resolve is None:
+        return ""
+    try:
+        port.file.resolve(name)
+    except (LookupError, ValueError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def _list(options: Sequence[str]) -> str:

@@ -129,7 +129,7 @@ def make_key(
     """The digest of all that decides a node's outputs.
 
     Args:
-        files: content digests of the files it names, by input.
+        files: content digests of the files it names, by input, and of others that it reads.
         upstream: per linked input a digest that stands for the value, and the output's index.
     """
     sink = hashlib.sha256(node.spec.identity.encode())
@@ -146,6 +146,8 @@ def make_key(
         else:
             sink.update(b"=")
             feed(node.literals.get(name), sink)
+    for name in sorted(name for name in files if node.spec.port(name) is None):
+        sink.update(f"+{len(name)}:{name}@{files[name]}".encode())
     return sink.hexdigest()
 
 

@@ -91,7 +91,9 @@ class NodeSpec:
         hidden: name of the parameter that receives the Context, if any.
         device: it uses the accelerator, so that only one such node runs at a time.
         output_node: a graph runs for its sake.
-        check, family, needs: the optional methods of a class-form node.
+        check, family, needs, reads: the optional methods of a class-form node. `reads` is given
+            the inputs that are known before a run and None for the others, and gives the files
+            that the node will read beside those that its inputs name.
     """
 
     name: str
@@ -108,6 +110,7 @@ class NodeSpec:
     check: Callable[..., None] | None = None
     family: Callable[..., str | None] | None = None
     needs: Callable[..., Sequence[str]] | None = None
+    reads: Callable[..., Mapping[str, Path]] | None = None
     single: bool = True
     _ports: Mapping[str, Port] = field(init=False, repr=False, compare=False)
 
@@ -167,7 +170,7 @@ def node(
             raise SpecError(f"node {name}: declare a function, or a class with a static run()")
         hooks = {
             hook: getattr(target, hook)
-            for hook in ("check", "family", "needs")
+            for hook in ("check", "family", "needs", "reads")
             if isinstance(target, type) and hook in target.__dict__
         }
         options = {"version": version, "device": device, "output_node": output}

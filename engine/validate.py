@@ -246,6 +246,10 @@ class _Reader:
             if node.spec.family is not None:
                 known = _known_arguments(node.spec.family, node)
                 node.family = node.spec.family(**known) if known is not None else None
+            if node.spec.reads is not None:
+                given = {name: node.literals.get(name) for name in _parameters(node.spec.reads)}
+                for name, path in node.spec.reads(**given).items():
+                    node.files[name] = NamedFile(name, path)
         except InputError as error:
             self.problems.append(error.problem(node.id, node.spec.name))
 

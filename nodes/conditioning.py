@@ -1,112 +1,15 @@
-"""Prompts into conditioning, and conditionings into others."""
+"""Conditionings into others, and from which layer prompts are encoded."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from engine.errors import InputError
 from engine.ports import Between
 from engine.spec import node
 
-from .ports import Clip, Conditioning, Percent, Prompt, Share
+from .ports import Clip, Conditioning, Percent, Share
 
 Layer = Annotated[int, Between(-24, -1)]
-SizeInput = Annotated[int, Between(0, 16_384)]
-Score = Annotated[float, Between(0.0, 1000.0, step=0.01)]
-_READABLE = "a prompt that can be read"
-
-
-@node("CLIPTextEncode", category="conditioning", device=True)
-def clip_text_encode(text: Prompt, clip: Clip) -> Conditioning:
-    """Encode a prompt.
-
-    Args:
-        text: the prompt; `(x:1.2)` weighs x, long prompts are encoded in chunks of 75 tokens.
-        clip: the text encoder.
-
-    Raises:
-        InputError: the prompt is too long or nested too deep.
-
-    Source: ComfyUI's CLIPTextEncode.
-    """
-    from diffusion.errors import PromptError
-    from diffusion.text import encode_text
-
-    try:
-        return encode_text(clip, text)
-    except PromptError as error:
-        raise InputError("CLIPTextEncode", "text", _READABLE, error) from error
-
-
-@node("CLIPTextEncodeSDXL", category="advanced/conditioning", device=True)
-def clip_text_encode_sdxl(
-    *,
-    clip: Clip,
-    width: SizeInput = 1024,
-    height: SizeInput = 1024,
-    crop_w: SizeInput = 0,
-    crop_h: SizeInput = 0,
-    target_width: SizeInput = 1024,
-    target_height: SizeInput = 1024,
-    text_g: Prompt,
-    text_l: Prompt,
-) -> Conditioning:
-    """Encode a prompt for each of SDXL's two text encoders, and say what sizes to paint like.
-
-    Args:
-        clip: the text encoders.
-        width, height: of the picture before it was cut; small ones give a blurred picture.
-        crop_w, crop_h: what was cut off at its left and at its top.
-        target_width, target_height: of the picture that was left.
-        text_g: the prompt for the larger one, OpenCLIP-G.
-        text_l: the prompt for the smaller one, CLIP-L.
-
-    Raises:
-        InputError: a prompt cannot be read, or the model lacks one of the encoders.
-
-    Source: ComfyUI's CLIPTextEncodeSDXL.
-    """
-    from diffusion.conditioning import Sizes
-    from diffusion.errors import PromptError
-    from diffusion.text import encode_texts
-
-    sizes = Sizes(width, height, crop_w, crop_h, target_width, target_height)
-    try:
-        return encode_texts(clip, {"l": text_l, "g": text_g}, sizes)
-    except PromptError as error:
-        raise InputError("CLIPTextEncodeSDXL", "text_g", _READABLE, error) from error
-
-
-@node("CLIPTextEncodeSDXLRefiner", category="advanced/conditioning", device=True)
-def clip_text_encode_sdxl_refiner(
-    *,
-    ascore: Score = 6.0,
-    width: SizeInput = 1024,
-    height: SizeInput = 1024,
-    text: Prompt,
-    clip: Clip,
-) -> Conditioning:
-    """Encode a prompt for SDXL's refiner, and say how pleasing a picture to paint.
-
-    Args:
-        ascore: 6 and more is pleasing, 2.5 is what to keep from.
-        width, height: of the picture to paint like.
-        text: the prompt.
-        clip: the text encoder.
-
-    Raises:
-        InputError: the prompt cannot be read.
-
-    Source: ComfyUI's CLIPTextEncodeSDXLRefiner.
-    """
-    from diffusion.conditioning import Sizes
-    from diffusion.errors import PromptError
-    from diffusion.text import encode_text
-
-    try:
-        return encode_text(clip, text, Sizes(width, height, score=ascore))
-    except PromptError as error:
-        raise InputError("CLIPTextEncodeSDXLRefiner", "text", _READABLE, error) from error
 
 
 @node("CLIPSetLastLayer", category="conditioning")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from engine.spec import node
 
-from .ports import CheckpointFile, Clip, Model, Vae, VaeFile, refusing
+from .ports import CheckpointFile, Clip, DiffusersFolder, Model, Vae, VaeFile, refusing
 
 
 class Checkpoint(NamedTuple):
@@ -51,6 +51,41 @@ class CheckpointLoaderSimple:
 
         with refusing("CheckpointLoaderSimple", "ckpt_name", _WHOLE):
             return checkpoint_family(ckpt_name).name
+
+
+@node("DiffusersLoader", category="advanced/loaders/deprecated", device=True)
+class DiffusersLoader:
+    """Load a checkpoint in the diffusers layout, from `models/diffusers`.
+
+    Args:
+        model_path: name of an installed folder. CheckpointLoaderSimple loads such folders too.
+
+    Raises:
+        InputError: it is incomplete, damaged, or not safe to load.
+
+    Source: ComfyUI's DiffusersLoader.
+    """
+
+    @staticmethod
+    def run(model_path: DiffusersFolder) -> Checkpoint:
+        from diffusion.load import load_checkpoint
+
+        with refusing("DiffusersLoader", "model_path", _WHOLE):
+            return Checkpoint(*load_checkpoint(model_path))
+
+    @staticmethod
+    def check(model_path: Path) -> None:
+        from diffusion.detect import check_checkpoint
+
+        with refusing("DiffusersLoader", "model_path", _WHOLE):
+            check_checkpoint(model_path)
+
+    @staticmethod
+    def family(model_path: Path) -> str:
+        from diffusion.detect import checkpoint_family
+
+        with refusing("DiffusersLoader", "model_path", _WHOLE):
+            return checkpoint_family(model_path).name
 
 
 @node("VAELoader", category="loaders", device=True)

@@ -6,6 +6,7 @@ LATENT in unscaled VAE space; sizes in pixels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,9 +82,14 @@ def _models(kind: str) -> File:
     """A port that names a file or folder among the installed models of this kind."""
 
     def names() -> Sequence[str]:
+        from diffusion.errors import ModelFileError
         from diffusion.folders import list_models
 
-        return list_models(kind)
+        try:
+            return list_models(kind)
+        except ModelFileError as error:  # `resolve` says so too, of the input that needs it
+            logging.getLogger(__name__).warning("%s", error)
+            return []
 
     def resolve(name: str) -> Path:
         from diffusion.folders import resolve_model
@@ -96,6 +102,9 @@ def _models(kind: str) -> File:
 
 CheckpointFile = Annotated[Path, _models("checkpoints")]
 VaeFile = Annotated[Path, _models("vae")]
+UnetFile = Annotated[Path, _models("diffusion_models")]
+ClipFile = Annotated[Path, _models("text_encoders")]
+DiffusersFolder = Annotated[Path, _models("diffusers")]
 ControlNetFile = Annotated[Path, _models("controlnet")]
 LoraFile = Annotated[Path, _models("loras")]
 UpscaleFile = Annotated[Path, _models("upscale_models")]

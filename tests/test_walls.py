@@ -28,7 +28,7 @@ LIBRARIES = {
     "engine": {"networkx", "yaml"},
     "diffusion": {
         "torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "scipy", "torchsde",
-        "huggingface_hub", "instant_clip_tokenizer",
+        "huggingface_hub", "instant_clip_tokenizer", "yaml",
     },
     "nodes": {"torch", "numpy"},
     "console": {"rich"},

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import latentloom
 from diffusion.folders import VARIABLE
@@ -123,10 +124,25 @@ def test_an_unknown_checkpoint_lists_what_is_installed(engine: Engine) -> None:
 
 
 def test_a_prompt_that_cannot_be_read_names_its_node(engine: Engine) -> None:
-    result = engine.run(sampling().set("positive.text", "a embedding:x"), targets=["positive"])
+    result = engine.run(
+        sampling().set("positive.text", "(" * 99 + "a" + ")" * 99), targets=["positive"]
+    )
     (error,) = result.errors
     assert isinstance(error, NodeError)
     assert str(error).startswith("CLIPTextEncode (positive) failed: CLIPTextEncode .text")
+
+
+def test_a_changed_embedding_is_read_again(engine: Engine, models: Path) -> None:
+    (models / "embeddings").mkdir()
+    graph = sampling().set("positive.text", "a embedding:look")
+    first = engine.run(graph, targets=["positive"])["positive"][0].tokens
+    plan = engine.plan(graph, targets=["positive"])
+    assert plan.nodes["positive"].action == "reuse"
+    save_file({"emb_params": torch.ones(1, 32)}, models / "embeddings" / "look.safetensors")
+    plan = engine.plan(graph, targets=["positive"])
+    assert plan.nodes["positive"].why == "file embedding look changed"
+    second = engine.run(graph, targets=["positive"])["positive"][0].tokens
+    assert not torch.equal(first, second)
 
 
 def test_an_advanced_sampler_in_two_stretches_is_one(engine: Engine) -> None:

@@ -1,0 +1,149 @@
+"""Prompts into conditioning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from engine.errors import InputError
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import Clip, Conditioning, Prompt
+
+SizeInput = Annotated[int, Between(0, 16_384)]
+Score = Annotated[float, Between(0.0, 1000.0, step=0.01)]
+
+
+@node("CLIPTextEncode", category="conditioning", device=True)
+class CLIPTextEncode:
+    """Encode a prompt.
+
+    Args:
+        text: the prompt; `(x:1.2)` weighs x, `embedding:name` stands for an embedding's vectors,
+            long prompts are encoded in chunks of 75 tokens.
+        clip: the text encoder.
+
+    Raises:
+        InputError: the prompt is too long or nested too deep.
+
+    Source: ComfyUI's CLIPTextEncode.
+    """
+
+    @staticmethod
+    def run(text: Prompt, clip: Clip) -> Conditioning:
+        from diffusion.text import encode_text
+
+        with _reading("CLIPTextEncode", "text"):
+            return encode_text(clip, text)
+
+    @staticmethod
+    def reads(text: str | None) -> Mapping[str, Path]:
+        return _files("CLIPTextEncode", text=text)
+
+
+@node("CLIPTextEncodeSDXL", category="advanced/conditioning", device=True)
+class CLIPTextEncodeSDXL:
+    """Encode a prompt for each of SDXL's two text encoders, and say what sizes to paint like.
+
+    Args:
+        clip: the text encoders.
+        width, height: of the picture before it was cut; small ones give a blurred picture.
+        crop_w, crop_h: what was cut off at its left and at its top.
+        target_width, target_height: of the picture that was left.
+        text_g: the prompt for the larger one, OpenCLIP-G.
+        text_l: the prompt for the smaller one, CLIP-L.
+
+    Raises:
+        InputError: a prompt cannot be read, or the model has another encoder.
+
+    Source: ComfyUI's CLIPTextEncodeSDXL.
+    """
+
+    @staticmethod
+    def run(
+        *,
+        clip: Clip,
+        width: SizeInput = 1024,
+        height: SizeInput = 1024,
+        crop_w: SizeInput = 0,
+        crop_h: SizeInput = 0,
+        target_width: SizeInput = 1024,
+        target_height: SizeInput = 1024,
+        text_g: Prompt,
+        text_l: Prompt,
+    ) -> Conditioning:
+        from diffusion.conditioning import Sizes
+        from diffusion.text import encode_texts
+
+        sizes = Sizes(width, height, crop_w, crop_h, target_width, target_height)
+        with _reading("CLIPTextEncodeSDXL", "text_g"):
+            return encode_texts(clip, {"l": text_l, "g": text_g}, sizes)
+
+    @staticmethod
+    def reads(text_g: str | None, text_l: str | None) -> Mapping[str, Path]:
+        return _files("CLIPTextEncodeSDXL", text_g=text_g, text_l=text_l)
+
+
+@node("CLIPTextEncodeSDXLRefiner", category="advanced/conditioning", device=True)
+class CLIPTextEncodeSDXLRefiner:
+    """Encode a prompt for SDXL's refiner, and say how pleasing a picture to paint.
+
+    Args:
+        ascore: 6 and more is pleasing, 2.5 is what to keep from.
+        width, height: of the picture to paint like.
+        text: the prompt.
+        clip: the text encoder.
+
+    Raises:
+        InputError: the prompt cannot be read.
+
+    Source: ComfyUI's CLIPTextEncodeSDXLRefiner.
+    """
+
+    @staticmethod
+    def run(
+        *,
+        ascore: Score = 6.0,
+        width: SizeInput = 1024,
+        height: SizeInput = 1024,
+        text: Prompt,
+        clip: Clip,
+    ) -> Conditioning:
+        from diffusion.conditioning import Sizes
+        from diffusion.text import encode_text
+
+        with _reading("CLIPTextEncodeSDXLRefiner", "text"):
+            return encode_text(clip, text, Sizes(width, height, score=ascore))
+
+    @staticmethod
+    def reads(text: str | None) -> Mapping[str, Path]:
+        return _files("CLIPTextEncodeSDXLRefiner", text=text)
+
+
+@contextmanager
+def _reading(node: str, port: str) -> Iterator[None]:
+    """A prompt that cannot be read is a wrong input of this port."""
+    from diffusion.errors import PromptError
+
+    try:
+        yield
+    except PromptError as error:
+        raise InputError(node, port, "a prompt that can be read", error) from error
+
+
+def _files(node: str, **prompts: str | None) -> dict[str, Path]:
+    """The embeddings that prompts name; all there are for a prompt that is not known yet."""
+    if all(text is not None and "embedding:" not in text for text in prompts.values()):
+        return {}
+    from diffusion.folders import find_embedding, list_models
+    from diffusion.prompt import embedding_names
+
+    names: set[str] = set()
+    for port, text in prompts.items():
+        with _reading(node, port):
+            names |= {*list_models("embeddings")} if text is None else embedding_names(text)
+    found = {name: find_embedding(name) for name in names}
+    return {f"embedding {name}": path for name, path in found.items() if path is not None}

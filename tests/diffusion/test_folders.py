@@ -1,0 +1,161 @@
+"""Where models are found: ComfyUI's folders, subfolders, links, and files of extra folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from diffusion.errors import ModelFileError
+from diffusion.extra_paths import VARIABLE as EXTRA
+from diffusion.folders import VARIABLE, find_embedding, list_models, resolve_model
+
+A1111 = """\
+a111:
+    base_path: {base}
+
+    checkpoints: models/Stable-diffusion
+    configs: models/Stable-diffusion
+    vae: models/VAE
+    loras: |
+         models/Lora
+         models/LyCORIS
+    upscale_models: |
+                  models/ESRGAN
+                  models/RealESRGAN
+    embeddings: embeddings
+    controlnet: models/ControlNet
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "comfy" / "models"
+    root.mkdir(parents=True)
+    monkeypatch.setenv(VARIABLE, str(root))
+    monkeypatch.chdir(tmp_path)
+    return root
+
+
+def put(path: Path, text: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder"),
+    [
+        ("checkpoints", "checkpoints"),
+        ("vae", "vae"),
+        ("loras", "loras"),
+        ("controlnet", "controlnet"),
+        ("controlnet", "t2i_adapter"),
+        ("text_encoders", "text_encoders"),
+        ("text_encoders", "clip"),
+        ("diffusion_models", "diffusion_models"),
+        ("diffusion_models", "unet"),
+        ("upscale_models", "upscale_models"),
+        ("embeddings", "embeddings"),
+    ],
+)
+def test_each_kind_has_its_folders_with_subfolders(root: Path, kind: str, folder: str) -> None:
+    put(root / folder / "one.safetensors")
+    deep = put(root / folder / "sub" / "deep" / "two.safetensors")
+    put(root / folder / "notes.txt")
+    assert {"one.safetensors", "sub/deep/two.safetensors"} <= set(list_models(kind))
+    assert "notes.txt" not in list_models(kind)
+    assert resolve_model(kind, "sub/deep/two.safetensors") == deep
+
+
+def test_a_new_file_is_there_at_once_and_gone_at_once(root: Path) -> None:
+    assert "new.safetensors" not in list_models("loras")
+    file = put(root / "loras" / "new.safetensors")
+    assert "new.safetensors" in list_models("loras")
+    file.unlink()
+    assert "new.safetensors" not in list_models("loras")
+
+
+def test_linked_folders_are_followed_once(root: Path, tmp_path: Path) -> None:
+    put(tmp_path / "disk" / "a.safetensors")
+    (root / "loras").mkdir()
+    (root / "loras" / "disk").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "loop").symlink_to(tmp_path / "disk")
+    assert [name for name in list_models("loras") if "a.safe" in name] == ["disk/a.safetensors"]
+
+
+def test_parts_of_a_folder_are_no_models_of_their_own(root: Path) -> None:
+    put(root / "checkpoints" / "sd" / "model_index.json")
+    put(root / "checkpoints" / "sd" / "unet" / "weights.safetensors")
+    put(root / "vae" / "mse" / "config.json")
+    put(root / "vae" / "mse" / "weights.safetensors")
+    assert [name for name in list_models("checkpoints") if "sd" in name] == ["sd"]
+    assert [name for name in list_models("vae") if "mse" in name] == ["mse"]
+
+
+@pytest.mark.parametrize("name", ["old.ckpt", "sub/old.pt", "old.pth", "old.bin"])
+def test_a_pickled_model_says_what_to_do(root: Path, name: str) -> None:
+    put(root / "checkpoints" / name)
+    assert name not in list_models("checkpoints")
+    with pytest.raises(ModelFileError, match="convert it to safetensors"):
+        resolve_model("checkpoints", name)
+
+
+def test_a_file_beside_the_models_names_folders_elsewhere(root: Path, tmp_path: Path) -> None:
+    web = tmp_path / "webui"
+    put(root.parent / "extra_model_paths.yaml", A1111.format(base=web))
+    put(web / "models/Stable-diffusion/x/sd.safetensors")
+    put(web / "models/Lora/a.safetensors")
+    put(web / "models/LyCORIS/b.safetensors")
+    style = put(web / "embeddings/style.pt")
+    assert "x/sd.safetensors" in list_models("checkpoints")
+    assert {"a.safetensors", "b.safetensors"} <= set(list_models("loras"))
+    assert find_embedding("style") == style
+
+
+def test_the_default_section_comes_first(root: Path, tmp_path: Path) -> None:
+    own = put(root / "loras" / "a.safetensors")
+    other = put(tmp_path / "other" / "a.safetensors")
+    file = root.parent / "extra_model_paths.yaml"
+    put(file, "more:\n  base_path: ../other\n  loras: .\n")
+    assert resolve_model("loras", "a.safetensors") == own
+    put(file, "more:\n  base_path: ../other\n  is_default: true\n  loras: .\n")
+    assert resolve_model("loras", "a.safetensors").samefile(other)
+
+
+def test_old_names_of_kinds_are_known(root: Path, tmp_path: Path) -> None:
+    put(tmp_path / "x" / "a.safetensors")
+    put(root.parent / "extra_model_paths.yaml", "s:\n  base_path: ../x\n  unet: .\n  clip: .\n")
+    assert "a.safetensors" in list_models("diffusion_models")
+    assert "a.safetensors" in list_models("text_encoders")
+
+
+def test_the_variable_names_files(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "x" / "a.safetensors")
+    monkeypatch.setenv(EXTRA, str(put(tmp_path / "paths.yaml", "s:\n  loras: x\n")))
+    assert "a.safetensors" in list_models("loras")
+    monkeypatch.setenv(EXTRA, str(tmp_path / "missing.yaml"))
+    with pytest.raises(ModelFileError, match=r"missing\.yaml, which is no file"):
+        list_models("loras")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "s:\n", "s:\n  base_path: x\n"])
+def test_a_file_that_names_nothing_is_fine(root: Path, text: str) -> None:
+    put(root.parent / "extra_model_paths.yaml", text)
+    assert "a" not in list_models("loras")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1]", "a: 5", "a: [x]", "a:\n  loras: [x]", "a:\n  base_path: 5", "{", "a: &b [*b]",
+        "a: !!python/object:os.system {}", "a:\n  loras: \"\\0\"", "a:\n  base_path: ~no-one/x",
+        "[" * 5000,
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused(root: Path, text: str) -> None:
+    put(root.parent / "extra_model_paths.yaml", text)
+    with pytest.raises(ModelFileError, match=r"extra_model_paths\.yaml"):
+        resolve_model("loras", "a")

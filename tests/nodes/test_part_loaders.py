@@ -1,0 +1,173 @@
+"""Models put together from files of their own give what the whole checkpoint gives."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import latentloom
+from diffusion.folders import VARIABLE
+from diffusion.load import load_checkpoint
+from engine.executor import Engine
+from engine.graph import Graph
+from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
+from tests.tiny_model import write_tiny_sdxl
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A small SDXL as a folder, and each of its networks in a file."""
+    root = tmp_path_factory.mktemp("models")
+    folder = write_tiny_sdxl(root / "diffusers" / "whole")
+    whole = load_checkpoint(folder)
+    first, second = (part.module for part in whole.clip.weights.parts)
+    shutil.copytree(folder / "tokenizer", root / "tokenizers" / "clip-l")
+    unet, vae = whole.model.weights.module, whole.vae.weights.module
+    files = {
+        "unet/original": unet_keys(unet, ""),
+        "diffusion_models/diffusers": unet.state_dict(),
+        "clip/clip_l": text_keys(first, "text_model."),
+        "text_encoders/clip_g": second.state_dict(),
+        "text_encoders/open_clip_g": open_clip_keys(second, ""),
+        "vae/original": vae_keys(vae, ""),
+        "vae/whole_checkpoint": vae_keys(vae) | unet_keys(unet),
+        "vae/diffusers": vae.state_dict(),
+    }
+    for name, tensors in files.items():
+        path = root / f"{name}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(root))
+        yield root
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine(latentloom.registry()) as made:
+        yield made
+
+
+def picture(unet: str = "", clips: tuple[str, str] | None = None, vae: str = "") -> Graph:
+    """A picture of the whole model, parts of it from files of their own."""
+    builder = latentloom.build()
+    parts: list[Any] = list(builder.DiffusersLoader(model_path="whole"))
+    model, clip, decoder = parts
+    if unet:
+        model = builder.UNETLoader(unet_name=f"{unet}.safetensors")
+    if clips:
+        names = [f"{name}.safetensors" for name in clips]
+        clip = builder.DualCLIPLoader(clip_name1=names[0], clip_name2=names[1], type="sdxl")
+    if vae:
+        decoder = builder.VAELoader(vae_name=f"{vae}.safetensors")
+    positive = builder.CLIPTextEncode(text="a fox", clip=clip)
+    negative = builder.CLIPTextEncode(text="", clip=clip)
+    sample = builder.KSampler(
+        model=model,
+        positive=positive,
+        negative=negative,
+        latent_image=builder.EmptyLatentImage(width=64, height=64),
+        steps=2,
+        seed=3,
+        cfg=4.0,
+    )
+    builder.VAEDecode(samples=sample, vae=decoder, id="decode")
+    return builder.graph
+
+
+def run(engine: Engine, graph: Graph) -> Any:
+    result = engine.run(graph, targets=["decode"])
+    assert result.errors == ()
+    return result["decode"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"unet": "original"},
+        {"unet": "diffusers"},
+        {"clips": ("clip_l", "clip_g")},
+        {"clips": ("open_clip_g", "clip_l")},
+        {"vae": "original"},
+        {"vae": "diffusers"},
+        {"vae": "whole_checkpoint"},
+        {"unet": "original", "clips": ("clip_l", "clip_g"), "vae": "original"},
+    ],
+    ids=str,
+)
+def test_parts_in_files_of_their_own_are_the_same_model(
+    engine: Engine, parts: dict[str, Any]
+) -> None:
+    whole, apart = run(engine, picture()), run(engine, picture(**parts))
+    assert torch.allclose(whole, apart, atol=1e-5)
+
+
+def test_eight_bit_weights_change_little_but_something(engine: Engine) -> None:
+    builder = latentloom.build()
+    plain = builder.UNETLoader(unet_name="original.safetensors", id="plain")
+    small = builder.UNETLoader(
+        unet_name="original.safetensors", weight_dtype="fp8_e4m3fn", id="small"
+    )
+    assert plain
+    assert small
+    result = engine.run(builder.graph, targets=["plain", "small"])
+    first, second = (result[id].weights.module.conv_in.weight for id in ("plain", "small"))
+    assert not torch.equal(first, second)
+    assert torch.allclose(first, second, rtol=0.07, atol=0.002)
+
+
+@pytest.mark.parametrize(
+    ("node", "inputs", "port", "message"),
+    [
+        ("UNETLoader", {"unet_name": "original.safetensor"}, "unet_name", "did you mean"),
+        ("CLIPLoader", {"clip_name": "clip_l.safetensors", "type": "wan"}, "type", "no other kind"),
+        ("DualCLIPLoader", {"clip_name1": "clip_l.safetensors", "clip_name2": "clip_l.safetensors"},
+         "clip_name2", "hold CLIP L and L; a model has one L and one G"),
+        ("DualCLIPLoader", {"clip_name1": "clip_l.safetensors", "clip_name2": "clip_g.safetensors",
+                            "type": "flux"}, "type", "got flux"),
+        ("VAELoader", {"vae_name": "nothing.safetensors"}, "vae_name", "did you mean"),
+    ],
+)  # fmt: skip
+def test_a_wrong_part_is_refused_before_anything_runs(
+    node: str, inputs: dict[str, str], port: str, message: str
+) -> None:
+    graph = Graph({"it": latentloom.Node(node, inputs)})
+    problems = [each for each in latentloom.check(graph) if each.node == "it"]
+    assert [each.port for each in problems] == [port]
+    assert message in str(problems[0])
+
+
+def test_a_pickled_file_says_what_to_do(models: Path) -> None:
+    (models / "unet" / "zzz.ckpt").write_bytes(b"")
+    graph = Graph({"it": latentloom.Node("UNETLoader", {"unet_name": "zzz.ckpt"})})
+    (problem,) = (each for each in latentloom.check(graph) if each.node == "it")
+    assert "convert it to safetensors" in problem.hint
+
+
+def test_a_path_as_windows_writes_it_is_the_same_file(models: Path) -> None:
+    (models / "unet" / "sub").mkdir()
+    shutil.copy(models / "unet/original.safetensors", models / "unet/sub")
+    name = "sub\\original.safetensors"
+    graph = Graph({"it": latentloom.Node("UNETLoader", {"unet_name": name})})
+    assert [each for each in latentloom.check(graph) if each.node == "it"] == []
+
+
+def test_a_text_encoder_in_the_place_of_a_network_says_what_is_lacking(models: Path) -> None:
+    shutil.copy(models / "clip/clip_l.safetensors", models / "unet/wrong.safetensors")
+    graph = Graph({"it": latentloom.Node("UNETLoader", {"unet_name": "wrong.safetensors"})})
+    (problem,) = (each for each in latentloom.check(graph) if each.node == "it")
+    assert "holds no denoising network" in str(problem)
+
+
+def test_the_refiner_takes_latents_of_the_base_and_no_prompts() -> None:
+    from diffusion.families import latent_space
+
+    assert latent_space("sdxl-refiner") == latent_space("sdxl") == "sdxl"
+    assert latent_space("sd21") == latent_space("sd15")
+    assert latent_space("sdxl") != latent_space("sd15")
