@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -17,6 +17,7 @@ from .handles import Inputs, Model
 from .hooks import SILENT, Hooks
 from .inpaint import hole_channels
 from .latents import Latent
+from .patches.base import GuidingPatch, Moment, Step
 from .tiled_model import Window, tiling
 
 # Keeps a side without any active entry at 0 instead of NaN.
@@ -71,6 +72,7 @@ class Guide:
         guidance: at cfg 1 the negative side is left out.
         source: the latent that is sampled from, for inpainting models that are told no hole.
         both: evaluate the negative side at cfg 1 too, for samplers that need it.
+        moment: where patches of the network read the level of a call.
     """
 
     def __init__(
@@ -79,11 +81,15 @@ class Guide:
         hooks: Hooks = SILENT,
         source: Latent | None = None,
         both: bool = False,
+        moment: Moment | None = None,
     ) -> None:
         self.guidance, self.model, self.hooks = guidance, guidance.model, hooks
         self.source = source
         self.controls = Controls(self.model.sampling)
         self.tiling = tiling(self.model.patches)
+        self.moment = moment or Moment(self.model.sampling)
+        self.patches = [each for each in self.model.patches if isinstance(each, GuidingPatch)]
+        both |= any(patch.needs_negative for patch in self.patches)
         single = guidance.style == "single"
         self.alone = single and math.isclose(guidance.cfg, 1.0) and not both
         self.alone |= single and not guidance.negative
@@ -108,20 +114,48 @@ class Guide:
         """
         positive, negative, second = self._sides(x, sigma)
         if self.alone:
-            return positive, positive
+            negative = positive
         cfg, second_cfg = self.guidance.cfg, self.guidance.second_cfg
         if self.guidance.style == "regular":
-            guided = _mix(second, negative, second_cfg) + (positive - second) * cfg
+            guided = self._mix(x, sigma, second, negative, second_cfg) + (positive - second) * cfg
         elif self.guidance.style == "nested":
-            guided = _mix(_mix(positive, second, cfg), negative, second_cfg)
+            inner = self._mix(x, sigma, positive, second, cfg)
+            guided = negative + (inner - negative) * second_cfg
         else:
-            guided = _mix(positive, negative, cfg)
+            guided = self._mix(x, sigma, positive, negative, cfg)
         return guided, negative
 
-    def _sides(self, x: Tensor, sigma: Tensor) -> list[Tensor]:
+    def _mix(
+        self, x: Tensor, sigma: Tensor, positive: Tensor, negative: Tensor, cfg: float
+    ) -> Tensor:
+        """Guidance from the negative side past the positive one, as patches have it."""
+        if not self.patches:
+            return positive if self.alone else negative + (positive - negative) * cfg
+
+        def ask(other: Tensor, side: int) -> Tensor:
+            return self._sides(other, sigma, (side,))[side]
+
+        network = self.model.weights.module
+        step = Step(x, sigma, positive, negative, cfg, ask, network, self.moment)
+        for patch in self.patches:
+            positive, negative = patch.before(step)
+            step = replace(step, positive=positive, negative=negative)
+        guided = negative + (positive - negative) * cfg
+        for patch in self.patches:
+            mixed = patch.mix(step)
+            guided = guided if mixed is None else mixed
+        for patch in self.patches:
+            guided = patch.after(step, guided)
+        return guided
+
+    def _sides(
+        self, x: Tensor, sigma: Tensor, sides: Sequence[int] = tuple(range(SIDES))
+    ) -> list[Tensor]:
         """D of the positive, the negative and the second side; 0 where nothing is active."""
         level = float(sigma)
-        active = [part for part, high, low in self.parts if low <= level <= high]
+        active = [
+            part for part, high, low in self.parts if low <= level <= high and part.side in sides
+        ]
         sums = [torch.zeros_like(x) for _ in range(SIDES)]
         weights = [TINY] * SIDES
         for group in _groups(active):
@@ -132,6 +166,7 @@ class Guide:
 
     def _evaluate(self, x: Tensor, sigma: Tensor, group: Sequence[_Part]) -> Iterator[Tensor]:
         """D of each part of a group, from one evaluation of the network, or one for each tile."""
+        self.moment.sigma, self.moment.sides = float(sigma), tuple(part.side for part in group)
         sampling, count = self.model.sampling, len(group)
         length = math.lcm(*(part.entry.tokens.shape[1] for part in group))
         context = torch.cat([_tokens(part.entry, length, len(x)) for part in group])
@@ -161,10 +196,6 @@ class Guide:
         scale = self.model.family.latent_scale
         extra = [hole_channels(x, part.entry.hole, self.source, scale) for part in group]
         return torch.cat([scaled, torch.cat(extra)], dim=1)
-
-
-def _mix(positive: Tensor, negative: Tensor, cfg: float) -> Tensor:
-    return negative + (positive - negative) * cfg
 
 
 def _with_ranges(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from . import devices
 from .families import Family
 from .model_sampling import ModelSampling
+from .patches.base import Moment
 from .patching import Patch, patched
 from .text_keys import TextKind
 from .tokenizers import Tokenizer
@@ -85,12 +86,14 @@ class Weights:
         return sum(each.nbytes for each in self.module.parameters())
 
     @contextmanager
-    def computing(self, patches: Sequence[Patch] = ()) -> Iterator[None]:
+    def computing(
+        self, patches: Sequence[Patch] = (), moment: Moment | None = None
+    ) -> Iterator[None]:
         """To be entered around the network's calls, which see it patched.
 
         One at a time: another thread would see the patches too.
         """
-        on = patched(self.module, patches, self.halves)
+        on = patched(self.module, patches, self.halves, moment)
         with self._lock, on, devices.computing(self.nbytes):
             yield
 

@@ -38,8 +38,7 @@ class LoraPatch:
         """Tells two patches apart."""
         return f"lora {self.digest} {self.strength}"
 
-    @property
-    def names(self) -> Iterable[str]:
+    def names(self, _parameters: Iterable[str]) -> Iterable[str]:
         """The parameters that it changes."""
         return self.changes.keys()
 

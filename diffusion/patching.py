@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+from .patches.base import Moment, NetworkPatch
 
 
 class Patch(Protocol):
@@ -21,45 +23,65 @@ class Patch(Protocol):
 class WeightPatch(Protocol):
     """A patch that changes weights."""
 
-    @property
-    def names(self) -> Iterable[str]:
-        """The parameters that it changes."""
+    def names(self, parameters: Iterable[str]) -> Iterable[str]:
+        """Those of the network's parameters that it changes."""
 
     def change(self, name: str, weight: Tensor) -> Tensor:
         """A parameter, float32, with this patch merged in."""
 
 
 @contextmanager
-def patched(module: nn.Module, patches: Sequence[Patch], halves: bool = False) -> Iterator[None]:
+def patched(
+    module: nn.Module,
+    patches: Sequence[Patch],
+    halves: bool = False,
+    moment: Moment | None = None,
+) -> Iterator[None]:
     """Use a network with its patches, in their order.
 
     Each changed weight is computed in float32 from its base, through all patches, and rounded
     once. The base tensors are set aside untouched and put back, whatever happens.
 
     Args:
+        moment: where the run is, for patches of what the network computes; without one, only
+            weights are changed.
         halves: weights that float16 holds exactly, as they were stored, are rounded to it again.
     """
     parameters = dict(module.named_parameters())
     merging = [patch for patch in patches if isinstance(patch, WeightPatch)]
     bases: dict[str, Tensor] = {}
     try:
-        for name in dict.fromkeys(name for patch in merging for name in patch.names):
+        for name, changing in _by_name(merging, parameters).items():
             base = bases[name] = parameters[name].data
-            weight = _merged(name, base, merging)
+            weight = _merged(name, base, changing)
             stored = torch.float16 if halves and _is_half(base) else base.dtype
             parameters[name].data = weight.to(stored).to(base.dtype)
-        yield
+        with ExitStack() as attached:
+            for patch in patches:
+                if moment is not None and isinstance(patch, NetworkPatch):
+                    attached.enter_context(contextmanager(patch.attach)(module, moment))
+            yield
     finally:
         for name, base in bases.items():
             parameters[name].data = base
 
 
-def _merged(name: str, base: Tensor, patches: Sequence[WeightPatch]) -> Tensor:
+def _by_name(
+    patches: Iterable[WeightPatch], parameters: Iterable[str]
+) -> dict[str, list[WeightPatch]]:
+    """The patches of each parameter, in their order."""
+    found: dict[str, list[WeightPatch]] = {}
+    for patch in patches:
+        for name in patch.names(parameters):
+            found.setdefault(name, []).append(patch)
+    return found
+
+
+def _merged(name: str, base: Tensor, patches: Iterable[WeightPatch]) -> Tensor:
     with torch.no_grad():
         weight = base.float()
         for patch in patches:
-            if name in patch.names:
-                weight = patch.change(name, weight)
+            weight = patch.change(name, weight)
         return weight
 
 

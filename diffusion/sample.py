@@ -23,6 +23,7 @@ from .handles import Model
 from .hooks import SILENT, Hooks
 from .latents import Latent, SamplePass
 from .noise import NoiseChoice, SeedRule, brownian_noise, seed_rule, start_noise, step_noise
+from .patches.base import Moment
 from .samplers.step import Denoise, Noise, PairDenoise
 from .samplers.table import SAMPLER_TABLE, SamplerChoice
 from .schedules import calculate_sigmas
@@ -143,8 +144,9 @@ def sample_route(
     counter, start = _Counter(hooks), time.perf_counter()
     hooks = replace(hooks, on_call=counter)
     model, name = guidance.model, route.sampler.name
-    with model.weights.computing(model.patches):
-        guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair)
+    moment = Moment(model.sampling)
+    with model.weights.computing(model.patches, moment):
+        guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, moment)
         inside = _Run(guide, latent, route).through(hooks)
     found = [each.clone() for each in inside]
     if not all(bool(torch.isfinite(each).all()) for each in found):

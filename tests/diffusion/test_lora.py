@@ -198,7 +198,7 @@ def test_names_of_other_code_are_understood(
     file = write(tmp_path / "f.safetensors", {key: random(64, 2), other: random(2, width)})
     (patch,) = with_lora(tiny.model, file, 1.0).patches
     assert isinstance(patch, LoraPatch)
-    assert list(patch.names) == [f"{layer}.weight"]
+    assert list(patch.names(())) == [f"{layer}.weight"]
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_each_of_two_text_encoders_takes_its_own_change(tmp_path: Path) -> None:
     clip = with_clip_lora(model.clip, write(tmp_path / "lora", lora), 1.0)
     (patch,) = clip.patches
     assert isinstance(patch, LoraPatch)
-    assert {*patch.names} == {f"l.{layer}.weight", f"g.text_model.{layer}.weight"}
+    assert {*patch.names(())} == {f"l.{layer}.weight", f"g.text_model.{layer}.weight"}
     before, after = (encode_text(each, "a fox")[0].tokens for each in (model.clip, clip))
     assert not torch.allclose(before[..., :32], after[..., :32], atol=1e-3)
     assert not torch.allclose(before[..., 32:], after[..., 32:], atol=1e-3)

@@ -1,0 +1,210 @@
+"""Patches of guidance and of the network: none at their zero, counted, undone after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.conditioning import Conditioning, Entry
+from diffusion.errors import SamplingError
+from diffusion.handles import Model
+from diffusion.latents import Latent
+from diffusion.load import Checkpoint
+from diffusion.model_sampling import ModelSampling
+from diffusion.patches.attention_gain import AttentionGain
+from diffusion.patches.base import Moment, Step
+from diffusion.patches.freeu import FreeU
+from diffusion.patches.perturbed import PerturbedAttention
+from diffusion.patches.rescale import RescaleGuidance
+from diffusion.patches.self_attention import SelfAttentionGuidance
+from diffusion.patching import Patch, patched
+from diffusion.sample import SamplePlan, sample
+from tests.tiny_model import TEXT_DIM
+
+PLAN = SamplePlan(3, 3, 4.0, "euler", "normal")
+START = Latent(torch.zeros(1, 4, 8, 12))
+PATCHES: list[Patch] = [
+    RescaleGuidance(0.7),
+    PerturbedAttention(2.0),
+    SelfAttentionGuidance(0.5, 2.0),
+    FreeU(1.3, 1.4, 0.9, 0.2),
+    FreeU(1.1, 1.2, 0.9, 0.2, version=1),
+    AttentionGain(1.1, 0.9, 1.2, 0.95),
+]
+NEUTRAL: list[Patch] = [
+    RescaleGuidance(0.0),
+    PerturbedAttention(0.0),
+    SelfAttentionGuidance(0.0),
+    FreeU(1.0, 1.0, 1.0, 1.0),
+    FreeU(1.0, 1.0, 1.0, 1.0, version=1),
+    AttentionGain(),
+]
+NAMES = ["rescale", "perturbed", "self-attention", "freeu 2", "freeu 1", "attention gain"]
+
+
+def prompt(seed: int) -> Conditioning:
+    generator = torch.Generator().manual_seed(seed)
+    return (Entry(torch.randn(1, 77, TEXT_DIM, generator=generator)),)
+
+
+def run(model: Model, plan: SamplePlan = PLAN, *patches: Patch) -> Tensor:
+    model = replace(model, patches=patches)
+    return sample(model, START, prompt(1), prompt(2), plan).samples
+
+
+def predict(model: Model, *patches: Patch) -> Tensor:
+    """One answer of the network under patches."""
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    with model.weights.computing(patches, Moment(model.sampling)):
+        tokens = prompt(1)[0].tokens.expand(2, -1, -1)
+        return model.weights.predict(x, torch.tensor([7.0, 7.0]), tokens).clone()
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=NAMES)
+def test_a_patch_changes_the_picture_and_leaves_the_model(tiny: Checkpoint, patch: Patch) -> None:
+    plain = run(tiny.model)
+    got = run(tiny.model, PLAN, patch)
+    assert bool(torch.isfinite(got).all())
+    assert not torch.allclose(got, plain, atol=1e-3 * float(plain.std()))
+    assert torch.equal(run(tiny.model), plain)
+
+
+@pytest.mark.parametrize("patch", NEUTRAL, ids=NAMES)
+def test_a_patch_of_nothing_is_none(tiny: Checkpoint, patch: Patch) -> None:
+    plain = run(tiny.model)
+    assert torch.allclose(run(tiny.model, PLAN, patch), plain, atol=1e-3 * float(plain.std()))
+
+
+def test_patches_are_told_apart_by_value() -> None:
+    prints = [patch.fingerprint for patch in (*PATCHES, *NEUTRAL)]
+    assert len({*prints}) == len(prints)
+    assert RescaleGuidance(0.7).fingerprint == prints[0]
+
+
+@pytest.mark.parametrize(
+    ("patch", "cfg", "calls"),
+    [
+        (RescaleGuidance(), 4.0, 3),
+        (PerturbedAttention(), 4.0, 6),
+        (PerturbedAttention(), 1.0, 6),
+        (SelfAttentionGuidance(), 4.0, 6),
+        (SelfAttentionGuidance(), 1.0, 6),
+    ],
+)
+def test_what_a_patch_costs_in_calls(
+    tiny: Checkpoint, patch: Patch, cfg: float, calls: int
+) -> None:
+    model = replace(tiny.model, patches=(patch,))
+    found = sample(model, START, prompt(1), prompt(2), replace(PLAN, cfg=cfg))
+    assert found.passes[-1].model_calls == calls
+
+
+def step(cfg: float) -> Step:
+    generator = torch.Generator().manual_seed(2)
+    x, positive, negative = (torch.randn(2, 4, 8, 8, generator=generator) for _ in range(3))
+    moment, nothing = Moment(ModelSampling()), torch.nn.Identity()
+    ask: Any = None
+    return Step(x * 5, torch.tensor(3.0), positive, negative, cfg, ask, nothing, moment)
+
+
+def velocity(given: Step, denoised: Tensor) -> Tensor:
+    """By the definition of v-prediction, (arXiv 2202.00512): alpha eps - sigma x0, in VP form."""
+    alpha = 1 / (1 + given.sigma**2) ** 0.5
+    noise = (given.x - denoised) / given.sigma
+    return alpha * noise - given.sigma * alpha * denoised
+
+
+def test_a_rescaled_velocity_has_the_spread_of_the_positive_one() -> None:
+    given = step(7.5)
+    guided = velocity(given, RescaleGuidance(1.0).mix(given))
+    wanted = velocity(given, given.positive)
+    axes = (1, 2, 3)
+    torch.testing.assert_close(guided.std(axes), wanted.std(axes), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rescaling_is_diffusers() -> None:
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+
+    given = step(7.5)
+    plain = given.negative + 7.5 * (given.positive - given.negative)
+    expected = rescale_noise_cfg(velocity(given, plain), velocity(given, given.positive), 0.7)
+    got = velocity(given, RescaleGuidance(0.7).mix(given))
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_what_freeu_does_to_a_joint_is_what_diffusers_does() -> None:
+    from diffusers.utils.torch_utils import apply_freeu
+
+    features, skip = torch.randn(2, 8, 6, 6), torch.randn(2, 4, 6, 6)
+    gains = {"b1": 1.5, "s1": 0.3, "b2": 1.0, "s2": 1.0}
+    expected = torch.cat(apply_freeu(0, features.clone(), skip, **gains), dim=1)
+    hook = FreeU(1.5, 1.0, 0.3, 1.0, version=1)._hook(8, 1.5, 0.3)
+    got, rest = hook(torch.nn.Identity(), (torch.cat([features, skip], dim=1), "rest"))
+    torch.testing.assert_close(got, expected)
+    assert rest == "rest"
+
+
+def test_freeu_acts_where_features_have_two_or_four_times_the_channels(tiny: Checkpoint) -> None:
+    plain = predict(tiny.model)
+    lower = predict(tiny.model, FreeU(1.5, 1.0, 0.3, 1.0, version=1))
+    upper = predict(tiny.model, FreeU(1.0, 1.5, 1.0, 0.3, version=1))
+    assert torch.allclose(lower, plain, atol=1e-4)
+    assert not torch.allclose(upper, plain, atol=1e-2)
+
+
+def test_freeu_gains_follow_the_features_between_1_and_b() -> None:
+    features = torch.randn(2, 8, 6, 6)
+    gain = FreeU(1.0, 1.0, 1.0, 1.0)._gain(features, 1.4)
+    assert isinstance(gain, Tensor)
+    assert float(gain.min()) == pytest.approx(1.0)
+    assert float(gain.max()) == pytest.approx(1.4)
+
+
+def test_perturbed_attention_takes_each_places_own_value(tiny: Checkpoint) -> None:
+    from diffusion.patches.base import middle_attentions
+    from diffusion.patches.perturbed import _own_values
+
+    (layer,) = middle_attentions(tiny.model.weights.module)
+    hidden = torch.randn(1, 5, 64)
+    alone = layer(hidden[:, :1])
+    torch.testing.assert_close(_own_values(layer, hidden)[:, :1], alone)
+
+
+def test_a_model_without_attention_in_its_middle_is_refused(tiny: Checkpoint) -> None:
+    given = replace(step(2.0), network=torch.nn.ModuleDict({"mid_block": torch.nn.Identity()}))
+    with pytest.raises(SamplingError, match="attention in its middle"):
+        PerturbedAttention().after(given, given.x)
+
+
+def test_attention_gains_multiply_their_projections(tiny: Checkpoint) -> None:
+    module = tiny.model.weights.module
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    before = module.get_parameter(name).clone()
+    with patched(module, [AttentionGain(q=1.5), AttentionGain(q=2.0)]):
+        assert torch.allclose(module.get_parameter(name), before * 3)
+    assert torch.equal(module.get_parameter(name), before)
+
+
+def test_network_patches_are_undone_after_a_failure(tiny: Checkpoint) -> None:
+    model = tiny.model
+    before = predict(model)
+    patches = (FreeU(1.3, 1.4, 0.9, 0.2), SelfAttentionGuidance())
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        model.weights.computing(patches, Moment(model.sampling)),
+    ):
+        raise RuntimeError("stop")
+    assert torch.equal(predict(model), before)
+
+
+def test_patches_are_applied_in_their_order(tiny: Checkpoint) -> None:
+    first, second = SelfAttentionGuidance(0.5), PerturbedAttention(2.0)
+    one, other = run(tiny.model, PLAN, first, second), run(tiny.model, PLAN, second, first)
+    # Both add to the mix, so their order does not matter; that both count does.
+    assert torch.allclose(one, other, atol=1e-3 * float(one.std()))
+    assert not torch.allclose(one, run(tiny.model, PLAN, first), atol=1e-3 * float(one.std()))

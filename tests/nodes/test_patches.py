@@ -1,0 +1,103 @@
+"""Patch nodes through the engine: every one samples, and the cache tells their values apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import latentloom
+from diffusion.folders import VARIABLE
+from diffusion.load import load_checkpoint
+from engine.errors import InputError
+from engine.executor import Engine
+from nodes import patches
+from tests.tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = tmp_path_factory.mktemp("root")
+    write_tiny_model(root / "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(root))
+        yield root
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine(latentloom.registry()) as made:
+        yield made
+
+
+def sampled(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:
+    """txt2img on a model that goes through these nodes."""
+    builder = latentloom.build()
+    model, clip, _ = builder.CheckpointLoaderSimple(ckpt_name="tiny")
+    latent = builder.EmptyLatentImage(model=model)
+    for name, options in chain:
+        model = getattr(builder, name)(model=model, **options)
+    builder.KSampler(
+        model=model,
+        positive=builder.CLIPTextEncode(text="a fox", clip=clip),
+        negative=builder.CLIPTextEncode(text="", clip=clip),
+        latent_image=latent,
+        steps=2,
+        id="sample",
+    )
+    result = engine.run(builder.graph, targets=["sample"])
+    assert result.errors == ()
+    samples: torch.Tensor = result["sample"].samples
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("RescaleCFG", {}),
+        ("PerturbedAttentionGuidance", {}),
+        ("SelfAttentionGuidance", {}),
+        ("FreeU", {}),
+        ("FreeU_V2", {}),
+        ("UNetSelfAttentionMultiply", {"q": 1.5}),
+        ("ModelSamplingDiscrete", {"sampling": "v_prediction"}),
+        ("ModelSamplingDiscrete", {"sampling": "x0"}),
+        ("ModelSamplingDiscrete", {"zsnr": True}),
+    ],
+)
+def test_a_patched_model_samples_another_picture(
+    engine: Engine, name: str, options: dict[str, Any]
+) -> None:
+    plain, got = sampled(engine), sampled(engine, (name, options))
+    assert bool(torch.isfinite(got).all())
+    assert not torch.allclose(got, plain, atol=1e-3 * float(plain.std()))
+    engine.cache.clear()
+    assert torch.equal(sampled(engine), plain)
+
+
+def test_a_changed_value_is_another_model(engine: Engine) -> None:
+    half, whole = (sampled(engine, ("RescaleCFG", {"multiplier": at})) for at in (0.5, 1.0))
+    assert not torch.equal(half, whole)
+
+
+def test_patches_add_up(engine: Engine) -> None:
+    both = sampled(engine, ("FreeU_V2", {}), ("RescaleCFG", {}))
+    assert not torch.equal(both, sampled(engine, ("FreeU_V2", {})))
+    assert not torch.equal(both, sampled(engine, ("RescaleCFG", {})))
+
+
+def test_a_prediction_that_is_not_supported_is_refused(models: Path) -> None:
+    model = load_checkpoint(models / "tiny").model
+    with pytest.raises(InputError, match=r"ModelSamplingDiscrete \.sampling"):
+        patches.model_sampling_discrete(model, "img_to_img")
+
+
+def test_patching_leaves_the_given_handle(models: Path) -> None:
+    model = load_checkpoint(models / "tiny").model
+    changed = patches.rescale_cfg(patches.free_u_v2(model))
+    assert model.patches == ()
+    assert [type(patch).__name__ for patch in changed.patches] == ["FreeU", "RescaleGuidance"]
+    assert changed.weights is model.weights
