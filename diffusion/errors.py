@@ -5,6 +5,7 @@ DiffusionError
   PromptError      a prompt that cannot be encoded
   ScheduleError    an unknown schedule, or one that has no levels for so many steps
   SamplingError    a model that gave no numbers
+  MissingLibraryError  an optional library that is not installed
 """
 
 from __future__ import annotations
@@ -28,3 +29,16 @@ class ScheduleError(DiffusionError, ValueError):
 
 class SamplingError(DiffusionError):
     """Sampling went wrong: the model gave NaN or infinity."""
+
+
+class MissingLibraryError(DiffusionError):
+    """An optional library is not installed.
+
+    Attributes:
+        library: its name.
+        extra: what to give to pip.
+    """
+
+    def __init__(self, library: str, extra: str) -> None:
+        self.library, self.extra = library, extra
+        super().__init__(f"{library} is not installed; pip install '{extra}'")

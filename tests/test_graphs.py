@@ -40,7 +40,7 @@ def test_the_graphs_of_the_issue_are_there() -> None:
     assert set(NAMES) >= {
         "txt2img", "img2img", "multi_pass", "progressive", "upscale_refine", "inpaint",
         "inpaint_exact", "inpaint_crop", "outpaint", "inpaint_passes",
-        "tiled_upscale",
+        "tiled_upscale", "detail_pass",
     }  # fmt: skip
 
 
@@ -142,6 +142,18 @@ def test_outpainting_keeps_the_picture_and_fills_the_margin(run: Any) -> None:
     assert torch.equal(painted[:, :, :112], source[:, :, :112])
     margin = painted[:, :, 128:]
     assert float((margin - 0.5).abs().mean()) > 0.05
+
+
+def test_a_detail_pass_changes_what_was_found_and_nothing_else(run: Any) -> None:
+    from diffusion.masks import grow
+
+    result = run(latentloom.load("detail_pass"), ["photo", "detect", "crop", "stitch"])
+    mask, found = result["detect"]
+    assert found == len(result["crop"].cropped_image) >= 1
+    source, painted = result["photo"].IMAGE, result["stitch"]
+    beyond = grow(mask, 4, tapered=False) == 0
+    assert torch.equal(painted[beyond], source[beyond])
+    assert not torch.equal(painted[mask > 0], source[mask > 0])
 
 
 def unevenness(picture: Tensor) -> float:

@@ -28,7 +28,7 @@ LIBRARIES = {
     "engine": {"networkx", "yaml"},
     "diffusion": {
         "torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "scipy", "torchsde",
-        "huggingface_hub", "instant_clip_tokenizer", "yaml",
+        "huggingface_hub", "instant_clip_tokenizer", "yaml", "cv2",
     },
     "nodes": {"torch", "numpy"},
     "console": {"rich"},

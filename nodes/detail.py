@@ -1,0 +1,110 @@
+"""Detail passes: detectors, and masks of what they find, for InpaintCrop to cut out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from engine.errors import InputError
+from engine.ports import Between, Socket
+from engine.spec import node
+
+from .ports import Color, Image, Mask, Share
+
+if TYPE_CHECKING:
+    from diffusion import detectors
+
+Detector = Annotated["detectors.Detector", Socket("DETECTOR")]
+Tolerance = Annotated[float, Between(0.5, 100.0, step=0.5)]
+Neighbors = Annotated[int, Between(1, 50)]
+LeastSize = Annotated[int, Between(1, 16_384)]
+Most = Annotated[int, Between(0, 1000)]
+Spread = Annotated[int, Between(0, 512)]
+Shape = Literal["box", "outline"]
+
+
+class Detected(NamedTuple):
+    """The outputs of DetectToMask."""
+
+    MASK: Mask
+    found: int
+
+
+@node("ColorDetector", category="detect")
+def color_detector(color: Color = 0xFF0000, tolerance: Tolerance = 15.0) -> Detector:
+    """A detector of connected parts of about one colour.
+
+    Args:
+        color: the colour, 65536·red + 256·green + blue.
+        tolerance: how far off a pixel may be, in CIEDE2000; 1 can just be seen.
+    """
+    from diffusion.detectors import ColorDetector
+
+    return ColorDetector(color, tolerance)
+
+
+@node("TemplateDetector", category="detect")
+def template_detector(template: Image) -> Detector:
+    """A detector of places that look like a small picture, at its own size.
+
+    Brightness and contrast may differ; the score is the normalised cross-correlation.
+
+    Args:
+        template: the small picture; of a batch the first.
+
+    Raises:
+        InputError: it is of one colour, which is everywhere and nowhere.
+    """
+    from diffusion.detectors import TemplateDetector
+
+    pixels = template[0, ..., :3]
+    if float(pixels.std(dim=(0, 1)).max()) < 1e-4:
+        raise InputError("TemplateDetector", "template", "a picture of something", "one colour")
+    return TemplateDetector(pixels.expand(*pixels.shape[:2], 3).contiguous())
+
+
+@node("FaceDetector", category="detect")
+def face_detector(neighbors: Neighbors = 5) -> Detector:
+    """A detector of faces seen from the front; it needs OpenCV: pip install 'latentloom[faces]'.
+
+    Args:
+        neighbors: how many overlapping hits make a face; more is stricter.
+    """
+    from diffusion.detectors import FaceDetector
+
+    return FaceDetector(neighbors)
+
+
+@node("DetectToMask", category="detect")
+def detect_to_mask(
+    detector: Detector,
+    image: Image,
+    threshold: Share = 0.5,
+    drop_size: LeastSize = 10,
+    most: Most = 0,
+    dilation: Spread = 4,
+    shape: Shape = "box",
+) -> Detected:
+    """A mask of what a detector finds in pictures; empty where it finds nothing.
+
+    Args:
+        detector: what to look for.
+        image: pictures B×H×W×C.
+        threshold: least score.
+        drop_size: least width and height, in pixels.
+        most: how many in each picture, best first; 0 is all.
+        dilation: by how much each is grown, in pixels.
+        shape: what is drawn; detectors that know no outlines give boxes.
+
+    Raises:
+        InputError: the detector's library is not installed.
+    """
+    from diffusion.detectors import Selection, draw
+    from diffusion.errors import MissingLibraryError
+
+    selection = Selection(threshold, drop_size, most, dilation, shape == "outline")
+    try:
+        return Detected(*draw(detector, image, selection))
+    except MissingLibraryError as error:
+        wanted = f"a detector whose library is installed ({error.library})"
+        hint = f"pip install '{error.extra}'"
+        raise InputError("DetectToMask", "detector", wanted, "none", hint) from error

@@ -1,0 +1,123 @@
+"""Detectors: what they find in drawn pictures, in which order, and what is drawn of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from diffusion.detectors import (
+    ColorDetector,
+    Detector,
+    FaceDetector,
+    Found,
+    Selection,
+    TemplateDetector,
+    draw,
+)
+from diffusion.errors import MissingLibraryError
+from engine.fingerprint import fingerprint
+
+ALL = Selection(threshold=0.0, least_px=1, spread_px=0)
+
+
+def scene() -> torch.Tensor:
+    """Green ground with a red box, a darker red one, and a red dot."""
+    picture = torch.tensor([0.2, 0.6, 0.2]).repeat(40, 60, 1)
+    picture[5:15, 5:20] = torch.tensor([0.8, 0.1, 0.1])
+    picture[20:35, 30:50] = torch.tensor([0.75, 0.08, 0.08])
+    picture[2, 55] = torch.tensor([0.8, 0.1, 0.1])
+    return picture
+
+
+def noise(high: int, wide: int, seed: int = 1) -> torch.Tensor:
+    return torch.rand(high, wide, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def test_parts_of_a_colour_are_found_nearest_first() -> None:
+    found = ColorDetector(0xCC1A1A, 10.0).find(scene())
+    assert {each.box for each in found[:2]} == {(5, 5, 20, 15), (55, 2, 56, 3)}
+    assert found[2].box == (30, 20, 50, 35)
+    assert found[0].score > found[2].score > 0.5
+    assert found[2].outline is not None
+    assert int(found[2].outline.sum()) == 300
+
+
+def test_a_strict_tolerance_leaves_the_darker_red_out() -> None:
+    assert len(ColorDetector(0xCC1A1A, 1.0).find(scene())) == 2
+
+
+def test_a_template_is_found_wherever_it_is_in_any_light() -> None:
+    template, picture = noise(8, 6), noise(50, 70, 2) * 0.2
+    picture[3:11, 40:46] = template
+    picture[30:38, 10:16] = template * 0.5 + 0.3
+    found = TemplateDetector(template).find(picture)
+    assert {each.box for each in found} == {(40, 3, 46, 11), (10, 30, 16, 38)}
+    assert all(each.score == pytest.approx(1.0, abs=1e-4) for each in found)
+
+
+def test_a_template_larger_than_the_picture_is_nowhere() -> None:
+    assert TemplateDetector(noise(9, 9)).find(noise(8, 20)) == []
+
+
+def test_plain_ground_looks_like_no_template() -> None:
+    assert TemplateDetector(noise(5, 5)).find(torch.full((20, 20, 3), 0.4)) == []
+
+
+def test_detectors_are_told_apart_by_what_they_look_for() -> None:
+    detectors = [
+        ColorDetector(1), ColorDetector(2), ColorDetector(1, 3.0), FaceDetector(),
+        TemplateDetector(noise(4, 4)), TemplateDetector(noise(4, 4, 2)),
+    ]  # fmt: skip
+    assert len({fingerprint(each) for each in detectors}) == len(detectors)
+    assert fingerprint(TemplateDetector(noise(4, 4))) == fingerprint(detectors[4])
+
+
+def test_boxes_are_drawn_in_each_picture_of_a_batch() -> None:
+    batch = torch.stack([scene(), torch.zeros_like(scene())])
+    mask, count = draw(ColorDetector(0xCC1A1A, 10.0), batch, replace(ALL, least_px=5))
+    assert count == 2
+    assert mask.shape == (2, 40, 60)
+    assert float(mask[0].sum()) == 15 * 10 + 20 * 15
+    assert not bool(mask[1].any())
+
+
+class Ring:
+    """A detector of a pack: one ring, and a weaker box."""
+
+    fingerprint = "ring"
+
+    def find(self, picture: torch.Tensor) -> list[Found]:
+        outline = torch.zeros(picture.shape[:2], dtype=torch.bool)
+        outline[10, 10:14] = True
+        return [Found((10, 10, 14, 11), 0.9, outline), Found((2, 2, 6, 6), 0.4)]
+
+
+@pytest.mark.parametrize(
+    ("change", "count", "area"),
+    [
+        ({}, 2, 4 + 16),
+        ({"threshold": 0.5}, 1, 4),
+        ({"most": 1, "spread_px": 1}, 1, 3 * 6),
+        ({"least_px": 2}, 1, 16),
+        ({"outlines": True, "threshold": 0.5}, 1, 4),
+    ],
+)
+def test_any_detector_is_selected_and_drawn(change: dict[str, Any], count: int, area: int) -> None:
+    ring: Detector = Ring()
+    mask, found = draw(ring, torch.zeros(1, 20, 20, 3), replace(ALL, **change))
+    assert (found, int(mask.sum())) == (count, area)
+
+
+def test_without_opencv_the_line_to_install_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(MissingLibraryError, match=r"pip install 'latentloom\[faces\]'"):
+        FaceDetector().find(scene())
+
+
+def test_no_face_is_found_on_plain_ground() -> None:
+    pytest.importorskip("cv2")
+    assert FaceDetector().find(torch.full((64, 64, 3), 0.5)) == []
