@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from .families import Family
@@ -13,16 +16,37 @@ from .model_sampling import ModelSampling
 from .resize import resize
 from .tiled_model import Window
 
+# What a net for several kinds of pictures can be told, by its place in the net's table.
+UNION_KINDS = {
+    "auto": -1,
+    "openpose": 0,
+    "depth": 1,
+    "hed/pidi/scribble/ted": 2,
+    "canny/lineart/anime_lineart/mlsd": 3,
+    "normal": 4,
+    "segment": 5,
+    "tile": 6,
+    "repaint": 7,
+}
+ANY_KIND = UNION_KINDS["auto"]
+
 
 class ControlWeights(Weights):
     """A ControlNet's network. Source: arXiv 2302.05543."""
 
-    def residuals(self, inputs: Inputs, hint: Tensor, strength: float) -> Residuals:
+    def residuals(
+        self,
+        inputs: Inputs,
+        hint: Tensor,
+        strength: float,
+        kind: int = ANY_KIND,  # noqa: ARG002 - of nets that take several
+    ) -> Residuals:
         """What the net adds, times `strength`.
 
         Args:
             inputs: what the denoising network is asked with.
             hint: B×3×H×W in 0..1, H and W those of the picture.
+            kind: of the hint, for nets that take several; see UNION_KINDS.
         """
         dtype = self.dtype
         skips, middle = self.module(
@@ -37,17 +61,57 @@ class ControlWeights(Weights):
         return Residuals(tuple(skips), middle)
 
 
+class UnionWeights(ControlWeights):
+    """A ControlNet for several kinds of pictures, as diffusers' ControlNetUnionModel has it."""
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds it knows."""
+        config: Any = self.module.config
+        return int(config["num_control_type"])
+
+    def residuals(
+        self, inputs: Inputs, hint: Tensor, strength: float, kind: int = ANY_KIND
+    ) -> Residuals:
+        """What the net adds; without a kind the hint is read as an ordinary net reads it."""
+        dtype, module = self.dtype, self.module
+        chosen = torch.zeros(len(inputs.x), self.kinds, device=inputs.x.device, dtype=dtype)
+        chosen[:, max(kind, 0)] = float(kind != ANY_KIND)
+        hint, hooks = hint.to(dtype), ExitStack()
+        if kind == ANY_KIND:
+            read: Tensor = module.get_submodule("controlnet_cond_embedding")(hint)
+            first = module.get_submodule("conv_in")
+            hooks.callback(first.register_forward_hook(lambda *found: found[2] + read).remove)
+        with hooks:
+            skips, middle = module(
+                inputs.x.to(dtype),
+                inputs.timestep,
+                inputs.context.to(dtype),
+                [] if kind == ANY_KIND else [hint],
+                control_type=chosen,
+                control_type_idx=[] if kind == ANY_KIND else [kind],
+                return_dict=False,
+                **told(inputs.added, dtype),
+            )
+        return Residuals(tuple(skip * strength for skip in skips), middle * strength)
+
+
 @dataclass(frozen=True, eq=False)
 class ControlNet:
-    """A ControlNet as it travels on edges."""
+    """A ControlNet as it travels on edges.
+
+    Attributes:
+        kind: of the pictures that it is given, where it takes several; see UNION_KINDS.
+    """
 
     weights: ControlWeights
     family: Family
+    kind: int = ANY_KIND
 
     @property
     def fingerprint(self) -> str:
         """Tells two handles apart that may give different pictures."""
-        return f"{self.weights.digest} {self.family}"
+        return f"{self.weights.digest} {self.family} {self.kind}"
 
     @property
     def nbytes(self) -> int:
@@ -99,7 +163,8 @@ class Controls:
         for control in controls:
             if self._acts(control, sigma):
                 hint = self._hint(control, inputs.x, count, window)
-                one = control.net.weights.residuals(inputs, hint, control.strength)
+                net = control.net
+                one = net.weights.residuals(inputs, hint, control.strength, net.kind)
                 total = one if total is None else _sum(total, one)
         return total
 

@@ -18,7 +18,9 @@ from .headers import read_heads
 from .keys import Heads, Part
 from .unet_keys import encoder
 
-KIND = "ControlNetModel"
+KINDS = ("ControlNetModel", "ControlNetUnionModel")
+# A key that only ControlNets for several kinds of pictures have.
+UNION = "task_embedding"
 HINT = "conditioning_embedding_out_channels"
 PREFIX = "control_model."
 HINT_LAYERS = (0, 2, 4, 6, 8, 10, 12, 14)
@@ -58,11 +60,18 @@ def control_family(path: Path) -> Family:
         config = ConfigFile(path.name, {**part.config, HINT: list(part.config[HINT])})
     else:
         config = read_config(path / "config.json")
-        if config.values.get("_class_name") != KIND:
-            raise config.wrong("_class_name", KIND)
+        if config.values.get("_class_name") not in KINDS:
+            raise config.wrong("_class_name", " or ".join(KINDS))
     # Each step of the hint's own network halves it, down to the size of a latent.
     levels = config.length(HINT, 4, MOST_LEVELS)
     return replace(family_for(config.count("cross_attention_dim")), vae_factor=2 ** (levels - 1))
+
+
+def is_union(path: Path) -> bool:
+    """Whether a ControlNet takes several kinds of pictures, and is told which."""
+    if path.is_file():
+        return UNION in read_heads(path)
+    return read_config(path / "config.json").values.get("_class_name") == KINDS[1]
 
 
 def control_part(name: str, heads: Heads) -> Part:
@@ -143,6 +152,17 @@ def _config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": 256,
             "projection_class_embeddings_input_dim": added[1],
+        }
+    if UNION in shapes:
+        del config["mid_block_type"]
+        config |= {
+            "num_control_type": shapes[UNION][0],
+            "num_trans_channel": shapes[UNION][1],
+            "num_trans_layer": _count(shapes, "transformer_layes."),
+            "num_proj_channel": shapes["spatial_ch_projs.weight"][0],
+            "addition_time_embed_dim": (
+                shapes["control_add_embedding.linear_1.weight"][1] // shapes[UNION][0]
+            ),
         }
     return config
 

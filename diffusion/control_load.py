@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from . import devices
-from .control import ControlNet, ControlWeights
-from .control_file import DIFFERENCE, check_control, control_family, control_part
+from .control import ControlNet, ControlWeights, UnionWeights
+from .control_file import DIFFERENCE, check_control, control_family, control_part, is_union
 from .handles import Model
 from .headers import read_heads
 from .networks import from_file, from_folder, shared
@@ -29,14 +29,16 @@ def load_control(path: Path, model: Model | None = None) -> ControlNet:
     check_control(path, model is not None)
 
     def make(digest: str) -> ControlWeights:
-        from diffusers import ControlNetModel
+        from diffusers import ControlNetModel, ControlNetUnionModel
 
+        union = is_union(path)
+        kind = ControlNetUnionModel if union else ControlNetModel
+        weights = UnionWeights if union else ControlWeights
         if path.is_dir():
-            module = from_folder(ControlNetModel, path, devices.network_dtype())
-            return ControlWeights(module, digest)
+            return weights(from_folder(kind, path, devices.network_dtype()), digest)
         part = control_part(path.name, read_heads(path))
-        blank = partial(ControlNetModel, **part.config)
-        return ControlWeights(from_file(path, part, blank, devices.network_dtype()), digest)
+        blank = partial(kind, **part.config)
+        return weights(from_file(path, part, blank, devices.network_dtype()), digest)
 
     family = control_family(path)
     if model is None or path.is_dir() or DIFFERENCE not in read_heads(path):

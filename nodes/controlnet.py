@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from engine.errors import InputError
 from engine.ports import Between
 from engine.spec import node
 
@@ -13,6 +14,17 @@ from .ports import Conditioning, ControlNet, ControlNetFile, Image, Model, Perce
 WHOLE = "a whole ControlNet in safetensors"
 
 Strength = Annotated[float, Between(0.0, 10.0, step=0.01)]
+UnionKind = Literal[
+    "auto",
+    "openpose",
+    "depth",
+    "hed/pidi/scribble/ted",
+    "canny/lineart/anime_lineart/mlsd",
+    "normal",
+    "segment",
+    "tile",
+    "repaint",
+]
 
 
 class Sides(NamedTuple):
@@ -91,6 +103,30 @@ class DiffControlNetLoader:
 
         with refusing("DiffControlNetLoader", "control_net_name", WHOLE):
             return control_family(control_net_name).name
+
+
+@node("SetUnionControlNetType", category="conditioning/controlnet")
+def set_union_controlnet_type(control_net: ControlNet, type: UnionKind = "auto") -> ControlNet:
+    """Tell a ControlNet for several kinds of pictures which kind it is given.
+
+    Args:
+        control_net: a union ControlNet; any other ignores it.
+        type: the kind; auto says nothing.
+
+    Raises:
+        InputError: the net does not know that kind.
+
+    Source: ComfyUI's SetUnionControlNetType.
+    """
+    from dataclasses import replace
+
+    from diffusion.control import UNION_KINDS, UnionWeights
+
+    kind, weights = UNION_KINDS[type], control_net.weights
+    if isinstance(weights, UnionWeights) and kind >= weights.kinds:
+        wanted = f"one of the {weights.kinds} kinds that this net knows"
+        raise InputError("SetUnionControlNetType", "type", wanted, type)
+    return replace(control_net, kind=kind)
 
 
 @node("ControlNetApplyAdvanced", category="conditioning/controlnet")

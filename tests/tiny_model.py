@@ -123,18 +123,26 @@ def write_tiny_sdxl(folder: Path, seed: int = 0, refiner: bool = False) -> Path:
     return folder
 
 
-def write_tiny_control(folder: Path, seed: int = 1, text_dim: int = TEXT_DIM) -> Path:
-    """Write a ControlNet that fits the tiny model, in the diffusers layout."""
-    from diffusers import ControlNetModel
+def write_tiny_control(
+    folder: Path, seed: int = 1, text_dim: int = TEXT_DIM, union: bool = False
+) -> Path:
+    """Write a ControlNet that fits the tiny model, in the diffusers layout.
+
+    Args:
+        union: one for six kinds of pictures.
+    """
+    from diffusers import ControlNetModel, ControlNetUnionModel
 
     torch.manual_seed(seed)
-    net = ControlNetModel(
-        layers_per_block=1,
-        block_out_channels=(32, 64),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        cross_attention_dim=text_dim,
-        conditioning_embedding_out_channels=(4, 8, 8, 16),
-    )
+    shape: dict[str, Any] = {
+        "layers_per_block": 1,
+        "block_out_channels": (32, 64),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "cross_attention_dim": text_dim,
+        "conditioning_embedding_out_channels": (4, 8, 8, 16),
+    }
+    kinds = {"num_trans_channel": 32, "num_proj_channel": 32, "addition_time_embed_dim": 16}
+    net = ControlNetUnionModel(**shape, **kinds) if union else ControlNetModel(**shape)
     _spread(net)
     for parameter in net.parameters():
         if not parameter.any():

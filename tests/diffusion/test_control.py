@@ -18,7 +18,7 @@ from diffusion.control import Control, ControlNet, Controls
 from diffusion.control_file import check_control, control_family, control_part
 from diffusion.control_load import load_control
 from diffusion.errors import ModelFileError
-from diffusion.handles import Inputs
+from diffusion.handles import Inputs, Residuals
 from diffusion.headers import TensorHead
 from diffusion.latents import Latent
 from diffusion.load import Checkpoint
@@ -190,7 +190,7 @@ def test_the_family_and_the_cell_come_from_the_configuration(folder: Path) -> No
 def test_a_folder_of_another_class_is_refused(folder: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"_class_name": "T2IAdapter"}))
-    with pytest.raises(ModelFileError, match="_class_name wants ControlNetModel, got 'T2IAdapter'"):
+    with pytest.raises(ModelFileError, match=r"_class_name wants .*UnionModel, got 'T2IAdapter'"):
         check_control(tmp_path)
 
 
@@ -267,3 +267,59 @@ def test_a_tile_is_controlled_by_its_part_of_the_hint(net: ControlNet) -> None:
         Controls(ModelSampling()).residuals([Control(net, hint)], 1.0, inputs, 1, window)
     hook.remove()
     assert torch.equal(seen[0], hint[:, :, 64:].movedim(-1, 1))
+
+
+@pytest.fixture(scope="module")
+def union_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_control(tmp_path_factory.mktemp("control") / "union", union=True)
+
+
+def asked(net: ControlNet, kind: int) -> Residuals:
+    inputs = Inputs(torch.randn(2, 4, 8, 8), torch.tensor([7.0, 7.0]), torch.randn(2, 77, 32))
+    hint = picture().movedim(-1, 1).expand(2, -1, -1, -1)
+    with torch.no_grad():
+        return net.weights.residuals(inputs, hint, 0.5, kind)
+
+
+def test_a_net_of_several_kinds_is_that_of_diffusers(union_folder: Path) -> None:
+    net = load_control(union_folder)
+    module: Any = net.weights.module
+    torch.manual_seed(0)
+    got = asked(net, 3)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        expected = module(
+            torch.randn(2, 4, 8, 8),
+            torch.tensor([7.0, 7.0]),
+            torch.randn(2, 77, 32),
+            [picture().movedim(-1, 1).expand(2, -1, -1, -1)],
+            control_type=torch.eye(6)[[3, 3]],
+            control_type_idx=[3],
+            conditioning_scale=0.5,
+        )
+    torch.testing.assert_close(got.middle, expected.mid_block_res_sample)
+    torch.testing.assert_close(got.skips[2], expected.down_block_res_samples[2])
+
+
+def test_the_kind_of_a_hint_matters_and_none_reads_it_too(union_folder: Path) -> None:
+    net = load_control(union_folder)
+    found = []
+    for kind in (-1, 0, 3):
+        torch.manual_seed(0)
+        found.append(asked(net, kind).middle)
+    assert not torch.allclose(found[0], found[1])
+    assert not torch.allclose(found[1], found[2])
+    module: Any = net.weights.module
+    assert len(module.conv_in._forward_hooks) == 0
+
+
+def test_a_union_file_is_the_same_net_as_its_folder(union_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "union.safetensors"
+    save_file(load_file(union_folder / "diffusion_pytorch_model.safetensors"), file)
+    check_control(file)
+    folder, single = load_control(union_folder), load_control(file)
+    for kind in (-1, 4):
+        torch.manual_seed(0)
+        want = asked(folder, kind)
+        torch.manual_seed(0)
+        torch.testing.assert_close(asked(single, kind), want)

@@ -18,7 +18,7 @@ from diffusion.conditioning import Entry
 from diffusion.control import Control
 from diffusion.control_load import load_control
 from diffusion.folders import VARIABLE, list_models
-from engine.errors import GraphError
+from engine.errors import GraphError, InputError
 from engine.executor import Engine
 from engine.fingerprint import fingerprint
 from engine.graph import Graph
@@ -157,3 +157,13 @@ def test_controls_are_told_apart_by_all_they_hold(models: Path) -> None:
     ]
     assert len({fingerprint(each) for each in (control, *others)}) == 7
     assert fingerprint(replace(control)) == fingerprint(control)
+
+
+def test_the_kind_of_a_union_net_is_set_and_checked(models: Path) -> None:
+    folder = write_tiny_control(models / "controlnet" / "union", union=True)
+    net = load_control(folder)
+    canny = controlnet.set_union_controlnet_type(net, "canny/lineart/anime_lineart/mlsd")
+    assert (net.kind, canny.kind) == (-1, 3)
+    assert fingerprint(canny) != fingerprint(net)
+    with pytest.raises(InputError, match=r"SetUnionControlNetType \.type: .*6 kinds"):
+        controlnet.set_union_controlnet_type(net, "tile")
