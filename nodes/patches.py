@@ -1,17 +1,15 @@
-"""Patches of a model: how its noise levels are read, and what guidance and network do."""
+"""Patches of a model: what guidance and network do."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
-from engine.errors import InputError
 from engine.ports import Between
 from engine.spec import node
 
 from .ports import Model, Share
 
 if TYPE_CHECKING:
-    from diffusion.families import Prediction
     from diffusion.patching import Patch
 
 UNET = "model_patches/unet"
@@ -19,33 +17,6 @@ Gain = Annotated[float, Between(0.0, 10.0, step=0.01)]
 Guidance = Annotated[float, Between(0.0, 100.0, step=0.01)]
 SelfGuidance = Annotated[float, Between(-2.0, 5.0, step=0.01)]
 Blur = Annotated[float, Between(0.0, 10.0, step=0.1)]
-PREDICTIONS: dict[str, Prediction] = {"eps": "eps", "v_prediction": "v", "x0": "x0"}
-
-
-@node("ModelSamplingDiscrete", category="advanced/model")
-def model_sampling_discrete(
-    model: Model,
-    sampling: Literal["eps", "v_prediction", "lcm", "x0", "img_to_img"] = "eps",
-    zsnr: bool = False,
-) -> Model:
-    """Say what a model predicts, where its file does not tell.
-
-    Args:
-        model: the model.
-        sampling: the noise, the velocity or the picture.
-        zsnr: it was trained down to no signal at all (zero terminal signal-to-noise ratio).
-
-    Raises:
-        InputError: lcm and img_to_img are not supported.
-
-    Source: ComfyUI's ModelSamplingDiscrete.
-    """
-    from dataclasses import replace
-
-    if sampling not in PREDICTIONS:
-        raise InputError("ModelSamplingDiscrete", "sampling", "eps, v_prediction or x0", sampling)
-    levels = replace(model.sampling, prediction=PREDICTIONS[sampling], zsnr=zsnr)
-    return replace(model, sampling=levels)
 
 
 @node("RescaleCFG", category="advanced/model")

@@ -49,6 +49,8 @@ captured: dict[str, dict[str, Tensor]] = {}
 @node("ParityDumpLatent", category="test", output=True)
 def dump_latent(latent: Latent, name: str) -> None:
     captured[name] = {"samples": latent.samples}
+    if latent.batch_index is not None:
+        captured[name]["batch_index"] = torch.tensor(latent.batch_index)
     if latent.noise_mask is not None:
         captured[name]["noise_mask"] = latent.noise_mask[:, None]
 

@@ -8,13 +8,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from diffusion.model_sampling import ModelSampling
+from diffusion.model_sampling import (
+    ContinuousSampling,
+    DistilledSampling,
+    ModelSampling,
+    consistency_weights,
+)
 
 GOLDENS = load_file(Path(__file__).parent.parent / "goldens/direct/model_sampling.safetensors")
 CASES = {
     "sd15_eps": ModelSampling(),
     "sd2_v": ModelSampling("v"),
     "v_zsnr": ModelSampling("v", zsnr=True),
+    "edm": ContinuousSampling("edm", sigma_data=0.5, high=80.0),
 }
 
 
@@ -57,3 +63,45 @@ def test_the_start_is_pure_noise_only_at_the_tables_end() -> None:
     sampling = ModelSampling()
     assert sampling.is_full(torch.tensor(14.6146))
     assert not sampling.is_full(torch.tensor(14.0))
+
+
+def test_a_distilled_model_knows_every_twentieth_timestep() -> None:
+    whole, distilled = ModelSampling(), DistilledSampling("lcm")
+    assert torch.equal(distilled.sigmas, whole.sigmas[19::20])
+    told = distilled.timestep(distilled.sigmas)
+    assert told.tolist() == list(range(19, 1000, 20))
+    assert torch.allclose(distilled.sigma(told), distilled.sigmas, rtol=1e-6)
+    assert distilled.sigma_max == whole.sigma_max
+
+
+def test_a_consistency_models_boundary_is_diffusers() -> None:
+    from diffusers import LCMScheduler
+
+    scheduler = LCMScheduler()
+    for timestep in (0, 19, 499, 999):
+        want = scheduler.get_scalings_for_boundary_condition_discrete(timestep)
+        got = consistency_weights(torch.tensor(timestep))
+        assert [float(each) for each in got] == pytest.approx([float(each) for each in want])
+
+
+def test_consistency_at_noise_is_the_networks_prediction() -> None:
+    sampling, sigma = DistilledSampling("lcm"), torch.tensor(14.6)
+    x, output = torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2)
+    want = x - sigma * output
+    assert torch.allclose(sampling.denoised(x, sigma, output), want, atol=1e-4)
+
+
+def test_edm_gives_a_picture_back_from_its_mixture() -> None:
+    sampling = ContinuousSampling("edm", sigma_data=0.5)
+    picture, noise, sigma = torch.randn(1, 4, 3, 3), torch.randn(1, 4, 3, 3), torch.tensor(2.0)
+    x = picture + sigma * noise
+    total = sigma**2 + 0.25
+    output = (picture - x * 0.25 / total) * total**0.5 / (sigma * 0.5)
+    assert torch.allclose(sampling.denoised(x, sigma, output), picture, atol=1e-5)
+
+
+def test_picture_to_picture_sees_x_as_it_is() -> None:
+    x, sigma = torch.randn(1, 4, 2, 2), torch.tensor(3.0)
+    sampling = ModelSampling("img_to_img")
+    assert torch.equal(sampling.input(x, sigma), x)
+    assert torch.equal(sampling.denoised(x, sigma, x + 1), x + 1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from diffusion.errors import ScheduleError
-from diffusion.model_sampling import ModelSampling
+from diffusion.model_sampling import ContinuousSampling, ModelSampling
 from diffusion.names import SAMPLERS, SCHEDULERS
 from diffusion.samplers.table import SAMPLER_TABLE
 from diffusion.schedules import SCHEDULES, calculate_sigmas
@@ -22,6 +22,7 @@ SAMPLINGS = {
     "sd15_eps": ModelSampling(),
     "sd2_v": ModelSampling("v"),
     "v_zsnr": ModelSampling("v", zsnr=True),
+    "edm": ContinuousSampling("edm", sigma_data=0.5, high=80.0),
 }
 # One step of kl_optimal is 0/0 in the reference; ours starts at the highest level.
 GUARDED = "kl_optimal/1"

@@ -15,6 +15,7 @@ from diffusion.load import load_checkpoint
 from engine.errors import InputError
 from engine.executor import Engine
 from nodes import patches
+from nodes.model_sampling import ModelSamplingContinuousEDM
 from tests.tiny_model import write_tiny_model
 
 
@@ -66,6 +67,10 @@ def sampled(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:
         ("ModelSamplingDiscrete", {"sampling": "v_prediction"}),
         ("ModelSamplingDiscrete", {"sampling": "x0"}),
         ("ModelSamplingDiscrete", {"zsnr": True}),
+        ("ModelSamplingDiscrete", {"sampling": "lcm"}),
+        ("ModelSamplingDiscrete", {"sampling": "img_to_img"}),
+        ("ModelSamplingContinuousEDM", {"sampling": "edm"}),
+        ("ModelSamplingContinuousEDM", {"sampling": "eps", "sigma_max": 14.0}),
     ],
 )
 def test_a_patched_model_samples_another_picture(
@@ -89,10 +94,16 @@ def test_patches_add_up(engine: Engine) -> None:
     assert not torch.equal(both, sampled(engine, ("RescaleCFG", {})))
 
 
-def test_a_prediction_that_is_not_supported_is_refused(models: Path) -> None:
-    model = load_checkpoint(models / "tiny").model
-    with pytest.raises(InputError, match=r"ModelSamplingDiscrete \.sampling"):
-        patches.model_sampling_discrete(model, "img_to_img")
+@pytest.mark.parametrize("kind", ["edm_playground_v2.5", "cosmos_rflow"])
+def test_a_prediction_that_is_not_supported_is_refused(kind: str) -> None:
+    with pytest.raises(InputError, match=r"ModelSamplingContinuousEDM \.sampling"):
+        ModelSamplingContinuousEDM.check(kind, 120.0, 0.002)
+
+
+@pytest.mark.parametrize("ends", [(0.0, 0.0), (1.0, 1.0), (1.0, 2.0), (5.0, 0.0)])
+def test_ends_that_are_no_range_are_refused(ends: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match=r"ModelSamplingContinuousEDM \.sigma_min"):
+        ModelSamplingContinuousEDM.check("edm", *ends)
 
 
 def test_patching_leaves_the_given_handle(models: Path) -> None:

@@ -1,0 +1,82 @@
+"""How a model is read: what its output means, and how its noise levels are laid out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from engine.errors import InputError
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import Model
+
+CATEGORY = "advanced/model"
+DiscreteKind = Literal["eps", "v_prediction", "lcm", "x0", "img_to_img"]
+ContinuousKind = Literal["v_prediction", "edm", "edm_playground_v2.5", "eps", "cosmos_rflow"]
+SigmaEnd = Annotated[float, Between(0.0, 1000.0, step=0.001)]
+
+
+@node("ModelSamplingDiscrete", category=CATEGORY)
+def model_sampling_discrete(
+    model: Model, sampling: DiscreteKind = "eps", zsnr: bool = False
+) -> Model:
+    """Say what a model's output means, for models that are trained anew or distilled.
+
+    Args:
+        model: with a table of noise levels.
+        sampling: it gives the noise, the velocity, the noise of a latent consistency model, or
+            the picture itself.
+        zsnr: the last of its levels has no signal left.
+
+    Source: ComfyUI's ModelSamplingDiscrete.
+    """
+    from diffusion.model_sampling import DistilledSampling, ModelSampling
+
+    betas = (model.sampling.beta_start, model.sampling.beta_end)
+    if sampling == "lcm":
+        return replace(model, sampling=DistilledSampling("lcm", zsnr, *betas))
+    prediction = "v" if sampling == "v_prediction" else sampling
+    return replace(model, sampling=ModelSampling(prediction, zsnr, *betas))
+
+
+@node("ModelSamplingContinuousEDM", category=CATEGORY)
+class ModelSamplingContinuousEDM:
+    """Say that a model takes any noise level between two ends, as EDM's do.
+
+    Args:
+        model: is told the logarithm of the level.
+        sampling: it gives the velocity, EDM's mixture of noise and picture, or the noise.
+        sigma_max, sigma_min: the ends.
+
+    Raises:
+        InputError: the ends are not above 0 and in order, or models of this kind are not loaded.
+
+    Source: ComfyUI's ModelSamplingContinuousEDM; arXiv 2206.00364.
+    """
+
+    @staticmethod
+    def run(
+        model: Model,
+        sampling: ContinuousKind = "v_prediction",
+        sigma_max: SigmaEnd = 120.0,
+        sigma_min: SigmaEnd = 0.002,
+    ) -> Model:
+        from diffusion.model_sampling import ContinuousSampling
+
+        ModelSamplingContinuousEDM.check(sampling, sigma_max, sigma_min)
+        plain = ContinuousSampling(low=sigma_min, high=sigma_max)
+        if sampling == "edm":
+            return replace(model, sampling=replace(plain, prediction="edm", sigma_data=0.5))
+        prediction: Literal["v", "eps"] = "v" if sampling == "v_prediction" else "eps"
+        return replace(model, sampling=replace(plain, prediction=prediction))
+
+    @staticmethod
+    def check(sampling: str, sigma_max: float, sigma_min: float) -> None:
+        name = "ModelSamplingContinuousEDM"
+        if sampling in ("edm_playground_v2.5", "cosmos_rflow"):
+            raise InputError(name, "sampling", "v_prediction, edm or eps", sampling)
+        if not 0 < sigma_min < sigma_max:
+            raise InputError(
+                name, "sigma_min", f"above 0 and below sigma_max, {sigma_max}", sigma_min
+            )
