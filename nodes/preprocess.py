@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Annotated
 
 from engine.errors import InputError
-from engine.ports import Between
+from engine.ports import Between, Seeded
 from engine.spec import node
 
-from .ports import Image
+from .ports import Image, Mask
 
+PREPROCESSORS = "image/preprocessors"
 Threshold = Annotated[float, Between(0.01, 0.99, step=0.01)]
+Resolution = Annotated[int, Between(64, 16_384, step=64)]
+Halvings = Annotated[int, Between(1, 10)]
+Level8 = Annotated[int, Between(0, 255)]
+Seed32 = Annotated[int, Between(0, 2**32 - 1), Seeded()]
 
 
-@node("Canny", category="image/preprocessors")
+@node("Canny", category=PREPROCESSORS)
 def canny(image: Image, low_threshold: Threshold = 0.4, high_threshold: Threshold = 0.8) -> Image:
     """White edges on black, one pixel wide, by Canny's detector.
 
@@ -34,3 +39,104 @@ def canny(image: Image, low_threshold: Threshold = 0.4, high_threshold: Threshol
         got = f"{image.shape[2]}×{image.shape[1]}"
         raise InputError("Canny", "image", f"a picture of {SMALLEST_SIDE} px a side or more", got)
     return canny(image, low_threshold, high_threshold)
+
+
+@node("TilePreprocessor", category=PREPROCESSORS)
+def tile_preprocessor(
+    image: Image, pyrUp_iters: Halvings = 3, resolution: Resolution = 512
+) -> Image:
+    """A picture without its details, for ControlNets that add them anew.
+
+    Args:
+        image: pictures B×H×W×C.
+        pyrUp_iters: how often it is halved and doubled again.
+        resolution: shorter side of the result in pixels.
+
+    Source: the annotator of control_v11f1e_sd15_tile; the node's name and inputs are those of
+        comfyui_controlnet_aux.
+    """
+    from diffusion.preprocess import tile, to_resolution
+
+    return tile(to_resolution(image[..., :3], resolution), pyrUp_iters)
+
+
+@node("ColorPreprocessor", category=PREPROCESSORS)
+def color_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
+    """One colour for each 64×64 px.
+
+    Args:
+        image: pictures B×H×W×C.
+        resolution: shorter side of the result in pixels.
+
+    Source: the T2I-Adapter colour annotator; inputs as in comfyui_controlnet_aux.
+    """
+    from diffusion.preprocess import colours, to_resolution
+
+    return colours(to_resolution(image[..., :3], resolution))
+
+
+@node("ShufflePreprocessor", category=PREPROCESSORS)
+def shuffle_preprocessor(image: Image, resolution: Resolution = 512, seed: Seed32 = 0) -> Image:
+    """A picture's content drawn about, so that its colours stay and its places do not.
+
+    Args:
+        image: pictures B×H×W×C.
+        resolution: shorter side of the result in pixels.
+        seed: of how it is drawn about.
+
+    Source: the annotator of control_v11e_sd15_shuffle; inputs as in comfyui_controlnet_aux.
+    """
+    from diffusion.preprocess import shuffled, to_resolution
+
+    return shuffled(to_resolution(image[..., :3], resolution), seed)
+
+
+@node("ScribblePreprocessor", category=PREPROCESSORS)
+def scribble_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
+    """The dark strokes of a drawing as white on black.
+
+    Args:
+        image: pictures B×H×W×C.
+        resolution: shorter side of the result in pixels.
+
+    Source: the scribble annotator of ControlNet 1.0; inputs as in comfyui_controlnet_aux.
+    """
+    from diffusion.preprocess import strokes, to_resolution
+
+    return strokes(to_resolution(image, resolution))
+
+
+@node("BinaryPreprocessor", category=PREPROCESSORS)
+def binary_preprocessor(
+    image: Image, bin_threshold: Level8 = 100, resolution: Resolution = 512
+) -> Image:
+    """Dark as white, light as black.
+
+    Args:
+        image: pictures B×H×W×C.
+        bin_threshold: grey value up to which it is dark; 0 and 255 find one for each picture.
+        resolution: shorter side of the result in pixels.
+
+    Source: the binary annotator; the automatic threshold is Otsu's.
+    """
+    from diffusion.preprocess import binary, to_resolution
+
+    return binary(to_resolution(image, resolution), bin_threshold)
+
+
+@node("InpaintPreprocessor", category=PREPROCESSORS)
+def inpaint_preprocessor(
+    image: Image, mask: Mask, black_pixel_for_xinsir_cn: bool = False
+) -> Image:
+    """Mark what an inpainting ControlNet is to fill, by pixels of -1.
+
+    Args:
+        image: pictures B×H×W×C.
+        mask: where to fill; resized to the picture, above a half counts.
+        black_pixel_for_xinsir_cn: mark with 0 instead.
+
+    Source: the annotator of control_v11p_sd15_inpaint; inputs as in comfyui_controlnet_aux.
+    """
+    from diffusion.preprocess import holed
+
+    return holed(image, mask, black_pixel_for_xinsir_cn)

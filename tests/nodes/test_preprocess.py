@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -24,3 +26,28 @@ def test_canny_refuses_swapped_thresholds_and_tiny_pictures() -> None:
     assert refused.value.hint == "swap the two"
     with pytest.raises(InputError, match=r"Canny \.image"):
         preprocess.canny(torch.zeros(1, 2, 8, 3))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        preprocess.tile_preprocessor,
+        preprocess.color_preprocessor,
+        preprocess.shuffle_preprocessor,
+        preprocess.scribble_preprocessor,
+        preprocess.binary_preprocessor,
+    ],
+)
+def test_preprocessors_give_pictures_of_the_resolution(make: Callable[..., torch.Tensor]) -> None:
+    picture = torch.rand(2, 48, 96, 4)
+    before = picture.clone()
+    got = make(picture, resolution=64)
+    assert got.shape == (2, 64, 128, 3)
+    assert 0 <= float(got.min()) <= float(got.max()) <= 1
+    assert torch.equal(picture, before)
+
+
+def test_what_is_to_be_filled_is_marked() -> None:
+    picture, mask = torch.rand(1, 8, 8, 3), torch.ones(1, 8, 8)
+    assert bool((preprocess.inpaint_preprocessor(picture, mask) == -1).all())
+    assert not preprocess.inpaint_preprocessor(picture, mask, True).any()

@@ -1,0 +1,105 @@
+"""Preprocessors: closed forms on flat, stepped and random pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion import preprocess
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+FLAT = torch.tensor([0.2, 0.5, 0.9]).expand(1, 70, 90, 3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda picture: preprocess.tile(picture, 3),
+        preprocess.colours,
+        lambda picture: preprocess.shuffled(picture, 5),
+        lambda picture: preprocess.to_resolution(picture, 40),
+        lambda picture: preprocess.to_resolution(picture, 128),
+    ],
+)
+def test_a_flat_picture_keeps_its_colour(make: Callable[[Tensor], Tensor]) -> None:
+    got = make(FLAT)
+    torch.testing.assert_close(got, FLAT[:, :1, :1].expand_as(got), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("side", "size"), [(64, (64, 128)), (16, (16, 32)), (32, (32, 64))])
+def test_the_shorter_side_gets_the_resolution(side: int, size: tuple[int, int]) -> None:
+    assert preprocess.to_resolution(random(2, 32, 64, 3), side).shape == (2, *size, 3)
+
+
+def test_a_tile_keeps_the_means_and_loses_the_details() -> None:
+    picture = random(1, 64, 64, 3)
+    got = preprocess.tile(picture, 3)
+    torch.testing.assert_close(got.mean((1, 2)), picture.mean((1, 2)), atol=0.02, rtol=0)
+    assert float(got.std()) < 0.3 * float(picture.std())
+    finer = preprocess.tile(picture, 1)
+    assert float(got.std()) < float(finer.std()) < float(picture.std())
+
+
+def test_doubling_keeps_a_ramp() -> None:
+    ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 8, 8)
+    grown = preprocess._doubled(ramp)[0, 0, 8]
+    torch.testing.assert_close(grown[2:-2], torch.arange(16.0)[2:-2] / 2)
+
+
+def test_colours_are_flat_in_cells_of_64_px() -> None:
+    got = preprocess.colours(random(1, 128, 192, 3))
+    cells = got.reshape(1, 2, 64, 3, 64, 3)
+    assert torch.equal(cells, cells[:, :, :1, :, :1].expand_as(cells))
+    assert len({tuple(pixel) for pixel in got.reshape(-1, 3).tolist()}) == 6
+
+
+def test_strokes_are_what_is_dark_in_any_channel() -> None:
+    picture = torch.ones(1, 4, 4, 3)
+    picture[0, 1, 1] = 0.0
+    picture[0, 2, 2, 1] = 0.4
+    picture[0, 3, 3] = 0.51
+    got = preprocess.strokes(picture)
+    assert got.sum() == 6
+    assert bool(got[0, 1, 1].all())
+    assert bool(got[0, 2, 2].all())
+
+
+def test_a_threshold_parts_dark_from_light() -> None:
+    picture = torch.linspace(0, 1, 256).view(1, 1, 256, 1).repeat(1, 1, 1, 3)
+    got = preprocess.binary(picture, 100)[0, 0, :, 0]
+    assert torch.equal(got, (torch.arange(256) <= 100).float())
+
+
+def test_otsu_finds_the_gap_between_two_groups() -> None:
+    levels = torch.cat([torch.full((30,), 40.0), torch.full((70,), 42.0), torch.full((50,), 200.0)])
+    assert 42 <= preprocess.otsu(levels) < 200
+    two = torch.cat([levels.view(1, 10, 15) / 255, 1 - levels.view(1, 10, 15) / 255])
+    got = preprocess.binary(two.unsqueeze(-1).repeat(1, 1, 1, 3), 0)
+    assert [int(each.sum()) for each in got[..., 0]] == [100, 50]
+
+
+def test_a_shuffle_is_of_its_seed_and_keeps_the_range() -> None:
+    picture = random(2, 80, 60, 3)
+    one, again, other = (preprocess.shuffled(picture, seed) for seed in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert not torch.allclose(one, other)
+    assert one.shape == picture.shape
+    assert picture.min() <= one.min() <= one.max() <= picture.max()
+
+
+def test_holes_are_marked_and_the_rest_is_exact() -> None:
+    picture, mask = random(2, 16, 16, 3), torch.zeros(1, 8, 8)
+    mask[:, 2:4, 2:4] = 1
+    got = preprocess.holed(picture, mask, black=False)
+    unknown = (got == -1).all(-1)
+    assert bool(unknown[:, 5:7, 5:7].all())
+    assert not unknown[:, :3].any()
+    assert torch.equal(got[~unknown], picture[~unknown])
+    assert torch.equal(preprocess.holed(picture, mask, black=True)[unknown], got[unknown] + 1)
