@@ -1,4 +1,4 @@
-"""The command line: run, plan, check, nodes, convert, models, serve.
+"""The command line: run, batch, plan, check, nodes, convert, models, serve.
 
 Results go to stdout, progress and problems to stderr. Exit codes: 0 done, 1 the graph or an
 input is wrong, 2 usage, 3 a node failed, 130 cancelled.
@@ -83,6 +83,23 @@ def run(options: argparse.Namespace) -> int:
     if result.status == "done":
         return DONE
     return WRONG if all(isinstance(e.__cause__, InputError) for e in result.errors) else FAILED
+
+
+def batch(options: argparse.Namespace) -> int:
+    """`latentloom batch FILE FOLDER`."""
+    from console.batch import run_batch
+    from console.progress import reporter
+    from engine.cancel import CancelToken
+    from engine.executor import Engine
+
+    job, token = _open(options), CancelToken()
+    place = (Path(options.folder), options.knob)
+    with Engine(job.registry) as engine, reporter(True) as report, _interrupts(token):
+        files = (job.graph, job.workspace, place)
+        turns = run_batch(engine, *files, report, token, options.json)
+    if token.is_set():
+        return CANCELLED
+    return FAILED if any(turn.state == "failed" for turn in turns) else DONE
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -329,9 +346,13 @@ def _parser() -> argparse.ArgumentParser:
         ("run", run, "Run a graph: a YAML or JSON file, a saved picture, or a shipped graph."),
         ("plan", plan, "Say what a run would do to each node, and why."),
         ("check", check, "List every problem of a graph."),
+        ("batch", batch, "Run a graph for each picture of a folder; go on where it stopped."),
     ):
         found = add(name, command, text)
         found.add_argument("file", metavar="FILE")
+        if command is batch:
+            found.add_argument("folder", metavar="FOLDER")
+            found.add_argument("--knob", default="", metavar="NAME", help="takes the picture")
         found.add_argument(
             "--set", action="append", default=[], type=_place, metavar="NODE.INPUT=VALUE"
         )

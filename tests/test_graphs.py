@@ -40,7 +40,7 @@ def test_the_graphs_of_the_issue_are_there() -> None:
     assert set(NAMES) >= {
         "txt2img", "img2img", "multi_pass", "progressive", "upscale_refine", "inpaint",
         "inpaint_exact", "inpaint_crop", "outpaint", "inpaint_passes",
-        "tiled_upscale", "detail_pass",
+        "tiled_upscale", "detail_pass", "variations", "batch_folder",
     }  # fmt: skip
 
 
@@ -154,6 +154,37 @@ def test_a_detail_pass_changes_what_was_found_and_nothing_else(run: Any) -> None
     beyond = grow(mask, 4, tapered=False) == 0
     assert torch.equal(painted[beyond], source[beyond])
     assert not torch.equal(painted[mask > 0], source[mask > 0])
+
+
+def test_another_seed_for_one_variation_pays_for_that_one(run: Any) -> None:
+    graph = latentloom.load("variations")
+    sheet = run(graph, ["sheet"])["sheet"]
+    quarters = [sheet[:, y : y + 128, x : x + 128] for y in (0, 128) for x in (0, 128)]
+    assert sheet.shape == (1, 256, 256, 3)
+    assert all(distance(quarters[0], other) > 1 for other in quarters[1:])
+    result = run(graph.set("seed3.seed", 999), ["sheet"])
+    ran = {id for id, report in result.nodes.items() if report.state == "ran"}
+    assert ran == {"seed3", "picture3", "below", "sheet"}
+
+
+def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
+    engine: Engine, tmp_path: Path
+) -> None:
+    from engine.batch import run_folder
+
+    inputs, folder = Path(__file__).parent.parent / "graphs" / "inputs", tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("house.png", "star.png"):
+        (folder / name).write_bytes((inputs / name).read_bytes())
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    graph = latentloom.load("batch_folder")
+    where = latentloom.workspace(graph, output_dir=tmp_path / "out")
+    turns = list(run_folder(engine, graph, where, folder))
+    assert [turn.state for turn in turns] == ["ran", "ran"]
+    assert [turn.saved[0].name for turn in turns] == ["house_00001_.png", "star_00001_.png"]
+    again = list(run_folder(engine, graph, where, folder))
+    assert [(turn.state, turn.model_calls) for turn in again] == [("known", 0)] * 2
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def unevenness(picture: Tensor) -> float:

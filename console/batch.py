@@ -1,0 +1,58 @@
+"""`latentloom batch`: turns of pictures, as lines or as JSON."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from engine.batch import Turn, pictures_in, run_folder
+from engine.cancel import CancelToken
+from engine.executor import Engine
+from engine.graph import Graph
+from engine.workspace import Workspace
+
+from .progress import Reporter
+from .views import error_objects, to_json
+
+SAID = {"ran": "done", "known": "done before", "failed": "failed", "cancelled": "cancelled"}
+
+
+def run_batch(
+    engine: Engine,
+    graph: Graph,
+    workspace: Workspace,
+    place: tuple[Path, str],
+    report: Reporter,
+    cancel: CancelToken,
+    as_json: bool,
+) -> list[Turn]:
+    """Run a graph over a folder, and show each turn as it ends.
+
+    Args:
+        place: the folder, and the graph's input that takes its pictures.
+    """
+    turns: list[Turn] = []
+    total = len(pictures_in(place[0]))
+    for turn in run_folder(engine, graph, workspace, *place, report, cancel):
+        turns.append(turn)
+        if not as_json:
+            line = f"{len(turns)} of {total}: {turn.picture.name}: {SAID[turn.state]}"
+            print(line, file=sys.stderr, flush=True)
+            for error in turn.errors:
+                print(error, file=sys.stderr)
+            for path in turn.saved:
+                print(path, flush=True)
+    if as_json:
+        print(to_json({"pictures": [_object(turn) for turn in turns], "of": total}))
+    return turns
+
+
+def _object(turn: Turn) -> dict[str, Any]:
+    return {
+        "picture": str(turn.picture),
+        "state": turn.state,
+        "outputs": [str(path) for path in turn.saved],
+        "model_calls": turn.model_calls,
+        "errors": [found for error in turn.errors for found in error_objects(error)],
+    }
