@@ -67,7 +67,6 @@ def sampled(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:
         ("ModelSamplingDiscrete", {"sampling": "v_prediction"}),
         ("ModelSamplingDiscrete", {"sampling": "x0"}),
         ("ModelSamplingDiscrete", {"zsnr": True}),
-        ("ModelSamplingDiscrete", {"sampling": "lcm"}),
         ("ModelSamplingDiscrete", {"sampling": "img_to_img"}),
         ("ModelSamplingContinuousEDM", {"sampling": "edm"}),
         ("ModelSamplingContinuousEDM", {"sampling": "eps", "sigma_max": 14.0}),
