@@ -13,14 +13,27 @@ from aiohttp import web
 from engine.errors import FormatError, InputError, LatentloomError
 from engine.workspace import UnsafePathError
 
-from . import files, info, queueing
+from . import (
+    editor,
+    files,
+    info,
+    jobs,
+    models,
+    openapi,
+    planning,
+    queueing,
+    templates,
+    userdata,
+)
 from .guard import Guard
+from .prompts import PromptRefused
 from .routes import Refusal, Route, answer
 from .site import Site
 
 log = logging.getLogger(__name__)
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
-ROOMS = (queueing, files, info)
+# The editor's files come last: they take every path that is left.
+ROOMS = (queueing, jobs, files, userdata, info, models, templates, planning, openapi, editor)
 
 
 def all_routes() -> list[Route]:
@@ -46,6 +59,8 @@ def make_app(site: Site) -> web.Application:
         handler = _bound(route, site)
         for path in paths_of(route):
             app.router.add_route(route.method, path, handler)
+            if route.method == "GET":
+                app.router.add_route("HEAD", path, handler)
     app.cleanup_ctx.append(_life)
     return app
 
@@ -72,6 +87,8 @@ async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
         return await handler(request)
     except Refusal as refusal:
         return answer(refusal.body, refusal.status)
+    except PromptRefused as refused:
+        return answer(refused.body, 400)
     except (FormatError, InputError, UnsafePathError) as error:
         return answer({"error": str(error)}, 400)
     except web.HTTPException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 from collections.abc import Mapping
@@ -65,7 +66,8 @@ class Site:
         self.folders: dict[str, Path] = {kind: data / kind for kind in ("output", "temp", "input")}
         self.user_dir = data / "user" / "default"
         self.store = JobStore(data / ".latentloom" / "queue.sqlite")
-        for folder in (*self.folders.values(), self.user_dir):
+        own = (self.user_dir / "workflows", self.user_dir / "subgraphs")
+        for folder in (*self.folders.values(), *own):
             folder.mkdir(parents=True, exist_ok=True)
         self.library = graphs_dir()
         self.workspace = Workspace(
@@ -79,6 +81,7 @@ class Site:
         self.worker = Worker(
             self.engine, self.store, self.hub, self.workspace, self.folders, self._show
         )
+        self.settings_lock = asyncio.Lock()
         self._counter = itertools.count(self.store.last_number())
 
     def next_number(self) -> int:

@@ -1,0 +1,173 @@
+"""What ComfyUI's editor opens: nodes with places and sizes, links, values by position.
+
+Only writing is here. A graph gets a plain layout: a column for each generation, left to right.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import FormatError
+from ..graph import Graph, Link, Node
+from ..spec import NodeSpec, Port
+from .native import thaw
+
+Specs = Mapping[str, NodeSpec]
+NAMESPACE = uuid.UUID("6d6f2f4e-9c3b-5a7e-8f11-3f0c2b7a9d55")
+WIDTH, GAP_X, GAP_Y = 300, 80, 60
+TITLE, ROW, TEXT_ROWS, PICTURE_ROWS = 40, 26, 5, 10
+PICTURE = "input"
+
+
+def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
+    """A graph as the editor's file, version 0.4; its inputs are written as their values.
+
+    Raises:
+        FormatError: a node is not installed, so that the order of its values is not known.
+    """
+    graph = graph.bound()
+    writer = _Writer(graph, specs)
+    nodes = [writer.node(id) for layer in graph.generations for id in layer]
+    return {
+        "id": str(uuid.uuid5(NAMESPACE, graph.title or "graph")),
+        "revision": 0,
+        "last_node_id": len(nodes),
+        "last_link_id": len(writer.links),
+        "nodes": nodes,
+        "links": writer.links,
+        "groups": [],
+        "config": {},
+        "extra": {"ds": {"scale": 0.7, "offset": [60, 100]}},
+        "version": 0.4,
+    }
+
+
+def is_widget(port: Port) -> bool:
+    """Whether the editor shows a field for an input."""
+    return port.type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+
+
+@dataclass
+class _Writer:
+    """Numbers nodes and links, and places nodes, in topological order."""
+
+    graph: Graph
+    specs: Specs
+    links: list[list[Any]] = field(default_factory=list)
+    outgoing: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        order = [id for layer in self.graph.generations for id in layer]
+        self.numbers = {id: number for number, id in enumerate(order, 1)}
+        self.places = self._places()
+        # Outputs name the links that leave them, so that all links are numbered first.
+        self.incoming = {id: self._link(id) for id in order}
+
+    def node(self, id: str) -> dict[str, Any]:
+        """One node."""
+        node, spec = self.graph.nodes[id], self._spec(id)
+        linked = self.incoming[id]
+        sockets = [port for port in spec.inputs if not is_widget(port)]
+        widgets = [port for port in spec.inputs if is_widget(port)]
+        shown = [_socket(port, linked.get(port.name)) for port in sockets]
+        shown += [
+            {**_socket(port, linked[port.name]), "widget": {"name": port.name}}
+            for port in widgets
+            if port.name in linked
+        ]
+        found: dict[str, Any] = {
+            "id": self.numbers[id],
+            "type": node.type,
+            "pos": self.places[id],
+            "size": [WIDTH, _height(spec)],
+            "flags": {},
+            "order": self.numbers[id] - 1,
+            "mode": 0,
+            "inputs": shown,
+            "outputs": [
+                {"name": output.name, "type": output.type, "links": self.outgoing.get((id, index))}
+                for index, output in enumerate(spec.outputs)
+            ],
+            "properties": {"Node name for S&R": node.type},
+            "widgets_values": _values(spec, node),
+        }
+        return found | ({"title": node.title} if node.title else {})
+
+    def _link(self, id: str) -> dict[str, int]:
+        """Number the links into a node: input -> number."""
+        spec, found = self._spec(id), {}
+        ports = sorted(spec.inputs, key=is_widget)
+        places = {port.name: place for place, port in enumerate(ports)}
+        for name, link in self.graph.nodes[id].links():
+            port, origin = spec.port(name), self._spec(link.node)
+            index = origin.output_index(link.output)
+            if port is None or index is None:
+                raise FormatError(f"{spec.name} ({id}) .{name}: {link} leads nowhere")
+            number = len(self.links) + 1
+            self.links.append(
+                [number, self.numbers[link.node], index, self.numbers[id], places[name], port.type]
+            )
+            self.outgoing.setdefault((link.node, index), []).append(number)
+            found[name] = number
+        return found
+
+    def _spec(self, id: str) -> NodeSpec:
+        node = self.graph.nodes.get(id)
+        spec = self.specs.get(node.type) if node is not None else None
+        if spec is None:
+            kind = node.type if node is not None else "missing"
+            raise FormatError(f"node {id} is {kind}, which is not installed")
+        return spec
+
+    def _places(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for column, layer in enumerate(self.graph.generations):
+            top = 0
+            for id in layer:
+                found[id] = [column * (WIDTH + GAP_X), top]
+                top += _height(self._spec(id)) + GAP_Y
+        return found
+
+
+def _socket(port: Port, link: int | None) -> dict[str, Any]:
+    return {"name": port.name, "type": port.type, "link": link}
+
+
+def _values(spec: NodeSpec, node: Node) -> list[Any]:
+    """The values of the fields by position, with what the editor adds after some of them."""
+    found: list[Any] = []
+    for port in spec.inputs:
+        if not is_widget(port):
+            continue
+        value = node.inputs.get(port.name, None if port.required else port.default)
+        found.append(_value(port, None if isinstance(value, Link) else value))
+        if port.seeded:
+            found.append("fixed")
+    if any(port.file is not None and port.file.kind == PICTURE for port in spec.inputs):
+        found.append("image")
+    return found
+
+
+def _value(port: Port, value: Any) -> Any:
+    """A value as a field holds it; where there is none, what the editor would start with."""
+    if value is not None:
+        return thaw(value)
+    if port.between is not None:
+        start = port.between.start
+        return start if start is not None else max(port.between.low, min(0, port.between.high))
+    if port.type == "COMBO":
+        return next(iter(port.options() or ("",)), "")
+    return {"BOOLEAN": False, "STRING": ""}.get(port.type, 0)
+
+
+def _height(spec: NodeSpec) -> int:
+    sockets = sum(not is_widget(port) for port in spec.inputs)
+    rows = max(sockets, len(spec.outputs))
+    for port in spec.inputs:
+        if is_widget(port):
+            rows += TEXT_ROWS if port.multiline else 1 + port.seeded
+            rows += PICTURE_ROWS if port.file is not None and port.file.kind == PICTURE else 0
+    return TITLE + ROW * (rows + (PICTURE_ROWS if spec.output_node else 0))

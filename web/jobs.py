@@ -1,0 +1,135 @@
+"""Routes of jobs: the editor's queue, history and results panels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from engine.jobs import QueuedJob
+
+from .queueing import entry
+from .routes import Refusal, Routes, answer, read_object, texts, whole_number
+from .site import Site
+
+routes = Routes()
+STATUS = {"running": "in_progress"}
+STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
+SORTS = ("created_at", "execution_duration")
+MOST_LISTED = 1000
+
+
+@routes.add("GET", "/jobs", "Jobs in any state, newest first")
+async def jobs(site: Site, request: web.Request) -> web.Response:
+    query = request.query
+    wanted = [text for text in query.get("status", "").split(",") if text]
+    for text in wanted:
+        if text not in STATUSES:
+            raise Refusal(400, f"status wants some of {', '.join(STATUSES)}, got {text[:40]!r}")
+    sort, order = query.get("sort_by", SORTS[0]), query.get("sort_order", "desc")
+    if sort not in SORTS or order not in ("asc", "desc"):
+        raise Refusal(400, f"sort_by wants one of {', '.join(SORTS)}, and sort_order asc or desc")
+    limit = whole_number(request, "limit", low=1, high=MOST_LISTED) or MOST_LISTED
+    offset = whole_number(request, "offset") or 0
+    found = [summary(job) for job in await asyncio.to_thread(site.store.all)]
+    if wanted:
+        found = [job for job in found if job["status"] in wanted]
+    if workflow := query.get("workflow_id"):
+        found = [job for job in found if job.get("workflow_id") == workflow]
+    found.sort(key=_duration if sort == "execution_duration" else _created, reverse=order == "desc")
+    page = {"offset": offset, "limit": limit, "total": len(found)}
+    more = offset + limit < len(found)
+    return answer(
+        {"jobs": found[offset : offset + limit], "pagination": {**page, "has_more": more}}
+    )
+
+
+@routes.add("GET", "/jobs/{id}", "One job, with its workflow and outputs")
+async def one_job(site: Site, request: web.Request) -> web.Response:
+    job = await asyncio.to_thread(site.store.find, request.match_info["id"])
+    if job is None:
+        raise Refusal(404, "Job not found")
+    found = summary(job)
+    found["workflow"] = {"prompt": job.prompt, "extra_data": job.extra}
+    if found["status"] not in ("pending", "in_progress"):
+        past = entry(job)
+        found |= {"outputs": past["outputs"], "execution_status": past["status"]}
+    return answer(found)
+
+
+@routes.add("POST", "/jobs/cancel", "Cancel jobs that wait or run", body="json")
+async def cancel_jobs(site: Site, request: web.Request) -> web.Response:
+    body = await read_object(request)
+    ids = texts(body.get("job_ids"), "job_ids")
+    found = [await _cancel(site, id) for id in ids]
+    return answer({"cancelled": any(found)})
+
+
+@routes.add("POST", "/jobs/{id}/cancel", "Cancel a job that waits or runs")
+async def cancel_job(site: Site, request: web.Request) -> web.Response:
+    return answer({"cancelled": await _cancel(site, request.match_info["id"])})
+
+
+async def _cancel(site: Site, id: str) -> bool:
+    if await asyncio.to_thread(site.store.cancel, id, {"cancelled": True}):
+        site.hub.status()
+        return True
+    return site.worker.interrupt(id)
+
+
+def summary(job: QueuedJob) -> dict[str, Any]:
+    """A job as the panels list it."""
+    found: dict[str, Any] = {
+        "id": job.id,
+        "status": STATUS.get(job.state, job.state),
+        "priority": job.number,
+        "create_time": job.created,
+    }
+    workflow = _workflow_id(job.extra)
+    if workflow:
+        found["workflow_id"] = workflow
+    if job.state in ("pending", "running"):
+        return found
+    past = entry(job)
+    times = {name: facts["timestamp"] for name, facts in past["status"]["messages"]}
+    errors = [data for name, data in past["status"]["messages"] if name == "execution_error"]
+    if "execution_start" in times:
+        found["execution_start_time"] = times["execution_start"]
+    found["execution_end_time"] = max(times.values(), default=job.created)
+    if errors:
+        found["execution_error"] = errors[0]
+    return found | _outputs(past["outputs"])
+
+
+def _outputs(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """How many files a job made, and the one to show for it: saved before temporary."""
+    items = [
+        {**item, "nodeId": id, "mediaType": kind}
+        for id, output in outputs.items()
+        for kind, listed in output.items()
+        for item in listed
+        if isinstance(item, Mapping)
+    ]
+    found: dict[str, Any] = {
+        "outputs_count": len(items), "previewable_outputs_count": len(items),
+    }  # fmt: skip
+    if items:
+        found["preview_output"] = min(items, key=lambda item: item["type"] != "output")
+    return found
+
+
+def _workflow_id(extra: Mapping[str, Any]) -> str:
+    info = extra.get("extra_pnginfo")
+    workflow = info.get("workflow") if isinstance(info, Mapping) else None
+    id = workflow.get("id") if isinstance(workflow, Mapping) else None
+    return id if isinstance(id, str) else ""
+
+
+def _created(job: Mapping[str, Any]) -> tuple[int, float]:
+    return job["create_time"], job["priority"]
+
+
+def _duration(job: Mapping[str, Any]) -> int:
+    return int(job.get("execution_end_time", 0) - job.get("execution_start_time", 0))

@@ -1,0 +1,152 @@
+"""Routes of models: what is installed, by folder. Names come from the nodes' own file inputs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from engine.registry import Registry
+from engine.spec import NodeSpec
+
+from .routes import Refusal, Routes, answer
+from .site import Site
+
+routes = Routes()
+# What clients ask for, installed or not.
+FOLDERS = (
+    "checkpoints", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision",
+    "style_models", "embeddings", "diffusers", "vae_approx", "controlnet", "gligen",
+    "upscale_models", "hypernetworks", "photomaker", "classifiers", "model_patches",
+    "audio_encoders",
+)  # fmt: skip
+OLD_NAMES = {"unet": "diffusion_models", "clip": "text_encoders"}
+MOST_HEADER_BYTES = 100 * 2**20
+PREVIEWS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@routes.add("GET", "/models", "The folders of models")
+async def folders(site: Site, request: web.Request) -> web.Response:
+    return answer(list(FOLDERS))
+
+
+@routes.add("GET", "/models/{folder}", "The models of a folder")
+async def models(site: Site, request: web.Request) -> web.Response:
+    found = await asyncio.to_thread(installed, site.registry, _folder(request))
+    return answer(list(found))
+
+
+@routes.add("GET", "/embeddings", "The textual inversions, without their endings")
+async def embeddings(site: Site, request: web.Request) -> web.Response:
+    found = await asyncio.to_thread(installed, site.registry, "embeddings")
+    return answer([name.rpartition(".")[0] or name for name in found])
+
+
+@routes.add("GET", "/experiment/models", "The folders of models, with what they hold")
+async def library(site: Site, request: web.Request) -> web.Response:
+    return answer(
+        [{"name": name, "folders": [name], "extensions": [".safetensors"]} for name in FOLDERS]
+    )
+
+
+@routes.add("GET", "/experiment/models/{folder}", "The models of a folder, with sizes and times")
+async def library_folder(site: Site, request: web.Request) -> web.Response:
+    folder = _folder(request)
+
+    def gather() -> list[dict[str, Any]]:
+        found = installed(site.registry, folder)
+        return [_facts(name, path) for name, path in found.items() if path.exists()]
+
+    return answer(await asyncio.to_thread(gather))
+
+
+@routes.add(
+    "GET", "/experiment/models/preview/{folder}/{index}/{file}", "The picture beside a model"
+)
+async def preview(site: Site, request: web.Request) -> web.Response:
+    path = await _model(site, request, request.match_info["file"])
+    from engine.pictures import pictures
+
+    def read() -> bytes:
+        for ending in PREVIEWS:
+            beside = path.with_name(f"{path.stem}{ending}")
+            if beside.is_file() and not beside.is_symlink():
+                return pictures().converted(beside.read_bytes(), "webp", 90).data
+        raise Refusal(404, "there is no picture of this model")
+
+    return web.Response(body=await asyncio.to_thread(read), content_type="image/webp")
+
+
+@routes.add("GET", "/view_metadata/{folder}", "What a safetensors file says of itself")
+async def metadata(site: Site, request: web.Request) -> web.Response:
+    path = await _model(site, request, request.query.get("filename", ""))
+    found = await asyncio.to_thread(read_metadata, path)
+    if found is None:
+        raise Refusal(404, "the file says nothing of itself")
+    return answer(found)
+
+
+def installed(registry: Registry, folder: str) -> dict[str, Path]:
+    """The models of a folder by name, as the nodes that load them list them."""
+    for spec in registry.values():
+        found = _listed(spec, folder)
+        if found:
+            return found
+    return {}
+
+
+def read_metadata(path: Path) -> dict[str, str] | None:
+    """The `__metadata__` of a safetensors file; None if it is no such file, or has none."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > min(MOST_HEADER_BYTES, path.stat().st_size):
+                return None
+            header = json.loads(stream.read(length))
+    except (OSError, ValueError, struct.error, RecursionError):
+        return None
+    found = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return {str(key): str(value) for key, value in found.items()}
+
+
+def _listed(spec: NodeSpec, folder: str) -> dict[str, Path]:
+    for port in spec.inputs:
+        file = port.file
+        if file is not None and file.kind == folder and file.names and file.resolve:
+            return {name: file.resolve(name) for name in file.names()}
+    return {}
+
+
+def _folder(request: web.Request) -> str:
+    name = request.match_info["folder"]
+    name = OLD_NAMES.get(name, name)
+    if name not in FOLDERS:
+        raise Refusal(404, f"there is no folder {name[:40]!r}")
+    return name
+
+
+async def _model(site: Site, request: web.Request, name: str) -> Path:
+    """A model by its name; names are looked up in a list, never made into a path."""
+    found = await asyncio.to_thread(installed, site.registry, _folder(request))
+    if name not in found:
+        raise Refusal(404, f"there is no model {name[:80]!r}")
+    return found[name]
+
+
+def _facts(name: str, path: Path) -> dict[str, Any]:
+    found = path.stat()
+    return {
+        "name": name,
+        "pathIndex": 0,
+        "modified": found.st_mtime,
+        "created": found.st_ctime,
+        "size": found.st_size,
+    }

@@ -1,0 +1,125 @@
+"""Routes of templates: the shipped graphs, as the editor opens them, with pictures of them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from engine.errors import FormatError
+from engine.formats import load_graph
+from engine.formats.comfy_workflow import write_workflow
+from engine.graph import Graph
+from engine.library import find_graph
+from engine.pictures import pictures
+from engine.workspace import unsafe
+
+from .routes import Refusal, Routes, answer
+from .site import PICTURE_ENDINGS, Site
+
+routes = Routes()
+FIRST = "img2img"
+THUMBNAIL = "-1.webp"
+
+
+@routes.add("GET", "/workflow_templates", "Templates of other packs of nodes; there are none")
+async def packs(site: Site, request: web.Request) -> web.Response:
+    return answer({})
+
+
+@routes.add("GET", "/templates/{name}", "The list of templates, a template, or a picture of one")
+async def template(site: Site, request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+    if name == "index.json":
+        return answer(await asyncio.to_thread(index, site))
+    if name == "index_logo.json":
+        return answer({})
+    if name.endswith(THUMBNAIL):
+        data = await asyncio.to_thread(thumbnail, site, name.removesuffix(THUMBNAIL))
+        return web.Response(body=data, content_type="image/webp")
+    if not name.endswith(".json"):
+        raise Refusal(404, "there is no such template")
+    graph = await asyncio.to_thread(_graph, site, name.removesuffix(".json"))
+    return answer(await asyncio.to_thread(write_workflow, graph, site.registry))
+
+
+@routes.add("GET", "/global_subgraphs", "Subgraphs of packs of nodes; there are none")
+async def subgraphs(site: Site, request: web.Request) -> web.Response:
+    return answer({})
+
+
+@routes.add("GET", "/global_subgraphs/{id}", "A subgraph of a pack of nodes")
+async def subgraph(site: Site, request: web.Request) -> web.Response:
+    raise Refusal(404, "there is no such subgraph")
+
+
+@routes.add("GET", "/node_replacements", "What stands for renamed nodes; none were renamed")
+async def replacements(site: Site, request: web.Request) -> web.Response:
+    return answer({})
+
+
+def index(site: Site) -> list[dict[str, Any]]:
+    """The shipped graphs as the editor lists templates, img2img first."""
+    names = sorted(path.stem for path in _files(site))
+    names.sort(key=lambda name: name != FIRST)
+    return [
+        {
+            "moduleName": "default",
+            "title": "Latentloom",
+            "type": "image",
+            "category": "GENERATION TYPE",
+            "isEssential": True,
+            "templates": [_entry(name, site) for name in names],
+        }
+    ]
+
+
+def thumbnail(site: Site, name: str) -> bytes:
+    """A picture of a template: the one that it starts from, else what the demo model draws."""
+    graph = _graph(site, name).bound()
+    named = [
+        value
+        for node in graph.nodes.values()
+        for value in node.inputs.values()
+        if isinstance(value, str) and Path(value).suffix.lower() in PICTURE_ENDINGS
+    ]
+    for value in named:
+        try:
+            data = site.workspace.resolve("input", value).read_bytes()
+        except (OSError, ValueError):
+            continue
+        return pictures().converted(data, "webp", 85).data
+    raise Refusal(404, "there is no picture of this template")
+
+
+def _entry(name: str, site: Site) -> dict[str, Any]:
+    graph = _graph(site, name)
+    return {
+        "name": name,
+        "title": graph.title or name,
+        "description": graph.description or graph.title or name,
+        "mediaType": "image",
+        "mediaSubtype": "webp",
+        "tags": ["Latentloom"],
+        "models": ["demo"],
+        "date": "2026-11-21",
+        "size": 0,
+        "openSource": True,
+    }
+
+
+def _files(site: Site) -> list[Path]:
+    return [] if site.library is None else sorted(site.library.glob("*.yaml"))
+
+
+def _graph(site: Site, name: str) -> Graph:
+    """A shipped graph by its name; no other file can be named."""
+    path = None if unsafe(name) else find_graph(name)
+    if path is None:
+        raise Refusal(404, f"there is no template {name[:80]!r}")
+    try:
+        return load_graph(path, site.registry)
+    except FormatError as error:
+        raise Refusal(404, str(error)) from error

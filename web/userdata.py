@@ -1,0 +1,269 @@
+"""Routes of what a user keeps on the server: settings, workflows, and who the user is."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from engine.errors import FormatError
+from engine.formats.parsing import parse_json
+from engine.workspace import UnsafePathError, read_inside, safe_path
+
+from .files import write_file
+from .routes import Refusal, Routes, answer, done, read_bytes, read_json, read_object
+from .site import Site
+
+routes = Routes()
+MOST_FILE_BYTES = 64 * 2**20
+MOST_SETTINGS_BYTES = 4 * 2**20
+SETTINGS = "comfy.settings.json"
+INLINE = {"user.css": "text/css"}
+
+
+@routes.add("GET", "/users", "Who may use the server: one user, who needs no name")
+async def users(site: Site, request: web.Request) -> web.Response:
+    return answer({"storage": "server", "migrated": True})
+
+
+@routes.add("POST", "/users", "Add a user; there is one only", body="json")
+async def add_user(site: Site, request: web.Request) -> web.Response:
+    await read_object(request)
+    raise Refusal(400, "this server has one user")
+
+
+@routes.add("GET", "/settings", "All settings")
+async def settings(site: Site, request: web.Request) -> web.Response:
+    return answer(await asyncio.to_thread(_read_settings, site))
+
+
+@routes.add("GET", "/settings/{id}", "One setting, null if it is not set")
+async def setting(site: Site, request: web.Request) -> web.Response:
+    found = await asyncio.to_thread(_read_settings, site)
+    return answer(found.get(request.match_info["id"]))
+
+
+@routes.add("POST", "/settings", "Change settings", body="raw")
+async def change_settings(site: Site, request: web.Request) -> web.Response:
+    await _change_settings(site, dict(await read_object(request)))
+    return done()
+
+
+@routes.add(
+    "POST", "/settings/{id}", "Change one setting to the JSON value of the body", body="raw"
+)
+async def change_setting(site: Site, request: web.Request) -> web.Response:
+    await _change_settings(site, {request.match_info["id"]: await read_json(request)})
+    return done()
+
+
+@routes.add("GET", "/userdata", "The files of a folder of the user's")
+async def list_files(site: Site, request: web.Request) -> web.Response:
+    query = request.query
+    folder = _inside(site, query.get("dir", ""), "dir")
+    found = await asyncio.to_thread(_list, folder, _yes(query.get("recurse")))
+    if _yes(query.get("full_info")):
+        return answer([facts(path, folder) for path in found])
+    names = [path.relative_to(folder).as_posix() for path in found]
+    if _yes(query.get("split")):
+        return answer([[name, *name.split("/")] for name in names])
+    return answer(names)
+
+
+@routes.add("GET", "/v2/userdata", "Files and folders of a folder of the user's")
+async def list_entries(site: Site, request: web.Request) -> web.Response:
+    path = request.query.get("path", "")
+    folder = _inside(site, path, "path") if path else site.user_dir
+    return answer(await asyncio.to_thread(_entries, folder, site.user_dir))
+
+
+@routes.add("GET", "/userdata/{file}", "A file of the user's")
+async def read_file(site: Site, request: web.Request) -> web.Response:
+    name = _name(request, "file")
+    try:
+        data = await asyncio.to_thread(read_inside, site.user_dir, name, MOST_FILE_BYTES)
+    except FileNotFoundError as error:
+        if name not in INLINE:
+            raise Refusal(404, f"there is no file {name[:80]!r}") from error
+        data = b""
+    except UnsafePathError as error:
+        raise Refusal(403, str(error)) from error
+    kind = INLINE.get(name)
+    if kind is None:
+        guessed = mimetypes.guess_type(name)[0]
+        kind = guessed if guessed == "application/json" else "application/octet-stream"
+    headers = {"Content-Security-Policy": "default-src 'none'; sandbox"}
+    if name not in INLINE:
+        headers["Content-Disposition"] = "attachment"
+    return web.Response(body=data, content_type=kind, headers=headers)
+
+
+@routes.add("GET", "/user.css", "The user's own style of the editor")
+async def user_style(site: Site, request: web.Request) -> web.Response:
+    try:
+        data = await asyncio.to_thread(read_inside, site.user_dir, "user.css", MOST_FILE_BYTES)
+    except (OSError, ValueError):
+        data = b""
+    return web.Response(body=data, content_type="text/css")
+
+
+@routes.add("POST", "/userdata/{file}", "Write a file of the user's", body="raw")
+async def store_file(site: Site, request: web.Request) -> web.Response:
+    name, query = _name(request, "file"), request.query
+    path = _inside(site, name, "file")
+    data = await read_bytes(request, MOST_FILE_BYTES)
+    replace = query.get("overwrite", "true") != "false"
+
+    def store() -> None:
+        if not replace and path.exists():
+            raise Refusal(409, f"there is a file {name[:80]!r}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path.parent, path.name, data, replace=True)
+
+    await _touching(name, store)
+    return _stored(site, path, query.get("full_info"))
+
+
+@routes.add("DELETE", "/userdata/{file}", "Delete a file of the user's")
+async def delete_file(site: Site, request: web.Request) -> web.Response:
+    name = _name(request, "file")
+    path = _existing(site, name)
+    await _touching(name, path.unlink)
+    return done(204)
+
+
+@routes.add("POST", "/userdata/{file}/move/{dest}", "Rename a file of the user's")
+async def move_file(site: Site, request: web.Request) -> web.Response:
+    name, query = _name(request, "file"), request.query
+    path = _existing(site, name)
+    target = _inside(site, _name(request, "dest"), "dest")
+    replace = query.get("overwrite", "true") != "false"
+
+    def move() -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if replace:
+            path.replace(target)
+            return
+        try:
+            os.link(path, target)
+        except FileExistsError as error:
+            raise Refusal(409, f"there is a file {target.name[:80]!r}") from error
+        path.unlink()
+
+    await _touching(name, move)
+    return _stored(site, target, query.get("full_info"))
+
+
+def facts(path: Path, root: Path) -> dict[str, Any]:
+    """A file as the editor lists it; times in ms."""
+    found = path.stat()
+    return {
+        "path": path.relative_to(root).as_posix(),
+        "size": found.st_size,
+        "modified": found.st_mtime_ns // 1_000_000,
+        "created": found.st_ctime_ns // 1_000_000,
+    }
+
+
+def _stored(site: Site, path: Path, full: str | None) -> web.Response:
+    found = facts(path, site.user_dir.resolve())
+    return answer(found if _yes(full) else found["path"])
+
+
+def _inside(site: Site, name: str, what: str) -> Path:
+    """The path of a name in the user's folder, whether there is something or not."""
+    if not name:
+        raise Refusal(400, f"{what} is missing")
+    try:
+        return safe_path(site.user_dir, name.strip("/") if what in ("dir", "path") else name)
+    except UnsafePathError as error:
+        raise Refusal(403, str(error)) from error
+
+
+def _existing(site: Site, name: str) -> Path:
+    path = _inside(site, name, "file")
+    if not path.is_file() or (site.user_dir / name).is_symlink():
+        raise Refusal(404, f"there is no file {name[:80]!r}")
+    return path
+
+
+def _name(request: web.Request, part: str) -> str:
+    """A file name in the path of a request, slashes and all; encoded once, as it came."""
+    name = request.match_info[part]
+    if unquote(name) != name and ("/" in unquote(name) or ".." in unquote(name)):
+        raise Refusal(403, f"{name[:80]!r} is encoded twice")
+    return name
+
+
+def _yes(value: str | None) -> bool:
+    return (value or "").lower() in ("true", "1")
+
+
+def _list(folder: Path, recurse: bool) -> list[Path]:
+    if not folder.is_dir():
+        raise Refusal(404, "there is no such folder")
+    found = folder.rglob("*") if recurse else folder.iterdir()
+    return sorted(
+        path
+        for path in found
+        if path.is_file() and not path.is_symlink() and path.suffix != ".part"
+    )
+
+
+def _entries(folder: Path, root: Path) -> list[dict[str, Any]]:
+    if not folder.is_dir():
+        raise Refusal(404, "there is no such folder")
+    found: list[dict[str, Any]] = []
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name)):
+        if path.is_symlink():
+            continue
+        entry: dict[str, Any] = {
+            "name": path.name,
+            "path": path.relative_to(root.resolve() if root.resolve() in path.parents else root)
+            .as_posix(),
+            "type": "file" if path.is_file() else "directory",
+        }  # fmt: skip
+        if path.is_file():
+            entry |= {"size": path.stat().st_size, "modified": path.stat().st_mtime}
+        found.append(entry)
+    return found
+
+
+async def _touching(name: str, work: Callable[[], object]) -> None:
+    """Change the disk; what goes wrong there is a bad name or a full disk, and is told as such."""
+    try:
+        await asyncio.to_thread(work)
+    except OSError as error:
+        raise Refusal(400, f"{name[:80]!r}: {error.strerror}") from error
+
+
+def _read_settings(site: Site) -> dict[str, Any]:
+    """The settings; what cannot be read is none, and stays as it is until one is changed."""
+    try:
+        data = read_inside(site.user_dir, SETTINGS, MOST_SETTINGS_BYTES)
+        found = parse_json(data.decode("utf-8-sig"))
+    except (OSError, ValueError, FormatError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+async def _change_settings(site: Site, changes: dict[str, Any]) -> None:
+    import json
+
+    async with site.settings_lock:
+        found = await asyncio.to_thread(_read_settings, site)
+        text = json.dumps({**found, **changes}, indent=2, ensure_ascii=False)
+        if len(text) > MOST_SETTINGS_BYTES:
+            raise Refusal(413, "these are too many settings")
+        data = text.encode("utf-8")
+
+        def store() -> None:
+            write_file(site.user_dir, SETTINGS, data, replace=True)
+
+        await _touching(SETTINGS, store)
