@@ -153,7 +153,10 @@ def unsafe(name: str) -> str:
         return "is not valid Unicode"
     if name.startswith(("/", "~")):
         return "is not relative"
-    for part in PurePosixPath(name).parts:
+    parts = PurePosixPath(name).parts
+    if not parts:
+        return "names no file"
+    for part in parts:
         if part == ".." or part.strip(". ") == "":
             return "leaves its folder"
         if part != part.rstrip(". "):

@@ -1,0 +1,390 @@
+"""The routes around a run: jobs, files, what a user keeps, models, templates, descriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from engine.formats import load_graph
+from engine.library import graphs_dir
+from engine.registry import Registry
+from tests.engine import fakes
+from tests.web.serving import Served, number, prompt, served
+from web.app import all_routes
+from web.client import RejectedError
+from web.models import read_metadata
+
+REGISTRY = Registry.from_package("nodes")
+GRAPHS = sorted(path.stem for path in (graphs_dir() or Path()).glob("*.yaml"))
+
+
+def picture(format: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -> bytes:
+    sink = io.BytesIO()
+    Image.new(options.pop("mode", "RGB"), size, options.pop("colour", "red")).save(
+        sink, format, **options
+    )
+    return sink.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+# Files
+
+
+def test_an_upload_is_kept_without_what_no_decoder_needs(tmp_path: Path) -> None:
+    text = PngInfo()
+    text.add_text("secret", "where I live")
+
+    async def story(api: Served) -> None:
+        data = picture(pnginfo=text) + b"<script>alert(1)</script>"
+        assert await api.client.upload("me.png", data) == "me.png"
+        kept = (api.site.folders["input"] / "me.png").read_bytes()
+        assert b"where I live" not in kept
+        assert b"script" not in kept
+        assert opened(kept).getpixel((0, 0)) == (255, 0, 0)
+        assert await api.client.upload("me.png", data) == "me.png"
+        assert await api.client.upload("me.png", picture(colour="blue")) == "me (1).png"
+        replaced = await api.client.upload("me.png", picture(colour="blue"), overwrite="true")
+        assert replaced == "me.png"
+        assert await api.client.upload("deep.png", data, subfolder="a/b") == "a/b/deep.png"
+        assert await api.client.upload("page.html", data) == "page.html.png"
+
+    served(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("page.png", b"<html><script>alert(1)</script></html>"),
+        ("cut.png", picture()[:-20]),
+        ("empty.png", b""),
+        ("film.gif", picture("GIF")),
+        ("vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+        ("bomb.png", picture(mode="1", size=(13_000, 13_000), colour=0)),
+    ],
+)
+def test_what_is_no_sound_picture_is_not_taken(name: str, data: bytes, tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        with pytest.raises(RejectedError) as refused:
+            await api.client.upload(name, data)
+        assert refused.value.status == 400
+        assert list(api.site.folders["input"].iterdir()) == []
+
+    served(tmp_path, story)
+
+
+def test_an_upload_past_the_bound_is_refused(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        with pytest.raises(RejectedError) as refused:
+            await api.client.upload("big.png", bytes(300_000))
+        assert refused.value.status == 413
+
+    served(tmp_path, story, max_upload_bytes=100_000)
+
+
+def test_a_view_gives_the_file_a_channel_or_a_preview(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        data = picture(mode="RGBA", colour=(10, 20, 30, 40))
+        await api.client.upload("a.png", data)
+        where = "/view?filename=a.png&type=input"
+        assert opened((await api.get(where))[1]).getpixel((0, 0)) == (10, 20, 30, 40)
+        assert opened((await api.get(f"{where}&channel=rgb"))[1]).mode == "RGB"
+        assert opened((await api.get(f"{where}&channel=a"))[1]).getpixel((0, 0)) == (0, 0, 0, 40)
+        assert opened((await api.get(f"{where}&preview=jpeg;50"))[1]).format == "JPEG"
+        assert opened((await api.get(f"{where}&preview=webp"))[1]).format == "WEBP"
+        assert (await api.get("/view?filename=a.png [input]"))[0] == 200
+        assert (await api.get("/view?filename=a.png"))[0] == 404
+        assert (await api.get("/view?filename=a.png&type=secrets"))[0] == 400
+
+    served(tmp_path, story)
+
+
+def test_what_is_no_picture_is_never_shown_inline(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        page = b"<html><script>alert(1)</script></html>"
+        (api.site.folders["output"] / "page.html").write_bytes(page)
+        async with api.session.get(f"{api.url}/view?filename=page.html") as response:
+            assert response.content_type == "application/octet-stream"
+            assert response.headers["Content-Disposition"].startswith("attachment")
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+    served(tmp_path, story)
+
+
+def test_a_mask_becomes_the_alpha_of_a_stored_picture(tmp_path: Path) -> None:
+    text = PngInfo()
+    text.add_text("prompt", "{}")
+
+    async def story(api: Served) -> None:
+        (api.site.folders["output"] / "made.png").write_bytes(picture(pnginfo=text))
+        form = {"original_ref": json.dumps({"filename": "made.png"}), "type": "input"}
+        import aiohttp
+
+        body = aiohttp.FormData(form)
+        mask = picture(mode="RGBA", colour=(0, 0, 0, 77))
+        body.add_field("image", mask, filename="masked.png")
+        status, found = await api.ask("POST", "/upload/mask", data=body)
+        assert (status, found) == (200, {"name": "masked.png", "subfolder": "", "type": "input"})
+        kept = opened((api.site.folders["input"] / "masked.png").read_bytes())
+        assert kept.getpixel((0, 0)) == (255, 0, 0, 77)
+        assert kept.info["prompt"] == "{}"
+
+    served(tmp_path, story)
+
+
+def test_an_uploaded_picture_runs_and_the_result_carries_the_workflow(tmp_path: Path) -> None:
+    graph = prompt(
+        l=("LoadImage", {"image": "me.png"}),
+        s=("SaveImage", {"images": ["l", 0], "filename_prefix": "kept"}),
+    )
+    workflow = {"id": "w1", "nodes": [], "links": [], "version": 0.4}
+
+    async def story(api: Served) -> None:
+        await api.client.upload("me.png", picture())
+        extra = {"extra_pnginfo": {"workflow": workflow}}
+        job = await api.client.submit(graph, extra=extra)
+        async for _ in api.client.follow(job):
+            pass
+        outcome = await api.client.outcome(job)
+        assert outcome is not None
+        info = opened(await api.client.fetch(outcome.files[0])).info
+        assert json.loads(info["workflow"]) == workflow
+        assert json.loads(info["prompt"]).keys() == graph.keys()
+
+    served(tmp_path, story)
+
+
+# Jobs
+
+
+def test_jobs_are_listed_by_state_with_what_they_made(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        await api.client.run(number(1))
+        broken = prompt(b=("Break", {"a": 4}), s=("Show", {"value": ["b", 0]}))
+        await api.client.run(broken)
+        _, found = await api.get("/api/jobs?status=completed,failed&limit=10&offset=0")
+        assert found["pagination"] == {"offset": 0, "limit": 10, "total": 2, "has_more": False}
+        failed, completed = found["jobs"]
+        assert completed["preview_output"]["nodeId"] == "w"
+        assert completed["preview_output"]["mediaType"] == "images"
+        assert completed["outputs_count"] == 1
+        assert failed["execution_error"]["node_id"] == "b"
+        assert failed["execution_end_time"] >= failed["execution_start_time"]
+        _, job = await api.get(f"/api/jobs/{completed['id']}")
+        assert job["workflow"]["prompt"] == number(1)
+        assert job["execution_status"]["completed"] is True
+        assert (await api.get("/api/jobs?status=odd"))[0] == 400
+        assert (await api.get("/api/jobs?limit=x"))[0] == 400
+        assert (await api.get("/api/jobs/nothing"))[0] == 404
+
+    served(tmp_path, story)
+
+
+def test_a_job_is_cancelled_whether_it_waits_or_runs_and_only_once(tmp_path: Path) -> None:
+    fakes.gates["c"] = threading.Event()
+    holding = prompt(w=("Wait", {"a": 1, "gate": "c", "steps": 2}), s=("Show", {"value": ["w", 0]}))
+
+    async def story(api: Served) -> None:
+        running, waiting = await api.client.submit(holding), await api.client.submit(number(5))
+        while (await api.get(f"/api/jobs/{running}"))[1]["status"] != "in_progress":
+            await asyncio.sleep(0.01)
+        assert await api.client.cancel(waiting)
+        assert not await api.client.cancel(waiting)
+        assert await api.client.cancel(running)
+        fakes.gates["c"].set()
+        async for _ in api.client.follow(running):
+            pass
+        assert not await api.client.cancel(running)
+        _, found = await api.get("/api/jobs?status=cancelled")
+        assert {job["id"] for job in found["jobs"]} == {running, waiting}
+
+    served(tmp_path, story)
+
+
+# What a user keeps
+
+
+def test_a_workflow_is_saved_listed_moved_and_deleted(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        file = "/api/userdata/workflows%2Fa.json"
+        status, found = await api.post(f"{file}?overwrite=false&full_info=true", {"v": 1})
+        assert (status, found["path"]) == (200, "workflows/a.json")
+        assert (await api.post(f"{file}?overwrite=false", {"v": 2}))[0] == 409
+        assert await api.post(f"{file}?overwrite=true", {"v": 3}) == (200, "workflows/a.json")
+        assert await api.get(file) == (200, {"v": 3})
+        _, listed = await api.get("/api/userdata?dir=workflows&recurse=true&full_info=true")
+        assert [entry["path"] for entry in listed] == ["a.json"]
+        assert await api.get("/userdata?dir=workflows&split=true") == (200, [["a.json", "a.json"]])
+        moved = f"{file}/move/workflows%2Fb%2Fc.json"
+        assert await api.post(moved) == (200, "workflows/b/c.json")
+        assert (await api.post(moved))[0] == 404
+        _, entries = await api.get("/v2/userdata?path=workflows")
+        assert [(entry["name"], entry["type"]) for entry in entries] == [("b", "directory")]
+        assert (await api.ask("DELETE", "/userdata/workflows%2Fb%2Fc.json"))[0] == 204
+        assert (await api.get("/userdata/workflows%2Fb%2Fc.json"))[0] == 404
+        assert (await api.get("/userdata?dir=nowhere"))[0] == 404
+        assert (await api.get("/userdata"))[0] == 400
+
+    served(tmp_path, story)
+
+
+def test_a_user_file_that_is_a_page_is_not_shown_as_one(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        await api.ask("POST", "/userdata/page.svg", data=b"<svg onload='alert(1)'/>")
+        async with api.session.get(f"{api.url}/userdata/page.svg") as response:
+            assert response.content_type == "application/octet-stream"
+            assert response.headers["Content-Disposition"] == "attachment"
+
+    served(tmp_path, story)
+
+
+def test_settings_are_merged_and_kept(tmp_path: Path) -> None:
+    async def change(api: Served) -> None:
+        assert (await api.ask("POST", "/settings/A.B", data=b'"x"'))[0] == 200
+        await api.post("/settings", {"C": [1, 2]})
+        assert (await api.post("/settings", [1]))[0] == 400
+
+    async def read(api: Served) -> None:
+        assert await api.get("/settings") == (200, {"A.B": "x", "C": [1, 2]})
+        assert await api.get("/settings/A.B") == (200, "x")
+        assert await api.get("/settings/none") == (200, None)
+
+    served(tmp_path, change)
+    served(tmp_path, read)
+
+
+# What is installed
+
+
+def test_models_are_listed_as_their_loaders_list_them(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        assert "demo" in (await api.get("/models/checkpoints"))[1]
+        assert "loras" in (await api.get("/models"))[1]
+        assert (await api.get("/models/secrets"))[0] == 404
+        _, found = await api.get("/experiment/models/checkpoints")
+        demo = next(entry for entry in found if entry["name"] == "demo")
+        assert set(demo) == {"name", "pathIndex", "modified", "created", "size"}
+        assert (await api.get("/embeddings"))[0] == 200
+        assert (await api.get("/view_metadata/checkpoints?filename=../x"))[0] == 404
+
+    served(tmp_path, story, REGISTRY)
+
+
+def test_the_metadata_of_a_safetensors_file_is_read_and_a_lying_header_is_not(
+    tmp_path: Path,
+) -> None:
+    header = json.dumps({"__metadata__": {"title": "x"}}).encode()
+    good, lying = tmp_path / "good.safetensors", tmp_path / "lying.safetensors"
+    good.write_bytes(len(header).to_bytes(8, "little") + header)
+    lying.write_bytes((2**63).to_bytes(8, "little") + header)
+    assert read_metadata(good) == {"title": "x"}
+    assert read_metadata(lying) is None
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_each_template_opens_as_the_graph_that_it_is(name: str, tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        _, workflow = await api.get(f"/templates/{name}.json")
+        graph = load_graph((graphs_dir() or Path()) / f"{name}.yaml", REGISTRY).bound()
+        assert sorted(node["type"] for node in workflow["nodes"]) == sorted(
+            node.type for node in graph.nodes.values()
+        )
+        by_id = {node["id"]: node for node in workflow["nodes"]}
+        for link, origin, slot, target, place, type in workflow["links"]:
+            assert link in by_id[origin]["outputs"][slot]["links"]
+            assert any(socket["link"] == link for socket in by_id[target]["inputs"])
+            assert type
+            assert place >= 0
+        links = sum(1 for node in graph.nodes.values() for _ in node.links())
+        assert len(workflow["links"]) == links
+
+    served(tmp_path, story, REGISTRY)
+
+
+def test_templates_are_listed_with_img2img_first_and_its_picture(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        _, (group,) = await api.get("/templates/index.json")
+        names = [entry["name"] for entry in group["templates"]]
+        assert names[0] == "img2img"
+        assert sorted(names) == GRAPHS
+        status, data = await api.get("/templates/img2img-1.webp")
+        assert (status, opened(data).format) == (200, "WEBP")
+        assert (await api.get("/templates/..%2Fpyproject.json"))[0] == 404
+
+    served(tmp_path, story, REGISTRY)
+
+
+def test_object_info_has_comfyui_s_shape(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        _, found = await api.get("/object_info/KSampler")
+        sampler = found["KSampler"]
+        assert sampler["input_order"]["required"] == [
+            "model", "seed", "steps", "cfg", "sampler_name", "scheduler", "positive", "negative",
+            "latent_image", "denoise",
+        ]  # fmt: skip
+        seed = sampler["input"]["required"]["seed"]
+        assert seed[0] == "INT"
+        assert (seed[1]["max"], seed[1]["control_after_generate"]) == (2**64 - 1, True)
+        assert sampler["output"] == sampler["output_name"] == ["LATENT"]
+        await api.client.upload("mine.png", picture())
+        _, loader = await api.get("/object_info/LoadImage")
+        names, options = loader["LoadImage"]["input"]["required"]["image"]
+        assert names[0] == "mine.png"
+        assert "inputs/house.png" in names
+        assert options["image_upload"] is True
+        _, every = await api.get("/api/object_info")
+        assert "Note" not in every
+        assert await api.get("/object_info/Nothing") == (200, {})
+
+    served(tmp_path, story, REGISTRY)
+
+
+def test_a_plan_says_what_runs_and_why_before_it_runs(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        await api.client.run(number(21))
+        _, same = await api.post("/latentloom/plan", {"prompt": number(21)})
+        assert same["nodes"]["w"]["action"] == "reuse"
+        _, other = await api.post("/latentloom/plan", {"prompt": number(22)})
+        assert other["nodes"]["n"] == {"action": "run", "why": "value 21 -> 22"}
+        _, broken = await api.post("/latentloom/plan", {"prompt": prompt(s=("Show", {}))})
+        assert broken["nodes"] == {}
+        assert "Show (s) .value" in broken["problems"][0]
+
+    served(tmp_path, story)
+
+
+def test_the_description_lists_every_route(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        _, found = await api.get("/openapi.json")
+        described = {
+            (method.upper(), path) for path, item in found["paths"].items() for method in item
+        }
+        assert len(described) == len(all_routes())
+        assert ("POST", "/userdata/{file}/move/{dest}") in described
+
+    served(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/users", "/features", "/system_stats", "/i18n", "/extensions", "/internal/logs",
+     "/internal/logs/raw", "/internal/files/input", "/internal/folder_paths", "/global_subgraphs",
+     "/workflow_templates", "/node_replacements", "/experiment/models"],
+)  # fmt: skip
+def test_what_the_editor_asks_for_is_json_bare_and_under_api(path: str, tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        bare, aliased = await api.get(path), await api.get(f"/api{path}")
+        assert bare[0] == aliased[0] == 200
+        assert isinstance(bare[1], dict | list | str)
+
+    served(tmp_path, story)
