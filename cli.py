@@ -174,35 +174,19 @@ def serve(options: argparse.Namespace) -> int:
 
 def models(options: argparse.Namespace) -> int:
     """`latentloom models`."""
-    from console.views import table, to_json
+    from console.listing import model_objects, model_table
+    from console.views import to_json
 
-    rows = sorted(set(_model_rows(_registry())))
+    found = model_objects(_registry())
     if options.json:
-        keys = ("kind", "name", "family", "path")
-        print(to_json({"models": [dict(zip(keys, row, strict=True)) for row in rows]}))
-    elif rows:
-        print(table(("kind", "name", "family", "path"), rows))
+        print(to_json({"models": found}))
+    elif found:
+        print(model_table(found))
     else:
         print(
             "no models are installed; put them into ./models or name a folder in LATENTLOOM_MODELS"
         )
     return DONE
-
-
-def _model_rows(registry: Registry) -> Iterator[tuple[str, str, str, str]]:
-    """What the file ports of the nodes can choose from, with the family their nodes see."""
-    for spec in registry.values():
-        for port in spec.inputs:
-            file = port.file
-            if file is None or file.names is None or file.resolve is None:
-                continue
-            for name in file.names():
-                path = file.resolve(name)
-                try:
-                    family = spec.family(path) if spec.family else None
-                except Exception as error:  # noqa: BLE001 - a broken model is listed as such
-                    family = f"broken: {error}"
-                yield file.kind, name, family or "", str(path)
 
 
 def _open(options: argparse.Namespace) -> Job:

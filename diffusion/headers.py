@@ -47,6 +47,17 @@ def read_metadata(path: Path) -> dict[str, str]:
     return _read(path)[0]
 
 
+def header_bytes(path: Path) -> bytes:
+    """The header itself.
+
+    Raises:
+        ModelFileError: it is no whole safetensors file.
+    """
+    _read(path)
+    with path.open("rb") as stream:
+        return stream.read(int.from_bytes(stream.read(8), "little"))
+
+
 def read_numbers(path: Path, name: str) -> tuple[float, ...]:
     """The numbers of one small tensor of floats.
 

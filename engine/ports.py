@@ -7,7 +7,7 @@ as in ComfyUI's files, so that the engine needs to know nothing of what a pictur
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,11 +79,14 @@ class File:
         names: lists what is there; None where the workspace knows.
         resolve: name -> Path, raising LookupError, ValueError or OSError with a plain sentence;
             None where the workspace resolves it (kind "input").
+        describe: Path -> what the file is, as texts and numbers by name, raising as `resolve`
+            does; None where listings say nothing of it.
     """
 
     kind: str
     names: Callable[[], Sequence[str]] | None = None
     resolve: Callable[[str], Path] | None = None
+    describe: Callable[[Path], Mapping[str, str | int]] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ LATENT in unscaled VAE space; sizes in pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -96,8 +96,15 @@ def _models(kind: str) -> File:
 
         return resolve_model(kind, name)
 
+    def describe(path: Path) -> Mapping[str, str | int]:
+        from dataclasses import asdict
+
+        from diffusion.listing import describe
+
+        return asdict(describe(path))
+
     listing: Callable[[], Sequence[str]] = names
-    return File(kind, listing, resolve)
+    return File(kind, listing, resolve, describe)
 
 
 CheckpointFile = Annotated[Path, _models("checkpoints")]

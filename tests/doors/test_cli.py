@@ -144,6 +144,25 @@ def test_models_lists_the_shipped_one(capsys: pytest.CaptureFixture[str]) -> Non
     assert {"checkpoints", "vae"} <= {m["kind"] for m in found["models"] if m["name"] == "demo"}
 
 
+def test_models_are_listed_with_what_they_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTLOOM_MODELS", str(tmp_path))
+    (tmp_path / "loras").mkdir()
+    (tmp_path / "loras" / "cut.safetensors").write_bytes(b"PK")
+    _, found = as_json(capsys, "models")
+    entries = {(entry["kind"], entry["name"]): entry for entry in found["models"]}
+    demo = entries["checkpoints", "demo"]
+    assert (demo["holds"], demo["precision"], len(demo["hash"])) == ("checkpoint", "fp16", 64)
+    assert demo["size"] > 1_000_000
+    assert "no whole safetensors" in entries["loras", "cut.safetensors"]["broken"]
+    code, out, _ = run(capsys, "models")
+    assert (code, out.splitlines()[0].split()) == (
+        0, ["kind", "name", "family", "precision", "size", "hash", "path"],
+    )  # fmt: skip
+    assert "broken: " in out
+
+
 def test_a_terminal_gets_bars_on_stderr_and_paths_on_stdout(graph: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "cli", "run", str(graph), "--output", str(tmp_path / "o")]

@@ -1,0 +1,123 @@
+"""What an installed model is, from headers and configurations alone: fast for any size. No torch.
+
+The hash is of the header, which tells files of other shapes, names or notes apart, and is the same
+wherever the file lies. It does not see a changed weight; what a run depends on is hashed whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .control_file import control_family
+from .detect import checkpoint_family, vae_family
+from .errors import ModelFileError
+from .families import ANY
+from .folders import CONFIG, PIPELINE
+from .headers import WIDTHS, TensorHead, header_bytes, read_heads
+from .lora_file import lora_family
+from .single_file import read_contents
+from .upscale_file import upscale_part
+
+PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
+EMBEDDING_KEYS = {"emb_params", "clip_l", "clip_h", "clip_g"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model is.
+
+    Attributes:
+        holds: checkpoint, network, autoencoder, text encoder, lora, controlnet, upscaler,
+            embedding, or unknown; whatever folder it lies in.
+        family: of models that it fits; empty where its keys do not tell.
+        precision: that most of its bytes are in.
+        size: in bytes.
+        hash: of the header, as hexadecimal digits.
+    """
+
+    holds: str
+    family: str
+    precision: str
+    size: int
+    hash: str
+
+
+def describe(path: Path) -> Facts:
+    """What a model file or folder is.
+
+    Raises:
+        ModelFileError: it cannot be read, or is incomplete.
+    """
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    if not files:
+        raise ModelFileError(f"{path.name} holds no weights in safetensors")
+    sink, heads = hashlib.sha256(), list[TensorHead]()
+    for file in files:
+        heads += read_heads(file).values()
+        sink.update(header_bytes(file))
+    holds, family = _folder(path) if path.is_dir() else _file(path)
+    size = sum(file.stat().st_size for file in files)
+    return Facts(holds, "" if family == ANY else family, _precision(heads), size, sink.hexdigest())
+
+
+def _folder(path: Path) -> tuple[str, str]:
+    """What a folder in the diffusers layout holds, and of which family."""
+    if (path / PIPELINE).is_file():
+        return "checkpoint", checkpoint_family(path).name
+    if not (path / CONFIG).is_file():
+        return "unknown", ""
+    control = _control(path)
+    return (
+        ("controlnet", control) if control is not None else ("autoencoder", vae_family(path).name)
+    )
+
+
+def _file(path: Path) -> tuple[str, str]:
+    """What a file holds, and of which family."""
+    try:
+        return "lora", lora_family(path) or ""
+    except ModelFileError:
+        pass
+    control = _control(path)
+    if control is not None:
+        return "controlnet", control
+    contents = read_contents(path)
+    family = contents.family.name if contents.family is not None else ""
+    if contents.unet is not None:
+        return ("checkpoint" if contents.texts or contents.vae else "network"), family
+    if contents.texts:
+        return "text encoder", family
+    if contents.vae is not None:
+        return "autoencoder", ""
+    if EMBEDDING_KEYS & read_heads(path).keys():
+        return "embedding", ""
+    try:
+        upscale_part(path)
+    except ModelFileError:
+        return "unknown", ""
+    return "upscaler", ""
+
+
+def _control(path: Path) -> str | None:
+    """The family of a ControlNet, None if it is none."""
+    try:
+        return control_family(path).name
+    except ModelFileError:
+        return None
+
+
+def _precision(heads: Iterable[TensorHead]) -> str:
+    """The type that most bytes are in, and a plus where others are there too."""
+    sizes: Counter[str] = Counter()
+    for head in heads:
+        if head.dtype in PRECISIONS:
+            sizes[PRECISIONS[head.dtype]] += math.prod(head.shape) * WIDTHS[head.dtype]
+    if not sizes:
+        return ""
+    ((most, share),) = sizes.most_common(1)
+    return most if share >= 0.99 * sizes.total() else f"{most}+"

@@ -1,0 +1,116 @@
+"""What installed models are is told from headers alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diffusion.errors import ModelFileError
+from diffusion.listing import describe
+from diffusion.load import Checkpoint, load_checkpoint
+from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
+from tests.tiny_model import write_tiny_control, write_tiny_model, write_tiny_sdxl
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_sdxl(tmp_path_factory.mktemp("models") / "sdxl")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Checkpoint:
+    return load_checkpoint(folder)
+
+
+def write(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> Path:
+    save_file({name: value.to(dtype).contiguous() for name, value in tensors.items()}, path)
+    return path
+
+
+def parts(model: Checkpoint) -> dict[str, dict[str, Tensor]]:
+    first, second = (part.module for part in model.clip.weights.parts)
+    unet, vae = model.model.weights.module, model.vae.weights.module
+    clip_l = text_keys(first, "conditioner.embedders.0.transformer.text_model.")
+    clip_g = open_clip_keys(second, "conditioner.embedders.1.model.")
+    lora = {
+        "lora_unet_conv_in.lora_up.weight": torch.zeros(4, 2, 1, 1),
+        "lora_unet_conv_in.lora_down.weight": torch.zeros(2, 4, 3, 3),
+    }
+    return {
+        "checkpoint": unet_keys(unet) | vae_keys(vae) | clip_l | clip_g,
+        "network": unet_keys(unet, ""),
+        "autoencoder": vae_keys(vae, ""),
+        "text encoder": text_keys(first, "text_model."),
+        "lora": lora,
+        "embedding": {"emb_params": torch.zeros(2, 768)},
+        "unknown": {"a": torch.zeros(1)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("holds", "family"),
+    [
+        ("checkpoint", "sd-96"), ("network", "sd-96"), ("autoencoder", ""),
+        ("text encoder", "sd-32"), ("lora", ""), ("embedding", ""), ("unknown", ""),
+    ],
+)  # fmt: skip
+def test_a_file_is_told_by_its_keys(
+    model: Checkpoint, tmp_path: Path, holds: str, family: str
+) -> None:
+    path = write(tmp_path / "any-name.safetensors", parts(model)[holds])
+    facts = describe(path)
+    assert (facts.holds, facts.family) == (holds, family)
+    assert (facts.precision, facts.size) == ("fp32", path.stat().st_size)
+
+
+def test_folders_are_told_by_their_configurations(folder: Path, tmp_path: Path) -> None:
+    assert (describe(folder).holds, describe(folder).family) == ("checkpoint", "sd-96")
+    assert describe(folder / "vae").holds == "autoencoder"
+    control = write_tiny_control(tmp_path / "control")
+    assert (describe(control).holds, describe(control).family) == ("controlnet", "sd-32")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision"),
+    [(torch.float16, "fp16"), (torch.bfloat16, "bf16"), (torch.float8_e4m3fn, "fp8")],
+)
+def test_the_precision_is_that_of_most_bytes(
+    tmp_path: Path, dtype: torch.dtype, precision: str
+) -> None:
+    few = {"a": torch.zeros(1000, dtype=dtype), "b": torch.zeros(1)}
+    save_file(few, tmp_path / "few")
+    assert describe(tmp_path / "few").precision == precision
+    mixed = {"a": torch.zeros(1000, dtype=dtype), "b": torch.zeros(100)}
+    save_file(mixed, tmp_path / "mixed")
+    assert describe(tmp_path / "mixed").precision.endswith("+")
+
+
+def test_the_hash_is_the_headers(model: Checkpoint, tmp_path: Path) -> None:
+    tensors = parts(model)["lora"]
+    here, there = write(tmp_path / "a", tensors), write(tmp_path / "b", tensors)
+    assert describe(here).hash == describe(there).hash
+    assert describe(write(tmp_path / "c", tensors, torch.float16)).hash != describe(here).hash
+
+
+def test_a_damaged_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "f.safetensors").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ModelFileError):
+        describe(tmp_path / "f.safetensors")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelFileError, match="no weights"):
+        describe(tmp_path / "empty")
+
+
+def test_no_weights_are_read_and_no_torch_is_loaded(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny")
+    code = (
+        "import sys; from pathlib import Path; from diffusion.listing import describe;"
+        f"describe(Path({str(tmp_path / 'tiny')!r})); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
