@@ -82,9 +82,18 @@ class Crops(NamedTuple):
 
 
 class _Island(NamedTuple):
+    """A part of one picture: its ring's box (left, top, right, bottom), and the mask in the box."""
+
     picture: int
-    mask: Tensor
     box: tuple[int, int, int, int]
+    mask: Tensor
+
+    def over(self, x: int, y: int, width: int, height: int) -> Tensor:
+        """The mask 1×h×w over a part of the picture that holds the box."""
+        left, top, right, bottom = self.box
+        canvas = torch.zeros(1, height, width)
+        canvas[0, top - y : bottom - y, left - x : right - x] = self.mask
+        return canvas
 
 
 def cut(source: Tensor, mask: Tensor, plan: CropPlan) -> Crops:
@@ -106,11 +115,11 @@ def cut(source: Tensor, mask: Tensor, plan: CropPlan) -> Crops:
     places, pictures, masks, shares = [], [], [], []
     for island in islands:
         x, y = _corner(island.box, width, height, source)
-        place = (slice(None), slice(y, y + height), slice(x, x + width))
-        part = source[island.picture : island.picture + 1][place]
-        reach = grow(island.mask, plan.blend_px, tapered=False)[place]
+        part = source[island.picture : island.picture + 1, y : y + height, x : x + width]
+        own = island.over(x, y, width, height)
+        reach = grow(own, plan.blend_px, tapered=False)
         places.append(Place(island.picture, x, y))
-        shares.append(widen(island.mask, plan.blend_px, plan.blend_px)[place])
+        shares.append(widen(own, plan.blend_px, plan.blend_px))
         pictures.append(_resized(part, *size, plan.method))
         masks.append(resize_mask(reach, *size))
     stitch = Stitch(source, tuple(places), width, height, torch.cat(shares), plan.method)
@@ -146,9 +155,9 @@ def _islands(mask: Tensor, plan: CropPlan) -> Iterator[_Island]:
         if plan.apart:
             numbers = label(covered, structure=np.ones((3, 3)))[0]
         for number, (rows, columns) in enumerate(find_objects(numbers), start=1):
-            own = torch.from_numpy(numbers == number)
+            own = torch.from_numpy(numbers[rows, columns] == number)
             box = (columns.start, rows.start, columns.stop, rows.stop)
-            yield _Island(picture, torch.where(own, mask[picture], 0.0)[None], box)
+            yield _Island(picture, box, torch.where(own, mask[picture, rows, columns], 0.0))
 
 
 def _sizes(
@@ -157,8 +166,8 @@ def _sizes(
     """Width and height of all crops in the source, and what they are resized to."""
     high, wide = source.shape[1:3]
     factor, margin = plan.context_factor, 2 * plan.context_px
-    width = max(math.ceil((box[2] - box[0]) * factor) + margin for _, _, box in islands)
-    height = max(math.ceil((box[3] - box[1]) * factor) + margin for _, _, box in islands)
+    width = max(math.ceil((box[2] - box[0]) * factor) + margin for _, box, _ in islands)
+    height = max(math.ceil((box[3] - box[1]) * factor) + margin for _, box, _ in islands)
     width = min(wide, max(width, height // MOST_ASPECT))
     height = min(high, max(height, width // MOST_ASPECT))
     scale = plan.native_px / math.sqrt(width * height)

@@ -72,15 +72,45 @@ def grow(mask: Tensor, pixels: int, tapered: bool = True) -> Tensor:
     """
     if pixels < 0:
         return -grow(-mask, -pixels, tapered)
-    reach = min(pixels, mask.shape[-2] + mask.shape[-1])
+    result, reach = mask.clone(), min(pixels, mask.shape[-2] + mask.shape[-1])
+    place = around(mask, reach)
+    part = mask[place]
     if not tapered:
-        return highest(highest(mask, 1, reach, reach), 2, reach, reach)
+        result[place] = highest(highest(part, 1, reach, reach), 2, reach, reach)
+        return result
     for _ in range(reach):
-        wider = torch.maximum(highest(mask, 1, 1, 1), highest(mask, 2, 1, 1))
-        if torch.equal(wider, mask):
+        wider = _one_wider(part)
+        if torch.equal(wider, part):
             break
-        mask = wider
-    return mask.clone()
+        part = wider
+    result[place] = part
+    return result
+
+
+def around(mask: Tensor, reach: int) -> tuple[slice, slice, slice]:
+    """The part of a batch of masks beyond which all have their lowest value, so far and wider."""
+    if not mask.numel():
+        return slice(None), slice(None), slice(None)
+    covered = (mask > mask.min()).any(dim=0)
+    spans = []
+    for axis in (1, 0):
+        places = covered.any(dim=axis).nonzero().flatten()
+        if not len(places):
+            return slice(None), slice(0, 0), slice(0, 0)
+        first, last = int(places[0]), int(places[-1])
+        spans.append(slice(max(0, first - reach), last + 1 + reach))
+    return slice(None), spans[0], spans[1]
+
+
+def _one_wider(mask: Tensor) -> Tensor:
+    """The highest of each value and its four neighbours."""
+    wider = mask.clone()
+    for axis in (1, 2):
+        size = mask.shape[axis] - 1
+        for here, there in ((0, 1), (1, 0)):
+            to = wider.narrow(axis, here, size)
+            torch.maximum(to, mask.narrow(axis, there, size), out=to)
+    return wider
 
 
 def highest(planes: Tensor, axis: int, before: int, after: int) -> Tensor:

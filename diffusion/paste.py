@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from .compose import match_channels, repeat_to_batch
+from .masks import around, highest
 from .masks import grow as grown
-from .masks import highest
 from .resize import resize_mask
 
 # An encoder cuts pictures to whole latent cells around their centre.
@@ -59,11 +59,14 @@ def widen(mask: Tensor, grow: int, blend: int) -> Tensor:
         mask: B×H×W.
         blend: at most `grow`.
     """
+    if 0 in mask.shape:
+        return mask.clone()
     wide = grown(mask, grow - blend, tapered=False)
-    result = wide
+    result, place = wide.clone(), around(wide, blend)
+    wide, fading = wide[place], result[place]
     for step in range(1, blend + 1):
         wide = highest(highest(wide, 1, 1, 1), 2, 1, 1)
-        result = torch.maximum(result, wide * (1 - step / (blend + 1)))
+        torch.maximum(fading, wide * (1 - step / (blend + 1)), out=fading)
     return result
 
 
