@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .control import Control
 from .inpaint import Hole
+from .regions import Area, Region
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Entry:
         controls: what guides the network beside it; their effects add up.
         hole: what an inpainting model is told; other models leave it.
         sizes: what SDXL is told too; None is its defaults.
+        region: where in the picture it holds; None is everywhere.
     """
 
     tokens: Tensor
@@ -53,6 +55,7 @@ class Entry:
     controls: tuple[Control, ...] = ()
     hole: Hole | None = None
     sizes: Sizes | None = None
+    region: Region | None = None
 
 
 Conditioning = tuple[Entry, ...]
@@ -121,3 +124,40 @@ def share_controls(positive: Conditioning, negative: Conditioning) -> Conditioni
 def with_hole(conditioning: Conditioning, hole: Hole) -> Conditioning:
     """The same entries, telling an inpainting model what to fill."""
     return tuple(replace(each, hole=hole) for each in conditioning)
+
+
+def with_area(conditioning: Conditioning, area: Area, strength: float) -> Conditioning:
+    """The same entries, each asked for an area only; a mask that they have stays."""
+    return tuple(
+        replace(
+            each,
+            strength=strength,
+            region=replace(each.region or Region(), area=area, bounds=False),
+        )
+        for each in conditioning
+    )
+
+
+def with_strength(conditioning: Conditioning, strength: float) -> Conditioning:
+    """The same entries, each of this weight among those of its side."""
+    return tuple(replace(each, strength=strength) for each in conditioning)
+
+
+def with_mask(
+    conditioning: Conditioning, mask: Tensor, strength: float, bounds: bool
+) -> Conditioning:
+    """The same entries, each as much as a mask B×H×W says; an area that they have stays.
+
+    Args:
+        strength: what the mask is multiplied with.
+        bounds: ask for the smallest area that holds the mask.
+    """
+    return tuple(
+        replace(
+            each,
+            region=replace(
+                each.region or Region(), mask=mask, mask_strength=strength, bounds=bounds
+            ),
+        )
+        for each in conditioning
+    )

@@ -18,6 +18,7 @@ from .hooks import SILENT, Hooks
 from .inpaint import hole_channels
 from .latents import Latent
 from .patches.base import GuidingPatch, Moment, Step
+from .placing import Placed, placed
 from .tiled_model import Window, tiling
 
 # Keeps a side without any active entry at 0 instead of NaN.
@@ -26,17 +27,6 @@ TINY = 1e-37
 # repeating keys and values leaves softmax attention as it is.
 MOST_REPEATS = 4
 SIDES = 3
-
-
-@dataclass(frozen=True)
-class _Part:
-    """An entry that is active at this level, and the side it counts for.
-
-    Sides are 0 positive, 1 negative, 2 second.
-    """
-
-    entry: Entry
-    side: int
 
 
 Style = Literal["single", "regular", "nested"]
@@ -94,12 +84,8 @@ class Guide:
         self.alone = single and math.isclose(guidance.cfg, 1.0) and not both
         self.alone |= single and not guidance.negative
         negative = share_controls(guidance.positive, guidance.negative)
-        sides = (guidance.positive, () if self.alone else negative, guidance.second)
-        self.parts = [
-            part
-            for side, entries in enumerate(sides)
-            for part in _with_ranges(self.model, entries, side)
-        ]
+        self.entries = (guidance.positive, () if self.alone else negative, guidance.second)
+        self._placed: dict[tuple[int, ...], list[Placed]] = {}
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D under guidance at one level; see `pair`."""
@@ -154,23 +140,31 @@ class Guide:
         """D of the positive, the negative and the second side; 0 where nothing is active."""
         level = float(sigma)
         active = [
-            part for part, high, low in self.parts if low <= level <= high and part.side in sides
+            part for part in self._parts(x) if part.side in sides and part.low <= level <= part.high
         ]
         sums = [torch.zeros_like(x) for _ in range(SIDES)]
-        weights = [TINY] * SIDES
+        weights = [torch.full_like(x, TINY) for _ in range(SIDES)]
         for group in _groups(active):
             for part, denoised in zip(group, self._evaluate(x, sigma, group), strict=True):
-                sums[part.side] += denoised * part.entry.strength
-                weights[part.side] += part.entry.strength
+                part.box.of(sums[part.side]).add_(denoised * part.weight)
+                part.box.of(weights[part.side]).add_(part.weight)
         return [total / weight for total, weight in zip(sums, weights, strict=True)]
 
-    def _evaluate(self, x: Tensor, sigma: Tensor, group: Sequence[_Part]) -> Iterator[Tensor]:
+    def _parts(self, x: Tensor) -> list[Placed]:
+        """The entries on a latent of this shape."""
+        shape = tuple(x.shape)
+        if shape not in self._placed:
+            self._placed[shape] = placed(self.entries, x, self.model.sampling)
+        return self._placed[shape]
+
+    def _evaluate(self, x: Tensor, sigma: Tensor, group: Sequence[Placed]) -> Iterator[Tensor]:
         """D of each part of a group, from one evaluation of the network, or one for each tile."""
         self.moment.sigma, self.moment.sides = float(sigma), tuple(part.side for part in group)
         sampling, count = self.model.sampling, len(group)
         length = math.lcm(*(part.entry.tokens.shape[1] for part in group))
         context = torch.cat([_tokens(part.entry, length, len(x)) for part in group])
-        scaled = sampling.input(x, sigma).repeat(count, 1, 1, 1)
+        windows = [part.box.of(x) for part in group]
+        scaled = sampling.input(torch.cat(windows), sigma)
         timestep = sampling.timestep(sigma).float().expand(len(scaled))
         entries = [part.entry for part in group]
         added = added_inputs(self.model.family, x, entries, [part.side for part in group])
@@ -186,35 +180,28 @@ class Guide:
 
         widened = self._widened(scaled, x, group)
         output = answer(widened) if self.tiling is None else self.tiling.predict(answer, widened)
-        for piece in output.chunk(count):
-            yield sampling.denoised(x, sigma, piece)
+        for seen, piece in zip(windows, output.chunk(count), strict=True):
+            yield sampling.denoised(seen, sigma, piece)
 
-    def _widened(self, scaled: Tensor, x: Tensor, group: Sequence[_Part]) -> Tensor:
+    def _widened(self, scaled: Tensor, x: Tensor, group: Sequence[Placed]) -> Tensor:
         """The network's input with what an inpainting model sees beside it."""
         if self.model.family.in_channels == scaled.shape[1]:
             return scaled
         scale = self.model.family.latent_scale
-        extra = [hole_channels(x, part.entry.hole, self.source, scale) for part in group]
+        extra = [
+            part.box.of(hole_channels(x, part.entry.hole, self.source, scale)) for part in group
+        ]
         return torch.cat([scaled, torch.cat(extra)], dim=1)
 
 
-def _with_ranges(
-    model: Model, conditioning: Conditioning, side: int
-) -> list[tuple[_Part, float, float]]:
-    """Each entry with the highest and lowest level that it is active at, both included."""
-    to_sigma = model.sampling.percent_to_sigma
-    return [
-        (_Part(entry, side), to_sigma(entry.start), to_sigma(entry.end)) for entry in conditioning
-    ]
-
-
-def _groups(parts: Sequence[_Part]) -> list[list[_Part]]:
-    """Parts that can be evaluated together, by their controls and the lengths of their tokens."""
-    groups: list[list[_Part]] = []
+def _groups(parts: Sequence[Placed]) -> list[list[Placed]]:
+    """Parts that can be evaluated together: same controls, size and about as many tokens."""
+    groups: list[list[Placed]] = []
     for part in parts:
         for group in groups:
             lengths = [member.entry.tokens.shape[1] for member in (*group, part)]
             alike = part.entry.controls == group[0].entry.controls
+            alike &= part.box[:2] == group[0].box[:2]
             if alike and math.lcm(*lengths) <= MOST_REPEATS * min(lengths):
                 group.append(part)
                 break

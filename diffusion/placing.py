@@ -1,0 +1,99 @@
+"""Prompts placed on a latent: the window that each is asked for, and how much it counts there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from .conditioning import Entry
+from .model_sampling import ModelSampling
+from .regions import Box, Region
+
+EVERYWHERE = Region()
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """An entry on a latent.
+
+    Attributes:
+        side: 0 positive, 1 negative, 2 second.
+        box: the window of the latent that the network is given for it.
+        weight: B×1×h×w or 1×1×h×w over the window: what its answer is multiplied with.
+        high, low: the noise levels between which it is active, both included.
+    """
+
+    entry: Entry
+    side: int
+    box: Box
+    weight: Tensor
+    high: float
+    low: float
+
+
+def placed(sides: Sequence[Sequence[Entry]], x: Tensor, sampling: ModelSampling) -> list[Placed]:
+    """The entries of each side on a latent B×C×h×w.
+
+    Where one side has an area, each other side is asked for the same area too, with the prompt
+    of its smallest entry that encloses it.
+    """
+    high, wide = x.shape[-2:]
+    whole = Box(high, wide, 0, 0)
+    known = [[(entry, _box(entry, high, wide)) for entry in side] for side in sides]
+    for mine in known:
+        for other in known:
+            if other is not mine and other:
+                other += _opposites(mine, other, whole)
+    level = sampling.percent_to_sigma
+    return [
+        Placed(
+            entry,
+            side,
+            box or whole,
+            _weight(entry, box, x),
+            level(entry.start),
+            level(entry.end),
+        )
+        for side, entries in enumerate(known)
+        for entry, box in entries
+    ]
+
+
+Known = list[tuple[Entry, Box | None]]
+
+
+def _opposites(mine: Known, other: Known, whole: Box) -> Known:
+    """What the other side lacks to be asked for each area of mine."""
+    found: Known = []
+    for entry, box in mine:
+        if box is None:
+            continue
+        around = [each for each in (*other, *found) if (each[1] or whole).encloses(box)]
+        if not around:
+            continue
+        smallest = min(around, key=lambda each: _cells(each[1], whole))
+        if smallest[1] != box:
+            asked = replace(
+                entry,
+                tokens=smallest[0].tokens,
+                pooled=smallest[0].pooled,
+                hole=smallest[0].hole,
+                sizes=smallest[0].sizes,
+            )
+            found.append((asked, box))
+    return found
+
+
+def _cells(box: Box | None, whole: Box) -> float:
+    """Its size; an entry without an area is larger than any that has one."""
+    return whole.high * whole.wide + 1 if box is None else box.high * box.wide
+
+
+def _box(entry: Entry, high: int, wide: int) -> Box | None:
+    return (entry.region or EVERYWHERE).box(high, wide)
+
+
+def _weight(entry: Entry, box: Box | None, x: Tensor) -> Tensor:
+    return (entry.region or EVERYWHERE).weight(box, x) * entry.strength

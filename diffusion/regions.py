@@ -1,0 +1,129 @@
+"""Where in a picture a prompt holds: an area, a mask, or both. Sizes in latent cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+FEATHER = 8
+SMALLEST_BOUNDS = 8
+
+
+class Box(NamedTuple):
+    """A window of a latent."""
+
+    high: int
+    wide: int
+    top: int
+    left: int
+
+    def of(self, x: Tensor) -> Tensor:
+        """The window of a tensor as large as the latent; a view."""
+        return x[..., self.top : self.top + self.high, self.left : self.left + self.wide]
+
+    def encloses(self, other: Box) -> bool:
+        """Whether the other lies inside, or is the same."""
+        return (
+            self.top <= other.top
+            and self.left <= other.left
+            and self.top + self.high >= other.top + other.high
+            and self.left + self.wide >= other.left + other.wide
+        )
+
+
+@dataclass(frozen=True)
+class Area:
+    """A rectangle in cells, or in shares of the latent's sides."""
+
+    height: float
+    width: float
+    y: float
+    x: float
+    share: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Where a prompt holds.
+
+    Attributes:
+        area: what of the latent the network is given; all of it if None.
+        mask: B×H×W, how much each place counts.
+        mask_strength: what the mask is multiplied with.
+        bounds: the area is the smallest that holds the mask.
+    """
+
+    area: Area | None = None
+    mask: Tensor | None = None
+    mask_strength: float = 1.0
+    bounds: bool = False
+
+    def box(self, high: int, wide: int) -> Box | None:
+        """Its window of a latent of this size; None for all of it."""
+        if self.bounds and self.mask is not None:
+            return _cut(_bounds(_fitted(self.mask, high, wide)), high, wide)
+        if self.area is None:
+            return None
+        area = self.area
+        if not area.share:
+            sides = (int(area.height), int(area.width), int(area.y), int(area.x))
+            return _cut(Box(*sides), high, wide)
+        size = (max(1, round(area.height * high)), max(1, round(area.width * wide)))
+        return _cut(Box(*size, round(area.y * high), round(area.x * wide)), high, wide)
+
+    def weight(self, box: Box | None, x: Tensor) -> Tensor:
+        """How much each cell of its window counts, B×1×h×w or 1×1×h×w.
+
+        Args:
+            box: as `box` gives it.
+            x: B×C×h×w, the whole latent.
+        """
+        high, wide = x.shape[-2:]
+        window = box or Box(high, wide, 0, 0)
+        if self.mask is not None:
+            mask = window.of(_fitted(self.mask, high, wide)).unsqueeze(1) * self.mask_strength
+            repeats = -(-len(x) // len(mask))
+            return mask.repeat(repeats, 1, 1, 1)[: len(x)].to(x)
+        weight = torch.ones(1, 1, window.high, window.wide)
+        if box is not None:
+            _feather(weight, box, high, wide)
+        return weight.to(x)
+
+
+def _fitted(mask: Tensor, high: int, wide: int) -> Tensor:
+    """A mask as large as the latent: bilinear, B×h×w."""
+    if mask.shape[-2:] == (high, wide):
+        return mask.float()
+    return interpolate(mask.float().unsqueeze(1), (high, wide), mode="bilinear").squeeze(1)
+
+
+def _bounds(mask: Tensor) -> Box:
+    """The smallest box, of 8×8 cells at least, that holds what is not 0 in any of the batch."""
+    seen = mask.abs().amax(0) > 0
+    if not bool(seen.any()):
+        return Box(SMALLEST_BOUNDS, SMALLEST_BOUNDS, 0, 0)
+    rows, columns = seen.any(1).nonzero(), seen.any(0).nonzero()
+    top, left = int(rows[0]), int(columns[0])
+    size = (int(rows[-1]) - top + 1, int(columns[-1]) - left + 1)
+    return Box(max(size[0], SMALLEST_BOUNDS), max(size[1], SMALLEST_BOUNDS), top, left)
+
+
+def _cut(box: Box, high: int, wide: int) -> Box:
+    """The part of a box that lies on the latent; its last row or column if nothing does."""
+    top, left = min(box.top, high - 1), min(box.left, wide - 1)
+    return Box(min(box.high, high - top), min(box.wide, wide - left), top, left)
+
+
+def _feather(weight: Tensor, box: Box, high: int, wide: int) -> None:
+    """Fade the edges of an area that do not lie at the latent's, in place."""
+    for axis, size, start, whole in ((2, box.high, box.top, high), (3, box.wide, box.left, wide)):
+        depth = min(FEATHER, size // 4)
+        for step in range(depth):
+            if start != 0:
+                weight.narrow(axis, step, 1).mul_((step + 1) / depth)
+            if start + size < whole:
+                weight.narrow(axis, size - 1 - step, 1).mul_((step + 1) / depth)

@@ -1,0 +1,54 @@
+"""Region nodes: pixels become cells, and nothing given is changed."""
+
+from __future__ import annotations
+
+import torch
+
+import nodes.codecs  # noqa: F401 - how tensors are told apart
+from diffusion.conditioning import Entry
+from diffusion.regions import Area
+from engine.fingerprint import fingerprint
+from nodes import regions
+
+SIDE = (Entry(torch.zeros(1, 77, 32)),)
+
+
+def test_pixels_become_cells() -> None:
+    (entry,) = regions.conditioning_set_area(SIDE, 128, 68, 16, 8, 0.5)
+    assert entry.region is not None
+    assert entry.region.area == Area(8, 16, 1, 2)
+    assert entry.strength == 0.5
+    assert SIDE[0].region is None
+
+
+def test_shares_stay_shares() -> None:
+    (entry,) = regions.conditioning_set_area_percentage(SIDE, 0.5, 1.0, 0.25, 0.0)
+    assert entry.region is not None
+    assert entry.region.area == Area(1.0, 0.5, 0.0, 0.25, share=True)
+
+
+def test_a_mask_keeps_the_area_unless_its_bounds_are_asked_for() -> None:
+    mask = torch.ones(1, 16, 16)
+    area = regions.conditioning_set_area(SIDE, 64, 64, 0, 0)
+    (kept,) = regions.conditioning_set_mask(area, mask)
+    (bound,) = regions.conditioning_set_mask(area, mask, 0.5, "mask bounds")
+    assert kept.region is not None
+    assert bound.region is not None
+    assert kept.region.box(16, 16) == (8, 8, 0, 0)
+    assert bound.region.box(16, 16) == (16, 16, 0, 0)
+
+
+def test_regions_are_told_apart_by_all_they_hold() -> None:
+    mask = torch.ones(1, 16, 16)
+    sides = [
+        SIDE,
+        regions.conditioning_set_area(SIDE),
+        regions.conditioning_set_area(SIDE, x=8),
+        regions.conditioning_set_area_percentage(SIDE),
+        regions.conditioning_set_area_strength(SIDE, 0.5),
+        regions.conditioning_set_mask(SIDE, mask),
+        regions.conditioning_set_mask(SIDE, mask * 0.5),
+        regions.conditioning_set_mask(SIDE, mask, 0.5),
+        regions.conditioning_set_mask(SIDE, mask, 1.0, "mask bounds"),
+    ]
+    assert len({fingerprint(side) for side in sides}) == len(sides)
