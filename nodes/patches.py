@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from engine.ports import Between
 from engine.spec import node
 
-from .ports import Model, Share
+from .ports import Model, Percent, Share
 
 if TYPE_CHECKING:
     from diffusion.patching import Patch
@@ -16,6 +16,10 @@ UNET = "model_patches/unet"
 Gain = Annotated[float, Between(0.0, 10.0, step=0.01)]
 Guidance = Annotated[float, Between(0.0, 100.0, step=0.01)]
 SelfGuidance = Annotated[float, Between(-2.0, 5.0, step=0.01)]
+Cutoff = Annotated[int, Between(1, 10_000)]
+Block = Annotated[int, Between(1, 32)]
+Factor = Annotated[float, Between(0.1, 9.0, step=0.001)]
+DownscaleMethod = Literal["bicubic", "nearest-exact", "bilinear", "area", "bislerp"]
 Blur = Annotated[float, Between(0.0, 10.0, step=0.1)]
 
 
@@ -118,6 +122,62 @@ def unet_self_attention_multiply(
     from diffusion.patches.attention_gain import AttentionGain
 
     return _with(model, AttentionGain(q, k, v, out))
+
+
+@node("FreSca", category="_for_testing")
+def fresca(
+    model: Model, scale_low: Gain = 1.0, scale_high: Gain = 1.25, freq_cutoff: Cutoff = 20
+) -> Model:
+    """Scale guidance by frequency: its broad strokes and its details.
+
+    Args:
+        model: the model.
+        scale_low: gain of the low frequencies.
+        scale_high: gain of the high ones.
+        freq_cutoff: where they part, in steps of the Fourier transform of a latent.
+
+    Source: arXiv 2504.02154.
+    """
+    from diffusion.patches.frequency import FrequencyGuidance
+
+    return _with(model, FrequencyGuidance(scale_low, scale_high, freq_cutoff))
+
+
+@node("PatchModelAddDownscale", category=UNET)
+def patch_model_add_downscale(
+    model: Model,
+    block_number: Block = 3,
+    downscale_factor: Factor = 2.0,
+    start_percent: Percent = 0.0,
+    end_percent: Percent = 0.35,
+    downscale_after_skip: bool = True,
+    downscale_method: DownscaleMethod = "bicubic",
+    upscale_method: DownscaleMethod = "bicubic",
+) -> Model:
+    """Let a model compose a picture larger than it learned, by working on fewer cells first.
+
+    Args:
+        model: the model.
+        block_number: from which block of the first half on; past the last, none.
+        downscale_factor: by which both sides shrink.
+        start_percent, end_percent: shares of the way between which it shrinks.
+        downscale_after_skip: the skip of that block keeps its size.
+        downscale_method, upscale_method: how it is shrunk and grown again.
+
+    Source: kohya's deep shrink.
+    """
+    from diffusion.patches.downscale import Downscale
+
+    patch = Downscale(
+        block_number,
+        downscale_factor,
+        start_percent,
+        end_percent,
+        downscale_after_skip,
+        downscale_method,
+        upscale_method,
+    )
+    return _with(model, patch)
 
 
 def _with(model: Model, patch: Patch) -> Model:

@@ -17,7 +17,9 @@ from diffusion.load import Checkpoint
 from diffusion.model_sampling import ModelSampling
 from diffusion.patches.attention_gain import AttentionGain
 from diffusion.patches.base import Moment, Step
+from diffusion.patches.downscale import Downscale
 from diffusion.patches.freeu import FreeU
+from diffusion.patches.frequency import FrequencyGuidance
 from diffusion.patches.perturbed import PerturbedAttention
 from diffusion.patches.rescale import RescaleGuidance
 from diffusion.patches.self_attention import SelfAttentionGuidance
@@ -34,6 +36,10 @@ PATCHES: list[Patch] = [
     FreeU(1.3, 1.4, 0.9, 0.2),
     FreeU(1.1, 1.2, 0.9, 0.2, version=1),
     AttentionGain(1.1, 0.9, 1.2, 0.95),
+    FrequencyGuidance(1.0, 1.25, 2),
+    Downscale(3, 2.0, 0.0, 1.0),
+    Downscale(1, 2.0, 0.0, 1.0, up="bislerp"),
+    Downscale(2, 1.5, 0.0, 1.0, after_skip=False),
 ]
 NEUTRAL: list[Patch] = [
     RescaleGuidance(0.0),
@@ -42,8 +48,23 @@ NEUTRAL: list[Patch] = [
     FreeU(1.0, 1.0, 1.0, 1.0),
     FreeU(1.0, 1.0, 1.0, 1.0, version=1),
     AttentionGain(),
+    FrequencyGuidance(1.0, 1.0, 2),
+    Downscale(3, 1.0),
+    Downscale(32),
+    Downscale(2, 1.0, after_skip=False),
 ]
-NAMES = ["rescale", "perturbed", "self-attention", "freeu 2", "freeu 1", "attention gain"]
+NAMES = [
+    "rescale",
+    "perturbed",
+    "self-attention",
+    "freeu 2",
+    "freeu 1",
+    "attention gain",
+    "frequency",
+    "downscale last",
+    "downscale first",
+    "downscale with skip",
+]
 
 
 def prompt(seed: int) -> Conditioning:
@@ -208,3 +229,29 @@ def test_patches_are_applied_in_their_order(tiny: Checkpoint) -> None:
     # Both add to the mix, so their order does not matter; that both count does.
     assert torch.allclose(one, other, atol=1e-3 * float(one.std()))
     assert not torch.allclose(one, run(tiny.model, PLAN, first), atol=1e-3 * float(one.std()))
+
+
+def test_a_low_and_a_high_wave_get_their_own_gains() -> None:
+    places = torch.arange(16.0)
+    low, high = torch.cos(places * torch.pi / 8), torch.cos(places * torch.pi)
+    given = replace(step(3.0), negative=torch.zeros(1, 4, 16, 16))
+    given = replace(given, positive=(low + high).expand(1, 4, 16, 16))
+    positive, negative = FrequencyGuidance(0.5, 2.0, 3).before(given)
+    torch.testing.assert_close(positive, (0.5 * low + 2.0 * high).expand(1, 4, 16, 16))
+    assert not negative.any()
+
+
+def test_a_downscale_acts_in_its_range_only(tiny: Checkpoint) -> None:
+    sizes: list[tuple[int, ...]] = []
+
+    def note(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        sizes.append(tuple(inputs[0].shape[-2:]))
+
+    middle = tiny.model.weights.module.get_submodule("mid_block.resnets.1")
+    hook = middle.register_forward_pre_hook(note)
+    try:
+        run(tiny.model, replace(PLAN, steps=4), Downscale(3, 2.0, 0.0, 0.5))
+    finally:
+        hook.remove()
+    # Steps at timesteps 999, 666, 333 and 0: the first two lie before half of the way.
+    assert sizes == [(2, 3), (2, 3), (4, 6), (4, 6)]

@@ -64,6 +64,8 @@ def sampled(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:
         ("FreeU", {}),
         ("FreeU_V2", {}),
         ("UNetSelfAttentionMultiply", {"q": 1.5}),
+        ("FreSca", {"freq_cutoff": 2}),
+        ("PatchModelAddDownscale", {}),
         ("ModelSamplingDiscrete", {"sampling": "v_prediction"}),
         ("ModelSamplingDiscrete", {"sampling": "x0"}),
         ("ModelSamplingDiscrete", {"zsnr": True}),
