@@ -1,21 +1,16 @@
-"""Pictures for a server: checked, cleaned, converted, and previews of latents. No torch until a
-latent is shown."""
+"""Pictures for a server: checked, cleaned, converted. No torch here."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image, PngImagePlugin
 
 from .picture_files import DECODE_ERRORS, decode
 from .picture_headers import read_header
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 MIME = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
-PREVIEW_SIDE = 512
 MOST_TEXT = 2**22
 
 
@@ -56,24 +51,6 @@ def with_alpha_of(original: bytes, mask: bytes) -> tuple[bytes, str]:
         alpha = alpha.resize(picture.size, Image.Resampling.BILINEAR)
     picture.putalpha(alpha)
     return _encoded(picture, "PNG", pnginfo=_text(original), compress_level=4), MIME["PNG"]
-
-
-def latent_preview(latent: Tensor, factors: Any, bias: Any) -> tuple[bytes, str]:
-    """A JPEG of the first latent of a batch, C×h×w to RGB by a linear map, 8 times enlarged.
-
-    Args:
-        factors: C rows of three numbers; `bias`: three. RGB is in -1..1.
-    """
-    import torch
-
-    colours = torch.tensor(factors, dtype=torch.float32)
-    first = latent[0].detach().to("cpu", torch.float32)
-    rgb = torch.einsum("chw,cr->hwr", first, colours) + torch.tensor(bias)
-    levels = ((rgb + 1) * 127.5).nan_to_num(0).clamp(0, 255).to(torch.uint8)
-    picture = Image.fromarray(levels.numpy())
-    scale = max(1, min(8, PREVIEW_SIDE // max(picture.size)))
-    return _encoded(picture.resize((picture.width * scale, picture.height * scale)), "JPEG",
-                    quality=85), MIME["JPEG"]  # fmt: skip
 
 
 def _colour(picture: Image.Image) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from .families import ANY
 from .handles import Vae
 from .latents import Latent
+from .preview import learn
 from .tiles import in_tiles
 
 
@@ -20,7 +21,9 @@ def encode(vae: Vae, pixels: Tensor) -> Latent:
         pixels: B×H×W×C in 0..1; cut to multiples of the VAE's factor around the centre.
     """
     with vae.weights.computing():
-        samples = _encode(vae, cut_to_cells(pixels, vae.family.vae_factor))
+        cells = cut_to_cells(pixels, vae.family.vae_factor)
+        samples = _encode(vae, cells)
+    learn(vae.family, samples, cells)
     return Latent(samples.clone(), family=_family_name(vae))
 
 
@@ -28,6 +31,7 @@ def decode(vae: Vae, latent: Latent) -> Tensor:
     """B×H×W×3 in 0..1, float32 on the CPU."""
     with vae.weights.computing():
         pixels = _to_pixels(_decode(vae, latent.samples))
+    learn(vae.family, latent.samples, pixels)
     return pixels.clone()
 
 

@@ -53,8 +53,14 @@ class PictureFiles:
 
         return _picture(lambda: with_alpha_of(original, mask))
 
-    def preview(self, value: object) -> Picture | None:  # noqa: ARG002
-        return None
+    def preview(self, value: object) -> Picture | None:
+        # What shows nothing must not load torch.
+        if value.__class__.__module__ != "diffusion.preview":
+            return None
+        from diffusion.preview import Sketch, as_jpeg
+
+        data = as_jpeg(value) if isinstance(value, Sketch) else None
+        return Picture(data, "image/jpeg") if data else None
 
 
 def _picture(make: Callable[[], tuple[bytes, str]]) -> Picture:

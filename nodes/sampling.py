@@ -80,7 +80,7 @@ def ksampler(
 
     _check_channels("KSampler", model, latent_image)
     plan = SamplePlan(seed, steps, cfg, sampler_name, scheduler, denoise)
-    return sample(model, latent_image, positive, negative, plan, _hooks(context))
+    return sample(model, latent_image, positive, negative, plan, _hooks(context, model))
 
 
 @node("KSamplerAdvanced", category="sampling", device=True)
@@ -138,7 +138,7 @@ def ksampler_advanced(
         add_noise=add_noise == "enable",
         leftover_noise=return_with_leftover_noise == "enable",
     )
-    return sample(model, latent_image, positive, negative, plan, _hooks(context))
+    return sample(model, latent_image, positive, negative, plan, _hooks(context, model))
 
 
 @node("SamplerCustom", category="sampling/custom_sampling", device=True)
@@ -181,7 +181,7 @@ def sampler_custom(
     _check_channels("SamplerCustom", model, latent_image)
     guidance = Guidance(model, positive, negative, cfg)
     route = Route(sigmas, sampler, NoiseChoice(noise_seed, add_noise))
-    return Samples(*sample_route(guidance, latent_image, route, _hooks(context)))
+    return Samples(*sample_route(guidance, latent_image, route, _hooks(context, model)))
 
 
 @node("SamplerCustomAdvanced", category="sampling/custom_sampling", device=True)
@@ -213,14 +213,15 @@ def sampler_custom_advanced(
 
     _check_channels("SamplerCustomAdvanced", guider.model, latent_image)
     route = Route(sigmas, sampler, noise)
-    return Samples(*sample_route(guider, latent_image, route, _hooks(context)))
+    return Samples(*sample_route(guider, latent_image, route, _hooks(context, guider.model)))
 
 
-def _hooks(context: Context) -> Hooks:
+def _hooks(context: Context, model: Model) -> Hooks:
     from diffusion.hooks import Hooks
+    from diffusion.preview import Sketch
 
     def on_step(step: int, total: int, denoised: Tensor) -> None:
-        context.progress(step, total, denoised)
+        context.progress(step, total, Sketch(denoised, model.family))
 
     return Hooks(on_step, context.count_model_call)
 

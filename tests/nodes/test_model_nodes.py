@@ -74,7 +74,7 @@ def test_each_step_is_reported_with_a_preview(engine: Engine) -> None:
     events: list[AnyEvent] = []
     engine.run(sampling(seed=77), targets=["sample"], on_event=events.append)
     steps = [event.step for event in events if isinstance(event, Progress)]
-    previews = [event.value.shape for event in events if isinstance(event, Preview)]
+    previews = [event.value.denoised.shape for event in events if isinstance(event, Preview)]
     assert steps == [1, 2, 3]
     assert previews == [(2, 4, 8, 8)] * 3
 

@@ -1,0 +1,52 @@
+"""Previews of latents: a map that is learned from what the autoencoder did."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+
+from diffusion import preview
+from diffusion.families import Family
+from diffusion.preview import Sketch, as_jpeg, colours_of, learn
+
+
+@pytest.fixture
+def family() -> Family:
+    preview._learned.clear()
+    return Family("test")
+
+
+def pair(seed: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents whose colours are a linear map of them, and the pictures of them."""
+    latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+    rows = torch.tensor([[0.1, 0, 0.05], [0, 0.1, 0], [0, 0, 0.1], [0.05, 0.02, 0]])
+    colours = torch.einsum("bchw,cr->bhwr", latent, rows) / 2 + 0.5
+    pixels = colours.movedim(-1, 1).repeat_interleave(8, -1).repeat_interleave(8, -2).movedim(1, -1)
+    return latent / scale, pixels
+
+
+def test_a_linear_autoencoder_is_learned_from_one_picture(family: Family) -> None:
+    learn(family, *pair(0, family.latent_scale))
+    latent, pixels = pair(1, family.latent_scale)
+    found = colours_of(Sketch(latent * family.latent_scale, family))
+    assert found is not None
+    assert (found - pixels[0, ::8, ::8]).abs().max() < 0.01
+
+
+def test_before_anything_was_learned_there_is_no_preview(family: Family) -> None:
+    assert as_jpeg(Sketch(torch.zeros(1, 4, 8, 8), family)) is None
+
+
+def test_a_preview_is_a_jpeg_eight_times_as_large(family: Family) -> None:
+    learn(family, *pair(0, family.latent_scale))
+    data = as_jpeg(Sketch(torch.full((2, 4, 6, 8), torch.nan), family))
+    assert data is not None
+    assert Image.open(io.BytesIO(data)).size == (64, 48)
+
+
+def test_a_latent_of_other_channels_has_no_preview(family: Family) -> None:
+    learn(family, *pair(0, family.latent_scale))
+    assert colours_of(Sketch(torch.zeros(1, 16, 8, 8), family)) is None
