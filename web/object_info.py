@@ -12,7 +12,7 @@ from engine.spec import NodeSpec, Port
 Names = Callable[[], Sequence[str]]
 PICTURE = "input"
 OF_THE_EDITOR = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
-_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z][A-Z])(?=[A-Z][a-z])")
 
 
 def definitions(registry: Mapping[str, NodeSpec], pictures: Names) -> dict[str, Any]:

@@ -1,0 +1,170 @@
+"""ComfyUI's editor, the real package in a real browser, on the demo model.
+
+Pictures of it are kept under output/screenshots, or where LATENTLOOM_SHOTS says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.web.browser import CHROMIUM, Editor, Server, chromium_page
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or find_spec("comfyui_frontend_package") is None,
+    reason="wants Debian's chromium and the package comfyui-frontend-package",
+)
+SHOWN = "Object.values(app.nodeOutputs ?? {}).some(o => o.images?.some(i => i.type === 'output'))"
+IMG2IMG = "Image to image"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("editor")
+
+
+@pytest.fixture(scope="module")
+def server(data: Path) -> Iterator[Server]:
+    found = Server(data)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def closed(server: Server) -> Iterator[Editor]:
+    """A page that has not been opened yet; it will show the templates, as on a first visit."""
+    server.post("/settings", {"Comfy.TutorialCompleted": False})
+    with chromium_page(server.url) as found:
+        yield found
+
+
+@pytest.fixture
+def editor(closed: Editor) -> Editor:
+    closed.open()
+    return closed
+
+
+def test_a_template_runs_and_shows_progress_previews_and_its_result(
+    closed: Editor, server: Server
+) -> None:
+    editor, frames = closed, list[str | bytes]()
+    editor.page.on(
+        "websocket", lambda socket: socket.on("framereceived", lambda data: frames.append(data))
+    )
+    editor.open()
+    editor.page.get_by_text(IMG2IMG, exact=True).first.wait_for()
+    editor.shot("1-templates")
+    editor.template(IMG2IMG)
+    editor.page.wait_for_timeout(1500)
+    assert editor.ask(f"{editor.node('KSampler')}.badges.length") > 0
+    editor.shot("2-before-the-run")
+    editor.run()
+    editor.wait(SHOWN)
+    editor.page.wait_for_timeout(1500)
+    editor.shot("3-after-the-run")
+    assert any(isinstance(frame, bytes) and frame[:4] == b"\0\0\0\4" for frame in frames)
+    assert any(isinstance(frame, str) and '"progress_state"' in frame for frame in frames)
+    assert editor.errors == []
+    assert next(iter(server.get("/history").values()))["status"]["status_str"] == "success"
+
+
+def test_the_plan_shows_on_nodes_that_only_what_changed_will_run(editor: Editor) -> None:
+    editor.template(IMG2IMG)
+    editor.run()
+    editor.wait(SHOWN)
+    seen = f"{editor.node('KSampler')}.badges.map(b => b().text).join()"
+    editor.wait(f"{seen}.includes('reuse') || {seen}.includes('skip')")
+    editor.do(
+        f"const w = {editor.node('KSampler')}.widgets.find(w => w.name === 'denoise');"
+        "w.value = 0.3; w.callback?.(0.3); app.graph.change();"
+        "app.extensionManager.workflow.activeWorkflow?.changeTracker?.checkState()"
+    )
+    editor.wait(f"{seen}.includes('denoise 0.6 -> 0.3')")
+    editor.shot("4-the-plan")
+    assert editor.errors == []
+
+
+def test_a_node_is_added_and_a_picture_uploaded(editor: Editor, tmp_path: Path) -> None:
+    from tests.web.test_rooms import picture
+
+    mine = tmp_path / "mine.png"
+    mine.write_bytes(picture(size=(64, 64)))
+    editor.template(IMG2IMG)
+    editor.do("app.graph.add(LiteGraph.createNode('ImageInvert'))")
+    loader = editor.node("LoadImage")
+    with editor.page.expect_file_chooser() as chooser:
+        editor.do(f"{loader}.widgets.find(w => w.name === 'upload').callback()")
+    chooser.value.set_files(mine)
+    editor.wait(f"{loader}.widgets.find(w => w.name === 'image').value === 'mine.png'")
+    assert editor.ask(f"!!{editor.node('ImageInvert')}")
+    assert editor.errors == []
+
+
+def test_a_wrong_input_is_marked(editor: Editor) -> None:
+    editor.template(IMG2IMG)
+    editor.do(f"{editor.node('KSampler')}.widgets.find(w => w.name === 'cfg').value = 1000")
+    editor.run()
+    editor.wait(f"{editor.node('KSampler')}.has_errors")
+    editor.page.wait_for_timeout(500)
+    editor.shot("5-a-wrong-input")
+    assert not editor.ask(f"!!{editor.node('VAEDecode')}.has_errors")
+
+
+def test_a_run_is_cancelled(editor: Editor, server: Server) -> None:
+    editor.template(IMG2IMG)
+    editor.do(f"{editor.node('KSampler')}.widgets.find(w => w.name === 'steps').value = 9000")
+    editor.run()
+    for _ in range(300):
+        if jobs := server.get("/api/jobs?status=in_progress")["jobs"]:
+            break
+        editor.page.wait_for_timeout(100)
+    editor.do("comfyAPI.api.api.interrupt()")
+    for _ in range(300):
+        if not server.get("/prompt")["exec_info"]["queue_remaining"]:
+            break
+        editor.page.wait_for_timeout(100)
+    assert server.get(f"/api/jobs/{jobs[0]['id']}")["status"] == "cancelled"
+
+
+def test_the_history_panel_fills_and_a_result_gives_its_graph_back(
+    editor: Editor, data: Path
+) -> None:
+    editor.template(IMG2IMG)
+    editor.run()
+    editor.wait(SHOWN)
+    made = sorted((data / "output").glob("img2img_*.png"))[-1]
+    editor.page.keyboard.press("q")
+    editor.page.wait_for_timeout(1000)
+    editor.shot("6-jobs")
+    editor.do("app.graph.clear()")
+    assert editor.ask("app.graph._nodes.length") == 0
+    encoded = list(made.read_bytes())
+    editor.page.evaluate(
+        "bytes => app.handleFile(new File([new Uint8Array(bytes)], 'a.png', {type: 'image/png'}))",
+        encoded,
+    )
+    editor.wait("app.graph._nodes.length === 8")
+    assert editor.errors == []
+
+
+def test_a_workflow_is_there_again_after_a_restart(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    with chromium_page(server.url) as editor:
+        editor.open()
+        editor.template(IMG2IMG)
+        editor.ask("app.extensionManager.workflow.activeWorkflow.rename('workflows/kept.json')")
+        editor.ask("app.extensionManager.workflow.activeWorkflow.save()")
+        editor.page.wait_for_timeout(500)
+    server.stop()
+    assert (tmp_path / "user/default/workflows/kept.json").is_file()
+    again = Server(tmp_path)
+    with chromium_page(again.url) as editor:
+        editor.open()
+        file = "fetch('/api/userdata/workflows%2Fkept.json').then(r => r.json())"
+        editor.ask(f"{file}.then(found => app.loadGraphData(found, true, true, 'kept'))")
+        editor.wait("app.graph._nodes.length === 8")
+        assert editor.errors == []
+    again.stop()
