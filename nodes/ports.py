@@ -115,6 +115,8 @@ DiffusersFolder = Annotated[Path, _models("diffusers")]
 ControlNetFile = Annotated[Path, _models("controlnet")]
 LoraFile = Annotated[Path, _models("loras")]
 UpscaleFile = Annotated[Path, _models("upscale_models")]
+ClipVisionFolder = Annotated[Path, _models("clip_vision")]
+IpAdapterFile = Annotated[Path, _models("ipadapter")]
 PictureFile = Annotated[Path, File("input")]
 
 

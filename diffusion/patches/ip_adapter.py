@@ -1,0 +1,119 @@
+"""Pictures as prompts: attention to their tokens beside that to the text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, linear, scaled_dot_product_attention
+
+from ..ip_adapter import IpAdapter, Tokens
+from .base import Moment, processed_by
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePrompt:
+    """Adds to each cross-attention what its queries find in the tokens of pictures.
+
+    Attributes:
+        weight: what is found there is multiplied with; 0 leaves the network as it is.
+        start, end: shares of the way from noise (0) to picture (1) between which it acts.
+        mask: B×H×W, 1 where it acts; None is everywhere. It is for the whole latent, so that
+            a model that is asked in tiles takes none.
+    """
+
+    adapter: IpAdapter
+    tokens: Tokens
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    mask: Tensor | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two patches apart."""
+        sink = hashlib.sha256(repr((self.weight, self.start, self.end)).encode())
+        for each in (*self.tokens, self.mask):
+            sink.update(b"-" if each is None else repr(tuple(each.shape)).encode())
+            sink.update(b"" if each is None else each.contiguous().numpy().tobytes())
+        return f"{self.adapter.fingerprint} {sink.hexdigest()}"
+
+    def attach(self, network: nn.Module, moment: Moment) -> Iterator[None]:
+        """Let each cross-attention look at the pictures too."""
+        sizes: list[tuple[int, int]] = []
+
+        def note_size(_network: nn.Module, inputs: tuple[Any, ...]) -> None:
+            sizes[:] = [(inputs[0].shape[-2], inputs[0].shape[-1])]
+
+        matrices = self.adapter.weights.module
+        with ExitStack() as attached:
+            attached.callback(network.register_forward_pre_hook(note_size).remove)
+            for layer, key, value in zip(
+                cross_attentions(network), matrices.keys, matrices.values, strict=True
+            ):
+                look = _Look(self, moment, layer.processor, key, value, sizes)
+                attached.enter_context(processed_by(layer, look))
+            yield
+
+    def pieces(self, moment: Moment, batch: int) -> Tensor:
+        """The tokens for each picture of a batch: those of its side."""
+        count = len(moment.sides) or 1
+        sides = moment.sides or (0,)
+        chosen = [self.tokens.positive if side == 0 else self.tokens.negative for side in sides]
+        return torch.cat([each.expand(batch // count, -1, -1) for each in chosen])
+
+
+class _Look:
+    """A cross-attention with one more place to look at."""
+
+    def __init__(
+        self,
+        prompt: ImagePrompt,
+        moment: Moment,
+        before: Any,
+        key: Tensor,
+        value: Tensor,
+        sizes: list[tuple[int, int]],
+    ) -> None:
+        self.prompt, self.moment, self.before = prompt, moment, before
+        self.key, self.value, self.sizes = key, value, sizes
+
+    def __call__(self, attention: Any, hidden_states: Tensor, *rest: Any, **options: Any) -> Tensor:
+        found: Tensor = self.before(attention, hidden_states, *rest, **options)
+        prompt = self.prompt
+        if prompt.weight == 0 or not self.moment.between(prompt.start, prompt.end):
+            return found
+        tokens = prompt.pieces(self.moment, len(hidden_states)).to(hidden_states)
+        parts = (
+            attention.to_q(hidden_states),
+            linear(tokens, self.key),
+            linear(tokens, self.value),
+        )
+        heads = [each.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for each in parts]
+        seen = scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        added = linear(seen, attention.to_out[0].weight) * prompt.weight
+        if prompt.mask is not None:
+            added = added * _over_places(prompt.mask, self.sizes[0], added)
+        return found + added
+
+
+def cross_attentions(network: nn.Module) -> list[Any]:
+    """The layers that look at the text, in the order of diffusers' processors."""
+    processors: Any = network.attn_processors
+    names = [name for name in processors if name.endswith("attn2.processor")]
+    return [network.get_submodule(name.removesuffix(".processor")) for name in names]
+
+
+def _over_places(mask: Tensor, size: tuple[int, int], places: Tensor) -> Tensor:
+    """A mask as factors B×n×1 for the n places of a layer, whose rows and columns shrank alike."""
+    high, wide = size
+    while high * wide > places.shape[1] and high * wide > 1:
+        high, wide = -(-high // 2), -(-wide // 2)
+    fitted = interpolate(mask[:, None].float(), size=(high, wide), mode="area")
+    factors = fitted.reshape(len(mask), -1, 1).to(places)
+    return factors.repeat(-(-len(places) // len(factors)), 1, 1)[: len(places)]

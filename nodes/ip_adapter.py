@@ -1,0 +1,135 @@
+"""Pictures as prompts: CLIP's picture encoder, IP-Adapters, and how they are put on a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from engine.errors import InputError
+from engine.ports import Between, Socket
+from engine.spec import node
+
+from .ports import ClipVisionFolder, Image, IpAdapterFile, Mask, Model, Percent, refusing
+
+if TYPE_CHECKING:
+    from diffusion import clip_vision, ip_adapter
+
+ClipVision = Annotated["clip_vision.ClipVision", Socket("CLIP_VISION")]
+IpAdapter = Annotated["ip_adapter.IpAdapter", Socket("IPADAPTER", family=True)]
+Weight = Annotated[float, Between(-1.0, 5.0, step=0.05)]
+WHOLE_VISION = "a CLIP picture encoder in a folder of transformers"
+WHOLE_ADAPTER = "an IP-Adapter for pictures, in safetensors"
+
+
+@node("CLIPVisionLoader", category="loaders", device=True)
+class CLIPVisionLoader:
+    """Load CLIP's picture encoder.
+
+    Args:
+        clip_name: name of an installed encoder: a folder in `clip_vision`.
+
+    Raises:
+        InputError: it is damaged, not safe to load, or another network.
+
+    Source: ComfyUI's CLIPVisionLoader.
+    """
+
+    @staticmethod
+    def run(clip_name: ClipVisionFolder) -> ClipVision:
+        from diffusion.clip_vision import load_clip_vision
+
+        with refusing("CLIPVisionLoader", "clip_name", WHOLE_VISION):
+            return load_clip_vision(clip_name)
+
+    @staticmethod
+    def check(clip_name: Path) -> None:
+        from diffusion.clip_vision import check_clip_vision
+
+        with refusing("CLIPVisionLoader", "clip_name", WHOLE_VISION):
+            check_clip_vision(clip_name)
+
+
+@node("IPAdapterModelLoader", category="loaders", device=True)
+class IPAdapterModelLoader:
+    """Load an IP-Adapter.
+
+    Args:
+        ipadapter_file: name of an installed adapter, from `ipadapter`.
+
+    Raises:
+        InputError: it is damaged, not safe to load, or none for pictures.
+
+    Source: the node of this name of the extension ComfyUI_IPAdapter_plus.
+    """
+
+    @staticmethod
+    def run(ipadapter_file: IpAdapterFile) -> IpAdapter:
+        from diffusion.ip_adapter import load_ip_adapter
+
+        with refusing("IPAdapterModelLoader", "ipadapter_file", WHOLE_ADAPTER):
+            return load_ip_adapter(ipadapter_file)
+
+    @staticmethod
+    def check(ipadapter_file: Path) -> None:
+        from diffusion.ip_adapter import adapter_plan
+
+        with refusing("IPAdapterModelLoader", "ipadapter_file", WHOLE_ADAPTER):
+            adapter_plan(ipadapter_file)
+
+    @staticmethod
+    def family(ipadapter_file: Path) -> str:
+        from diffusion.ip_adapter import adapter_family
+
+        with refusing("IPAdapterModelLoader", "ipadapter_file", WHOLE_ADAPTER):
+            return adapter_family(ipadapter_file).name
+
+
+@node("IPAdapterAdvanced", category="ipadapter", device=True)
+def ip_adapter_advanced(
+    *,
+    model: Model,
+    ipadapter: IpAdapter,
+    image: Image,
+    weight: Weight = 1.0,
+    weight_type: Literal["linear"] = "linear",  # noqa: ARG001 - the one kind that is here
+    combine_embeds: Literal["concat", "average"] = "concat",
+    start_at: Percent = 0.0,
+    end_at: Percent = 1.0,
+    embeds_scaling: Literal["V only"] = "V only",  # noqa: ARG001 - the one kind that is here
+    attn_mask: Mask | None = None,
+    clip_vision: ClipVision,
+) -> Model:
+    """Prompt a model with pictures, beside its text.
+
+    Args:
+        model: the model to sample with.
+        ipadapter: of the model's family.
+        image: pictures B×H×W×C; their middle square is seen.
+        weight: how much they count; 0 is not at all.
+        weight_type: linear is the same weight in all layers.
+        combine_embeds: concat puts the tokens of several pictures one after another, average
+            takes what they have in common.
+        start_at, end_at: shares of the way from noise to picture between which they count.
+        embeds_scaling: V only is the weight on what is found.
+        attn_mask: masks B×H×W, 1 where the pictures count; resized to the latent.
+        clip_vision: the picture encoder that the adapter was trained on.
+
+    Raises:
+        InputError: the adapter has other layers than the model, or another encoder.
+
+    Source: the node of this name of the extension ComfyUI_IPAdapter_plus; arXiv 2308.06721.
+    """
+    from diffusion.ip_adapter import tokens_of
+    from diffusion.patches.ip_adapter import ImagePrompt, cross_attentions
+
+    name = "IPAdapterAdvanced"
+    wanted, got = len(cross_attentions(model.weights.module)), len(ipadapter.weights.module.keys)
+    if wanted != got:
+        raise InputError(name, "ipadapter", f"an adapter of {wanted} layers", f"{got} layers")
+    if attn_mask is not None and attn_mask.ndim != 3:
+        raise InputError(name, "attn_mask", "masks B×H×W", tuple(attn_mask.shape))
+    with refusing(name, "clip_vision", "the picture encoder that the adapter was trained on"):
+        tokens = tokens_of(ipadapter, clip_vision, image, combine_embeds == "average")
+    prompt = ImagePrompt(ipadapter, tokens, weight, start_at, end_at, attn_mask)
+    return replace(model, patches=(*model.patches, prompt))

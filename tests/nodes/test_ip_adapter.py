@@ -1,0 +1,82 @@
+"""IP-Adapter nodes through the engine: listed, checked, put on a model, refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import latentloom
+from diffusion.folders import VARIABLE
+from diffusion.load import load_checkpoint
+from engine.errors import GraphError
+from engine.executor import Engine
+from engine.graph import Graph
+from tests.diffusion.test_ip_adapter import layers, plain_keys, write_vision
+from tests.tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    root = tmp_path_factory.mktemp("models")
+    tiny = load_checkpoint(write_tiny_model(root / "tiny"))
+    write_tiny_model(root / "wide", text_dim=64)
+    write_vision(root / "clip_vision" / "eyes")
+    (root / "ipadapter").mkdir()
+    weights = {**plain_keys(), **layers(tiny)}
+    save_file(weights, root / "ipadapter" / "plain.safetensors")
+    few = {name: each for name, each in weights.items() if ".3." not in name}
+    save_file(few, root / "ipadapter" / "few.safetensors")
+    with pytest.MonkeyPatch.context() as patch, Engine(latentloom.registry()) as made:
+        patch.setenv(VARIABLE, str(root))
+        yield made
+
+
+def prompting(checkpoint: str = "tiny", adapter: str = "plain", **options: Any) -> Graph:
+    b = latentloom.build()
+    model, clip, _ = b.CheckpointLoaderSimple(ckpt_name=checkpoint)
+    image = b.EmptyImage(width=40, height=30, color=0x804020)
+    prompted = b.IPAdapterAdvanced(
+        model=model,
+        ipadapter=b.IPAdapterModelLoader(ipadapter_file=f"{adapter}.safetensors"),
+        clip_vision=b.CLIPVisionLoader(clip_name="eyes"),
+        image=image,
+        id="ip",
+        **options,
+    )
+    text = b.CLIPTextEncode(text="a fox", clip=clip)
+    b.KSampler(
+        model=prompted,
+        positive=text,
+        negative=text,
+        latent_image=b.EmptyLatentImage(width=64, height=64),
+        steps=2,
+        id="sample",
+    )
+    return b.graph
+
+
+def test_a_picture_moves_the_result_and_weight_nought_does_not(engine: Engine) -> None:
+    results = [
+        engine.run(prompting(weight=weight), targets=["sample"])["sample"].samples
+        for weight in (0.0, 1.0)
+    ]
+    graph = prompting()
+    (loader,) = [id for id, node in graph.nodes.items() if node.type == "CheckpointLoaderSimple"]
+    graph = graph.set("sample.model", latentloom.Link(loader, "MODEL"))
+    plain = engine.run(graph, targets=["sample"])["sample"].samples
+    assert torch.equal(results[0], plain)
+    assert not torch.equal(results[1], plain)
+
+
+def test_an_adapter_of_another_family_is_refused_before_the_run(engine: Engine) -> None:
+    with pytest.raises(GraphError, match="family"):
+        engine.run(prompting("wide"), targets=["sample"])
+
+
+def test_an_adapter_of_other_layers_is_refused_by_number(engine: Engine) -> None:
+    (error,) = engine.run(prompting(adapter="few"), targets=["sample"]).errors
+    assert "IPAdapterAdvanced .ipadapter: wants an adapter of" in str(error)
