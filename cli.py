@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 DONE, WRONG, USAGE, FAILED, CANCELLED = 0, 1, 2, 3, 130
 PATH_KNOBS = ("image", "mask", "file")
+# Options that stand for variables of the environment, which the networks' part reads.
+BUDGETS = {
+    "--vram": ("LATENTLOOM_VRAM", "memory of the device that weights may take; default: all"),
+    "--reserve-vram": ("LATENTLOOM_RESERVE_VRAM", "of it to keep free of weights; default: 1"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # What a terminal's encoding lacks is escaped rather than an error.
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
+    for variable, _ in BUDGETS.values():
+        if getattr(options, variable, None) is not None:
+            os.environ[variable] = str(getattr(options, variable))
     try:
         command: Callable[[argparse.Namespace], int] = options.command
         code = command(options)
@@ -343,6 +351,8 @@ def _parser() -> argparse.ArgumentParser:
         found.add_argument(
             "--input", action="append", default=[], type=_assignment, metavar="NAME=VALUE"
         )
+        if command in (run, batch):
+            _add_budgets(found)
         found.add_argument("--output", default="output", metavar="DIR", help="default: output")
         found.add_argument("--input-dir", default="input", metavar="DIR", help="default: input")
     found = add("nodes", nodes, "List the installed nodes, or describe one.")
@@ -355,8 +365,22 @@ def _parser() -> argparse.ArgumentParser:
     add("models", models, "List the installed models.")
     from web.serving import add_options
 
-    add_options(add("serve", serve, "Serve graphs over HTTP, for ComfyUI's editor and clients."))
+    found = add("serve", serve, "Serve graphs over HTTP, for ComfyUI's editor and clients.")
+    _add_budgets(found)
+    add_options(found)
     return parser
+
+
+def _add_budgets(parser: argparse.ArgumentParser) -> None:
+    for name, (variable, text) in BUDGETS.items():
+        parser.add_argument(name, type=_gibibytes, dest=variable, metavar="GIB", help=text)
+
+
+def _gibibytes(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 2**20:
+        raise ValueError(f"{text} is no amount of memory")
+    return value
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch import Tensor
 from .families import Family
 from .handles import Inputs, Residuals, Weights, told
 from .model_sampling import ModelSampling
+from .residency import residency
 from .resize import resize
 from .tiled_model import Window
 
@@ -115,7 +116,8 @@ class ControlNet:
 
     @property
     def nbytes(self) -> int:
-        return self.weights.nbytes
+        """Of itself; its weights are residency's to keep or to let go."""
+        return 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +166,8 @@ class Controls:
             if self._acts(control, sigma):
                 hint = self._hint(control, inputs.x, count, window)
                 net = control.net
-                one = net.weights.residuals(inputs, hint, control.strength, net.kind)
+                with residency().using(net.weights):
+                    one = net.weights.residuals(inputs, hint, control.strength, net.kind)
                 total = one if total is None else _sum(total, one)
         return total
 

@@ -5,6 +5,8 @@ DiffusionError
   PromptError      a prompt that cannot be encoded
   ScheduleError    an unknown schedule, or one that has no levels for so many steps
   SamplingError    a model that gave no numbers
+  MemoryLackError  work that does not fit into the device's memory
+  SettingError     a setting of the environment that cannot be read
   MissingLibraryError  an optional library that is not installed
 """
 
@@ -42,3 +44,11 @@ class MissingLibraryError(DiffusionError):
     def __init__(self, library: str, extra: str) -> None:
         self.library, self.extra = library, extra
         super().__init__(f"{library} is not installed; pip install '{extra}'")
+
+
+class MemoryLackError(DiffusionError):
+    """The device's memory does not suffice, though all else was put away."""
+
+
+class SettingError(DiffusionError, ValueError):
+    """A setting of the environment that cannot be read."""

@@ -63,6 +63,9 @@ class Guide:
         source: the latent that is sampled from, for inpainting models that are told no hole.
         both: evaluate the negative side at cfg 1 too, for samplers that need it.
         moment: where patches of the network read the level of a call.
+
+    Attributes:
+        apart: evaluate each entry by itself, which takes less memory.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class Guide:
         moment: Moment | None = None,
     ) -> None:
         self.guidance, self.model, self.hooks = guidance, guidance.model, hooks
-        self.source = source
+        self.source, self.apart = source, False
         self.controls = Controls(self.model.sampling)
         self.tiling = tiling(self.model.patches)
         self.moment = moment or Moment(self.model.sampling)
@@ -144,7 +147,7 @@ class Guide:
         ]
         sums = [torch.zeros_like(x) for _ in range(SIDES)]
         weights = [torch.full_like(x, TINY) for _ in range(SIDES)]
-        for group in _groups(active):
+        for group in [[part] for part in active] if self.apart else _groups(active):
             for part, denoised in zip(group, self._evaluate(x, sigma, group), strict=True):
                 part.box.of(sums[part.side]).add_(denoised * part.weight)
                 part.box.of(weights[part.side]).add_(part.weight)

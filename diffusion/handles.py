@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from .families import Family
 from .model_sampling import ModelSampling
 from .patches.base import Moment
 from .patching import Patch, patched
+from .residency import Hook, place_partly, residency
 from .text_keys import TextKind
 from .tokenizers import Tokenizer
 
@@ -66,36 +67,90 @@ class Weights:
     halves = False
 
     def __init__(self, module: nn.Module, digest: str) -> None:
-        self.module = module.eval().requires_grad_(False)
         self.digest = digest
+        self.home = devices.device()
+        self.reload: Callable[[], Weights] | None = None
+        self.nbytes = 0
+        self._module: nn.Module | None = None
+        self._hooks: list[Hook] = []
         self._lock = threading.RLock()
+        self._take(module)
+
+    @property
+    def module(self) -> nn.Module:
+        """The network, which is read again if it was let go."""
+        if self._module is None:
+            residency().touch(self)
+        assert self._module is not None
+        return self._module
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.module.parameters()).device
+        """Where the network is computed with."""
+        return self.home
 
     @property
     def dtype(self) -> torch.dtype:
         """Precision that the network computes in."""
         return next(self.module.parameters()).dtype
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the weights take."""
-        return sum(each.nbytes for each in self.module.parameters())
-
     @contextmanager
     def computing(
         self, patches: Sequence[Patch] = (), moment: Moment | None = None
     ) -> Iterator[None]:
-        """To be entered around the network's calls, which see it patched.
+        """To be entered around the network's calls, which see it patched and on its device.
 
         One at a time: another thread would see the patches too.
         """
-        on = patched(self.module, patches, self.halves, moment)
-        with self._lock, on, devices.computing(self.nbytes):
-            yield
+        with self._lock, residency().using(self):
+            on = patched(self.module, patches, self.halves, moment)
+            with on, devices.computing(self.nbytes):
+                yield
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the weights are in memory or on the device."""
+        return self._module is not None
+
+    @property
+    def can_reload(self) -> bool:
+        """Whether they can be let go: they come from a file."""
+        return self.reload is not None
+
+    def load(self) -> None:
+        """Read the weights from their file again.
+
+        Raises:
+            ModelFileError: it is not what it was.
+        """
+        if self._module is None and self.reload is not None:
+            self._take_from(self.reload())
+
+    def unload(self) -> None:
+        """Let the weights go."""
+        self._module = None
+
+    def place(self, room: int) -> int:
+        """Put the network on its home, as much as fits into `room` bytes; what lies there then."""
+        if self.nbytes <= room:
+            self.module.to(self.home)
+            return self.nbytes
+        placed, self._hooks = place_partly(self.module, self.home, room)
+        return placed
+
+    def take_back(self) -> None:
+        """Put the network into memory."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        self.module.to("cpu")
+
+    def _take(self, module: nn.Module) -> None:
+        self._module = module.eval().requires_grad_(False)
+        self.nbytes = sum(each.nbytes for each in module.parameters())
+
+    def _take_from(self, other: Weights) -> None:
+        self._take(other.module)
 
 
 class UNetWeights(Weights):
@@ -159,12 +214,29 @@ class TextWeights(Weights):
     def __init__(self, parts: Sequence[TextPart], digest: str) -> None:
         several = nn.ModuleDict({part.kind: part.module for part in parts})
         super().__init__(parts[0].module if len(parts) == 1 else several, digest)
-        self.parts = tuple(parts)
+        self._parts = tuple(parts)
+
+    @property
+    def parts(self) -> tuple[TextPart, ...]:
+        """The encoders, in the order in which their encodings lie side by side."""
+        if self._module is None:
+            residency().touch(self)
+        return self._parts
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The first encoder's; the others differ in their marks only."""
         return self.parts[0].tokenizer
+
+    def unload(self) -> None:
+        """Let the weights go."""
+        super().unload()
+        self._parts = ()
+
+    def _take_from(self, other: Weights) -> None:
+        super()._take_from(other)
+        assert isinstance(other, TextWeights)
+        self._parts = other.parts
 
 
 class VaeWeights(Weights):
@@ -187,7 +259,8 @@ class Model:
 
     @property
     def nbytes(self) -> int:
-        return self.weights.nbytes
+        """Of itself; its weights are residency's to keep or to let go."""
+        return 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +279,8 @@ class Clip:
 
     @property
     def nbytes(self) -> int:
-        return self.weights.nbytes
+        """Of itself; its weights are residency's to keep or to let go."""
+        return 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +297,8 @@ class Vae:
 
     @property
     def nbytes(self) -> int:
-        return self.weights.nbytes
+        """Of itself; its weights are residency's to keep or to let go."""
+        return 0
 
 
 def _join(digest: str, family: Family, own: object, patches: tuple[Patch, ...]) -> str:

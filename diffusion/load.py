@@ -158,7 +158,7 @@ def _file_texts(
     def make(digest: str) -> TextWeights:
         weights = TextWeights([_file_text(path, keys, family) for path, keys in found], digest)
         if on_cpu:
-            weights.module.to("cpu")
+            weights.home = torch.device("cpu")
         return weights
 
     place = "text_encoder on the CPU" if on_cpu else "text_encoder"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +16,11 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from . import devices
 from .digest import content_digest
 from .errors import ModelFileError
 from .handles import Weights
 from .keys import Part
+from .residency import residency
 
 W = TypeVar("W", bound=Weights)
 
@@ -34,13 +34,25 @@ def shared(part: str, make: Callable[[str], W], *places: Path) -> W:
     Args:
         places: the files and folders that it is made of.
     """
-    digest = "".join(content_digest(place) for place in places)
+    digest = _digest(places)
+
+    def again() -> Weights:
+        if _digest(places) != digest:
+            raise ModelFileError(f"{places[0].name} changed while it was in use; run again")
+        return make(digest)
+
     with _lock:
         known: Any = _loaded.get((part, digest))
         if known is None:
             known = _loaded[(part, digest)] = make(digest)
+            known.reload = again
+        residency().touch(known)
         found: W = known
         return found
+
+
+def _digest(places: Sequence[Path]) -> str:
+    return "".join(content_digest(place) for place in places)
 
 
 def from_file(
@@ -92,7 +104,7 @@ def from_file(
         for name, buffer in owner.named_buffers(recurse=False):
             if buffer.is_meta and name == "position_ids":
                 owner.register_buffer(name, torch.arange(buffer.shape[-1])[None], persistent=False)
-    return module.to(devices.device())
+    return module
 
 
 def from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
@@ -123,7 +135,7 @@ def from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     for name, got, wanted in report["mismatched_keys"]:
         shapes = f"{tuple(wanted)}, has {tuple(got)}"
         raise ModelFileError(f"{where}: the weights {name} want the shape {shapes}")
-    return module.to(devices.device())
+    return module
 
 
 def check_complete(where: str, missing: Collection[str]) -> None:

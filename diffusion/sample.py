@@ -24,6 +24,7 @@ from .hooks import SILENT, Hooks
 from .latents import Latent, SamplePass
 from .noise import NoiseChoice, SeedRule, brownian_noise, seed_rule, start_noise, step_noise
 from .patches.base import Moment
+from .residency import with_room
 from .samplers.step import Denoise, Noise, PairDenoise
 from .samplers.table import SAMPLER_TABLE, SamplerChoice
 from .schedules import calculate_sigmas
@@ -145,10 +146,15 @@ def sample_route(
     hooks = replace(hooks, on_call=counter)
     model, name = guidance.model, route.sampler.name
     moment = Moment(model.sampling)
-    with model.weights.computing(model.patches, moment):
-        guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, moment)
-        inside = _Run(guide, latent, route).through(hooks)
-    found = [each.clone() for each in inside]
+
+    def run(apart: bool) -> list[Tensor]:
+        with model.weights.computing(model.patches, moment):
+            guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, moment)
+            guide.apart = apart
+            inside = _Run(guide, latent, route).through(hooks)
+        return [each.clone() for each in inside]
+
+    found = with_room(lambda: run(False), lambda: run(True))
     if not all(bool(torch.isfinite(each).all()) for each in found):
         raise SamplingError(
             f"{name} gave NaN or infinity; the model may overflow at this precision"

@@ -15,6 +15,7 @@ from .embeddings import embedding_vectors
 from .errors import PromptError
 from .handles import Clip, TextPart
 from .prompt import Token, tokenize
+from .residency import with_room
 from .text_keys import TextKind
 
 Chunks = list[list[Token]]
@@ -44,22 +45,31 @@ def encode_texts(
     Raises:
         PromptError: a prompt cannot be read, or there is none for one of the encoders.
     """
-    parts = clip.weights.parts
-    missing = [part.kind for part in parts if part.kind not in texts]
-    if missing:
-        known = " and ".join(texts)
-        raise PromptError(
-            f"prompts for the text encoders {known}, but the model has {missing[0]} too"
-        )
-    chunks = [_chunks(part, texts[part.kind]) for part in parts]
-    longest = max(map(len, chunks))
-    for part, have in zip(parts, chunks, strict=True):
-        have += _chunks(part, "") * (longest - len(have))
-    with clip.weights.computing(clip.patches):
-        found = [_encode(part, have, clip.layer) for part, have in zip(parts, chunks, strict=True)]
-        tokens = torch.cat([tokens for tokens, _ in found], dim=-1)
+    tokens, pooled = with_room(lambda: _encode_all(clip, texts))
     # Clones, since what is made while computing takes no part in other arithmetic.
-    return (Entry(tokens.clone(), found[-1][1].clone(), sizes=sizes),)
+    return (Entry(tokens.clone(), pooled.clone(), sizes=sizes),)
+
+
+def _encode_all(clip: Clip, texts: Mapping[TextKind, str]) -> tuple[Tensor, Tensor]:
+    """1×77k×d of all encoders side by side, and 1×d pooled of the last."""
+    weights = clip.weights
+    with weights.computing(clip.patches):
+        parts = weights.parts
+        missing = [part.kind for part in parts if part.kind not in texts]
+        if missing:
+            known = " and ".join(texts)
+            raise PromptError(
+                f"prompts for the text encoders {known}, but the model has {missing[0]} too"
+            )
+        chunks = [_chunks(part, texts[part.kind]) for part in parts]
+        longest = max(map(len, chunks))
+        for part, have in zip(parts, chunks, strict=True):
+            have += _chunks(part, "") * (longest - len(have))
+        found = [
+            _encode(part, have, clip.layer, weights.device)
+            for part, have in zip(parts, chunks, strict=True)
+        ]
+        return torch.cat([tokens for tokens, _ in found], dim=-1), found[-1][1]
 
 
 def _chunks(part: TextPart, text: str) -> Chunks:
@@ -68,20 +78,23 @@ def _chunks(part: TextPart, text: str) -> Chunks:
     return tokenize(text, part.tokenizer.encode, part.tokenizer.marks, find)
 
 
-def _encode(part: TextPart, chunks: Chunks, layer: int | None) -> tuple[Tensor, Tensor]:
+def _encode(
+    part: TextPart, chunks: Chunks, layer: int | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """1×77k×d of one encoder, and 1×d pooled at the first end mark of the first chunk."""
     weighted = any(token.weight != 1.0 for chunk in chunks for token in chunk)
     empty = _chunks(part, "") if weighted else []
-    hidden, pooled = _encode_chunks(part, [*chunks, *empty], layer)
+    hidden, pooled = _encode_chunks(part, [*chunks, *empty], layer, device)
     if weighted:
         hidden = _weighted(hidden[:-1], hidden[-1:], chunks)
     return hidden.reshape(1, -1, hidden.shape[-1]), pooled[:1]
 
 
-def _encode_chunks(part: TextPart, chunks: Chunks, layer: int | None) -> tuple[Tensor, Tensor]:
+def _encode_chunks(
+    part: TextPart, chunks: Chunks, layer: int | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """k×77×d of a layer, and k×d pooled."""
     module = part.module
-    device = next(module.parameters()).device
     ids = torch.tensor([[token.id for token in chunk] for chunk in chunks])
     network = module.get_submodule("text_model") if _nested(module) else module
     with _with_vectors(module, chunks):

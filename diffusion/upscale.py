@@ -24,7 +24,12 @@ OnTile = Callable[[int, int], None]
 class UpscaleWeights(Weights):
     """An upscaling network."""
 
-    module: RrdbNet | CompactNet
+    @property
+    def network(self) -> RrdbNet | CompactNet:
+        """The network with what it says of itself."""
+        found = self.module
+        assert isinstance(found, RrdbNet | CompactNet)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +41,7 @@ class UpscaleModel:
     @property
     def scale(self) -> int:
         """What both sides are multiplied with."""
-        return self.weights.module.scale
+        return self.weights.network.scale
 
     @property
     def fingerprint(self) -> str:
@@ -45,7 +50,8 @@ class UpscaleModel:
 
     @property
     def nbytes(self) -> int:
-        return self.weights.nbytes
+        """Of itself; its weights are residency's to keep or to let go."""
+        return 0
 
 
 def load_upscaler(path: Path) -> UpscaleModel:
@@ -86,7 +92,7 @@ def upscale(model: UpscaleModel, picture: Tensor, on_tile: OnTile) -> Tensor:
 
 
 def _upscale(model: UpscaleModel, picture: Tensor, tile: int, on_tile: OnTile) -> Tensor:
-    weights, module = model.weights, model.weights.module
+    weights = model.weights
     total = len(picture) * tile_count(picture.shape[1], picture.shape[2], tile, OVERLAP_PX)
     done = 0
 
@@ -104,6 +110,7 @@ def _upscale(model: UpscaleModel, picture: Tensor, tile: int, on_tile: OnTile) -
         pixels = pixels.repeat(1, 3, 1, 1)
     sides = (tile, tile)
     with weights.computing():
+        module = weights.network
         made = [
             in_tiles(whole, pixels[index : index + 1], sides, OVERLAP_PX, module.scale)
             for index in range(len(pixels))

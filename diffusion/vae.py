@@ -11,7 +11,11 @@ from .families import ANY
 from .handles import Vae
 from .latents import Latent
 from .preview import learn
+from .residency import with_room
 from .tiles import in_tiles
+
+# Side and overlap of tiles, in pixels, where a whole picture does not fit into memory.
+SPARE_TILES = (512, 64)
 
 
 def encode(vae: Vae, pixels: Tensor) -> Latent:
@@ -20,19 +24,27 @@ def encode(vae: Vae, pixels: Tensor) -> Latent:
     Args:
         pixels: B×H×W×C in 0..1; cut to multiples of the VAE's factor around the centre.
     """
-    with vae.weights.computing():
-        cells = cut_to_cells(pixels, vae.family.vae_factor)
-        samples = _encode(vae, cells)
-    learn(vae.family, samples, cells)
-    return Latent(samples.clone(), family=_family_name(vae))
+
+    def whole() -> Latent:
+        with vae.weights.computing():
+            cells = cut_to_cells(pixels, vae.family.vae_factor)
+            samples = _encode(vae, cells)
+        learn(vae.family, samples, cells)
+        return Latent(samples.clone(), family=_family_name(vae))
+
+    return with_room(whole, lambda: encode_tiled(vae, pixels, *SPARE_TILES))
 
 
 def decode(vae: Vae, latent: Latent) -> Tensor:
     """B×H×W×3 in 0..1, float32 on the CPU."""
-    with vae.weights.computing():
-        pixels = _to_pixels(_decode(vae, latent.samples))
-    learn(vae.family, latent.samples, pixels)
-    return pixels.clone()
+
+    def whole() -> Tensor:
+        with vae.weights.computing():
+            pixels = _to_pixels(_decode(vae, latent.samples))
+        learn(vae.family, latent.samples, pixels)
+        return pixels.clone()
+
+    return with_room(whole, lambda: decode_tiled(vae, latent, *SPARE_TILES))
 
 
 def encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:

@@ -184,7 +184,7 @@ def test_short_memory_halves_the_tiles(tmp_path: Path, monkeypatch: pytest.Monke
         sides.append(x.shape[-1])
         if x.shape[-1] > 128:
             raise torch.OutOfMemoryError("too large")
-        found: Tensor = run(module, x)  # type: ignore[arg-type]
+        found: Tensor = run(module, x)
         return found
 
     monkeypatch.setattr(type(model.weights.module), "forward", short)

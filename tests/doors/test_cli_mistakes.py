@@ -28,6 +28,8 @@ from tests.engine.fakes import REGISTRY
         ["run", "g.yaml", "--set", "=1"],
         ["run", "g.yaml", "--input", "=1"],
         ["run", "g.yaml", "--what"],
+        ["run", "g.yaml", "--vram", "much"],
+        ["run", "g.yaml", "--reserve-vram", "-1"],
         ["convert", "a"],
         ["convert", "a", "b", "--to", "xml"],
     ],

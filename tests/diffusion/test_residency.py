@@ -1,0 +1,183 @@
+"""Where weights are: counted moves of fakes, and real networks let go and read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from diffusion import devices
+from diffusion import residency as module
+from diffusion.errors import MemoryLackError, ModelFileError, SettingError
+from diffusion.latents import empty
+from diffusion.load import load_checkpoint
+from diffusion.residency import Residency, device_room, place_partly, with_room
+from diffusion.sample import SamplePlan, sample
+from diffusion.text import encode_text
+from diffusion.vae import decode
+from tests.tiny_model import write_tiny_model
+
+GPU = torch.device("cuda")
+
+
+class Fake:
+    """Weights of a size that note where they are put."""
+
+    def __init__(self, name: str, nbytes: int, log: list[str], home: torch.device = GPU) -> None:
+        self.name, self.nbytes, self.log, self.home = name, nbytes, log, home
+        self.is_loaded, self.can_reload = True, True
+
+    def load(self) -> None:
+        self.log.append(f"load {self.name}")
+        self.is_loaded = True
+
+    def unload(self) -> None:
+        self.log.append(f"unload {self.name}")
+        self.is_loaded = False
+
+    def place(self, room: int) -> int:
+        self.log.append(f"place {self.name}")
+        return min(room, self.nbytes)
+
+    def take_back(self) -> None:
+        self.log.append(f"back {self.name}")
+
+
+def use(residency: Residency, *fakes: Fake) -> None:
+    for fake in fakes:
+        with residency.using(fake):
+            pass
+
+
+def test_weights_that_fit_are_placed_once_and_stay() -> None:
+    log: list[str] = []
+    residency = Residency(lambda: 100, 1000)
+    first, second = Fake("a", 40, log), Fake("b", 60, log)
+    use(residency, first, second, first, second)
+    assert log == ["place a", "place b"]
+
+
+def test_the_least_recently_used_makes_room() -> None:
+    log: list[str] = []
+    residency = Residency(lambda: 100, 1000)
+    first, second, third = (Fake(name, 40, log) for name in "abc")
+    use(residency, first, second, first, third)
+    assert log == ["place a", "place b", "back b", "place c"]
+
+
+def test_what_is_in_use_stays_though_room_is_short() -> None:
+    log: list[str] = []
+    residency = Residency(lambda: 100, 1000)
+    first, second = Fake("a", 80, log), Fake("b", 80, log)
+    with residency.using(first), residency.using(second):
+        assert log == ["place a", "place b"]
+    residency.clear_device()
+    assert sorted(log[2:]) == ["back a", "back b"]
+
+
+def test_memory_is_spared_by_reading_again() -> None:
+    log: list[str] = []
+    residency = Residency(lambda: 0, 100)
+    first, second = (Fake(name, 60, log, torch.device("cpu")) for name in "ab")
+    use(residency, first, second, first)
+    assert log == ["unload a", "load a", "unload b"]
+
+
+def test_weights_without_a_file_are_kept() -> None:
+    log: list[str] = []
+    residency = Residency(lambda: 0, 10)
+    first, second = (Fake(name, 60, log, torch.device("cpu")) for name in "ab")
+    first.can_reload = False
+    use(residency, first, second)
+    assert log == []
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A memory that holds one network at a time."""
+    tight = Residency(lambda: 2**62, 1)
+    for place in ("diffusion.handles", "diffusion.networks", "diffusion.residency"):
+        monkeypatch.setattr(f"{place}.residency", lambda: tight)
+
+
+def test_networks_that_were_let_go_give_the_same_picture(small: None, tmp_path: Path) -> None:
+    def picture() -> torch.Tensor:
+        model = load_checkpoint(write_tiny_model(tmp_path / "model", seed=77))
+        positive, negative = encode_text(model.clip, "a fox"), encode_text(model.clip, "")
+        plan = SamplePlan(1, 2, 4.0, "euler", "normal")
+        latent = sample(model.model, empty(64, 64), positive, negative, plan)
+        found = decode(model.vae, latent)
+        loaded = [model.clip.weights, model.model.weights, model.vae.weights]
+        assert [each.is_loaded for each in loaded] == [False, False, True]
+        return found
+
+    assert torch.equal(picture(), picture())
+
+
+def test_a_file_that_changed_while_it_was_let_go_is_refused(small: None, tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path / "model", seed=78)
+    model = load_checkpoint(folder)
+    assert not model.clip.weights.is_loaded
+    (folder / "text_encoder/config.json").write_text("{}")
+    with pytest.raises(ModelFileError, match="changed while it was in use"):
+        encode_text(model.clip, "a fox")
+
+
+def test_a_network_in_parts_gives_the_same_and_is_as_it_was() -> None:
+    network = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 8), nn.Linear(8, 2))
+    x = torch.randn(3, 4)
+    want, before = network(x), [each.data_ptr() for each in network.parameters()]
+    placed, hooks = place_partly(network, torch.device("cpu"), 4 * (4 * 8 + 8))
+    assert placed == 4 * (4 * 8 + 8)
+    assert len(hooks) == 4
+    assert torch.equal(network(x), want)
+    assert [each.data_ptr() for each in network.parameters()] == before
+
+
+def failing(times: int) -> Callable[[], str]:
+    left = [times]
+
+    def work() -> str:
+        if left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\nmore")
+        return "done"
+
+    return work
+
+
+def test_work_is_tried_once_more_with_room() -> None:
+    assert with_room(failing(0)) == "done"
+    assert with_room(failing(1)) == "done"
+    assert with_room(failing(1), lambda: "in pieces") == "in pieces"
+
+
+def test_a_second_lack_of_memory_is_a_typed_error_and_the_next_work_succeeds() -> None:
+    with pytest.raises(MemoryLackError, match="Tried to allocate 9 GiB; take a smaller"):
+        with_room(failing(2))
+    assert with_room(failing(0)) == "done"
+
+
+@pytest.mark.parametrize(
+    ("vram", "reserve", "room"), [("", "", 7), ("4", "", 3), ("4", "2.5", 1.5), ("99", "0", 8)]
+)
+def test_the_budget_is_the_cards_or_the_users(
+    monkeypatch: pytest.MonkeyPatch, vram: str, reserve: str, room: float
+) -> None:
+    monkeypatch.setattr(devices, "device", lambda: GPU)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 8 * module.GIB))
+    monkeypatch.setenv(module.VRAM, vram)
+    monkeypatch.setenv(module.RESERVE, reserve)
+    assert device_room() == int(room * module.GIB)
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "nan", "inf", "1e99"])
+def test_a_budget_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(devices, "device", lambda: GPU)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 8 * module.GIB))
+    monkeypatch.setenv(module.VRAM, text)
+    with pytest.raises(SettingError, match="wants a number of gibibytes"):
+        device_room()
