@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from .errors import LatentloomError
 
 State = Literal["pending", "running", "completed", "failed", "cancelled"]
 ENDED = ("completed", "failed", "cancelled")
-MOST_ENDED = 10_000
+MOST_ENDED, TIDY_EVERY = 10_000, 100
 MOST_ATTEMPTS = 2
 PARKED = "the server died twice while it ran this job, so it is not tried again"
 
@@ -85,6 +85,7 @@ class JobStore:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        self._finished = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
@@ -171,11 +172,9 @@ class JobStore:
                 "WHERE id = ? AND state IN ('pending', 'running')",
                 (state, _text(record), id),
             )
-            self._db.execute(
-                "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE state IN "
-                "('completed', 'failed', 'cancelled') ORDER BY seq DESC LIMIT -1 OFFSET ?)",
-                (MOST_ENDED,),
-            )
+            self._finished += 1
+            if self._finished % TIDY_EVERY == 0:
+                self._forget_oldest()
         return found.rowcount > 0
 
     def cancel(self, id: str, record: Mapping[str, Any]) -> bool:
@@ -223,6 +222,20 @@ class JobStore:
         """Every job, in the order in which they were accepted."""
         return self._select("ORDER BY seq", ())
 
+    def page(
+        self, states: Sequence[State], limit: int, offset: int, newest_first: bool = True
+    ) -> tuple[list[QueuedJob], int]:
+        """Some of the jobs in these states by the time of their acceptance, and how many there are.
+
+        Only what is on the page is read, however many there are.
+        """
+        where = f"WHERE state IN ({', '.join('?' * len(states))})"
+        order = "DESC" if newest_first else "ASC"
+        found = self._select(
+            f"{where} ORDER BY seq {order} LIMIT ? OFFSET ?", (*states, limit, offset)
+        )
+        return found, int(self._one(f"SELECT count(*) FROM jobs {where}", tuple(states)))
+
     def forget(self, ids: Iterable[str] | None = None) -> int:
         """Remove jobs that ended, by default all; how many there were."""
         return self._remove(ENDED, ids)
@@ -233,6 +246,13 @@ class JobStore:
             self._db.close()
 
     # SQL
+
+    def _forget_oldest(self) -> None:
+        self._db.execute(
+            "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE state IN "
+            "('completed', 'failed', 'cancelled') ORDER BY seq DESC LIMIT -1 OFFSET ?)",
+            (MOST_ENDED,),
+        )
 
     def _remove(self, states: tuple[str, ...], ids: Iterable[str] | None) -> int:
         marks = ", ".join("?" * len(states))
@@ -254,9 +274,9 @@ class JobStore:
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM jobs {rest}", values).fetchall()
         return [_job(row) for row in rows]
 
-    def _one(self, sql: str) -> Any:
+    def _one(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
         with self._lock:
-            return self._db.execute(sql).fetchone()[0]
+            return self._db.execute(sql, values).fetchone()[0]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from engine.formats.parsing import parse_json
 from engine.pictures import Picture, pictures
 from engine.workspace import UnsafePathError, read_inside, safe_path, split_annotated
 
-from .routes import Refusal, Routes, answer
+from .routes import Refusal, Routes, answer, patiently
 from .site import Site
 
 routes = Routes()
@@ -47,17 +47,19 @@ async def view(site: Site, request: web.Request) -> web.Response:
 
 @routes.add("POST", "/upload/image", "Put a picture into the input folder", body="form")
 async def upload_image(site: Site, request: web.Request) -> web.Response:
-    form = await _read_form(site, request)
-    picture = await asyncio.to_thread(pictures().clean, form.file)
-    return answer(await asyncio.to_thread(_store, site, form, picture))
+    async with site.uploads:
+        form = await _read_form(site, request)
+        picture = await asyncio.to_thread(pictures().clean, form.file)
+        return answer(await asyncio.to_thread(_store, site, form, picture))
 
 
 @routes.add("POST", "/upload/mask", "Give a stored picture the alpha of another", body="form")
 async def upload_mask(site: Site, request: web.Request) -> web.Response:
-    form = await _read_form(site, request)
-    original = await asyncio.to_thread(_original, site, form)
-    picture = await asyncio.to_thread(pictures().with_alpha_of, original, form.file)
-    return answer(await asyncio.to_thread(_store, site, form, picture))
+    async with site.uploads:
+        form = await _read_form(site, request)
+        original = await asyncio.to_thread(_original, site, form)
+        picture = await asyncio.to_thread(pictures().with_alpha_of, original, form.file)
+        return answer(await asyncio.to_thread(_store, site, form, picture))
 
 
 def folder_of(site: Site, kind: str, subfolder: str = "") -> Path:
@@ -165,7 +167,7 @@ async def _read_form(site: Site, request: web.Request) -> _Form:
 
 async def _read_part(part: BodyPartReader, most: int) -> bytes:
     found = bytearray()
-    while chunk := await part.read_chunk(65_536):
+    while chunk := await patiently(part.read_chunk(65_536)):
         found += chunk
         if len(found) > most:
             raise Refusal(413, f"the part {part.name!r} has more than {most} bytes")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from engine.jobs import QueuedJob
+from engine.jobs import QueuedJob, State
 
 from .queueing import entry
 from .routes import Refusal, Routes, answer, read_object, texts, whole_number
 from .site import Site
 
 routes = Routes()
-STATUS = {"running": "in_progress"}
+STATES: tuple[State, ...] = ("pending", "running", "completed", "failed", "cancelled")
+STATUS: Mapping[str, str] = {"running": "in_progress"}
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
 SORTS = ("created_at", "execution_duration")
 MOST_LISTED = 1000
@@ -33,17 +35,37 @@ async def jobs(site: Site, request: web.Request) -> web.Response:
         raise Refusal(400, f"sort_by wants one of {', '.join(SORTS)}, and sort_order asc or desc")
     limit = whole_number(request, "limit", low=1, high=MOST_LISTED) or MOST_LISTED
     offset = whole_number(request, "offset") or 0
-    found = [summary(job) for job in await asyncio.to_thread(site.store.all)]
-    if wanted:
-        found = [job for job in found if job["status"] in wanted]
-    if workflow := query.get("workflow_id"):
+    page = Page(wanted or list(STATUSES), sort, order == "desc", limit, offset)
+    found, total = await asyncio.to_thread(_read_page, site, page, query.get("workflow_id", ""))
+    pagination = {"offset": offset, "limit": limit, "total": total}
+    return answer({"jobs": found, "pagination": {**pagination, "has_more": offset + limit < total}})
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which jobs are asked for."""
+
+    statuses: list[str]
+    sort: str
+    descending: bool
+    limit: int
+    offset: int
+
+
+def _read_page(site: Site, page: Page, workflow: str) -> tuple[list[dict[str, Any]], int]:
+    """The jobs of a page, and how many there are in all."""
+    states = [state for state in STATES if STATUS.get(state, state) in page.statuses]
+    if page.sort == SORTS[0] and not workflow:
+        jobs, total = site.store.page(states, page.limit, page.offset, page.descending)
+        return [summary(job) for job in jobs], total
+    found = [summary(job) for job in site.store.all() if job.state in states]
+    if workflow:
         found = [job for job in found if job.get("workflow_id") == workflow]
-    found.sort(key=_duration if sort == "execution_duration" else _created, reverse=order == "desc")
-    page = {"offset": offset, "limit": limit, "total": len(found)}
-    more = offset + limit < len(found)
-    return answer(
-        {"jobs": found[offset : offset + limit], "pagination": {**page, "has_more": more}}
-    )
+    if page.sort != SORTS[0]:
+        found.sort(key=_duration)
+    if page.descending:
+        found.reverse()
+    return found[page.offset : page.offset + page.limit], len(found)
 
 
 @routes.add("GET", "/jobs/{id}", "One job, with its workflow and outputs")
@@ -125,10 +147,6 @@ def _workflow_id(extra: Mapping[str, Any]) -> str:
     workflow = info.get("workflow") if isinstance(info, Mapping) else None
     id = workflow.get("id") if isinstance(workflow, Mapping) else None
     return id if isinstance(id, str) else ""
-
-
-def _created(job: Mapping[str, Any]) -> tuple[int, float]:
-    return job["create_time"], job["priority"]
 
 
 def _duration(job: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ the API description and the tests see every one of them.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .site import Site
 
 Handler = Callable[["Site", web.Request], Awaitable[web.StreamResponse]]
+MOST_SILENT_S = 30
 _NUMBER = re.compile(r"-?[0-9]{1,12}\Z")
 Body = Literal["none", "json", "raw", "form"]
 
@@ -99,11 +101,24 @@ async def read_bytes(request: web.Request, most_bytes: int) -> bytes:
     if (request.content_length or 0) > most_bytes:
         raise Refusal(413, f"the body has {request.content_length} bytes; at most {most_bytes}")
     found = bytearray()
-    async for chunk in request.content.iter_chunked(65_536):
+    while chunk := await patiently(request.content.read(65_536)):
         found += chunk
         if len(found) > most_bytes:
             raise Refusal(413, f"the body has more than {most_bytes} bytes")
     return bytes(found)
+
+
+async def patiently(reading: Awaitable[bytes]) -> bytes:
+    """The next piece of a body.
+
+    Raises:
+        Refusal: it does not come.
+    """
+    try:
+        async with asyncio.timeout(MOST_SILENT_S):
+            return await reading
+    except TimeoutError as error:
+        raise Refusal(408, f"nothing came for {MOST_SILENT_S} s") from error
 
 
 async def read_json(request: web.Request, empty: Any = None) -> Any:

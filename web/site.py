@@ -26,6 +26,7 @@ from .worker import Worker
 log = logging.getLogger(__name__)
 PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 MOST_LISTED = 10_000
+UPLOADS_AT_ONCE = 3
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Site:
             self.engine, self.store, self.hub, self.workspace, self.folders, self._show
         )
         self.settings_lock = asyncio.Lock()
+        # An upload is held in memory until it is checked.
+        self.uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self._counter = itertools.count(self.store.last_number())
 
     def next_number(self) -> int:
