@@ -41,6 +41,7 @@ def test_the_graphs_of_the_issue_are_there() -> None:
         "txt2img", "img2img", "multi_pass", "progressive", "upscale_refine", "inpaint",
         "inpaint_exact", "inpaint_crop", "outpaint", "inpaint_passes",
         "tiled_upscale", "detail_pass", "variations", "batch_folder",
+        "regional_denoise",
     }  # fmt: skip
 
 
@@ -142,6 +143,15 @@ def test_outpainting_keeps_the_picture_and_fills_the_margin(run: Any) -> None:
     assert torch.equal(painted[:, :, :112], source[:, :, :112])
     margin = painted[:, :, 128:]
     assert float((margin - 0.5).abs().mean()) > 0.05
+
+
+def test_one_region_changes_much_one_a_little_and_one_not_at_all(run: Any) -> None:
+    result = run(latentloom.load("regional_denoise"), ["photo", "grey", "paste_back"])
+    change = (result["paste_back"] - result["photo"].IMAGE).abs().mean(-1)
+    grey = result["grey"]
+    assert sorted(set(grey.flatten().tolist())) == [0.0, pytest.approx(0.35), 1.0]
+    assert float(change[grey == 0].max()) == 0.0
+    assert float(change[grey == 1].mean()) > float(change[(grey > 0) & (grey < 1)].mean()) > 0
 
 
 def test_a_detail_pass_changes_what_was_found_and_nothing_else(run: Any) -> None:
