@@ -29,7 +29,7 @@ MOST_REPEATS = 4
 SIDES = 3
 
 
-Style = Literal["single", "regular", "nested"]
+Style = Literal["single", "regular", "nested", "perpendicular"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,8 @@ class Guidance:
         second: a prompt between the two, as InstructPix2Pix (arXiv 2211.09800) guides.
         second_cfg: guidance of the second prompt against the negative side.
         style: how two prompts are mixed: `regular` adds both guidances, `nested` guides by the
-            result of the first.
+            result of the first, `perpendicular` takes the second for an empty one and keeps of
+            the negative, times `second_cfg`, what does not lie along the positive.
     """
 
     model: Model
@@ -110,6 +111,8 @@ class Guide:
         elif self.guidance.style == "nested":
             inner = self._mix(x, sigma, positive, second, cfg)
             guided = negative + (inner - negative) * second_cfg
+        elif self.guidance.style == "perpendicular":
+            guided = second + cfg * _perpendicular(positive - second, negative - second, second_cfg)
         else:
             guided = self._mix(x, sigma, positive, negative, cfg)
         return guided, negative
@@ -195,6 +198,13 @@ class Guide:
             part.box.of(hole_channels(x, part.entry.hole, self.source, scale)) for part in group
         ]
         return torch.cat([scaled, torch.cat(extra)], dim=1)
+
+
+def _perpendicular(toward: Tensor, away: Tensor, scale: float) -> Tensor:
+    """Perp-Neg (arXiv 2304.04968), equation 8, for each picture of a batch."""
+    axes = tuple(range(1, toward.ndim))
+    along = (toward * away).sum(axes, keepdim=True) / toward.square().sum(axes, keepdim=True)
+    return toward - scale * (away - along.nan_to_num(0.0) * toward)
 
 
 def _groups(parts: Sequence[Placed]) -> list[list[Placed]]:

@@ -171,6 +171,23 @@ def sample_route(
     return Sampled(*(replace(latent, samples=each, passes=passes) for each in found))
 
 
+def with_noise(model: Model, latent: Latent, noise: NoiseChoice, sigmas: Tensor) -> Latent:
+    """A latent with the noise between the ends of levels in it; with none, as it is.
+
+    One level adds all of its noise.
+    """
+    if not len(sigmas):
+        return latent
+    level = (sigmas[0] - sigmas[-1]).abs() if len(sigmas) > 1 else sigmas[0]
+    samples, scale = latent.samples.float(), model.family.latent_scale
+    shape = tuple(samples.shape)
+    drawn = torch.zeros(shape)
+    if noise.add:
+        drawn = start_noise(shape, noise.seed, latent.batch_index)
+    noised = model.sampling.noised(samples * scale, drawn, level, full=False)
+    return replace(latent, samples=noised / scale)
+
+
 class _Counter:
     """Counts model calls on their way to the caller's hook."""
 

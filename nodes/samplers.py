@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 from engine.ports import Between
 from engine.spec import node
 
-from .ports import Cfg, Conditioning, Guider, Model, Noise, Sampler, SamplerName, Seed
+from .ports import (
+    Cfg,
+    Conditioning,
+    Guider,
+    Latent,
+    Model,
+    Noise,
+    Sampler,
+    SamplerName,
+    Seed,
+    Sigmas,
+)
 
 SAMPLERS = "sampling/custom_sampling/samplers"
 NOISE = "sampling/custom_sampling/noise"
@@ -197,6 +208,50 @@ def dual_cfg_guider(
     from diffusion.guidance import Guidance
 
     return Guidance(model, cond1, negative, cfg_conds, cond2, cfg_cond2_negative, style)
+
+
+@node("PerpNegGuider", category="_for_testing")
+def perp_neg_guider(
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    empty_conditioning: Conditioning,
+    cfg: Cfg = 8.0,
+    neg_scale: Amount = 1.0,
+) -> Guider:
+    """Guidance that takes of the negative only what does not go against the positive.
+
+    Args:
+        model: the model that is asked.
+        positive: what the picture should show.
+        negative: what it should not show.
+        empty_conditioning: an empty prompt, which both are measured from.
+        cfg: how far to go.
+        neg_scale: how much the negative counts.
+
+    Source: Perp-Neg (arXiv 2304.04968). Each picture of a batch is taken by itself, where
+        ComfyUI takes the batch as one.
+    """
+    from diffusion.guidance import Guidance
+
+    return Guidance(model, positive, negative, cfg, empty_conditioning, neg_scale, "perpendicular")
+
+
+@node("AddNoise", category="_for_testing/custom_sampling/noise")
+def add_noise(model: Model, noise: Noise, sigmas: Sigmas, latent_image: Latent) -> Latent:
+    """Put noise into a latent, which a sampler without noise of its own then takes out.
+
+    Args:
+        model: gives the scale of latents.
+        noise: which.
+        sigmas: as much as lies between the first and the last level.
+        latent_image: latents B×C×h×w.
+
+    Source: ComfyUI's AddNoise.
+    """
+    from diffusion.sample import with_noise
+
+    return with_noise(model, latent_image, noise, sigmas)
 
 
 def _on(device: str, name: str) -> str:

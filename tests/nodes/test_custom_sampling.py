@@ -11,6 +11,7 @@ import torch
 
 import latentloom
 from diffusion.folders import VARIABLE
+from diffusion.guidance import _perpendicular
 from diffusion.model_sampling import MAX_PERCENT_SIGMA
 from engine.builder import Builder, Handle, Output
 from engine.errors import InputError
@@ -282,3 +283,50 @@ def test_noise_and_samplers_are_told_apart_by_value() -> None:
     assert samplers.random_noise(3) == samplers.random_noise(3) != samplers.random_noise(4)
     assert samplers.disable_noise() != samplers.random_noise(0)
     assert samplers.sampler_lms(3) != samplers.sampler_lms(4)
+
+
+def test_noise_put_in_before_is_noise_put_in_by_the_sampler(engine: Engine) -> None:
+    found = []
+    for before in (True, False):
+        parts = Parts()
+        _, low = parts.builder.SplitSigmas(sigmas=parts.levels(6), step=2)
+        guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
+        noise: Handle | Output = parts.builder.RandomNoise(noise_seed=5)
+        latent: Handle | Output = parts.latent
+        if before:
+            latent = parts.builder.AddNoise(
+                model=parts.model, noise=noise, sigmas=low, latent_image=latent
+            )
+            noise = parts.builder.DisableNoise()
+        euler = parts.builder.KSamplerSelect(sampler_name="euler")
+        parts.advanced(guider, low, sampler=euler, noise=noise, latent_image=latent)
+        found.append(sampled(engine, parts))
+    assert torch.allclose(found[0], found[1], atol=1e-3 * float(found[1].std()))
+
+
+def test_a_negative_along_the_positive_does_not_count(engine: Engine) -> None:
+    found = []
+    for scale in (0.0, 1.0):
+        parts = Parts()
+        guider = parts.builder.PerpNegGuider(
+            model=parts.model,
+            positive=parts.positive,
+            negative=parts.positive,
+            empty_conditioning=parts.negative,
+            cfg=4.0,
+            neg_scale=scale,
+        )
+        parts.advanced(guider, parts.levels())
+        found.append(sampled(engine, parts))
+    assert torch.allclose(found[0], found[1], atol=1e-3 * float(found[1].std()))
+    # Without a negative it is guidance against the empty prompt.
+    assert torch.allclose(found[0], ksampler(engine), atol=1e-3 * float(found[0].std()))
+
+
+def test_what_is_left_of_a_negative_is_perpendicular() -> None:
+    toward, away = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    kept = toward - _perpendicular(toward, away, 1.0)
+    products = (kept * toward).sum((1, 2, 3))
+    torch.testing.assert_close(products, torch.zeros(2), atol=1e-3, rtol=0)
+    along = (toward * away).sum((1, 2, 3)) / toward.square().sum((1, 2, 3))
+    torch.testing.assert_close(kept + along.view(2, 1, 1, 1) * toward, away)
