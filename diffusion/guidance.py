@@ -171,7 +171,7 @@ class Guide:
         context = torch.cat([_tokens(part.entry, length, len(x)) for part in group])
         windows = [part.box.of(x) for part in group]
         scaled = sampling.input(torch.cat(windows), sigma)
-        timestep = sampling.timestep(sigma).float().expand(len(scaled))
+        timestep = sampling.timestep(sigma).float().to(x.device).expand(len(scaled))
         entries = [part.entry for part in group]
         added = added_inputs(self.model.family, x, entries, [part.side for part in group])
         inputs = Inputs(scaled, timestep, context.to(x.device), added)

@@ -212,7 +212,8 @@ class _Run:
         shape, noise = tuple(samples.shape), route.noise
         drawn = start_noise(shape, noise.seed, latent.batch_index) if noise.add else None
         self.first = (torch.zeros(shape) if drawn is None else drawn).to(device)
-        self.sigmas = route.sigmas.to(device)
+        # On the CPU, where asking for a level's value waits for nothing.
+        self.sigmas = route.sigmas.cpu()
 
     def through(self, hooks: Hooks) -> tuple[Tensor, Tensor]:
         """The latent at the last level, and the last D, in unscaled VAE space on the CPU."""

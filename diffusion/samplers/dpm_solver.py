@@ -73,7 +73,7 @@ def dpm_fast(
     rest = [2, 1] if calls % 3 == 0 else [calls % 3]
     orders = [3] * (count - len(rest)) + rest
     start, end = _ends(sigmas)
-    times = torch.linspace(float(start), float(end), count + 1, device=x.device)
+    times = torch.linspace(float(start), float(end), count + 1)
     done = 0
     for order, t, t_next in zip(orders, times[:-1], times[1:], strict=True):
         stages = _Stages(denoise, x, t)

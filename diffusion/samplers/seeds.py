@@ -107,7 +107,7 @@ def er_sde(
         if last is not None and order > 1:
             width = sigma_next - sigma
             step = -width / points
-            places = sigma_next + torch.arange(points, device=x.device) * step
+            places = sigma_next + torch.arange(points, device=step.device) * step
             weights = 1 / _noise_scale(places)
             change = (denoised - last) / (sigma - sigmas[i - 1])
             x = x + (width + weights.sum() * step * scale) * change

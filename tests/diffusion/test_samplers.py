@@ -224,3 +224,29 @@ def test_steps_of_their_own_are_told_in_order_and_range(name: str) -> None:
     sample(name, sigmas, Toy(name), x, on_step=lambda step, _denoised: told.append(step))
     assert told == sorted(told)
     assert told[-1] == len(sigmas) - 2
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLER_TABLE.keys() - {"dpm_adaptive"}))
+def test_levels_stay_on_the_cpu_and_nothing_waits_for_the_device(name: str) -> None:
+    """On the device "meta" asking for a value is an error, as is mixing devices.
+
+    dpm_adaptive chooses its steps by values and has to wait for them.
+    """
+    sampler, shape = SAMPLER_TABLE[name], (1, 4, 8, 8)
+
+    def call(x: Tensor, sigma: Tensor) -> Any:
+        assert (x.device.type, sigma.device.type) == ("meta", "cpu")
+        return (x * 0.5, x * 0.4) if sampler.pair else x * 0.5
+
+    def noise(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
+        return torch.zeros(shape, device="meta")
+
+    options: dict[str, Any] = {"tau": lambda _sigma: 1.0} if sampler.tau else {}
+    sigmas = calculate_sigmas(ModelSampling(), "normal", 6, name)
+    x = torch.zeros(shape, device="meta")
+    done = sampler.function(call, x, sigmas, noise=noise, on_step=silent_step, **options)
+    assert done.device.type == "meta"
+
+
+def silent_step(_index: int, _denoised: Tensor) -> None:
+    return None
