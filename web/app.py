@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -97,6 +98,9 @@ async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
         return answer({"error": error.reason}, error.status)
     except LatentloomError as error:
         return answer({"error": str(error)}, 409)
+    except sqlite3.OperationalError as error:
+        log.error("the queue cannot be written: %s", error)
+        return answer({"error": f"the queue cannot be written: {error}"}, 503)
     except ConnectionResetError:
         raise
     except Exception:

@@ -21,6 +21,7 @@ from .site import PICTURE_ENDINGS, Site
 
 routes = Routes()
 FIRST = "img2img"
+LIKE_ITS_RESULTS = "inputs/house.png"
 THUMBNAIL = "-1.webp"
 
 
@@ -77,7 +78,7 @@ def index(site: Site) -> list[dict[str, Any]]:
 
 
 def thumbnail(site: Site, name: str) -> bytes:
-    """A picture of a template: the one that it starts from, else what the demo model draws."""
+    """A picture of a template: the one that it starts from, else one that is like its results."""
     graph = _graph(site, name).bound()
     named = [
         value
@@ -85,7 +86,7 @@ def thumbnail(site: Site, name: str) -> bytes:
         for value in node.inputs.values()
         if isinstance(value, str) and Path(value).suffix.lower() in PICTURE_ENDINGS
     ]
-    for value in named:
+    for value in (*named, LIKE_ITS_RESULTS):
         try:
             data = site.workspace.resolve("input", value).read_bytes()
         except (OSError, ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from .telling import Telling
 
 log = logging.getLogger(__name__)
 IDLE_S = 5.0
+ABANDONED_S = 3600.0
 
 ShowPreview = Callable[[str | None, object, Mapping[str, Any]], None]
 
@@ -73,6 +75,8 @@ class Worker:
             self._thread.join(timeout_s)
 
     def _loop(self) -> None:
+        for folder in self.folders.values():
+            sweep(folder)
         while not self._stopping:
             self._wake.clear()
             try:
@@ -146,3 +150,13 @@ class Worker:
             self.show(job.client, value, place)
 
         return Telling(job, self.folders, tell, show, at_node)
+
+
+def sweep(folder: Path, older_than_s: float = ABANDONED_S) -> None:
+    """Remove what writers that died had begun; a file gets its name when it is whole."""
+    try:
+        for part in folder.rglob(".latentloom-*.part"):
+            if time.time() - part.stat().st_mtime > older_than_s:
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be swept: %s", folder.name, error.strerror)

@@ -130,6 +130,20 @@ def test_the_server_is_asked_by_its_own_names(host: str, tmp_path: Path) -> None
     served(tmp_path, story, hosts=("my.box",))
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("192.168.1.5:8188", 200), ("[fe80::1]", 200), ("localhost", 200), ("evil.test", 403),
+     ("192.168.1.5.nip.io", 403), ("box.local", 200)],
+)  # fmt: skip
+def test_a_server_for_other_machines_is_asked_by_address_or_by_a_name_it_was_given(
+    host: str, status: int, tmp_path: Path
+) -> None:
+    async def story(api: Served) -> None:
+        assert (await api.get("/queue", headers={"Host": host}))[0] == status
+
+    served(tmp_path, story, token=TOKEN, host="0.0.0.0", hosts=("box.local",))
+
+
 def raw(url: str, text: str) -> str:
     """The status line that the server gives to a request written by hand."""
     connection = HTTPConnection(url.removeprefix("http://"), timeout=5)

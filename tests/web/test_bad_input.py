@@ -6,7 +6,9 @@ import io
 import itertools
 import json
 import os
+import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,10 +19,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from engine.workspace import UnsafePathError, read_inside
-from tests.web.serving import FAKES, Served, number, prompt, served
+from engine.executor import Engine
+from engine.jobs import JobStore, QueuedJob
+from engine.registry import Registry
+from engine.spec import spec_of
+from engine.workspace import UnsafePathError, Workspace, read_inside
+from tests.engine import fakes
+from tests.web.serving import Served, number, prompt, served, write, write_float
 from tests.web.test_rooms import picture
-from web.prompts import PromptRefused, accept
+from web.prompts import PromptRefused, accept, read_graph
+from web.worker import sweep
 
 CANARY = b"the canary sings"
 TARGETS = ("canary.txt", "etc/passwd", "queue.sqlite")
@@ -277,6 +285,49 @@ def test_a_compressed_body_is_held_to_the_same_bound(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
+def test_a_form_of_ten_thousand_parts_is_refused(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        form = aiohttp.FormData()
+        for part in range(10_000):
+            form.add_field(f"part{part}", "x", content_type="text/plain")
+        status, _ = await api.ask("POST", "/upload/image", data=form)
+        assert status == 400
+
+    served(tmp_path, story)
+
+
+def test_a_full_disk_refuses_the_job_and_the_next_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_store: JobStore, _job: QueuedJob) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async def story(api: Served) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(JobStore, "submit", fail)
+            status, found = await api.post("/prompt", {"prompt": number(6)})
+        assert status == 503
+        assert "disk is full" in found["error"]
+        assert (await api.client.run(number(6))).status == "success"
+
+    served(tmp_path, story)
+
+
+def test_what_a_dead_writer_began_is_swept_when_it_is_old(tmp_path: Path) -> None:
+    part, young = tmp_path / "a" / ".latentloom-1.part", tmp_path / ".latentloom-2.part"
+    part.parent.mkdir()
+    for path in (part, young, tmp_path / "kept.png"):
+        path.write_bytes(b"x")
+    os.utime(part, (0, 0))
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".latentloom-2.part",
+        "a",
+        "kept.png",
+    ]
+    assert list(part.parent.iterdir()) == []
+
+
 def test_a_graph_of_too_many_nodes_is_refused_at_once(tmp_path: Path) -> None:
     many = {str(n): {"class_type": "Number", "inputs": {}} for n in range(60_000)}
 
@@ -289,7 +340,17 @@ def test_a_graph_of_too_many_nodes_is_refused_at_once(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
-NODES = sorted(FAKES)
+# Nodes that wait would only cost time, and pictures of any size only memory.
+CHEAP = Registry.of(
+    *(
+        getattr(fakes, name)
+        for name in vars(fakes)
+        if spec_of(getattr(fakes, name)) and name != "wait"
+    ),
+    write,
+    write_float,
+)
+NODES = sorted(CHEAP)
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.text(max_size=8),
     st.floats(allow_nan=False, allow_infinity=False),
@@ -298,7 +359,7 @@ SCALARS = st.one_of(
 LINKS = st.tuples(st.sampled_from("abcdefgh"), st.integers(-1, 3)).map(list)
 VALUES = st.one_of(SCALARS, LINKS, st.lists(SCALARS, max_size=3),
                    st.dictionaries(st.text(max_size=3), SCALARS, max_size=2))  # fmt: skip
-PORTS = sorted({port.name for spec in FAKES.values() for port in spec.inputs})
+PORTS = sorted({port.name for spec in CHEAP.values() for port in spec.inputs})
 ENTRIES = st.one_of(
     st.fixed_dictionaries(
         {
@@ -316,21 +377,29 @@ FUZZ = settings(
 )
 
 
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Workspace]]:
+    root = tmp_path_factory.mktemp("fuzz")
+    with Engine(CHEAP, cache_bytes=2**20) as found:
+        yield found, Workspace(input_dir=root / "in", output_dir=root / "out")
+
+
 @FUZZ
 @given(graph=GRAPHS, extra=st.dictionaries(
     st.sampled_from(["prompt_id", "number", "front", "client_id", "extra_data",
                      "partial_execution_targets"]), VALUES, max_size=3))  # fmt: skip
-def test_any_prompt_is_accepted_or_refused_in_the_editor_s_shape(
-    graph: Any, extra: dict[str, Any]
+def test_any_prompt_is_refused_in_the_editor_s_shape_or_runs_to_an_end(
+    graph: Any, extra: dict[str, Any], engine: tuple[Engine, Workspace]
 ) -> None:
-    from engine.workspace import Workspace
-
+    runs, workspace = engine
+    body: dict[str, Any] = {"error": {"message": ""}, "node_errors": {}}
     try:
-        found = accept({"prompt": graph, **extra}, FAKES, Workspace(), 0)
+        found = accept({"prompt": graph, **extra}, CHEAP, workspace, 0)
     except PromptRefused as refused:
         body = refused.body
     else:
-        body = {"error": {"message": found.job.targets}, "node_errors": dict(found.node_errors)}
+        done = runs.run(read_graph(found.job.prompt, CHEAP), workspace, found.job.targets)
+        body = {"error": {"message": done.status}, "node_errors": dict(found.node_errors)}
     assert set(body) == {"error", "node_errors"}
     assert body["error"]["message"]
     assert json.dumps(body)
