@@ -111,7 +111,7 @@ def _shown(data: bytes, preview: str | None, channel: str) -> Picture:
     if preview:
         kind, _, given = preview.partition(";")
         quality = int(given) if given.isascii() and given.isdigit() and len(given) < 4 else 90
-        asked = kind if kind == "jpeg" and "a" not in channel.removeprefix("rgba") else "webp"
+        asked = "jpeg" if kind == "jpeg" and "a" not in channel else "webp"
         return pictures().converted(data, asked, min(100, max(1, quality)))
     if channel in ("rgb", "a"):
         return pictures().channel(data, channel)
@@ -195,13 +195,12 @@ def _original(site: Site, form: _Form) -> bytes:
 def _store(site: Site, form: _Form, picture: Picture) -> dict[str, str]:
     """Write a picture under its name; the reply of an upload. No other file is ever replaced."""
     kind, subfolder = form.fields.get("type", "") or "input", form.fields.get("subfolder", "")
-    folder = folder_of(site, kind, subfolder)
-    name = form.name.replace("\\", "/").rpartition("/")[2]
+    folder, name = folder_of(site, kind, subfolder), form.name
     if PurePosixPath(name).suffix.lower() not in ENDINGS[picture.mime]:
         name += ENDINGS[picture.mime][0]
     try:
-        if form.name != form.name.replace("\\", "/").rpartition("/")[2]:
-            raise UnsafePathError(f"{form.name[:80]!r} is no plain name")
+        if "/" in name:
+            raise UnsafePathError(f"{name[:80]!r} is no plain name")
         safe_path(folder, name)
         folder.mkdir(parents=True, exist_ok=True)
         replace = form.fields.get("overwrite", "") in ("true", "1")

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from . import machine
 from .object_info import definition, definitions
 from .routes import Refusal, Routes, answer, done, read_object
 from .site import Site
@@ -44,7 +45,7 @@ async def features(site: Site, request: web.Request) -> web.Response:
 
 @routes.add("GET", "/system_stats", "The machine and its devices")
 async def system_stats(site: Site, request: web.Request) -> web.Response:
-    total, free = memory()
+    total, free = machine.memory()
     system = {
         "os": os.name if os.name != "posix" else platform.system().lower(),
         "ram_total": total,
@@ -59,7 +60,7 @@ async def system_stats(site: Site, request: web.Request) -> web.Response:
         "embedded_python": False,
         "argv": ["latentloom", "serve"],
     }
-    devices = await asyncio.to_thread(site.devices)
+    devices = await asyncio.to_thread(machine.device_list)
     return answer({"system": system, "devices": devices})
 
 
@@ -112,16 +113,6 @@ async def socket(site: Site, request: web.Request) -> web.StreamResponse:
     if request.headers.get("Upgrade", "").lower() != "websocket":
         raise Refusal(426, "this is a WebSocket")
     return await hub.listen(request)
-
-
-def memory() -> tuple[int, int]:
-    """Bytes of main memory: all, and what could be had now; 0 where that cannot be known."""
-    names = os.sysconf_names if hasattr(os, "sysconf_names") else {}
-    if "SC_PHYS_PAGES" not in names:
-        return 0, 0
-    page, total = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
-    free = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in names else 0
-    return page * total, page * free
 
 
 def _version(package: str) -> Any:

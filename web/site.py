@@ -6,11 +6,10 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.devices import devices
 from engine.errors import LatentloomError
 from engine.executor import Engine
 from engine.jobs import JobStore
@@ -99,18 +98,6 @@ class Site:
             "assets": False,
             "node_replacements": False,
         }
-
-    def devices(self) -> list[dict[str, Any]]:
-        """What nodes compute on, as /system_stats gives it."""
-        from .info import memory
-
-        found = devices()
-        if found:
-            return [asdict(device) for device in found]
-        total, free = memory()
-        facts = {"vram_total": total, "vram_free": free}
-        more = {"torch_vram_total": total, "torch_vram_free": free}
-        return [{"name": "cpu", "type": "cpu", "index": None, **facts, **more}]
 
     def pictures(self) -> list[str]:
         """The pictures that a node may load, by name: uploaded ones first, then shipped ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import mimetypes
 import os
 from collections.abc import Callable
@@ -79,8 +80,9 @@ async def list_files(site: Site, request: web.Request) -> web.Response:
 @routes.add("GET", "/v2/userdata", "Files and folders of a folder of the user's")
 async def list_entries(site: Site, request: web.Request) -> web.Response:
     path = request.query.get("path", "")
-    folder = _inside(site, path, "path") if path else site.user_dir
-    return answer(await asyncio.to_thread(_entries, folder, site.user_dir))
+    root = site.user_dir.resolve()
+    folder = _inside(site, path, "path") if path else root
+    return answer(await asyncio.to_thread(_entries, folder, root))
 
 
 @routes.add("GET", "/userdata/{file}", "A file of the user's")
@@ -223,14 +225,12 @@ def _entries(folder: Path, root: Path) -> list[dict[str, Any]]:
     for path in sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name)):
         if path.is_symlink():
             continue
-        entry: dict[str, Any] = {
-            "name": path.name,
-            "path": path.relative_to(root.resolve() if root.resolve() in path.parents else root)
-            .as_posix(),
-            "type": "file" if path.is_file() else "directory",
-        }  # fmt: skip
+        entry: dict[str, Any] = {"name": path.name, "path": path.relative_to(root).as_posix()}
         if path.is_file():
-            entry |= {"size": path.stat().st_size, "modified": path.stat().st_mtime}
+            facts = path.stat()
+            entry |= {"type": "file", "size": facts.st_size, "modified": facts.st_mtime}
+        else:
+            entry["type"] = "directory"
         found.append(entry)
     return found
 
@@ -254,8 +254,6 @@ def _read_settings(site: Site) -> dict[str, Any]:
 
 
 async def _change_settings(site: Site, changes: dict[str, Any]) -> None:
-    import json
-
     async with site.settings_lock:
         found = await asyncio.to_thread(_read_settings, site)
         text = json.dumps({**found, **changes}, indent=2, ensure_ascii=False)

@@ -137,9 +137,10 @@ def test_the_history_panel_fills_and_a_result_gives_its_graph_back(
     editor.run()
     editor.wait(SHOWN)
     made = sorted((data / "output").glob("img2img_*.png"))[-1]
-    editor.page.keyboard.press("q")
-    editor.page.wait_for_timeout(1000)
+    editor.page.get_by_text("0 active").first.click()
+    editor.page.wait_for_timeout(1500)
     editor.shot("6-jobs")
+    assert editor.page.get_by_text("Completed").count() > 0
     editor.do("app.graph.clear()")
     assert editor.ask("app.graph._nodes.length") == 0
     encoded = list(made.read_bytes())

@@ -1,0 +1,30 @@
+"""The machine: its memory, and what nodes compute on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+from engine.devices import devices
+
+
+def memory() -> tuple[int, int]:
+    """Bytes of main memory: all, and what could be had now; 0 where that cannot be known."""
+    names = os.sysconf_names if hasattr(os, "sysconf_names") else {}
+    if "SC_PHYS_PAGES" not in names:
+        return 0, 0
+    page, total = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+    free = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in names else 0
+    return page * total, page * free
+
+
+def device_list() -> list[dict[str, Any]]:
+    """What nodes compute on, as /system_stats gives it; the CPU where there is nothing else."""
+    found = devices()
+    if found:
+        return [asdict(device) for device in found]
+    total, free = memory()
+    sizes = {"vram_total": total, "vram_free": free}
+    more = {"torch_vram_total": total, "torch_vram_free": free}
+    return [{"name": "cpu", "type": "cpu", "index": None, **sizes, **more}]
