@@ -1,0 +1,331 @@
+"""`python -m bench.sampling`: the same random weights through diffusers' pipelines and through us.
+
+Both compute in one process, alternating, with equal model calls; medians. Text encoding, decoding,
+encoding, img2img at several sizes and batches, with a ControlNet too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import resource
+import statistics
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.clock import seconds
+from diffusion import devices
+from diffusion.conditioning import Conditioning, Entry, with_control
+from diffusion.control import Control, ControlNet, ControlWeights
+from diffusion.families import SD15, SDXL, Family
+from diffusion.handles import (
+    Clip,
+    Model,
+    TextPart,
+    TextWeights,
+    UNetWeights,
+    Vae,
+    VaeWeights,
+)
+from diffusion.latents import Latent
+from diffusion.load import sampling_of
+from diffusion.sample import SamplePlan, sample
+from diffusion.text import encode_text
+from diffusion.tokenizers import clip_l
+from diffusion.vae import decode, encode
+
+STEPS, DENOISE, CFG, SEED = 4, 0.5, 7.0, 1
+MEGABYTE = 2**20
+UNETS: dict[str, dict[str, Any]] = {
+    "mini": {
+        "block_out_channels": (64, 128),
+        "layers_per_block": 1,
+        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        "cross_attention_dim": 768,
+    },
+    "sd15": {"cross_attention_dim": 768},
+    "sdxl": {
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "use_linear_projection": True,
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+VAE_CHANNELS = {
+    "mini": (32, 32, 64, 64),
+    "sd15": (128, 256, 512, 512),
+    "sdxl": (128, 256, 512, 512),
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One workload through both.
+
+    Attributes:
+        ours, theirs: median seconds.
+        our_calls, their_calls: of the denoising network, in one run.
+        peak_mb: memory of the device, on the CPU of the process, so far.
+    """
+
+    name: str
+    ours: float
+    theirs: float
+    our_calls: int = 0
+    their_calls: int = 0
+    peak_mb: float = 0.0
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster ours is."""
+        return self.theirs / self.ours
+
+
+class Bench:
+    """One family's random networks on a device, in our handles and for the pipelines."""
+
+    def __init__(self, family: str, device: str, dtype: torch.dtype, repeats: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import diffusers
+
+            torch.manual_seed(SEED)
+            unet = diffusers.UNet2DConditionModel(sample_size=64, **UNETS[family])
+            channels = VAE_CHANNELS[family]
+            vae = diffusers.AutoencoderKL(
+                block_out_channels=channels,
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                layers_per_block=1 if family == "mini" else 2,
+                latent_channels=4,
+            )
+            control = diffusers.ControlNetModel.from_unet(unet)
+        self.diffusers, self.name, self.repeats = diffusers, family, repeats
+        self.family: Family = SDXL if family == "sdxl" else SD15
+        self.device = torch.device(device)
+        logging.disable(logging.WARNING)  # the libraries' advice on casting
+        for module in (unet, vae, control):
+            module.to(self.device, dtype)
+        self.text = _text_encoder(2 if family == "mini" else 12).to(self.device)
+        self.unet, self.vae_module, self.dtype = unet, vae, dtype
+        self.model = Model(UNetWeights(unet, "bench"), self.family, sampling_of(self.family))
+        self.vae = Vae(VaeWeights(vae, "bench"), self.family)
+        self.net = ControlNet(ControlWeights(control, "bench"), self.family)
+        for weights in (self.model.weights, self.vae.weights, self.net.weights):
+            weights.home = self.device
+        self.calls = 0
+        unet.register_forward_pre_hook(self._count)
+
+    def measures(self, sizes: list[int], batches: list[int]) -> Iterator[Measure]:
+        """Every workload, one after another."""
+        yield self._encode_text()
+        for size in sizes:
+            yield self._encode(size)
+            yield self._decode(size)
+            for batch in batches:
+                yield self._img2img(size, batch, controlled=False)
+        if self.name != "sdxl":
+            yield self._img2img(sizes[0], 1, controlled=True)
+
+    def _encode_text(self) -> Measure:
+        tokenizer = clip_l()
+        weights = TextWeights([TextPart("l", self.text, tokenizer)], "bench")
+        weights.home = self.device
+        clip, prompt = Clip(weights, self.family), "a red fox jumping over a blue river"
+        start, end, pad = tokenizer.marks
+
+        def theirs() -> object:
+            ids = [start, *tokenizer.encode(prompt), end]
+            padded = torch.tensor([ids + [pad] * (77 - len(ids))])
+            with torch.inference_mode():
+                return self.text(padded.to(self.device)).last_hidden_state.float().cpu()
+
+        return self._compare("text encode", lambda: encode_text(clip, prompt), theirs)
+
+    def _encode(self, size: int) -> Measure:
+        picture = torch.rand(1, size, size, 3)
+
+        def theirs() -> object:
+            pixels = (picture.movedim(-1, 1) * 2 - 1).to(self.device, self.dtype)
+            with torch.inference_mode():
+                return self.vae_module.encode(pixels).latent_dist.mean.float().cpu()
+
+        return self._compare(f"VAE encode {size}", lambda: encode(self.vae, picture), theirs)
+
+    def _decode(self, size: int) -> Measure:
+        latent = Latent(torch.randn(1, 4, size // 8, size // 8))
+
+        def theirs() -> object:
+            with torch.inference_mode():
+                found = self.vae_module.decode(latent.samples.to(self.device, self.dtype)).sample
+                return (found.float().cpu() / 2 + 0.5).clamp(0, 1)
+
+        return self._compare(f"VAE decode {size}", lambda: decode(self.vae, latent), theirs)
+
+    def _img2img(self, size: int, batch: int, controlled: bool) -> Measure:
+        latent = Latent(torch.randn(batch, 4, size // 8, size // 8))
+        positive, negative = self._prompt(1), self._prompt(2)
+        hint = torch.rand(1, size, size, 3)
+        total = int(STEPS / DENOISE)
+        given = self._given(positive, negative) | {
+            "image": (latent.samples * self.family.latent_scale).to(self.device, self.dtype),
+            "strength": DENOISE,
+            "num_inference_steps": total,
+            "guidance_scale": CFG,
+            "output_type": "latent",
+            "num_images_per_prompt": batch,
+        }
+        if controlled:
+            control = Control(self.net, hint)
+            positive, negative = with_control(positive, control), with_control(negative, control)
+            given["control_image"] = hint.movedim(-1, 1)
+        pipe = self._pipeline(controlled)
+        plan = SamplePlan(SEED, STEPS, CFG, "euler", "normal", DENOISE)
+
+        def ours() -> object:
+            return sample(self.model, latent, positive, negative, plan)
+
+        def theirs() -> object:
+            generator = torch.Generator("cpu").manual_seed(SEED)
+            return pipe(generator=generator, **given).images.float().cpu()
+
+        label = f"img2img {size} x{batch}{' + ControlNet' if controlled else ''}"
+        return self._compare(label, ours, theirs)
+
+    def _pipeline(self, controlled: bool) -> Any:
+        kind = "StableDiffusionXL" if self.name == "sdxl" else "StableDiffusion"
+        name = f"{kind}{'ControlNet' if controlled else ''}Img2ImgPipeline"
+        parts: dict[str, Any] = {"unet": self.unet, "vae": self.vae_module, "tokenizer": None}
+        parts |= {"text_encoder": None}
+        if self.name == "sdxl":
+            parts |= {"text_encoder_2": None, "tokenizer_2": None}
+        else:
+            parts |= {"safety_checker": None, "feature_extractor": None}
+            parts["requires_safety_checker"] = False
+        if controlled:
+            parts["controlnet"] = self.net.weights.module
+        scheduler = self.diffusers.EulerDiscreteScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            timestep_spacing="linspace",
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pipe = getattr(self.diffusers, name)(**parts, scheduler=scheduler)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    def _prompt(self, seed: int) -> Conditioning:
+        generator = torch.Generator().manual_seed(seed)
+        tokens = torch.randn(1, 77, self.family.text_dim, generator=generator)
+        return (Entry(tokens, torch.randn(1, 1280, generator=generator)),)
+
+    def _given(self, positive: Conditioning, negative: Conditioning) -> dict[str, Any]:
+        found: dict[str, Tensor | None] = {
+            "prompt_embeds": positive[0].tokens,
+            "negative_prompt_embeds": negative[0].tokens,
+        }
+        if self.name == "sdxl":
+            found["pooled_prompt_embeds"] = positive[0].pooled
+            found["negative_pooled_prompt_embeds"] = negative[0].pooled
+        placed = {
+            key: value.to(self.device, self.dtype)
+            for key, value in found.items()
+            if value is not None
+        }
+        return dict(placed)
+
+    def _compare(
+        self, name: str, ours: Callable[[], object], theirs: Callable[[], object]
+    ) -> Measure:
+        calls = [self._calls_of(ours), self._calls_of(theirs)]  # the first runs, to warm up
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(self.repeats):
+            for place, work in zip(times, (ours, theirs), strict=True):
+                place.append(seconds(lambda work=work: self._waited(work)))  # type: ignore[misc]
+        medians = [statistics.median(each) for each in times]
+        return Measure(name, medians[0], medians[1], calls[0], calls[1], self._peak())
+
+    def _calls_of(self, work: Callable[[], object]) -> int:
+        self.calls = 0
+        self._waited(work)
+        return self.calls
+
+    def _waited(self, work: Callable[[], object]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def _count(self, *_: object) -> None:
+        self.calls += 1
+
+    def _peak(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated() / MEGABYTE
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _text_encoder(layers: int) -> torch.nn.Module:
+    """CLIP-L with random weights."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=layers,
+        num_attention_heads=12,
+    )
+    module: torch.nn.Module = CLIPTextModel(config).eval()
+    return module
+
+
+def main() -> None:
+    """Measure, print as it goes, write the JSON at the end."""
+    parser = argparse.ArgumentParser(prog="python -m bench.sampling", description=__doc__)
+    parser.add_argument("--family", choices=tuple(UNETS), default="mini")
+    parser.add_argument("--device", default=devices.device().type)
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path, default=Path("bench/results/sampling.json"))
+    options = parser.parse_args()
+    bench = Bench(options.family, options.device, getattr(torch, options.dtype), options.repeats)
+    print(f"{options.family}, {options.device}, {options.dtype}, median of {options.repeats}")
+    print(f"{'':28} {'ours s':>9} {'theirs s':>9} {'ratio':>6} {'calls':>7} {'peak MB':>8}")
+    found = []
+    for row in bench.measures(options.sizes, options.batches):
+        calls = f"{row.our_calls}/{row.their_calls}"
+        print(
+            f"{row.name:28} {row.ours:9.3f} {row.theirs:9.3f} {row.ratio:6.2f} {calls:>7} "
+            f"{row.peak_mb:8.0f}",
+            flush=True,
+        )
+        found.append(asdict(row))
+    machine = {"python": platform.python_version(), "system": platform.platform()}
+    machine |= {"torch": torch.__version__, "device": options.device, "dtype": options.dtype}
+    machine |= {"family": options.family, "diffusers": bench.diffusers.__version__}
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps({"machine": machine, "rows": found}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
