@@ -5,6 +5,7 @@ The shape of the network is read from the keys. No torch here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ KINDS = ("ControlNetModel", "ControlNetUnionModel")
 UNION = "task_embedding"
 HINT = "conditioning_embedding_out_channels"
 PREFIX = "control_model."
+OUTPUT = re.compile(r"zero_convs\.(\d+)\.0\.(weight|bias)")
 HINT_LAYERS = (0, 2, 4, 6, 8, 10, 12, 14)
 # Its file holds the difference to a model's own weights; see DiffControlNetLoader.
 DIFFERENCE = "difference"
@@ -84,7 +86,7 @@ def control_part(name: str, heads: Heads) -> Part:
     shapes = {ours: heads[theirs].shape for theirs, ours in names.items()}
     try:
         config = _config(shapes)
-    except (KeyError, IndexError, StopIteration) as error:
+    except (KeyError, IndexError, StopIteration, ZeroDivisionError) as error:
         raise ModelFileError(f"{name} holds no ControlNet") from error
     # What tells this one net apart, which averages its outputs, is its name alone.
     config["global_pool_conditions"] = "shuffle" in name
@@ -106,9 +108,9 @@ def _names(heads: Heads) -> dict[str, str]:
     parts |= {f"input_hint_block.{last}": f"{hint}.conv_out"}
     for theirs in heads:
         place = theirs.removeprefix(prefix)
-        if place.startswith("zero_convs."):
-            _, index, _, kind = place.split(".")
-            names[theirs] = f"controlnet_down_blocks.{index}.{kind}"
+        output = OUTPUT.fullmatch(place)
+        if output:
+            names[theirs] = f"controlnet_down_blocks.{output[1]}.{output[2]}"
         owner, _, kind = place.rpartition(".")
         if owner in parts:
             names[theirs] = f"{parts[owner]}.{kind}"

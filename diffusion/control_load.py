@@ -11,6 +11,7 @@ from torch import nn
 from . import devices
 from .control import ControlNet, ControlWeights, UnionWeights
 from .control_file import DIFFERENCE, check_control, control_family, control_part, is_union
+from .errors import ModelFileError
 from .handles import Model
 from .headers import read_heads
 from .networks import from_file, from_folder, shared
@@ -38,7 +39,13 @@ def load_control(path: Path, model: Model | None = None) -> ControlNet:
             return weights(from_folder(kind, path, devices.network_dtype()), digest)
         part = control_part(path.name, read_heads(path))
         blank = partial(kind, **part.config)
-        return weights(from_file(path, part, blank, devices.network_dtype()), digest)
+        try:
+            module = from_file(path, part, blank, devices.network_dtype())
+        except ModelFileError:
+            raise
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ModelFileError(f"{path.name} is no ControlNet that fits: {error}") from error
+        return weights(module, digest)
 
     family = control_family(path)
     if model is None or path.is_dir() or DIFFERENCE not in read_heads(path):

@@ -94,7 +94,7 @@ def changed(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Te
     difference = difference.reshape(weight.shape)
     scale = roles.get("dora_scale")
     if scale is None:
-        return weight + strength * difference
+        return torch.add(weight, difference, alpha=strength)
     return weight + strength * (_decomposed(weight + difference, scale) - weight)
 
 
@@ -105,8 +105,8 @@ def _difference(roles: Mapping[Role, Tensor]) -> Tensor:
         scale = _scale(roles, down.shape[0])
         if "mid" in roles:
             mid = roles["mid"].float()
-            return scale * torch.einsum("or,rskl,si->oikl", up.flatten(1), mid, down.flatten(1))
-        return scale * (up.flatten(1) @ down.flatten(1))
+            return torch.einsum("or,rskl,si->oikl", scale * up.flatten(1), mid, down.flatten(1))
+        return (scale * up.flatten(1)) @ down.flatten(1)
     if "hada_w1_a" in roles:
         product: Tensor = _hadamard_half(roles, "1") * _hadamard_half(roles, "2")
         return product * _scale(roles, roles["hada_w1_b"].shape[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import runpy
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from diffusion.conditioning import Conditioning, Entry, with_control
@@ -323,3 +327,35 @@ def test_a_union_file_is_the_same_net_as_its_folder(union_folder: Path, tmp_path
         want = asked(folder, kind)
         torch.manual_seed(0)
         torch.testing.assert_close(asked(single, kind), want)
+
+
+def spoilt(heads: dict[str, TensorHead], seed: int) -> dict[str, TensorHead]:
+    """Some keys taken out, renamed, or of other shapes."""
+    rng, found = random.Random(seed), dict(heads)
+    for key in rng.sample(sorted(heads), 4):
+        found.pop(key)
+        shape = tuple(rng.choice((0, 1, 7, 2**40)) for _ in range(rng.randrange(5)))
+        renamed = key.replace(rng.choice("0_."), rng.choice(("", "9", ".", "-1")), 1)
+        found[rng.choice((key, renamed, "task_embedding"))] = TensorHead("F16", shape)
+    return found
+
+
+@given(st.integers(0, 2**32))
+def test_any_keys_are_a_controlnet_or_a_typed_error(seed: int) -> None:
+    made = runpy.run_path(str(SCRIPT))
+    spec = made["Spec"]()
+    made["controlnet"](spec, made["MINI"])
+    heads = {key: TensorHead("F16", tuple(size)) for key, size, *_ in spec.items}
+    renamed = {ours: heads[theirs] for theirs, ours in control_part("net", heads).names.items()}
+    for keys in (heads, renamed):
+        with contextlib.suppress(ModelFileError):
+            assert control_part("net", spoilt(keys, seed)).names
+
+
+def test_a_file_whose_shapes_do_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:
+    weights = load_file(folder / "diffusion_pytorch_model.safetensors")
+    weights["down_blocks.0.resnets.0.conv1.weight"] = torch.zeros(30, 32, 3, 3)
+    file = tmp_path / "odd.safetensors"
+    save_file(weights, file)
+    with pytest.raises(ModelFileError, match=r"odd\.safetensors"):
+        load_control(file)
