@@ -79,8 +79,9 @@ class Worker:
             sweep(folder)
         while not self._stopping:
             self._wake.clear()
+            token = CancelToken()
             try:
-                job = self.store.take()
+                job = self._take(token)
             except Exception:
                 # The disk may be full for a while; the jobs stay where they are.
                 log.exception("the queue cannot be read")
@@ -89,12 +90,16 @@ class Worker:
             if job is None:
                 self._wake.wait(IDLE_S)
             else:
-                self._run(job)
+                self._run(job, token)
 
-    def _run(self, job: QueuedJob) -> None:
-        token = CancelToken()
+    def _take(self, token: CancelToken) -> QueuedJob | None:
+        """The next job; at no instant is one running that cannot be cancelled."""
         with self._lock:
-            self._current = (job.id, token)
+            job = None if self._stopping else self.store.take()
+            self._current = (job.id, token) if job is not None else None
+        return job
+
+    def _run(self, job: QueuedJob, token: CancelToken) -> None:
         telling = self._telling(job)
         telling.start()
         try:

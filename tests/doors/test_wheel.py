@@ -53,6 +53,9 @@ def test_the_wheel_holds_the_code_the_graphs_and_the_model(wheel: Path) -> None:
     assert {
         "latentloom.py",
         "cli.py",
+        "server.py",
+        "web/app.py",
+        "web/extension/plan.js",
         "engine/executor.py",
         "engine/formats/native.py",
         "diffusion/samplers/euler.py",

@@ -211,6 +211,22 @@ def test_a_job_is_cancelled_whether_it_waits_or_runs_and_only_once(tmp_path: Pat
     served(tmp_path, story)
 
 
+def test_a_cancel_that_races_with_the_run_touches_its_own_job_only(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        for value in range(60):
+            mine = await api.client.submit(number(100 + value))
+            other = await api.client.submit(number(1000 + value))
+            cancelled = await api.client.cancel(mine)
+            while (await api.get("/prompt"))[1]["exec_info"]["queue_remaining"]:
+                await asyncio.sleep(0.002)
+            _, job = await api.get(f"/api/jobs/{mine}")
+            assert job["status"] in ("completed", "cancelled")
+            assert cancelled or job["status"] == "completed"
+            assert (await api.get(f"/api/jobs/{other}"))[1]["status"] == "completed"
+
+    served(tmp_path, story)
+
+
 # What a user keeps
 
 
