@@ -1,4 +1,4 @@
-"""Graph files: native YAML and JSON, ComfyUI's API JSON, and pictures that carry either."""
+"""Graph files: native YAML and JSON, ComfyUI's API and editor JSON, pictures that carry any."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import FormatError
 from ..graph import Graph
+from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt_json
 from .image_metadata import embed, read_picture
 from .native import read_native, write_json, write_yaml
@@ -53,9 +54,7 @@ def parse_graph(text: str, specs: Specs | None = None) -> Graph:
     if is_prompt(data):
         return read_prompt(data, specs)
     if is_editor_workflow(data):
-        raise FormatError(
-            "this is what ComfyUI's editor saves; export it there with `Export (API)` for now"
-        )
+        return read_workflow(data, specs or {})
     raise FormatError("this is no graph: wants `latentloom: 1` and `nodes:`, or ComfyUI's API JSON")
 
 

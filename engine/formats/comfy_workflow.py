@@ -1,6 +1,7 @@
 """What ComfyUI's editor opens: nodes with places and sizes, links, values by position.
 
-Only writing is here. A graph gets a plain layout: a column for each generation, left to right.
+Reading is in `comfy_editor`. A graph gets a plain layout: a column for each generation, from
+left to right.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Any
 from ..errors import FormatError
 from ..graph import Graph, Link, Node
 from ..spec import NodeSpec, Port
+from .comfy_values import is_picture, is_widget
 from .native import thaw
 
 Specs = Mapping[str, NodeSpec]
 NAMESPACE = uuid.UUID("6d6f2f4e-9c3b-5a7e-8f11-3f0c2b7a9d55")
 WIDTH, GAP_X, GAP_Y = 300, 80, 60
 TITLE, ROW, TEXT_ROWS, PICTURE_ROWS = 40, 26, 5, 10
-PICTURE = "input"
 
 
 def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
@@ -43,11 +44,6 @@ def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
         "extra": {"ds": {"scale": 0.7, "offset": [60, 100]}},
         "version": 0.4,
     }
-
-
-def is_widget(port: Port) -> bool:
-    """Whether the editor shows a field for an input."""
-    return port.type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
 @dataclass
@@ -146,7 +142,7 @@ def _values(spec: NodeSpec, node: Node) -> list[Any]:
         found.append(_value(port, None if isinstance(value, Link) else value))
         if port.seeded:
             found.append("fixed")
-    if any(port.file is not None and port.file.kind == PICTURE for port in spec.inputs):
+    if any(is_picture(port) for port in spec.inputs):
         found.append("image")
     return found
 
@@ -169,5 +165,5 @@ def _height(spec: NodeSpec) -> int:
     for port in spec.inputs:
         if is_widget(port):
             rows += TEXT_ROWS if port.multiline else 1 + port.seeded
-            rows += PICTURE_ROWS if port.file is not None and port.file.kind == PICTURE else 0
+            rows += PICTURE_ROWS if is_picture(port) else 0
     return TITLE + ROW * (rows + (PICTURE_ROWS if spec.output_node else 0))

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..errors import FormatError
 from ..graph import Graph
-from .comfy_prompt import Specs, is_prompt, read_prompt, write_prompt
+from .comfy_editor import read_workflow
+from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt
 from .native import read_native, to_native
 from .parsing import parse_json
 
@@ -46,14 +47,11 @@ def read_picture(path: Path, specs: Specs | None = None) -> Graph:
             return read_native(_mapping(parse_json(chunks[OURS])))
         if COMFY in chunks:
             return read_prompt(_prompt(chunks[COMFY]), specs)
+        if EDITOR in chunks:
+            return read_workflow(_workflow(chunks[EDITOR]), specs or {})
     except FormatError as error:
-        key = OURS if OURS in chunks else COMFY
+        key = next(key for key in (OURS, COMFY, EDITOR) if key in chunks)
         raise FormatError(f"{path.name}, its text {key!r}: {error}") from error
-    if EDITOR in chunks:
-        raise FormatError(
-            f"{path.name} carries what ComfyUI's editor saves, and no prompt; "
-            "open it there and use `Export (API)` for now"
-        )
     raise FormatError(f"{path.name} carries no graph; wants a PNG that latentloom or ComfyUI saved")
 
 
@@ -61,6 +59,13 @@ def _prompt(text: str) -> dict[str, Any]:
     data = _mapping(parse_json(text, lenient=True))
     if not is_prompt(data):
         raise FormatError("this is no graph in ComfyUI's API JSON")
+    return data
+
+
+def _workflow(text: str) -> dict[str, Any]:
+    data = _mapping(parse_json(text, lenient=True))
+    if not is_editor_workflow(data):
+        raise FormatError("this is no workflow of ComfyUI's editor")
     return data
 
 

@@ -283,9 +283,9 @@ def test_an_unknown_index_is_a_format_error() -> None:
         dump_graph(graph, "comfy", REGISTRY)
 
 
-def test_the_editors_format_is_named() -> None:
-    with pytest.raises(FormatError, match="Export"):
-        parse_graph('{"nodes": [], "links": [], "version": 0.4}')
+def test_the_editors_format_is_read() -> None:
+    text = '{"nodes": [{"id": 1, "type": "Number", "widgets_values": [4]}], "links": []}'
+    assert parse_graph(text, REGISTRY).nodes["1"].inputs == {"value": 4}
 
 
 @pytest.mark.parametrize("name", ["g.yaml", "g.json", "g.api.json"])

@@ -62,10 +62,13 @@ def test_numbers_that_comfyui_could_not_write_are_null_in_its_pictures(tmp_path:
         parse_graph(text)
 
 
-def test_a_picture_with_only_an_editors_graph_says_so(tmp_path: Path) -> None:
-    saved = picture(tmp_path / "a.png", {"workflow": '{"nodes": [], "links": []}'})
-    with pytest.raises(FormatError, match=r"a\.png .*Export"):
-        load_graph(saved)
+def test_a_picture_with_only_an_editors_graph_gives_it(tmp_path: Path) -> None:
+    text = '{"nodes": [{"id": 1, "type": "FromAPack"}], "links": []}'
+    saved = picture(tmp_path / "a.png", {"workflow": text})
+    assert load_graph(saved).nodes["1"].type == "FromAPack"
+    broken = picture(tmp_path / "b.png", {"workflow": '{"nodes": 3}'})
+    with pytest.raises(FormatError, match=r"b\.png, its text 'workflow'"):
+        load_graph(broken)
 
 
 def test_a_picture_of_comfyui_gives_its_graph(tmp_path: Path) -> None:

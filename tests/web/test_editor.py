@@ -5,6 +5,7 @@ Pictures of it are kept under output/screenshots, or where LATENTLOOM_SHOTS says
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
+from engine.formats.comfy_editor import read_workflow
+from engine.formats.comfy_prompt import write_prompt
+from engine.registry import Registry
 from tests.web.browser import CHROMIUM, Editor, Server, chromium_page
 
 pytestmark = pytest.mark.skipif(
@@ -89,7 +93,7 @@ def test_the_plan_shows_on_nodes_that_only_what_changed_will_run(editor: Editor)
 
 
 def test_a_node_is_added_and_a_picture_uploaded(editor: Editor, tmp_path: Path) -> None:
-    from tests.web.test_rooms import picture
+    from tests.web.test_files import picture
 
     mine = tmp_path / "mine.png"
     mine.write_bytes(picture(size=(64, 64)))
@@ -149,6 +153,37 @@ def test_the_history_panel_fills_and_a_result_gives_its_graph_back(
         encoded,
     )
     editor.wait("app.graph._nodes.length === 8")
+    assert editor.errors == []
+
+
+CHANGES = {
+    "as it is": "",
+    "bypassed": "app.graph._nodes.find(n => n.type === 'CLIPTextEncode').mode = 4",
+    "muted": "app.graph._nodes.find(n => n.type === 'LoadImage').mode = 2",
+    "in a subgraph": (
+        "app.graph.convertToSubgraph(new Set(app.graph._nodes.filter("
+        "n => ['VAEEncode', 'KSampler'].includes(n.type))))"
+    ),
+}
+
+
+def test_a_workflow_means_to_us_what_it_means_to_the_editor(editor: Editor) -> None:
+    registry = Registry.from_package("nodes")
+    for change in CHANGES.values():
+        file = "fetch('/templates/img2img.json').then(r => r.json())"
+        editor.ask(f"{file}.then(found => app.loadGraphData(found)).then(() => null)")
+        editor.wait("app.graph._nodes.length === 8")
+        editor.do(change)
+        text = editor.ask(
+            "app.graphToPrompt().then(({workflow, output}) => JSON.stringify([workflow, output]))"
+        )
+        workflow, wanted = json.loads(text)
+        found = write_prompt(read_workflow(workflow, registry), registry)
+        assert found.keys() == wanted.keys(), change
+        for id, entry in wanted.items():
+            spec = registry[entry["class_type"]]
+            ours = {k: v for k, v in entry["inputs"].items() if spec.port(k) is not None}
+            assert found[id]["inputs"] == ours, (change, id)
     assert editor.errors == []
 
 

@@ -1,0 +1,283 @@
+"""What ComfyUI's editor saves -> Graph: subgraphs, primitives, reroutes, bypassed and muted nodes.
+
+The rules are those by which the editor itself makes a prompt of its file. Ids of nodes inside a
+subgraph are `instance:inner`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..errors import FormatError
+from ..graph import Graph, Link, Node
+from ..spec import NodeSpec
+from .comfy_values import is_widget, widget_values
+
+Specs = Mapping[str, NodeSpec]
+Value = Link | tuple[Any] | None
+"""What feeds an input: an output, a value in a tuple of one, or nothing."""
+
+MUTED, BYPASSED = 2, 4
+VIRTUAL = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
+INPUTS, OUTPUTS = "-10", "-20"
+DEEPEST = 32
+MOST_NODES, MOST_LEVELS = 100_000, 10_000
+
+
+def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
+    """The graph of an editor's file.
+
+    A node that is not installed keeps its links, so that only a run that needs it fails.
+
+    Args:
+        specs: the installed nodes, which say which value is which.
+
+    Raises:
+        FormatError: it has another shape than the editor's files, or a circle of reroutes.
+    """
+    definitions = {found["id"]: found for found in _definitions(data, 0)}
+    reader = _Reader(specs, definitions)
+    try:
+        reader.read(_Level(data, "", None, None))
+    except RecursionError as error:
+        raise FormatError("a value passes through too many nodes that only pass it on") from error
+    kept = reader.nodes
+    graph = {
+        id: Node(
+            node.type,
+            {
+                name: value
+                for name, value in node.inputs.items()
+                if not isinstance(value, Link) or value.node in kept
+            },
+            node.title,
+        )
+        for id, node in kept.items()
+    }
+    return Graph(graph)
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """The root, or one use of a subgraph: its file, its ids' prefix, and the node that uses it."""
+
+    data: Mapping[str, Any]
+    prefix: str
+    parent: _Level | None
+    instance: Mapping[str, Any] | None
+
+    @cached_property
+    def nodes(self) -> dict[str, Mapping[str, Any]]:
+        found = self.data.get("nodes")
+        if not isinstance(found, list) or not all(_is_node(node) for node in found):
+            raise FormatError("this is no workflow: its nodes have no id and type")
+        return {str(node["id"]): node for node in found}
+
+    @cached_property
+    def links(self) -> dict[str, tuple[str, int, str, int]]:
+        """Link id -> origin, its output, target, its input."""
+        found = {}
+        for link in self.data.get("links") or ():
+            if link is None:
+                continue
+            keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
+            try:
+                values = [link[key] for key in keys] if isinstance(link, Mapping) else link[:5]
+                number, origin, slot, target, place = values
+                found[str(number)] = (str(origin), int(slot), str(target), int(place))
+            except (KeyError, TypeError, ValueError) as error:
+                raise FormatError(f"this is no link of a workflow: {str(link)[:80]}") from error
+        return found
+
+
+@dataclass
+class _Reader:
+    """Gathers the nodes that run, with what feeds them."""
+
+    specs: Specs
+    definitions: Mapping[str, Mapping[str, Any]]
+    nodes: dict[str, Node] = field(default_factory=dict)
+    levels: dict[str, _Level] = field(default_factory=dict)
+
+    def read(self, level: _Level) -> None:
+        """Take in a level and those below it."""
+        if level.prefix.count(":") > DEEPEST:
+            raise FormatError("subgraphs are nested too deep, or in themselves")
+        for id, node in level.nodes.items():
+            if node["type"] in VIRTUAL or _mode(node) in (MUTED, BYPASSED):
+                continue
+            if node["type"] in self.definitions:
+                self.read(self._below(level, id))
+                continue
+            self.nodes[level.prefix + id] = self._node(level, node)
+            if len(self.nodes) > MOST_NODES:
+                raise FormatError(f"this workflow has more than {MOST_NODES} nodes")
+
+    def _node(self, level: _Level, node: Mapping[str, Any]) -> Node:
+        spec = self.specs.get(node["type"])
+        inputs: dict[str, Any] = widget_values(spec, node) if spec is not None else {}
+        for socket in _sockets(node, "inputs"):
+            name = str(socket.get("name", ""))
+            if spec is not None and spec.port(name) is None:
+                continue
+            found = self._input(level, socket, str(socket.get("type", "*")), frozenset())
+            if isinstance(found, Link):
+                inputs[name] = found
+            elif found is not None:
+                inputs[name] = found[0]
+        title = node.get("title")
+        return Node(node["type"], inputs, title if isinstance(title, str) else "")
+
+    def _below(self, level: _Level, id: str) -> _Level:
+        node, prefix = level.nodes[id], f"{level.prefix}{id}:"
+        if prefix not in self.levels:
+            if len(self.levels) >= MOST_LEVELS:
+                raise FormatError(f"this workflow uses more than {MOST_LEVELS} subgraphs")
+            self.levels[prefix] = _Level(self.definitions[node["type"]], prefix, level, node)
+        return self.levels[prefix]
+
+    def _input(
+        self,
+        level: _Level,
+        socket: Mapping[str, Any],
+        type: str,
+        seen: frozenset[Any],
+    ) -> Value:
+        """What feeds an input in the end."""
+        link = level.links.get(str(socket.get("link")))
+        if socket.get("link") is None or link is None:
+            return None
+        origin, slot, _, _ = link
+        if origin == INPUTS:
+            return self._from_outside(level, slot, "widget" in socket, type, seen)
+        return self._output(level, origin, slot, type, seen)
+
+    def _from_outside(
+        self, level: _Level, slot: int, widget: bool, type: str, seen: frozenset[Any]
+    ) -> Value:
+        """What feeds an input of a subgraph: a link around it, or the value shown on it."""
+        ports = _sockets(level.data, "inputs")
+        if level.parent is None or level.instance is None or not 0 <= slot < len(ports):
+            return None
+        name = ports[slot].get("name")
+        outer = next((s for s in _sockets(level.instance, "inputs") if s.get("name") == name), None)
+        if outer is not None and outer.get("link") is not None:
+            return self._input(level.parent, outer, type, seen)
+        return self._shown(level, slot) if widget else None
+
+    def _shown(self, level: _Level, slot: int) -> Value:
+        """The value that an instance shows for an input that nothing is linked to."""
+        assert level.instance is not None
+        ports = _sockets(level.data, "inputs")
+        named = level.instance.get("widgets_values_named")
+        name = str(ports[slot].get("name"))
+        if isinstance(named, Mapping) and name in named:
+            return (named[name],)
+        values = level.instance.get("widgets_values")
+        properties = level.instance.get("properties")
+        proxies = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
+        if not isinstance(values, list) or proxies:
+            return None
+        shown = [place for place in range(len(ports)) if self._is_shown(level, place)]
+        place = shown.index(slot) if slot in shown else len(values)
+        return (values[place],) if place < len(values) else None
+
+    def _is_shown(self, level: _Level, slot: int) -> bool:
+        """Whether the first thing behind an input of a subgraph is a field."""
+        for origin, output, target, _ in level.links.values():
+            if origin != INPUTS or output != slot or target not in level.nodes:
+                continue
+            node = level.nodes[target]
+            linked = [
+                socket
+                for socket in _sockets(node, "inputs")
+                if level.links.get(str(socket.get("link")), ("",))[0:2] == (INPUTS, slot)
+            ]
+            spec = self.specs.get(node["type"])
+            port = spec.port(str(linked[0].get("name"))) if spec and linked else None
+            return is_widget(port) if port is not None else bool(linked and "widget" in linked[0])
+        return False
+
+    def _output(self, level: _Level, id: str, slot: int, type: str, seen: frozenset[Any]) -> Value:
+        """What an output gives in the end, past nodes that only pass on."""
+        here = (level.prefix, id, slot)
+        if here in seen:
+            raise FormatError(f"node {level.prefix}{id}: what it passes on leads back to itself")
+        seen, node = seen | {here}, level.nodes.get(id)
+        if node is None or _mode(node) == MUTED:
+            return None
+        if _mode(node) == BYPASSED:
+            chosen = self._bypass(node, slot, type)
+            if chosen is None:
+                return None
+            return self._input(level, chosen, str(chosen.get("type", "*")), seen)
+        if node["type"] in self.definitions:
+            return self._inside(self._below(level, id), slot, type, seen)
+        if node["type"] == "Reroute":
+            sockets = _sockets(node, "inputs")
+            return self._input(level, sockets[0], type, seen) if sockets else None
+        if node["type"] == "PrimitiveNode":
+            values = node.get("widgets_values")
+            return (values[0],) if isinstance(values, list) and values else None
+        return Link(level.prefix + id, slot) if node["type"] not in VIRTUAL else None
+
+    def _inside(self, level: _Level, slot: int, type: str, seen: frozenset[Any]) -> Value:
+        """What feeds an output of a subgraph, from inside."""
+        for origin, output, target, place in level.links.values():
+            if target == OUTPUTS and place == slot:
+                if origin == INPUTS:
+                    return self._from_outside(level, output, False, type, seen)
+                return self._output(level, origin, output, type, seen)
+        return None
+
+    def _bypass(self, node: Mapping[str, Any], slot: int, type: str) -> Mapping[str, Any] | None:
+        """The input that a bypassed node passes on as this output."""
+        inputs, outputs = _sockets(node, "inputs"), _sockets(node, "outputs")
+        if type in ("*", ""):
+            return inputs[slot] if slot < len(inputs) else next(iter(inputs), None)
+        given = str(outputs[slot].get("type", "*")) if slot < len(outputs) else "*"
+
+        def fits(socket: Mapping[str, Any]) -> bool:
+            own = str(socket.get("type", "*"))
+            return _connects(own, given) and _connects(own, type)
+
+        if slot < len(inputs) and fits(inputs[slot]):
+            return inputs[slot]
+        exact = (socket for socket in inputs if socket.get("type") == type)
+        return next(exact, None) or next(filter(fits, inputs), None)
+
+
+def _definitions(data: Any, depth: int) -> Iterator[Mapping[str, Any]]:
+    """The subgraphs that a file defines, at any depth."""
+    held = data.get("definitions") if isinstance(data, Mapping) else None
+    listed = held.get("subgraphs") if isinstance(held, Mapping) else None
+    for found in listed if isinstance(listed, list) and depth < DEEPEST else ():
+        if isinstance(found, Mapping) and isinstance(found.get("id"), str):
+            yield found
+            yield from _definitions(found, depth + 1)
+
+
+def _is_node(node: Any) -> bool:
+    return (
+        isinstance(node, Mapping)
+        and isinstance(node.get("type"), str)
+        and isinstance(node.get("id"), int | str)
+    )
+
+
+def _sockets(node: Mapping[str, Any], side: str) -> list[Mapping[str, Any]]:
+    found = node.get(side)
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+
+
+def _mode(node: Mapping[str, Any]) -> Any:
+    return node.get("mode", 0)
+
+
+def _connects(first: str, second: str) -> bool:
+    if first in ("", "*", "0") or second in ("", "*", "0"):
+        return True
+    return bool(set(first.lower().split(",")) & set(second.lower().split(",")))

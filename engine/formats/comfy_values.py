@@ -1,0 +1,83 @@
+"""Which value of an editor's node is which: its fields by position, or by name."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..spec import NodeSpec, Port
+
+PICTURE = "input"
+DEEPEST = 32
+CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize"})
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+_CHOICE = re.compile(r"(?<!\\)\{([^{}]*)(?<!\\)\}")
+_ESCAPED = re.compile(r"\\([{}|])")
+
+
+def is_widget(port: Port) -> bool:
+    """Whether the editor shows a field for an input."""
+    return port.type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+
+
+def is_picture(port: Port) -> bool:
+    """Whether the field names a picture, which has a button of its own."""
+    return port.file is not None and port.file.kind == PICTURE
+
+
+def widget_values(spec: NodeSpec, node: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a node's fields by name; what the file leaves out has none."""
+    named, listed = node.get("widgets_values_named"), node.get("widgets_values")
+    found: dict[str, Any] = {}
+    if isinstance(listed, list):
+        found = by_position(spec, listed)
+    for given in (listed, named):
+        if isinstance(given, Mapping):
+            found |= {
+                name: value
+                for name, value in given.items()
+                if (port := spec.port(name)) is not None and is_widget(port)
+            }
+    return {name: _read(spec.port(name), value) for name, value in found.items()}
+
+
+def by_position(spec: NodeSpec, values: Sequence[Any]) -> dict[str, Any]:
+    """Values in the order of the fields; a seed is followed by what the editor does with it."""
+    found: dict[str, Any] = {}
+    waiting = list(values)
+    for port in spec.inputs:
+        if not is_widget(port) or not waiting:
+            continue
+        found[port.name] = waiting.pop(0)
+        seeded = port.seeded or port.name in ("seed", "noise_seed")
+        if seeded and waiting and isinstance(waiting[0], str) and waiting[0] in CONTROLS:
+            waiting.pop(0)
+    return found
+
+
+def choose(text: str) -> str:
+    """A prompt without comments, with one alternative of each `{a|b}`: always the same one.
+
+    >>> choose("a /* big */ {red} house")
+    'a  red house'
+    """
+    # Past the last end of a comment none can be closed; looking for one would take long.
+    end = text.rfind("*/") + 2
+    text = (
+        _COMMENT.sub("", text[:end]) + _COMMENT.sub("", text[end:])
+        if end > 1
+        else (_COMMENT.sub("", text))
+    )
+    chance = random.Random(text)
+    for _ in range(DEEPEST):
+        text, count = _CHOICE.subn(lambda found: chance.choice(found[1].split("|")), text)
+        if not count:
+            break
+    return _ESCAPED.sub(r"\1", text)
+
+
+def _read(port: Port | None, value: Any) -> Any:
+    dynamic = port is not None and port.type == "STRING" and port.multiline
+    return choose(value) if dynamic and isinstance(value, str) else value

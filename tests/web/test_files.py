@@ -1,0 +1,149 @@
+"""Files: uploads are checked and cleaned, views never show more than pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tests.web.serving import Served, prompt, served
+from web.client import RejectedError
+
+
+def picture(format: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -> bytes:
+    sink = io.BytesIO()
+    Image.new(options.pop("mode", "RGB"), size, options.pop("colour", "red")).save(
+        sink, format, **options
+    )
+    return sink.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def test_an_upload_is_kept_without_what_no_decoder_needs(tmp_path: Path) -> None:
+    text = PngInfo()
+    text.add_text("secret", "where I live")
+
+    async def story(api: Served) -> None:
+        data = picture(pnginfo=text) + b"<script>alert(1)</script>"
+        assert await api.client.upload("me.png", data) == "me.png"
+        kept = (api.site.folders["input"] / "me.png").read_bytes()
+        assert b"where I live" not in kept
+        assert b"script" not in kept
+        assert opened(kept).getpixel((0, 0)) == (255, 0, 0)
+        assert await api.client.upload("me.png", data) == "me.png"
+        assert await api.client.upload("me.png", picture(colour="blue")) == "me (1).png"
+        replaced = await api.client.upload("me.png", picture(colour="blue"), overwrite="true")
+        assert replaced == "me.png"
+        assert await api.client.upload("deep.png", data, subfolder="a/b") == "a/b/deep.png"
+        assert await api.client.upload("page.html", data) == "page.html.png"
+
+    served(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("page.png", b"<html><script>alert(1)</script></html>"),
+        ("cut.png", picture()[:-20]),
+        ("empty.png", b""),
+        ("film.gif", picture("GIF")),
+        ("vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+        ("bomb.png", picture(mode="1", size=(13_000, 13_000), colour=0)),
+    ],
+)
+def test_what_is_no_sound_picture_is_not_taken(name: str, data: bytes, tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        with pytest.raises(RejectedError) as refused:
+            await api.client.upload(name, data)
+        assert refused.value.status == 400
+        assert list(api.site.folders["input"].iterdir()) == []
+
+    served(tmp_path, story)
+
+
+def test_an_upload_past_the_bound_is_refused(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        with pytest.raises(RejectedError) as refused:
+            await api.client.upload("big.png", bytes(300_000))
+        assert refused.value.status == 413
+
+    served(tmp_path, story, max_upload_bytes=100_000)
+
+
+def test_a_view_gives_the_file_a_channel_or_a_preview(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        data = picture(mode="RGBA", colour=(10, 20, 30, 40))
+        await api.client.upload("a.png", data)
+        where = "/view?filename=a.png&type=input"
+        assert opened((await api.get(where))[1]).getpixel((0, 0)) == (10, 20, 30, 40)
+        assert opened((await api.get(f"{where}&channel=rgb"))[1]).mode == "RGB"
+        assert opened((await api.get(f"{where}&channel=a"))[1]).getpixel((0, 0)) == (0, 0, 0, 40)
+        assert opened((await api.get(f"{where}&preview=jpeg;50"))[1]).format == "JPEG"
+        assert opened((await api.get(f"{where}&preview=webp"))[1]).format == "WEBP"
+        assert (await api.get("/view?filename=a.png [input]"))[0] == 200
+        assert (await api.get("/view?filename=a.png"))[0] == 404
+        assert (await api.get("/view?filename=a.png&type=secrets"))[0] == 400
+
+    served(tmp_path, story)
+
+
+def test_what_is_no_picture_is_never_shown_inline(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        page = b"<html><script>alert(1)</script></html>"
+        (api.site.folders["output"] / "page.html").write_bytes(page)
+        async with api.session.get(f"{api.url}/view?filename=page.html") as response:
+            assert response.content_type == "application/octet-stream"
+            assert response.headers["Content-Disposition"].startswith("attachment")
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+    served(tmp_path, story)
+
+
+def test_a_mask_becomes_the_alpha_of_a_stored_picture(tmp_path: Path) -> None:
+    text = PngInfo()
+    text.add_text("prompt", "{}")
+
+    async def story(api: Served) -> None:
+        (api.site.folders["output"] / "made.png").write_bytes(picture(pnginfo=text))
+        form = {"original_ref": json.dumps({"filename": "made.png"}), "type": "input"}
+        body = aiohttp.FormData(form)
+        mask = picture(mode="RGBA", colour=(0, 0, 0, 77))
+        body.add_field("image", mask, filename="masked.png")
+        status, found = await api.ask("POST", "/upload/mask", data=body)
+        assert (status, found) == (200, {"name": "masked.png", "subfolder": "", "type": "input"})
+        kept = opened((api.site.folders["input"] / "masked.png").read_bytes())
+        assert kept.getpixel((0, 0)) == (255, 0, 0, 77)
+        assert kept.info["prompt"] == "{}"
+
+    served(tmp_path, story)
+
+
+def test_an_uploaded_picture_runs_and_the_result_carries_the_workflow(tmp_path: Path) -> None:
+    graph = prompt(
+        l=("LoadImage", {"image": "me.png"}),
+        s=("SaveImage", {"images": ["l", 0], "filename_prefix": "kept"}),
+    )
+    workflow = {"id": "w1", "nodes": [], "links": [], "version": 0.4}
+
+    async def story(api: Served) -> None:
+        await api.client.upload("me.png", picture())
+        extra = {"extra_pnginfo": {"workflow": workflow}}
+        job = await api.client.submit(graph, extra=extra)
+        async for _ in api.client.follow(job):
+            pass
+        outcome = await api.client.outcome(job)
+        assert outcome is not None
+        info = opened(await api.client.fetch(outcome.files[0])).info
+        assert json.loads(info["workflow"]) == workflow
+        assert json.loads(info["prompt"]).keys() == graph.keys()
+
+    served(tmp_path, story)
