@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.errors import FormatError
 from engine.formats import load_graph, parse_graph
@@ -265,3 +267,39 @@ def test_a_chain_of_many_reroutes_and_subgraphs_that_multiply_are_refused_in_tim
 def test_what_is_no_workflow_is_refused(data: dict[str, Any]) -> None:
     with pytest.raises(FormatError):
         read_workflow(data, REGISTRY)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-30, 99) | st.text(max_size=4) | st.just("*"),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "type"]), inner)
+    ),
+    max_leaves=5,
+)
+
+
+def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where something lies in a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    found = [here]
+    for key, inner in items if isinstance(value, dict | list) else ():
+        found += places(inner, (*here, key)) if isinstance(inner, dict | list) else [(*here, key)]
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(place=st.integers(0, 10_000), value=JSON)
+def test_a_file_that_is_damaged_anywhere_is_read_or_refused(place: int, value: Any) -> None:
+    data = nested()
+    data["nodes"][1]["mode"] = 4 if place % 3 == 0 else 0
+    where = [found for found in places(data) if found]
+    *way, last = where[place % len(where)]
+    target: Any = data
+    for key in way:
+        target = target[key]
+    target[last] = value
+    try:
+        graph = read_workflow(data, REGISTRY)
+    except FormatError:
+        return
+    assert all(isinstance(node.type, str) for node in graph.nodes.values())
