@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +108,8 @@ async def _run(options: Options, registry: Registry) -> None:
             await listener.start()
         except OSError as error:
             where = f"{options.host}:{options.port}"
-            raise ServeError(f"cannot listen on {where}: {error.strerror or error}") from error
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise ServeError(f"cannot listen on {where}: {reason}") from error
         port = runner.addresses[0][1]
         host = f"[{options.host}]" if ":" in options.host else options.host
         guard = app[GUARD]

@@ -26,7 +26,7 @@ ARGUMENTS = (
 # What the editor asks for without need: other people's servers, and a file nobody has made.
 NOT_OURS = ("api.comfy.org", "comfy.templates.json", "ERR_NAME_NOT_RESOLVED", "ERR_INTERNET")
 SHOTS = Path(os.environ.get("LATENTLOOM_SHOTS", ROOT / "output" / "screenshots"))
-PATIENCE_MS = 40_000
+PATIENCE_MS = 120_000
 
 
 class Server:
