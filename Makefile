@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo serve soak test test-slow lint model evaluate bench clean
+.PHONY: demo serve soak test test-slow lint model evaluate sheets bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/latentloom run graphs/img2img.yaml --output output
@@ -25,10 +25,13 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy .
 
 model: $(VENV)/.dev
-	$(RUN) -m training --output models/demo
+	$(RUN) -m training --output models
 
 evaluate: $(VENV)/.dev
-	$(RUN) -m training --only evaluate --output models/demo
+	$(RUN) -m training --only evaluate --output models
+
+sheets: $(VENV)/.dev
+	$(RUN) -m training.sheets
 
 soak: $(VENV)/.dev
 	$(RUN) -m tests.web.crashing soak 1000

@@ -184,14 +184,14 @@ def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
 
     inputs, folder = Path(__file__).parent.parent / "graphs" / "inputs", tmp_path / "pictures"
     folder.mkdir()
-    for name in ("house.png", "star.png"):
+    for name in ("house.png", "lake.png"):
         (folder / name).write_bytes((inputs / name).read_bytes())
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     graph = latentloom.load("batch_folder")
     where = latentloom.workspace(graph, output_dir=tmp_path / "out")
     turns = list(run_folder(engine, graph, where, folder))
     assert [turn.state for turn in turns] == ["ran", "ran"]
-    assert [turn.saved[0].name for turn in turns] == ["house_00001_.png", "star_00001_.png"]
+    assert [turn.saved[0].name for turn in turns] == ["house_00001_.png", "lake_00001_.png"]
     again = list(run_folder(engine, graph, where, folder))
     assert [(turn.state, turn.model_calls) for turn in again] == [("known", 0)] * 2
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

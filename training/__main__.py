@@ -1,4 +1,4 @@
-"""Makes the demo model from nothing: `python -m training --output models/demo`."""
+"""Makes the demo model from nothing: `python -m training --output models`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     _quiet()
-    preset = _with_steps(PRESETS[options.preset], dict(options.steps))
+    name = options.preset or ("large" if options.device == "cuda" else "full")
+    preset = dataclasses.replace(PRESETS[name], device=options.device)
+    preset = _with_steps(preset, dict(options.steps))
     workshop = Workshop(preset, options.run, options.output, options.resume)
     if options.only:
         return workshop.run_only(options.only)
@@ -44,7 +46,7 @@ def _with_steps(preset: Preset, changes: dict[str, int]) -> Preset:
 
 def _stage_steps(text: str) -> tuple[str, int]:
     name, _, steps = text.partition("=")
-    if name not in ("autoencoder", "decoder", "denoiser") or not steps.isdecimal():
+    if name not in STAGES[:5] or not steps.isdecimal():
         raise argparse.ArgumentTypeError(f"wants STAGE=STEPS such as denoiser=5000, got {text}")
     return name, int(steps)
 
@@ -52,14 +54,16 @@ def _stage_steps(text: str) -> tuple[str, int]:
 def _parser_arguments(options: argparse.Namespace) -> list[str]:
     """The arguments that give another process the same workshop."""
     steps = [f"--steps={name}={count}" for name, count in options.steps]
-    return [f"--preset={options.preset}", f"--run={options.run}", *steps]
+    preset = [f"--preset={options.preset}"] if options.preset else []
+    return [*preset, f"--device={options.device}", f"--run={options.run}", *steps]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("models/demo"), help="the model")
+    parser.add_argument("--output", type=Path, default=Path("models"), help="the models folder")
     parser.add_argument("--run", type=Path, default=Path("training/run"), help="checkpoints")
-    parser.add_argument("--preset", choices=PRESETS, default="full")
+    parser.add_argument("--preset", choices=PRESETS, help="full, on cuda large, if not said")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--only", choices=STAGES, help="one stage; earlier ones must be there")
     parser.add_argument("--steps", action="append", default=[], type=_stage_steps)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints")

@@ -107,7 +107,7 @@ def fold(vae: AutoencoderKL, pictures: Tensor) -> None:
 def psnr(vae: AutoencoderKL, pictures: Tensor) -> float:
     """Mean peak signal-to-noise ratio, in dB, of pictures sent through the autoencoder."""
     errors = []
-    for batch in torch.split(pictures, 8):
+    for batch in torch.split(pictures.to(vae.device), 8):
         got = vae.decode(vae.encode(batch).latent_dist.mean).sample.clamp(-1, 1)
         errors.append(((got - batch) / 2).pow(2).mean((1, 2, 3)))
     return float((-10 * torch.cat(errors).log10()).mean())
@@ -120,10 +120,10 @@ def train_autoencoder(preset: Preset, folder: Path, *, resume: bool) -> Autoenco
     vae = build(preset.autoencoder_channels)
     sample = to_tensor(pictures[:: max(1, len(pictures) // 256)])
     prepare(vae, sample[:64])
-    vae = vae.to(memory_format=torch.channels_last)
+    vae = vae.to(preset.device).to(memory_format=torch.channels_last)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        batch = _batch(pictures, step < 0.75 * preset.autoencoder.steps, generator)
+        batch = _batch(preset, pictures, step < 0.75 * preset.autoencoder.steps, generator)
         posterior = vae.encode(batch).latent_dist
         got = vae.decode(posterior.sample(generator)).sample
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
@@ -131,7 +131,7 @@ def train_autoencoder(preset: Preset, folder: Path, *, resume: bool) -> Autoenco
         return total
 
     stage = Stage("autoencoder", {"vae": vae}, loss, preset.autoencoder, preset.seed, _measure())
-    average = train(stage, folder, resume=resume)["vae"]
+    average = train(stage, folder, resume=resume)["vae"].cpu()
     fold(average, sample)
     return average
 
@@ -141,34 +141,38 @@ def train_decoder(
 ) -> AutoencoderKL:
     """Train the decoder alone on the folded, frozen encoder's latents; return the average."""
     pictures = load_pool(preset, folder)
-    vae = folded.to(memory_format=torch.channels_last)
+    vae = folded.to(preset.device).to(memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
         # Whole pictures towards the end, and now and then before, for their borders.
         small = step < 0.6 * preset.decoder.steps and step % 4 > 0
-        batch = _batch(pictures, small, generator)
+        batch = _batch(preset, pictures, small, generator)
         with torch.no_grad():
             latents = vae.encode(batch).latent_dist.sample(generator)
         strength = torch.rand(len(latents), 1, 1, 1, generator=generator) * LATENT_NOISE / SCALE
-        latents = latents + strength * torch.randn(latents.shape, generator=generator)
+        noise = strength * torch.randn(latents.shape, generator=generator)
+        latents = latents + noise.to(latents.device)
         return reconstruction_loss(vae.decode(latents).sample, batch, low=2.0)
 
     stage = Stage("decoder", {"vae": vae}, loss, preset.decoder, preset.seed + 1, _measure())
-    return train(stage, folder, resume=resume)["vae"]
+    return train(stage, folder, resume=resume)["vae"].cpu()
 
 
-def _batch(pictures: NDArray[np.uint8], small: bool, generator: torch.Generator) -> Tensor:
-    count, side = (8, 64) if small else (3, 128)
-    batch = draw_batch(pictures, count, side, generator)
+def _batch(
+    preset: Preset, pictures: NDArray[np.uint8], small: bool, generator: torch.Generator
+) -> Tensor:
+    crops, whole = preset.autoencoder_batch
+    count, side = (crops, 64) if small else (whole, 128)
+    batch = draw_batch(pictures, count, side, generator).to(preset.device)
     return batch.contiguous(memory_format=torch.channels_last)
 
 
 def _measure() -> Measure:
     scenes, textures = torch.split(held_out(24, 8), [24, 8])
 
-    def measure(modules: Mapping[str, nn.Module]) -> str:
+    def measure(modules: Mapping[str, nn.Module], _done: int) -> str:
         vae = modules["vae"]
         return f"held-out scenes {psnr(vae, scenes):.2f} dB, textures {psnr(vae, textures):.2f} dB"
 

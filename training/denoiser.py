@@ -10,18 +10,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from training.autoencoder import LATENTS, SCALE
 from training.captions import caption
+from training.glimpse import PROMPTS, draw_glimpse
 from training.pool import load_pool, to_tensor
-from training.scenes import TRAINING_SEEDS, sample_scene
+from training.scenes import TRAINING_SEEDS, Sheet, sample_scene
+from training.schedule import draw_timesteps, noise_schedule, weighted_error
 from training.stage import Stage, save_atomically, train
 from training.tokenizer import LENGTH
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from diffusers import AutoencoderKL
@@ -29,30 +32,38 @@ if TYPE_CHECKING:
 
     from training.presets import Preset
 
-NOISE = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "num_train_timesteps": 1000,
-}
 EMPTY_SHARE = 0.1
 # No caption is longer; most steps train on so many tokens, one in seven on all 77.
-SHORT = 32
+SHORT = 44
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """What the denoiser learns from: N latents of unit variance, captions of each as tokens."""
+    """What the denoiser learns from.
+
+    N latents of unit variance, captions of each as tokens, the empty caption, and how often
+    each picture comes up, relative to the others.
+    """
 
     latents: Tensor
     tokens: Tensor
     empty: Tensor
+    weights: Tensor
 
-    def draw(self, step: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Latents and tokens of a batch; a share of the captions is empty, for guidance."""
-        picks = torch.randint(len(self.latents), (count,), generator=generator)
-        variants = torch.randint(self.tokens.shape[1], (count,), generator=generator)
-        dropped = torch.rand(count, 1, generator=generator) < EMPTY_SHARE
+    def pick(self, count: int, generator: torch.Generator) -> Tensor:
+        """The numbers of `count` pictures."""
+        return torch.multinomial(self.weights, count, replacement=True, generator=generator)
+
+    def draw(
+        self,
+        step: int,
+        picks: Tensor,
+        generator: torch.Generator,
+        empty_share: float = EMPTY_SHARE,
+    ) -> tuple[Tensor, Tensor]:
+        """Latents and tokens of pictures; a share of the captions is empty, for guidance."""
+        variants = torch.randint(self.tokens.shape[1], (len(picks),), generator=generator)
+        dropped = torch.rand(len(picks), 1, generator=generator) < empty_share
         tokens = torch.where(dropped, self.empty, self.tokens[picks, variants].long())
         return self.latents[picks].float(), tokens if step % 7 == 0 else tokens[:, :SHORT]
 
@@ -92,31 +103,6 @@ def build_text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> CLIPTextMode
     return CLIPTextModel(config)
 
 
-def make_noise_schedule() -> DDPMScheduler:
-    """Stable Diffusion 1.5's noise schedule."""
-    return DDPMScheduler(**NOISE, clip_sample=False)
-
-
-def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
-    """One timestep from each of `count` equal strata, leaning towards high noise."""
-    share = (
-        torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
-    ) / count
-    return (1000 * share**0.7).long().clamp(0, 999)
-
-
-def loss_weights() -> Tensor:
-    """The weight of each timestep's squared error.
-
-    min-SNR-5 with high noise lifted by SNR^-1/2, at most tenfold: without the lift the prompt
-    gets almost no gradient where the picture's overall colour is decided, and the background
-    comes from the seed. Source: min-SNR weighting, arXiv 2303.09556; the lift is this project's.
-    """
-    kept = make_noise_schedule().alphas_cumprod
-    snr: Tensor = kept / (1 - kept)
-    return snr.clamp(max=5) / snr * snr.rsqrt().clamp(1, 10)
-
-
 def encode_tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
     """N×77 token numbers."""
     batch = tokenizer(texts, padding="max_length", max_length=LENGTH, truncation=True)
@@ -129,40 +115,57 @@ def load_lessons(
 ) -> Lessons:
     """Encode the pool's scenes and their captions once, and keep them in the run folder."""
     path = folder / "lessons.pt"
+    scenes = [sample_scene(TRAINING_SEEDS.start + index) for index in range(preset.scenes)]
     if not path.exists():
         pictures = load_pool(preset, folder)[: preset.scenes]
         latents = [
             vae.encode(to_tensor(pictures[first : first + 50])).latent_dist.mean * SCALE
             for first in range(0, preset.scenes, 50)
         ]
-        scenes = [sample_scene(TRAINING_SEEDS.start + index) for index in range(preset.scenes)]
         tokens = [
             encode_tokens(tokenizer, [caption(scene, k) for k in range(preset.captions)])
             for scene in scenes
         ]
         save_atomically({"latents": torch.cat(latents).half(), "tokens": torch.stack(tokens)}, path)
     kept = torch.load(path, weights_only=True)
-    return Lessons(kept["latents"], kept["tokens"], encode_tokens(tokenizer, [""]).long())
+    sheets = torch.tensor([isinstance(scene, Sheet) for scene in scenes])
+    share = preset.sheet_share / sheets.float().mean()
+    rest = (1 - preset.sheet_share) / (~sheets).float().mean()
+    weights = torch.where(sheets, share, rest)
+    empty = encode_tokens(tokenizer, [""]).long()
+    return Lessons(kept["latents"], kept["tokens"], empty, weights)
 
 
 def train_denoiser(
-    preset: Preset, folder: Path, lessons: Lessons, tokenizer: CLIPTokenizer, *, resume: bool
+    preset: Preset,
+    folder: Path,
+    lessons: Lessons,
+    tokenizer: CLIPTokenizer,
+    vae: AutoencoderKL,
+    *,
+    resume: bool,
 ) -> dict[str, nn.Module]:
     """Train denoiser and text encoder; return the averages, `unet` and `text_encoder`."""
     torch.manual_seed(preset.seed)
-    unet, text_encoder = build_denoiser(preset), build_text_encoder(preset, tokenizer)
-    noise_schedule, weights = make_noise_schedule(), loss_weights()
+    device = torch.device(preset.device)
+    unet = build_denoiser(preset).to(device)
+    text_encoder = build_text_encoder(preset, tokenizer).to(device)
+    glimpses = encode_tokens(tokenizer, ["", *PROMPTS]).long().to(device)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        latents, tokens = lessons.draw(step, preset.batch, generator)
+        latents, tokens = lessons.draw(step, lessons.pick(preset.batch, generator), generator)
         timesteps = draw_timesteps(preset.batch, generator)
         noise = torch.randn(latents.shape, generator=generator)
-        noisy = noise_schedule.add_noise(latents, noise, timesteps)
-        got = unet(noisy, timesteps, text_encoder(tokens).last_hidden_state).sample
-        errors: Tensor = (got - noise).pow(2).mean((1, 2, 3))
-        return (errors * weights[timesteps]).mean()
+        noisy = noise_schedule().add_noise(latents, noise, timesteps)
+        states = text_encoder(tokens.to(device)).last_hidden_state
+        got = unet(noisy.to(device), timesteps.to(device), states).sample
+        return weighted_error(got, noise.to(device), timesteps)
+
+    def measure(averages: Mapping[str, nn.Module], done: int) -> str:
+        path = folder / f"glimpse-{done:06}.png"
+        draw_glimpse(averages, vae.to(device), glimpses, path)
+        return f"samples in {path.name}"
 
     modules = {"unet": unet, "text_encoder": text_encoder}
-    return train(
-        Stage("denoiser", modules, loss, preset.denoiser, preset.seed + 2), folder, resume=resume
-    )
+    stage = Stage("denoiser", modules, loss, preset.denoiser, preset.seed + 2, measure)
+    return train(stage, folder, resume=resume)

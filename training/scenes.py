@@ -1,33 +1,22 @@
-"""What a picture shows: a frozen Scene, drawn at random from a seed.
+"""What a picture shows: a frozen scene, drawn at random from a seed.
 
 One seed gives one scene, forever: pools, tests and inputs name scenes by seed. The ranges
-below keep what training saw apart from what it is judged on.
+below keep what training saw apart from what it is judged on. There are two kinds: landscapes
+of a picture book, and sheets with plain shapes on one colour.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import dataclass
 
-from training.shapes import OUTLINES
+from training.colours import COLOURS, HOURS, SEASONS, contrasting
+from training.shapes import THINGS
 
-COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (215, 40, 40),
-    "orange": (245, 135, 25),
-    "yellow": (248, 215, 45),
-    "green": (45, 155, 65),
-    "blue": (40, 85, 210),
-    "purple": (130, 55, 170),
-    "pink": (245, 145, 190),
-    "cyan": (70, 200, 215),
-    "white": (245, 245, 245),
-    "black": (25, 25, 28),
-}
-SHAPES = tuple(OUTLINES)
-STYLES = ("flat", "watercolor", "night")
-SKIES = ("blue", "cyan", "pink", "orange", "purple", "black", "yellow")
-SOILS = ("green", "yellow", "white", "black", "orange")
+KINDS = tuple(THINGS)
+STYLES = ("flat", "watercolor", "ink")
+# Colours that stand out in a landscape at any season.
+LAND_COLOURS = ("red", "orange", "yellow", "blue", "purple", "pink")
 PLACES = {
     "center": (0.5, 0.5),
     "left": (0.28, 0.5),
@@ -35,6 +24,7 @@ PLACES = {
     "top": (0.5, 0.28),
     "bottom": (0.5, 0.72),
 }
+SIDES = ("left", "center", "right")
 HALF_SIZES = {"big": (0.30, 0.36), "medium": (0.22, 0.26), "small": (0.16, 0.18)}
 
 TRAINING_SEEDS = range(10_000_000)
@@ -44,10 +34,13 @@ INPUT_SEEDS = range(20_000_000, 30_000_000)
 
 @dataclass(frozen=True)
 class Thing:
-    """One object; x, y and half (its half size) are shares of the picture's side."""
+    """One object; x, y and half (its half size) are shares of the picture's side.
+
+    A tree in a landscape has no colour of its own ("").
+    """
 
     colour: str
-    shape: str
+    kind: str
     place: str = "center"
     size: str = "big"
     x: float = 0.5
@@ -56,63 +49,100 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A picture before it is drawn: `second` is the gradient's end or the soil's colour."""
+class Sheet:
+    """Plain things on a ground of one colour."""
 
     things: tuple[Thing, ...]
-    colour: str
-    ground: str = "solid"
-    second: str | None = None
+    ground: str
     style: str = "flat"
     seed: int = 0
 
 
-def contrast(one: str, other: str) -> bool:
-    """Whether two named colours are easily told apart."""
-    return math.dist(COLOURS[one], COLOURS[other]) > 105
+@dataclass(frozen=True)
+class Landscape:
+    """A view with a sky above and ground below.
+
+    `dataclasses.replace` with another season, hour or style shows the same place then: nothing
+    moves. `back` is mountains, hills or "" (a plain horizon); `light` is the sun or the moon.
+    """
+
+    things: tuple[Thing, ...]
+    season: str
+    hour: str
+    style: str = "flat"
+    back: str = ""
+    water: bool = False
+    light: bool = True
+    clouds: int = 0
+    groves: int = 0
+    horizon: float = 0.5
+    seed: int = 0
 
 
-def contrasting(*grounds: str) -> list[str]:
-    """The colours that stand out from all of the given ones."""
-    return [c for c in COLOURS if all(contrast(c, ground) for ground in grounds)]
-
-
-def _pick_ground(dice: random.Random) -> tuple[str, str, str | None]:
-    ground = dice.choices(("solid", "gradient", "land"), (0.6, 0.2, 0.2))[0]
-    if ground == "land":
-        second = dice.choice(SOILS)
-        return ground, dice.choice([c for c in SKIES if c != second]), second
-    colour = dice.choice(list(COLOURS))
-    if ground == "gradient":
-        return ground, colour, dice.choice([c for c in COLOURS if c != colour])
-    return ground, colour, None
-
-
-def _pick_thing(dice: random.Random, colours: list[str], place: str, sizes: list[str]) -> Thing:
-    size = dice.choice(sizes)
-    half = dice.uniform(*HALF_SIZES[size])
-    x, y = (c + dice.uniform(-0.03, 0.03) for c in PLACES[place])
-    if place != "center":
-        half = min(half, 0.25)
-    return Thing(dice.choice(colours), dice.choice(SHAPES), place, size, x, y, half)
+Scene = Sheet | Landscape
 
 
 def sample_scene(seed: int) -> Scene:
-    """The scene of a seed."""
+    """The scene of a seed; three of five are landscapes."""
     dice = random.Random(seed)
-    style = dice.choices(STYLES, (0.54, 0.23, 0.23))[0]
-    ground, colour, second = _pick_ground(dice)
-    colours = contrasting(colour, second or colour)
+    return sample_landscape(dice, seed) if dice.random() < 0.6 else sample_sheet(dice, seed)
+
+
+def sample_sheet(dice: random.Random, seed: int) -> Sheet:
+    """A sheet with one thing somewhere or with two side by side."""
+    style = dice.choices(STYLES, (0.6, 0.2, 0.2))[0]
+    ground = dice.choice(list(COLOURS))
+    colours = contrasting(ground)
     if dice.random() < 0.3:
-        pair = (_pick_thing(dice, colours, place, ["small"]) for place in ("left", "right"))
-        # Two things have one size, between small and medium, that the caption does not name.
-        things = tuple(_sized(thing, dice.uniform(0.18, 0.21)) for thing in pair)
+        half = dice.uniform(0.18, 0.21)
+        things = tuple(
+            _on_sheet(dice, colours, place, "medium", half) for place in ("left", "right")
+        )
     else:
         place = dice.choices(tuple(PLACES), (0.56, 0.11, 0.11, 0.11, 0.11))[0]
-        sizes = ["big", "medium", "small"] if place == "center" else ["medium", "small"]
-        things = (_pick_thing(dice, colours, place, sizes),)
-    return Scene(things, colour, ground, second, style, seed)
+        size = dice.choice(["big", "medium", "small"] if place == "center" else ["medium", "small"])
+        half = dice.uniform(*HALF_SIZES[size])
+        things = (_on_sheet(dice, colours, place, size, half),)
+    return Sheet(things, ground, style, seed)
 
 
-def _sized(thing: Thing, half: float) -> Thing:
-    return Thing(thing.colour, thing.shape, thing.place, "medium", thing.x, thing.y, half)
+def sample_landscape(dice: random.Random, seed: int) -> Landscape:
+    """A landscape with up to two things in different places."""
+    water = dice.random() < 0.4
+    kinds = ["boat", "boat", "balloon", "tree"] if water else ["house", "house", "balloon", "tree"]
+    count = dice.choices((1, 2, 0), (0.55, 0.37, 0.08))[0]
+    sides = dice.sample(SIDES, count)
+    horizon = dice.uniform(0.44, 0.6)
+    return Landscape(
+        tuple(_in_landscape(dice, dice.choice(kinds), side, water) for side in sides),
+        season=dice.choice(SEASONS),
+        hour=dice.choices(HOURS, (0.46, 0.27, 0.27))[0],
+        style=dice.choices(STYLES, (0.5, 0.25, 0.25))[0],
+        back=dice.choice(("mountains", "hills", "")),
+        water=water,
+        light=dice.random() < 0.7,
+        clouds=dice.choices((0, 1, 2), (0.5, 0.25, 0.25))[0],
+        groves=dice.choices((0, 1, 2, 3), (0.4, 0.2, 0.2, 0.2))[0],
+        horizon=horizon,
+        seed=seed,
+    )
+
+
+def _on_sheet(dice: random.Random, colours: list[str], place: str, size: str, half: float) -> Thing:
+    x, y = (c + dice.uniform(-0.03, 0.03) for c in PLACES[place])
+    if place != "center":
+        half = min(half, 0.25)
+    return Thing(dice.choice(colours), dice.choice(KINDS), place, size, x, y, half)
+
+
+def _in_landscape(dice: random.Random, kind: str, side: str, water: bool) -> Thing:
+    """A thing that stands on the ground, floats on the water or flies in the sky."""
+    x = PLACES[side][0] + dice.uniform(-0.05, 0.05)
+    half = dice.uniform(0.15, 0.2)
+    if kind == "balloon":
+        y = dice.uniform(0.24, 0.32)
+    elif kind == "boat":
+        y = dice.uniform(0.68, 0.73) - 0.92 * half
+    else:
+        y = (dice.uniform(0.86, 0.92) if water else dice.uniform(0.74, 0.86)) - half
+    return Thing("" if kind == "tree" else dice.choice(LAND_COLOURS), kind, side, "", x, y, half)

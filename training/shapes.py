@@ -1,11 +1,20 @@
-"""Outlines of the shapes, as polygons around (0, 0) with half size 1; y grows downwards."""
+"""The things that pictures show, as polygons around (0, 0) with half size 1; y grows downwards."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 Point = tuple[float, float]
 Polygon = tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A polygon of a thing; `paint` is body, roof, door, window or wood."""
+
+    polygon: Polygon
+    paint: str = "body"
 
 
 def circle() -> Polygon:
@@ -15,7 +24,7 @@ def circle() -> Polygon:
 
 def square() -> Polygon:
     """A square that covers about as much as the disc."""
-    return ((-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88))
+    return box(-0.88, -0.88, 0.88, 0.88)
 
 
 def triangle() -> Polygon:
@@ -43,23 +52,17 @@ def heart() -> Polygon:
     return tuple(points)
 
 
-def house() -> Polygon:
-    """Walls with a roof that hangs over them."""
-    return (
-        (-0.75, 0.95), (-0.75, -0.1), (-1.05, -0.1), (0.0, -1.05),
-        (1.05, -0.1), (0.75, -0.1), (0.75, 0.95),
-    )  # fmt: skip
+def envelope() -> Polygon:
+    """A hot-air balloon without its basket: round above, drawn in below."""
+    points = []
+    for k in range(48):
+        a = k * math.tau / 48
+        low = max(0.0, math.sin(a))
+        points.append((0.82 * math.cos(a) * (1 - 0.35 * low), -0.25 + 0.82 * math.sin(a)))
+    return tuple(points)
 
 
-def tree() -> Polygon:
-    """A fir of two tiers on a trunk."""
-    return (
-        (-0.2, 1.05), (-0.2, 0.5), (-0.85, 0.5), (-0.38, -0.15), (-0.65, -0.15), (0.0, -1.1),
-        (0.65, -0.15), (0.38, -0.15), (0.85, 0.5), (0.2, 0.5), (0.2, 1.05),
-    )  # fmt: skip
-
-
-def moon() -> Polygon:
+def crescent() -> Polygon:
     """A crescent open to the right."""
     edge, shift = math.radians(50), 0.38
     outer = [(edge + k * (math.tau - 2 * edge) / 35) for k in range(36)]
@@ -72,17 +75,47 @@ def moon() -> Polygon:
     )
 
 
-OUTLINES: dict[str, Polygon] = {
-    "circle": circle(),
-    "square": square(),
-    "triangle": triangle(),
-    "star": star(),
-    "heart": heart(),
-    "house": house(),
-    "tree": tree(),
-    "moon": moon(),
+def box(left: float, top: float, right: float, bottom: float) -> Polygon:
+    """An upright rectangle."""
+    return ((left, top), (right, top), (right, bottom), (left, bottom))
+
+
+HOUSE = (
+    Part(box(-0.75, -0.12, 0.75, 0.95)),
+    Part(((-1.05, -0.1), (0.0, -1.05), (1.05, -0.1)), "roof"),
+    Part(box(-0.5, 0.25, -0.08, 0.95), "door"),
+    Part(box(0.18, 0.2, 0.54, 0.56), "window"),
+)
+TREE = (
+    Part(box(-0.17, 0.5, 0.17, 1.05), "wood"),
+    Part(
+        (
+            (-0.85, 0.55), (-0.38, -0.12), (-0.65, -0.12), (0.0, -1.1),
+            (0.65, -0.12), (0.38, -0.12), (0.85, 0.55),
+        )
+    ),
+)  # fmt: skip
+BOAT = (
+    Part(box(-0.05, -1.0, 0.05, 0.4), "wood"),
+    Part(((0.08, -1.0), (0.85, 0.22), (0.08, 0.22))),
+    Part(((-0.1, -0.7), (-0.1, 0.22), (-0.62, 0.22))),
+    Part(((-1.05, 0.36), (1.05, 0.36), (0.7, 0.92), (-0.7, 0.92)), "roof"),
+)
+BALLOON = (
+    Part(box(-0.24, 0.72, 0.24, 1.02), "wood"),
+    Part(envelope()),
+)
+THINGS: dict[str, tuple[Part, ...]] = {
+    "circle": (Part(circle()),),
+    "square": (Part(square()),),
+    "triangle": (Part(triangle()),),
+    "star": (Part(star()),),
+    "heart": (Part(heart()),),
+    "house": HOUSE,
+    "tree": TREE,
+    "boat": BOAT,
+    "balloon": BALLOON,
 }
-DOOR: Polygon = ((-0.2, 0.3), (0.2, 0.3), (0.2, 0.95), (-0.2, 0.95))
 
 
 def place(polygon: Polygon, x: float, y: float, half: float) -> list[Point]:

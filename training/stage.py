@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Loss = Callable[[int, torch.Generator], Tensor]
-Measure = Callable[[Mapping[str, nn.Module]], str]
+Measure = Callable[[Mapping[str, nn.Module], int], str]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Stage:
-    """What is trained: modules by name, the loss of a step, and how to judge the average."""
+    """What is trained: modules by name, the loss of a step, and how to judge the average.
+
+    `measure` gets the averages and the steps done, and says in a few words how good they are.
+    `faster` has factors of the rate for parameters whose name holds a part.
+    Modules train on the device that they lie on; `loss` brings its batches there.
+    """
 
     name: str
     modules: Mapping[str, nn.Module]
@@ -58,6 +63,15 @@ class Stage:
     seed: int
     measure: Measure | None = None
     faster: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class History:
+    """How far a stage has come: steps, seconds, and (step, smoothed loss) now and then."""
+
+    done: int = 0
+    seconds: float = 0.0
+    losses: list[tuple[int, float]] = field(default_factory=list)
 
 
 def rate_at(plan: Plan, step: int) -> float:
@@ -81,15 +95,22 @@ def train(stage: Stage, folder: Path, *, resume: bool) -> dict[str, nn.Module]:
     averages = {name: copy.deepcopy(module).eval() for name, module in stage.modules.items()}
     optimizer = torch.optim.AdamW(_groups(stage), betas=(0.9, 0.99), fused=True)
     path = folder / f"{stage.name}.checkpoint.pt"
-    first = _load(path, stage, averages, optimizer) if resume else 0
-    with Report(stage, first) as report:
-        for step in range(first, stage.plan.steps):
+    history = _load(path, stage, averages, optimizer) if resume else History()
+    with Report(stage, history) as report:
+        for step in range(history.done, stage.plan.steps):
             loss = _step(stage, averages, optimizer, step)
-            done = step + 1
-            if done % stage.plan.save_every == 0 or done == stage.plan.steps:
-                _save(path, stage, averages, optimizer, done)
-            report.show(done, loss, averages)
+            report.show(step + 1, loss, averages)
+            if history.done % stage.plan.save_every == 0 or history.done == stage.plan.steps:
+                _save(path, stage, averages, optimizer, history)
     return averages
+
+
+def read_history(folder: Path, stage: str) -> History:
+    """The history of a stage in a run folder; an empty one if it has not begun."""
+    path = folder / f"{stage}.checkpoint.pt"
+    if not path.exists():
+        return History()
+    return History(**torch.load(path, weights_only=True, mmap=True)["history"])
 
 
 def generator_at(seed: int, step: int) -> torch.Generator:
@@ -105,18 +126,17 @@ def save_atomically(value: object, path: Path) -> None:
     partial.replace(path)
 
 
-def _trainable(module: nn.Module) -> list[nn.Parameter]:
-    return [p for p in module.parameters() if p.requires_grad]
-
-
 def _groups(stage: Stage) -> list[dict[str, Any]]:
+    """The parameters by module and by how much faster they learn."""
+    groups: dict[tuple[str, float], list[nn.Parameter]] = {}
+    for name, module in stage.modules.items():
+        for path, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                factors = (f for part, f in stage.faster.items() if part in path)
+                groups.setdefault((name, next(factors, 1.0)), []).append(parameter)
     return [
-        {
-            "params": _trainable(module),
-            "factor": stage.faster.get(name, 1.0),
-            "weight_decay": stage.plan.weight_decay,
-        }
-        for name, module in stage.modules.items()
+        {"params": parameters, "factor": factor, "weight_decay": stage.plan.weight_decay}
+        for (_, factor), parameters in groups.items()
     ]
 
 
@@ -150,10 +170,10 @@ def _save(
     stage: Stage,
     averages: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
-    done: int,
+    history: History,
 ) -> None:
     state = {
-        "done": done,
+        "history": asdict(history),
         "modules": {name: module.state_dict() for name, module in stage.modules.items()},
         "averages": {name: module.state_dict() for name, module in averages.items()},
         "optimizer": optimizer.state_dict(),
@@ -166,26 +186,26 @@ def _load(
     stage: Stage,
     averages: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
-) -> int:
+) -> History:
     if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
+        return History()
+    state = torch.load(path, weights_only=True, map_location="cpu")
     for name, module in stage.modules.items():
         module.load_state_dict(state["modules"][name])
         averages[name].load_state_dict(state["averages"][name])
     optimizer.load_state_dict(state["optimizer"])
-    done: int = state["done"]
-    return done
+    return History(**state["history"])
 
 
 class Report:
-    """A progress bar on a terminal, a line now and then when piped."""
+    """A progress bar on a terminal, a line now and then when piped; keeps the history."""
 
-    def __init__(self, stage: Stage, first: int) -> None:
+    def __init__(self, stage: Stage, history: History) -> None:
         self.stage = stage
-        self.first = first
+        self.history = history
+        self.first, self.before = history.done, history.seconds
         self.start = time.monotonic()
-        self.recent = math.nan
+        self.recent = history.losses[-1][1] if history.losses else math.nan
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -196,7 +216,7 @@ class Report:
             disable=not sys.stdout.isatty(),
         )
         self.task = self.bar.add_task(
-            stage.name, total=stage.plan.steps, completed=first, loss=math.nan
+            stage.name, total=stage.plan.steps, completed=self.first, loss=math.nan
         )
 
     def __enter__(self) -> Report:
@@ -210,14 +230,17 @@ class Report:
         """Tell about a finished step."""
         self.recent = loss if math.isnan(self.recent) else 0.98 * self.recent + 0.02 * loss
         self.bar.update(self.task, completed=done, loss=self.recent)
+        seconds = time.monotonic() - self.start
+        self.history.done, self.history.seconds = done, self.before + seconds
         plan = self.stage.plan
         if done % plan.show_every and done != plan.steps:
             return
-        pace = (time.monotonic() - self.start) / (done - self.first)
+        self.history.losses.append((done, self.recent))
         judged = ""
         if self.stage.measure and (done % (5 * plan.show_every) == 0 or done == plan.steps):
             with torch.no_grad():
-                judged = "  " + self.stage.measure(averages)
+                judged = "  " + self.stage.measure(averages, done)
+        pace = seconds / (done - self.first)
         left = pace * (plan.steps - done) / 60
         line = (
             f"{self.stage.name} {done}/{plan.steps}  loss {self.recent:.4f}  "

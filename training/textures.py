@@ -10,7 +10,7 @@ import random
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from training.render import smooth_noise
+from training.paint import smooth_noise
 
 
 def dead_leaves(seed: int, size: int = 128) -> Image.Image:

@@ -1,7 +1,7 @@
 """The order of the stages, and what each leaves in the run folder for the next.
 
 `tokenizer/` and `folded/` are finished parts; `<stage>.checkpoint.pt` are stages under way;
-`pictures-*.npy` and `lessons.pt` can be made again at any time.
+`pictures-*.npy`, `edges-*.npy` and `lessons.pt` can be made again at any time.
 """
 
 from __future__ import annotations
@@ -18,19 +18,26 @@ from diffusers import AutoencoderKL
 from torch import nn
 from transformers import CLIPTokenizer
 
+from training.adapter import Adapter, toned_lessons, train_adapter
 from training.autoencoder import train_autoencoder, train_decoder
-from training.denoiser import load_lessons, train_denoiser
+from training.controlnet import train_controlnet
+from training.curves import draw_curves
+from training.denoiser import Lessons, load_lessons, train_denoiser
 from training.evaluate import evaluate
-from training.export import export_model
+from training.export import export_adapter, export_controlnet, export_model
 from training.presets import Preset
 from training.tokenizer import make_tokenizer
 
-STAGES = ("autoencoder", "decoder", "denoiser", "export", "evaluate")
+STAGES = (
+    "autoencoder", "decoder", "denoiser", "controlnet", "adapter", "export", "evaluate",
+)  # fmt: skip
 LEFT_BEHIND = (
     "*.checkpoint.pt",
     "*.partial*",
     "lessons.pt",
     "pictures-*.npy",
+    "edges-*.npy",
+    "glimpse-*.png",
     "folded",
     "tokenizer",
 )
@@ -38,7 +45,7 @@ LEFT_BEHIND = (
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where a model is made: what to make, the run folder, and where the model goes."""
+    """Where a model is made: what to make, the run folder, and the models folder it goes to."""
 
     preset: Preset
     run: Path
@@ -53,6 +60,8 @@ class Workshop:
         self.folded()
         with self._decoder_beside(arguments):
             self.denoiser(resume=self.resume)
+        self.controlnet(resume=self.resume)
+        self.adapter(resume=self.resume)
         return self.run_only("export") or self.run_only("evaluate")
 
     def run_only(self, stage: str) -> int:
@@ -63,10 +72,13 @@ class Workshop:
             self.decoder(resume=self.resume)
         elif stage == "denoiser":
             self.denoiser(resume=self.resume)
+        elif stage == "controlnet":
+            self.controlnet(resume=self.resume)
+        elif stage == "adapter":
+            self.adapter(resume=self.resume)
         elif stage == "export":
-            modules = {"vae": self.decoder(resume=True), **self.denoiser(resume=True)}
-            export_model(modules, self.run / "tokenizer", self.output)
-        elif stage == "evaluate" and not evaluate(self.output):
+            self.export()
+        elif stage == "evaluate" and not evaluate(self.output, self.preset.counts):
             return 1
         return 0
 
@@ -99,11 +111,34 @@ class Workshop:
         """The autoencoder with its decoder finished too."""
         return train_decoder(self.preset, self.run, self.folded(), resume=resume)
 
+    def lessons(self) -> Lessons:
+        """What the denoiser and the ControlNet learn from."""
+        return load_lessons(self.preset, self.run, self.folded(), self.tokenizer())
+
     def denoiser(self, *, resume: bool) -> dict[str, nn.Module]:
         """The denoiser and the text encoder."""
-        tokenizer = self.tokenizer()
-        lessons = load_lessons(self.preset, self.run, self.folded(), tokenizer)
-        return train_denoiser(self.preset, self.run, lessons, tokenizer, resume=resume)
+        return train_denoiser(
+            self.preset, self.run, self.lessons(), self.tokenizer(), self.folded(), resume=resume
+        )
+
+    def controlnet(self, *, resume: bool) -> nn.Module:
+        """The ControlNet, beside the finished denoiser."""
+        networks = self.denoiser(resume=True)
+        return train_controlnet(self.preset, self.run, self.lessons(), networks, resume=resume)
+
+    def adapter(self, *, resume: bool) -> Adapter:
+        """The LoRA, on the finished denoiser."""
+        toned = toned_lessons(self.preset, self.folded(), self.tokenizer())
+        networks = self.denoiser(resume=True)
+        return train_adapter(self.preset, self.run, toned, networks, resume=resume)
+
+    def export(self) -> None:
+        """Write all networks into the models folder, and the curves of their losses."""
+        modules = {"vae": self.decoder(resume=True), **self.denoiser(resume=True)}
+        export_controlnet(self.controlnet(resume=True), self.output)
+        export_adapter(self.adapter(resume=True), self.output)
+        export_model(modules, self.run / "tokenizer", self.output)
+        draw_curves(self.run, STAGES[:5]).save(self.output / "demo" / "curves.png", optimize=True)
 
     @contextmanager
     def _decoder_beside(self, arguments: list[str]) -> Iterator[None]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import training.denoiser
 from training.__main__ import main
 from training.export import SUMS
+from training.schedule import draw_timesteps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-PARTS = {"model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", "vae", SUMS}
+PARTS = {
+    "model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", "vae", "curves.png",
+    "README.md",
+}  # fmt: skip
 
 
 class Killed(Exception):
@@ -24,20 +27,19 @@ class Killed(Exception):
 
 
 def arguments(folder: Path) -> list[str]:
-    return ["--preset=tiny", f"--run={folder / 'run'}", f"--output={folder / 'model'}"]
+    return ["--preset=tiny", f"--run={folder / 'run'}", f"--output={folder / 'models'}"]
 
 
 def kill_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the denoiser draw its timesteps so many times, then raise."""
     left = iter(range(calls))
-    draw = training.denoiser.draw_timesteps
 
     def draw_or_die(count: int, generator: torch.Generator) -> Tensor:
         if next(left, None) is None:
             raise Killed
-        return draw(count, generator)
+        return draw_timesteps(count, generator)
 
-    monkeypatch.setattr(training.denoiser, "draw_timesteps", draw_or_die)
+    monkeypatch.setattr("training.denoiser.draw_timesteps", draw_or_die)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
 
 
 def test_all_parts_of_the_diffusers_layout_are_written(whole: tuple[Path, int]) -> None:
-    assert {path.name for path in (whole[0] / "model").iterdir()} == PARTS
+    assert {path.name for path in (whole[0] / "models" / "demo").iterdir()} == PARTS
 
 
 def test_a_model_below_its_bars_exits_with_1(whole: tuple[Path, int]) -> None:
@@ -62,15 +64,15 @@ def test_a_killed_and_resumed_run_gives_the_same_model(
         with pytest.raises(Killed):
             main(arguments(tmp_path))
 
-    assert main([*arguments(tmp_path), "--resume", "--only=denoiser"]) == 0
-    assert main([*arguments(tmp_path), "--resume", "--only=export"]) == 0
+    for stage in ("denoiser", "controlnet", "adapter", "export"):
+        assert main([*arguments(tmp_path), "--resume", f"--only={stage}"]) == 0
 
-    resumed = (tmp_path / "model" / SUMS).read_text()
-    assert resumed == (whole[0] / "model" / SUMS).read_text()
+    resumed = (tmp_path / "models" / SUMS).read_text()
+    assert resumed == (whole[0] / "models" / SUMS).read_text()
 
 
 def test_no_path_of_the_machine_is_in_the_model(whole: tuple[Path, int]) -> None:
-    texts = [path.read_text() for path in (whole[0] / "model").glob("*/*.json")]
+    texts = [path.read_text() for path in (whole[0] / "models").rglob("*.json")]
 
     assert not any(str(whole[0]) in text for text in texts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,3 +99,16 @@ def test_a_piped_run_prints_steps_and_time_left(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["copy 2/4", "copy 4/4"]
     assert all("min left" in line for line in lines)
+
+
+def test_parameters_named_in_faster_learn_faster(tmp_path: Path) -> None:
+    def moved(faster: dict[str, float]) -> list[float]:
+        stage = make_stage(plan=replace(PLAN, steps=1))
+        before = stage.modules["layer"].get_parameter("bias").detach().clone()
+        train(replace(stage, faster=faster), tmp_path, resume=False)
+        after = stage.modules["layer"].get_parameter("bias").detach()
+        return [float(v) for v in (after - before).abs()]
+
+    plain, fast = moved({}), moved({"bias": 4.0})
+
+    assert fast == pytest.approx([4 * v for v in plain], rel=0.02)

@@ -8,6 +8,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 from training.captions import caption
+from training.denoiser import SHORT
 from training.scenes import sample_scene
 from training.tokenizer import make_tokenizer
 
@@ -46,7 +47,7 @@ def test_words_of_the_captions_are_one_token_each(tokenizer: Any) -> None:
 def test_captions_fit_the_short_length_that_training_uses(tokenizer: Any) -> None:
     texts = [caption(sample_scene(seed), 0) for seed in range(300)]
 
-    assert max(len(tokens) for tokens in tokenizer(texts).input_ids) <= 32
+    assert max(len(tokens) for tokens in tokenizer(texts).input_ids) <= SHORT
 
 
 def test_texts_are_padded_to_77_with_the_end_mark(tokenizer: Any) -> None:
