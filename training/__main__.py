@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from training.presets import PRESETS, Preset
-from training.workshop import STAGES, Workshop
+from training.workshop import STAGES, TRAINED, Workshop
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def _with_steps(preset: Preset, changes: dict[str, int]) -> Preset:
 
 def _stage_steps(text: str) -> tuple[str, int]:
     name, _, steps = text.partition("=")
-    if name not in STAGES[:5] or not steps.isdecimal():
+    if name not in TRAINED or not steps.isdecimal():
         raise argparse.ArgumentTypeError(f"wants STAGE=STEPS such as denoiser=5000, got {text}")
     return name, int(steps)
 

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from training.autoencoder import SCALE
 from training.captions import caption
-from training.denoiser import Lessons, encode_tokens
+from training.denoiser import Lessons
 from training.pool import to_tensor
 from training.render import render, to_array
 from training.scenes import TRAINING_SEEDS, sample_scene
 from training.schedule import draw_timesteps, noise_schedule, weighted_error
 from training.stage import Stage, train
+from training.tokenizer import encode_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

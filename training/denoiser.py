@@ -18,10 +18,11 @@ from training.autoencoder import LATENTS, SCALE
 from training.captions import caption
 from training.glimpse import PROMPTS, draw_glimpse
 from training.pool import load_pool, to_tensor
+from training.redrawn import blend
 from training.scenes import TRAINING_SEEDS, Sheet, sample_scene
-from training.schedule import draw_timesteps, noise_schedule, weighted_error
+from training.schedule import draw_timesteps, noise_between, noise_schedule, weighted_error
 from training.stage import Stage, save_atomically, train
-from training.tokenizer import LENGTH
+from training.tokenizer import LENGTH, encode_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from training.presets import Preset
+    from training.redrawn import Redrawn
 
 EMPTY_SHARE = 0.1
+# How many of the pictures of a step are seen before a change that their caption asks for.
+REDRAWN_SHARE = 0.16
 # No caption is longer; most steps train on so many tokens, one in seven on all 77.
 SHORT = 44
 
@@ -103,12 +107,6 @@ def build_text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> CLIPTextMode
     return CLIPTextModel(config)
 
 
-def encode_tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
-    """N×77 token numbers."""
-    batch = tokenizer(texts, padding="max_length", max_length=LENGTH, truncation=True)
-    return torch.tensor(batch.input_ids, dtype=torch.int16)
-
-
 @torch.no_grad()
 def load_lessons(
     preset: Preset, folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer
@@ -140,6 +138,7 @@ def train_denoiser(
     preset: Preset,
     folder: Path,
     lessons: Lessons,
+    redrawn: Redrawn,
     tokenizer: CLIPTokenizer,
     vae: AutoencoderKL,
     *,
@@ -150,16 +149,22 @@ def train_denoiser(
     device = torch.device(preset.device)
     unet = build_denoiser(preset).to(device)
     text_encoder = build_text_encoder(preset, tokenizer).to(device)
+    changed = round(preset.batch * REDRAWN_SHARE)
     glimpses = encode_tokens(tokenizer, ["", *PROMPTS]).long().to(device)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        latents, tokens = lessons.draw(step, lessons.pick(preset.batch, generator), generator)
+        picks = lessons.pick(preset.batch - changed, generator)
+        latents, tokens = lessons.draw(step, picks, generator)
+        before, after, asked = redrawn.draw(changed, generator)
         timesteps = draw_timesteps(preset.batch, generator)
-        noise = torch.randn(latents.shape, generator=generator)
-        noisy = noise_schedule().add_noise(latents, noise, timesteps)
+        seen = torch.cat((latents, blend(before, after, timesteps[-changed:], generator)))
+        noise = torch.randn(seen.shape, generator=generator)
+        noisy = noise_schedule().add_noise(seen, noise, timesteps)
+        wanted = noise_between(noisy, torch.cat((latents, after)), timesteps)
+        tokens = torch.cat((tokens, asked[:, : tokens.shape[1]]))
         states = text_encoder(tokens.to(device)).last_hidden_state
         got = unet(noisy.to(device), timesteps.to(device), states).sample
-        return weighted_error(got, noise.to(device), timesteps)
+        return weighted_error(got, wanted.to(device), timesteps)
 
     def measure(averages: Mapping[str, nn.Module], done: int) -> str:
         path = folder / f"glimpse-{done:06}.png"

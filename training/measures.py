@@ -147,7 +147,7 @@ def measure_changes(studio: Studio, count: int) -> list[Figure]:
     for index, change in enumerate(asked):
         source = render(change.source)
         got = studio.change(
-            source, change.prompt, CHANGE, index, GENTLE, change.left, CHANGE_GUIDANCE
+            source, change.prompt, CHANGE, index, GENTLE, change.departing, CHANGE_GUIDANCE
         )
         right.append(read_outlook(got) == (change.wanted.season, change.wanted.hour))
         kept.append(edge_f1(edges_of(source, stretch=True), edges_of(got, stretch=True)))

@@ -27,6 +27,8 @@ class Counts:
 class Preset:
     """Sizes of the pool and the networks, and the plan of each stage.
 
+    `redrawn`: of how many scenes there is a second view, with one change.
+
     `sheet_share`: how many of the pictures that the denoiser sees are sheets; their outlines are
     what it learns slowest.
 
@@ -34,6 +36,7 @@ class Preset:
     """
 
     scenes: int
+    redrawn: int
     textures: int
     captions: int
     autoencoder: Plan
@@ -62,16 +65,18 @@ class Preset:
 
 FULL = Preset(
     scenes=20_000,
+    redrawn=20_000,
     textures=4_000,
     captions=5,
     autoencoder=Plan(steps=3_600, rate=1e-3, warmup=60, average=0.998, weight_decay=1e-4),
     decoder=Plan(steps=8_000, rate=1e-3, flat=0.2, average=0.998, weight_decay=1e-4),
-    denoiser=Plan(steps=9_500, rate=1.5e-3, warmup=60, flat=0.45, floor=0.03),
-    controlnet=Plan(steps=4_100, rate=1.5e-3, warmup=60, average=0.995),
-    adapter=Plan(steps=300, rate=2e-3, warmup=20, flat=0.1, average=0.97),
+    denoiser=Plan(steps=16_000, rate=1.5e-3, warmup=60, flat=0.45, floor=0.03),
+    controlnet=Plan(steps=8_000, rate=1.5e-3, warmup=60, average=0.995),
+    adapter=Plan(steps=300, rate=2e-3, warmup=20, flat=0.1, average=0.97, show_every=20),
 )
 TINY = Preset(
     scenes=24,
+    redrawn=12,
     textures=4,
     captions=2,
     autoencoder=Plan(steps=4, rate=1e-3, warmup=2, save_every=2, show_every=2),
@@ -97,6 +102,7 @@ TINY = Preset(
 LARGE = replace(
     FULL,
     scenes=60_000,
+    redrawn=60_000,
     textures=12_000,
     autoencoder=replace(FULL.autoencoder, steps=8_000),
     decoder=replace(FULL.decoder, steps=12_000),

@@ -44,6 +44,12 @@ def loss_weights() -> Tensor:
     return snr.clamp(max=5) / snr * snr.rsqrt().clamp(1, 10)
 
 
+def noise_between(noisy: Tensor, latents: Tensor, timesteps: Tensor) -> Tensor:
+    """The noise that leads from noisy latents to clean ones, whatever they were made from."""
+    kept: Tensor = noise_schedule().alphas_cumprod[timesteps][:, None, None, None]
+    return (noisy - kept.sqrt() * latents) / (1 - kept).sqrt()
+
+
 def weighted_error(got: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
     """The mean squared error of a predicted noise, each picture by its timestep's weight."""
     errors = (got - noise).pow(2).mean((1, 2, 3))

@@ -41,7 +41,7 @@ class Change:
     wanted: Landscape
 
     @property
-    def left(self) -> str:
+    def departing(self) -> str:
         """The season or the hour that is to go."""
         before, after = self.source, self.wanted
         return before.season if before.season != after.season else before.hour

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from training.captions import caption
@@ -17,6 +18,9 @@ from training.scenes import sample_scene
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from torch import Tensor
+    from transformers import CLIPTokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77
@@ -87,3 +91,9 @@ def make_tokenizer(folder: Path, scenes: int = 4000) -> None:
     """Learn the tokenizer from captions of the first training scenes and write it."""
     texts = [caption(sample_scene(seed), variant) for seed in range(scenes) for variant in (0, 1)]
     save_tokenizer(learn_merges([*texts, *EXTRA_WORDS * 20]), folder)
+
+
+def encode_tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """N×77 token numbers."""
+    batch = tokenizer(texts, padding="max_length", max_length=LENGTH, truncation=True)
+    return torch.tensor(batch.input_ids, dtype=torch.int16)

@@ -1,7 +1,7 @@
 """The order of the stages, and what each leaves in the run folder for the next.
 
 `tokenizer/` and `folded/` are finished parts; `<stage>.checkpoint.pt` are stages under way;
-`pictures-*.npy`, `edges-*.npy` and `lessons.pt` can be made again at any time.
+`pictures-*.npy`, `edges-*.npy`, `lessons.pt` and `redrawn.pt` can be made again at any time.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from training.denoiser import Lessons, load_lessons, train_denoiser
 from training.evaluate import evaluate
 from training.export import export_adapter, export_controlnet, export_model
 from training.presets import Preset
+from training.redrawn import load_redrawn
 from training.tokenizer import make_tokenizer
 
-STAGES = (
-    "autoencoder", "decoder", "denoiser", "controlnet", "adapter", "export", "evaluate",
-)  # fmt: skip
+TRAINED = ("autoencoder", "decoder", "denoiser", "controlnet", "adapter")
+STAGES = (*TRAINED, "export", "evaluate")
 LEFT_BEHIND = (
     "*.checkpoint.pt",
     "*.partial*",
     "lessons.pt",
+    "redrawn.pt",
     "pictures-*.npy",
     "edges-*.npy",
     "glimpse-*.png",
@@ -117,8 +118,10 @@ class Workshop:
 
     def denoiser(self, *, resume: bool) -> dict[str, nn.Module]:
         """The denoiser and the text encoder."""
+        lessons, tokenizer, vae = self.lessons(), self.tokenizer(), self.folded()
+        redrawn = load_redrawn(self.preset, self.run, lessons.latents, vae, tokenizer)
         return train_denoiser(
-            self.preset, self.run, self.lessons(), self.tokenizer(), self.folded(), resume=resume
+            self.preset, self.run, lessons, redrawn, tokenizer, vae, resume=resume
         )
 
     def controlnet(self, *, resume: bool) -> nn.Module:
@@ -138,7 +141,7 @@ class Workshop:
         export_controlnet(self.controlnet(resume=True), self.output)
         export_adapter(self.adapter(resume=True), self.output)
         export_model(modules, self.run / "tokenizer", self.output)
-        draw_curves(self.run, STAGES[:5]).save(self.output / "demo" / "curves.png", optimize=True)
+        draw_curves(self.run, TRAINED).save(self.output / "demo" / "curves.png", optimize=True)
 
     @contextmanager
     def _decoder_beside(self, arguments: list[str]) -> Iterator[None]:

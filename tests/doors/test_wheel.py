@@ -69,6 +69,17 @@ def test_the_wheel_holds_the_code_the_graphs_and_the_model(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests/", "training/", "bench/"))]
 
 
+def test_the_wheel_holds_the_shipped_models_and_no_others(wheel: Path) -> None:
+    prefix = "latentloom_data/models/"
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.startswith(prefix)}
+    sums = (ROOT / "models" / "SHA256SUMS").read_text().splitlines()
+    shipped = {line.split()[1] for line in sums} | {
+        "SHA256SUMS", "demo/README.md", "demo/curves.png",
+    }  # fmt: skip
+    assert held == {prefix + name for name in shipped}
+
+
 def test_the_wheel_runs_a_shipped_graph_by_name(installed: Path, tmp_path: Path) -> None:
     where = call(installed / "python", "-c", "import engine; print(engine.__file__)", cwd=tmp_path)
     assert str(installed.parent) in where
