@@ -53,7 +53,21 @@ def start_noise(
         batch_index: which member of a batch each latent is; members are drawn one after
             another, so that one of them can be made again alone. Equal members share noise.
     """
+    return _drawn(shape, torch.Generator().manual_seed(seed), batch_index)
+
+
+def draws_after(
+    shape: Sequence[int], seed: int, batch_index: Sequence[int] | None = None
+) -> torch.Generator:
+    """What a seed's generator gives after `start_noise`, for what else a run draws."""
     generator = torch.Generator().manual_seed(seed)
+    _drawn(shape, generator, batch_index)
+    return generator
+
+
+def _drawn(
+    shape: Sequence[int], generator: torch.Generator, batch_index: Sequence[int] | None
+) -> Tensor:
     if batch_index is None:
         return torch.randn(tuple(shape), generator=generator)
     one = (1, *shape[1:])

@@ -22,7 +22,15 @@ from .guidance import Guidance, Guide
 from .handles import Model
 from .hooks import SILENT, Hooks
 from .latents import Latent, SamplePass
-from .noise import NoiseChoice, SeedRule, brownian_noise, seed_rule, start_noise, step_noise
+from .noise import (
+    NoiseChoice,
+    SeedRule,
+    brownian_noise,
+    draws_after,
+    seed_rule,
+    start_noise,
+    step_noise,
+)
 from .patches.base import Moment
 from .residency import with_room
 from .samplers.step import Denoise, Noise, PairDenoise
@@ -145,9 +153,11 @@ def sample_route(
     counter, start = _Counter(hooks), time.perf_counter()
     hooks = replace(hooks, on_call=counter)
     model, name = guidance.model, route.sampler.name
-    moment = Moment(model.sampling)
+    seed, shape = route.noise.seed, latent.samples.shape
 
     def run(apart: bool) -> list[Tensor]:
+        draws = draws_after(shape, seed, latent.batch_index)
+        moment = Moment(model.sampling, draws=draws)
         with model.weights.computing(model.patches, moment):
             guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, moment)
             guide.apart = apart

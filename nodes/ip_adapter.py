@@ -121,7 +121,8 @@ def ip_adapter_advanced(
     Source: the node of this name of the extension ComfyUI_IPAdapter_plus; arXiv 2308.06721.
     """
     from diffusion.ip_adapter import tokens_of
-    from diffusion.patches.ip_adapter import ImagePrompt, cross_attentions
+    from diffusion.patches.base import cross_attentions
+    from diffusion.patches.ip_adapter import ImagePrompt
 
     name = "IPAdapterAdvanced"
     wanted, got = len(cross_attentions(model.weights.module)), len(ipadapter.weights.module.keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from engine.ports import Between
 from engine.spec import node
@@ -20,7 +20,16 @@ Cutoff = Annotated[int, Between(1, 10_000)]
 Block = Annotated[int, Between(1, 32)]
 Factor = Annotated[float, Between(0.1, 9.0, step=0.001)]
 DownscaleMethod = Literal["bicubic", "nearest-exact", "bilinear", "area", "bislerp"]
+TilePixels = Annotated[int, Between(1, 2048)]
+Swaps = Annotated[int, Between(1, 128)]
+Depth = Annotated[int, Between(0, 10)]
 Blur = Annotated[float, Between(0.0, 10.0, step=0.1)]
+
+
+class Patched(NamedTuple):
+    """The output of Mahiro."""
+
+    patched_model: Model
 
 
 @node("RescaleCFG", category="advanced/model")
@@ -141,6 +150,60 @@ def fresca(
     from diffusion.patches.frequency import FrequencyGuidance
 
     return _with(model, FrequencyGuidance(scale_low, scale_high, freq_cutoff))
+
+
+@node("Mahiro", category="_for_testing")
+def mahiro(model: Model) -> Patched:
+    """Guide by the direction of the positive prompt where the two sides disagree.
+
+    Args:
+        model: the model.
+
+    Source: ComfyUI's Mahiro. Each picture of a batch is taken by itself, where ComfyUI takes the
+        batch as one.
+    """
+    from diffusion.patches.mahiro import MahiroGuidance
+
+    return Patched(_with(model, MahiroGuidance()))
+
+
+@node("TomePatchModel", category=UNET)
+def tome_patch_model(model: Model, ratio: Share = 0.3) -> Model:
+    """Let places that look alike share what they ask for: faster, and a little less exact.
+
+    Args:
+        model: the model.
+        ratio: share of the places that ask no more; 0 is none.
+
+    Source: arXiv 2303.17604.
+    """
+    from diffusion.patches.token_merging import TokenMerging
+
+    return _with(model, TokenMerging(ratio))
+
+
+@node("HyperTile", category=UNET)
+def hyper_tile(
+    model: Model,
+    tile_size: TilePixels = 256,
+    swap_size: Swaps = 2,
+    max_depth: Depth = 0,
+    scale_depth: bool = False,
+) -> Model:
+    """Let each place look at its own tile only, which makes large pictures cheaper.
+
+    Args:
+        model: the model.
+        tile_size: least side of a tile in pixels; below 32 it is 32.
+        swap_size: a tile's side is drawn at each call from so many of the smallest.
+        max_depth: layers are tiled down to half the grid this many times.
+        scale_depth: on a smaller grid tiles have as many more pixels a side.
+
+    Source: tfernd's HyperTile.
+    """
+    from diffusion.patches.hypertile import HyperTile
+
+    return _with(model, HyperTile(tile_size, swap_size, max_depth, scale_depth))
 
 
 @node("PatchModelAddDownscale", category=UNET)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from ..model_sampling import ModelSampling
@@ -20,12 +21,14 @@ class Moment:
         sigma: the level of the call that is made.
         sides: the side of each piece of the batch, 0 positive and 1 negative.
         notes: what a patch of the network leaves for guidance, by the patch's fingerprint.
+        draws: chance for patches that want some; the same for each run of a seed.
     """
 
     sampling: ModelSampling
     sigma: float = 0.0
     sides: tuple[int, ...] = ()
     notes: dict[str, Tensor] = field(default_factory=dict)
+    draws: torch.Generator = field(default_factory=torch.Generator)
 
     def between(self, start: float, end: float) -> bool:
         """Whether the level lies between two shares of the way from noise (0) to picture (1)."""
@@ -98,6 +101,37 @@ def processed_by(attention: Any, processor: object) -> Iterator[None]:
         yield
     finally:
         attention.processor = before
+
+
+@contextmanager
+def network_size(network: nn.Module) -> Iterator[list[int]]:
+    """Rows and columns of what a network is asked with, kept up to date at each call."""
+    size: list[int] = []
+
+    def note(_network: nn.Module, inputs: tuple[Any, ...]) -> None:
+        size[:] = inputs[0].shape[-2:]
+
+    hook = network.register_forward_pre_hook(note)
+    try:
+        yield size
+    finally:
+        hook.remove()
+
+
+def self_attentions(network: nn.Module) -> list[Any]:
+    """The layers that look at their own places, in the order of diffusers' processors."""
+    return _attentions(network, "attn1")
+
+
+def cross_attentions(network: nn.Module) -> list[Any]:
+    """The layers that look at the text, in the order of diffusers' processors."""
+    return _attentions(network, "attn2")
+
+
+def _attentions(network: Any, kind: str) -> list[Any]:
+    ending = ".processor"
+    names = [name for name in network.attn_processors if name.endswith(f"{kind}{ending}")]
+    return [network.get_submodule(name.removesuffix(ending)) for name in names]
 
 
 def middle_attentions(network: nn.Module) -> list[Any]:

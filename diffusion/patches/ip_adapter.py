@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, linear, scaled_dot_product_attention
 
 from ..ip_adapter import IpAdapter, Tokens
-from .base import Moment, processed_by
+from .base import Moment, cross_attentions, network_size, processed_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,18 +45,13 @@ class ImagePrompt:
 
     def attach(self, network: nn.Module, moment: Moment) -> Iterator[None]:
         """Let each cross-attention look at the pictures too."""
-        sizes: list[tuple[int, int]] = []
-
-        def note_size(_network: nn.Module, inputs: tuple[Any, ...]) -> None:
-            sizes[:] = [(inputs[0].shape[-2], inputs[0].shape[-1])]
-
         matrices = self.adapter.weights.module
         with ExitStack() as attached:
-            attached.callback(network.register_forward_pre_hook(note_size).remove)
+            size = attached.enter_context(network_size(network))
             for layer, key, value in zip(
                 cross_attentions(network), matrices.keys, matrices.values, strict=True
             ):
-                look = _Look(self, moment, layer.processor, key, value, sizes)
+                look = _Look(self, moment, layer.processor, key, value, size)
                 attached.enter_context(processed_by(layer, look))
             yield
 
@@ -78,10 +73,10 @@ class _Look:
         before: Any,
         key: Tensor,
         value: Tensor,
-        sizes: list[tuple[int, int]],
+        size: list[int],
     ) -> None:
         self.prompt, self.moment, self.before = prompt, moment, before
-        self.key, self.value, self.sizes = key, value, sizes
+        self.key, self.value, self.size = key, value, size
 
     def __call__(self, attention: Any, hidden_states: Tensor, *rest: Any, **options: Any) -> Tensor:
         found: Tensor = self.before(attention, hidden_states, *rest, **options)
@@ -98,18 +93,11 @@ class _Look:
         seen = scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
         added = linear(seen, attention.to_out[0].weight) * prompt.weight
         if prompt.mask is not None:
-            added = added * _over_places(prompt.mask, self.sizes[0], added)
+            added = added * _over_places(prompt.mask, self.size, added)
         return found + added
 
 
-def cross_attentions(network: nn.Module) -> list[Any]:
-    """The layers that look at the text, in the order of diffusers' processors."""
-    processors: Any = network.attn_processors
-    names = [name for name in processors if name.endswith("attn2.processor")]
-    return [network.get_submodule(name.removesuffix(".processor")) for name in names]
-
-
-def _over_places(mask: Tensor, size: tuple[int, int], places: Tensor) -> Tensor:
+def _over_places(mask: Tensor, size: list[int], places: Tensor) -> Tensor:
     """A mask as factors B×n×1 for the n places of a layer, whose rows and columns shrank alike."""
     high, wide = size
     while high * wide > places.shape[1] and high * wide > 1:

@@ -19,8 +19,8 @@ from diffusion.ip_adapter import IpAdapter, Tokens, adapter_plan, load_ip_adapte
 from diffusion.latents import Latent
 from diffusion.load import Checkpoint
 from diffusion.model_sampling import ModelSampling
-from diffusion.patches.base import Moment
-from diffusion.patches.ip_adapter import ImagePrompt, cross_attentions
+from diffusion.patches.base import Moment, cross_attentions
+from diffusion.patches.ip_adapter import ImagePrompt
 from diffusion.patching import patched
 from diffusion.sample import SamplePlan, sample
 from diffusion.text import encode_text

@@ -20,6 +20,7 @@ from diffusion.patches.base import Moment, Step
 from diffusion.patches.downscale import Downscale
 from diffusion.patches.freeu import FreeU
 from diffusion.patches.frequency import FrequencyGuidance
+from diffusion.patches.mahiro import MahiroGuidance
 from diffusion.patches.perturbed import PerturbedAttention
 from diffusion.patches.rescale import RescaleGuidance
 from diffusion.patches.self_attention import SelfAttentionGuidance
@@ -255,3 +256,25 @@ def test_a_downscale_acts_in_its_range_only(tiny: Checkpoint) -> None:
         hook.remove()
     # Steps at timesteps 999, 666, 333 and 0: the first two lie before half of the way.
     assert sizes == [(2, 3), (2, 3), (4, 6), (4, 6)]
+
+
+def test_mahiro_is_guidance_where_the_two_sides_go_one_way() -> None:
+    given = step(5.0)
+    given = replace(given, negative=given.positive * 0.5)
+    guided = given.negative + 5.0 * (given.positive - given.negative)
+    torch.testing.assert_close(MahiroGuidance().after(given, guided), guided)
+
+
+def test_mahiro_is_the_positive_side_where_the_negative_goes_the_other_way() -> None:
+    given = step(5.0)
+    given = replace(given, negative=given.positive * -0.5)
+    guided = given.negative + 5.0 * (given.positive - given.negative)
+    got = MahiroGuidance().after(given, guided)
+    torch.testing.assert_close(got, given.positive * 5.0)
+
+
+def test_mahiro_takes_each_picture_of_a_batch_by_itself() -> None:
+    given = step(5.0)
+    alone = replace(given, positive=given.positive[:1], negative=given.negative[:1])
+    both = MahiroGuidance().after(given, given.x)
+    torch.testing.assert_close(MahiroGuidance().after(alone, given.x[:1]), both[:1])

@@ -66,6 +66,7 @@ def sampled(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:
         ("UNetSelfAttentionMultiply", {"q": 1.5}),
         ("FreSca", {"freq_cutoff": 2}),
         ("PatchModelAddDownscale", {}),
+        ("Mahiro", {}),
         ("ModelSamplingDiscrete", {"sampling": "v_prediction"}),
         ("ModelSamplingDiscrete", {"sampling": "x0"}),
         ("ModelSamplingDiscrete", {"zsnr": True}),

@@ -1,0 +1,93 @@
+"""HyperTile: self-attention within tiles, which change from call to call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .base import Moment, network_size, processed_by, self_attentions
+
+SMALLEST_PX, CELL_PX = 32, 8
+
+
+@dataclass(frozen=True)
+class HyperTile:
+    """Each place looks at its own tile only, which makes large pictures cheaper.
+
+    Tiles are even parts of a layer's grid, as small as `tile_px` allows; where a side has none,
+    it stays whole.
+
+    Args:
+        tile_px: least side of a tile, of the picture; 32 is the least.
+        swaps: a tile's side is drawn at each call from so many of the smallest.
+        depth: layers are tiled down to half the grid this many times.
+        scaled: on a smaller grid tiles have as many more pixels a side.
+
+    Source: tfernd's HyperTile (github.com/tfernd/HyperTile). Rows and columns are those of the
+    picture, also where it is no square.
+    """
+
+    tile_px: int = 256
+    swaps: int = 2
+    depth: int = 0
+    scaled: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two patches apart."""
+        return repr(self)
+
+    def attach(self, network: nn.Module, moment: Moment) -> Iterator[None]:
+        """Let each self-attention of the larger grids look within tiles."""
+        with ExitStack() as attached:
+            size = attached.enter_context(network_size(network))
+            for layer in self_attentions(network):
+                attached.enter_context(processed_by(layer, self._tiled(layer, size, moment)))
+            yield
+
+    def _tiled(self, layer: Any, size: list[int], moment: Moment) -> Any:
+        before = layer.processor
+
+        def tiled(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:
+            grid, level = list(size), 0
+            while math.prod(grid) > hidden.shape[1] and math.prod(grid) > 1:
+                grid, level = [-(-side // 2) for side in grid], level + 1
+            parts = [1, 1]
+            if math.prod(grid) == hidden.shape[1] and level <= self.depth:
+                least = max(self.tile_px, SMALLEST_PX) // CELL_PX
+                least *= 2**level if self.scaled else 1
+                parts = [parts_of(side, least, self.swaps, moment.draws) for side in grid]
+            if parts == [1, 1]:
+                whole: Tensor = before(attention, hidden, *rest, **options)
+                return whole
+            found: Tensor = before(attention, cut(hidden, grid, parts), *rest, **options)
+            return joined(found, grid, parts)
+
+        return tiled
+
+
+def parts_of(side: int, least: int, swaps: int, draws: torch.Generator) -> int:
+    """Into how many even parts of at least `least` places a side is cut: one of the most."""
+    parts = [side // part for part in range(min(least, side), side + 1) if side % part == 0]
+    chosen = parts[:swaps]
+    return chosen[int(torch.randint(len(chosen), (1,), generator=draws))]
+
+
+def cut(x: Tensor, grid: list[int], parts: list[int]) -> Tensor:
+    """B×n×c over a grid, as (B·tiles)×(places of a tile)×c."""
+    tile = [side // part for side, part in zip(grid, parts, strict=True)]
+    tiles = x.reshape(len(x), parts[0], tile[0], parts[1], tile[1], -1).transpose(2, 3)
+    return tiles.reshape(-1, math.prod(tile), x.shape[2])
+
+
+def joined(x: Tensor, grid: list[int], parts: list[int]) -> Tensor:
+    """The tiles of `cut` as a grid again."""
+    tile = [side // part for side, part in zip(grid, parts, strict=True)]
+    tiles = x.reshape(-1, parts[0], parts[1], tile[0], tile[1], x.shape[2]).transpose(2, 3)
+    return tiles.reshape(-1, math.prod(grid), x.shape[2])

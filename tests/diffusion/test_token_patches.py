@@ -1,0 +1,157 @@
+"""Patches of which places self-attention asks and looks at, on a network that attends at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffusion.handles import UNetWeights
+from diffusion.model_sampling import ModelSampling
+from diffusion.noise import draws_after, start_noise
+from diffusion.patches.base import Moment
+from diffusion.patches.hypertile import HyperTile, cut, joined, parts_of
+from diffusion.patches.token_merging import TokenMerging, merging
+from diffusion.patching import Patch
+
+
+@pytest.fixture(scope="module")
+def flat() -> UNetWeights:
+    """Two levels with attention, the first over all cells of a latent."""
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(0)
+    network = UNet2DConditionModel(
+        layers_per_block=1,
+        block_out_channels=(16, 32),
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        cross_attention_dim=8,
+        attention_head_dim=8,
+        norm_num_groups=8,
+    )
+    return UNetWeights(network, "flat")
+
+
+def answer(weights: UNetWeights, *patches: Patch, size: tuple[int, int] = (12, 16)) -> Tensor:
+    x = torch.randn(2, 4, *size, generator=torch.Generator().manual_seed(5))
+    moment = Moment(ModelSampling(), draws=torch.Generator().manual_seed(1))
+    with weights.computing(patches, moment):
+        return weights.predict(x, torch.tensor([7.0, 7.0]), torch.ones(2, 3, 8)).clone()
+
+
+def asked(weights: UNetWeights, *patches: Patch) -> list[tuple[int, ...]]:
+    """Batch and number of queries of each self-attention of one answer, in order."""
+    shapes = list[tuple[int, ...]]()
+
+    def note(_layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        shapes.append(tuple(inputs[0].shape[:2]))
+
+    layers = [each for name, each in weights.module.named_modules() if name.endswith("attn1.to_q")]
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    try:
+        answer(weights, *patches)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return shapes
+
+
+ACTIVE: list[Patch] = [TokenMerging(0.3), TokenMerging(1.0), HyperTile(32), HyperTile(32, 2, 1)]
+
+
+@pytest.mark.parametrize("patch", ACTIVE, ids=repr)
+def test_a_patch_changes_the_answer_the_same_way_each_time(flat: UNetWeights, patch: Patch) -> None:
+    plain, got = answer(flat), answer(flat, patch)
+    assert not torch.allclose(got, plain, atol=1e-4)
+    assert torch.equal(answer(flat, patch), got)
+    assert torch.equal(answer(flat), plain)
+
+
+NONE: list[Patch] = [TokenMerging(0.0), HyperTile(2048), HyperTile(32, 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("patch", "size"), [(NONE[0], (12, 16)), (NONE[1], (12, 16)), (NONE[2], (7, 5))]
+)
+def test_where_nothing_is_merged_or_cut_the_answer_stays(
+    flat: UNetWeights, patch: Patch, size: tuple[int, int]
+) -> None:
+    assert torch.equal(answer(flat, patch, size=size), answer(flat, size=size))
+
+
+def test_odd_grids_are_merged_too(flat: UNetWeights) -> None:
+    assert torch.isfinite(answer(flat, TokenMerging(0.5), HyperTile(32), size=(7, 9))).all()
+    assert torch.isfinite(answer(flat, TokenMerging(0.5), size=(1, 9))).all()
+
+
+def test_merging_asks_less_on_the_largest_grid_only(flat: UNetWeights) -> None:
+    plain, fewer = asked(flat), asked(flat, TokenMerging(0.5))
+    large, small = (2, 12 * 16), (2, 6 * 8)
+    assert plain == [large, small, small, small, small, large, large]
+    half = (2, 12 * 16 // 2)
+    assert fewer == [half, small, small, small, small, half, half]
+
+
+def test_tiles_are_a_batch_of_their_own_down_to_their_depth(flat: UNetWeights) -> None:
+    first = asked(flat, HyperTile(32, 1, 0))[0]
+    assert first == (2 * 3 * 4, 16)
+    assert asked(flat, HyperTile(32, 1, 0))[1] == (2, 48)
+    # 6 rows have no tiles of 4 places or more but themselves, 8 columns have two.
+    assert asked(flat, HyperTile(32, 1, 1))[1] == (2 * 2, 24)
+    assert asked(flat, HyperTile(32, 1, 1, scaled=True))[1] == (2, 48)
+
+
+def test_merged_places_are_means_and_come_back_as_copies() -> None:
+    features = torch.randn(2, 6 * 4, 5)
+    merge, unmerge = merging(features, 6, 4, 10, torch.Generator().manual_seed(3))
+    fewer, back = merge(features), unmerge(merge(features))
+    assert fewer.shape == (2, 14, 5)
+    assert len({tuple(row) for row in back[0].tolist()}) == 14
+    untouched = (back == features).all(-1).sum(1)
+    # 18 places may go and 10 do; of the 6 kept ones those that took none stay as they were.
+    assert ((untouched >= 8) & (untouched < 14)).all()
+    # A place that is merged away comes back as the mean of those that share its copy.
+    for index, row in enumerate(back[0]):
+        alike = (back[0] == row).all(-1)
+        torch.testing.assert_close(features[0, alike].mean(0), back[0, index])
+
+
+def test_places_that_are_equal_lose_nothing_by_merging() -> None:
+    features = torch.randn(1, 1, 5).expand(1, 24, 5)
+    merge, unmerge = merging(features, 4, 6, 18, torch.Generator())
+    torch.testing.assert_close(unmerge(merge(features)), features)
+
+
+def test_tiles_are_windows_of_the_grid_and_come_back() -> None:
+    rows, columns = torch.meshgrid(torch.arange(6), torch.arange(8), indexing="ij")
+    places = torch.stack([rows, columns], -1).reshape(1, 48, 2)
+    tiles = cut(places, [6, 8], [2, 4])
+    assert tiles.shape == (8, 6, 2)
+    assert tiles[5].tolist() == [[row, column] for row in (3, 4, 5) for column in (2, 3)]
+    assert torch.equal(joined(tiles, [6, 8], [2, 4]), places)
+
+
+@pytest.mark.parametrize(
+    ("side", "least", "swaps", "wanted"),
+    [(64, 32, 2, {2, 1}), (64, 8, 3, {8, 4, 2}), (60, 7, 1, {6}), (5, 9, 4, {1}), (7, 2, 4, {1})],
+)
+def test_a_side_is_cut_into_even_parts(side: int, least: int, swaps: int, wanted: set[int]) -> None:
+    draws = torch.Generator().manual_seed(0)
+    assert {parts_of(side, least, swaps, draws) for _ in range(60)} == wanted
+
+
+def test_patches_draw_what_follows_the_first_noise() -> None:
+    generator = torch.Generator().manual_seed(9)
+    first = torch.randn(1, 4, 3, 5, generator=generator)
+    assert torch.equal(start_noise((1, 4, 3, 5), 9), first)
+    after = draws_after((1, 4, 3, 5), 9)
+    wanted = torch.rand(3, generator=generator)
+    assert torch.equal(torch.rand(3, generator=after), wanted)
+
+
+def test_these_patches_are_told_apart_by_value() -> None:
+    prints = {patch.fingerprint for patch in (*ACTIVE, *NONE)}
+    assert len(prints) == len(ACTIVE) + len(NONE)
