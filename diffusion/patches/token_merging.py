@@ -88,7 +88,7 @@ def merging(
         return torch.cat([_at(apart, stays), means], dim=1)
 
     def unmerge(x: Tensor) -> Tensor:
-        alone, means = x.split([stays.shape[1], len(kept)], dim=1)
+        alone, means = x[:, : stays.shape[1]], x[:, stays.shape[1] :]
         apart = x.new_empty(len(x), len(rest), x.shape[2])
         apart.scatter_(1, _wide(stays, x), alone)
         apart.scatter_(1, _wide(goes, x), _at(means, target))
