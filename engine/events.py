@@ -32,11 +32,12 @@ class Started(Event):
 class Reused(Event):
     """The node's outputs came from a cache; `tier` says which ("memory" or "disk").
 
-    `saved` names the files that it had written.
+    `saved` names the files that it had written, `text` is what it had shown.
     """
 
     tier: str
     saved: tuple[str, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

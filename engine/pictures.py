@@ -7,6 +7,9 @@ from typing import Protocol
 
 from .errors import InputError
 
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+"""What picture files are called."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:

@@ -245,7 +245,7 @@ class Run:
     def _reuse(self, job: Job, entry: Entry) -> None:
         job.state, job.entry = "reused", entry
         job.saved = saved_in(entry)
-        self._emit(Reused(job.id, "memory", job.saved))
+        self._emit(Reused(job.id, "memory", job.saved, text_in(entry)))
         self._release(job)
 
     def _release(self, job: Job) -> None:

@@ -57,11 +57,19 @@ class File:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: `status` is "success" or "error"; `events` are the messages kept of it."""
+    """How a job ended.
+
+    Attributes:
+        status: "success" or "error".
+        files: what its output nodes saved, pictures and others.
+        events: the messages kept of it.
+        texts: what its output nodes show as text.
+    """
 
     status: str
     files: tuple[File, ...]
     events: tuple[Event, ...]
+    texts: tuple[str, ...] = ()
 
     @property
     def error(self) -> str:
@@ -154,10 +162,13 @@ class Client:
         files = tuple(
             File(item["filename"], item["subfolder"], item["type"])
             for output in entry["outputs"].values()
-            for item in output.get("images", ())
+            for listed in output.values()
+            for item in listed
+            if isinstance(item, dict) and "filename" in item
         )
+        texts = tuple(text for each in entry["outputs"].values() for text in each.get("text", ()))
         events = tuple(Event(type, data) for type, data in entry["status"]["messages"])
-        return Outcome(entry["status"]["status_str"], files, events)
+        return Outcome(entry["status"]["status_str"], files, events, texts)
 
     async def cancel(self, job: str) -> bool:
         """Cancel a job that waits or runs; False if it has ended."""

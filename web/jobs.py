@@ -21,6 +21,7 @@ STATUS: Mapping[str, str] = {"running": "in_progress"}
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
 SORTS = ("created_at", "execution_duration")
 MOST_LISTED = 1000
+MOST_TEXT = 1024
 
 
 @routes.add("GET", "/jobs", "Jobs in any state, newest first")
@@ -126,7 +127,7 @@ def summary(job: QueuedJob) -> dict[str, Any]:
 
 
 def _outputs(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """How many files a job made, and the one to show for it: saved before temporary."""
+    """How many files a job made, and what to show for it: saved pictures first, text last."""
     items = [
         {**item, "nodeId": id, "mediaType": kind}
         for id, output in outputs.items()
@@ -134,12 +135,21 @@ def _outputs(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         for item in listed
         if isinstance(item, Mapping)
     ]
+    shown = [item for item in items if item["mediaType"] == "images"]
+    shown.sort(key=lambda item: item["type"] != "output")
+    shown += [_text(id, output) for id, output in outputs.items() if output.get("text")]
     found: dict[str, Any] = {
-        "outputs_count": len(items), "previewable_outputs_count": len(items),
+        "outputs_count": len(items), "previewable_outputs_count": len(shown),
     }  # fmt: skip
-    if items:
-        found["preview_output"] = min(items, key=lambda item: item["type"] != "output")
-    return found
+    return {**found, "preview_output": shown[0]} if shown else found
+
+
+def _text(id: str, output: Mapping[str, Any]) -> dict[str, Any]:
+    """The text that a node shows, with the file that holds it, if there is one."""
+    nowhere = {"filename": "", "subfolder": "", "type": "output"}
+    file = next(iter(output.get("files", ())), nowhere)
+    content = "\n".join(output["text"])[:MOST_TEXT]
+    return {**file, "nodeId": id, "mediaType": "text", "content": content}
 
 
 def _workflow_id(extra: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from engine.errors import LatentloomError
 from engine.executor import Engine
 from engine.jobs import JobStore
 from engine.library import graphs_dir
-from engine.pictures import Picture, pictures
+from engine.pictures import ENDINGS, Picture, pictures
 from engine.registry import Registry
 from engine.workspace import Workspace
 
@@ -23,7 +23,6 @@ from .sockets import Hub, Preview
 from .worker import Worker
 
 log = logging.getLogger(__name__)
-PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 MOST_LISTED = 10_000
 UPLOADS_AT_ONCE = 3
 
@@ -129,7 +128,7 @@ def _pictures_in(folder: Path, prefix: str) -> list[str]:
         names = sorted(
             entry.name
             for entry in itertools.islice(folder.iterdir(), MOST_LISTED)
-            if entry.suffix.lower() in PICTURE_ENDINGS and entry.is_file()
+            if entry.suffix.lower() in ENDINGS and entry.is_file()
         )
     except OSError:
         return []

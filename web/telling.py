@@ -25,6 +25,7 @@ from engine.events import (
     Stopped,
 )
 from engine.jobs import QueuedJob, State
+from engine.pictures import ENDINGS
 from engine.plan import Plan
 
 Tell = Callable[[str, Mapping[str, Any]], None]
@@ -79,10 +80,8 @@ class Telling:
                 self._progress(event)
             case Preview():
                 self.show(event.value, self._place(event.node))
-            case Finished():
-                self._finished(event.node, event.saved)
-            case Reused():
-                self._finished(event.node, event.saved)
+            case Finished() | Reused():
+                self._finished(event.node, self._output(event.saved, event.text))
             case Failed():
                 self._progress_state(event.node, "error")
             case Stopped():
@@ -122,14 +121,13 @@ class Telling:
         self.tell("progress", {**facts, "prompt_id": self.job.id})
         self._progress_state(event.node, "running")
 
-    def _finished(self, id: str, saved: tuple[str, ...]) -> None:
+    def _finished(self, id: str, output: Mapping[str, list[Any]]) -> None:
         self.executed.append(id)
-        if saved:
-            output = {"images": [self._item(path) for path in saved]}
+        if output:
             self.outputs[id] = output
             facts = {"node": id, "display_node": id, "output": output}
             self.tell("executed", {**facts, "prompt_id": self.job.id})
-        if saved or id in self.running:
+        if output or id in self.running:
             self._progress_state(id, "finished")
 
     def _progress_state(self, id: str, state: str) -> None:
@@ -155,6 +153,14 @@ class Telling:
             "node_id": id, "prompt_id": self.job.id, "display_node_id": id,
             "parent_node_id": None, "real_node_id": id,
         }  # fmt: skip
+
+    def _output(self, saved: tuple[str, ...], text: str) -> dict[str, list[Any]]:
+        """What a node has to show, by ComfyUI's keys; `files` holds what is no picture."""
+        found: dict[str, list[Any]] = {}
+        for path in saved:
+            key = "images" if Path(path).suffix.lower() in ENDINGS else "files"
+            found.setdefault(key, []).append(self._item(path))
+        return {**found, "text": [text]} if text else found
 
     def _item(self, path: str) -> dict[str, str]:
         """A saved file as clients ask for it: name, folder below the root, and the root."""

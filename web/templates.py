@@ -13,11 +13,11 @@ from engine.formats import load_graph
 from engine.formats.comfy_workflow import write_workflow
 from engine.graph import Graph
 from engine.library import find_graph
-from engine.pictures import pictures
+from engine.pictures import ENDINGS, pictures
 from engine.workspace import unsafe
 
 from .routes import Refusal, Routes, answer
-from .site import PICTURE_ENDINGS, Site
+from .site import Site
 
 routes = Routes()
 FIRST = "img2img"
@@ -84,7 +84,7 @@ def thumbnail(site: Site, name: str) -> bytes:
         value
         for node in graph.nodes.values()
         for value in node.inputs.values()
-        if isinstance(value, str) and Path(value).suffix.lower() in PICTURE_ENDINGS
+        if isinstance(value, str) and Path(value).suffix.lower() in ENDINGS
     ]
     for value in (*named, LIKE_ITS_RESULTS):
         try:

@@ -33,7 +33,7 @@ def write(value: int, context: Context, folder: str = "") -> Saved:
     target.mkdir(parents=True, exist_ok=True)
     path = target / f"number_{value}.txt"
     path.write_text(str(value))
-    return Saved((path,))
+    return Saved((path,), f"wrote {value}")
 
 
 @node("WriteFloat", category="test", output=True)

@@ -107,6 +107,25 @@ def test_a_node_is_added_and_a_picture_uploaded(editor: Editor, tmp_path: Path) 
     assert editor.errors == []
 
 
+def test_what_a_node_says_as_text_is_shown_in_it_and_kept_nowhere(editor: Editor) -> None:
+    file = "fetch('/templates/inpaint_passes.json').then(r => r.json())"
+    editor.ask(f"{file}.then(found => app.loadGraphData(found)).then(() => null)")
+    editor.page.keyboard.press("Escape")
+    saver = editor.node("SaveReport")
+    editor.wait(f"{saver}")
+    editor.run()
+    editor.wait(f"{saver}.widgets.some(w => w.name === 'shown')")
+    editor.page.wait_for_timeout(500)
+    editor.do("app.canvas.ds.scale = 1; app.canvas.ds.offset = [-2900, 200]")
+    editor.shot("7-a-report")
+    shown = editor.ask(f"{saver}.widgets.find(w => w.name === 'shown').value")
+    assert shown.splitlines()[0].startswith("pass  sampler")
+    assert len(shown.splitlines()) == 4
+    kept = editor.ask("app.graphToPrompt().then(found => JSON.stringify(found))")
+    assert "pass  sampler" not in kept
+    assert editor.errors == []
+
+
 def test_a_wrong_input_is_marked(editor: Editor) -> None:
     editor.template(IMG2IMG)
     editor.do(f"{editor.node('KSampler')}.widgets.find(w => w.name === 'cfg').value = 1000")

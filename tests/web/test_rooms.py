@@ -33,9 +33,10 @@ def test_jobs_are_listed_by_state_with_what_they_made(tmp_path: Path) -> None:
         _, found = await api.get("/api/jobs?status=completed,failed&limit=10&offset=0")
         assert found["pagination"] == {"offset": 0, "limit": 10, "total": 2, "has_more": False}
         failed, completed = found["jobs"]
-        assert completed["preview_output"]["nodeId"] == "w"
-        assert completed["preview_output"]["mediaType"] == "images"
-        assert completed["outputs_count"] == 1
+        shown = {"filename": "number_1.txt", "subfolder": "", "type": "output"}
+        shown |= {"nodeId": "w", "mediaType": "text", "content": "wrote 1"}
+        assert completed["preview_output"] == shown
+        assert completed["outputs_count"] == completed["previewable_outputs_count"] == 1
         assert failed["execution_error"]["node_id"] == "b"
         assert failed["execution_end_time"] >= failed["execution_start_time"]
         _, job = await api.get(f"/api/jobs/{completed['id']}")
@@ -44,6 +45,34 @@ def test_jobs_are_listed_by_state_with_what_they_made(tmp_path: Path) -> None:
         assert (await api.get("/api/jobs?status=odd"))[0] == 400
         assert (await api.get("/api/jobs?limit=x"))[0] == 400
         assert (await api.get("/api/jobs/nothing"))[0] == 404
+
+    served(tmp_path, story)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_pictures_files_and_texts_are_told_by_their_own_keys(tmp_path: Path, cached: bool) -> None:
+    graph = prompt(
+        e=("EmptyImage", {"width": 16, "height": 16, "batch_size": 1, "color": 7}),
+        s=("SaveImage", {"images": ["e", 0], "filename_prefix": "two/kinds"}),
+        n=("Number", {"value": 33}),
+        w=("Write", {"value": ["n", 0]}),
+    )
+
+    async def story(api: Served) -> None:
+        if cached:
+            await api.client.run(graph)
+        outcome = await api.client.run(graph)
+        _, history = await api.get("/history?max_items=1")
+        outputs = next(iter(history.values()))["outputs"]
+        picture = {"filename": "kinds_00001_.png", "subfolder": "two", "type": "output"}
+        file = {"filename": "number_33.txt", "subfolder": "", "type": "output"}
+        assert outputs == {"s": {"images": [picture]}, "w": {"files": [file], "text": ["wrote 33"]}}
+        assert {file.filename for file in outcome.files} == {"kinds_00001_.png", "number_33.txt"}
+        assert outcome.texts == ("wrote 33",)
+        _, jobs = await api.get("/api/jobs?limit=1")
+        first = jobs["jobs"][0]["preview_output"]
+        assert first == {**picture, "nodeId": "s", "mediaType": "images"}
+        assert jobs["jobs"][0]["outputs_count"] == 2
 
     served(tmp_path, story)
 

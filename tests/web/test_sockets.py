@@ -215,8 +215,20 @@ def test_the_traffic_of_a_run_is_linear_in_its_nodes(tmp_path: Path) -> None:
 
 
 def test_messages_after_the_loop_is_gone_go_nowhere() -> None:
-    hub = Hub({}, lambda: 0)
-    hub.status()
-    hub.tell("a", "x", {})
+    hub, client = Hub({}, lambda: 0), listener()
+    hub.clients["a"] = client
+
+    async def live() -> None:
+        hub.attach(asyncio.get_running_loop())
+        hub.tell("a", "first", {})
+        hub.broadcast("second", {})
+        await asyncio.sleep(0)
+
+    asyncio.run(live())
+    # The loop is closed, then let go; the worker's thread may still speak.
+    hub.tell("a", "third", {})
     hub.detach()
-    hub.broadcast("x", {})
+    hub.broadcast("fourth", {})
+    assert [json.loads(message)["type"] for message in client.buffer.values()] == [
+        "first", "second",
+    ]  # fmt: skip
