@@ -131,3 +131,15 @@ def test_nothing_heavy_is_loaded_before_a_node_runs(code: str) -> None:
         [sys.executable, "-c", probe], cwd=ROOT, check=False, capture_output=True, text=True
     )
     assert found.stderr == "\n"
+
+
+def test_the_world_knows_no_network_and_no_stage_is_judged_by_itself() -> None:
+    barred = {"world": ("stages", "judging"), "stages": ("judging",)}
+    found = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for room, others in barred.items()
+        for path in (ROOT / "training" / room).glob("*.py")
+        for name in imports(path)
+        if name.startswith(tuple(f"training.{other}" for other in others))
+    ]
+    assert not found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
-from training.stage import History, read_history
+from training.stages.stage import History, read_history
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

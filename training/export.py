@@ -11,13 +11,13 @@ import torch
 from diffusers import DDIMScheduler
 from safetensors.torch import save_file
 
-from training.schedule import NOISE
+from training.stages.schedule import NOISE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from training.adapter import Adapter
+    from training.stages.adapter import Adapter
 
 MODEL = "demo"
 CONTROLNET = "controlnet/demo-canny"

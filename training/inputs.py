@@ -12,10 +12,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from training.colours import COLOURS, GROUNDS, INK, Colour
-from training.render import render
-from training.scenes import INPUT_SEEDS, Landscape, Thing
-from training.shapes import HOUSE, TREE, Point, place
+from training.world.colours import COLOURS, GROUNDS, INK, Colour
+from training.world.render import render
+from training.world.scenes import INPUT_SEEDS, Landscape, Thing
+from training.world.shapes import HOUSE, TREE, Point, place
 
 SIZE = 128
 RED_HOUSE = Thing("red", "house", "center", "", x=0.5, y=0.6, half=0.2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from training.stage import Plan
+from training.stages.stage import Plan
 
 
 @dataclass(frozen=True)

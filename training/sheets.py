@@ -8,10 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.edges import edges_of
-from training.measures import LADDER
+from training.judging.measures import LADDER
+from training.judging.studio import GENTLE, Studio, open_studio
 from training.mosaic import arrange
-from training.studio import GENTLE, Studio, open_studio
+from training.world.edges import edges_of
 
 PROMPTS = (
     "a red house on the left, autumn, hills, sun",

@@ -18,16 +18,16 @@ from diffusers import AutoencoderKL
 from torch import nn
 from transformers import CLIPTokenizer
 
-from training.adapter import Adapter, toned_lessons, train_adapter
-from training.autoencoder import train_autoencoder, train_decoder
-from training.controlnet import train_controlnet
 from training.curves import draw_curves
-from training.denoiser import Lessons, load_lessons, train_denoiser
-from training.evaluate import evaluate
 from training.export import export_adapter, export_controlnet, export_model
+from training.judging.evaluate import evaluate
 from training.presets import Preset
-from training.redrawn import load_redrawn
-from training.tokenizer import make_tokenizer
+from training.stages.adapter import Adapter, toned_lessons, train_adapter
+from training.stages.autoencoder import train_autoencoder, train_decoder
+from training.stages.controlnet import train_controlnet
+from training.stages.denoiser import Lessons, load_lessons, train_denoiser
+from training.stages.redrawn import load_redrawn
+from training.stages.tokenizer import make_tokenizer
 
 TRAINED = ("autoencoder", "decoder", "denoiser", "controlnet", "adapter")
 STAGES = (*TRAINED, "export", "evaluate")

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.training.reference import Reference, open_reference
-from training.captions import describe
-from training.edges import edge_f1, edges_of
 from training.export import CONTROLNET, LORA, MODEL, SUMS, list_files
-from training.figures import distance
-from training.oracle import Verdict, judge
-from training.outlook import read_outlook
-from training.render import render
-from training.tasks import changes, landscape_tasks, sheet_tasks, traced_scenes
+from training.judging.figures import distance
+from training.judging.oracle import Verdict, judge
+from training.judging.outlook import read_outlook
+from training.judging.tasks import changes, landscape_tasks, sheet_tasks, traced_scenes
+from training.world.captions import describe
+from training.world.edges import edge_f1, edges_of
+from training.world.render import render
 
 # diffusers 0.42 hands tensors to NumPy 2 in the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

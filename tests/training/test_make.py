@@ -8,7 +8,7 @@ import pytest
 
 from training.__main__ import main
 from training.export import SUMS
-from training.schedule import draw_timesteps
+from training.stages.schedule import draw_timesteps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def kill_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise Killed
         return draw_timesteps(count, generator)
 
-    monkeypatch.setattr("training.denoiser.draw_timesteps", draw_or_die)
+    monkeypatch.setattr("training.stages.denoiser.draw_timesteps", draw_or_die)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,102 @@
+"""Pictures from exported models, made with the project's own runtime: it is what ships."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+from diffusion.canny import canny
+from diffusion.conditioning import Conditioning, with_control
+from diffusion.control import Control
+from diffusion.control_load import load_control
+from diffusion.latents import Latent
+from diffusion.load import Checkpoint, load_checkpoint
+from diffusion.lora import with_lora
+from diffusion.sample import SamplePlan, sample
+from diffusion.text import encode_text
+from diffusion.vae import decode, encode
+from training.export import CONTROLNET, LORA, MODEL
+from training.world.edges import HIGH, LOW, to_tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+STEPS, GUIDANCE, SAMPLER, SCHEDULER = 20, 4.0, "dpmpp_2m", "karras"
+# The schedule whose low levels start lowest: it keeps most of a picture's composition.
+GENTLE = "exponential"
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Loaded models, at their native size and fixed settings."""
+
+    checkpoint: Checkpoint
+    models: Path
+
+    def draw(self, prompt: str, seed: int) -> Image.Image:
+        """Text to image."""
+        return self._sample(self._empty(), encode_text(self.checkpoint.clip, prompt), seed)
+
+    def draw_all(self, prompts: Sequence[str], first_seed: int = 0) -> list[Image.Image]:
+        """One picture for each prompt, each from its own seed."""
+        return [self.draw(prompt, first_seed + index) for index, prompt in enumerate(prompts)]
+
+    def change(
+        self,
+        source: Image.Image,
+        prompt: str,
+        denoise: float,
+        seed: int,
+        scheduler: str = SCHEDULER,
+        without: str = "",
+        guidance: float = GUIDANCE,
+    ) -> Image.Image:
+        """Image to image; `without` is the negative prompt."""
+        latent = encode(self.checkpoint.vae, to_tensor(source))
+        positive, negative = (encode_text(self.checkpoint.clip, text) for text in (prompt, without))
+        return self._sample(latent, positive, seed, denoise, scheduler, negative, guidance)
+
+    def trace(self, source: Image.Image, prompt: str, seed: int) -> Image.Image:
+        """Text to image along the edges of a picture, with the ControlNet."""
+        hint = canny(to_tensor(source), LOW, HIGH)
+        control = Control(load_control(self.models / CONTROLNET), hint)
+        positive, negative = (
+            with_control(encode_text(self.checkpoint.clip, text), control) for text in (prompt, "")
+        )
+        return self._sample(self._empty(), positive, seed, negative=negative)
+
+    def with_adapter(self, strength: float) -> Studio:
+        """A studio whose model has the LoRA."""
+        model = with_lora(self.checkpoint.model, self.models / LORA, strength)
+        return replace(self, checkpoint=self.checkpoint._replace(model=model))
+
+    def _empty(self) -> Latent:
+        family = self.checkpoint.model.family
+        side = family.native_size // family.vae_factor
+        return Latent(torch.zeros(1, family.latent_channels, side, side))
+
+    def _sample(
+        self,
+        latent: Latent,
+        positive: Conditioning,
+        seed: int,
+        denoise: float = 1.0,
+        scheduler: str = SCHEDULER,
+        negative: Conditioning | None = None,
+        guidance: float = GUIDANCE,
+    ) -> Image.Image:
+        model, clip, vae = self.checkpoint
+        plan = SamplePlan(seed, STEPS, guidance, SAMPLER, scheduler, denoise)
+        result = sample(model, latent, positive, negative or encode_text(clip, ""), plan)
+        pixels = decode(vae, result)[0].mul(255).round().byte().numpy()
+        return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def open_studio(models: Path) -> Studio:
+    """Load the demo model of a models folder."""
+    return Studio(load_checkpoint(models / MODEL), models)

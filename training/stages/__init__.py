@@ -1,0 +1,1 @@
+"""The stages that make the networks, one after the other."""

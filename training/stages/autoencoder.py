@@ -1,0 +1,179 @@
+"""The picture autoencoder: 8x smaller, four channels, diffusers' AutoencoderKL.
+
+First all of it is trained, then its latents are folded to unit variance and the encoder is
+frozen; the decoder goes on alone, beside the denoiser, since the latents no longer change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.stages.stage import Measure, Stage, train
+from training.world.pool import draw_batch, held_out, load_pool, to_tensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from training.presets import Preset
+
+SCALE = 0.18215
+LATENTS = 4
+# The largest noise that the decoder learns to shrug off, as a share of the latents' deviation.
+LATENT_NOISE = 0.06
+
+
+def build(channels: tuple[int, ...]) -> AutoencoderKL:
+    """An untrained autoencoder. One norm group: a flat colour must survive normalisation."""
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=1,
+        latent_channels=LATENTS,
+        norm_num_groups=1,
+        sample_size=128,
+        scaling_factor=SCALE,
+        mid_block_add_attention=False,
+    )
+
+
+@torch.no_grad()
+def prepare(vae: AutoencoderKL, pictures: Tensor) -> None:
+    """Start from latents of unit variance and almost no posterior noise.
+
+    The default start drowns the means in noise of variance 1, and training stalls.
+    """
+    for name, module in vae.named_modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+            nn.init.orthogonal_(module.weight)
+            if module.bias is not None:
+                module.bias.zero_()
+            if name.endswith("conv2"):
+                module.weight.mul_(0.2)
+    weight, bias = vae.quant_conv.weight, vae.quant_conv.bias
+    nn.init.zeros_(bias)
+    means = vae.quant_conv(vae.encoder(pictures))[:, :LATENTS]
+    weight[:LATENTS] /= means.std((0, 2, 3))[:, None, None, None]
+    bias[:LATENTS] = -means.mean((0, 2, 3)) / means.std((0, 2, 3))
+    weight[LATENTS:] *= 0.1
+    bias[LATENTS:] = -6.0
+
+
+def reconstruction_loss(got: Tensor, wanted: Tensor, low: float = 4.0) -> Tensor:
+    """L1 + L2 + gradients + `low` times the error of the blurred picture.
+
+    The last keeps flat colours: without it the few channels are spent on edges.
+    """
+    absolute = (got - wanted).abs().mean()
+    squared = (got - wanted).pow(2).mean()
+    edges = sum((got.diff(dim=axis) - wanted.diff(dim=axis)).abs().mean() for axis in (2, 3))
+    blurred = sum(
+        (functional.avg_pool2d(got, k) - functional.avg_pool2d(wanted, k)).pow(2).mean()
+        for k in (4, 8)
+    )
+    return absolute + squared + 0.5 * edges + low * blurred
+
+
+@torch.no_grad()
+def fold(vae: AutoencoderKL, pictures: Tensor) -> None:
+    """Move the latents' mean and deviation into the 1x1 convolutions around them.
+
+    After it `encode(x) * 0.18215` has mean 0 and deviation 1, and the decoder's output is
+    unchanged, so that nobody needs another scaling factor for this model.
+    """
+    means = vae.encode(pictures).latent_dist.mean
+    centre, deviation = means.mean((0, 2, 3)), means.std((0, 2, 3))
+    gain = 1 / (deviation * SCALE)
+    inner, outer = vae.quant_conv, vae.post_quant_conv
+    inner.weight[:LATENTS] *= gain[:, None, None, None]
+    inner.bias[:LATENTS] = (inner.bias[:LATENTS] - centre) * gain
+    inner.bias[LATENTS:] += 2 * gain.log()
+    outer.bias += outer.weight[:, :, 0, 0] @ centre
+    outer.weight /= gain[None, :, None, None]
+
+
+@torch.no_grad()
+def psnr(vae: AutoencoderKL, pictures: Tensor) -> float:
+    """Mean peak signal-to-noise ratio, in dB, of pictures sent through the autoencoder."""
+    errors = []
+    for batch in torch.split(pictures.to(vae.device), 8):
+        got = vae.decode(vae.encode(batch).latent_dist.mean).sample.clamp(-1, 1)
+        errors.append(((got - batch) / 2).pow(2).mean((1, 2, 3)))
+    return float((-10 * torch.cat(errors).log10()).mean())
+
+
+def train_autoencoder(preset: Preset, folder: Path, *, resume: bool) -> AutoencoderKL:
+    """Train encoder and decoder together; return the folded average."""
+    pictures = load_pool(preset.scenes, preset.textures, folder)
+    torch.manual_seed(preset.seed)
+    vae = build(preset.autoencoder_channels)
+    sample = to_tensor(pictures[:: max(1, len(pictures) // 256)])
+    prepare(vae, sample[:64])
+    vae = vae.to(preset.device).to(memory_format=torch.channels_last)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        batch = _batch(preset, pictures, step < 0.75 * preset.autoencoder.steps, generator)
+        posterior = vae.encode(batch).latent_dist
+        got = vae.decode(posterior.sample(generator)).sample
+        divergence = posterior.kl().mean() / posterior.mean[0].numel()
+        total: Tensor = reconstruction_loss(got, batch) + 2e-4 * divergence
+        return total
+
+    stage = Stage("autoencoder", {"vae": vae}, loss, preset.autoencoder, preset.seed, _measure())
+    average = train(stage, folder, resume=resume)["vae"].cpu()
+    fold(average, sample)
+    return average
+
+
+def train_decoder(
+    preset: Preset, folder: Path, folded: AutoencoderKL, *, resume: bool
+) -> AutoencoderKL:
+    """Train the decoder alone on the folded, frozen encoder's latents; return the average."""
+    pictures = load_pool(preset.scenes, preset.textures, folder)
+    vae = folded.to(preset.device).to(memory_format=torch.channels_last)
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        # Whole pictures towards the end, and now and then before, for their borders.
+        small = step < 0.6 * preset.decoder.steps and step % 4 > 0
+        batch = _batch(preset, pictures, small, generator)
+        with torch.no_grad():
+            latents = vae.encode(batch).latent_dist.sample(generator)
+        strength = torch.rand(len(latents), 1, 1, 1, generator=generator) * LATENT_NOISE / SCALE
+        noise = strength * torch.randn(latents.shape, generator=generator)
+        latents = latents + noise.to(latents.device)
+        return reconstruction_loss(vae.decode(latents).sample, batch, low=2.0)
+
+    stage = Stage("decoder", {"vae": vae}, loss, preset.decoder, preset.seed + 1, _measure())
+    return train(stage, folder, resume=resume)["vae"].cpu()
+
+
+def _batch(
+    preset: Preset, pictures: NDArray[np.uint8], small: bool, generator: torch.Generator
+) -> Tensor:
+    crops, whole = preset.autoencoder_batch
+    count, side = (crops, 64) if small else (whole, 128)
+    batch = draw_batch(pictures, count, side, generator).to(preset.device)
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+def _measure() -> Measure:
+    scenes, textures = torch.split(held_out(24, 8), [24, 8])
+
+    def measure(modules: Mapping[str, nn.Module], _done: int) -> str:
+        vae = modules["vae"]
+        return f"held-out scenes {psnr(vae, scenes):.2f} dB, textures {psnr(vae, textures):.2f} dB"
+
+    return measure

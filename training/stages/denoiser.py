@@ -1,0 +1,176 @@
+"""The denoiser and the text encoder, trained together on the frozen encoder's latents.
+
+Epsilon prediction on Stable Diffusion 1.5's noise schedule, so that every sampler made for it
+applies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from training.stages.autoencoder import LATENTS, SCALE
+from training.stages.glimpse import PROMPTS, draw_glimpse
+from training.stages.redrawn import blend
+from training.stages.schedule import draw_timesteps, noise_between, noise_schedule, weighted_error
+from training.stages.stage import Stage, save_atomically, train
+from training.stages.tokenizer import LENGTH, encode_tokens
+from training.world.captions import caption
+from training.world.pool import load_pool, to_tensor
+from training.world.scenes import TRAINING_SEEDS, Sheet, sample_scene
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from diffusers import AutoencoderKL
+    from torch import nn
+
+    from training.presets import Preset
+    from training.stages.redrawn import Redrawn
+
+EMPTY_SHARE = 0.1
+# How many of the pictures of a step are seen before a change that their caption asks for.
+REDRAWN_SHARE = 0.16
+# No caption is longer; most steps train on so many tokens, one in seven on all 77.
+SHORT = 44
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What the denoiser learns from.
+
+    N latents of unit variance, captions of each as tokens, the empty caption, and how often
+    each picture comes up, relative to the others.
+    """
+
+    latents: Tensor
+    tokens: Tensor
+    empty: Tensor
+    weights: Tensor
+
+    def pick(self, count: int, generator: torch.Generator) -> Tensor:
+        """The numbers of `count` pictures."""
+        return torch.multinomial(self.weights, count, replacement=True, generator=generator)
+
+    def draw(
+        self,
+        step: int,
+        picks: Tensor,
+        generator: torch.Generator,
+        empty_share: float = EMPTY_SHARE,
+    ) -> tuple[Tensor, Tensor]:
+        """Latents and tokens of pictures; a share of the captions is empty, for guidance."""
+        variants = torch.randint(self.tokens.shape[1], (len(picks),), generator=generator)
+        dropped = torch.rand(len(picks), 1, generator=generator) < empty_share
+        tokens = torch.where(dropped, self.empty, self.tokens[picks, variants].long())
+        return self.latents[picks].float(), tokens if step % 7 == 0 else tokens[:, :SHORT]
+
+
+def build_denoiser(preset: Preset) -> UNet2DConditionModel:
+    """An untrained denoiser; attention only at the two small levels."""
+    levels = len(preset.denoiser_channels) - 1
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=LATENTS,
+        out_channels=LATENTS,
+        layers_per_block=1,
+        block_out_channels=preset.denoiser_channels,
+        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * levels),
+        up_block_types=(*("CrossAttnUpBlock2D",) * levels, "UpBlock2D"),
+        cross_attention_dim=preset.text_width,
+        attention_head_dim=4,
+        norm_num_groups=preset.norm_groups,
+    )
+
+
+def build_text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """An untrained CLIP text encoder for a tokenizer's vocabulary."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=preset.text_width,
+        intermediate_size=4 * preset.text_width,
+        projection_dim=preset.text_width,
+        num_hidden_layers=preset.text_layers,
+        num_attention_heads=4,
+        max_position_embeddings=LENGTH,
+        hidden_act="quick_gelu",
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+@torch.no_grad()
+def load_lessons(
+    preset: Preset, folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer
+) -> Lessons:
+    """Encode the pool's scenes and their captions once, and keep them in the run folder."""
+    path = folder / "lessons.pt"
+    scenes = [sample_scene(TRAINING_SEEDS.start + index) for index in range(preset.scenes)]
+    if not path.exists():
+        pictures = load_pool(preset.scenes, preset.textures, folder)[: preset.scenes]
+        latents = [
+            vae.encode(to_tensor(pictures[first : first + 50])).latent_dist.mean * SCALE
+            for first in range(0, preset.scenes, 50)
+        ]
+        tokens = [
+            encode_tokens(tokenizer, [caption(scene, k) for k in range(preset.captions)])
+            for scene in scenes
+        ]
+        save_atomically({"latents": torch.cat(latents).half(), "tokens": torch.stack(tokens)}, path)
+    kept = torch.load(path, weights_only=True)
+    sheets = torch.tensor([isinstance(scene, Sheet) for scene in scenes])
+    share = preset.sheet_share / sheets.float().mean()
+    rest = (1 - preset.sheet_share) / (~sheets).float().mean()
+    weights = torch.where(sheets, share, rest)
+    empty = encode_tokens(tokenizer, [""]).long()
+    return Lessons(kept["latents"], kept["tokens"], empty, weights)
+
+
+def train_denoiser(
+    preset: Preset,
+    folder: Path,
+    lessons: Lessons,
+    redrawn: Redrawn,
+    tokenizer: CLIPTokenizer,
+    vae: AutoencoderKL,
+    *,
+    resume: bool,
+) -> dict[str, nn.Module]:
+    """Train denoiser and text encoder; return the averages, `unet` and `text_encoder`."""
+    torch.manual_seed(preset.seed)
+    device = torch.device(preset.device)
+    unet = build_denoiser(preset).to(device)
+    text_encoder = build_text_encoder(preset, tokenizer).to(device)
+    changed = round(preset.batch * REDRAWN_SHARE)
+    glimpses = encode_tokens(tokenizer, ["", *PROMPTS]).long().to(device)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        picks = lessons.pick(preset.batch - changed, generator)
+        latents, tokens = lessons.draw(step, picks, generator)
+        before, after, asked = redrawn.draw(changed, generator)
+        timesteps = draw_timesteps(preset.batch, generator)
+        seen = torch.cat((latents, blend(before, after, timesteps[-changed:], generator)))
+        noise = torch.randn(seen.shape, generator=generator)
+        noisy = noise_schedule().add_noise(seen, noise, timesteps)
+        wanted = noise_between(noisy, torch.cat((latents, after)), timesteps)
+        tokens = torch.cat((tokens, asked[:, : tokens.shape[1]]))
+        states = text_encoder(tokens.to(device)).last_hidden_state
+        got = unet(noisy.to(device), timesteps.to(device), states).sample
+        return weighted_error(got, wanted.to(device), timesteps)
+
+    def measure(averages: Mapping[str, nn.Module], done: int) -> str:
+        path = folder / f"glimpse-{done:06}.png"
+        draw_glimpse(averages, vae.to(device), glimpses, path)
+        return f"samples in {path.name}"
+
+    modules = {"unet": unet, "text_encoder": text_encoder}
+    stage = Stage("denoiser", modules, loss, preset.denoiser, preset.seed + 2, measure)
+    return train(stage, folder, resume=resume)

@@ -1,0 +1,66 @@
+"""Pictures of a denoiser under way: a few prompts, drawn with diffusers' DDIM scheduler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import DDIMScheduler
+from PIL import Image
+
+from training.mosaic import arrange
+from training.stages.autoencoder import LATENTS, SCALE
+from training.stages.schedule import NOISE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from diffusers import AutoencoderKL
+    from torch import Tensor, nn
+
+PROMPTS = (
+    "a red house on the left, autumn, hills, day",
+    "a blue boat, lake, sunset, mountains, summer",
+    "a tree on the right, winter landscape, night",
+    "a pink balloon in the center, spring, clouds, sun, watercolor",
+    "a purple house on the right and a tree on the left, summer, ink drawing",
+    "a big yellow star in the center on a blue background",
+    "a red circle on the left and a green square on the right on a white background",
+    "a big black boat in the center on an orange background, watercolor",
+)
+STEPS, GUIDANCE = 20, 4.0
+
+
+@torch.no_grad()
+def draw_glimpse(
+    modules: Mapping[str, nn.Module], vae: AutoencoderKL, tokens: Tensor, path: Path
+) -> None:
+    """Draw the prompts with fixed noise and save them as one picture.
+
+    Args:
+        modules: `unet` and `text_encoder`.
+        vae: the autoencoder that the latents belong to.
+        tokens: (1 + N)×77 token numbers: the empty prompt, then N prompts.
+        path: the picture to write.
+    """
+    device = tokens.device
+    states = modules["text_encoder"](tokens).last_hidden_state
+    count = len(tokens) - 1
+    context = torch.cat((states[:1].expand(count, -1, -1), states[1:]))
+    scheduler = DDIMScheduler(**NOISE, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    scheduler.set_timesteps(STEPS)
+    noise = torch.Generator().manual_seed(0)
+    latents = torch.randn(count, LATENTS, 16, 16, generator=noise).to(device)
+    for step in scheduler.timesteps:
+        without, given = modules["unet"](torch.cat((latents, latents)), step, context).sample.chunk(
+            2
+        )
+        guided = without + GUIDANCE * (given - without)
+        latents = scheduler.step(guided, step, latents).prev_sample
+    pixels = vae.decode(latents / SCALE).sample.clamp(-1, 1)
+    pictures = [
+        Image.fromarray(p.permute(1, 2, 0).add(1).mul(127.5).round().byte().cpu().numpy())
+        for p in pixels
+    ]
+    arrange([pictures]).save(path)

@@ -1,0 +1,46 @@
+"""Draws a scene: Scene -> RGB picture. The same scene gives the same bytes."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from training.world.colours import COLOURS, Colour, clip
+from training.world.landscape import draw_landscape
+from training.world.paint import SUPERSAMPLE, Brush, watercolour
+from training.world.scenes import Scene, Sheet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def render(scene: Scene, size: int = 128) -> Image.Image:
+    """Draw a scene as a square RGB picture of `size` pixels."""
+    brush = Brush(size * SUPERSAMPLE, scene.style == "ink")
+    if isinstance(scene, Sheet):
+        _draw_sheet(brush, scene)
+    else:
+        draw_landscape(brush, scene)
+    picture = brush.picture.resize((size, size), Image.Resampling.BOX)
+    if scene.style == "watercolor":
+        return watercolour(picture, np.random.default_rng(scene.seed))
+    return picture
+
+
+def to_array(picture: Image.Image) -> NDArray[np.uint8]:
+    """H×W×3 bytes of a picture."""
+    return np.asarray(picture.convert("RGB"), np.uint8)
+
+
+def _draw_sheet(brush: Brush, scene: Sheet) -> None:
+    dice = random.Random(scene.seed)
+    brush.fill(_shade(COLOURS[scene.ground], dice))
+    for thing in scene.things:
+        brush.thing(thing, _shade(COLOURS[thing.colour], dice))
+
+
+def _shade(colour: Colour, dice: random.Random) -> Colour:
+    return clip(tuple(v + dice.randint(-12, 12) for v in colour))
