@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Prediction = Literal["eps", "v", "x0", "edm", "lcm", "img_to_img"]
+Prediction = Literal["eps", "v", "x0", "edm", "lcm", "img_to_img", "flow"]
 SizeInputs = Literal["none", "sizes", "score"]
 
 

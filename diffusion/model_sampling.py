@@ -28,7 +28,7 @@ class ModelSampling:
     Args:
         prediction: what the network gives: the noise (eps), the velocity (v), the picture itself
             (x0, or img_to_img, which also sees x as it is), EDM's mixture, or the noise with the
-            boundary condition of consistency models (lcm).
+            boundary condition of consistency models (lcm); flow is that of `diffusion.flow`.
         zsnr: the table is rescaled so that its last step has no signal (arXiv 2305.08891).
         beta_start, beta_end: ends of the scaled-linear beta schedule.
         sigma_data: spread of the pictures, for v and edm.
@@ -99,13 +99,13 @@ class ModelSampling:
 
     def input(self, x: Tensor, sigma: Tensor) -> Tensor:
         """What the network sees of x; `sigma` broadcasts against it."""
-        if self.prediction == "img_to_img":
+        if self.prediction in ("img_to_img", "flow"):
             return x
         return x / (sigma**2 + self.sigma_data**2) ** 0.5
 
     def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
         """D from the network's raw output."""
-        if self.prediction == "eps":
+        if self.prediction in ("eps", "flow"):
             return x - output * sigma
         if self.prediction in ("v", "edm"):
             data = self.sigma_data
@@ -120,6 +120,10 @@ class ModelSampling:
     def noised(self, latent: Tensor, noise: Tensor, sigma: Tensor, full: bool) -> Tensor:
         """A latent at noise level sigma; `full` where sampling starts from pure noise."""
         return latent + noise * (1 + sigma**2) ** 0.5 if full else latent + noise * sigma
+
+    def finished(self, x: Tensor, sigma: Tensor) -> Tensor:  # noqa: ARG002 - of other samplings
+        """A latent as sampling leaves it at its last level, as it travels on edges."""
+        return x
 
     def is_full(self, sigma: Tensor) -> bool:
         """Whether a first sigma is the table's end, where the start is pure noise."""

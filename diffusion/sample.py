@@ -241,7 +241,9 @@ class _Run:
         denoise = self._denoise()
         call = denoise if self.sampler.pair else _guided_only(denoise)
         noise = self._step_noise(x)
-        x = self.sampler.function(call, x, sigmas, noise=noise, on_step=on_step, **options)
+        function, sigmas = self.sampler.on(sampling, sigmas)
+        x = function(call, x, sigmas, noise=noise, on_step=on_step, **options)
+        x = sampling.finished(x, sigmas[-1])
         scale = self.model.family.latent_scale
         return (x / scale).float().cpu(), (last[0] / scale).float().cpu()
 
@@ -254,7 +256,12 @@ class _Run:
         if self.sampler.mask_noise == "fresh":
             fresh = start_noise(tuple(below.shape), (self.route.noise.seed + 1) % 2**64)
             below = fresh.to(below.device)
-        return keep_outside(self.guide.pair, mask_at, self.known, below)
+        sampling = self.model.sampling
+
+        def outside(sigma: Tensor) -> Tensor:
+            return sampling.noised(self.known, below, sigma, full=False)
+
+        return keep_outside(self.guide.pair, mask_at, self.known, outside)
 
     def _step_noise(self, x: Tensor) -> Noise:
         kind, seed = self.sampler.noise, self.route.noise.seed
@@ -270,16 +277,18 @@ class _Run:
         return lambda sigma, sigma_next: draw(sigma, sigma_next) * scale
 
 
-def keep_outside(guide: PairDenoise, mask_at: MaskAt, known: Tensor, noise: Tensor) -> PairDenoise:
+def keep_outside(
+    guide: PairDenoise, mask_at: MaskAt, known: Tensor, outside: Callable[[Tensor], Tensor]
+) -> PairDenoise:
     """A model call that changes only what the mask of its level covers.
 
-    Before the call what lies outside is the known latent at this noise level, after it the
-    known latent itself; a grey mask mixes. The unguided prediction stays as it is.
+    Before the call what lies outside is the known latent with this level's noise (`outside`),
+    after it the known latent itself; a grey mask mixes. The unguided prediction stays as it is.
     """
 
     def denoise(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         mask = mask_at(sigma)
-        x = x * mask + (known + noise * sigma) * (1 - mask)
+        x = x * mask + outside(sigma) * (1 - mask)
         denoised, unguided = guide(x, sigma)
         return denoised * mask + known * (1 - mask), unguided
 

@@ -15,6 +15,9 @@ CATEGORY = "advanced/model"
 DiscreteKind = Literal["eps", "v_prediction", "lcm", "x0", "img_to_img"]
 ContinuousKind = Literal["v_prediction", "edm", "edm_playground_v2.5", "eps", "cosmos_rflow"]
 SigmaEnd = Annotated[float, Between(0.0, 1000.0, step=0.001)]
+Shift = Annotated[float, Between(0.01, 100.0, step=0.01)]
+FluxShift = Annotated[float, Between(0.0, 100.0, step=0.01)]
+Side = Annotated[int, Between(16, 16_384, step=8)]
 
 
 @node("ModelSamplingDiscrete", category=CATEGORY)
@@ -38,6 +41,61 @@ def model_sampling_discrete(
         return replace(model, sampling=DistilledSampling("lcm", zsnr, *betas))
     prediction = "v" if sampling == "v_prediction" else sampling
     return replace(model, sampling=ModelSampling(prediction, zsnr, *betas))
+
+
+@node("ModelSamplingSD3", category=CATEGORY)
+def model_sampling_sd3(model: Model, shift: Shift = 3.0) -> Model:
+    """Say that a model was trained by flow matching, and is told the level times 1000.
+
+    Args:
+        model: gives the way from the picture to the noise.
+        shift: above 1 spends more steps at high noise.
+
+    Source: ComfyUI's ModelSamplingSD3; arXiv 2403.03206.
+    """
+    from diffusion.flow import FlowSampling
+
+    return replace(model, sampling=FlowSampling(shift=shift))
+
+
+@node("ModelSamplingAuraFlow", category=CATEGORY)
+def model_sampling_aura_flow(model: Model, shift: Shift = 1.73) -> Model:
+    """Say that a model was trained by flow matching, and is told the level itself.
+
+    Args:
+        model: gives the way from the picture to the noise.
+        shift: above 1 spends more steps at high noise.
+
+    Source: ComfyUI's ModelSamplingAuraFlow.
+    """
+    from diffusion.flow import FlowSampling
+
+    return replace(model, sampling=FlowSampling(shift=shift, multiplier=1.0))
+
+
+@node("ModelSamplingFlux", category=CATEGORY)
+def model_sampling_flux(
+    model: Model,
+    max_shift: FluxShift = 1.15,
+    base_shift: FluxShift = 0.5,
+    width: Side = 1024,
+    height: Side = 1024,
+) -> Model:
+    """Say that a model was trained by flow matching with a shift that grows with the picture.
+
+    Args:
+        model: gives the way from the picture to the noise, and is told the level itself.
+        max_shift: logarithm of the shift at 1024 x 1024 pixels.
+        base_shift: the same at 256 x 256; linear in the area.
+        width, height: of the pictures to come, in pixels.
+
+    Source: ComfyUI's ModelSamplingFlux.
+    """
+    from diffusion.flow import FlowSampling, flux_shift
+
+    shift = flux_shift(width, height, base_shift, max_shift)
+    sampling = FlowSampling(shift=shift, multiplier=1.0, timesteps=10_000)
+    return replace(model, sampling=sampling)
 
 
 @node("ModelSamplingContinuousEDM", category=CATEGORY)

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
+from ..model_sampling import ModelSampling
 from . import (
     cfg_pp,
     dpm,
     dpm_solver,
     euler,
+    flow,
     multistep,
     sa_solver,
     sde,
@@ -22,6 +25,8 @@ from . import (
 )
 
 NoiseKind = Literal["none", "step", "brownian", "brownian on device"]
+# Share of the way where samplers start that cannot start from pure noise.
+BELOW_ONE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Sampler:
             drawn once with the seed + 1.
         pair: the model call gives D and the unguided D (CFG++).
         tau: it takes the SDE's noise between 20 and 80 percent of the way (SA-Solver).
+        flow: its form for flow-matching models, where that is another.
+        below_one: it starts a little below level 1, where a flow has no picture at all.
     """
 
     function: Callable[..., Tensor]
@@ -41,6 +48,17 @@ class Sampler:
     mask_noise: Literal["own", "fresh"] = "own"
     pair: bool = False
     tau: bool = False
+    flow: Callable[..., Tensor] | None = None
+    below_one: bool = False
+
+    def on(self, sampling: ModelSampling, sigmas: Tensor) -> tuple[Callable[..., Tensor], Tensor]:
+        """The sampler's form for a kind of levels, and the levels it goes through."""
+        if sampling.prediction != "flow":
+            return self.function, sigmas
+        if self.below_one and sigmas[0] >= 1:
+            first = torch.tensor([sampling.percent_to_sigma(BELOW_ONE)])
+            sigmas = torch.cat([first, sigmas[1:]])
+        return self.flow or self.function, sigmas
 
 
 @dataclass(frozen=True)
@@ -58,32 +76,46 @@ class SamplerChoice:
     noise_scale: float = 1.0
 
 
+def _exponential(function: Callable[..., Tensor], noise: NoiseKind, tau: bool = False) -> Sampler:
+    """A sampler over the logarithm of the ratio of noise to picture."""
+    return Sampler(function, noise, tau=tau, flow=flow.by_ratio(function), below_one=True)
+
+
 SAMPLER_TABLE: dict[str, Sampler] = {
     "euler": Sampler(euler.euler),
-    "euler_cfg_pp": Sampler(cfg_pp.euler_cfg_pp, pair=True),
-    "euler_ancestral": Sampler(euler.euler_ancestral, "step"),
-    "euler_ancestral_cfg_pp": Sampler(cfg_pp.euler_ancestral_cfg_pp, "step", pair=True),
+    "euler_cfg_pp": Sampler(
+        cfg_pp.euler_cfg_pp, pair=True, flow=flow.by_ratio(cfg_pp.euler_cfg_pp)
+    ),
+    "euler_ancestral": Sampler(euler.euler_ancestral, "step", flow=flow.flow_euler_ancestral),
+    "euler_ancestral_cfg_pp": Sampler(
+        cfg_pp.euler_ancestral_cfg_pp,
+        "step",
+        pair=True,
+        flow=flow.by_ratio(cfg_pp.euler_ancestral_cfg_pp),
+    ),
     "heun": Sampler(euler.heun),
     "heunpp2": Sampler(second_order.heunpp2),
     "dpm_2": Sampler(dpm.dpm_2),
-    "dpm_2_ancestral": Sampler(dpm.dpm_2_ancestral, "step"),
+    "dpm_2_ancestral": Sampler(dpm.dpm_2_ancestral, "step", flow=flow.flow_dpm_2_ancestral),
     "lms": Sampler(multistep.lms),
     "dpm_fast": Sampler(dpm_solver.dpm_fast),
     "dpm_adaptive": Sampler(dpm_solver.dpm_adaptive),
-    "dpmpp_2s_ancestral": Sampler(dpm.dpmpp_2s_ancestral, "step"),
+    "dpmpp_2s_ancestral": Sampler(
+        dpm.dpmpp_2s_ancestral, "step", flow=flow.flow_dpmpp_2s_ancestral
+    ),
     "dpmpp_2s_ancestral_cfg_pp": Sampler(cfg_pp.dpmpp_2s_ancestral_cfg_pp, "step", pair=True),
-    "dpmpp_sde": Sampler(sde.dpmpp_sde, "brownian"),
-    "dpmpp_sde_gpu": Sampler(sde.dpmpp_sde, "brownian on device"),
+    "dpmpp_sde": _exponential(sde.dpmpp_sde, "brownian"),
+    "dpmpp_sde_gpu": _exponential(sde.dpmpp_sde, "brownian on device"),
     "dpmpp_2m": Sampler(dpm.dpmpp_2m),
     "dpmpp_2m_cfg_pp": Sampler(cfg_pp.dpmpp_2m_cfg_pp, pair=True),
-    "dpmpp_2m_sde": Sampler(sde.dpmpp_2m_sde, "brownian"),
-    "dpmpp_2m_sde_gpu": Sampler(sde.dpmpp_2m_sde, "brownian on device"),
-    "dpmpp_2m_sde_heun": Sampler(sde.dpmpp_2m_sde_heun, "brownian"),
-    "dpmpp_2m_sde_heun_gpu": Sampler(sde.dpmpp_2m_sde_heun, "brownian on device"),
-    "dpmpp_3m_sde": Sampler(sde.dpmpp_3m_sde, "brownian"),
-    "dpmpp_3m_sde_gpu": Sampler(sde.dpmpp_3m_sde, "brownian on device"),
+    "dpmpp_2m_sde": _exponential(sde.dpmpp_2m_sde, "brownian"),
+    "dpmpp_2m_sde_gpu": _exponential(sde.dpmpp_2m_sde, "brownian on device"),
+    "dpmpp_2m_sde_heun": _exponential(sde.dpmpp_2m_sde_heun, "brownian"),
+    "dpmpp_2m_sde_heun_gpu": _exponential(sde.dpmpp_2m_sde_heun, "brownian on device"),
+    "dpmpp_3m_sde": _exponential(sde.dpmpp_3m_sde, "brownian"),
+    "dpmpp_3m_sde_gpu": _exponential(sde.dpmpp_3m_sde, "brownian on device"),
     "ddpm": Sampler(euler.ddpm, "step"),
-    "lcm": Sampler(euler.lcm, "step"),
+    "lcm": Sampler(euler.lcm, "step", flow=flow.by_ratio(euler.lcm)),
     "ipndm": Sampler(multistep.ipndm),
     "ipndm_v": Sampler(multistep.ipndm_v),
     "deis": Sampler(multistep.deis),
@@ -95,11 +127,11 @@ SAMPLER_TABLE: dict[str, Sampler] = {
     ),
     "gradient_estimation": Sampler(second_order.gradient_estimation),
     "gradient_estimation_cfg_pp": Sampler(second_order.gradient_estimation_cfg_pp, pair=True),
-    "er_sde": Sampler(seeds.er_sde, "step"),
-    "seeds_2": Sampler(seeds.seeds_2, "step"),
-    "seeds_3": Sampler(seeds.seeds_3, "step"),
-    "sa_solver": Sampler(sa_solver.sa_solver, "step", tau=True),
-    "sa_solver_pece": Sampler(sa_solver.sa_solver_pece, "step", tau=True),
+    "er_sde": _exponential(seeds.er_sde, "step"),
+    "seeds_2": _exponential(seeds.seeds_2, "step"),
+    "seeds_3": _exponential(seeds.seeds_3, "step"),
+    "sa_solver": _exponential(sa_solver.sa_solver, "step", tau=True),
+    "sa_solver_pece": _exponential(sa_solver.sa_solver_pece, "step", tau=True),
     "ddim": Sampler(euler.euler, mask_noise="fresh"),
     "uni_pc": Sampler(unipc.uni_pc),
     "uni_pc_bh2": Sampler(unipc.uni_pc_bh2),

@@ -2,31 +2,70 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
+from diffusion.flow import FlowSampling, flux_shift
 from diffusion.model_sampling import (
     ContinuousSampling,
     DistilledSampling,
     ModelSampling,
     consistency_weights,
 )
+from tests.golden_files import Goldens
 
-GOLDENS = load_file(Path(__file__).parent.parent / "goldens/direct/model_sampling.safetensors")
+GOLDENS = Goldens("direct/model_sampling.safetensors")
+FLUX = FlowSampling(shift=flux_shift(1024, 1024, 0.5, 1.15), multiplier=1.0, timesteps=10_000)
 CASES = {
     "sd15_eps": ModelSampling(),
     "sd2_v": ModelSampling("v"),
     "v_zsnr": ModelSampling("v", zsnr=True),
     "edm": ContinuousSampling("edm", sigma_data=0.5, high=80.0),
+    "flow_shift3": FlowSampling(shift=3.0),
+    "flux_1.15": FlowSampling(
+        shift=flux_shift(1024, 1024, 0.5, 1.15), multiplier=1.0, timesteps=10_000
+    ),
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CASES.keys() - {"flux_1.15"})
 def test_the_table_is_bit_equal(name: str) -> None:
     assert torch.equal(CASES[name].sigmas, GOLDENS[f"{name}.sigmas"])
+
+
+def test_the_table_of_a_flux_is_equal_but_for_rounding() -> None:
+    """The reference writes the shift as exp(mu) / (exp(mu) + 1/t - 1)."""
+    name = "flux_1.15"
+    assert torch.allclose(CASES[name].sigmas, GOLDENS[f"{name}.sigmas"], rtol=1e-6)
+
+
+def test_levels_between_two_are_the_references() -> None:
+    timesteps = torch.linspace(-5, 1005, 41)
+    assert torch.allclose(ModelSampling().sigma(timesteps), GOLDENS["sd15_eps.sigma_of_frac_t"])
+
+
+def test_a_flow_takes_picture_and_noise_apart() -> None:
+    sampling, sigma = FlowSampling(), torch.tensor(0.3)
+    picture, noise = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
+    x = sampling.noised(picture, noise, sigma, full=False)
+    assert torch.equal(sampling.input(x, sigma), x)
+    assert torch.allclose(sampling.denoised(x, sigma, noise - picture), picture, atol=1e-6)
+    assert torch.equal(sampling.noised(picture, noise, torch.tensor(1.0), full=True), noise)
+
+
+def test_a_flow_that_stops_early_gives_its_picture_at_full_strength() -> None:
+    sampling, sigma, picture = FlowSampling(), torch.tensor(0.3), torch.randn(2, 4, 3, 3)
+    left = sampling.noised(picture, torch.zeros_like(picture), sigma, full=False)
+    assert torch.allclose(sampling.finished(left, sigma), picture, atol=1e-6)
+
+
+def test_a_fluxs_shift_grows_with_the_picture() -> None:
+    shifts = [flux_shift(side, side, 0.5, 1.15) for side in (256, 512, 1024)]
+    assert shifts == sorted(shifts)
+    assert shifts[0] == pytest.approx(math.exp(0.5))
+    assert shifts[2] == pytest.approx(math.exp(1.15))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -105,3 +144,7 @@ def test_picture_to_picture_sees_x_as_it_is() -> None:
     sampling = ModelSampling("img_to_img")
     assert torch.equal(sampling.input(x, sigma), x)
     assert torch.equal(sampling.denoised(x, sigma, x + 1), x + 1)
+
+
+def test_every_golden_was_compared(request: pytest.FixtureRequest) -> None:
+    GOLDENS.assert_all_read(request)

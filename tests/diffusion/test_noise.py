@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from diffusion.noise import brownian_noise, start_noise, step_noise
+from tests.golden_files import Goldens
 
-GOLDENS = load_file(Path(__file__).parent.parent / "goldens/direct/noise.safetensors")
+GOLDENS = Goldens("direct/noise.safetensors")
 SIZE = (4, 8, 12)
 LEVEL = torch.tensor(1.0)
 
@@ -52,11 +50,12 @@ def test_the_brownian_path_is_the_same(cpu: bool) -> None:
         assert torch.equal(draw(sigmas[step], sigmas[step + 1]), want)
 
 
-def test_the_brownian_path_does_not_depend_on_the_steps() -> None:
+@pytest.mark.parametrize("cpu", [True, False])
+def test_the_brownian_path_does_not_depend_on_the_steps(cpu: bool) -> None:
     sigmas = GOLDENS["brownian.sigmas"]
-    draw = brownian_noise(torch.zeros(1, *SIZE), sigmas, 42)
+    draw = brownian_noise(torch.zeros(1, *SIZE), sigmas, 42, cpu)
     middle = (sigmas[0] * sigmas[1]) ** 0.5
-    assert torch.equal(draw(sigmas[0], middle), GOLDENS["brownian42.cpu1.mid0"])
+    assert torch.equal(draw(sigmas[0], middle), GOLDENS[f"brownian42.cpu{int(cpu)}.mid0"])
 
 
 def test_the_global_generator_is_left_alone() -> None:
@@ -64,3 +63,7 @@ def test_the_global_generator_is_left_alone() -> None:
     start_noise((1, *SIZE), 1)
     step_noise(torch.zeros(1, *SIZE), 1)(LEVEL, LEVEL)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_golden_was_compared(request: pytest.FixtureRequest) -> None:
+    GOLDENS.assert_all_read(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from diffusion.errors import ScheduleError
+from diffusion.flow import FlowSampling
 from diffusion.model_sampling import ContinuousSampling, ModelSampling
 from diffusion.names import SAMPLERS, SCHEDULERS
 from diffusion.samplers.table import SAMPLER_TABLE
@@ -23,6 +25,8 @@ SAMPLINGS = {
     "sd2_v": ModelSampling("v"),
     "v_zsnr": ModelSampling("v", zsnr=True),
     "edm": ContinuousSampling("edm", sigma_data=0.5, high=80.0),
+    "flow_shift3": FlowSampling(shift=3.0),
+    "flux_1.15": FlowSampling(shift=math.exp(1.15), multiplier=1.0, timesteps=10_000),
 }
 # One step of kl_optimal is 0/0 in the reference; ours starts at the highest level.
 GUARDED = "kl_optimal/1"
@@ -41,6 +45,7 @@ def test_every_count_of_steps_gives_the_same_levels(name: str, scheduler: str) -
         for key in cases
     }
     assert len(cases) >= 10
+    assert {key.split("/")[0] for key in GOLDENS["calculate_sigmas"]} == set(SAMPLINGS)
     assert got == {key: pytest.approx(levels, rel=1e-6) for key, levels in cases.items()}
 
 

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from diffusion.filters import convolve, sharpening_kernel
 from diffusion.latents import Latent
 from nodes import image, image_file, image_filter, image_size, image_transform, latent, mask
 from nodes.ports import Crop, ImageResize, LatentResize
+from tests.golden_files import Goldens
 
 OPS = Path(__file__).parents[1] / "goldens" / "ops"
+GOLDENS = Goldens("ops")
 TOLERANCE = 1e-6
 
 
 def golden(name: str, key: str) -> Tensor:
-    tensors: dict[str, Tensor] = load_file(OPS / f"{name}.safetensors")
-    return tensors[key]
+    return GOLDENS[f"{name}/{key}"]
 
 
 def picture(name: str) -> Tensor:
@@ -53,6 +53,7 @@ def distance(given: Tensor, wanted: Tensor) -> float:
         ("bilinear", "disabled", 150, 110, "up"),
         ("bilinear", "center", 60, 40, "down"),
         ("area", "disabled", 150, 110, "up"),
+        ("area", "center", 150, 110, "up"),
         ("bicubic", "disabled", 60, 40, "down"),
         ("lanczos", "center", 150, 110, "up"),
     ],
@@ -130,10 +131,9 @@ def test_latent_composite_gives_the_reference_numbers() -> None:
 def test_repeated_latents_keep_the_reference_noise_mask() -> None:
     masked = latent.set_latent_noise_mask(encoded(), shown("mask"))
     repeated = latent.repeat_latent_batch(masked, 2)
-    wanted = load_file(OPS / "repeat_latent.safetensors")
     assert repeated.noise_mask is not None
-    assert torch.equal(repeated.noise_mask, wanted["noise_mask"][:, 0])
-    assert repeated.shape == wanted["samples"].shape
+    assert torch.equal(repeated.noise_mask, golden("repeat_latent", "noise_mask")[:, 0])
+    assert repeated.shape == golden("repeat_latent", "samples").shape
 
 
 def test_image_to_mask_reads_what_load_image_mask_reads() -> None:
@@ -188,3 +188,7 @@ def test_the_sharpening_kernel_gives_the_reference_numbers() -> None:
     length = samples.norm(dim=1, keepdim=True)
     sharp = convolve(samples / length, sharpening_kernel(3, 1.0, 0.1)) * length
     assert distance(sharp, golden("latent_sharpen", "samples")) <= 1e-5
+
+
+def test_every_golden_was_compared(request: pytest.FixtureRequest) -> None:
+    GOLDENS.assert_all_read(request)

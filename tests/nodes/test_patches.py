@@ -73,6 +73,9 @@ def sampled(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:
         ("ModelSamplingDiscrete", {"sampling": "img_to_img"}),
         ("ModelSamplingContinuousEDM", {"sampling": "edm"}),
         ("ModelSamplingContinuousEDM", {"sampling": "eps", "sigma_max": 14.0}),
+        ("ModelSamplingSD3", {"shift": 2.0}),
+        ("ModelSamplingAuraFlow", {}),
+        ("ModelSamplingFlux", {"width": 512, "height": 768}),
     ],
 )
 def test_a_patched_model_samples_another_picture(
