@@ -76,7 +76,13 @@ def _drawn(
 
 
 def step_noise(x: Tensor, seed: int, rule: SeedRule = "current") -> StepNoise:
-    """Fresh noise for each step of an ancestral sampler, of x's shape and on its device.
+    """Fresh noise for each step of an ancestral sampler, of x's shape; see `noise_like`."""
+    draw = noise_like(x, seed, rule)
+    return lambda _sigma, _sigma_next: draw(x)
+
+
+def noise_like(x: Tensor, seed: int, rule: SeedRule = "current") -> Callable[[Tensor], Tensor]:
+    """Fresh noise of the shape of what it is given, on x's device.
 
     Args:
         rule: "current" adds 1 to the seed on the CPU, so that the first draw differs from the
@@ -85,8 +91,8 @@ def step_noise(x: Tensor, seed: int, rule: SeedRule = "current") -> StepNoise:
     shift = 1 if rule == "current" and x.device.type == "cpu" else 0
     generator = torch.Generator(device=x.device).manual_seed((seed + shift) % 2**64)
 
-    def draw(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
-        return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+    def draw(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, dtype=x.dtype, device=x.device, generator=generator)
 
     return draw
 

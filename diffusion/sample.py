@@ -7,7 +7,7 @@ schedule, noise comes from a CPU generator, a mask is blended at every model cal
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from .noise import (
     SeedRule,
     brownian_noise,
     draws_after,
+    noise_like,
     seed_rule,
     start_noise,
     step_noise,
@@ -146,10 +147,16 @@ def sample_route(
         on the CPU in unscaled VAE space; one pass more.
 
     Raises:
-        SamplingError: the model gave NaN or infinity.
+        SamplingError: the model gave NaN or infinity, or the sampler changes the size of a
+            latent with a noise mask.
     """
     if len(route.sigmas) < 2:
         return Sampled(latent, latent)
+    if SAMPLER_TABLE[route.sampler.name].resizes and latent.noise_mask is not None:
+        raise SamplingError(
+            "a sampler that changes the latent's size wants one without a noise mask; "
+            "take SetLatentNoiseMask away, or upscale after sampling"
+        )
     counter, start = _Counter(hooks), time.perf_counter()
     hooks = replace(hooks, on_call=counter)
     model, name = guidance.model, route.sampler.name
@@ -237,7 +244,9 @@ class _Run:
 
         options: dict[str, Any] = dict(self.route.sampler.options)
         if self.sampler.tau:
-            options["tau"] = _middle_noise(self.model)
+            options["tau"] = _noise_between(self.model, **_taken(options, TAU))
+        if self.sampler.resizes:
+            options["noise_like"] = noise_like(x, self.route.noise.seed, self.route.seed_rule)
         denoise = self._denoise()
         call = denoise if self.sampler.pair else _guided_only(denoise)
         noise = self._step_noise(x)
@@ -310,10 +319,26 @@ def _guided_only(denoise: PairDenoise) -> Denoise:
     return first
 
 
-def _middle_noise(model: Model) -> Callable[[Tensor], float]:
-    """SA-Solver's noise: all of the SDE's between 20 and 80 percent of the way, else none."""
-    high, low = (model.sampling.percent_to_sigma(percent) for percent in (0.2, 0.8))
-    return lambda sigma: 1.0 if low <= float(sigma) <= high else 0.0
+TAU = ("tau_high", "tau_low", "tau_eta")
+
+
+def _taken(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: options.pop(name) for name in names if name in options}
+
+
+def _noise_between(
+    model: Model,
+    tau_high: float | None = None,
+    tau_low: float | None = None,
+    tau_eta: float = 1.0,
+) -> Callable[[Tensor], float]:
+    """SA-Solver's noise: that of the SDE times `tau_eta` between two levels, else none.
+
+    Without levels they are those at 20 and 80 percent of the way.
+    """
+    high = model.sampling.percent_to_sigma(0.2) if tau_high is None else tau_high
+    low = model.sampling.percent_to_sigma(0.8) if tau_low is None else tau_low
+    return lambda sigma: tau_eta if low <= float(sigma) <= high else 0.0
 
 
 def latent_mask(mask: Tensor, samples: Tensor) -> Tensor:

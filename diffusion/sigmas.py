@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -108,6 +109,27 @@ def flip(sigmas: Tensor) -> Tensor:
     if len(flipped) and flipped[0] == 0:
         flipped[0] = FLIPPED_START
     return flipped
+
+
+def extended(sigmas: Tensor, parts: int, start: float, end: float, spacing: str) -> Tensor:
+    """Levels with each step that starts between two levels cut into parts.
+
+    Args:
+        parts: how many steps one becomes.
+        start, end: the highest and the lowest level at which a step is cut.
+        spacing: `linear`; `cosine` makes the first parts of a step longer, `sine` the last.
+    """
+    share = torch.linspace(0, 1, parts + 1)[1:-1]
+    if spacing == "cosine":
+        share = torch.sin(share * torch.pi / 2)
+    elif spacing == "sine":
+        share = 1 - torch.cos(share * torch.pi / 2)
+    pieces = list[Tensor]()
+    for level, following in itertools.pairwise(sigmas):
+        pieces.append(level[None])
+        if end <= float(level) <= start:
+            pieces.append(level + share * (following - level))
+    return torch.cat([*pieces, sigmas[-1:]])
 
 
 def with_first(sigmas: Tensor, level: float) -> Tensor:

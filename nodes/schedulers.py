@@ -24,6 +24,9 @@ EndTime = Annotated[float, Between(0.0, 1.0, step=0.0001)]
 Mu = Annotated[float, Between(-10.0, 10.0, step=0.1)]
 Spread = Annotated[float, Between(0.0, 10.0, step=0.1)]
 TurboSteps = Annotated[int, Between(1, 10)]
+Parts = Annotated[int, Between(1, 100)]
+StartLevel = Annotated[float, Between(-1.0, 20_000.0, step=0.01)]
+EndLevel = Annotated[float, Between(0.0, 20_000.0, step=0.01)]
 Step = Annotated[int, Between(0, 10_000)]
 FinePercent = Annotated[float, Between(0.0, 1.0, step=0.0001)]
 
@@ -269,6 +272,31 @@ def flip_sigmas(sigmas: Sigmas) -> Sigmas:
     from diffusion.sigmas import flip
 
     return flip(sigmas)
+
+
+@node("ExtendIntermediateSigmas", category=LEVELS)
+def extend_intermediate_sigmas(
+    sigmas: Sigmas,
+    steps: Parts = 2,
+    start_at_sigma: StartLevel = -1.0,
+    end_at_sigma: EndLevel = 12.0,
+    spacing: Literal["linear", "cosine", "sine"] = "linear",
+) -> Sigmas:
+    """Cut steps into smaller ones, where most is decided or wherever detail is wanted.
+
+    Args:
+        sigmas: the levels.
+        steps: how many one step becomes.
+        start_at_sigma, end_at_sigma: the highest and the lowest level at which a step is cut; a
+            start below 0 is any.
+        spacing: cosine makes the first parts of a step longer, sine the last.
+
+    Source: ComfyUI's ExtendIntermediateSigmas.
+    """
+    from diffusion.sigmas import extended
+
+    start = float("inf") if start_at_sigma < 0 else start_at_sigma
+    return extended(sigmas, steps, start, end_at_sigma, spacing)
 
 
 @node("SetFirstSigma", category=LEVELS)

@@ -11,7 +11,10 @@ import math
 import torch
 from torch import Tensor
 
-from .step import Denoise, Noise, OnStep, slope
+from ..errors import SamplingError
+from .step import Denoise, Noise, OnStep, ancestral_split, slope
+
+MOST_TRIES, LARGEST = 100, 1e300
 
 
 class _Stages:
@@ -83,6 +86,39 @@ def dpm_fast(
     return x
 
 
+class _StepSize:
+    """Step sizes by a PID controller of the error.
+
+    Source: k-diffusion; Söderlind, "Digital Filters in Adaptive Time-Stepping" (ACM TOMS 29).
+    """
+
+    def __init__(self, h: float, gains: tuple[float, float, float], order: float) -> None:
+        proportional, integral, derivative = gains
+        self.h = h
+        self.powers = (
+            (proportional + integral + derivative) / order,
+            -(proportional + 2 * derivative) / order,
+            derivative / order,
+        )
+        self._logs = list[float]()
+
+    def accepts(self, error: float, safety: float) -> bool:
+        """Whether a step of this error is good; the size of the next one follows it.
+
+        Errors count by their inverse logarithms, which do not overflow.
+        """
+        now = -math.log(min(error, LARGEST) + 1e-8)
+        known = [now, *self._logs] if self._logs else [now] * 3
+        raw = sum(each * power for each, power in zip(known, self.powers, strict=True))
+        factor = 1 + math.atan(math.exp(min(raw, 700.0)) - 1)
+        self.h *= factor
+        if factor >= safety:
+            self._logs = known[:2]
+        elif not self._logs:
+            self._logs = known[1:]
+        return factor >= safety
+
+
 def dpm_adaptive(
     denoise: Denoise,
     x: Tensor,
@@ -90,27 +126,59 @@ def dpm_adaptive(
     *,
     noise: Noise,
     on_step: OnStep,
+    order: int = 3,
     rtol: float = 0.05,
     atol: float = 0.0078,
-    h: float = 0.05,
+    h_init: float = 0.05,
+    pcoeff: float = 0.0,
+    icoeff: float = 1.0,
+    dcoeff: float = 0.0,
+    accept_safety: float = 0.81,
+    eta: float = 0.0,
 ) -> Tensor:
-    """Steps of order 3 whose size follows the difference to order 2; the steps given are unused.
+    """Steps of order 2 or 3 sized by the difference to the order below; those given are unused.
 
-    Three model calls a try, draws no noise.
+    `order` model calls a try. Draws noise once a step where eta is above 0.
+
+    Args:
+        rtol, atol: the difference that is allowed, relative to x and absolute.
+        h_init: size of the first try, in log sigma.
+        pcoeff, icoeff, dcoeff: of the step size's controller.
+        accept_safety: a try is taken where the next may be this much larger, or more.
+        eta: share of fresh noise, as in ancestral sampling.
+
+    Raises:
+        SamplingError: no try of many in a row was good enough.
     """
     t, end = _ends(sigmas)
-    total, low_last = len(sigmas) - 1, x
+    total, low_last, tries = len(sigmas) - 1, x, 0
+    size = _StepSize(h_init, (pcoeff, icoeff, dcoeff), 1.5 if eta else order)
     start = t
     while t < end - 1e-5:
-        t_next = torch.minimum(end, t + h)
+        t_next = t_down = torch.minimum(end, t + size.h)
+        up = torch.zeros(())
+        if eta:
+            down, _ = ancestral_split((-t).exp(), (-t_next).exp(), eta)
+            t_down = torch.minimum(end, -down.log())
+            up = ((-2 * t_next).exp() - (-2 * t_down).exp()).clamp(min=0).sqrt()
         stages = _Stages(denoise, x, t)
-        low, high = stages.two(t_next, 1 / 3), stages.three(t_next)
+        if order == 2:
+            low, high = stages.one(t_down), stages.two(t_down)
+        else:
+            low, high = stages.two(t_down, 1 / 3), stages.three(t_down)
         allowed = torch.maximum(low.abs(), low_last.abs()).mul(rtol).clamp(min=atol)
         error = float(torch.linalg.norm((low - high) / allowed)) / x.numel() ** 0.5
-        factor = 1 + math.atan((1 / (error + 1e-8)) ** (1 / 3) - 1)
-        h *= factor
-        if factor >= 0.81:
-            x, low_last, t = high, low, t_next
+        tries += 1
+        if size.accepts(error, accept_safety):
+            x, low_last, tries = high, low, 0
+            if eta:
+                x = x + noise((-t).exp(), (-t_next).exp()) * up
+            t = t_next
             done = int(float((t - start) / (end - start)) * total)
             on_step(max(0, min(done, total) - 1), stages.denoised)
+        elif tries == MOST_TRIES:
+            raise SamplingError(
+                f"dpm_adaptive found no step that is good enough in {tries} tries; "
+                "the model gave no numbers, or rtol, atol and accept_safety allow too little"
+            )
     return x

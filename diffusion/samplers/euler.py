@@ -1,9 +1,12 @@
-"""First-order samplers, Heun's correction, and the two that step in VP form."""
+"""First-order samplers, Heun's correction, what steps in VP form, and LCM."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
+from ..resize import resize
 from .step import Denoise, Noise, OnStep, ancestral_split, pairs, slope
 
 
@@ -94,4 +97,39 @@ def lcm(denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: O
         on_step(i, x)
         if sigma_next > 0:
             x = x + noise(sigma, sigma_next) * sigma_next
+    return x
+
+
+def lcm_upscale(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    noise: Noise,
+    on_step: OnStep,
+    noise_like: Callable[[Tensor], Tensor],
+    scale: float = 1.0,
+    scale_steps: int = -1,
+    method: str = "bislerp",
+) -> Tensor:
+    """LCM steps between which the latent grows to `scale` times its size, a little after each.
+
+    One model call a step. Draws noise of the latent's new size once a step but the last.
+
+    Args:
+        noise_like: noise of the shape of what it is given.
+        scale_steps: after so many of the first steps it grows; -1 is half of them.
+        method: how; see `diffusion.resize.resize`.
+    """
+    steps = len(sigmas) - 1
+    growing = max(steps + 1, 2) // 2 if scale_steps < 0 else min(scale_steps, steps)
+    high, wide = x.shape[-2:]
+    for i, sigma, sigma_next in pairs(sigmas):
+        x = denoise(x, sigma)
+        on_step(i, x)
+        if i < growing:
+            factor = 1 + (scale - 1) * (i + 1) / growing
+            x = resize(x, max(round(wide * factor), 1), max(round(high * factor), 1), method)
+        if sigma_next > 0:
+            x = x + noise_like(x) * sigma_next
     return x

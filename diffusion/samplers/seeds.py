@@ -86,13 +86,18 @@ def er_sde(
     noise: Noise,
     on_step: OnStep,
     order: int = 3,
+    eta: float | None = None,
     points: int = 200,
 ) -> Tensor:
     """Extended reverse-time SDE of order up to 3; the last step gives D.
 
-    One model call a step. Draws noise once a step but the last.
-    Source: arXiv 2309.06169, algorithm 3, its noise scale z (exp(z^0.3) + 10), integrals by
-    left Riemann sums from the lower level.
+    One model call a step. Draws noise once a step but the last, unless eta is 0.
+
+    Args:
+        eta: None takes the noise scale z (exp(z^0.3) + 10) of the extended SDE; a number that of
+            the reverse-time SDE, z^(1 + eta), 0 being the ODE.
+
+    Source: arXiv 2309.06169, algorithm 3, integrals by left Riemann sums from the lower level.
     """
     last: Tensor | None = None
     change_last: Tensor | None = None
@@ -102,24 +107,33 @@ def er_sde(
         if sigma_next == 0:
             x = denoised
             continue
-        scale, r = _noise_scale(sigma_next), _noise_scale(sigma_next) / _noise_scale(sigma)
+        r = _scale_ratio(sigma_next, sigma, eta)
         x = r * x + (1 - r) * denoised
         if last is not None and order > 1:
             width = sigma_next - sigma
             step = -width / points
             places = sigma_next + torch.arange(points, device=step.device) * step
-            weights = 1 / _noise_scale(places)
+            weights = _scale_ratio(sigma_next, places, eta)
             change = (denoised - last) / (sigma - sigmas[i - 1])
-            x = x + (width + weights.sum() * step * scale) * change
+            x = x + (width + weights.sum() * step) * change
             if change_last is not None and order > 2:
                 bend = (change - change_last) / ((sigma - sigmas[i - 2]) / 2)
                 moment = ((places - sigma) * weights).sum() * step
-                x = x + (width**2 / 2 + moment * scale) * bend
+                x = x + (width**2 / 2 + moment) * bend
             change_last = change
-        spread = (sigma_next**2 - sigma**2 * r**2).sqrt().nan_to_num(nan=0.0)
-        x = x + noise(sigma, sigma_next) * spread
+        if eta != 0:
+            spread = (sigma_next**2 - sigma**2 * r**2).sqrt().nan_to_num(nan=0.0)
+            x = x + noise(sigma, sigma_next) * spread
         last = denoised
     return x
+
+
+def _scale_ratio(level: Tensor, other: Tensor, eta: float | None) -> Tensor:
+    """The noise scale at one level over that at another."""
+    if eta is not None:
+        ratio: Tensor = (level / other) ** (1 + eta)
+        return ratio
+    return _noise_scale(level) / _noise_scale(other)
 
 
 def _noise_scale(level: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Samplers by the names that graph files use, and the noise that each draws."""
+"""Samplers by the names that graph files use, and the noise that each draws.
+
+`lcm_upscale` is no name of a file: a node of its own makes it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ class Sampler:
         mask_noise: what the masked-out part is noised with: the run's own noise, or fresh noise
             drawn once with the seed + 1.
         pair: the model call gives D and the unguided D (CFG++).
-        tau: it takes the SDE's noise between 20 and 80 percent of the way (SA-Solver).
+        tau: it takes how much of the SDE's noise there is at a level (SA-Solver).
+        resizes: the latent grows on its way, and with it the noise of its steps.
         flow: its form for flow-matching models, where that is another.
         below_one: it starts a little below level 1, where a flow has no picture at all.
     """
@@ -48,6 +52,7 @@ class Sampler:
     mask_noise: Literal["own", "fresh"] = "own"
     pair: bool = False
     tau: bool = False
+    resizes: bool = False
     flow: Callable[..., Tensor] | None = None
     below_one: bool = False
 
@@ -99,7 +104,7 @@ SAMPLER_TABLE: dict[str, Sampler] = {
     "dpm_2_ancestral": Sampler(dpm.dpm_2_ancestral, "step", flow=flow.flow_dpm_2_ancestral),
     "lms": Sampler(multistep.lms),
     "dpm_fast": Sampler(dpm_solver.dpm_fast),
-    "dpm_adaptive": Sampler(dpm_solver.dpm_adaptive),
+    "dpm_adaptive": Sampler(dpm_solver.dpm_adaptive, "step"),
     "dpmpp_2s_ancestral": Sampler(
         dpm.dpmpp_2s_ancestral, "step", flow=flow.flow_dpmpp_2s_ancestral
     ),
@@ -116,6 +121,7 @@ SAMPLER_TABLE: dict[str, Sampler] = {
     "dpmpp_3m_sde_gpu": _exponential(sde.dpmpp_3m_sde, "brownian on device"),
     "ddpm": Sampler(euler.ddpm, "step"),
     "lcm": Sampler(euler.lcm, "step", flow=flow.by_ratio(euler.lcm)),
+    "lcm_upscale": Sampler(euler.lcm_upscale, resizes=True, flow=flow.by_ratio(euler.lcm_upscale)),
     "ipndm": Sampler(multistep.ipndm),
     "ipndm_v": Sampler(multistep.ipndm_v),
     "deis": Sampler(multistep.deis),

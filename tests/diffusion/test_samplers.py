@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffusion.flow import FlowSampling
 from diffusion.model_sampling import ModelSampling
-from diffusion.noise import brownian_noise, start_noise, step_noise
+from diffusion.noise import brownian_noise, noise_like, start_noise, step_noise
 from diffusion.samplers.sa_solver import sa_solver
 from diffusion.samplers.step import Noise
 from diffusion.samplers.table import SAMPLER_TABLE
@@ -77,7 +77,9 @@ def sample(
     sampling: ModelSampling = SAMPLING,
 ) -> Tensor:
     sampler = SAMPLER_TABLE[name]
-    options = {"tau": middle(sampling)} if sampler.tau else {}
+    options: dict[str, Any] = {"tau": middle(sampling)} if sampler.tau else {}
+    if sampler.resizes:
+        options["noise_like"] = noise_like(x, seed)
     noise = noise_for(name, x, sigmas, seed)
     function, sigmas = sampler.on(sampling, sigmas)
     return function(denoise, x, sigmas, noise=noise, on_step=on_step, **options)
@@ -262,6 +264,8 @@ def test_levels_stay_on_the_cpu_and_nothing_waits_for_the_device(name: str) -> N
         return torch.zeros(shape, device="meta")
 
     options: dict[str, Any] = {"tau": lambda _sigma: 1.0} if sampler.tau else {}
+    if sampler.resizes:
+        options["noise_like"] = torch.zeros_like
     sigmas = calculate_sigmas(ModelSampling(), "normal", 6, name)
     x = torch.zeros(shape, device="meta")
     done = sampler.function(call, x, sigmas, noise=noise, on_step=silent_step, **options)

@@ -80,4 +80,4 @@ def test_an_unknown_schedule_is_a_typed_error() -> None:
 
 def test_the_names_are_those_of_the_tables() -> None:
     assert set(SCHEDULERS) == set(SCHEDULES)
-    assert set(SAMPLERS) == set(SAMPLER_TABLE)
+    assert {*SAMPLERS, "lcm_upscale"} == set(SAMPLER_TABLE)

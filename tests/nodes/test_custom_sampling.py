@@ -14,9 +14,9 @@ from diffusion.folders import VARIABLE
 from diffusion.guidance import _perpendicular
 from diffusion.model_sampling import MAX_PERCENT_SIGMA
 from engine.builder import Builder, Handle, Output
-from engine.errors import InputError
+from engine.errors import GraphError, InputError
 from engine.executor import Engine
-from nodes import samplers, schedulers
+from nodes import samplers, schedulers, solvers
 from tests.tiny_model import write_tiny_model
 
 
@@ -225,6 +225,12 @@ def test_the_two_styles_mix_as_they_say(engine: Engine) -> None:
         ("SamplerDPMPP_2S_Ancestral", {}, "dpmpp_2s_ancestral"),
         ("SamplerEulerAncestralCFGPP", {}, "euler_ancestral_cfg_pp"),
         ("SamplerLMS", {}, "lms"),
+        ("SamplerDPMAdaptative", {}, "dpm_adaptive"),
+        ("SamplerER_SDE", {}, "er_sde"),
+        ("SamplerER_SDE", {"solver_type": "ODE", "max_stage": 1}, "euler"),
+        ("SamplerSASolver", {}, "sa_solver"),
+        ("SamplerSASolver", {"use_pece": True}, "sa_solver_pece"),
+        ("SamplerLCMUpscale", {}, "lcm"),
     ],
 )
 def test_a_sampler_with_its_own_options_is_the_named_one(
@@ -234,6 +240,8 @@ def test_a_sampler_with_its_own_options_is_the_named_one(
     for sampler, options in ((name, quiet), ("KSamplerSelect", {"sampler_name": sampler_name})):
         parts = Parts()
         guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
+        if sampler == "SamplerSASolver":
+            options = {**options, "model": parts.model}
         made = getattr(parts.builder, sampler)(**options)
         parts.advanced(guider, parts.levels(), sampler=made)
         found.append(sampled(engine, parts))
@@ -264,6 +272,32 @@ def test_formulas_without_a_value_are_refused() -> None:
         schedulers.polyexponential_scheduler(sigma_min=0.0)
     with pytest.raises(InputError, match=r"VPScheduler \.beta_d: .*NaN or infinity"):
         schedulers.vp_scheduler(beta_d=5000.0)
+
+
+def test_a_first_step_of_nothing_is_refused_before_the_run(engine: Engine) -> None:
+    parts = Parts()
+    parts.builder.SamplerDPMAdaptative(h_init=0.0, id="sampler")
+    with pytest.raises(GraphError, match=r"SamplerDPMAdaptative .*\.h_init: wants a first step"):
+        engine.run(parts.builder.graph, targets=["sampler"])
+
+
+def test_the_noise_of_sa_solver_lies_where_it_is_told(models: Path) -> None:
+    from diffusion.load import load_checkpoint
+
+    model = load_checkpoint(models / "tiny").model
+    choice = solvers.sampler_sa_solver(model=model, sde_start_percent=0.5)
+    assert dict(choice.options)["tau_high"] == model.sampling.percent_to_sigma(0.5)
+
+
+def test_options_of_sa_solver_count(engine: Engine) -> None:
+    found = []
+    for options in ({}, {"eta": 0.0}, {"predictor_order": 1}, {"corrector_order": 0}):
+        parts = Parts()
+        guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
+        made = parts.builder.SamplerSASolver(model=parts.model, **options)
+        parts.advanced(guider, parts.levels(6), sampler=made)
+        found.append(sampled(engine, parts))
+    assert len({each.numpy().tobytes() for each in found}) == 4
 
 
 def test_a_percent_is_a_level(models: Path) -> None:

@@ -1,0 +1,243 @@
+"""Samplers with options: orders, tolerances, noise scales, and a latent that grows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.conditioning import Entry
+from diffusion.errors import SamplingError
+from diffusion.guidance import Guidance
+from diffusion.latents import Latent
+from diffusion.load import Checkpoint
+from diffusion.noise import NoiseChoice, step_noise
+from diffusion.sample import Route, sample_route
+from diffusion.samplers.dpm_solver import dpm_adaptive
+from diffusion.samplers.euler import euler
+from diffusion.samplers.sa_solver import _adams, sa_solver
+from diffusion.samplers.seeds import er_sde
+from diffusion.samplers.table import SamplerChoice
+from diffusion.schedules import calculate_sigmas
+from diffusion.sigmas import extended, polynomial
+from tests.tiny_model import TEXT_DIM
+
+SPREAD = 0.7
+
+
+class Gaussian:
+    """The exact denoiser of data that is normal with standard deviation SPREAD."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self.calls += 1
+        return x * SPREAD**2 / (SPREAD**2 + sigma**2)
+
+
+def ignore(_step: int, _denoised: Tensor) -> None:
+    return None
+
+
+def quiet(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
+    return pytest.fail("it drew noise")
+
+
+def error_of(function: Any, steps: int, **options: Any) -> float:
+    """How far it ends from where the probability-flow ODE ends, from level 5 to 0.5."""
+    sigmas = polynomial(steps + 1, 0.5, 5.0, 7.0)[:-1].double()
+    x = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
+    got = function(Gaussian(), x, sigmas, noise=quiet, on_step=ignore, **options)
+    exact = x * math.sqrt((SPREAD**2 + 0.5**2) / (SPREAD**2 + 5.0**2))
+    return float((got - exact).abs().max())
+
+
+def spread_of(function: Any, steps: int = 60, **options: Any) -> float:
+    """The spread of what it samples; that of the data is SPREAD."""
+    sigmas = polynomial(steps, 0.03, 14.6, 7.0)
+    x = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0)) * sigmas[0]
+    noise = step_noise(x, 7)
+    done = function(Gaussian(), x, sigmas, noise=noise, on_step=ignore, **options)
+    return float(done.std())
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_a_smaller_tolerance_comes_nearer_the_exact_solution(order: int) -> None:
+    loose, tight = (
+        error_of(dpm_adaptive, 5, order=order, rtol=at, atol=at) for at in (0.05, 0.0005)
+    )
+    assert tight < loose / 5
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_an_adaptive_step_asks_as_often_as_its_order(order: int) -> None:
+    toy, sigmas = Gaussian(), polynomial(6, 0.5, 5.0, 7.0)
+    kept = list[int]()
+    x = torch.ones(1, 1, 2, 2)
+    options: dict[str, Any] = {"order": order, "h_init": 0.01, "icoeff": 0.0}
+    dpm_adaptive(
+        toy, x, sigmas, noise=quiet, on_step=lambda at, _denoised: kept.append(at), **options
+    )
+    # Without a controller every step is taken and as long as the first.
+    assert len(kept) == math.ceil(math.log(5.0 / 0.5) / 0.01 - 1e-3)
+    assert toy.calls == order * len(kept)
+
+
+def test_the_controllers_terms_change_the_steps() -> None:
+    plain = error_of(dpm_adaptive, 5)
+    assert error_of(dpm_adaptive, 5, pcoeff=0.3) != plain
+    assert error_of(dpm_adaptive, 5, dcoeff=0.2) != plain
+    assert error_of(dpm_adaptive, 5, pcoeff=100.0, dcoeff=100.0, icoeff=100.0) < 0.2
+
+
+def test_adaptive_steps_with_noise_keep_the_datas_spread() -> None:
+    spread = spread_of(dpm_adaptive, eta=1.0, rtol=0.01, atol=0.001)
+    assert spread == pytest.approx(SPREAD, rel=0.06)
+
+
+@pytest.mark.parametrize("options", [{"rtol": 0.0, "atol": 0.0}, {"accept_safety": 100.0}])
+def test_a_tolerance_that_nothing_meets_is_told(options: dict[str, float]) -> None:
+    with pytest.raises(SamplingError, match="in 100 tries"):
+        error_of(dpm_adaptive, 5, **options)
+
+
+def test_adaptive_steps_stop_where_the_model_gives_no_numbers() -> None:
+    def broken(x: Tensor, _sigma: Tensor) -> Tensor:
+        return x * math.nan
+
+    sigmas = polynomial(6, 0.5, 5.0, 7.0)
+    with pytest.raises(SamplingError, match="no numbers"):
+        dpm_adaptive(broken, torch.ones(1, 1, 1, 1), sigmas, noise=quiet, on_step=ignore)
+
+
+def test_er_sde_of_order_one_without_noise_is_euler() -> None:
+    sigmas = calculate_sigmas_karras()
+    x = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3)) * sigmas[0]
+    got = er_sde(Gaussian(), x, sigmas, noise=quiet, on_step=ignore, order=1, eta=0.0)
+    wanted = euler(Gaussian(), x, sigmas, noise=quiet, on_step=ignore)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def calculate_sigmas_karras() -> Tensor:
+    return polynomial(8, 0.03, 14.6, 7.0)
+
+
+@pytest.mark.parametrize(("order", "least"), [(1, 0.9), (2, 1.8)])
+def test_the_ode_of_er_sde_converges_at_its_order(order: int, least: float) -> None:
+    coarse, fine = (error_of(er_sde, steps, order=order, eta=0.0) for steps in (20, 40))
+    assert math.log2(coarse / fine) >= least
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0, None])
+def test_any_noise_scale_of_er_sde_keeps_the_datas_spread(eta: float | None) -> None:
+    assert spread_of(er_sde, eta=eta) == pytest.approx(SPREAD, rel=0.06)
+
+
+def test_a_large_eta_does_not_overflow() -> None:
+    assert math.isfinite(spread_of(er_sde, 10, eta=100.0))
+
+
+@pytest.mark.parametrize("orders", [(1, 0), (2, 0), (2, 1), (3, 4), (6, 6)])
+def test_any_orders_of_sa_solver_come_near_the_exact_solution(orders: tuple[int, int]) -> None:
+    predictor, corrector = orders
+    coarse, fine = (
+        error_of(sa_solver, steps, predictor=predictor, corrector=corrector) for steps in (20, 40)
+    )
+    assert fine < 0.05
+    assert fine < coarse / 1.8
+
+
+def test_without_a_corrector_nothing_is_corrected_nor_asked_twice() -> None:
+    toy, sigmas = Gaussian(), calculate_sigmas_karras()
+    x = torch.ones(1, 1, 2, 2) * sigmas[0]
+    sa_solver(toy, x, sigmas, noise=quiet, on_step=ignore, corrector=0, pece=True)
+    assert toy.calls == len(sigmas) - 1
+
+
+def test_simple_weights_of_order_two_are_those_of_the_paper() -> None:
+    """Appendix D: the first moment by its leading term, (1 + tau²) h² / 2."""
+    start, end, earlier, tau = torch.tensor(0.5), torch.tensor(0.8), torch.tensor(0.1), 0.6
+    rate, h = 1 + tau**2, 0.3
+    older, newer = _adams(torch.stack([earlier, start]), start, end, tau, simple=True).tolist()
+    assert older == pytest.approx(rate * h**2 / 2 / (0.1 - 0.5), rel=1e-4)
+    assert older + newer == pytest.approx(1 - math.exp(-rate * h), rel=1e-4)
+    at_start, at_end = _adams(torch.stack([start, end]), start, end, tau, simple=True).tolist()
+    assert at_end == pytest.approx(rate * h / 2, rel=1e-4)
+    assert at_start + at_end == pytest.approx(1 - math.exp(-rate * h), rel=1e-4)
+
+
+def test_exact_weights_integrate_powers_exactly() -> None:
+    start, end, tau = torch.tensor(0.5), torch.tensor(0.9), 0.4
+    points = torch.tensor([-0.4, 0.0, 0.2, 0.5])
+    rate = 1 + tau**2
+    grid = torch.linspace(0.5, 0.9, 20_001, dtype=torch.float64)
+    kernel = rate * torch.exp(-rate * (0.9 - grid))
+    weights = _adams(points, start, end, tau, simple=False)
+    for power in range(4):
+        wanted = torch.trapezoid(kernel * grid**power, grid)
+        assert float((weights * points**power).sum()) == pytest.approx(float(wanted), abs=1e-5)
+
+
+def grown(tiny: Checkpoint, latent: Latent, steps: int = 4, **options: Any) -> Latent:
+    entry = Entry(torch.ones(1, 77, TEXT_DIM))
+    choice = SamplerChoice("lcm_upscale", tuple(options.items()))
+    sigmas = calculate_sigmas(tiny.model.sampling, "normal", steps)
+    guidance = Guidance(tiny.model, (entry,), (entry,), 1.0)
+    return sample_route(guidance, latent, Route(sigmas, choice, NoiseChoice(4))).output
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"scale": 2.0}, (12, 20)),
+        ({"scale": 1.5, "scale_steps": 1, "method": "bilinear"}, (9, 15)),
+        ({"scale": 1.5, "scale_steps": 900}, (9, 15)),
+        ({"scale": 2.0, "scale_steps": 0}, (6, 10)),
+        ({"scale": 0.1}, (1, 1)),
+    ],
+)
+def test_a_latent_grows_on_its_way(
+    tiny: Checkpoint, options: dict[str, Any], size: tuple[int, int]
+) -> None:
+    got = grown(tiny, Latent(torch.zeros(2, 4, 6, 10)), **options)
+    assert got.samples.shape[2:] == size
+    assert bool(torch.isfinite(got.samples).all())
+
+
+def test_without_growth_it_is_lcm(tiny: Checkpoint) -> None:
+    latent = Latent(torch.zeros(1, 4, 6, 10))
+    entry = Entry(torch.ones(1, 77, TEXT_DIM))
+    sigmas = calculate_sigmas(tiny.model.sampling, "normal", 4)
+    guidance = Guidance(tiny.model, (entry,), (entry,), 1.0)
+    plain = sample_route(guidance, latent, Route(sigmas, SamplerChoice("lcm"), NoiseChoice(4)))
+    got = grown(tiny, latent, scale=1.0, scale_steps=0)
+    assert torch.equal(got.samples, plain.output.samples)
+
+
+def test_a_latent_with_a_mask_is_not_grown(tiny: Checkpoint) -> None:
+    latent = Latent(torch.zeros(1, 4, 6, 10))
+    masked = replace(latent, noise_mask=torch.ones(1, 48, 80))
+    with pytest.raises(SamplingError, match="noise mask"):
+        grown(tiny, masked, scale=2.0)
+
+
+def test_steps_between_two_levels_are_cut_into_parts() -> None:
+    sigmas = torch.tensor([10.0, 6.0, 2.0, 0.0])
+    assert extended(sigmas, 2, math.inf, 5.0, "linear").tolist() == [10, 8, 6, 4, 2, 0]
+    assert extended(sigmas, 4, 7.0, 5.0, "linear").tolist() == [10, 6, 5, 4, 3, 2, 0]
+    assert extended(sigmas, 1, math.inf, 0.0, "sine").tolist() == sigmas.tolist()
+    assert extended(sigmas[:0], 3, math.inf, 0.0, "linear").tolist() == []
+
+
+def test_spacing_moves_the_new_levels_towards_an_end_of_the_step() -> None:
+    sigmas = torch.tensor([10.0, 0.0])
+    cosine, sine = (
+        float(extended(sigmas, 2, math.inf, 0.0, each)[1]) for each in ("cosine", "sine")
+    )
+    assert cosine == pytest.approx(10 * (1 - math.sin(math.pi / 4)), rel=1e-5)
+    assert sine == pytest.approx(10 * math.cos(math.pi / 4), rel=1e-5)
