@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,25 @@ class Absent:
         raise ModelFileError(self.message)
 
 
-def absent(path: Path, what: str, loader: str) -> Any:
-    """Weights that a file leaves out.
+@dataclass(frozen=True)
+class MissingPart:
+    """A network that a file may leave out.
 
-    Args:
-        what: is missing.
-        loader: the node that loads one.
+    Attributes:
+        remedy: how to have it nevertheless.
     """
-    return Absent(f"{path.name} holds no {what}; load one with {loader}")
+
+    what: str
+    remedy: str
+
+    def reason(self, path: Path) -> str:
+        """What is wrong with the file."""
+        return f"{path.name} holds no {self.what}"
+
+    def weights_of(self, path: Path) -> Any:
+        """What stands for its weights."""
+        return Absent(f"{self.reason(path)}; {self.remedy}")
+
+
+TEXT_ENCODER = MissingPart("text encoder", "load one with CLIPLoader or DualCLIPLoader")
+AUTOENCODER = MissingPart("autoencoder", "load one with VAELoader")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .absent import AUTOENCODER, TEXT_ENCODER, MissingPart
 from .config_file import ConfigFile, read_config
 from .errors import ModelFileError
 from .families import ANY, KNOWN, SD15, SDXL, Family, Prediction, SizeInputs, family_for
@@ -54,6 +55,19 @@ def check_checkpoint(path: Path) -> None:
     _check_class("vae", read_config(path / "vae" / "config.json"))
     for part in ("unet", "vae", *(text for text, _ in text_folders(path))):
         check_weights(path / part, WEIGHTS[part])
+
+
+def missing_parts(path: Path) -> tuple[MissingPart, ...]:
+    """What a checkpoint in one file leaves out; a folder that does is refused.
+
+    Raises:
+        ModelFileError: it cannot be read.
+    """
+    if not path.is_file():
+        return ()
+    contents = read_checkpoint(path)
+    held = {TEXT_ENCODER: bool(contents.texts), AUTOENCODER: contents.vae is not None}
+    return tuple(part for part, is_held in held.items() if not is_held)
 
 
 def check_vae(path: Path) -> None:

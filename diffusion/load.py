@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from . import devices
-from .absent import absent
+from .absent import AUTOENCODER, TEXT_ENCODER
 from .detect import (
     check_checkpoint,
     check_vae,
@@ -110,10 +110,10 @@ def load_vae(path: Path) -> Vae:
 
 def _single_file(path: Path) -> Checkpoint:
     contents, family = read_checkpoint(path), checkpoint_family(path)
-    texts: TextWeights = absent(path, "text encoder", "CLIPLoader or DualCLIPLoader")
+    texts: TextWeights = TEXT_ENCODER.weights_of(path)
     if contents.texts:
         texts = _file_texts([(path, keys) for keys in contents.texts], family)
-    vae: VaeWeights = absent(path, "autoencoder", "VAELoader")
+    vae: VaeWeights = AUTOENCODER.weights_of(path)
     if contents.vae is not None:
         vae = _file_vae(path, contents)
     model = Model(_file_unet(path, contents), family, sampling_of(family))

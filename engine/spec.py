@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from .context import Context
 from .errors import SpecError
@@ -82,6 +82,13 @@ class Output:
     family: bool = False
 
 
+class Lack(NamedTuple):
+    """Why an output stays empty, and what gives the same."""
+
+    reason: str
+    remedy: str
+
+
 @dataclass(frozen=True)
 class NodeSpec:
     """All that the engine knows of a node type.
@@ -91,9 +98,10 @@ class NodeSpec:
         hidden: name of the parameter that receives the Context, if any.
         device: it uses the accelerator, so that only one such node runs at a time.
         output_node: a graph runs for its sake.
-        check, family, needs, reads: the optional methods of a class-form node. `reads` is given
-            the inputs that are known before a run and None for the others, and gives the files
-            that the node will read beside those that its inputs name.
+        check, family, needs, reads, lacks: the optional methods of a class-form node. `reads` is
+            given the inputs that are known before a run and None for the others, and gives the
+            files that the node will read beside those that its inputs name. `lacks` gives the
+            outputs that these inputs leave empty, and why.
     """
 
     name: str
@@ -111,6 +119,7 @@ class NodeSpec:
     family: Callable[..., str | None] | None = None
     needs: Callable[..., Sequence[str]] | None = None
     reads: Callable[..., Mapping[str, Path]] | None = None
+    lacks: Callable[..., Mapping[str, Lack]] | None = None
     single: bool = True
     _ports: Mapping[str, Port] = field(init=False, repr=False, compare=False)
 
@@ -170,7 +179,7 @@ def node(
             raise SpecError(f"node {name}: declare a function, or a class with a static run()")
         hooks = {
             hook: getattr(target, hook)
-            for hook in ("check", "family", "needs", "reads")
+            for hook in ("check", "family", "needs", "reads", "lacks")
             if isinstance(target, type) and hook in target.__dict__
         }
         options = {"version": version, "device": device, "output_node": output}

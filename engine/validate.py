@@ -20,7 +20,7 @@ from .knob import knob_problems
 from .literal import Refused, coerce
 from .ports import accepts
 from .registry import Registry
-from .spec import NodeSpec, Port
+from .spec import Lack, NodeSpec, Port
 
 
 class Files(Protocol):
@@ -151,6 +151,7 @@ class _Reader:
     ) -> None:
         self.graph, self.registry, self.files, self.problems = graph, registry, files, problems
         self.families: dict[str, tuple[str | None, str]] = {}
+        self.lacking: dict[str, Mapping[str, Lack]] = {}
 
     def read(self, id: str) -> Prepared | None:
         """The prepared node; None if its type is unknown."""
@@ -234,10 +235,16 @@ class _Reader:
             source = f"{origin.type} ({link.node})"
             self._add(node, port.name, "wrong_type", _wanted(port), given, source=source)
             return
+        lack = self.lacking.get(link.node, {}).get(spec.outputs[index].name)
+        if lack is not None:
+            source = f"{origin.type} ({link.node})"
+            facts = (_wanted(port), f"nothing: {lack.reason}", source, lack.remedy)
+            self._add(node, port.name, "absent", *facts)
+            return
         node.links[port.name] = Source(link.node, index)
 
     def _run_hooks(self, node: Prepared) -> None:
-        """Ask the node itself: are its known inputs usable, and of which family are its outputs."""
+        """Ask the node itself: are its known inputs usable, and what do its outputs hold."""
         try:
             if node.spec.check is not None:
                 known = _known_arguments(node.spec.check, node)
@@ -246,6 +253,9 @@ class _Reader:
             if node.spec.family is not None:
                 known = _known_arguments(node.spec.family, node)
                 node.family = node.spec.family(**known) if known is not None else None
+            if node.spec.lacks is not None:
+                known = _known_arguments(node.spec.lacks, node)
+                self.lacking[node.id] = {} if known is None else node.spec.lacks(**known)
             if node.spec.reads is not None:
                 given = {name: node.literals.get(name) for name in _parameters(node.spec.reads)}
                 for name, path in node.spec.reads(**given).items():

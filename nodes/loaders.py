@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.spec import node
+from engine.spec import Lack, node
 
 from .ports import CheckpointFile, Clip, DiffusersFolder, Model, Vae, VaeFile, refusing
 
@@ -51,6 +52,17 @@ class CheckpointLoaderSimple:
 
         with refusing("CheckpointLoaderSimple", "ckpt_name", _WHOLE):
             return checkpoint_family(ckpt_name).name
+
+    @staticmethod
+    def lacks(ckpt_name: Path) -> Mapping[str, Lack]:
+        from diffusion.absent import TEXT_ENCODER
+        from diffusion.detect import missing_parts
+
+        with refusing("CheckpointLoaderSimple", "ckpt_name", _WHOLE):
+            return {
+                "CLIP" if part is TEXT_ENCODER else "VAE": Lack(part.reason(ckpt_name), part.remedy)
+                for part in missing_parts(ckpt_name)
+            }
 
 
 @node("DiffusersLoader", category="advanced/loaders/deprecated", device=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from engine.errors import GraphError, InputError, Problem
 from engine.executor import Engine
 from engine.graph import Graph, Input, Knob, Node
 from engine.registry import Registry
-from engine.spec import node
+from engine.spec import Lack, node
 from tests.engine import fakes
 from tests.engine.fakes import graph
 
@@ -226,3 +227,37 @@ inputs = st.dictionaries(
 @given(st.dictionaries(st.sampled_from("pqrs"), st.tuples(types, inputs)))
 def test_any_graph_is_checked_without_an_exception(nodes: dict[str, tuple[str, Any]]) -> None:
     assert isinstance(problems(graph(**nodes)), tuple)
+
+
+class Halves(NamedTuple):
+    LEFT: int
+    RIGHT: int
+
+
+@node("OneHanded", category="test")
+class OneHanded:
+    @staticmethod
+    def run(side: Literal["both", "left"] = "both") -> Halves:
+        return Halves(1, len(side))
+
+    @staticmethod
+    def lacks(side: str) -> Mapping[str, Lack]:
+        return {} if side == "both" else {"RIGHT": Lack("it is left-handed", "take both")}
+
+
+@pytest.mark.parametrize(
+    ("side", "output", "count"), [("left", 0, 0), ("left", 1, 1), ("both", 1, 0)]
+)
+def test_an_output_that_stays_empty_is_told_where_it_is_wanted(
+    side: str, output: int, count: int
+) -> None:
+    names = ("LEFT", "RIGHT")
+    found = graph(
+        hands=("OneHanded", {"side": side}), show=("Show", {"value": f"$hands.{names[output]}"})
+    )
+    with Engine(fakes.REGISTRY | Registry.of(OneHanded)) as engine:
+        problems = engine.check(found)
+    assert len(problems) == count
+    assert {(each.kind, each.node, each.got, each.hint) for each in problems} <= {
+        ("absent", "show", "nothing: it is left-handed", "take both")
+    }

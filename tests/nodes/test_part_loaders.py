@@ -38,6 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "vae/original": vae_keys(vae, ""),
         "vae/whole_checkpoint": vae_keys(vae) | unet_keys(unet),
         "vae/diffusers": vae.state_dict(),
+        "checkpoints/bare": unet_keys(unet),
     }
     for name, tensors in files.items():
         path = root / f"{name}.safetensors"
@@ -171,3 +172,29 @@ def test_the_refiner_takes_latents_of_the_base_and_no_prompts() -> None:
     assert latent_space("sdxl-refiner") == latent_space("sdxl") == "sdxl"
     assert latent_space("sd21") == latent_space("sd15")
     assert latent_space("sdxl") != latent_space("sd15")
+
+
+def test_what_a_checkpoint_leaves_out_is_said_before_anything_runs(engine: Engine) -> None:
+    builder = latentloom.build()
+    model, clip, vae = builder.CheckpointLoaderSimple(ckpt_name="bare.safetensors", id="loader")
+    builder.CLIPTextEncode(text="a fox", clip=clip, id="prompt")
+    latent = builder.EmptyLatentImage(model=model)
+    builder.PreviewImage(images=builder.VAEDecode(samples=latent, vae=vae, id="decode"))
+    found = {problem.node: problem for problem in engine.check(builder.graph)}
+    assert found.keys() == {"prompt", "decode"}
+    assert "load one with CLIPLoader or DualCLIPLoader" in found["prompt"].hint
+    assert str(found["decode"]) == (
+        "VAEDecode (decode) .vae: wants VAE, got nothing: bare.safetensors holds no autoencoder\n"
+        "  made by: CheckpointLoaderSimple (loader)\n"
+        "  try:     load one with VAELoader"
+    )
+
+
+def test_a_bare_checkpoint_runs_with_parts_from_elsewhere(engine: Engine) -> None:
+    builder = latentloom.build()
+    model, _, _ = builder.CheckpointLoaderSimple(ckpt_name="bare.safetensors")
+    vae = builder.VAELoader(vae_name="original.safetensors")
+    latent = builder.EmptyLatentImage(model=model)
+    decoded = builder.VAEDecode(samples=latent, vae=vae, id="decode")
+    builder.PreviewImage(images=decoded)
+    assert engine.check(builder.graph) == ()
