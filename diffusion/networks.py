@@ -114,6 +114,7 @@ def from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
 
     Raises:
         ModelFileError: it cannot be loaded whole.
+        MemoryError, torch.OutOfMemoryError: there is no room for it.
     """
     options: dict[str, Any] = {
         "local_files_only": True,
@@ -129,7 +130,9 @@ def from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
         with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
             module, report = kind.from_pretrained(folder, **options, **{named: dtype})
-    except Exception as error:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the libraries raise no narrower class
         raise ModelFileError(f"{where} cannot be loaded: {error}") from error
     check_complete(where, report["missing_keys"])
     for name, got, wanted in report["mismatched_keys"]:

@@ -18,6 +18,7 @@ from diffusion.digest import content_digest
 from diffusion.errors import ModelFileError
 from diffusion.folders import VARIABLE, list_models, resolve_model
 from diffusion.load import Checkpoint, load_checkpoint, load_vae
+from diffusion.networks import from_folder
 
 
 @pytest.fixture
@@ -166,3 +167,16 @@ def test_a_vocabulary_without_its_marks_is_refused(copy: Path) -> None:
     file.write_text(json.dumps({word: words[word] for word in words if "|" not in word}), "utf-8")
     with pytest.raises(ModelFileError, match="lacks a special token"):
         load_checkpoint(copy)
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), torch.OutOfMemoryError("no room")])
+def test_a_full_memory_is_not_taken_for_a_broken_file(error: Exception, copy: Path) -> None:
+    """Residency makes room on the one and gives up on the other."""
+
+    class Network:
+        @staticmethod
+        def from_pretrained(_folder: Path, **_options: object) -> None:
+            raise error
+
+    with pytest.raises(type(error), match="no room"):
+        from_folder(Network, copy / "unet", torch.float32)
