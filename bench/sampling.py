@@ -1,7 +1,8 @@
 """`python -m bench.sampling`: the same random weights through diffusers' pipelines and through us.
 
 Both compute in one process, alternating, with equal model calls; medians. Text encoding, decoding,
-encoding, img2img at several sizes and batches, with a ControlNet too.
+encoding, img2img at several sizes and batches, with a ControlNet too. On a GPU also the share of
+the floor: the workload's arithmetic at the rate of large matrix products, over our time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from bench.clock import seconds
+from bench.floor import operations, rate
 from diffusion import devices
 from diffusion.conditioning import Conditioning, Entry, with_control
 from diffusion.control import Control, ControlNet, ControlWeights
@@ -42,7 +44,7 @@ from diffusion.text import encode_text
 from diffusion.tokenizers import clip_l
 from diffusion.vae import decode, encode
 
-STEPS, DENOISE, CFG, SEED = 4, 0.5, 7.0, 1
+DENOISE, CFG, SEED = 0.5, 7.0, 1
 MEGABYTE = 2**20
 UNETS: dict[str, dict[str, Any]] = {
     "mini": {
@@ -81,6 +83,7 @@ class Measure:
         ours, theirs: median seconds.
         our_calls, their_calls: of the denoising network, in one run.
         peak_mb: memory of the device, on the CPU of the process, so far.
+        floor: seconds that the arithmetic of ours takes at the device's rate; 0 on a CPU.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Measure:
     our_calls: int = 0
     their_calls: int = 0
     peak_mb: float = 0.0
+    floor: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -99,7 +103,9 @@ class Measure:
 class Bench:
     """One family's random networks on a device, in our handles and for the pipelines."""
 
-    def __init__(self, family: str, device: str, dtype: torch.dtype, repeats: int) -> None:
+    def __init__(
+        self, family: str, device: str, dtype: torch.dtype, repeats: int, steps: int
+    ) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import diffusers
@@ -115,7 +121,7 @@ class Bench:
                 latent_channels=4,
             )
             control = diffusers.ControlNetModel.from_unet(unet)
-        self.diffusers, self.name, self.repeats = diffusers, family, repeats
+        self.diffusers, self.name, self.repeats, self.steps = diffusers, family, repeats, steps
         self.family: Family = SDXL if family == "sdxl" else SD15
         self.device = torch.device(device)
         logging.disable(logging.WARNING)  # the libraries' advice on casting
@@ -128,6 +134,7 @@ class Bench:
         self.net = ControlNet(ControlWeights(control, "bench"), self.family)
         for weights in (self.model.weights, self.vae.weights, self.net.weights):
             weights.home = self.device
+        self.rate = rate(self.device, dtype) if self.device.type == "cuda" else 0.0
         self.calls = 0
         unet.register_forward_pre_hook(self._count)
 
@@ -181,7 +188,7 @@ class Bench:
         latent = Latent(torch.randn(batch, 4, size // 8, size // 8))
         positive, negative = self._prompt(1), self._prompt(2)
         hint = torch.rand(1, size, size, 3)
-        total = int(STEPS / DENOISE)
+        total = int(self.steps / DENOISE)
         given = self._given(positive, negative) | {
             "image": (latent.samples * self.family.latent_scale).to(self.device, self.dtype),
             "strength": DENOISE,
@@ -195,7 +202,7 @@ class Bench:
             positive, negative = with_control(positive, control), with_control(negative, control)
             given["control_image"] = hint.movedim(-1, 1)
         pipe = self._pipeline(controlled)
-        plan = SamplePlan(SEED, STEPS, CFG, "euler", "normal", DENOISE)
+        plan = SamplePlan(SEED, self.steps, CFG, "euler", "normal", DENOISE)
 
         def ours() -> object:
             return sample(self.model, latent, positive, negative, plan)
@@ -260,7 +267,9 @@ class Bench:
             for place, work in zip(times, (ours, theirs), strict=True):
                 place.append(seconds(lambda work=work: self._waited(work)))  # type: ignore[misc]
         medians = [statistics.median(each) for each in times]
-        return Measure(name, medians[0], medians[1], calls[0], calls[1], self._peak())
+        peak = self._peak()
+        floor = operations(ours) / self.rate if self.rate else 0.0
+        return Measure(name, medians[0], medians[1], calls[0], calls[1], peak, floor)
 
     def _calls_of(self, work: Callable[[], object]) -> int:
         self.calls = 0
@@ -306,23 +315,30 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--json", type=Path, default=Path("bench/results/sampling.json"))
     options = parser.parse_args()
-    bench = Bench(options.family, options.device, getattr(torch, options.dtype), options.repeats)
+    dtype = getattr(torch, options.dtype)
+    bench = Bench(options.family, options.device, dtype, options.repeats, options.steps)
     print(f"{options.family}, {options.device}, {options.dtype}, median of {options.repeats}")
-    print(f"{'':28} {'ours s':>9} {'theirs s':>9} {'ratio':>6} {'calls':>7} {'peak MB':>8}")
+    if bench.rate:
+        print(f"large matrix products: {bench.rate / 1e12:.0f} TFLOP/s")
+    print(
+        f"{'':28} {'ours s':>9} {'theirs s':>9} {'ratio':>6} {'calls':>7} {'peak MB':>8} of floor"
+    )
     found = []
     for row in bench.measures(options.sizes, options.batches):
         calls = f"{row.our_calls}/{row.their_calls}"
         print(
             f"{row.name:28} {row.ours:9.3f} {row.theirs:9.3f} {row.ratio:6.2f} {calls:>7} "
-            f"{row.peak_mb:8.0f}",
+            f"{row.peak_mb:8.0f} {f'{row.floor / row.ours:8.1%}' if row.floor else ''}",
             flush=True,
         )
         found.append(asdict(row))
-    machine = {"python": platform.python_version(), "system": platform.platform()}
+    machine: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform()}
     machine |= {"torch": torch.__version__, "device": options.device, "dtype": options.dtype}
     machine |= {"family": options.family, "diffusers": bench.diffusers.__version__}
+    machine |= {"steps": options.steps, "operations_a_second": bench.rate}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps({"machine": machine, "rows": found}, indent=2) + "\n")
 
