@@ -112,31 +112,41 @@ def batch(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """`latentloom plan FILE`."""
-    from console.views import plan_object, plan_text, to_json
+    from console.views import advice_text, plan_object, plan_text, to_json
     from engine.executor import Engine
+    from engine.lint import lint
 
     job = _open(options)
     with Engine(job.registry) as engine:
         found = engine.plan(job.graph, job.workspace)
-    print(to_json(plan_object(found)) if options.json else plan_text(found))
+    advice = lint(job.graph, job.registry, job.workspace)
+    if options.json:
+        print(to_json(plan_object(found, advice)))
+    else:
+        print(plan_text(found) + advice_text(advice))
     return DONE
 
 
 def check(options: argparse.Namespace) -> int:
     """`latentloom check FILE`."""
-    from console.views import problem_object, to_json
+    from console.views import advice_object, advice_text, problem_object, to_json
+    from engine.lint import lint
     from engine.validate import check as find_problems
 
     job = _open(options)
     problems = find_problems(job.graph, job.registry, job.workspace)
+    advice = lint(job.graph, job.registry, job.workspace)
     if options.json:
         found = [problem_object(problem) for problem in problems]
-        print(to_json({"status": "failed" if problems else "done", "errors": found}))
+        status = "failed" if problems else "done"
+        shown = [advice_object(each) for each in advice]
+        print(to_json({"status": status, "errors": found, "advice": shown}))
     elif problems:
         print("\n".join(str(problem) for problem in problems), file=sys.stderr)
         print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", file=sys.stderr)
     else:
-        print(f"{options.file}: no problems in {len(job.graph.nodes)} nodes")
+        good = f"{options.file}: no problems in {len(job.graph.nodes)} nodes"
+        print(good + advice_text(advice))
     return WRONG if problems else DONE
 
 
@@ -337,7 +347,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, text in (
         ("run", run, "Run a graph: a YAML or JSON file, a saved picture, or a shipped graph."),
         ("plan", plan, "Say what a run would do to each node, and why."),
-        ("check", check, "List every problem of a graph."),
+        ("check", check, "List every problem of a graph, and what it hardly means to do."),
         ("batch", batch, "Run a graph for each picture of a folder; go on where it stopped."),
     ):
         found = add(name, command, text)

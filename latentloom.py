@@ -34,17 +34,19 @@ from engine.executor import Engine, NodeReport, Result
 from engine.formats import load_graph, parse_graph, save_graph
 from engine.graph import Graph, Input, Knob, Link, Node
 from engine.library import find_graph, graphs_dir
+from engine.lint import Advice
+from engine.lint import lint as find_advice
 from engine.plan import Plan, Step
 from engine.registry import Registry
 from engine.spec import node
 from engine.workspace import Workspace
 
 __all__ = [
-    "Builder", "CancelToken", "Cancelled", "Engine", "FormatError", "Graph", "GraphError",
+    "Advice", "Builder", "CancelToken", "Cancelled", "Engine", "FormatError", "Graph", "GraphError",
     "Input", "InputError", "Knob", "LatentloomError", "Link", "Node", "NodeError", "NodeReport",
     "Plan", "Problem", "Registry", "Result", "RunError", "SpecError", "Step", "Workspace",
-    "build", "check", "engine", "load", "loads", "node", "plan", "registry", "run", "run_async",
-    "save", "workspace",
+    "build", "check", "engine", "lint", "load", "loads", "node", "plan", "registry", "run",
+    "run_async", "save", "workspace",
 ]  # fmt: skip
 
 __version__ = "0.1.0"
@@ -119,6 +121,11 @@ def workspace(
 def check(graph: Graph, where: Workspace | None = None) -> tuple[Problem, ...]:
     """Every problem of a graph; empty if there is none."""
     return engine().check(graph, where or workspace(graph))
+
+
+def lint(graph: Graph, where: Workspace | None = None) -> tuple[Advice, ...]:
+    """What a graph is allowed to do and hardly means to; empty if there is nothing to say."""
+    return find_advice(graph, registry(), where or workspace(graph))
 
 
 def plan(

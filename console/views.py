@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.errors import GraphError, InputError, LatentloomError, NodeError, Problem
 from engine.executor import Result
+from engine.lint import Advice
 from engine.plan import Plan
 from engine.registry import Registry
 from engine.spec import MISSING, NodeSpec, Port
@@ -53,7 +54,7 @@ def failure_object(error: Exception) -> dict[str, Any]:
     }
 
 
-def plan_object(plan: Plan) -> dict[str, Any]:
+def plan_object(plan: Plan, advice: Iterable[Advice] = ()) -> dict[str, Any]:
     """What `plan --json` prints."""
     return {
         "status": "planned",
@@ -67,6 +68,7 @@ def plan_object(plan: Plan) -> dict[str, Any]:
             for id, step in plan.nodes.items()
         },
         "errors": [],
+        "advice": [advice_object(each) for each in advice],
     }
 
 
@@ -95,6 +97,23 @@ def problem_object(problem: Problem) -> dict[str, str]:
         "hint": problem.hint,
         "message": str(problem),
     }
+
+
+def advice_object(advice: Advice) -> dict[str, str]:
+    """A piece of advice as an object."""
+    return {
+        "rule": advice.rule,
+        "node": advice.node,
+        "type": advice.type,
+        "input": advice.port,
+        "text": advice.text,
+        "hint": advice.hint,
+    }
+
+
+def advice_text(advice: Iterable[Advice]) -> str:
+    """Advice as lines to put below others; empty if there is none."""
+    return "".join(f"\nadvice ({each.rule}): {each}" for each in advice)
 
 
 def plan_text(plan: Plan) -> str:

@@ -1,14 +1,19 @@
-"""The route that says what a run would do to each node, and why; ComfyUI has none like it."""
+"""The route that says what a run would do to each node, why, and what it hardly means to do.
+
+ComfyUI has none like it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
 from engine.errors import GraphError
+from engine.lint import Advice, lint
 
 from .prompts import PromptRefused, read_graph
 from .routes import Refusal, Routes, answer, read_object
@@ -17,7 +22,9 @@ from .site import Site
 routes = Routes()
 
 
-@routes.add("POST", "/latentloom/plan", "What a run would do to each node, and why", body="json")
+@routes.add(
+    "POST", "/latentloom/plan", "What a run would do to each node, and why; advice", body="json"
+)
 async def plan(site: Site, request: web.Request) -> web.Response:
     prompt = (await read_object(request)).get("prompt")
     if not isinstance(prompt, Mapping):
@@ -27,9 +34,14 @@ async def plan(site: Site, request: web.Request) -> web.Response:
 
 def _plan(site: Site, prompt: Mapping[str, Any]) -> dict[str, Any]:
     """The steps by node; a graph that cannot run yet has none, and its problems instead."""
+    steps: dict[str, Any] = {}
+    problems: list[str] = []
+    advice: tuple[Advice, ...] = ()
     try:
-        found = site.engine.plan(read_graph(prompt, site.registry), site.workspace)
+        graph = read_graph(prompt, site.registry)
+        advice = lint(graph, site.registry, site.workspace)
+        for id, step in site.engine.plan(graph, site.workspace).nodes.items():
+            steps[id] = {"action": step.action, "why": step.why}
     except (GraphError, PromptRefused) as error:
-        return {"nodes": {}, "problems": str(error).splitlines()}
-    steps = {id: {"action": step.action, "why": step.why} for id, step in found.nodes.items()}
-    return {"nodes": steps, "problems": []}
+        problems = str(error).splitlines()
+    return {"nodes": steps, "problems": problems, "advice": [asdict(each) for each in advice]}

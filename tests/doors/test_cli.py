@@ -117,6 +117,20 @@ def test_check_lists_all_problems(graph: Path, capsys: pytest.CaptureFixture[str
     assert kinds == {"out_of_range", "not_in_list", "unknown_input"}
 
 
+def test_plan_and_check_add_advice_and_do_not_fail_for_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command in ("check", "plan"):
+        code, out, _ = run(capsys, command, "img2img", "--set", "sample.denoise=1")
+        assert code == 0
+        assert "advice (source-ignored): KSampler (sample) .denoise: denoise 1 keeps" in out
+        code, found = as_json(capsys, command, "img2img", "--set", "sample.denoise=1")
+        assert code == 0
+        assert [each["rule"] for each in found["advice"]] == ["source-ignored"]
+        _, out, _ = run(capsys, command, "img2img")
+        assert "advice" not in out
+
+
 def test_nodes_lists_and_describes(capsys: pytest.CaptureFixture[str]) -> None:
     _, listing, _ = run(capsys, "nodes")
     assert "KSampler" in listing

@@ -91,6 +91,30 @@ def test_the_plan_shows_on_nodes_that_only_what_changed_will_run(editor: Editor)
     assert editor.errors == []
 
 
+def test_advice_is_on_the_node_and_the_whole_of_it_in_its_menu(editor: Editor) -> None:
+    editor.template(IMG2IMG)
+    sampler = editor.node("KSampler")
+    seen = f"{sampler}.badges.map(b => b().text).join()"
+    editor.wait(f"{seen}.includes('run') || {seen}.includes('reuse') || {seen}.includes('skip')")
+    assert not editor.ask(f"{seen}.includes('keeps nothing')")
+    editor.do(
+        f"const w = {sampler}.widgets.find(w => w.name === 'denoise');"
+        "w.value = 1; w.callback?.(1); app.graph.change();"
+        "app.extensionManager.workflow.activeWorkflow?.changeTracker?.checkState()"
+    )
+    editor.wait(f"{seen}.includes('keeps nothing')")
+    x, y = editor.ask(
+        f"(([n, c]) => {{ const [x, y] = c.ds.convertOffsetToCanvas([n.pos[0] + 60, n.pos[1] - 9]);"
+        f" const r = c.canvas.getBoundingClientRect(); return [x + r.left, y + r.top] }})"
+        f"([{sampler}, app.canvas])"
+    )
+    editor.page.mouse.click(x, y, button="right")
+    editor.page.get_by_text("Why it runs, and advice").first.click()
+    editor.page.get_by_text("for a new picture use EmptyLatentImage").first.wait_for()
+    editor.shot("8-advice")
+    assert editor.errors == []
+
+
 def test_a_node_is_added_and_a_picture_uploaded(editor: Editor, tmp_path: Path) -> None:
     from tests.web.test_files import picture
 

@@ -262,6 +262,11 @@ def test_a_plan_says_what_runs_and_why_before_it_runs(tmp_path: Path) -> None:
         _, broken = await api.post("/latentloom/plan", {"prompt": prompt(s=("Show", {}))})
         assert broken["nodes"] == {}
         assert "Show (s) .value" in broken["problems"][0]
+        spare = {**number(21), **prompt(x=("Number", {"value": 9}))}
+        _, advised = await api.post("/latentloom/plan", {"prompt": spare})
+        (advice,) = advised["advice"]
+        assert (advice["rule"], advice["node"]) == ("unused", "x")
+        assert same["advice"] == broken["advice"] == []
 
     served(tmp_path, story)
 

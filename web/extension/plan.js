@@ -1,13 +1,15 @@
-// Shows on each node whether a run would reuse its output or run it again, and why,
-// before anything is queued.
+// Shows on each node whether a run would reuse its output or run it again, and why, and what it
+// hardly means to do, before anything is queued. A node's menu tells the whole of it.
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 
-const COLOURS = { run: "#b4690e", reuse: "#1f7a3d", skip: "#555555" }
+const COLOURS = { run: "#b4690e", reuse: "#1f7a3d", skip: "#555555", advice: "#8a2be2" }
 const WAIT_MS = 500
+const READ_MS = 15000
 const LONGEST = 44
 
 let steps = {}
+let advice = []
 let timer = 0
 let asked = ""
 
@@ -21,35 +23,71 @@ async function ask() {
     headers: { "Content-Type": "application/json" },
     body: text
   })
-  steps = answer.ok ? (await answer.json()).nodes : {}
+  const found = answer.ok ? await answer.json() : { nodes: {}, advice: [] }
+  steps = found.nodes
+  advice = found.advice
   app.graph.setDirtyCanvas(true, true)
+}
+
+function forget() {
+  steps = {}
+  advice = []
 }
 
 function soon() {
   clearTimeout(timer)
-  timer = setTimeout(() => ask().catch(() => { steps = {} }), WAIT_MS)
+  timer = setTimeout(() => ask().catch(forget), WAIT_MS)
 }
 
-function badge(node) {
+function again() {
+  asked = ""
+  soon()
+}
+
+function stepOf(node) {
   const step = steps[String(node.id)]
-  const text = step ? `${step.action}: ${step.why}` : ""
+  return step ? `${step.action}: ${step.why}` : ""
+}
+
+function adviceOf(node) {
+  return advice.filter((each) => each.node === String(node.id))
+}
+
+function badge(text, colour) {
   return new window.LGraphBadge({
     text: text.length > LONGEST ? `${text.slice(0, LONGEST - 1)}…` : text,
     fgColor: "#ffffff",
-    bgColor: step ? COLOURS[step.action] : "transparent"
+    bgColor: text ? colour : "transparent"
+  })
+}
+
+function tell(node) {
+  const lines = adviceOf(node).map((each) => `${each.text}.\nTry: ${each.hint}.`)
+  app.extensionManager.toast.add({
+    severity: lines.length ? "warn" : "info",
+    summary: stepOf(node),
+    detail: lines.join("\n\n"),
+    life: READ_MS
   })
 }
 
 app.registerExtension({
   name: "latentloom.plan",
   nodeCreated(node) {
-    node.badges?.push(() => badge(node))
+    node.badges?.push(
+      () => badge(stepOf(node), COLOURS[steps[String(node.id)]?.action]),
+      () => badge(adviceOf(node).map((each) => each.text).join("; "), COLOURS.advice)
+    )
     soon()
+  },
+  getNodeMenuItems(node) {
+    if (!stepOf(node) && !adviceOf(node).length) return []
+    return [{ content: "Why it runs, and advice", callback: () => tell(node) }]
   },
   async setup() {
     api.addEventListener("graphChanged", soon)
-    api.addEventListener("execution_success", () => { asked = ""; soon() })
-    api.addEventListener("execution_error", () => { asked = ""; soon() })
+    api.addEventListener("execution_success", again)
+    api.addEventListener("execution_error", again)
   },
   async afterConfigureGraph() { soon() }
 })

@@ -1,0 +1,213 @@
+"""The rules about our nodes: each speaks where it should, and is silent where it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import latentloom
+from latentloom import Graph, Workspace
+
+BASE = latentloom.load("img2img").bound()
+ADVANCED = {
+    "positive": "$positive.CONDITIONING", "negative": "$negative.CONDITIONING",
+    "model": "$model.MODEL", "latent_image": "$encode.LATENT", "steps": 20, "cfg": 4.0,
+    "sampler_name": "euler", "scheduler": "normal", "noise_seed": 1,
+}  # fmt: skip
+
+
+def link(text: object) -> object:
+    """`$node.OUTPUT` as a link."""
+    if isinstance(text, str) and text.startswith("$"):
+        id, _, output = text[1:].partition(".")
+        return latentloom.Link(id, output)
+    return text
+
+
+def changed(graph: Graph, **changes: object) -> Graph:
+    """The graph with other inputs: `sample__denoise=1`; a pair adds a node: `id=(type, inputs)`."""
+    for place, value in changes.items():
+        if isinstance(value, tuple):
+            graph = graph.add(place, value[0])
+            for name, item in value[1].items():
+                graph = graph.set(f"{place}.{name}", link(item))
+        else:
+            graph = graph.set(place.replace("__", "."), link(value))
+    return graph
+
+
+def rules(graph: Graph, where: Workspace | None = None) -> set[tuple[str, str]]:
+    """(rule, node) of all advice."""
+    return {(each.rule, each.node) for each in latentloom.lint(graph, where)}
+
+
+EMPTY = ("EmptyLatentImage", {"width": 128, "height": 128, "batch_size": 1})
+MASK = ("SetLatentNoiseMask", {"samples": "$encode.LATENT", "mask": "$photo.MASK"})
+LARGER = ("LatentUpscaleBy", {"samples": "$encode.LATENT", "scale_by": 1.5})
+HOLE = (
+    "VAEEncodeForInpaint",
+    {"pixels": "$photo.IMAGE", "vae": "$model.VAE", "mask": "$photo.MASK"},
+)
+SECOND = ("KSampler", {**BASE.nodes["sample"].inputs, "denoise": 0.3})
+AGAIN = ("VAEEncode", {"pixels": "$decode.IMAGE", "vae": "$model.VAE"})
+CONTROL = (
+    "ControlNetApplyAdvanced",
+    {
+        "positive": "$positive.CONDITIONING", "negative": "$negative.CONDITIONING",
+        "control_net": "$net.CONTROL_NET", "image": "$photo.IMAGE",
+        "strength": 1.0, "start_percent": 0.0, "end_percent": 1.0,
+    },
+)  # fmt: skip
+NET = ("ControlNetLoader", {"control_net_name": "demo-canny"})
+LORA = ("LoraLoaderModelOnly", {"model": "$model.MODEL", "lora_name": "demo-duotone.safetensors"})
+
+
+def advanced(**changes: object) -> tuple[str, dict[str, object]]:
+    """A KSamplerAdvanced with these inputs."""
+    return "KSamplerAdvanced", {**ADVANCED, **changes}
+
+
+def test_the_shipped_graphs_mean_what_they_say() -> None:
+    paths = sorted((Path(__file__).parents[2] / "graphs").glob("*.yaml"))
+    found = {path.stem: latentloom.lint(latentloom.load(path)) for path in paths}
+    assert len(found) > 15
+    assert {name: advice for name, advice in found.items() if advice} == {}
+
+
+FIRST_HALF = {"return_with_leftover_noise": "enable", "end_at_step": 10}
+LATER = {"latent_image": "$sample.LATENT", "start_at_step": 10, "add_noise": "disable"}
+CASES: list[tuple[str, str, dict[str, object], dict[str, object]]] = [
+    ("source-ignored", "sample", {"sample__denoise": 1.0}, {"sample__denoise": 0.99}),
+    (
+        "source-ignored", "sample",
+        {"larger": LARGER, "sample__latent_image": "$larger.LATENT", "sample__denoise": 1.0},
+        {"masked": MASK, "sample__latent_image": "$masked.LATENT", "sample__denoise": 1.0},
+    ),
+    (
+        "empty-latent-kept", "sample",
+        {"encode": EMPTY, "sample__denoise": 0.5},
+        {"encode": EMPTY, "sample__denoise": 1.0},
+    ),
+    (
+        "hole-kept", "sample",
+        {"encode": HOLE, "sample__denoise": 0.5},
+        {"encode": HOLE, "sample__denoise": 1.0},
+    ),
+    (
+        "soft-upscale", "sample",
+        {"larger": LARGER, "sample__latent_image": "$larger.LATENT", "sample__denoise": 0.2},
+        {"larger": LARGER, "sample__latent_image": "$larger.LATENT", "sample__denoise": 0.6},
+    ),
+    (
+        "same-seed", "second",
+        {"second": SECOND, "second__latent_image": "$sample.LATENT",
+         "decode__samples": "$second.LATENT"},
+        {"second": SECOND, "second__latent_image": "$sample.LATENT", "second__seed": 8,
+         "decode__samples": "$second.LATENT"},
+    ),
+    (
+        "noise-left", "decode",
+        {"sample": advanced(**FIRST_HALF)},
+        {"sample": advanced(return_with_leftover_noise="enable")},
+    ),
+    (
+        "noise-twice", "second",
+        {"sample": advanced(**FIRST_HALF), "decode__samples": "$second.LATENT",
+         "second": advanced(**{**LATER, "add_noise": "enable"})},
+        {"sample": advanced(**FIRST_HALF), "decode__samples": "$second.LATENT",
+         "second": advanced(**LATER)},
+    ),
+    (
+        "noise-twice", "second",
+        {"sample": advanced(end_at_step=10), "decode__samples": "$second.LATENT",
+         "second": advanced(**LATER)},
+        {"sample": advanced(end_at_step=10), "decode__samples": "$second.LATENT",
+         "second": advanced(**{**LATER, "add_noise": "enable"})},
+    ),
+    (
+        "no-steps", "sample",
+        {"sample": advanced(start_at_step=20)},
+        {"sample": advanced(start_at_step=19)},
+    ),
+    ("no-change", "sample", {"sample__denoise": 0.0}, {"sample__denoise": 0.01}),
+    (
+        "negative-ignored", "sample",
+        {"sample__cfg": 1.0, "negative__text": "fog"},
+        {"sample__cfg": 1.0, "negative__text": ""},
+    ),
+    (
+        "control-ignored", "control",
+        {"net": NET, "control": CONTROL, "control__strength": 0.0,
+         "sample__positive": "$control.positive"},
+        {"net": NET, "control": CONTROL, "sample__positive": "$control.positive"},
+    ),
+    (
+        "control-ignored", "control",
+        {"net": NET, "control": CONTROL, "control__start_percent": 0.6,
+         "control__end_percent": 0.4, "sample__positive": "$control.positive"},
+        {"net": NET, "control": CONTROL, "control__start_percent": 0.4,
+         "control__end_percent": 0.6, "sample__positive": "$control.positive"},
+    ),
+    (
+        "lora-ignored", "lora",
+        {"lora": LORA, "lora__strength_model": 0.0, "sample__model": "$lora.MODEL"},
+        {"lora": LORA, "lora__strength_model": -0.5, "sample__model": "$lora.MODEL"},
+    ),
+    (
+        "round-trip", "again",
+        {"again": AGAIN, "second": SECOND, "second__latent_image": "$again.LATENT",
+         "last": ("VAEDecode", {"samples": "$second.LATENT", "vae": "$model.VAE"}),
+         "save__images": "$last.IMAGE"},
+        {},
+    ),
+    (
+        "mask-over-nothing", "masked",
+        {"encode": EMPTY, "masked": MASK, "sample__latent_image": "$masked.LATENT"},
+        {"masked": MASK, "sample__latent_image": "$masked.LATENT"},
+    ),
+    (
+        "mask-replaced", "masked",
+        {"encode": HOLE, "masked": MASK, "sample__latent_image": "$masked.LATENT"},
+        {"masked": MASK, "sample__latent_image": "$masked.LATENT"},
+    ),
+    ("unused", "larger", {"larger": LARGER}, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "node", "bad", "good"), CASES)
+def test_a_rule_speaks_of_the_pitfall_and_of_nothing_else(
+    rule: str, node: str, bad: dict[str, object], good: dict[str, object]
+) -> None:
+    wrong, right = changed(BASE, **bad), changed(BASE, **good)
+    assert latentloom.check(wrong) == ()
+    assert latentloom.check(right) == ()
+    assert (rule, node) in rules(wrong)
+    assert rule not in {name for name, _ in rules(right)}
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [((128, 128), False), ((64, 64), False), ((128, 96), True)]
+)
+def test_a_mask_of_other_proportions_than_its_picture_is_named(
+    size: tuple[int, int], told: bool, tmp_path: Path
+) -> None:
+    Image.new("L", size).save(tmp_path / "mask.png")
+    mask = ("LoadImageMask", {"image": "mask.png", "channel": "red"})
+    grown = ("GrowMask", {"mask": "$mask.MASK", "expand": 2, "tapered_corners": True})
+    set_mask = ("SetLatentNoiseMask", {"samples": "$encode.LATENT", "mask": "$grown.MASK"})
+    graph = changed(
+        BASE, mask=mask, grown=grown, masked=set_mask, sample__latent_image="$masked.LATENT"
+    )
+    where = latentloom.workspace(graph, input_dir=tmp_path)
+    assert (("mask-stretched", "masked") in rules(graph, where)) is told
+
+
+def test_what_is_linked_proves_nothing() -> None:
+    seed = ("PrimitiveInt", {"value": 7})
+    graph = changed(
+        BASE, seed=seed, second=SECOND, second__latent_image="$sample.LATENT",
+        second__seed="$seed.INT", decode__samples="$second.LATENT",
+    )  # fmt: skip
+    assert rules(graph) == set()
