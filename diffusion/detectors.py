@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -182,7 +183,7 @@ class FaceDetector:
         except ImportError as error:
             raise MissingLibraryError("OpenCV", "latentloom[faces]") from error
         grey = (picture.mean(-1) * 255).byte().numpy()
-        cascade = cv2.CascadeClassifier(f"{cv2.data.haarcascades}{FACES}")
+        cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / FACES))
         hits = cascade.detectMultiScale(grey, 1.1, self.neighbors)
         boxes = sorted((tuple(int(side) for side in hit) for hit in hits), key=lambda box: -box[2])
         return [Found((x, y, x + wide, y + high), 1.0) for x, y, wide, high in boxes]

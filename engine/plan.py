@@ -162,11 +162,31 @@ def usable(entry: Entry | None) -> Entry | None:
 
 
 def _explain(tasks: Mapping[str, Task], cache: MemoryCache, history: History) -> None:
+    late = _asked_late(tasks)
     for task in tasks.values():
         if task.action == "run":
             gone = cache.by_key(task.key) is not None
             task.why = "what it saved is gone" if gone else history.why(task.trace)
         elif task.action == "reuse":
             task.why = "nothing it depends on changed"
+        elif task.node.id in late:
+            task.why = f"runs only if {late[task.node.id]} asks for it"
         else:
             task.why = "nothing that runs needs it"
+
+
+def _asked_late(tasks: Mapping[str, Task]) -> dict[str, str]:
+    """The nodes that are skipped unless a lazy input asks for them, and whose input it is."""
+    late: dict[str, str] = {}
+    for id, task in tasks.items():
+        if task.action != "run":
+            continue
+        now = {name for name, _, _ in task.links}
+        waiting = [link.node for name, link in task.node.links.items() if name not in now]
+        while waiting:
+            above = waiting.pop()
+            if tasks[above].action == "skip" and above not in late:
+                late[above] = id
+                if tasks[above].entry is None:
+                    waiting.extend(link.node for link in tasks[above].node.links.values())
+    return late

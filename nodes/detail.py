@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from engine.errors import InputError
-from engine.ports import Between, Socket
+from engine.ports import Between, Lazy, Socket
 from engine.spec import node
 
 from .ports import Color, Image, Mask, Share
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from diffusion import detectors
 
+Later = Annotated["Tensor", Socket("IMAGE"), Lazy()]
 Detector = Annotated["detectors.Detector", Socket("DETECTOR")]
 Tolerance = Annotated[float, Between(0.5, 100.0, step=0.5)]
 Neighbors = Annotated[int, Between(1, 50)]
 LeastSize = Annotated[int, Between(1, 16_384)]
+Count = Annotated[int, Between(0, 2**31)]
 Most = Annotated[int, Between(0, 1000)]
 Spread = Annotated[int, Between(0, 512)]
 Shape = Literal["box", "outline"]
@@ -108,3 +112,31 @@ def detect_to_mask(
         wanted = f"a detector whose library is installed ({error.library})"
         hint = f"pip install '{error.extra}'"
         raise InputError("DetectToMask", "detector", wanted, "none", hint) from error
+
+
+@node("IfFound", category="detect")
+class IfFound:
+    """The detailed pictures where something was found, else the pictures as they are.
+
+    Where nothing was found, nothing that `detailed` alone needs is run.
+
+    Args:
+        found: how much was found, from DetectToMask.
+        image: the pictures B×H×W×C as they are.
+        detailed: from InpaintStitch.
+
+    Raises:
+        InputError: something was found, and nothing is linked to `detailed`.
+    """
+
+    @staticmethod
+    def run(found: Count, image: Image, detailed: Later | None = None) -> Image:
+        if found == 0:
+            return image
+        if detailed is None:
+            raise InputError("IfFound", "detailed", "the pictures of a detail pass", "no link")
+        return detailed
+
+    @staticmethod
+    def needs(found: int, image: object, detailed: object) -> list[str]:  # noqa: ARG004 - as ports
+        return ["detailed"] if found else []

@@ -81,7 +81,10 @@ def inpaint_crop(
     try:
         return Cropped(*cut(image, mask, plan))
     except EmptyMaskError as error:
-        hint = "draw what is to be painted in white; an all-black mask leaves nothing to do"
+        hint = (
+            "draw what is to be painted in white; behind a detector that may find nothing, "
+            "IfFound passes the picture through"
+        )
         wanted, got = "a mask that covers something", "an empty mask, 0 everywhere"
         raise InputError("InpaintCrop", "mask", wanted, got, hint) from error
 

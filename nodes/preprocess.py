@@ -14,6 +14,8 @@ PREPROCESSORS = "image/preprocessors"
 Threshold = Annotated[float, Between(0.01, 0.99, step=0.01)]
 Resolution = Annotated[int, Between(64, 16_384, step=64)]
 Halvings = Annotated[int, Between(1, 10)]
+LineWidth = Annotated[float, Between(0.0, 100.0, step=0.1)]
+LineLevel = Annotated[int, Between(0, 16)]
 Level8 = Annotated[int, Between(0, 255)]
 Seed32 = Annotated[int, Between(0, 2**32 - 1), Seeded()]
 
@@ -104,6 +106,29 @@ def scribble_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
     from diffusion.preprocess import strokes, to_resolution
 
     return strokes(to_resolution(image, resolution))
+
+
+@node("LineartStandardPreprocessor", category=PREPROCESSORS)
+def lineart_standard_preprocessor(
+    image: Image,
+    guassian_sigma: LineWidth = 6.0,
+    intensity_threshold: LineLevel = 8,
+    resolution: Resolution = 512,
+) -> Image:
+    """The lines of a drawing or a photo as white on black, for lineart ControlNets.
+
+    Args:
+        image: pictures B×H×W×C.
+        guassian_sigma: how far around a pixel it is compared with, in pixels.
+        intensity_threshold: how much darker a pixel is to count as one of a line, of 255.
+        resolution: shorter side of the result in pixels.
+
+    Source: the standard lineart annotator of ControlNet 1.1; inputs, spelling included, as in
+        comfyui_controlnet_aux.
+    """
+    from diffusion.preprocess import lines, to_resolution
+
+    return lines(to_resolution(image, resolution), guassian_sigma, intensity_threshold)
 
 
 @node("BinaryPreprocessor", category=PREPROCESSORS)

@@ -121,3 +121,25 @@ def test_without_opencv_the_line_to_install_it_is_given(monkeypatch: pytest.Monk
 def test_no_face_is_found_on_plain_ground() -> None:
     pytest.importorskip("cv2")
     assert FaceDetector().find(torch.full((64, 64, 3), 0.5)) == []
+
+
+def test_the_face_of_a_portrait_is_found_where_it_is() -> None:
+    """NASA's portrait of Eileen Collins, in the public domain, as scikit-image brings it."""
+    pytest.importorskip("cv2")
+    portrait = torch.from_numpy(pytest.importorskip("skimage.data").astronaut() / 255.0).float()
+    (face,) = FaceDetector().find(portrait)
+    left, top, right, bottom = face.box
+    eyes, nose, mouth = ((209, 107), (246, 108)), (229, 128), (229, 151)
+    assert all(left < x < right and top < y < bottom for x, y in (*eyes, nose, mouth))
+    assert right - left < 160
+
+
+def test_a_detail_mask_covers_the_face_and_little_else() -> None:
+    pytest.importorskip("cv2")
+    portrait = torch.from_numpy(pytest.importorskip("skimage.data").astronaut() / 255.0).float()
+    batch = torch.stack([portrait, torch.zeros_like(portrait)])
+    mask, found = draw(FaceDetector(), batch, Selection())
+    assert found == 1
+    assert float(mask[0, 128, 229]) == 1.0
+    assert 0.01 < float(mask[0].mean()) < 0.12
+    assert not mask[1].any()

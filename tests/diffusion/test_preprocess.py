@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -103,3 +104,25 @@ def test_holes_are_marked_and_the_rest_is_exact() -> None:
     assert not unknown[:, :3].any()
     assert torch.equal(got[~unknown], picture[~unknown])
     assert torch.equal(preprocess.holed(picture, mask, black=True)[unknown], got[unknown] + 1)
+
+
+def test_a_dark_line_is_bright_and_what_is_bright_is_not() -> None:
+    picture = torch.full((1, 40, 40, 3), 0.8)
+    picture[:, :, 12] = 0.1
+    picture[:, :, 30] = 1.0
+    got = preprocess.lines(picture, 6.0, 8)
+    assert float(got[0, :, 12].min()) > 0.45
+    assert float(got[0, :, 30].max()) == 0.0
+    assert not preprocess.lines(FLAT, 6.0, 8).any()
+    assert not preprocess.lines(picture, 0.0, 8).any()
+
+
+def test_lines_are_those_of_opencv() -> None:
+    cv2 = pytest.importorskip("cv2")
+    picture = random(1, 50, 70, 3, seed=2)
+    levels = picture[0].numpy() * 255
+    darkness = (cv2.GaussianBlur(levels, (0, 0), 6.0) - levels).min(axis=2).clip(0, 255)
+    scale = max(16, float(np.median(darkness[darkness > 8])))
+    wanted = (darkness / scale * 127).clip(0, 255)
+    got = preprocess.lines(picture, 6.0, 8)[0, ..., 0].numpy() * 255
+    assert float(abs(got - wanted).max()) <= 1.6

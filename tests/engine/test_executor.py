@@ -181,6 +181,19 @@ def test_only_the_lazy_input_that_is_asked_for_is_computed(
     assert calls == ["Number 1", "Pick True", "Show 1"]
 
 
+def test_a_plan_says_what_a_lazy_input_may_ask_for(engine: Engine) -> None:
+    choice = graph(
+        a=("Number", {"value": 1}),
+        b0=("Number", {"value": 2}),
+        b=("Add", {"a": "$b0.INT"}),
+        other=("Number", {"value": 3}),
+        pick=("Pick", {"first": False, "a": "$a.INT", "b": "$b.INT"}),
+    )
+    why = {id: step.why for id, step in engine.plan(choice, targets=["pick"]).nodes.items()}
+    assert why["a"] == why["b"] == why["b0"] == "runs only if pick asks for it"
+    assert why["other"] == "no output needs it"
+
+
 def test_a_lazy_input_that_failed_already_skips_what_asks_for_it(engine: Engine) -> None:
     choice = graph(
         bad=("Break", {"a": 1}),

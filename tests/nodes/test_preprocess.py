@@ -35,6 +35,7 @@ def test_canny_refuses_swapped_thresholds_and_tiny_pictures() -> None:
         preprocess.color_preprocessor,
         preprocess.shuffle_preprocessor,
         preprocess.scribble_preprocessor,
+        preprocess.lineart_standard_preprocessor,
         preprocess.binary_preprocessor,
     ],
 )
