@@ -123,39 +123,82 @@ def test_img2img_is_the_pipelines_at_the_strength_that_denoise_means(tiny: Check
     assert torch.allclose(decode(tiny.vae, latent), want, atol=TOLERANCE)
 
 
-def test_inpaint_is_the_pipelines(tiny: Checkpoint) -> None:
-    positive, negative, given = prompts(tiny)
-    source = encode(tiny.vae, photo())
+def right_half() -> Tensor:
+    """A mask of the right half."""
     mask = torch.zeros(1, SIDE, SIDE)
     mask[:, :, SIDE // 2 :] = 1.0
+    return mask
+
+
+def inpainting(model: Checkpoint, source: Latent, mask: Tensor) -> dict[str, Any]:
+    """The arguments of a pipeline that paints half of the steps under a mask."""
+    scaled = source.samples * model.model.family.latent_scale
+    return {
+        "image": scaled,
+        "masked_image_latents": scaled,
+        "mask_image": mask[:, None],
+        "strength": 0.5,
+        "generator": torch.Generator().manual_seed(SEED),
+        "height": SIDE,
+        "width": SIDE,
+    }
+
+
+def test_inpaint_is_the_pipelines(tiny: Checkpoint) -> None:
+    positive, negative, given = prompts(tiny)
+    source, mask = encode(tiny.vae, photo()), right_half()
     masked = Latent(source.samples, noise_mask=mask)
     latent = sample(tiny.model, masked, positive, negative, plan(2, 0.5))
     pipe = pipeline("StableDiffusionInpaintPipeline", tiny, **SD)
-    scaled = source.samples * tiny.model.family.latent_scale
-    want = run(
-        pipe,
-        image=scaled,
-        masked_image_latents=scaled,
-        mask_image=mask[:, None],
-        strength=0.5,
-        generator=torch.Generator().manual_seed(SEED),
-        height=SIDE,
-        width=SIDE,
-        **given,
-    )
+    want = run(pipe, **inpainting(tiny, source, mask), **given)
     assert torch.allclose(decode(tiny.vae, latent), want, atol=TOLERANCE)
 
 
-def test_sdxl_txt2img_is_the_pipelines(sdxl: Checkpoint) -> None:
+def sdxl_prompts(sdxl: Checkpoint) -> tuple[Conditioning, Conditioning, dict[str, Tensor]]:
+    """Both sides for us, and the same as arguments of a pipeline, pooled encodings too."""
     positive, negative, given = prompts(sdxl)
-    given |= {
-        "pooled_prompt_embeds": pooled(positive),
-        "negative_pooled_prompt_embeds": pooled(negative),
-    }
-    latent = sample(sdxl.model, empty(SIDE, SIDE), positive, negative, plan())
+    return (
+        positive,
+        negative,
+        given
+        | {
+            "pooled_prompt_embeds": pooled(positive),
+            "negative_pooled_prompt_embeds": pooled(negative),
+        },
+    )
+
+
+def sdxl_pipeline(name: str, sdxl: Checkpoint) -> Any:
     second = sdxl.clip.weights.parts[1].module
-    pipe = pipeline("StableDiffusionXLPipeline", sdxl, tokenizer_2=None, text_encoder_2=second)
+    return pipeline(name, sdxl, tokenizer_2=None, text_encoder_2=second)
+
+
+def test_sdxl_txt2img_is_the_pipelines(sdxl: Checkpoint) -> None:
+    positive, negative, given = sdxl_prompts(sdxl)
+    latent = sample(sdxl.model, empty(SIDE, SIDE), positive, negative, plan())
+    pipe = sdxl_pipeline("StableDiffusionXLPipeline", sdxl)
     want = run(pipe, latents=start(sdxl), height=SIDE, width=SIDE, **given)
+    assert torch.allclose(decode(sdxl.vae, latent), want, atol=TOLERANCE)
+
+
+def test_sdxl_img2img_is_the_pipelines(sdxl: Checkpoint) -> None:
+    positive, negative, given = sdxl_prompts(sdxl)
+    source = encode(sdxl.vae, photo())
+    latent = sample(sdxl.model, source, positive, negative, plan(2, 0.5))
+    pipe = sdxl_pipeline("StableDiffusionXLImg2ImgPipeline", sdxl)
+    scaled = source.samples * sdxl.model.family.latent_scale
+    generator = torch.Generator().manual_seed(SEED)
+    want = run(pipe, image=scaled, strength=0.5, generator=generator, **given)
+    assert torch.allclose(decode(sdxl.vae, latent), want, atol=TOLERANCE)
+
+
+def test_sdxl_inpaint_is_the_pipelines(sdxl: Checkpoint) -> None:
+    positive, negative, given = sdxl_prompts(sdxl)
+    source, mask = encode(sdxl.vae, photo()), right_half()
+    masked = Latent(source.samples, noise_mask=mask)
+    latent = sample(sdxl.model, masked, positive, negative, plan(2, 0.5))
+    pipe = sdxl_pipeline("StableDiffusionXLInpaintPipeline", sdxl)
+    want = run(pipe, **inpainting(sdxl, source, mask), **given)
     assert torch.allclose(decode(sdxl.vae, latent), want, atol=TOLERANCE)
 
 
