@@ -18,7 +18,15 @@ from engine.ports import Between, Choices, File, Seeded, Socket, Text
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from diffusion import conditioning, control, guidance, handles, latents, noise
+    from diffusion import (
+        conditioning,
+        control,
+        guidance,
+        handles,
+        latent_operation,
+        latents,
+        noise,
+    )
     from diffusion.samplers import table
 
 
@@ -40,6 +48,7 @@ Sigmas = Annotated["Tensor", Socket("SIGMAS")]
 Sampler = Annotated["table.SamplerChoice", Socket("SAMPLER")]
 Noise = Annotated["noise.NoiseChoice", Socket("NOISE")]
 Guider = Annotated["guidance.Guidance", Socket("GUIDER", family=True)]
+LatentOperation = Annotated["latent_operation.LatentOperation", Socket("LATENT_OPERATION")]
 
 Seed = Annotated[int, Between(0, 2**64 - 1), Seeded()]
 Steps = Annotated[int, Between(1, 10_000)]
@@ -118,6 +127,7 @@ UpscaleFile = Annotated[Path, _models("upscale_models")]
 ClipVisionFolder = Annotated[Path, _models("clip_vision")]
 IpAdapterFile = Annotated[Path, _models("ipadapter")]
 PictureFile = Annotated[Path, File("input")]
+LatentFile = Annotated[Path, File("latent")]
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from tests.golden_files import FOLDER
 CASES = set((FOLDER / "cases.txt").read_text().split())
 UNREAD = {
     "sigmas_gits": "GITSScheduler is a published table, which is not at hand under a free licence",
-    "latent_tonemap": "LatentOperationTonemapReinhard is not here yet",
 }
 
 

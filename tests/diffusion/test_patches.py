@@ -12,6 +12,7 @@ from torch import Tensor
 from diffusion.conditioning import Conditioning, Entry
 from diffusion.errors import SamplingError
 from diffusion.handles import Model
+from diffusion.latent_operation import OperatedGuidance, Sharpen, Tonemap
 from diffusion.latents import Latent
 from diffusion.load import Checkpoint
 from diffusion.model_sampling import ModelSampling
@@ -278,3 +279,23 @@ def test_mahiro_takes_each_picture_of_a_batch_by_itself() -> None:
     alone = replace(given, positive=given.positive[:1], negative=given.negative[:1])
     both = MahiroGuidance().after(given, given.x)
     torch.testing.assert_close(MahiroGuidance().after(alone, given.x[:1]), both[:1])
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_operation_moves_what_guidance_adds(alone: bool) -> None:
+    given, operation = step(4.0), Sharpen(2, 1.0, 0.5)
+    given = replace(given, negative=given.positive) if alone else given
+    added = given.positive if alone else given.positive - given.negative
+    kept = torch.zeros_like(added) if alone else given.negative
+    positive, _ = OperatedGuidance(operation).before(given)
+    assert torch.equal(positive, operation(added) + kept)
+    assert not torch.allclose(positive, given.positive)
+
+
+def test_no_length_passes_the_white_point_of_tone_mapping() -> None:
+    samples = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2)) * 30
+    done = Tonemap(0.5)(samples)
+    lengths = [torch.linalg.vector_norm(each, dim=1) for each in (samples, done)]
+    white = 0.5 * (lengths[0].mean((1, 2)) + 5 * lengths[0].std((1, 2)))
+    assert (lengths[1] < white.view(-1, 1, 1)).all()
+    assert torch.allclose(samples / lengths[0][:, None], done / lengths[1][:, None], atol=1e-5)

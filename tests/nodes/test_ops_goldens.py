@@ -12,9 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.filters import convolve, sharpening_kernel
 from diffusion.latents import Latent
-from nodes import image, image_file, image_filter, image_size, image_transform, latent, mask
+from nodes import (
+    image,
+    image_file,
+    image_filter,
+    image_size,
+    image_transform,
+    latent,
+    latent_operation,
+    mask,
+)
 from nodes.ports import Crop, ImageResize, LatentResize
 from tests.golden_files import Goldens
 
@@ -182,12 +190,13 @@ def test_empty_image_gives_the_reference_numbers() -> None:
     assert distance(empty, golden("image_empty", "image")) <= TOLERANCE
 
 
-def test_the_sharpening_kernel_gives_the_reference_numbers() -> None:
-    """The reference sharpens a latent's direction with the kernel of ImageSharpen."""
-    samples = encoded().samples
-    length = samples.norm(dim=1, keepdim=True)
-    sharp = convolve(samples / length, sharpening_kernel(3, 1.0, 0.1)) * length
-    assert distance(sharp, golden("latent_sharpen", "samples")) <= 1e-5
+def test_latent_operations_give_the_reference_numbers() -> None:
+    """1e-5, since the latent they were put to is read back from another golden."""
+    sharpen = latent_operation.latent_operation_sharpen(3, 1.0, 0.1)
+    tonemap = latent_operation.latent_operation_tonemap_reinhard(1.0)
+    for name, operation in (("latent_sharpen", sharpen), ("latent_tonemap", tonemap)):
+        done = latent_operation.latent_apply_operation(encoded(), operation)
+        assert distance(done.samples, golden(name, "samples")) <= 1e-5
 
 
 def test_every_golden_was_compared(request: pytest.FixtureRequest) -> None:

@@ -1,0 +1,100 @@
+"""Latents saved to files and loaded again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from engine.context import Context, Saved
+from engine.errors import InputError
+from engine.ports import Text
+from engine.spec import node
+
+from .ports import Latent, LatentFile, refusing
+
+CATEGORY = "_for_testing"
+Prefix = Annotated[str, Text()]
+_WANTED = "a .latent file"
+
+
+@node("SaveLatent", category=CATEGORY, output=True)
+class SaveLatent:
+    """Save latents as a file that carries the graph, for ComfyUI's LoadLatent or ours.
+
+    Args:
+        samples: latents B×C×h×w; their mask, noise draws and family are kept too.
+        filename_prefix: name, perhaps with folders, inside the output folder, as in SaveImage;
+            files count on as `<prefix>_00001_.latent` and are never replaced.
+
+    Raises:
+        InputError: the prefix leaves the output folder, or no file can be written there.
+
+    Source: ComfyUI's SaveLatent, which keeps the samples alone.
+    """
+
+    @staticmethod
+    def run(
+        samples: Latent, context: Context, filename_prefix: Prefix = "latents/ComfyUI"
+    ) -> Saved:
+        from diffusion.latent_file import SUFFIX, encode_latent
+        from diffusion.latents import CELL_PX
+        from diffusion.saving import PrefixError, expand_prefix, next_number, place, write_numbered
+
+        high, wide = (side * CELL_PX for side in samples.shape[-2:])
+        expanded = expand_prefix(filename_prefix, wide, high, datetime.now())
+        data, where = encode_latent(samples, context.embedded()), ("SaveLatent", "filename_prefix")
+        try:
+            target = place(expanded, context.output_dir)
+            path, _ = write_numbered(target, data, next_number(target), SUFFIX)
+        except PrefixError as error:
+            raise InputError(*where, error.wanted, error.got) from error
+        except OSError as error:
+            got = f"{expanded!r} in {context.output_dir}: {error.strerror or error}"
+            raise InputError(*where, "a place that can be written to", got) from error
+        return Saved((path,))
+
+    @staticmethod
+    def check(filename_prefix: str = "latents/ComfyUI") -> None:
+        from diffusion.saving import PrefixError, check_prefix
+
+        try:
+            check_prefix(filename_prefix)
+        except PrefixError as error:
+            raise InputError("SaveLatent", "filename_prefix", error.wanted, error.got) from error
+
+
+@node("LoadLatent", category=CATEGORY)
+class LoadLatent:
+    """Load latents that were saved.
+
+    Args:
+        latent: the file's name, beside the graph or in the input folder, or with ` [output]`
+            behind it in the output folder.
+
+    Raises:
+        InputError: it holds no latents, or is damaged.
+
+    Source: ComfyUI's LoadLatent.
+    """
+
+    @staticmethod
+    def run(latent: LatentFile) -> Latent:
+        from diffusion.latent_file import read_latent
+
+        with refusing("LoadLatent", "latent", _WANTED):
+            return read_latent(latent)
+
+    @staticmethod
+    def check(latent: Path) -> None:
+        from diffusion.latent_file import check_latent_file
+
+        with refusing("LoadLatent", "latent", _WANTED):
+            check_latent_file(latent)
+
+    @staticmethod
+    def family(latent: Path) -> str | None:
+        from diffusion.latent_file import latent_file_family
+
+        with refusing("LoadLatent", "latent", _WANTED):
+            return latent_file_family(latent)

@@ -1,0 +1,69 @@
+"""Operations on latents: as values, put to a latent, or to the guidance of a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from engine.ports import Between
+from engine.spec import node
+
+from .ports import Latent, LatentOperation, Model
+
+CATEGORY = "latent/advanced/operations"
+Multiplier = Annotated[float, Between(0.01, 100.0, step=0.01)]
+Radius = Annotated[int, Between(1, 31)]
+Sigma = Annotated[float, Between(0.1, 10.0, step=0.1)]
+Alpha = Annotated[float, Between(0.0, 5.0, step=0.01)]
+
+
+@node("LatentOperationTonemapReinhard", category=CATEGORY)
+def latent_operation_tonemap_reinhard(multiplier: Multiplier = 1.0) -> LatentOperation:
+    """Compress high values, as tone mapping does with light.
+
+    Args:
+        multiplier: of the value that none passes; lower compresses more.
+    """
+    from diffusion.latent_operation import Tonemap
+
+    return Tonemap(multiplier)
+
+
+@node("LatentOperationSharpen", category=CATEGORY)
+def latent_operation_sharpen(
+    sharpen_radius: Radius = 9, sigma: Sigma = 1.0, alpha: Alpha = 0.1
+) -> LatentOperation:
+    """Sharpen what latents show.
+
+    Args:
+        sharpen_radius: of the kernel, in cells of 8 pixels.
+        sigma: of its Gaussian, in cells.
+        alpha: how much.
+    """
+    from diffusion.latent_operation import Sharpen
+
+    return Sharpen(sharpen_radius, sigma, alpha)
+
+
+@node("LatentApplyOperation", category=CATEGORY)
+def latent_apply_operation(samples: Latent, operation: LatentOperation) -> Latent:
+    """Put an operation to latents.
+
+    Args:
+        samples: latents B×C×h×w.
+        operation: which.
+    """
+    return replace(samples, samples=operation(samples.samples))
+
+
+@node("LatentApplyOperationCFG", category=CATEGORY)
+def latent_apply_operation_cfg(model: Model, operation: LatentOperation) -> Model:
+    """Put an operation to what guidance adds at each step.
+
+    Args:
+        model: is guided so.
+        operation: which.
+    """
+    from diffusion.latent_operation import OperatedGuidance
+
+    return replace(model, patches=(*model.patches, OperatedGuidance(operation)))
