@@ -6,6 +6,7 @@ subgraph are `instance:inner`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import Any
 from ..errors import FormatError
 from ..graph import Graph, Link, Node
 from ..spec import NodeSpec
+from .comfy_groups import Shown, as_subgraph, group_of, groups_in, shown_values
 from .comfy_values import is_widget, widget_values
 
 Specs = Mapping[str, NodeSpec]
@@ -25,6 +27,8 @@ VIRTUAL = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
 INPUTS, OUTPUTS = "-10", "-20"
 DEEPEST = 32
 MOST_NODES, MOST_LEVELS = 100_000, 10_000
+ITSELF, PICTURE = "-1", "$$"
+_WAY = re.compile(r"(\d+): ?(.*)", re.DOTALL)
 
 
 def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
@@ -39,7 +43,7 @@ def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
         FormatError: it has another shape than the editor's files, or a circle of reroutes.
     """
     definitions = {found["id"]: found for found in _definitions(data, 0)}
-    reader = _Reader(specs, definitions)
+    reader = _Reader(specs, definitions, groups_in(data))
     try:
         reader.read(_Level(data, "", None, None))
     except RecursionError as error:
@@ -62,12 +66,16 @@ def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """The root, or one use of a subgraph: its file, its ids' prefix, and the node that uses it."""
+    """The root, or one use of a subgraph: its file, its ids' prefix, and the node that uses it.
+
+    `shown` holds the values that its use gives to fields inside.
+    """
 
     data: Mapping[str, Any]
     prefix: str
     parent: _Level | None
     instance: Mapping[str, Any] | None
+    shown: Shown = field(default_factory=dict)
 
     @cached_property
     def nodes(self) -> dict[str, Mapping[str, Any]]:
@@ -99,6 +107,7 @@ class _Reader:
 
     specs: Specs
     definitions: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, Any]
     nodes: dict[str, Node] = field(default_factory=dict)
     levels: dict[str, _Level] = field(default_factory=dict)
 
@@ -109,7 +118,7 @@ class _Reader:
         for id, node in level.nodes.items():
             if node["type"] in VIRTUAL or _mode(node) in (MUTED, BYPASSED):
                 continue
-            if node["type"] in self.definitions:
+            if self._is_subgraph(node):
                 self.read(self._below(level, id))
                 continue
             self.nodes[level.prefix + id] = self._node(level, node)
@@ -118,7 +127,8 @@ class _Reader:
 
     def _node(self, level: _Level, node: Mapping[str, Any]) -> Node:
         spec = self.specs.get(node["type"])
-        inputs: dict[str, Any] = widget_values(spec, node) if spec is not None else {}
+        outer = level.shown.get((str(node["id"]),), {})
+        inputs: dict[str, Any] = widget_values(spec, node, outer) if spec is not None else {}
         for socket in _sockets(node, "inputs"):
             name = str(socket.get("name", ""))
             if spec is not None and spec.port(name) is None:
@@ -136,8 +146,29 @@ class _Reader:
         if prefix not in self.levels:
             if len(self.levels) >= MOST_LEVELS:
                 raise FormatError(f"this workflow uses more than {MOST_LEVELS} subgraphs")
-            self.levels[prefix] = _Level(self.definitions[node["type"]], prefix, level, node)
+            self.levels[prefix] = self._use(level, id, node, prefix)
         return self.levels[prefix]
+
+    def _is_subgraph(self, node: Mapping[str, Any]) -> bool:
+        return node["type"] in self.definitions or group_of(node["type"], self.groups) is not None
+
+    def _use(self, level: _Level, id: str, node: Mapping[str, Any], prefix: str) -> _Level:
+        """One use of a subgraph; what is shown further out counts more than what it shows."""
+        group = None if node["type"] in self.definitions else group_of(node["type"], self.groups)
+        if group is not None:
+            data: Mapping[str, Any] = as_subgraph(group, node)
+            own = shown_values(group, node, self.specs)
+        else:
+            data, own = self.definitions[node["type"]], _own_values(node)
+        shown = {way: dict(values) for way, values in own.items()}
+        for way, values in level.shown.items():
+            if way[:1] == (id,):
+                shown.setdefault(way[1:], {}).update(values)
+        # A name stands for the first field that the node shows under it.
+        first = {name: way for way, name in reversed(list(_proxies(node))) if way}
+        for name in shown.get((), {}).keys() & first.keys():
+            shown.setdefault(first[name], {})[name] = shown[()][name]
+        return _Level(data, prefix, level, node, shown)
 
     def _input(
         self,
@@ -172,18 +203,27 @@ class _Reader:
         """The value that an instance shows for an input that nothing is linked to."""
         assert level.instance is not None
         ports = _sockets(level.data, "inputs")
-        named = level.instance.get("widgets_values_named")
         name = str(ports[slot].get("name"))
+        if name in level.shown.get((), {}):
+            return (level.shown[()][name],)
+        named = level.instance.get("widgets_values_named")
         if isinstance(named, Mapping) and name in named:
             return (named[name],)
+        for id, socket in _behind(level, slot):
+            if socket in level.shown.get((id,), {}):
+                return (level.shown[(id,)][socket],)
         values = level.instance.get("widgets_values")
-        properties = level.instance.get("properties")
-        proxies = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
-        if not isinstance(values, list) or proxies:
+        if not isinstance(values, list) or not self._shows_by_place(level.instance):
             return None
         shown = [place for place in range(len(ports)) if self._is_shown(level, place)]
         place = shown.index(slot) if slot in shown else len(values)
         return (values[place],) if place < len(values) else None
+
+    def _shows_by_place(self, instance: Mapping[str, Any]) -> bool:
+        """Whether the values of an instance stand in the order of its subgraph's inputs."""
+        properties = instance.get("properties")
+        proxies = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
+        return instance["type"] in self.definitions and not proxies
 
     def _is_shown(self, level: _Level, slot: int) -> bool:
         """Whether the first thing behind an input of a subgraph is a field."""
@@ -214,13 +254,16 @@ class _Reader:
             if chosen is None:
                 return None
             return self._input(level, chosen, str(chosen.get("type", "*")), seen)
-        if node["type"] in self.definitions:
+        if self._is_subgraph(node):
             return self._inside(self._below(level, id), slot, type, seen)
         if node["type"] == "Reroute":
             sockets = _sockets(node, "inputs")
             return self._input(level, sockets[0], type, seen) if sockets else None
         if node["type"] == "PrimitiveNode":
             values = node.get("widgets_values")
+            outer = level.shown.get((id,), {})
+            if "value" in outer:
+                return (outer["value"],)
             return (values[0],) if isinstance(values, list) and values else None
         return Link(level.prefix + id, slot) if node["type"] not in VIRTUAL else None
 
@@ -248,6 +291,44 @@ class _Reader:
             return inputs[slot]
         exact = (socket for socket in inputs if socket.get("type") == type)
         return next(exact, None) or next(filter(fits, inputs), None)
+
+
+def _own_values(node: Mapping[str, Any]) -> Shown:
+    """What an instance gives to fields inside by its list of proxies, the older way to do so."""
+    values = node.get("widgets_values")
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for (way, name), value in zip(
+        _proxies(node), values if isinstance(values, list) else (), strict=False
+    ):
+        if not name.startswith(PICTURE):
+            found.setdefault(way, {})[name] = value
+    return found
+
+
+def _proxies(node: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The fields that an instance stands for: the way of ids to each inside, and its name.
+
+    The way () is to the subgraph's own input.
+    """
+    properties = node.get("properties")
+    listed = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
+    for proxy in listed if isinstance(listed, list) else ():
+        if not isinstance(proxy, list) or len(proxy) < 2:
+            raise FormatError(f"this is no proxy of a field: {str(proxy)[:80]}")
+        way, name = [str(proxy[0])], str(proxy[1])
+        while (inner := _WAY.fullmatch(name)) is not None and len(way) < DEEPEST:
+            way.append(inner[1])
+            name = inner[2]
+        yield (() if way == [ITSELF] else tuple(way)), name
+
+
+def _behind(level: _Level, slot: int) -> Iterator[tuple[str, str]]:
+    """(node, input) of what an input of a subgraph feeds."""
+    for number, (origin, output, target, _) in level.links.items():
+        if origin == INPUTS and output == slot and target in level.nodes:
+            for socket in _sockets(level.nodes[target], "inputs"):
+                if str(socket.get("link")) == number:
+                    yield target, str(socket.get("name"))
 
 
 def _definitions(data: Any, depth: int) -> Iterator[Mapping[str, Any]]:

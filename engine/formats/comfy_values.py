@@ -22,18 +22,29 @@ def is_widget(port: Port) -> bool:
     return port.type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
+def is_seed(port: Port) -> bool:
+    """Whether the field is followed by what the editor does with it after a run."""
+    return port.seeded or port.name in ("seed", "noise_seed")
+
+
 def is_picture(port: Port) -> bool:
     """Whether the field names a picture, which has a button of its own."""
     return port.file is not None and port.file.kind == PICTURE
 
 
-def widget_values(spec: NodeSpec, node: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a node's fields by name; what the file leaves out has none."""
+def widget_values(
+    spec: NodeSpec, node: Mapping[str, Any], outer: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The values of a node's fields by name; what the file leaves out has none.
+
+    Args:
+        outer: values that a subgraph around it gives to its fields.
+    """
     named, listed = node.get("widgets_values_named"), node.get("widgets_values")
     found: dict[str, Any] = {}
     if isinstance(listed, list):
         found = by_position(spec, listed)
-    for given in (listed, named):
+    for given in (listed, named, outer):
         if isinstance(given, Mapping):
             found |= {
                 name: value
@@ -51,8 +62,7 @@ def by_position(spec: NodeSpec, values: Sequence[Any]) -> dict[str, Any]:
         if not is_widget(port) or not waiting:
             continue
         found[port.name] = waiting.pop(0)
-        seeded = port.seeded or port.name in ("seed", "noise_seed")
-        if seeded and waiting and isinstance(waiting[0], str) and waiting[0] in CONTROLS:
+        if is_seed(port) and waiting and str(waiting[0]) in CONTROLS:
             waiting.pop(0)
     return found
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from engine.formats.comfy_editor import read_workflow
-from engine.formats.comfy_prompt import write_prompt
+from engine.formats.comfy_prompt import read_prompt, write_prompt
 from engine.registry import Registry
+from tests.engine.old_files import grouped, plain, proxied, proxied_twice
+from tests.engine.test_comfy_editor import shape
 from tests.web.browser import CHROMIUM, Editor, Server, chromium_page
 
 pytestmark = pytest.mark.skipif(
@@ -226,6 +228,24 @@ def test_a_workflow_means_to_us_what_it_means_to_the_editor(editor: Editor) -> N
             spec = registry[entry["class_type"]]
             ours = {k: v for k, v in entry["inputs"].items() if spec.port(k) is not None}
             assert found[id]["inputs"] == ours, (change, id)
+    assert editor.errors == []
+
+
+def test_an_old_file_means_to_us_what_it_means_to_the_editor(editor: Editor) -> None:
+    registry = Registry.from_package("nodes")
+    flow = plain(registry)
+    files = [grouped(flow), proxied(flow)]
+    files += [proxied_twice(flow, ["30", "text"], "outer")]
+    files += [proxied_twice(flow, ["30", "6: denoise"], 0.5)]
+    for file in files:
+        editor.page.evaluate(
+            "text => app.loadGraphData(JSON.parse(text)).then(() => null)", json.dumps(file)
+        )
+        editor.wait("app.graph._nodes.length === 6")
+        wanted = editor.ask("app.graphToPrompt().then(found => JSON.stringify(found.output))")
+        # Ids inside differ, so nodes are compared by what they are made of.
+        theirs = read_prompt(json.loads(wanted), registry)
+        assert shape(read_workflow(file, registry)) == shape(theirs)
     assert editor.errors == []
 
 
