@@ -16,7 +16,7 @@ from . import devices
 from .config_file import read_config
 from .detect import check_weights
 from .errors import ModelFileError
-from .handles import Weights
+from .handles import Handle, Weights
 from .headers import read_heads
 from .keys import Part, count
 from .networks import from_file, from_folder, shared
@@ -52,20 +52,11 @@ class VisionWeights(Weights):
 
 
 @dataclass(frozen=True, eq=False)
-class ClipVision:
+class ClipVision(Handle):
     """A picture encoder as it travels on edges."""
 
     weights: VisionWeights
     side_px: int
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells two encoders apart."""
-        return self.weights.digest
-
-    @property
-    def nbytes(self) -> int:
-        return self.weights.nbytes
 
 
 def check_clip_vision(path: Path) -> None:

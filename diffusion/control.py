@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .families import Family
-from .handles import Inputs, Residuals, Weights, told
+from .handles import Handle, Inputs, Residuals, Weights, told
 from .model_sampling import ModelSampling
 from .residency import residency
 from .resize import resize
@@ -98,7 +98,7 @@ class UnionWeights(ControlWeights):
 
 
 @dataclass(frozen=True, eq=False)
-class ControlNet:
+class ControlNet(Handle):
     """A ControlNet as it travels on edges.
 
     Attributes:
@@ -108,16 +108,6 @@ class ControlNet:
     weights: ControlWeights
     family: Family
     kind: int = ANY_KIND
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells two handles apart that may give different pictures."""
-        return f"{self.weights.digest} {self.family} {self.kind}"
-
-    @property
-    def nbytes(self) -> int:
-        """Of itself; its weights are residency's to keep or to let go."""
-        return 0
 
 
 @dataclass(frozen=True, eq=False)

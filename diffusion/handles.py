@@ -9,7 +9,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -244,7 +244,33 @@ class VaeWeights(Weights):
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Handle:
+    """A network as it travels on edges, with what is said and changed of it."""
+
+    weights: Weights
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two handles apart that may give different results."""
+        own = (getattr(self, each.name) for each in fields(self) if each.name != "weights")
+        parts = [type(self).__name__, self.weights.digest, *map(_told_apart, own)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    @property
+    def nbytes(self) -> int:
+        """Of itself; its weights are residency's to keep or to let go."""
+        return 0
+
+
+def _told_apart(value: object) -> str:
+    """Patches by what they say of themselves, all else by how it is written."""
+    if isinstance(value, tuple):
+        return "\0".join(patch.fingerprint for patch in value)
+    return repr(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Model(Handle):
     """A denoising network, how its noise levels are laid out, and what is changed in it."""
 
     weights: UNetWeights
@@ -252,19 +278,9 @@ class Model:
     sampling: ModelSampling
     patches: tuple[Patch, ...] = ()
 
-    @property
-    def fingerprint(self) -> str:
-        """Tells two handles apart that may give different pictures."""
-        return _join(self.weights.digest, self.family, self.sampling, self.patches)
-
-    @property
-    def nbytes(self) -> int:
-        """Of itself; its weights are residency's to keep or to let go."""
-        return 0
-
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class Clip(Handle):
     """Text encoders; `layer` counts from their ends, -1 being the last, None each one's own."""
 
     weights: TextWeights
@@ -272,35 +288,10 @@ class Clip:
     layer: int | None = None
     patches: tuple[Patch, ...] = ()
 
-    @property
-    def fingerprint(self) -> str:
-        """Tells two handles apart that may give different encodings."""
-        return _join(self.weights.digest, self.family, self.layer, self.patches)
-
-    @property
-    def nbytes(self) -> int:
-        """Of itself; its weights are residency's to keep or to let go."""
-        return 0
-
 
 @dataclass(frozen=True, eq=False)
-class Vae:
+class Vae(Handle):
     """An autoencoder."""
 
     weights: VaeWeights
     family: Family
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells two handles apart that may give different pictures."""
-        return _join(self.weights.digest, self.family, None, ())
-
-    @property
-    def nbytes(self) -> int:
-        """Of itself; its weights are residency's to keep or to let go."""
-        return 0
-
-
-def _join(digest: str, family: Family, own: object, patches: tuple[Patch, ...]) -> str:
-    parts = [digest, repr(family), repr(own), *(patch.fingerprint for patch in patches)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

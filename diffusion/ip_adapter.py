@@ -16,7 +16,7 @@ from . import devices
 from .clip_vision import ClipVision, see, see_nothing
 from .errors import ModelFileError
 from .families import Family, family_for
-from .handles import Weights
+from .handles import Handle, Weights
 from .headers import read_heads
 from .keys import Heads
 from .networks import shared
@@ -56,21 +56,12 @@ class AdapterWeights(Weights):
 
 
 @dataclass(frozen=True, eq=False)
-class IpAdapter:
+class IpAdapter(Handle):
     """An IP-Adapter as it travels on edges."""
 
     weights: AdapterWeights
     family: Family
     patches: bool
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells two adapters apart."""
-        return self.weights.digest
-
-    @property
-    def nbytes(self) -> int:
-        return self.weights.nbytes
 
 
 class Tokens(NamedTuple):

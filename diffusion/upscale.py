@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from .handles import Weights
+from .handles import Handle, Weights
 from .networks import from_file, shared
 from .tiles import in_tiles, tile_count
 from .upscale_file import upscale_part
@@ -33,7 +33,7 @@ class UpscaleWeights(Weights):
 
 
 @dataclass(frozen=True, eq=False)
-class UpscaleModel:
+class UpscaleModel(Handle):
     """An upscaling network as it travels on edges."""
 
     weights: UpscaleWeights
@@ -42,16 +42,6 @@ class UpscaleModel:
     def scale(self) -> int:
         """What both sides are multiplied with."""
         return self.weights.network.scale
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells two networks apart."""
-        return self.weights.digest
-
-    @property
-    def nbytes(self) -> int:
-        """Of itself; its weights are residency's to keep or to let go."""
-        return 0
 
 
 def load_upscaler(path: Path) -> UpscaleModel:

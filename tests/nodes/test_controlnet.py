@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,32 +16,21 @@ import nodes.codecs  # noqa: F401 - how tensors are told apart
 from diffusion.conditioning import Entry
 from diffusion.control import Control
 from diffusion.control_load import load_control
-from diffusion.folders import VARIABLE, list_models
+from diffusion.folders import list_models
 from engine.errors import GraphError, InputError
 from engine.executor import Engine
 from engine.fingerprint import fingerprint
 from engine.graph import Graph
 from engine.workspace import Workspace
 from nodes import controlnet
-from tests.tiny_model import write_tiny_control, write_tiny_model
+from tests.tiny_model import write_tiny_control
 
 
 @pytest.fixture(scope="module", autouse=True)
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """`tiny` with its ControlNet `edges`, and `wide`, one of another family."""
-    root = tmp_path_factory.mktemp("root")
-    write_tiny_model(root / "tiny")
-    write_tiny_control(root / "controlnet" / "edges")
-    write_tiny_control(root / "controlnet" / "wide", text_dim=64)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(root))
-        yield root
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(latentloom.registry()) as made:
-        yield made
+def nets(models: Path) -> None:
+    """`edges` for `tiny`, and `wide` of another family."""
+    write_tiny_control(models / "controlnet" / "edges")
+    write_tiny_control(models / "controlnet" / "wide", text_dim=64)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +9,12 @@ import pytest
 import torch
 
 import latentloom
-from diffusion.folders import VARIABLE
 from diffusion.guidance import _perpendicular
 from diffusion.model_sampling import MAX_PERCENT_SIGMA
 from engine.builder import Builder, Handle, Output
 from engine.errors import GraphError, InputError
 from engine.executor import Engine
 from nodes import samplers, schedulers, solvers
-from tests.tiny_model import write_tiny_model
-
-
-@pytest.fixture(scope="module", autouse=True)
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("root")
-    write_tiny_model(root / "tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(root))
-        yield root
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(latentloom.registry()) as made:
-        yield made
 
 
 class Parts:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -12,12 +10,6 @@ from engine.builder import Builder
 from engine.errors import InputError
 from engine.executor import Engine
 from nodes.detail import IfFound
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(latentloom.registry()) as made:
-        yield made
 
 
 def detailing(color: int) -> Builder:

@@ -6,7 +6,6 @@ saved, and read again with Pillow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,13 @@ from PIL import Image
 from scipy import ndimage
 
 import latentloom
-from diffusion.folders import VARIABLE
 from engine.executor import Engine
 from engine.graph import Graph
 from engine.workspace import Workspace
-from tests.tiny_model import write_tiny_model
 
 SIDES = st.integers(8, 45)
 KINDS = ("soft", "empty", "full", "pixel", "border", "blobs")
 Levels = np.ndarray[Any, np.dtype[np.uint8]]
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    root = tmp_path_factory.mktemp("models")
-    write_tiny_model(root / "tiny")
-    with pytest.MonkeyPatch.context() as patch, Engine(latentloom.registry()) as made:
-        patch.setenv(VARIABLE, str(root))
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,29 +10,22 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from diffusion.folders import VARIABLE
 from diffusion.load import load_checkpoint
 from engine.errors import GraphError
 from engine.executor import Engine
 from engine.graph import Graph
 from tests.diffusion.test_ip_adapter import layers, plain_keys, write_vision
-from tests.tiny_model import write_tiny_model
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    root = tmp_path_factory.mktemp("models")
-    tiny = load_checkpoint(write_tiny_model(root / "tiny"))
-    write_tiny_model(root / "wide", text_dim=64)
-    write_vision(root / "clip_vision" / "eyes")
-    (root / "ipadapter").mkdir()
-    weights = {**plain_keys(), **layers(tiny)}
-    save_file(weights, root / "ipadapter" / "plain.safetensors")
+@pytest.fixture(scope="module", autouse=True)
+def adapters(models: Path) -> None:
+    """`plain` for `tiny` with its encoder `eyes`, and `few`, which lacks layers."""
+    write_vision(models / "clip_vision" / "eyes")
+    (models / "ipadapter").mkdir()
+    weights = {**plain_keys(), **layers(load_checkpoint(models / "tiny"))}
+    save_file(weights, models / "ipadapter" / "plain.safetensors")
     few = {name: each for name, each in weights.items() if ".3." not in name}
-    save_file(few, root / "ipadapter" / "few.safetensors")
-    with pytest.MonkeyPatch.context() as patch, Engine(latentloom.registry()) as made:
-        patch.setenv(VARIABLE, str(root))
-        yield made
+    save_file(few, models / "ipadapter" / "few.safetensors")
 
 
 def prompting(checkpoint: str = "tiny", adapter: str = "plain", **options: Any) -> Graph:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from diffusion.folders import VARIABLE
 from engine.errors import GraphError
 from engine.executor import Engine
 from engine.graph import Graph
-from tests.tiny_model import write_tiny_model
 
 LAYER = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
 TEXT = "lora_te_text_model_encoder_layers_1_self_attn_q_proj"
@@ -35,22 +32,11 @@ def write_lora(path: Path, seed: int, text_dim: int = 32) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """`tiny` with two LoRAs, and one of another family."""
-    root = tmp_path_factory.mktemp("root")
-    write_tiny_model(root / "tiny")
-    write_lora(root / "loras" / "one.safetensors", 1)
-    write_lora(root / "loras" / "style" / "two.safetensors", 2)
-    write_lora(root / "loras" / "wide.safetensors", 3, text_dim=64)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(root))
-        yield root
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(latentloom.registry()) as made:
-        yield made
+def loras(models: Path) -> None:
+    """Two for `tiny`, and one of another family."""
+    write_lora(models / "loras" / "one.safetensors", 1)
+    write_lora(models / "loras" / "style" / "two.safetensors", 2)
+    write_lora(models / "loras" / "wide.safetensors", 3, text_dim=64)
 
 
 def styled(*loras: tuple[str, float, float]) -> Graph:

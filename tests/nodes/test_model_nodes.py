@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from diffusion.folders import VARIABLE
 from engine.cancel import CancelToken
 from engine.errors import GraphError, NodeError
 from engine.events import AnyEvent, Preview, Progress
 from engine.executor import Engine
 from engine.graph import Graph
-from tests.tiny_model import write_tiny_model
-
-
-@pytest.fixture(scope="module", autouse=True)
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A model folder with two families: `tiny` and `wide`."""
-    root = tmp_path_factory.mktemp("root")
-    write_tiny_model(root / "tiny")
-    write_tiny_model(root / "wide", text_dim=64)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(root))
-        yield root
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(latentloom.registry()) as made:
-        yield made
 
 
 def sampling(checkpoint: str = "tiny", **changes: Any) -> Graph:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from diffusion.folders import VARIABLE
 from diffusion.load import load_checkpoint
 from engine.executor import Engine
 from engine.graph import Graph
@@ -21,13 +19,12 @@ from tests.tiny_model import write_tiny_sdxl
 
 
 @pytest.fixture(scope="module", autouse=True)
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def installed(models: Path) -> None:
     """A small SDXL as a folder, and each of its networks in a file."""
-    root = tmp_path_factory.mktemp("models")
-    folder = write_tiny_sdxl(root / "diffusers" / "whole")
+    folder = write_tiny_sdxl(models / "diffusers" / "whole")
     whole = load_checkpoint(folder)
     first, second = (part.module for part in whole.clip.weights.parts)
-    shutil.copytree(folder / "tokenizer", root / "tokenizers" / "clip-l")
+    shutil.copytree(folder / "tokenizer", models / "tokenizers" / "clip-l")
     unet, vae = whole.model.weights.module, whole.vae.weights.module
     files = {
         "unet/original": unet_keys(unet, ""),
@@ -41,18 +38,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "checkpoints/bare": unet_keys(unet),
     }
     for name, tensors in files.items():
-        path = root / f"{name}.safetensors"
+        path = models / f"{name}.safetensors"
         path.parent.mkdir(exist_ok=True)
         save_file({key: value.contiguous() for key, value in tensors.items()}, path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(root))
-        yield root
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(latentloom.registry()) as made:
-        yield made
 
 
 def picture(unet: str = "", clips: tuple[str, str] | None = None, vae: str = "") -> Graph:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +9,11 @@ import pytest
 import torch
 
 import latentloom
-from diffusion.folders import VARIABLE
 from diffusion.load import load_checkpoint
 from engine.errors import InputError
 from engine.executor import Engine
 from nodes import patches
 from nodes.model_sampling import ModelSamplingContinuousEDM
-from tests.tiny_model import write_tiny_model
-
-
-@pytest.fixture(scope="module", autouse=True)
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("root")
-    write_tiny_model(root / "tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(root))
-        yield root
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(latentloom.registry()) as made:
-        yield made
 
 
 def sampled(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 from PIL import Image
 
 import latentloom
-from diffusion.folders import VARIABLE
 from diffusion.latents import Latent, SamplePass
 from engine.errors import InputError
 from engine.events import AnyEvent, Finished
@@ -20,19 +18,9 @@ from engine.executor import Engine
 from engine.fingerprint import fingerprint
 from engine.workspace import Workspace
 from nodes.report import SaveReport, pass_report
-from tests.tiny_model import write_tiny_model
 
 SOURCE = torch.full((1, 8, 8, 3), 100.5 / 255)
 LATENT = Latent(torch.zeros(1, 4, 1, 1))
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    root = tmp_path_factory.mktemp("models")
-    write_tiny_model(root / "tiny")
-    with pytest.MonkeyPatch.context() as patch, Engine(latentloom.registry()) as made:
-        patch.setenv(VARIABLE, str(root))
-        yield made
 
 
 def test_a_change_of_ten_levels_inside_a_mask_is_measured() -> None:

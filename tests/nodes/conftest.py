@@ -1,0 +1,39 @@
+"""A folder of models that loaders find, and an engine, for each module of node tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+
+import latentloom
+from diffusion.folders import VARIABLE
+from engine.executor import Engine
+from tests.tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models that are written once: `tiny`, and `wide` of another family."""
+    folder = tmp_path_factory.mktemp("shelf")
+    write_tiny_model(folder / "tiny")
+    write_tiny_model(folder / "wide", text_dim=64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, shelf: Path) -> Iterator[Path]:
+    """A module's own folder of models with those of the shelf, which loaders find."""
+    root = copytree(shelf, tmp_path_factory.mktemp("models") / "root")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(root))
+        yield root
+
+
+@pytest.fixture(scope="module")
+def engine(models: Path) -> Iterator[Engine]:
+    """An engine with all nodes."""
+    with Engine(latentloom.registry()) as made:
+        yield made
