@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from engine.ports import File
 from engine.registry import Registry
-from engine.spec import Port
 
 from .views import table
 
@@ -16,12 +16,17 @@ UNITS = ("B", "kB", "MB", "GB")
 
 
 def model_objects(registry: Registry) -> list[dict[str, Any]]:
-    """What the file ports of the nodes can choose from, each with what it is.
+    """What the inputs of the nodes can name, each with what it is.
 
     A model that cannot be read has its reason under `broken`.
     """
-    ports = {port.file.kind: port for port in _file_ports(registry) if port.file is not None}
-    return [entry for kind in sorted(ports) for entry in _entries(ports[kind])]
+    files = {
+        file.kind: file
+        for spec in registry.values()
+        for port in spec.inputs
+        for file in port.chosen_from
+    }
+    return [entry for kind in sorted(files) for entry in _entries(files[kind])]
 
 
 def model_table(models: Sequence[Mapping[str, Any]]) -> str:
@@ -29,14 +34,8 @@ def model_table(models: Sequence[Mapping[str, Any]]) -> str:
     return table(COLUMNS, [_row(model) for model in models])
 
 
-def _file_ports(registry: Registry) -> Iterator[Port]:
-    for spec in registry.values():
-        yield from (port for port in spec.inputs if port.file is not None)
-
-
-def _entries(port: Port) -> Iterator[dict[str, Any]]:
-    file = port.file
-    if file is None or file.names is None or file.resolve is None or file.describe is None:
+def _entries(file: File) -> Iterator[dict[str, Any]]:
+    if file.names is None or file.resolve is None or file.describe is None:
         return
     for name in file.names():
         entry: dict[str, Any] = {"kind": file.kind, "name": name}

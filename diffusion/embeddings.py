@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 from .errors import ModelFileError
-from .folders import find_embedding
+from .folders import MOST_EMBEDDING_BYTES, find_embedding
 from .text_keys import TextKind
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 64 * 2**20
 # What files for several text encoders call the vectors of each.
 KEYS: Mapping[TextKind, str] = {"l": "clip_l", "h": "clip_h", "g": "clip_g"}
 
@@ -58,7 +57,7 @@ def read_vectors(path: Path, kind: TextKind) -> Tensor:
     Raises:
         ModelFileError: the file cannot be read safely, or holds no vectors.
     """
-    if path.stat().st_size > MOST_BYTES:
+    if path.stat().st_size > MOST_EMBEDDING_BYTES:
         raise ModelFileError(f"{path.name} is too large for an embedding")
     found = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     chosen = found.get(KEYS[kind], next(iter(found.values()), None))

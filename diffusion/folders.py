@@ -21,6 +21,7 @@ PIPELINE, CONFIG = "model_index.json", "config.json"
 SAFE = (".safetensors", ".sft")
 # Embeddings are a few tensors; those of older files are read without running code.
 ENDINGS = {"embeddings": (".safetensors", ".pt", ".bin")}
+MOST_EMBEDDING_BYTES = 64 * 2**20
 PICKLED = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 DEEPEST = 16
 

@@ -52,13 +52,6 @@ class Between:
 
 
 @dataclass(frozen=True)
-class Text:
-    """How a STRING is edited."""
-
-    multiline: bool = False
-
-
-@dataclass(frozen=True)
 class Seeded:
     """Marks a seed: editors offer to draw a new one after each run."""
 
@@ -87,6 +80,18 @@ class File:
     names: Callable[[], Sequence[str]] | None = None
     resolve: Callable[[str], Path] | None = None
     describe: Callable[[Path], Mapping[str, str | int]] | None = None
+
+
+@dataclass(frozen=True)
+class Text:
+    """How a STRING is edited.
+
+    Args:
+        mentions: files that its words may name, such as embeddings; the node's `reads` finds them.
+    """
+
+    multiline: bool = False
+    mentions: File | None = None
 
 
 @dataclass(frozen=True)

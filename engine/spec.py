@@ -54,6 +54,7 @@ class Port:
     seeded: bool = False
     family: bool = False
     kin: Callable[[str], str] | None = None
+    mentions: File | None = None
 
     @property
     def required(self) -> bool:
@@ -66,6 +67,11 @@ class Port:
         if self.file is not None and self.file.names is not None:
             return tuple(self.file.names())
         return self.choices
+
+    @property
+    def chosen_from(self) -> tuple[File, ...]:
+        """The kinds of files that its values name, or mention."""
+        return tuple(file for file in (self.file, self.mentions) if file is not None)
 
     @property
     def is_edge(self) -> bool:
@@ -239,6 +245,7 @@ def _port(name: str, parameter: inspect.Parameter, note: Any, tooltip: str) -> P
         note, more = _unwrap(members[0])
         marks = (*marks, *more)
     has_default = parameter.default is not parameter.empty
+    text = next((mark for mark in marks if isinstance(mark, Text)), Text())
     port = Port(
         name=parameter.name,
         type="",
@@ -246,7 +253,8 @@ def _port(name: str, parameter: inspect.Parameter, note: Any, tooltip: str) -> P
         optional=optional,
         tooltip=tooltip,
         lazy=any(isinstance(mark, Lazy) for mark in marks),
-        multiline=any(isinstance(mark, Text) and mark.multiline for mark in marks),
+        multiline=text.multiline,
+        mentions=text.mentions,
         seeded=any(isinstance(mark, Seeded) for mark in marks),
     )
     details = _details(where, note, marks)

@@ -127,6 +127,7 @@ UpscaleFile = Annotated[Path, _models("upscale_models")]
 ClipVisionFolder = Annotated[Path, _models("clip_vision")]
 IpAdapterFile = Annotated[Path, _models("ipadapter")]
 PictureFile = Annotated[Path, File("input")]
+EncodedPrompt = Annotated[str, Text(multiline=True, mentions=_models("embeddings"))]
 LatentFile = Annotated[Path, File("latent")]
 
 

@@ -11,7 +11,7 @@ from engine.errors import InputError
 from engine.ports import Between
 from engine.spec import node
 
-from .ports import Clip, Conditioning, Prompt
+from .ports import Clip, Conditioning, EncodedPrompt
 
 SizeInput = Annotated[int, Between(0, 16_384)]
 Score = Annotated[float, Between(0.0, 1000.0, step=0.01)]
@@ -33,7 +33,7 @@ class CLIPTextEncode:
     """
 
     @staticmethod
-    def run(text: Prompt, clip: Clip) -> Conditioning:
+    def run(text: EncodedPrompt, clip: Clip) -> Conditioning:
         from diffusion.text import encode_text
 
         with _reading("CLIPTextEncode", "text"):
@@ -72,8 +72,8 @@ class CLIPTextEncodeSDXL:
         crop_h: SizeInput = 0,
         target_width: SizeInput = 1024,
         target_height: SizeInput = 1024,
-        text_g: Prompt,
-        text_l: Prompt,
+        text_g: EncodedPrompt,
+        text_l: EncodedPrompt,
     ) -> Conditioning:
         from diffusion.conditioning import Sizes
         from diffusion.text import encode_texts
@@ -109,7 +109,7 @@ class CLIPTextEncodeSDXLRefiner:
         ascore: Score = 6.0,
         width: SizeInput = 1024,
         height: SizeInput = 1024,
-        text: Prompt,
+        text: EncodedPrompt,
         clip: Clip,
     ) -> Conditioning:
         from diffusion.conditioning import Sizes

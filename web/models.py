@@ -119,9 +119,9 @@ def read_metadata(path: Path) -> dict[str, str] | None:
 
 def _listed(spec: NodeSpec, folder: str) -> dict[str, Path]:
     for port in spec.inputs:
-        file = port.file
-        if file is not None and file.kind == folder and file.names and file.resolve:
-            return {name: file.resolve(name) for name in file.names()}
+        for file in port.chosen_from:
+            if file.kind == folder and file.names and file.resolve:
+                return {name: file.resolve(name) for name in file.names()}
     return {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +58,7 @@ def parts(model: Checkpoint) -> dict[str, dict[str, Tensor]]:
     ("holds", "family"),
     [
         ("checkpoint", "sd-96"), ("network", "sd-96"), ("autoencoder", ""),
-        ("text encoder", "sd-32"), ("lora", ""), ("embedding", ""), ("unknown", ""),
+        ("text encoder", "sd-32"), ("lora", ""), ("embedding", "sd15"), ("unknown", ""),
     ],
 )  # fmt: skip
 def test_a_file_is_told_by_its_keys(
@@ -96,6 +97,22 @@ def test_the_hash_is_the_headers(model: Checkpoint, tmp_path: Path) -> None:
     here, there = write(tmp_path / "a", tensors), write(tmp_path / "b", tensors)
     assert describe(here).hash == describe(there).hash
     assert describe(write(tmp_path / "c", tensors, torch.float16)).hash != describe(here).hash
+
+
+def test_an_embedding_tells_its_family(tmp_path: Path) -> None:
+    both = {"clip_l": torch.zeros(2, 768), "clip_g": torch.zeros(2, 1280)}
+    sdxl = describe(write(tmp_path / "both", both))
+    wide = describe(write(tmp_path / "wide", {"emb_params": torch.zeros(1, 1024)}))
+    other = describe(write(tmp_path / "other", {"emb_params": torch.zeros(1, 32)}))
+    assert [each.family for each in (sdxl, wide, other)] == ["sdxl", "sd21", ""]
+
+
+def test_an_older_embedding_is_told_by_its_name_and_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "old.pt"
+    path.write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    facts = describe(path)
+    assert (facts.holds, facts.family, facts.size) == ("embedding", "", path.stat().st_size)
+    assert facts.hash == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:

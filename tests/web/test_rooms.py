@@ -169,7 +169,13 @@ def test_settings_are_merged_and_kept(tmp_path: Path) -> None:
 # What is installed
 
 
-def test_models_are_listed_as_their_loaders_list_them(tmp_path: Path) -> None:
+def test_models_are_listed_as_their_loaders_list_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models" / "embeddings").mkdir(parents=True)
+    (tmp_path / "models" / "embeddings" / "fox.pt").write_bytes(b"never opened")
+    monkeypatch.setenv("LATENTLOOM_MODELS", str(tmp_path / "models"))
+
     async def story(api: Served) -> None:
         assert "demo" in (await api.get("/models/checkpoints"))[1]
         assert "loras" in (await api.get("/models"))[1]
@@ -177,7 +183,7 @@ def test_models_are_listed_as_their_loaders_list_them(tmp_path: Path) -> None:
         _, found = await api.get("/experiment/models/checkpoints")
         demo = next(entry for entry in found if entry["name"] == "demo")
         assert set(demo) == {"name", "pathIndex", "modified", "created", "size"}
-        assert (await api.get("/embeddings"))[0] == 200
+        assert (await api.get("/embeddings"))[1] == ["fox"]
         assert (await api.get("/view_metadata/checkpoints?filename=../x"))[0] == 404
 
     served(tmp_path, story, REGISTRY)
