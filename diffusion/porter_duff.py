@@ -16,6 +16,8 @@ from .resize import resize_mask, resize_picture
 
 # Below this alpha a colour cannot be told; it becomes black.
 CLEAR = 1e-5
+# Share of a level of 255.
+HAIR = 1e-3
 
 
 class Layer(NamedTuple):
@@ -26,10 +28,19 @@ class Layer(NamedTuple):
 
 
 def join_alpha(picture: Tensor, mask: Tensor) -> Tensor:
-    """RGBA of a picture and of what is transparent in it; the mask is resized to the picture."""
-    alpha = 1.0 - resize_mask(mask, picture.shape[2], picture.shape[1])
+    """RGBA of a picture and of what is transparent in it; the mask is resized to the picture.
+
+    Alpha that came from 8 bits and through a mask is the same 8 bits again.
+    """
+    alpha = _whole(1.0 - resize_mask(mask, picture.shape[2], picture.shape[1]))
     picture, alpha = same_batch(picture[..., :3], alpha)
     return torch.cat([picture, alpha.unsqueeze(-1)], dim=-1)
+
+
+def _whole(alpha: Tensor) -> Tensor:
+    """Levels of 255 that rounding moved by a hair, which saving would cut to the one below."""
+    level = (alpha * 255).round()
+    return torch.where((alpha * 255 - level).abs() < HAIR, level / 255, alpha)
 
 
 def split_alpha(picture: Tensor) -> tuple[Tensor, Tensor]:

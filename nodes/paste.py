@@ -20,7 +20,9 @@ def image_paste_back(
     """Put the changed part of a picture back on its source; outside the mask nothing changes.
 
     More than `grow` pixels from what the mask covers, every value is the source's, and so is every
-    byte of the saved picture. A mask that is partly grey mixes there.
+    byte of the saved picture. A mask that is partly grey mixes there. What a VAE cut away of sides
+    that are no multiples of 8, at most 4 pixels at an edge, stays the source's in the mask too;
+    InpaintCrop paints it all the same.
 
     Args:
         source: the pictures B×H×W×C before the change; theirs is the size of the result.

@@ -208,3 +208,77 @@ def test_every_level_survives_a_mask_of_nothing(engine: Engine, place: Workspace
     Image.fromarray(photo).save(place.input_dir / "photo.png")
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(place.input_dir / "mask.png")
     assert np.array_equal(saved_by(engine, inpainting(8, 8), place), photo)
+
+
+def test_every_alpha_survives_being_a_mask(engine: Engine, place: Workspace) -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    photo = np.stack([levels, levels[::-1], levels.T, levels[:, ::-1]], axis=-1)
+    Image.fromarray(photo).save(place.input_dir / "photo.png")
+    b = latentloom.build()
+    image, transparent = b.LoadImage(image="photo.png")
+    once = b.JoinImageWithAlpha(image=image, alpha=transparent)
+    again, mask = b.SplitImageWithAlpha(image=once)
+    b.SaveImage(images=b.JoinImageWithAlpha(image=again, alpha=mask))
+    assert np.array_equal(saved_by(engine, b.graph, place), photo)
+
+
+@pytest.mark.parametrize("size", [(37, 29), (40, 32)])
+def test_a_picture_with_alpha_keeps_it_outside_the_mask(
+    engine: Engine, place: Workspace, size: tuple[int, int]
+) -> None:
+    wide, high = size
+    photo = np.random.default_rng(2).integers(0, 256, (high, wide, 4), np.uint8)
+    mask = make_mask("blobs", wide, high, 2)
+    Image.fromarray(photo).save(place.input_dir / "photo.png")
+    Image.fromarray(mask).save(place.input_dir / "mask.png")
+    b = latentloom.build()
+    model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="tiny")
+    image, transparent = b.LoadImage(image="photo.png")
+    inside = b.LoadImageMask(image="mask.png", channel="red")
+    prompt = b.CLIPTextEncode(text="a fox", clip=clip)
+    latent = b.SetLatentNoiseMask(samples=b.VAEEncode(pixels=image, vae=vae), mask=inside)
+    sampled = b.KSampler(
+        model=model, positive=prompt, negative=prompt, latent_image=latent, steps=1, cfg=1.0
+    )
+    whole = b.JoinImageWithAlpha(image=image, alpha=transparent)
+    painted = b.VAEDecode(samples=sampled, vae=vae)
+    pasted = b.ImagePasteBack(source=whole, image=painted, mask=inside, grow=3, blend=3)
+    b.SaveImage(images=pasted)
+    got = saved_by(engine, b.graph, place)
+    outside = ~ndimage.binary_dilation(mask > 0, np.ones((7, 7), bool))
+    assert got.shape == photo.shape
+    assert np.array_equal(got[outside], photo[outside])
+
+
+def test_each_picture_of_a_batch_is_kept_outside_its_own_mask(
+    engine: Engine, place: Workspace
+) -> None:
+    """Of 42×30 pixels the encoder sees 40×24; the rest is the source's in any mask."""
+    photos = np.random.default_rng(4).integers(0, 256, (2, 30, 42, 3), np.uint8)
+    masks = np.stack([make_mask("blobs", 42, 30, 1), make_mask("border", 42, 30, 9)])
+    b = latentloom.build()
+    model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="tiny")
+    loaded = []
+    for index in range(2):
+        for name, levels in (("photo", photos), ("mask", masks)):
+            Image.fromarray(levels[index]).save(place.input_dir / f"{name}{index}.png")
+            picture, _ = b.LoadImage(image=f"{name}{index}.png")
+            loaded.append(picture)
+    batch = b.ImageBatch(image1=loaded[0], image2=loaded[2])
+    both = b.ImageToMask(image=b.ImageBatch(image1=loaded[1], image2=loaded[3]), channel="red")
+    prompt = b.CLIPTextEncode(text="a fox", clip=clip)
+    latent = b.SetLatentNoiseMask(samples=b.VAEEncode(pixels=batch, vae=vae), mask=both)
+    sampled = b.KSampler(
+        model=model, positive=prompt, negative=prompt, latent_image=latent, steps=1, cfg=1.0
+    )
+    painted = b.VAEDecode(samples=sampled, vae=vae)
+    pasted = b.ImagePasteBack(source=batch, image=painted, mask=both, grow=2, blend=1)
+    b.SaveImage(images=pasted)
+    result = engine.run(b.graph, place)
+    assert result.errors == ()
+    got = np.stack([np.asarray(Image.open(path)) for _, path in result.saved])
+    outside = ~np.stack([ndimage.binary_dilation(each > 0, np.ones((5, 5))) for each in masks])
+    assert np.array_equal(got[outside], photos[outside])
+    seen = masks == 255
+    seen[:, :3], seen[:, 27:], seen[:, :, :1], seen[:, :, 41:] = (False,) * 4
+    assert (got[seen] != photos[seen]).mean() > 0.9
