@@ -6,10 +6,7 @@ that the user gave on the command line may be anywhere.
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -98,47 +95,6 @@ def safe_path(root: Path, name: str) -> Path:
     if not found.is_relative_to(base):
         raise UnsafePathError(f"{name[:80]!r} leads out of {root.name or root}")
     return found
-
-
-def read_inside(root: Path, name: str, most_bytes: int) -> bytes:
-    """The content of a file inside a folder; no link below the folder is followed, ever.
-
-    Each folder on the way is opened from the one above it, so that nothing can be swapped for a
-    link between the check and the reading.
-
-    Raises:
-        UnsafePathError: as safe_path, or a link is on the way.
-        FileNotFoundError: there is no such file.
-        ValueError: it is larger than `most_bytes`.
-    """
-    path = safe_path(root, name)
-    if os.open not in os.supports_dir_fd:
-        return _bounded(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), most_bytes)
-    *folders, last = PurePosixPath(name).parts
-    way = [os.open(root, os.O_RDONLY | os.O_DIRECTORY)]
-    try:
-        for folder in folders:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-            way.append(os.open(folder, flags, dir_fd=way[-1]))
-        file = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=way[-1])
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise UnsafePathError(f"{name[:80]!r} is a link or lies behind one") from error
-        raise FileNotFoundError(f"there is no file {name[:80]!r}") from error
-    finally:
-        for opened in way:
-            os.close(opened)
-    return _bounded(file, most_bytes)
-
-
-def _bounded(file: int, most_bytes: int) -> bytes:
-    with os.fdopen(file, "rb") as stream:
-        facts = os.fstat(stream.fileno())
-        if not stat.S_ISREG(facts.st_mode):
-            raise FileNotFoundError("this is no file")
-        if facts.st_size > most_bytes:
-            raise ValueError(f"the file has {facts.st_size} bytes; at most {most_bytes} are read")
-        return stream.read(most_bytes + 1)
 
 
 def unsafe(name: str) -> str:

@@ -108,7 +108,7 @@ class SaveImage:
     @staticmethod
     def check(filename_prefix: str = "ComfyUI") -> None:
         """Refuse a prefix that leaves the output folder before anything runs."""
-        from diffusion.saving import PrefixError, check_prefix
+        from engine.saving import PrefixError, check_prefix
 
         try:
             check_prefix(filename_prefix)
@@ -152,7 +152,7 @@ def _check_picture(name: str, image: Path) -> None:
 
 def _save(name: str, images: Image, context: Context, prefix: str, level: int) -> Saved:
     from diffusion.images import encode_png
-    from diffusion.saving import PrefixError, expand_prefix, next_number, place, write_numbered
+    from engine.saving import PrefixError, expand_prefix, next_number, place, write_numbered
 
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
         wanted = "pictures B×H×W×C of 1, 3 or 4 channels"

@@ -39,7 +39,7 @@ class SaveLatent:
     ) -> Saved:
         from diffusion.latent_file import SUFFIX, encode_latent
         from diffusion.latents import CELL_PX
-        from diffusion.saving import PrefixError, expand_prefix, next_number, place, write_numbered
+        from engine.saving import PrefixError, expand_prefix, next_number, place, write_numbered
 
         high, wide = (side * CELL_PX for side in samples.shape[-2:])
         expanded = expand_prefix(filename_prefix, wide, high, datetime.now())
@@ -56,7 +56,7 @@ class SaveLatent:
 
     @staticmethod
     def check(filename_prefix: str = "latents/ComfyUI") -> None:
-        from diffusion.saving import PrefixError, check_prefix
+        from engine.saving import PrefixError, check_prefix
 
         try:
             check_prefix(filename_prefix)

@@ -72,7 +72,7 @@ class SaveReport:
     @staticmethod
     def run(report: Report, context: Context, filename_prefix: Prefix = "report") -> Saved:
         from diffusion.report import to_json, to_table
-        from diffusion.saving import PrefixError, expand_prefix, next_number, place, write_numbered
+        from engine.saving import PrefixError, expand_prefix, next_number, place, write_numbered
 
         try:
             target = place(expand_prefix(filename_prefix, 0, 0, datetime.now()), context.output_dir)
@@ -89,7 +89,7 @@ class SaveReport:
     @staticmethod
     def check(filename_prefix: str = "report") -> None:
         """Refuse a prefix that leaves the output folder before anything runs."""
-        from diffusion.saving import PrefixError, check_prefix
+        from engine.saving import PrefixError, check_prefix
 
         try:
             check_prefix(filename_prefix)

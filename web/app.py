@@ -28,7 +28,7 @@ from . import (
 )
 from .guard import Guard
 from .prompts import PromptRefused
-from .routes import Refusal, Route, answer
+from .routes import Refusal, Route, answer, without_places
 from .site import Site
 
 log = logging.getLogger(__name__)
@@ -91,13 +91,13 @@ async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
     except PromptRefused as refused:
         return answer(refused.body, 400)
     except (FormatError, InputError, UnsafePathError) as error:
-        return answer({"error": str(error)}, 400)
+        return answer({"error": without_places(str(error))}, 400)
     except web.HTTPException as error:
         if error.status < 400:
             raise
         return answer({"error": error.reason}, error.status)
     except LatentloomError as error:
-        return answer({"error": str(error)}, 409)
+        return answer({"error": without_places(str(error))}, 409)
     except sqlite3.OperationalError as error:
         log.error("the queue cannot be written: %s", error)
         return answer({"error": f"the queue cannot be written: {error}"}, 503)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -12,8 +10,9 @@ from aiohttp import BodyPartReader, web
 
 from engine.errors import FormatError
 from engine.formats.parsing import parse_json
+from engine.inside import Folder, opened, read_inside, split
 from engine.pictures import Picture, pictures
-from engine.workspace import UnsafePathError, read_inside, safe_path, split_annotated
+from engine.workspace import UnsafePathError, safe_path, split_annotated
 
 from .routes import Refusal, Routes, answer, patiently
 from .site import Site
@@ -195,16 +194,15 @@ def _original(site: Site, form: _Form) -> bytes:
 def _store(site: Site, form: _Form, picture: Picture) -> dict[str, str]:
     """Write a picture under its name; the reply of an upload. No other file is ever replaced."""
     kind, subfolder = form.fields.get("type", "") or "input", form.fields.get("subfolder", "")
-    folder, name = folder_of(site, kind, subfolder), form.name
+    folder_of(site, kind, subfolder)
+    name = form.name
     if PurePosixPath(name).suffix.lower() not in ENDINGS[picture.mime]:
         name += ENDINGS[picture.mime][0]
+    replace = form.fields.get("overwrite", "") in ("true", "1")
     try:
         if "/" in name:
             raise UnsafePathError(f"{name[:80]!r} is no plain name")
-        safe_path(folder, name)
-        folder.mkdir(parents=True, exist_ok=True)
-        replace = form.fields.get("overwrite", "") in ("true", "1")
-        stored = write_file(folder, name, picture.data, replace)
+        stored = write_file(site.folders[kind], subfolder, name, picture.data, replace)
     except UnsafePathError as error:
         raise Refusal(400, str(error)) from error
     except OSError as error:
@@ -212,43 +210,34 @@ def _store(site: Site, form: _Form, picture: Picture) -> dict[str, str]:
     return {"name": stored, "subfolder": subfolder, "type": kind}
 
 
-def write_file(folder: Path, name: str, data: bytes, replace: bool) -> str:
+def write_file(root: Path, subfolder: str, name: str, data: bytes, replace: bool) -> str:
     """Write a file whole or not at all; the name it has got.
 
     Args:
+        subfolder: of the root; made where it is missing.
         replace: put it in the place of a file of this name; else that stays, and the new one is
             called `name (1)`, unless it has the same content.
 
     Raises:
+        UnsafePathError: the name may not be used, or a link is on the way.
         OSError: it cannot be written.
     """
-    part = folder / f".latentloom-{secrets.token_hex(8)}.part"
-    try:
-        with part.open("xb") as sink:
-            sink.write(data)
-            sink.flush()
-            os.fsync(sink.fileno())
-        if replace and not (folder / name).is_symlink():
-            part.replace(folder / name)
+    split(name)
+    with opened(root, subfolder, make=True) as folder, folder.written(data) as part:
+        if replace and not folder.is_link(name):
+            folder.replace(part, folder, name)
             return name
         stem, ending = PurePosixPath(name).stem, PurePosixPath(name).suffix
         number = 0
         while True:
             candidate = f"{stem} ({number}){ending}" if number else name
-            try:
-                os.link(part, folder / candidate)
-            except FileExistsError:
-                if _holds(folder, candidate, data):
-                    return candidate
-                number += 1
-            else:
+            if folder.publish(part, candidate) or _holds(folder, candidate, data):
                 return candidate
-    finally:
-        part.unlink(missing_ok=True)
+            number += 1
 
 
-def _holds(folder: Path, name: str, data: bytes) -> bool:
+def _holds(folder: Folder, name: str, data: bytes) -> bool:
     try:
-        return read_inside(folder, name, len(data)) == data
+        return folder.read(name, len(data)) == data
     except (OSError, ValueError):
         return False

@@ -61,7 +61,8 @@ class Guard:
             return 403, "this server is not asked by that name; see --allow-host"
         if not self._origin_is_ours(request):
             return 403, "a page of another origin may not use this server"
-        if not self.options.token:
+        # What a browser asks before it sends the token; nothing is done for it.
+        if not self.options.token or request.method == "OPTIONS":
             return None
         if self._has_token(request):
             return None

@@ -16,7 +16,7 @@ from engine.errors import GraphError
 from engine.lint import Advice, lint
 
 from .prompts import PromptRefused, read_graph
-from .routes import Refusal, Routes, answer, read_object
+from .routes import Refusal, Routes, answer, read_object, without_places
 from .site import Site
 
 routes = Routes()
@@ -43,5 +43,5 @@ def _plan(site: Site, prompt: Mapping[str, Any]) -> dict[str, Any]:
         for id, step in site.engine.plan(graph, site.workspace).nodes.items():
             steps[id] = {"action": step.action, "why": step.why}
     except (GraphError, PromptRefused) as error:
-        problems = str(error).splitlines()
+        problems = without_places(str(error)).splitlines()
     return {"nodes": steps, "problems": problems, "advice": [asdict(each) for each in advice]}

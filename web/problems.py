@@ -13,6 +13,7 @@ from engine.graph import Graph
 from engine.spec import NodeSpec, Port
 
 from .object_info import input_config
+from .routes import without_places
 
 TYPES = {
     "missing_input": ("required_input_missing", "Required input is missing"),
@@ -147,7 +148,7 @@ def _details(problem: Problem, type_name: str) -> str:
         wanted = problem.wanted.split(" ")[0]
         return f"{problem.port}, received_type({problem.got}) mismatch input_type({wanted})"
     text = f"wants {problem.wanted}, got {problem.got}"
-    hint = f"; {problem.hint}" if problem.hint else ""
+    hint = f"; {without_places(problem.hint)}" if problem.hint else ""
     return f"{problem.port} - {text}{hint}" if problem.port else f"{text}{hint}"
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Handler = Callable[["Site", web.Request], Awaitable[web.StreamResponse]]
 MOST_SILENT_S = 30
 LONG = 100_000
+_PLACE = re.compile(r"(?<![\w.:/\\])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\":,]+)+(?=[/\\][^\s/\\])[/\\]")
 _NUMBER = re.compile(r"-?[0-9]{1,12}\Z")
 Body = Literal["none", "json", "raw", "form"]
 
@@ -67,6 +68,15 @@ class Refusal(Exception):
     def __init__(self, status: int, message: str, **facts: Any) -> None:
         super().__init__(message)
         self.status, self.body = status, {"error": message, **facts}
+
+
+def without_places(text: str) -> str:
+    """A message without the folders of this machine, which are no client's business.
+
+    >>> without_places("there is no file 'a.png' in /srv/people/input: 3/4")
+    "there is no file 'a.png' in input: 3/4"
+    """
+    return _PLACE.sub("", text)
 
 
 def answer(value: Any, status: int = 200) -> web.Response:

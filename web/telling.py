@@ -28,6 +28,8 @@ from engine.jobs import QueuedJob, State
 from engine.pictures import ENDINGS
 from engine.plan import Plan
 
+from .routes import without_places
+
 Tell = Callable[[str, Mapping[str, Any]], None]
 Show = Callable[[object, Mapping[str, Any]], None]
 
@@ -208,7 +210,7 @@ def error_facts(error: Exception, executed: list[str], node: str, type_name: str
         "node_id": node,
         "node_type": type_name,
         "executed": executed,
-        "exception_message": message,
+        "exception_message": without_places(message),
         "exception_type": type(cause).__name__,
         "traceback": _traceback(cause),
         "current_inputs": {name: [value] for name, value in inputs.items()},

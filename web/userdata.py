@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
-import os
 from collections.abc import Callable
+from errno import ENOENT
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -15,7 +15,8 @@ from aiohttp import web
 
 from engine.errors import FormatError
 from engine.formats.parsing import parse_json
-from engine.workspace import UnsafePathError, read_inside, safe_path
+from engine.inside import Folder, opened, read_inside, split
+from engine.workspace import UnsafePathError, safe_path
 
 from .files import write_file
 from .routes import Refusal, Routes, answer, done, read_bytes, read_json, read_object
@@ -119,14 +120,16 @@ async def user_style(site: Site, request: web.Request) -> web.Response:
 async def store_file(site: Site, request: web.Request) -> web.Response:
     name, query = _name(request, "file"), request.query
     path = _inside(site, name, "file")
+    folder, file = split(name)
     data = await read_bytes(request, MOST_FILE_BYTES)
     replace = query.get("overwrite", "true") != "false"
 
     def store() -> None:
-        if not replace and path.exists():
-            raise Refusal(409, f"there is a file {name[:80]!r}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path.parent, path.name, data, replace=True)
+        with opened(site.user_dir, folder, make=True) as place, place.written(data) as part:
+            if replace:
+                place.replace(part, place, file)
+            elif not place.publish(part, file):
+                raise Refusal(409, f"there is a file {name[:80]!r}")
 
     await _touching(name, store)
     return _stored(site, path, query.get("full_info"))
@@ -135,28 +138,37 @@ async def store_file(site: Site, request: web.Request) -> web.Response:
 @routes.add("DELETE", "/userdata/{file}", "Delete a file of the user's")
 async def delete_file(site: Site, request: web.Request) -> web.Response:
     name = _name(request, "file")
-    path = _existing(site, name)
-    await _touching(name, path.unlink)
+    _inside(site, name, "file")
+    folder, file = split(name)
+
+    def remove() -> None:
+        with opened(site.user_dir, folder) as place:
+            _check_file(place, file)
+            place.remove(file)
+
+    await _touching(name, remove)
     return done(204)
 
 
 @routes.add("POST", "/userdata/{file}/move/{dest}", "Rename a file of the user's")
 async def move_file(site: Site, request: web.Request) -> web.Response:
     name, query = _name(request, "file"), request.query
-    path = _existing(site, name)
-    target = _inside(site, _name(request, "dest"), "dest")
+    dest = _name(request, "dest")
+    _inside(site, name, "file")
+    target = _inside(site, dest, "dest")
+    (folder, file), (new_folder, new_file) = split(name), split(dest)
     replace = query.get("overwrite", "true") != "false"
 
     def move() -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if replace:
-            path.replace(target)
-            return
-        try:
-            os.link(path, target)
-        except FileExistsError as error:
-            raise Refusal(409, f"there is a file {target.name[:80]!r}") from error
-        path.unlink()
+        with opened(site.user_dir, folder) as place:
+            _check_file(place, file)
+            with opened(site.user_dir, new_folder, make=True) as new_place:
+                if replace:
+                    place.replace(file, new_place, new_file)
+                elif not place.link(file, new_place, new_file):
+                    raise Refusal(409, f"there is a file {new_file[:80]!r}")
+                elif place.is_file(file):
+                    place.remove(file)
 
     await _touching(name, move)
     return _stored(site, target, query.get("full_info"))
@@ -188,11 +200,9 @@ def _inside(site: Site, name: str, what: str) -> Path:
         raise Refusal(403, str(error)) from error
 
 
-def _existing(site: Site, name: str) -> Path:
-    path = _inside(site, name, "file")
-    if not path.is_file() or (site.user_dir / name).is_symlink():
-        raise Refusal(404, f"there is no file {name[:80]!r}")
-    return path
+def _check_file(folder: Folder, name: str) -> None:
+    if not folder.is_file(name):
+        raise FileNotFoundError(ENOENT, "there is no such file")
 
 
 def _name(request: web.Request, part: str) -> str:
@@ -239,6 +249,10 @@ async def _touching(name: str, work: Callable[[], object]) -> None:
     """Change the disk; what goes wrong there is a bad name or a full disk, and is told as such."""
     try:
         await asyncio.to_thread(work)
+    except UnsafePathError as error:
+        raise Refusal(403, str(error)) from error
+    except FileNotFoundError as error:
+        raise Refusal(404, f"there is no file {name[:80]!r}") from error
     except OSError as error:
         raise Refusal(400, f"{name[:80]!r}: {error.strerror}") from error
 
@@ -262,6 +276,6 @@ async def _change_settings(site: Site, changes: dict[str, Any]) -> None:
         data = text.encode("utf-8")
 
         def store() -> None:
-            write_file(site.user_dir, SETTINGS, data, replace=True)
+            write_file(site.user_dir, "", SETTINGS, data, replace=True)
 
         await _touching(SETTINGS, store)

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from diffusion.saving import place, write_numbered
 from engine.context import Context, Saved
 from engine.registry import Registry
+from engine.saving import place, write_numbered
 from engine.spec import node
 from web.serving import main
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 from collections.abc import Mapping
 from http.client import HTTPConnection
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.web.serving import Served, number, served, serving
+from tests.web.serving import Served, number, prompt, served, serving
 from web.app import GUARD, all_routes, paths_of
 from web.guard import COOKIE, is_loopback
 from web.routes import Route
@@ -250,12 +251,16 @@ def test_a_page_cannot_send_a_form_where_json_is_wanted(route: Route, tmp_path: 
 
 
 def test_no_other_origin_is_allowed_unless_it_was_named(tmp_path: Path) -> None:
-    async def ask(origins: tuple[str, ...]) -> aiohttp.ClientResponse:
-        async with serving(tmp_path, origins=origins) as api:
+    async def ask(origins: tuple[str, ...], token: str = "") -> aiohttp.ClientResponse:
+        async with serving(tmp_path, origins=origins, token=token) as api:
+            api.session.headers.clear()
             headers = {"Origin": "http://friend.test", "Access-Control-Request-Method": "POST"}
             async with api.session.options(f"{api.url}/prompt", headers=headers) as response:
                 return response
 
+    allowed = asyncio.run(ask(("http://friend.test",), TOKEN))
+    assert allowed.status == 200
+    assert allowed.headers["Access-Control-Allow-Headers"] == "Content-Type, Authorization"
     refused = asyncio.run(ask(()))
     assert refused.status == 403
     assert "Access-Control-Allow-Origin" not in refused.headers
@@ -298,6 +303,18 @@ def test_neither_token_nor_places_leak(tmp_path: Path) -> None:
                      "/internal/folder_paths", "/openapi.json", "/settings"):  # fmt: skip
             async with api.session.get(f"{api.url}{path}") as response:
                 texts.append(await response.text())
+        load = prompt(l=("LoadImage", {"image": "gone.png"}), s=("SaveImage", {"images": ["l", 0]}))
+        for path in ("/prompt", "/latentloom/plan"):
+            _, found = await api.post(path, {"prompt": load})
+            assert "gone.png" in json.dumps(found)
+            texts.append(json.dumps(found))
+        # A folder stands where the output's folder should be made.
+        (tmp_path / "output" / "taken").write_text("a file")
+        empty = ("EmptyImage", {"width": 16, "height": 16, "batch_size": 1, "color": 7})
+        save = ("SaveImage", {"images": ["e", 0], "filename_prefix": "taken/x"})
+        outcome = await api.client.run(prompt(e=empty, s=save))
+        assert "taken" in outcome.error
+        texts.append(json.dumps(await api.get("/history")))
         for word in (TOKEN, str(tmp_path), str(Path.home())):
             assert not any(word in text for text in texts if len(word) > 1)
 

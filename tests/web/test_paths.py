@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,9 +14,12 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from engine.workspace import UnsafePathError, read_inside
+from engine.inside import opened, read_inside
+from engine.saving import PrefixError, place, write_numbered
+from engine.workspace import UnsafePathError
 from tests.web.serving import Served, prompt, served
 from tests.web.test_files import picture
+from web.files import write_file
 
 CANARY = b"the canary sings"
 TARGETS = ("canary.txt", "etc/passwd", "queue.sqlite")
@@ -200,6 +207,60 @@ def test_no_node_reads_or_writes_out_of_its_folder(tree: Path) -> None:
 
     served(tree, story)
     assert everything(tree.parent) == before
+
+
+def store(root: Path, number: int) -> None:
+    write_file(root, "door", f"{number}.txt", b"ours", replace=bool(number % 2))
+
+
+def save(root: Path, number: int) -> None:
+    write_numbered(place("door/a", root), b"ours", number)
+
+
+def remove(root: Path, _number: int) -> None:
+    with opened(root, "door") as folder:
+        folder.remove("a.txt")
+
+
+def take(root: Path, number: int) -> None:
+    with opened(root, "door") as folder, opened(root) as other:
+        folder.link("a.txt", other, f"taken_{number}")
+
+
+@pytest.mark.parametrize("deed", [store, save, remove, take])
+def test_nothing_is_done_behind_a_link_that_a_folder_is_swapped_for(
+    deed: Callable[[Path, int], None], tmp_path: Path
+) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir()
+    (outside / "a.txt").write_bytes(CANARY)
+    (root / "door").mkdir(parents=True)
+    stop, done = threading.Event(), 0
+
+    def swap() -> None:
+        for turn in itertools.takewhile(lambda _: not stop.is_set(), itertools.count()):
+            with contextlib.suppress(OSError):
+                (root / "door").rename(root / f"away_{turn}")
+            with contextlib.suppress(OSError):
+                (root / "door").symlink_to(outside)
+            time.sleep(0.0005)
+            with contextlib.suppress(OSError):
+                (root / "door").unlink()
+            with contextlib.suppress(OSError):
+                (root / "door").mkdir()
+            time.sleep(0.0005)
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    for number in range(1, 1_000):
+        with contextlib.suppress(UnsafePathError, PrefixError, OSError):
+            deed(root, number)
+            done += 1
+    stop.set()
+    swapper.join()
+    assert [path.read_bytes() for path in outside.iterdir()] == [CANARY]
+    assert not any(path.read_bytes() == CANARY for path in root.rglob("*") if path.is_file())
+    assert done or deed in (remove, take)
 
 
 def test_a_folder_that_is_swapped_for_a_link_is_never_followed(tmp_path: Path) -> None:

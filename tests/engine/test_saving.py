@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusion.saving import (
+from engine.saving import (
     PrefixError,
     Target,
     check_prefix,
@@ -78,6 +78,10 @@ def test_prefixes_inside_the_folder(prefix: str, wanted: str) -> None:
         ("\ud800", "control"),
         ("x" * 201, "xxx"),
         ("漢" * 67, "漢"),
+        ("con/a", "reserved"),
+        ("NUL.txt", "reserved"),
+        ("a./b", "dot or space"),
+        ("a\u202egnp", "not allowed"),
     ],
 )
 def test_prefixes_that_name_no_place_are_refused(prefix: str, got: str) -> None:
@@ -107,7 +111,8 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "real")
-    assert place("a/b", tmp_path / "out") == Target(tmp_path / "real" / "a", "b")
+    target = place("a/b", tmp_path / "out")
+    assert write_numbered(target, b"x", 1)[0] == tmp_path / "real" / "a" / "b_00001_.png"
 
 
 def test_numbers_count_on_from_what_is_there(tmp_path: Path) -> None:
@@ -121,24 +126,24 @@ def test_numbers_count_on_from_what_is_there(tmp_path: Path) -> None:
     )
     for name in names:
         (tmp_path / name).touch()
-    assert next_number(Target(tmp_path, "a")) == 13
-    assert next_number(Target(tmp_path, "c")) == 1
+    assert next_number(Target(tmp_path, "", "a")) == 13
+    assert next_number(Target(tmp_path, "", "c")) == 1
 
 
 def test_a_file_is_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
-    path, number = write_numbered(Target(tmp_path, "a"), b"data", 1)
+    path, number = write_numbered(Target(tmp_path, "", "a"), b"data", 1)
     assert (path.name, number, path.read_bytes()) == ("a_00001_.png", 1, b"data")
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_taken_number_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "a_00001_.png").write_bytes(b"mine")
-    path, number = write_numbered(Target(tmp_path, "a"), b"data", 1)
+    path, number = write_numbered(Target(tmp_path, "", "a"), b"data", 1)
     assert (path.name, number) == ("a_00002_.png", 2)
     assert (tmp_path / "a_00001_.png").read_bytes() == b"mine"
 
 
-def _no_links(_part: Path, _path: Path) -> None:
+def _no_links(_part: str, _path: str, **_how: object) -> None:
     raise OSError(errno.EPERM, "no links here")
 
 
@@ -147,7 +152,7 @@ def test_many_writers_at_once_lose_nothing(
     links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "link", os.link if links else _no_links)
-    target = Target(tmp_path, "a")
+    target = Target(tmp_path, "", "a")
 
     def write(index: int) -> Path:
         return write_numbered(target, str(index).encode(), next_number(target))[0]
@@ -165,5 +170,5 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="disk full"):
-        write_numbered(Target(tmp_path, "a"), b"data", 1)
+        write_numbered(Target(tmp_path, "", "a"), b"data", 1)
     assert list(tmp_path.iterdir()) == []

@@ -1,17 +1,20 @@
-"""Files out: names from a prefix, numbers that count on, writes that never replace. No torch."""
+"""Files out: names from a prefix, numbers that count on, writes that never replace."""
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
-import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from .inside import Folder, opened
+from .workspace import UnsafePathError, unsafe
+
 MAX_NAME_BYTES = 200
-NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+FIRST = "_00001_.png"
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 UNPORTABLE = re.compile(r'[<>:"|?*]')
 TOKEN = re.compile(r"%(date:[^%]*|width|height|year|month|day|hour|minute|second)%")
@@ -28,9 +31,10 @@ class PrefixError(ValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """Where numbered files go: `folder/stem_00001_.png`, `folder/stem_00002_.png`, ..."""
+    """Where numbered files go: `root/folder/stem_00001_.png`, `root/folder/stem_00002_.png`, ..."""
 
-    folder: Path
+    root: Path
+    folder: str
     stem: str
 
 
@@ -80,29 +84,29 @@ def check_prefix(prefix: str) -> str:
         raise PrefixError(wanted, f"{prefix!r}, which names no file")
     if any(len(part.encode()) > MAX_NAME_BYTES for part in path.split("/")):
         raise PrefixError(f"names of at most {MAX_NAME_BYTES} bytes", f"{prefix[:40]!r}...")
+    why = unsafe(f"{path}{FIRST}")
+    if why:
+        raise PrefixError(wanted, f"{prefix[:80]!r}, which {why}")
     return path
 
 
-def place(prefix: str, folder: Path) -> Target:
+def place(prefix: str, root: Path) -> Target:
     """Where an expanded prefix points to in the output folder; makes the folders it needs.
 
     Raises:
         PrefixError: it points outside, also by way of a symbolic link.
         OSError: a folder cannot be made.
     """
-    path = check_prefix(prefix)
-    root = folder.resolve()
-    target = root.joinpath(*path.split("/")).parent.resolve()
-    if not target.is_relative_to(root):
-        raise PrefixError("a place inside the output folder", f"{prefix!r}, which leaves it")
-    target.mkdir(parents=True, exist_ok=True)
-    return Target(target, posixpath.basename(path))
+    folder, stem = posixpath.split(check_prefix(prefix))
+    with _opened(Target(root, folder, stem)):
+        return Target(root, folder, stem)
 
 
 def next_number(target: Target) -> int:
     """One more than the highest number that files of this stem have."""
     pattern = re.compile(re.escape(target.stem) + r"_(\d{1,18})_", re.IGNORECASE)
-    found = (pattern.match(entry.name) for entry in os.scandir(target.folder))
+    with _opened(target) as folder:
+        found = [pattern.match(name) for name in folder.names()]
     return max((int(match.group(1)) for match in found if match), default=0) + 1
 
 
@@ -115,43 +119,22 @@ def write_numbered(
         Its path and its number.
 
     Raises:
+        PrefixError: the folder has become a link.
         OSError: the folder cannot be written to.
     """
-    part = target.folder / f".latentloom-{secrets.token_hex(8)}.part"
-    try:
-        with os.fdopen(os.open(part, NEW_FILE, 0o666), "wb") as sink:
-            sink.write(data)
-            sink.flush()
-            os.fsync(sink.fileno())
+    with _opened(target) as folder, folder.written(data) as part:
         while True:
-            path = target.folder / f"{target.stem}_{number:05}_{suffix}"
-            if _publish(part, path):
-                return path, number
+            name = f"{target.stem}_{number:05}_{suffix}"
+            if folder.publish(part, name):
+                return folder.path / name, number
             number += 1
-    finally:
-        part.unlink(missing_ok=True)
 
 
-def _publish(part: Path, path: Path) -> bool:
-    """Give a finished file its name; False if the name is taken, which is never replaced."""
+@contextmanager
+def _opened(target: Target) -> Iterator[Folder]:
     try:
-        os.link(part, path)
-    except FileExistsError:
-        return False
-    except OSError:
-        return _claim(part, path)
-    return True
-
-
-def _claim(part: Path, path: Path) -> bool:
-    """The same for file systems without hard links: claim the name empty, then fill it at once."""
-    try:
-        os.close(os.open(path, NEW_FILE, 0o666))
-    except FileExistsError:
-        return False
-    try:
-        part.replace(path)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    return True
+        with opened(target.root, target.folder, make=True) as folder:
+            yield folder
+    except UnsafePathError as error:
+        got = f"{target.folder!r}, which leaves it"
+        raise PrefixError("a place inside the output folder", got) from error
