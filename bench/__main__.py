@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.clock import Row
 from bench.overhead import door_rows, engine_rows
 from bench.pictures import picture_rows
+from bench.serving import serving_rows
 
 
 def main() -> None:
@@ -38,6 +39,7 @@ def _all_rows() -> Iterator[Row]:
     yield from door_rows()
     yield from engine_rows()
     yield from picture_rows()
+    yield from serving_rows()
 
 
 if __name__ == "__main__":

@@ -213,6 +213,13 @@ async def measure(tell: Callable[[Row], None]) -> None:
             server.stop()
 
 
+def serving_rows() -> list[Row]:
+    """Every figure."""
+    rows: list[Row] = []
+    asyncio.run(measure(rows.append))
+    return rows
+
+
 def main() -> None:
     """Measure and print, or be the server that is measured."""
     parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__)

@@ -41,7 +41,7 @@ def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
         "links": writer.links,
         "groups": [],
         "config": {},
-        "extra": {"ds": {"scale": 0.7, "offset": [60, 100]}},
+        "extra": {"ds": {"scale": 0.7, "offset": [140, 160]}},
         "version": 0.4,
     }
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 from engine.formats.comfy_editor import read_workflow
 from engine.formats.comfy_prompt import read_prompt, write_prompt
@@ -150,6 +151,45 @@ def test_what_a_node_says_as_text_is_shown_in_it_and_kept_nowhere(editor: Editor
     kept = editor.ask("app.graphToPrompt().then(found => JSON.stringify(found))")
     assert "pass  sampler" not in kept
     assert editor.errors == []
+
+
+def test_a_mask_is_painted_and_only_what_it_covers_is_inpainted(
+    editor: Editor, server: Server, data: Path
+) -> None:
+    editor.template(IMG2IMG)
+    loader, sampler = editor.node("LoadImage"), editor.node("KSampler")
+    editor.page.wait_for_timeout(1000)
+    editor.do(f"app.canvas.selectNode({loader})")
+    editor.do("app.extensionManager.command.execute('Comfy.MaskEditor.OpenMaskEditor')")
+    editor.page.get_by_role("button", name="Save").first.wait_for(timeout=30_000)
+    editor.page.wait_for_timeout(1500)
+    mouse = editor.page.mouse
+    mouse.move(700, 500)
+    mouse.down()
+    for x in range(700, 900, 10):
+        mouse.move(x, 500)
+    mouse.up()
+    editor.shot("9-mask-editor")
+    editor.page.get_by_role("button", name="Save").first.click()
+    image = f"{loader}.widgets.find(w => w.name === 'image').value"
+    editor.wait(f"{image}.startsWith('clipspace-painted-masked-')")
+    editor.do(
+        "const mask = LiteGraph.createNode('SetLatentNoiseMask'); app.graph.add(mask);"
+        f"{editor.node('VAEEncode')}.connect(0, mask, 'samples');"
+        f"{loader}.connect(1, mask, 'mask'); mask.connect(0, {sampler}, 'latent_image')"
+    )
+    editor.run()
+    editor.wait(SHOWN)
+    editor.shot("10-inpainted")
+    assert editor.errors == []
+    masked = sorted((data / "input").glob("clipspace-painted-masked-*.png"))[-1]
+    made = sorted((data / "output").glob("img2img_*.png"))[-1]
+    with Image.open(masked) as before, Image.open(made) as after:
+        inside = before.getchannel("A").point(lambda level: 255 - level)
+        change = ImageChops.difference(before.convert("RGB"), after.convert("RGB")).convert("L")
+        outside = ImageStat.Stat(change, ImageChops.invert(inside)).mean[0]
+        assert inside.getextrema() == (0, 255)
+        assert ImageStat.Stat(change, inside).mean[0] > 2 * outside
 
 
 def test_a_wrong_input_is_marked(editor: Editor) -> None:

@@ -49,6 +49,11 @@ function stepOf(node) {
   return step ? `${step.action}: ${step.why}` : ""
 }
 
+// That nothing needs a node says little, and most nodes are so after a run.
+function shortStepOf(node) {
+  return steps[String(node.id)]?.action === "skip" ? "skip" : stepOf(node)
+}
+
 function adviceOf(node) {
   return advice.filter((each) => each.node === String(node.id))
 }
@@ -75,7 +80,7 @@ app.registerExtension({
   name: "latentloom.plan",
   nodeCreated(node) {
     node.badges?.push(
-      () => badge(stepOf(node), COLOURS[steps[String(node.id)]?.action]),
+      () => badge(shortStepOf(node), COLOURS[steps[String(node.id)]?.action]),
       () => badge(adviceOf(node).map((each) => each.text).join("; "), COLOURS.advice)
     )
     soon()
