@@ -1,11 +1,13 @@
 """Tokenizers for text encoders: text -> numbers, and the special marks.
 
 A diffusers folder brings its own. For CLIP-L a folder under `models/tokenizers` comes first, then
-what is on the machine: the hub's cache, or the package `instant-clip-tokenizer`. Never the net.
+what is on the machine: the hub's cache, or the package `instant-clip-tokenizer`. The net is asked
+last, and only if the user allows it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,6 +22,7 @@ VOCABULARY = ("vocab.json", "merges.txt")
 CLIP_L_NAMES = ("clip-l", "clip_l", "clip-vit-large-patch14")
 CLIP_L_HUB = "openai/clip-vit-large-patch14"
 CLIP_L_MARKS = Marks(49406, 49407, 49407)
+NETWORK_VARIABLE = "LATENTLOOM_NETWORK"
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def clip_l() -> Tokenizer:
     """CLIP-L's tokenizer, from where it is first found.
 
     Raises:
-        ModelFileError: it is nowhere; the message says how to get it.
+        ModelFileError: it is nowhere; the message says how to get it. Or it was fetched, and is
+            not CLIP-L's.
     """
     for root in roots():
         for name in CLIP_L_NAMES:
@@ -81,10 +85,12 @@ def clip_l() -> Tokenizer:
         return from_folder(cached)
     if find_spec("instant_clip_tokenizer") is not None:
         return _instant()
+    if os.environ.get(NETWORK_VARIABLE) == "1":
+        return _from_hub()
     raise ModelFileError(
         "CLIP-L's tokenizer is not on this machine; put its vocab.json and merges.txt into "
         f"models/tokenizers/{CLIP_L_NAMES[0]}, or pip install instant-clip-tokenizer, "
-        f"or have {CLIP_L_HUB} in the hub's cache"
+        f"or allow that {CLIP_L_HUB} is fetched from the hub once: {NETWORK_VARIABLE}=1"
     )
 
 
@@ -93,6 +99,20 @@ def _in_hub_cache() -> Path | None:
 
     found = [try_to_load_from_cache(CLIP_L_HUB, name) for name in VOCABULARY]
     return Path(found[0]).parent if all(isinstance(path, str) for path in found) else None
+
+
+def _from_hub() -> Tokenizer:
+    """Two text files into the hub's cache, where they are found from then on."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        found = [Path(hf_hub_download(CLIP_L_HUB, name)) for name in VOCABULARY]
+    except (OSError, ValueError) as error:  # the library's own errors are among these
+        raise ModelFileError(f"{CLIP_L_HUB} cannot be fetched from the hub: {error}") from error
+    tokenizer = from_folder(found[0].parent)
+    if tokenizer.marks != CLIP_L_MARKS:
+        raise ModelFileError(f"what the hub gave for {CLIP_L_HUB} is not CLIP-L's tokenizer")
+    return tokenizer
 
 
 def _instant() -> Tokenizer:
