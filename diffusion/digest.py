@@ -1,4 +1,8 @@
-"""Content digests of model files and folders, remembered while size and time stay."""
+"""Content digests of model files and folders, remembered while size, time and inode stay.
+
+The keys of nodes and the handles of weights take them from here, so that a file of gigabytes is
+read for them once.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,10 @@ def content_digest(path: Path) -> str:
 
 def _of(path: Path) -> str:
     facts = path.stat()
-    return _read(str(path), facts.st_size, facts.st_mtime_ns)
+    return _read(str(path), facts.st_size, facts.st_mtime_ns, facts.st_ino)
 
 
 @lru_cache(maxsize=4096)
-def _read(path: str, _size: int, _changed: int) -> str:
+def _read(path: str, _size: int, _changed: int, _inode: int) -> str:
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -88,7 +88,9 @@ def make_tasks(
     """
     tasks: dict[str, Task] = {}
     for id, node in preparation.nodes.items():
-        files = {name: digests.digest(file.path) for name, file in node.files.items()}
+        files = {
+            name: (file.digest or digests.digest)(file.path) for name, file in node.files.items()
+        }
         upstream = {name: (tasks[source.node].key, source) for name, source in node.links.items()}
         key = make_key(
             node, files, {name: (key, at.output) for name, (key, at) in upstream.items()}, place

@@ -74,12 +74,15 @@ class File:
             None where the workspace resolves it (kind "input").
         describe: Path -> what the file is, as texts and numbers by name, raising as `resolve`
             does; None where listings say nothing of it.
+        digest: Path -> a digest of its content, where what reads the file keeps one too; None
+            where the engine's own does.
     """
 
     kind: str
     names: Callable[[], Sequence[str]] | None = None
     resolve: Callable[[str], Path] | None = None
     describe: Callable[[Path], Mapping[str, str | int]] | None = None
+    digest: Callable[[Path], str] | None = None
 
 
 @dataclass(frozen=True)

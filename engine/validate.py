@@ -37,10 +37,11 @@ class Source(NamedTuple):
 
 
 class NamedFile(NamedTuple):
-    """A file that an input names."""
+    """A file that an input names; `digest` is what its port has for one."""
 
     name: str
     path: Path
+    digest: Callable[[Path], str] | None = None
 
 
 @dataclass(slots=True)
@@ -207,7 +208,7 @@ class _Reader:
             reason = str(error.args[0]) if error.args else str(error)
             self._add(node, port.name, "file", f"a file ({file.kind})", repr(name), hint=reason)
             return
-        node.files[port.name] = NamedFile(name, path)
+        node.files[port.name] = NamedFile(name, path, file.digest)
         node.literals[port.name] = path
 
     def _read_link(self, node: Prepared, port: Port, link: Link) -> None:

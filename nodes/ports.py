@@ -112,8 +112,13 @@ def _models(kind: str) -> File:
 
         return asdict(describe(path))
 
+    def digest(path: Path) -> str:
+        from diffusion.digest import content_digest
+
+        return content_digest(path)
+
     listing: Callable[[], Sequence[str]] = names
-    return File(kind, listing, resolve, describe)
+    return File(kind, listing, resolve, describe, digest)
 
 
 CheckpointFile = Annotated[Path, _models("checkpoints")]

@@ -186,3 +186,14 @@ def test_a_bare_checkpoint_runs_with_parts_from_elsewhere(engine: Engine) -> Non
     decoded = builder.VAEDecode(samples=latent, vae=vae, id="decode")
     builder.PreviewImage(images=decoded)
     assert engine.check(builder.graph) == ()
+
+
+def test_a_model_file_is_hashed_once_for_keys_and_weights(engine: Engine, models: Path) -> None:
+    from diffusion import digest
+
+    source = models / "vae" / "original.safetensors"
+    shutil.copyfile(source, source.with_name("again.safetensors"))
+    before = digest._read.cache_info().misses
+    run(engine, picture(vae="again"))
+    assert digest._read.cache_info().misses == before + 1
+    assert not [name for name in engine.digests._known if name.endswith(".safetensors")]
