@@ -23,6 +23,7 @@ State = Literal["pending", "running", "completed", "failed", "cancelled"]
 ENDED = ("completed", "failed", "cancelled")
 MOST_ENDED, TIDY_EVERY = 10_000, 100
 MOST_ATTEMPTS = 2
+VERSION = 1
 PARKED = "the server died twice while it ran this job, so it is not tried again"
 
 _SCHEMA = """
@@ -104,7 +105,12 @@ class JobStore:
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise sqlite3.DatabaseError("a newer version of Latentloom made it")
         self._db.executescript(_SCHEMA)
+        if version < VERSION:
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
         with self._transaction():
             pass
 

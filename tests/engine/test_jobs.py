@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from engine.jobs import MOST_ATTEMPTS, DuplicateError, JobStore, QueuedJob, QueueError
+from engine.jobs import (
+    MOST_ATTEMPTS,
+    VERSION,
+    DuplicateError,
+    JobStore,
+    QueuedJob,
+    QueueError,
+)
 
 
 def job(id: str, number: float = 0.0) -> QueuedJob:
@@ -143,6 +152,24 @@ def test_a_second_process_is_refused_while_the_first_lives(path: Path) -> None:
 def test_a_file_that_is_no_queue_is_named(path: Path) -> None:
     path.write_bytes(b"this is no database, but a text that is long enough" * 100)
     with pytest.raises(QueueError, match=r"queue\.sqlite is no queue"):
+        JobStore(path)
+
+
+def test_a_queue_of_before_versions_is_opened_and_one_of_a_newer_version_refused(
+    path: Path,
+) -> None:
+    store = JobStore(path)
+    store.submit(job("old"))
+    store.close()
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA user_version = 0")
+    store = JobStore(path)
+    assert [found.id for found in store.queued("pending")] == ["old"]
+    store.close()
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        raw.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(QueueError, match="a newer version of Latentloom made it"):
         JobStore(path)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.formats import load_graph
+from engine.jobs import JobStore, QueuedJob
 from engine.library import graphs_dir
 from engine.registry import Registry
 from tests.engine import fakes
@@ -94,6 +95,32 @@ def test_a_job_is_cancelled_whether_it_waits_or_runs_and_only_once(tmp_path: Pat
         assert not await api.client.cancel(running)
         _, found = await api.get("/api/jobs?status=cancelled")
         assert {job["id"] for job in found["jobs"]} == {running, waiting}
+
+    served(tmp_path, story)
+
+
+def test_a_data_folder_of_an_older_server_opens_with_its_history(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / ".latentloom" / "queue.sqlite")
+    old = QueuedJob("old", number(1), ("w",), extra={"create_time": 5})
+    store.submit(old)
+    store.take()
+    item = {"filename": "number_1.txt", "subfolder": "", "type": "output"}
+    messages = [["execution_start", {"timestamp": 6}], ["execution_success", {"timestamp": 7}]]
+    status = {"status_str": "success", "completed": True, "messages": messages}
+    record = {"outputs": {"w": {"images": [item]}}, "status": status, "meta": {}}
+    store.finish("old", "completed", record)
+    store.close()
+    (tmp_path / "user" / "default").mkdir(parents=True)
+    (tmp_path / "user" / "default" / "comfy.settings.json").write_text('{"a": 1}')
+
+    async def story(api: Served) -> None:
+        _, history = await api.get("/history")
+        assert history["old"]["outputs"] == record["outputs"]
+        _, found = await api.get("/api/jobs?limit=5")
+        assert found["jobs"][0]["preview_output"]["filename"] == "number_1.txt"
+        assert found["jobs"][0]["execution_end_time"] == 7
+        assert await api.get("/settings") == (200, {"a": 1})
+        assert (await api.client.run(number(2))).status == "success"
 
     served(tmp_path, story)
 
