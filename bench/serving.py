@@ -30,7 +30,7 @@ from web.serving import main as serve
 
 ROOT = Path(__file__).parent.parent
 SIZES = (10, 100, 1_000, 3_000)
-APART = 100_000
+APART, LARGE = 100_000, 1_000
 REPEATS, PROMPTS, CONNECTIONS, WATCHERS, PICTURES = 3, 200, 16, 200, 500
 FIRST_ANSWER_AIM_S = 1.5
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -112,22 +112,27 @@ async def timed(work: Awaitable[object]) -> float:
     return time.perf_counter() - start
 
 
-async def sizes(url: str) -> AsyncIterator[Row]:
+async def sizes(server: Server) -> AsyncIterator[Row]:
     """Graphs of growing size: never run, all cached, the last node changed; and their traffic."""
-    async with Client(url) as client:
+    async with Client(server.url) as client:
         for size in SIZES:
-            runs: dict[str, list[float]] = {"first": [], "cached": [], "last changed": []}
-            traffic = 0
+            found: dict[str, list[tuple[float, float, int]]] = {}
             for turn in range(REPEATS):
-                start = time.perf_counter()
-                traffic = await done(client, chain(size, turn + size * 10))
-                runs["first"].append(time.perf_counter() - start)
-                runs["cached"].append(await timed(done(client, chain(size, turn + size * 10))))
-                other = chain(size, turn + size * 10, last=2)
-                runs["last changed"].append(await timed(done(client, other)))
-            for name, found in runs.items():
-                yield Row(f"{size} nodes, {name}", statistics.median(found) * 1000, "ms")
-            yield Row(f"{size} nodes, on the socket", traffic / 1024, "KiB")
+                first = turn + size * 10
+                graphs = (chain(size, first), chain(size, first), chain(size, first, last=2))
+                for name, graph in zip(("first", "cached", "last changed"), graphs, strict=True):
+                    before, start = server.cpu_s, time.perf_counter()
+                    traffic = await done(client, graph)
+                    took = time.perf_counter() - start
+                    found.setdefault(name, []).append((took, server.cpu_s - before, traffic))
+            for name, runs in found.items():
+                walls, cpus, bytes_ = zip(*runs, strict=True)
+                yield Row(f"{size} nodes, {name}", statistics.median(walls) * 1000, "ms")
+                if size >= LARGE:
+                    each = statistics.mean(cpus) / size * 1e6
+                    yield Row(f"{size} nodes, {name}, processor", each, "µs a node")
+                if name == "first":
+                    yield Row(f"{size} nodes, {name}, on the socket", bytes_[0] / size, "B a node")
 
 
 async def many(url: str, connections: int) -> Row:
@@ -201,7 +206,7 @@ async def measure(tell: Callable[[Row], None]) -> None:
         tell(Row("start to /object_info, processor", cpu, "s"))
         server = Server(Path(folder) / "measured")
         try:
-            async for row in sizes(server.url):
+            async for row in sizes(server):
                 tell(row)
             for connections in (1, CONNECTIONS):
                 tell(await many(server.url, connections))
