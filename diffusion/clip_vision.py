@@ -125,12 +125,17 @@ def load_clip_vision(path: Path) -> ClipVision:
     return ClipVision(shared("clip_vision", make, path), side)
 
 
-def prepared(picture: Tensor, side: int) -> Tensor:
-    """Pictures B×H×W×C as CLIP sees them: the middle square, B×3×side×side, normalised."""
+def prepared(picture: Tensor, side: int, whole: bool = False) -> Tensor:
+    """Pictures B×H×W×C as CLIP sees them: the middle square, B×3×side×side, normalised.
+
+    Args:
+        whole: squeeze the whole picture into the square instead.
+    """
     pixels = picture[..., :3].expand(*picture.shape[:3], 3).movedim(-1, 1)
     high, wide = pixels.shape[-2:]
     scale = side / min(high, wide)
     size = (max(side, round(high * scale)), max(side, round(wide * scale)))
+    size = (side, side) if whole else size
     pixels = interpolate(pixels, size=size, mode="bicubic", antialias=True)
     top, left = (size[0] - side) // 2, (size[1] - side) // 2
     levels = (pixels[..., top : top + side, left : left + side] * 255).clamp(0, 255).round() / 255
@@ -138,10 +143,10 @@ def prepared(picture: Tensor, side: int) -> Tensor:
     return (levels - mean) / spread
 
 
-def see(vision: ClipVision, picture: Tensor) -> Seen:
-    """What the encoder makes of pictures B×H×W×C in 0..1."""
+def see(vision: ClipVision, picture: Tensor, whole: bool = False) -> Seen:
+    """What the encoder makes of pictures B×H×W×C in 0..1; see `prepared`."""
     with vision.weights.computing():
-        found = vision.weights.see(prepared(picture, vision.side_px))
+        found = vision.weights.see(prepared(picture, vision.side_px, whole))
     return Seen(found.embeds.cpu().clone(), found.patches.cpu().clone())
 
 

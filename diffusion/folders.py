@@ -93,7 +93,7 @@ def _models(kind: str) -> Iterator[tuple[str, Path]]:
     for folder in folders(kind):
         if kind == "diffusers":
             yield from _holding(folder, PIPELINE)
-        if kind in ("vae", "controlnet", "clip_vision"):
+        if kind in ("vae", "controlnet", "clip_vision", "depth_estimation"):
             yield from _holding(folder, CONFIG)
         for name, file in _files(folder, ENDINGS.get(kind, SAFE)):
             if not _is_part(file, folder):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from diffusion import clip_vision, ip_adapter
 
 ClipVision = Annotated["clip_vision.ClipVision", Socket("CLIP_VISION")]
+Seen = Annotated["clip_vision.Seen", Socket("CLIP_VISION_OUTPUT")]
 IpAdapter = Annotated["ip_adapter.IpAdapter", Socket("IPADAPTER", family=True)]
 Weight = Annotated[float, Between(-1.0, 5.0, step=0.05)]
 WHOLE_VISION = "a CLIP picture encoder in a folder of transformers"
@@ -48,6 +49,24 @@ class CLIPVisionLoader:
 
         with refusing("CLIPVisionLoader", "clip_name", WHOLE_VISION):
             check_clip_vision(clip_name)
+
+
+@node("CLIPVisionEncode", category="conditioning", device=True)
+def clip_vision_encode(
+    clip_vision: ClipVision, image: Image, crop: Literal["center", "none"] = "center"
+) -> Seen:
+    """What CLIP's picture encoder makes of pictures, for nodes of packs that ask for it.
+
+    Args:
+        clip_vision: the encoder.
+        image: pictures B×H×W×C.
+        crop: center sees the middle square, none all of the picture, squeezed.
+
+    Source: ComfyUI's CLIPVisionEncode.
+    """
+    from diffusion.clip_vision import see
+
+    return see(clip_vision, image, whole=crop == "none")
 
 
 @node("IPAdapterModelLoader", category="loaders", device=True)

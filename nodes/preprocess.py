@@ -1,16 +1,18 @@
-"""Pictures that ControlNets are guided by, made without weights."""
+"""Pictures that ControlNets are guided by; all but depth are made without weights."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from engine.errors import InputError
 from engine.ports import Between, Seeded
 from engine.spec import node
 
-from .ports import Image, Mask
+from .ports import DepthFolder, Image, Mask, refusing
 
 PREPROCESSORS = "image/preprocessors"
+WHOLE_DEPTH = "Depth Anything in a folder of transformers"
 Threshold = Annotated[float, Between(0.01, 0.99, step=0.01)]
 Resolution = Annotated[int, Between(64, 16_384, step=64)]
 Halvings = Annotated[int, Between(1, 10)]
@@ -129,6 +131,39 @@ def lineart_standard_preprocessor(
     from diffusion.preprocess import lines, to_resolution
 
     return lines(to_resolution(image, resolution), guassian_sigma, intensity_threshold)
+
+
+@node("DepthAnythingV2Preprocessor", category=PREPROCESSORS, device=True)
+class DepthAnythingV2Preprocessor:
+    """How near each pixel is: near is white, for depth ControlNets.
+
+    Args:
+        image: pictures B×H×W×C.
+        ckpt_name: name of an installed Depth Anything, version 1 or 2: a folder of transformers
+            in `depth_estimation`, such as depth-anything/Depth-Anything-V2-Small-hf of the hub.
+        resolution: shorter side of the result in pixels.
+
+    Raises:
+        InputError: it is damaged, not safe to load, or another network.
+
+    Source: arXiv 2406.09414; inputs as in comfyui_controlnet_aux, whose files are pickled.
+    """
+
+    @staticmethod
+    def run(image: Image, ckpt_name: DepthFolder, resolution: Resolution = 512) -> Image:
+        from diffusion.depth import load_depth, nearness
+        from diffusion.preprocess import to_resolution
+
+        with refusing("DepthAnythingV2Preprocessor", "ckpt_name", WHOLE_DEPTH):
+            model = load_depth(ckpt_name)
+        return nearness(model, to_resolution(image, resolution))
+
+    @staticmethod
+    def check(ckpt_name: Path) -> None:
+        from diffusion.depth import check_depth
+
+        with refusing("DepthAnythingV2Preprocessor", "ckpt_name", WHOLE_DEPTH):
+            check_depth(ckpt_name)
 
 
 @node("BinaryPreprocessor", category=PREPROCESSORS)

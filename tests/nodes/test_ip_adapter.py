@@ -65,6 +65,29 @@ def test_a_picture_moves_the_result_and_weight_nought_does_not(engine: Engine) -
     assert not torch.equal(results[1], plain)
 
 
+def seen(engine: Engine, crop: str, width: int) -> Any:
+    """What `eyes` makes of a picture whose left half is red and whose right half is blue."""
+    b = latentloom.build()
+    halves = [b.EmptyImage(width=width, height=32, color=each) for each in (0xFF0000, 0x0000FF)]
+    both = b.ImageStitch(image1=halves[0], image2=halves[1])
+    vision = b.CLIPVisionLoader(clip_name="eyes")
+    b.CLIPVisionEncode(clip_vision=vision, image=both, crop=crop, id="seen")
+    result = engine.run(b.graph, targets=["seen"])
+    assert result.errors == ()
+    return result["seen"]
+
+
+def test_an_encoder_sees_the_middle_or_all_of_a_picture(engine: Engine) -> None:
+    square, middle, squeezed = (
+        seen(engine, crop, width) for crop, width in (("center", 16), ("center", 64), ("none", 64))
+    )
+    assert (square.embeds.ndim, square.patches.ndim) == (2, 3)
+    # Half red, half blue each way, but for how sharp the edge between them is.
+    assert torch.allclose(middle.embeds, square.embeds, atol=0.1 * float(square.embeds.std()))
+    assert torch.allclose(squeezed.embeds, square.embeds, atol=0.1 * float(square.embeds.std()))
+    assert not torch.equal(middle.embeds, squeezed.embeds)
+
+
 def test_an_adapter_of_another_family_is_refused_before_the_run(engine: Engine) -> None:
     with pytest.raises(GraphError, match="family"):
         engine.run(prompting("wide"), targets=["sample"])

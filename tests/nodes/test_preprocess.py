@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from engine.errors import InputError
+import latentloom
+from engine.errors import GraphError, InputError
+from engine.executor import Engine
 from nodes import preprocess
+from tests.diffusion.test_depth import write_depth
 
 
 def test_canny_finds_the_outline_of_a_square() -> None:
@@ -52,3 +56,20 @@ def test_what_is_to_be_filled_is_marked() -> None:
     picture, mask = torch.rand(1, 8, 8, 3), torch.ones(1, 8, 8)
     assert bool((preprocess.inpaint_preprocessor(picture, mask) == -1).all())
     assert not preprocess.inpaint_preprocessor(picture, mask, True).any()
+
+
+def test_depth_is_that_of_an_installed_network(engine: Engine, models: Path) -> None:
+    write_depth(models / "depth_estimation" / "small")
+    b = latentloom.build()
+    image = b.EmptyImage(width=64, height=96, color=0x336699)
+    b.DepthAnythingV2Preprocessor(image=image, ckpt_name="small", resolution=64, id="depth")
+    result = engine.run(b.graph, targets=["depth"])
+    assert result.errors == ()
+    assert result["depth"].shape == (1, 96, 64, 3)
+
+
+@pytest.mark.usefixtures("models")
+def test_without_a_depth_network_it_is_said_before_the_run() -> None:
+    b = latentloom.build()
+    with pytest.raises(GraphError, match=r"\(depth\) \.ckpt_name: wants .*, got 'none'"):
+        b.DepthAnythingV2Preprocessor(image=b.EmptyImage(), ckpt_name="none", id="depth")
