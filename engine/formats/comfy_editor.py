@@ -87,8 +87,8 @@ class _Level:
     @cached_property
     def links(self) -> dict[str, tuple[str, int, str, int]]:
         """Link id -> origin, its output, target, its input."""
-        found = {}
-        for link in self.data.get("links") or ():
+        found, listed = {}, self.data.get("links")
+        for link in listed if isinstance(listed, list) else ():
             if link is None:
                 continue
             keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot")

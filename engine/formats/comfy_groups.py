@@ -63,7 +63,7 @@ def shown_values(group: Mapping[str, Any], instance: Mapping[str, Any], specs: S
     """The values of the instance by the node inside that they are for."""
     nodes = _nodes(group)
     linked = {
-        (target, nodes[target]["inputs"][socket].get("name"))
+        (target, str(nodes[target]["inputs"][socket].get("name")))
         for _, _, _, target, socket in _links(group, nodes)
     }
     given = instance.get("widgets_values")
@@ -103,13 +103,15 @@ def _nodes(group: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise FormatError("this is no group of nodes: its nodes have no type")
     found = []
     for place, node in enumerate(listed):
-        sides = {
-            side: [{**each, "link": None} for each in held if isinstance(each, Mapping)]
-            for side in ("inputs", "outputs")
-            if isinstance(held := node.get(side) or [], list)
-        }
-        found.append({"inputs": [], "outputs": [], **node, **sides, "id": place})
+        sides = {side: _sockets(node, side) for side in ("inputs", "outputs")}
+        found.append({**node, **sides, "id": place})
     return found
+
+
+def _sockets(node: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
+    held = node.get(side)
+    listed = held if isinstance(held, list) else []
+    return [{**each, "link": None} for each in listed if isinstance(each, Mapping)]
 
 
 def _links(

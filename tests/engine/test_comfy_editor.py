@@ -19,6 +19,7 @@ from engine.formats.comfy_workflow import write_workflow
 from engine.graph import Graph, Link
 from engine.library import graphs_dir
 from engine.registry import Registry
+from tests.engine.old_files import grouped, plain, proxied, proxied_twice
 
 REGISTRY = Registry.from_package("nodes")
 GRAPHS = sorted((graphs_dir() or Path()).glob("*.yaml"))
@@ -287,10 +288,16 @@ def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
-@given(place=st.integers(0, 10_000), value=JSON)
-def test_a_file_that_is_damaged_anywhere_is_read_or_refused(place: int, value: Any) -> None:
-    data = nested()
+PLAIN = plain(REGISTRY)
+OLD = [grouped(PLAIN), proxied(PLAIN), proxied_twice(PLAIN, ["30", "6: denoise"], 0.5)]
+
+
+@settings(max_examples=600, deadline=None)
+@given(kind=st.integers(-1, 2), place=st.integers(0, 10_000), value=JSON)
+def test_a_file_that_is_damaged_anywhere_is_read_or_refused(
+    kind: int, place: int, value: Any
+) -> None:
+    data = nested() if kind < 0 else copy.deepcopy(OLD[kind])
     data["nodes"][1]["mode"] = 4 if place % 3 == 0 else 0
     where = [found for found in places(data) if found]
     *way, last = where[place % len(where)]
