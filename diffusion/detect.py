@@ -11,6 +11,7 @@ from .errors import ModelFileError
 from .families import ANY, KNOWN, SD15, SDXL, Family, Prediction, SizeInputs, family_for
 from .headers import read_heads
 from .single_file import SCORE_NUMBERS, file_family, read_checkpoint, read_contents
+from .tiny_vae import check_halves, halves_of
 from .tokenizers import VOCABULARY
 
 WEIGHTS = {
@@ -77,6 +78,9 @@ def check_vae(path: Path) -> None:
         ModelFileError: a file is missing, holds no autoencoder, or is not safetensors.
     """
     vae_family(path)
+    halves = halves_of(path)
+    if halves is not None:
+        check_halves(halves)
     if path.is_file():
         return
     _check_class("vae", read_config(path / "config.json"))
@@ -132,6 +136,9 @@ def vae_family(path: Path) -> Family:
     Raises:
         ModelFileError: a configuration is missing or unreadable, or a file holds none.
     """
+    halves = halves_of(path)
+    if halves is not None:
+        return halves.family
     if path.is_file():
         return _vae_file_family(path)
     if (path.parent / "unet" / "config.json").is_file():

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from .errors import ModelFileError
 from .extra_paths import FOLDERS, extra_folders
+from .tiny_vae import FOLDER as TINY_FOLDER
+from .tiny_vae import tiny_vaes
 
 VARIABLE = "LATENTLOOM_MODELS"
 PIPELINE, CONFIG = "model_index.json", "config.json"
@@ -90,6 +92,9 @@ def _models(kind: str) -> Iterator[tuple[str, Path]]:
                 yield name, folder
             elif (folder / "vae" / CONFIG).is_file():
                 yield name, folder / "vae"
+    if kind == "vae":
+        for folder in folders(TINY_FOLDER):
+            yield from ((halves.name, halves.encoder) for halves in tiny_vaes(folder))
     for folder in folders(kind):
         if kind == "diffusers":
             yield from _holding(folder, PIPELINE)

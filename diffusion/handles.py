@@ -242,6 +242,33 @@ class TextWeights(Weights):
 class VaeWeights(Weights):
     """An autoencoder."""
 
+    def mean(self, pixels: Tensor) -> Tensor:
+        """Unscaled latents of pictures B×C×H×W in -1..1: the mean of the posterior."""
+        found: Tensor = self.module.encode(pixels).latent_dist.mean  # type: ignore[operator]
+        return found
+
+    def picture(self, samples: Tensor) -> Tensor:
+        """Pictures B×C×H×W, about -1..1, of unscaled latents."""
+        found: Tensor = self.module.decode(samples, return_dict=False)[0]  # type: ignore[operator]
+        return found
+
+
+class TinyVaeWeights(VaeWeights):
+    """TAESD, which writes and reads latents at the scale that sampling has them at."""
+
+    def __init__(self, module: nn.Module, digest: str, family: Family) -> None:
+        super().__init__(module, digest)
+        self.scale = family.latent_scale
+
+    def mean(self, pixels: Tensor) -> Tensor:
+        """Unscaled latents of pictures B×C×H×W in -1..1."""
+        found: Tensor = self.module.encode(pixels).latents  # type: ignore[operator]
+        return found / self.scale
+
+    def picture(self, samples: Tensor) -> Tensor:
+        """Pictures B×C×H×W, about -1..1, of unscaled latents."""
+        return super().picture(samples * self.scale)
+
 
 @dataclass(frozen=True, eq=False)
 class Handle:

@@ -21,6 +21,7 @@ from .folders import CONFIG, MOST_EMBEDDING_BYTES, PIPELINE
 from .headers import WIDTHS, TensorHead, header_bytes, read_heads
 from .lora_file import lora_family
 from .single_file import read_contents
+from .tiny_vae import halves_of
 from .upscale_file import upscale_part
 
 PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
@@ -83,6 +84,9 @@ def _folder(path: Path) -> tuple[str, str]:
 
 def _file(path: Path) -> tuple[str, str]:
     """What a file holds, and of which family."""
+    halves = halves_of(path)
+    if halves is not None:
+        return "autoencoder", halves.family.name
     try:
         return "lora", lora_family(path) or ""
     except ModelFileError:

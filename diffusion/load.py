@@ -24,11 +24,21 @@ from .detect import (
 )
 from .errors import ModelFileError
 from .families import Family
-from .handles import Clip, Model, TextPart, TextWeights, UNetWeights, Vae, VaeWeights
+from .handles import (
+    Clip,
+    Model,
+    TextPart,
+    TextWeights,
+    TinyVaeWeights,
+    UNetWeights,
+    Vae,
+    VaeWeights,
+)
 from .model_sampling import ModelSampling
 from .networks import from_file, from_folder, shared
 from .single_file import Contents, read_checkpoint, read_contents
 from .text_keys import KINDS, ORDER, TextKeys, TextKind
+from .tiny_vae import Halves, halves_of, read_halves
 from .tokenizers import Tokenizer, clip_l
 from .tokenizers import from_folder as tokenizer_in
 
@@ -96,7 +106,9 @@ def load_vae(path: Path) -> Vae:
         ModelFileError: it is incomplete, unsafe or damaged, or the file holds none.
     """
     check_vae(path)
-    family = vae_family(path)
+    family, halves = vae_family(path), halves_of(path)
+    if halves is not None:
+        return Vae(_tiny_vae(halves), family)
     if path.is_file():
         return Vae(_file_vae(path, read_contents(path)), family)
 
@@ -148,6 +160,13 @@ def _file_vae(path: Path, contents: Contents) -> VaeWeights:
         return VaeWeights(from_file(path, part, blank, devices.vae_dtype()), digest)
 
     return shared("vae", make, path)
+
+
+def _tiny_vae(halves: Halves) -> VaeWeights:
+    def make(digest: str) -> VaeWeights:
+        return TinyVaeWeights(read_halves(halves), f"{digest}{halves.name}", halves.family)
+
+    return shared(halves.name, make, halves.encoder, halves.decoder)
 
 
 def _file_texts(

@@ -81,15 +81,12 @@ def _family_name(vae: Vae) -> str | None:
 def _encode(vae: Vae, pixels: Tensor) -> Tensor:
     weights = vae.weights
     inputs = (pixels[..., :3].movedim(-1, 1) * 2 - 1).to(weights.device, weights.dtype)
-    mean: Tensor = weights.module.encode(inputs).latent_dist.mean  # type: ignore[operator]
-    return mean.float().cpu()
+    return weights.mean(inputs).float().cpu()
 
 
 def _decode(vae: Vae, samples: Tensor) -> Tensor:
     weights = vae.weights
-    inputs = samples.to(weights.device, weights.dtype)
-    decoded: Tensor = weights.module.decode(inputs, return_dict=False)[0]  # type: ignore[operator]
-    return decoded.float().cpu()
+    return weights.picture(samples.to(weights.device, weights.dtype)).float().cpu()
 
 
 def _to_pixels(decoded: Tensor) -> Tensor:

@@ -105,7 +105,8 @@ class VAELoader:
     """Load an autoencoder.
 
     Args:
-        vae_name: name of an installed autoencoder; a checkpoint's own goes by its name.
+        vae_name: name of an installed autoencoder; a checkpoint's own goes by its name, and
+            taesd or taesdxl where their two files are in `models/vae_approx`.
 
     Raises:
         InputError: it is damaged, or not safe to load.
@@ -126,6 +127,14 @@ class VAELoader:
 
         with refusing("VAELoader", "vae_name", _WHOLE):
             check_vae(vae_name)
+
+    @staticmethod
+    def reads(vae_name: Path | None) -> Mapping[str, Path]:
+        """The other half of an autoencoder in two files."""
+        from diffusion.tiny_vae import halves_of
+
+        halves = halves_of(vae_name) if vae_name is not None else None
+        return {} if halves is None else {"decoder": halves.decoder}
 
     @staticmethod
     def family(vae_name: Path) -> str | None:
