@@ -6,7 +6,8 @@ import { api } from "../../scripts/api.js"
 const COLOURS = { run: "#b4690e", reuse: "#1f7a3d", skip: "#555555", advice: "#8a2be2" }
 const WAIT_MS = 500
 const READ_MS = 15000
-const LONGEST = 44
+const LETTER_PX = 6.6
+const MARGIN = 2
 
 let steps = {}
 let advice = []
@@ -58,12 +59,32 @@ function adviceOf(node) {
   return advice.filter((each) => each.node === String(node.id))
 }
 
+// How many letters fit above a node, beside what else is there.
+function room(node, taken = 0) {
+  return Math.max(8, Math.floor(node.size[0] / LETTER_PX) - MARGIN - taken)
+}
+
+function cut(text, longest) {
+  return text.length > longest ? `${text.slice(0, longest - 1)}…` : text
+}
+
 function badge(text, colour) {
   return new window.LGraphBadge({
-    text: text.length > LONGEST ? `${text.slice(0, LONGEST - 1)}…` : text,
+    text,
     fgColor: "#ffffff",
     bgColor: text ? colour : "transparent"
   })
+}
+
+function planBadge(node) {
+  const most = adviceOf(node).length ? Math.floor(room(node) / 2) : room(node)
+  return badge(cut(shortStepOf(node), most), COLOURS[steps[String(node.id)]?.action])
+}
+
+function adviceBadge(node) {
+  const text = adviceOf(node).map((each) => each.text).join("; ")
+  const taken = Math.min(shortStepOf(node).length, Math.floor(room(node) / 2)) + MARGIN
+  return badge(cut(text, room(node, taken)), COLOURS.advice)
 }
 
 function tell(node) {
@@ -79,10 +100,7 @@ function tell(node) {
 app.registerExtension({
   name: "latentloom.plan",
   nodeCreated(node) {
-    node.badges?.push(
-      () => badge(shortStepOf(node), COLOURS[steps[String(node.id)]?.action]),
-      () => badge(adviceOf(node).map((each) => each.text).join("; "), COLOURS.advice)
-    )
+    node.badges?.push(() => planBadge(node), () => adviceBadge(node))
     soon()
   },
   getNodeMenuItems(node) {
