@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .compose import match_channels, same_batch
+from .compose import same_batch
 from .masks import grow
 from .paste import paste, widen
 from .resize import resize_mask, resize_picture
@@ -135,7 +135,6 @@ def put_back(stitch: Stitch, pictures: Tensor) -> Tensor:
         pictures: one for each place, of any size.
     """
     result = stitch.source.clone()
-    pictures = match_channels(result, pictures)
     parts = _resized(pictures, stitch.width, stitch.height, stitch.method)
     for index, (picture, x, y) in enumerate(stitch.places):
         one = slice(picture, picture + 1)

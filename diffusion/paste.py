@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .compose import match_channels, repeat_to_batch
+from .compose import repeat_to_batch
 from .masks import around, highest
 from .masks import grow as grown
 from .resize import resize_mask
@@ -74,19 +74,23 @@ def paste(source: Tensor, changed: Tensor, share: Tensor, x: int = 0, y: int = 0
     """The source with a changed part on it.
 
     Where the share is 0, and where the changed part does not reach, the source's values are kept,
-    whatever is in the other, be it NaN; where it is 1 the changed ones are taken.
+    whatever is in the other, be it NaN; where it is 1 the changed ones are taken. A changed part
+    without alpha changes colours only, a grey one all of them.
 
     Args:
         source: pictures B×H×W×C.
         changed: pictures b×h×w×C whose top left corner comes at pixel (x, y), all inside.
         share: b×h×w, how much of the changed part shows.
     """
-    changed = match_channels(source, changed)
+    if changed.shape[-1] == 1:
+        changed = changed.expand(-1, -1, -1, 3)
+    channels = min(source.shape[-1], changed.shape[-1])
+    changed = changed[..., :channels]
     batch = max(len(source), len(changed), len(share))
     result, changed = repeat_to_batch(source, batch).clone(), repeat_to_batch(changed, batch)
     share = repeat_to_batch(share, batch).unsqueeze(-1)
     high, wide = changed.shape[1:3]
-    below = result[:, y : y + high, x : x + wide]
+    below = result[:, y : y + high, x : x + wide, :channels]
     mixed = torch.where(share == 1, changed, changed * share + below * (1 - share))
-    result[:, y : y + high, x : x + wide] = torch.where(share == 0, below, mixed)
+    below[:] = torch.where(share == 0, below, mixed)
     return result

@@ -98,7 +98,8 @@ def inpaint_stitch(stitch: Stitch, inpainted_image: Image) -> Image:
 
     Args:
         stitch: from InpaintCrop.
-        inpainted_image: its crops, painted, of any size, in the same order.
+        inpainted_image: its crops, painted, of any size, in the same order; without alpha they
+            leave the source's as it is.
 
     Raises:
         InputError: there are more or fewer crops than were cut.

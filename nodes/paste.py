@@ -26,7 +26,8 @@ def image_paste_back(
 
     Args:
         source: the pictures B×H×W×C before the change; theirs is the size of the result.
-        image: the changed pictures, of the same size or cut to whole latent cells, as a VAE does.
+        image: the changed pictures, of the same size or cut to whole latent cells, as a VAE does;
+            without alpha they leave the source's as it is.
         mask: masks B×H×W, 1 where the changed pictures show; resized to the source.
         grow: how far beyond the mask the changed pictures may show, in pixels.
         blend: the outer part of that, over which they fade out, in pixels.

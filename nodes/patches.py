@@ -171,6 +171,8 @@ def mahiro(model: Model) -> Patched:
 def tome_patch_model(model: Model, ratio: Share = 0.3) -> Model:
     """Let places that look alike share what they ask for: faster, and a little less exact.
 
+    Only layers that attend to all cells of a latent are changed; SDXL has none.
+
     Args:
         model: the model.
         ratio: share of the places that ask no more; 0 is none.

@@ -47,11 +47,19 @@ def test_where_the_share_is_all_the_change_is_taken_as_it_is() -> None:
     assert torch.equal(paste(source, changed, torch.ones(1, 4, 5)), changed)
 
 
+def test_a_grey_part_changes_all_colours_and_no_alpha() -> None:
+    source, changed = rand(1, 4, 5, 4), rand(1, 4, 5, 1, seed=1)
+    result = paste(source, changed, torch.ones(1, 4, 5))
+    assert torch.equal(result[..., :3], changed.expand(-1, -1, -1, 3))
+    assert torch.equal(result[..., 3], source[..., 3])
+
+
 def test_a_part_is_pasted_in_its_place_on_each_of_a_batch() -> None:
     source, changed = rand(1, 6, 7, 4), rand(3, 2, 3, 3, seed=1)
     result = paste(source, changed, torch.full((1, 2, 3), 0.5), 4, 3)
     assert result.shape == (3, 6, 7, 4)
     inside = result[:, 3:5, 4:7]
     torch.testing.assert_close(inside[..., :3], (changed + source[:, 3:5, 4:7, :3]) / 2)
+    assert torch.equal(inside[..., 3], source[:, 3:5, 4:7, 3].repeat(3, 1, 1))
     result[:, 3:5, 4:7] = source[:, 3:5, 4:7]
     assert torch.equal(result, source.repeat(3, 1, 1, 1))

@@ -248,6 +248,8 @@ def test_a_picture_with_alpha_keeps_it_outside_the_mask(
     outside = ~ndimage.binary_dilation(mask > 0, np.ones((7, 7), bool))
     assert got.shape == photo.shape
     assert np.array_equal(got[outside], photo[outside])
+    # The decoded picture has no alpha; what is transparent stays so inside the mask too.
+    assert np.array_equal(got[..., 3], photo[..., 3])
 
 
 def test_each_picture_of_a_batch_is_kept_outside_its_own_mask(
