@@ -178,12 +178,14 @@ def test_a_mask_is_painted_and_only_what_it_covers_is_inpainted(
         f"{editor.node('VAEEncode')}.connect(0, mask, 'samples');"
         f"{loader}.connect(1, mask, 'mask'); mask.connect(0, {sampler}, 'latent_image')"
     )
+    prefix = f"{editor.node('SaveImage')}.widgets.find(w => w.name === 'filename_prefix')"
+    editor.do(f"{prefix}.value = 'masked'")
     editor.run()
     editor.wait(SHOWN)
     editor.shot("10-inpainted")
     assert editor.errors == []
     masked = sorted((data / "input").glob("clipspace-painted-masked-*.png"))[-1]
-    made = sorted((data / "output").glob("img2img_*.png"))[-1]
+    made = sorted((data / "output").glob("masked_*.png"))[-1]
     with Image.open(masked) as before, Image.open(made) as after:
         inside = before.getchannel("A").point(lambda level: 255 - level)
         change = ImageChops.difference(before.convert("RGB"), after.convert("RGB")).convert("L")
