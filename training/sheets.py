@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _elsewhere(studio: Studio, source: Image.Image, prompt: str) -> Image.Image:
     """A summer picture at another time, its composition kept."""
-    return studio.change(source, prompt, 0.7, 2, GENTLE, "summer", 5.0)
+    return studio.change(source, prompt, 0.7, 2, GENTLE)
 
 
 def _open(path: Path) -> Image.Image:

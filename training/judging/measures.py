@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from training.world.scenes import Landscape
 
 LADDER = (0.2, 0.4, 0.6, 0.8)
-CHANGE, CHANGE_GUIDANCE = 0.6, 4.5
+CHANGE = 0.6
 
 
 def measure_oracle(count: int) -> list[Figure]:
@@ -146,9 +146,7 @@ def measure_changes(studio: Studio, count: int) -> list[Figure]:
     right, kept = [], []
     for index, change in enumerate(asked):
         source = render(change.source)
-        got = studio.change(
-            source, change.prompt, CHANGE, index, GENTLE, change.departing, CHANGE_GUIDANCE
-        )
+        got = studio.change(source, change.prompt, CHANGE, index, GENTLE)
         right.append(read_outlook(got) == (change.wanted.season, change.wanted.hour))
         kept.append(edge_f1(edges_of(source, stretch=True), edges_of(got, stretch=True)))
     return [

@@ -53,13 +53,11 @@ class Studio:
         denoise: float,
         seed: int,
         scheduler: str = SCHEDULER,
-        without: str = "",
-        guidance: float = GUIDANCE,
     ) -> Image.Image:
-        """Image to image; `without` is the negative prompt."""
+        """Image to image."""
         latent = encode(self.checkpoint.vae, to_tensor(source))
-        positive, negative = (encode_text(self.checkpoint.clip, text) for text in (prompt, without))
-        return self._sample(latent, positive, seed, denoise, scheduler, negative, guidance)
+        positive = encode_text(self.checkpoint.clip, prompt)
+        return self._sample(latent, positive, seed, denoise, scheduler)
 
     def trace(self, source: Image.Image, prompt: str, seed: int) -> Image.Image:
         """Text to image along the edges of a picture, with the ControlNet."""
@@ -88,10 +86,9 @@ class Studio:
         denoise: float = 1.0,
         scheduler: str = SCHEDULER,
         negative: Conditioning | None = None,
-        guidance: float = GUIDANCE,
     ) -> Image.Image:
         model, clip, vae = self.checkpoint
-        plan = SamplePlan(seed, STEPS, guidance, SAMPLER, scheduler, denoise)
+        plan = SamplePlan(seed, STEPS, GUIDANCE, SAMPLER, scheduler, denoise)
         result = sample(model, latent, positive, negative or encode_text(clip, ""), plan)
         pixels = decode(vae, result)[0].mul(255).round().byte().numpy()
         return Image.fromarray(np.ascontiguousarray(pixels))

@@ -14,6 +14,7 @@ from training.world.scenes import (
     KINDS,
     LAND_COLOURS,
     PLACES,
+    ROAM,
     STYLES,
     Landscape,
     Sheet,
@@ -39,12 +40,6 @@ class Change:
     prompt: str
     source: Landscape
     wanted: Landscape
-
-    @property
-    def departing(self) -> str:
-        """The season or the hour that is to go."""
-        before, after = self.source, self.wanted
-        return before.season if before.season != after.season else before.hour
 
 
 def sheet_tasks(count: int, seed: int = 5) -> list[Task[Sheet]]:
@@ -125,8 +120,8 @@ def traced_scenes(count: int, seed: int = 10) -> list[Sheet | Landscape]:
             continue
         thing = replace(
             sheets[index].scene.things[0],
-            x=dice.uniform(0.36, 0.64),
-            y=dice.uniform(0.36, 0.64),
+            x=dice.uniform(0.5 - ROAM, 0.5 + ROAM),
+            y=dice.uniform(0.5 - ROAM, 0.5 + ROAM),
             half=dice.uniform(0.24, 0.34),
         )
         scenes.append(replace(sheets[index].scene, things=(thing,)))

@@ -24,6 +24,8 @@ PLACES = {
     "top": (0.5, 0.28),
     "bottom": (0.5, 0.72),
 }
+# How far from the middle of a sheet a thing is still in the center.
+ROAM = 0.13
 SIDES = ("left", "center", "right")
 HALF_SIZES = {"big": (0.30, 0.36), "medium": (0.22, 0.26), "small": (0.16, 0.18)}
 
@@ -129,7 +131,8 @@ def sample_landscape(dice: random.Random, seed: int) -> Landscape:
 
 
 def _on_sheet(dice: random.Random, colours: list[str], place: str, size: str, half: float) -> Thing:
-    x, y = (c + dice.uniform(-0.03, 0.03) for c in PLACES[place])
+    roam = ROAM if place == "center" else 0.03
+    x, y = (c + dice.uniform(-roam, roam) for c in PLACES[place])
     if place != "center":
         half = min(half, 0.25)
     return Thing(dice.choice(colours), dice.choice(KINDS), place, size, x, y, half)
