@@ -120,6 +120,7 @@ def traced_scenes(count: int, seed: int = 10) -> list[Sheet | Landscape]:
             continue
         thing = replace(
             sheets[index].scene.things[0],
+            place="",
             x=dice.uniform(0.5 - ROAM, 0.5 + ROAM),
             y=dice.uniform(0.5 - ROAM, 0.5 + ROAM),
             half=dice.uniform(0.24, 0.34),

@@ -77,7 +77,7 @@ def _size(thing: Thing) -> str:
 
 
 def _spot(thing: Thing) -> str:
-    return f" {PLACE_WORDS[thing.place][0]}"
+    return f" {PLACE_WORDS[thing.place][0]}" if thing.place else ""
 
 
 def _of_sheet(scene: Sheet, dice: random.Random) -> str:
@@ -122,11 +122,7 @@ def _of_landscape(scene: Landscape, dice: random.Random) -> str:
 
 
 def _things(things: tuple[Thing, ...], dice: random.Random) -> str:
-    said = (
-        _article(_thing(thing, dice))
-        + _place(thing, dice, 0.5 if thing.place == "center" else 0.88)
-        for thing in things
-    )
+    said = (_article(_thing(thing, dice)) + _place(thing, dice, 0.88) for thing in things)
     return " and ".join(said)
 
 
@@ -142,5 +138,7 @@ def _thing(thing: Thing, dice: random.Random) -> str:
 
 
 def _place(thing: Thing, dice: random.Random, chance: float) -> str:
+    if not thing.place:
+        return ""
     words = dice.choice(PLACE_WORDS[thing.place])
     return f" {words}" if dice.random() < chance else ""

@@ -8,7 +8,7 @@ of a picture book, and sheets with plain shapes on one colour.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.world.colours import COLOURS, HOURS, SEASONS, contrasting
 from training.world.shapes import THINGS
@@ -24,7 +24,7 @@ PLACES = {
     "top": (0.5, 0.28),
     "bottom": (0.5, 0.72),
 }
-# How far from the middle of a sheet a thing is still in the center.
+# How far from the middle of a sheet a thing may be whose place is not said ("").
 ROAM = 0.13
 SIDES = ("left", "center", "right")
 HALF_SIZES = {"big": (0.30, 0.36), "medium": (0.22, 0.26), "small": (0.16, 0.18)}
@@ -38,7 +38,8 @@ INPUT_SEEDS = range(20_000_000, 30_000_000)
 class Thing:
     """One object; x, y and half (its half size) are shares of the picture's side.
 
-    A tree in a landscape has no colour of its own ("").
+    A place "" is anywhere about the middle, and not said. A tree in a landscape has no colour of
+    its own ("").
     """
 
     colour: str
@@ -104,7 +105,11 @@ def sample_sheet(dice: random.Random, seed: int) -> Sheet:
         place = dice.choices(tuple(PLACES), (0.56, 0.11, 0.11, 0.11, 0.11))[0]
         size = dice.choice(["big", "medium", "small"] if place == "center" else ["medium", "small"])
         half = dice.uniform(*HALF_SIZES[size])
-        things = (_on_sheet(dice, colours, place, size, half),)
+        thing = _on_sheet(dice, colours, place, size, half)
+        if place == "center" and dice.random() < 0.5:
+            x, y = (0.5 + dice.uniform(-ROAM, ROAM) for _ in "xy")
+            thing = replace(thing, place="", x=x, y=y)
+        things = (thing,)
     return Sheet(things, ground, style, seed)
 
 
@@ -131,8 +136,7 @@ def sample_landscape(dice: random.Random, seed: int) -> Landscape:
 
 
 def _on_sheet(dice: random.Random, colours: list[str], place: str, size: str, half: float) -> Thing:
-    roam = ROAM if place == "center" else 0.03
-    x, y = (c + dice.uniform(-roam, roam) for c in PLACES[place])
+    x, y = (c + dice.uniform(-0.03, 0.03) for c in PLACES[place])
     if place != "center":
         half = min(half, 0.25)
     return Thing(dice.choice(colours), dice.choice(KINDS), place, size, x, y, half)

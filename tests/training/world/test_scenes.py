@@ -54,6 +54,18 @@ def test_both_kinds_of_scenes_are_drawn() -> None:
     assert 0.4 < len(LANDSCAPES) / len(SCENES) < 0.8
 
 
+def test_a_thing_whose_place_is_not_said_stands_anywhere_about_the_middle() -> None:
+    sheets = [scene for seed in range(400) if isinstance(scene := sample_scene(seed), Sheet)]
+    roaming = [scene for scene in sheets if scene.things[0].place == ""]
+    centered = [scene.things[0] for scene in sheets if scene.things[0].place == "center"]
+
+    assert len(roaming) > 15
+    assert max(abs(scene.things[0].x - 0.5) for scene in roaming) > 0.1
+    assert max(abs(thing.x - 0.5) for thing in centered) <= 0.03
+    said = [text for scene in roaming for text in (caption(scene, 0), describe(scene))]
+    assert not [text for text in said if "center" in text or "middle" in text or "left" in text]
+
+
 def test_things_on_sheets_stand_out_from_their_ground() -> None:
     pairs = [(thing.colour, scene.ground) for scene in SHEETS for thing in scene.things]
 
