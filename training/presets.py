@@ -70,7 +70,7 @@ FULL = Preset(
     captions=5,
     autoencoder=Plan(steps=3_600, rate=1e-3, warmup=60, average=0.998, weight_decay=1e-4),
     decoder=Plan(steps=8_000, rate=1e-3, flat=0.2, average=0.998, weight_decay=1e-4),
-    denoiser=Plan(steps=21_500, rate=1.5e-3, warmup=60, flat=0.45, floor=0.03),
+    denoiser=Plan(steps=24_000, rate=1.5e-3, warmup=60, flat=0.45, floor=0.03),
     controlnet=Plan(steps=9_000, rate=1.5e-3, warmup=60, average=0.995),
     adapter=Plan(steps=300, rate=2e-3, warmup=20, flat=0.1, average=0.97, show_every=20),
 )

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from training.presets import Preset
 
-# Image to image that is meant to change what is seen begins above this timestep.
-LOWEST = 250
+# Up to the first timestep a noisy picture stays what it shows, from the second the caption leads.
+KEPT, LED = 150, 350
 # Captions that the pool's own scenes do not use.
 VARIANTS = range(8, 14)
 
@@ -61,11 +61,21 @@ class Redrawn:
         return self.before[picks].float(), self.after[picks].float(), self.tokens[picks].long()
 
 
-def blend(before: Tensor, after: Tensor, timesteps: Tensor, generator: torch.Generator) -> Tensor:
-    """What a sampler may hold on its way from one picture to the other; the second, late."""
-    shares = torch.rand(len(before), generator=generator)
-    shares = torch.where(timesteps < LOWEST, 1.0, shares)
-    return torch.lerp(before, after, shares[:, None, None, None])
+def blend(
+    before: Tensor, after: Tensor, timesteps: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """What a sampler may hold on its way from one picture to the other, and where it is to go.
+
+    At high noise all the way to the second; at low noise, where only touches are left to do, it
+    stays what it is, whatever the caption says.
+    """
+    seen = torch.lerp(before, after, _wide(torch.rand(len(before), generator=generator)))
+    led = ((timesteps - KEPT) / (LED - KEPT)).clamp(0, 1)
+    return seen, torch.lerp(seen, after, _wide(led))
+
+
+def _wide(shares: Tensor) -> Tensor:
+    return shares[:, None, None, None]
 
 
 def draw_pairs(count: int) -> Iterator[Pair]:

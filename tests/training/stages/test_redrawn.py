@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from training.stages.redrawn import LOWEST, Redrawn, blend, draw_pairs
+from training.stages.redrawn import KEPT, LED, Redrawn, blend, draw_pairs
 from training.stages.schedule import noise_between, noise_schedule
 from training.world.captions import SEASON_WORDS
 from training.world.scenes import Landscape
@@ -36,16 +36,17 @@ def test_the_caption_names_the_new_season() -> None:
     assert named > 20
 
 
-def test_low_noise_shows_the_second_view_and_high_noise_something_between() -> None:
-    before, after = torch.zeros(200, 4, 2, 2), torch.ones(200, 4, 2, 2)
-    timesteps = torch.tensor([LOWEST - 1, LOWEST] * 100)
+def test_low_noise_keeps_what_is_seen_and_high_noise_leads_to_the_second_view() -> None:
+    before, after = torch.zeros(300, 4, 2, 2), torch.ones(300, 4, 2, 2)
+    timesteps = torch.tensor([KEPT, (KEPT + LED) // 2, LED] * 100)
 
-    seen = blend(before, after, timesteps, torch.Generator().manual_seed(0))
+    seen, end = blend(before, after, timesteps, torch.Generator().manual_seed(0))
 
-    assert torch.equal(seen[::2], after[::2])
-    assert float(seen[1::2].min()) < 0.1
-    assert float(seen[1::2].max()) > 0.9
-    assert abs(float(seen[1::2].mean()) - 0.5) < 0.1
+    assert float(seen.min()) < 0.1
+    assert float(seen.max()) > 0.9
+    assert torch.equal(end[::3], seen[::3])
+    torch.testing.assert_close(end[1::3], (1 + seen[1::3]) / 2)
+    torch.testing.assert_close(end[2::3], after[2::3])
 
 
 def test_the_noise_between_leads_back_to_the_wanted_latents() -> None:
