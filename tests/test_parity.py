@@ -113,7 +113,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def test_a_workflow_gives_the_references_numbers(case: dict[str, Any], bench: Bench) -> None:
     from engine.formats import load_graph
 
-    bench.make(case["models"])
+    prompts = (FOLDER / case["workflow"]).read_text()
+    embeddings = [name for name in MODELS if f"embedding:{Path(name).stem}" in prompts]
+    bench.make([*case["models"], *embeddings])
     graph = load_graph(FOLDER / case["workflow"], bench.registry)
     result = bench.engine.run(graph, bench.workspace)
     assert result.errors == ()
