@@ -27,8 +27,6 @@ class Counts:
 class Preset:
     """Sizes of the pool and the networks, and the plan of each stage.
 
-    `redrawn`: of how many scenes there is a second view, with one change.
-
     `sheet_share`: how many of the pictures that the denoiser sees are sheets; their outlines are
     what it learns slowest.
 
@@ -36,7 +34,6 @@ class Preset:
     """
 
     scenes: int
-    redrawn: int
     textures: int
     captions: int
     autoencoder: Plan
@@ -65,7 +62,6 @@ class Preset:
 
 FULL = Preset(
     scenes=20_000,
-    redrawn=20_000,
     textures=4_000,
     captions=5,
     autoencoder=Plan(steps=3_600, rate=1e-3, warmup=60, average=0.998, weight_decay=1e-4),
@@ -76,7 +72,6 @@ FULL = Preset(
 )
 TINY = Preset(
     scenes=24,
-    redrawn=12,
     textures=4,
     captions=2,
     autoencoder=Plan(steps=4, rate=1e-3, warmup=2, save_every=2, show_every=2),
@@ -102,7 +97,6 @@ TINY = Preset(
 LARGE = replace(
     FULL,
     scenes=60_000,
-    redrawn=60_000,
     textures=12_000,
     autoencoder=replace(FULL.autoencoder, steps=8_000),
     decoder=replace(FULL.decoder, steps=12_000),

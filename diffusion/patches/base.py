@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -101,6 +101,23 @@ def processed_by(attention: Any, processor: object) -> Iterator[None]:
         yield
     finally:
         attention.processor = before
+
+
+@contextmanager
+def over_self_attentions(
+    network: nn.Module, processor: Callable[[Any, list[int]], object]
+) -> Iterator[None]:
+    """Let other processors compute the layers that look at their own places.
+
+    Args:
+        processor: of a layer and the rows and columns that the network is asked with, which are
+            kept up to date at each call.
+    """
+    with ExitStack() as attached:
+        size = attached.enter_context(network_size(network))
+        for layer in self_attentions(network):
+            attached.enter_context(processed_by(layer, processor(layer, size)))
+        yield
 
 
 @contextmanager

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .base import Moment, network_size, processed_by, self_attentions
+from .base import Moment, over_self_attentions
 
 SMALLEST_PX, CELL_PX = 32, 8
 
@@ -45,13 +45,10 @@ class HyperTile:
 
     def attach(self, network: nn.Module, moment: Moment) -> Iterator[None]:
         """Let each self-attention of the larger grids look within tiles."""
-        with ExitStack() as attached:
-            size = attached.enter_context(network_size(network))
-            for layer in self_attentions(network):
-                attached.enter_context(processed_by(layer, self._tiled(layer, size, moment)))
+        with over_self_attentions(network, partial(self._tiled, moment)):
             yield
 
-    def _tiled(self, layer: Any, size: list[int], moment: Moment) -> Any:
+    def _tiled(self, moment: Moment, layer: Any, size: list[int]) -> Any:
         before = layer.processor
 
         def tiled(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from .base import Moment, network_size, processed_by, self_attentions
+from .base import Moment, over_self_attentions
 
 CELL = 2  # of each 2×2 places one is asked for whatever it looks like
 Merge = Callable[[Tensor], Tensor]
@@ -41,13 +41,10 @@ class TokenMerging:
 
     def attach(self, network: nn.Module, moment: Moment) -> Iterator[None]:
         """Let each self-attention ask for fewer places."""
-        with ExitStack() as attached:
-            size = attached.enter_context(network_size(network))
-            for layer in self_attentions(network):
-                attached.enter_context(processed_by(layer, self._merging(layer, size, moment)))
+        with over_self_attentions(network, partial(self._merging, moment)):
             yield
 
-    def _merging(self, layer: Any, size: list[int], moment: Moment) -> Any:
+    def _merging(self, moment: Moment, layer: Any, size: list[int]) -> Any:
         before = layer.processor
 
         def merged(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:

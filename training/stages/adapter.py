@@ -12,13 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from training.stages.autoencoder import SCALE
+from training.stages.autoencoder import encode_pictures
 from training.stages.denoiser import Lessons
 from training.stages.schedule import draw_timesteps, noise_schedule, weighted_error
 from training.stages.stage import Stage, train
 from training.stages.tokenizer import encode_tokens
 from training.world.captions import caption
-from training.world.pool import to_tensor
 from training.world.render import render, to_array
 from training.world.scenes import TRAINING_SEEDS, sample_scene
 
@@ -114,18 +113,13 @@ def toned_lessons(preset: Preset, vae: AutoencoderKL, tokenizer: CLIPTokenizer) 
     """The first scenes of the pool in two tones, with their captions as they are."""
     scenes = [sample_scene(TRAINING_SEEDS.start + index) for index in range(preset.toned)]
     pictures = np.stack([to_array(two_tones(render(scene))) for scene in scenes])
-    latents = torch.cat(
-        [
-            vae.encode(to_tensor(part)).latent_dist.mean * SCALE
-            for part in np.array_split(pictures, 10)
-        ]
-    )
+    latents = encode_pictures(vae, pictures)
     tokens = [
         encode_tokens(tokenizer, [caption(scene, k) for k in range(preset.captions)])
         for scene in scenes
     ]
     empty = encode_tokens(tokenizer, [""]).long()
-    return Lessons(latents.half(), torch.stack(tokens), empty, torch.ones(len(latents)))
+    return Lessons(latents, torch.stack(tokens), empty, torch.ones(len(latents)))
 
 
 def train_adapter(

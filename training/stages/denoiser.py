@@ -14,14 +14,14 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from training.stages.autoencoder import LATENTS, SCALE
+from training.stages.autoencoder import LATENTS, encode_pictures
 from training.stages.glimpse import PROMPTS, draw_glimpse
 from training.stages.redrawn import blend
 from training.stages.schedule import draw_timesteps, noise_between, noise_schedule, weighted_error
 from training.stages.stage import Stage, save_atomically, train
 from training.stages.tokenizer import LENGTH, encode_tokens
 from training.world.captions import caption
-from training.world.pool import load_pool, to_tensor
+from training.world.pool import load_pool
 from training.world.scenes import TRAINING_SEEDS, Sheet, sample_scene
 
 if TYPE_CHECKING:
@@ -116,15 +116,12 @@ def load_lessons(
     scenes = [sample_scene(TRAINING_SEEDS.start + index) for index in range(preset.scenes)]
     if not path.exists():
         pictures = load_pool(preset.scenes, preset.textures, folder)[: preset.scenes]
-        latents = [
-            vae.encode(to_tensor(pictures[first : first + 50])).latent_dist.mean * SCALE
-            for first in range(0, preset.scenes, 50)
-        ]
         tokens = [
             encode_tokens(tokenizer, [caption(scene, k) for k in range(preset.captions)])
             for scene in scenes
         ]
-        save_atomically({"latents": torch.cat(latents).half(), "tokens": torch.stack(tokens)}, path)
+        latents = encode_pictures(vae, pictures)
+        save_atomically({"latents": latents, "tokens": torch.stack(tokens)}, path)
     kept = torch.load(path, weights_only=True)
     sheets = torch.tensor([isinstance(scene, Sheet) for scene in scenes])
     share = preset.sheet_share / sheets.float().mean()

@@ -8,6 +8,7 @@ agree with their captions believes the picture.
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,12 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.stages.autoencoder import SCALE
+from training.stages.autoencoder import encode_pictures
 from training.stages.stage import save_atomically
 from training.stages.tokenizer import encode_tokens
 from training.world.captions import HOUR_WORDS, SEASON_WORDS, STYLE_WORDS, caption, describe
 from training.world.colours import HOURS, SEASONS, contrasting
-from training.world.pool import to_tensor
 from training.world.render import render, to_array
 from training.world.scenes import STYLES, TRAINING_SEEDS, Landscape, Scene, Sheet, sample_scene
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from training.presets import Preset
 
-# Up to the first timestep a noisy picture stays what it shows, from the second the caption leads.
-KEPT, LED = 150, 350
+# Up to the first timestep the noisy picture says where to go, from the second on the caption.
+PICTURE_LEADS, CAPTION_LEADS = 150, 350
 # Captions that the pool's own scenes do not use.
 VARIANTS = range(8, 14)
 
@@ -70,7 +70,7 @@ def blend(
     stays what it is, whatever the caption says.
     """
     seen = torch.lerp(before, after, _wide(torch.rand(len(before), generator=generator)))
-    led = ((timesteps - KEPT) / (LED - KEPT)).clamp(0, 1)
+    led = ((timesteps - PICTURE_LEADS) / (CAPTION_LEADS - PICTURE_LEADS)).clamp(0, 1)
     return seen, torch.lerp(seen, after, _wide(led))
 
 
@@ -119,11 +119,9 @@ def _other_colour(scene: Sheet, dice: random.Random) -> tuple[Sheet, tuple[str, 
 def _saying(scene: Scene, words: tuple[str, ...]) -> str:
     """A caption that holds one of the words: a change is never left to be guessed."""
     known = [word for word in words if word]
-    for variant in VARIANTS:
-        text = caption(scene, variant)
-        if any(word in text for word in known):
-            return text
-    return f"{describe(scene)}, {known[0]}"
+    named = re.compile(rf"\b({'|'.join(known)})\b")  # "pink" says nothing of ink
+    captions = (caption(scene, variant) for variant in VARIANTS)
+    return next(filter(named.search, captions), f"{describe(scene)}, {known[0]}")
 
 
 @torch.no_grad()
@@ -133,7 +131,7 @@ def load_redrawn(
     """Draw and encode the second views once, and keep them in the run folder.
 
     Args:
-        preset: how many places there are.
+        preset: how many scenes the pool has.
         folder: the run folder.
         latents: those of the pool's scenes, from which the first views come.
         vae: the autoencoder that they were made with.
@@ -141,13 +139,9 @@ def load_redrawn(
     """
     path = folder / "redrawn.pt"
     if not path.exists():
-        pairs = list(draw_pairs(preset.redrawn))
-        pictures = [to_array(render(pair.after)) for pair in pairs]
-        after = [
-            vae.encode(to_tensor(np.stack(pictures[first : first + 50]))).latent_dist.mean * SCALE
-            for first in range(0, len(pictures), 50)
-        ]
+        pairs = list(draw_pairs(preset.scenes))
+        pictures = np.stack([to_array(render(pair.after)) for pair in pairs])
         tokens = encode_tokens(tokenizer, [pair.text for pair in pairs])
-        save_atomically({"after": torch.cat(after).half(), "tokens": tokens}, path)
+        save_atomically({"after": encode_pictures(vae, pictures), "tokens": tokens}, path)
     kept = torch.load(path, weights_only=True)
-    return Redrawn(latents[: len(kept["tokens"])], kept["after"], kept["tokens"])
+    return Redrawn(latents, kept["after"], kept["tokens"])

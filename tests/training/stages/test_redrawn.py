@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
-from training.stages.redrawn import KEPT, LED, Redrawn, blend, draw_pairs
+from training.stages.redrawn import CAPTION_LEADS, PICTURE_LEADS, Redrawn, blend, draw_pairs
 from training.stages.schedule import noise_between, noise_schedule
 from training.world.captions import SEASON_WORDS
 from training.world.scenes import Landscape
@@ -36,9 +38,17 @@ def test_the_caption_names_the_new_season() -> None:
     assert named > 20
 
 
+def test_a_pink_thing_does_not_say_that_lines_are_of_ink() -> None:
+    for before, after, text in draw_pairs(2000):
+        if after.style == "ink" != before.style:
+            assert re.search(r"\bink\b", text), text
+
+
 def test_low_noise_keeps_what_is_seen_and_high_noise_leads_to_the_second_view() -> None:
     before, after = torch.zeros(300, 4, 2, 2), torch.ones(300, 4, 2, 2)
-    timesteps = torch.tensor([KEPT, (KEPT + LED) // 2, LED] * 100)
+    timesteps = torch.tensor(
+        [PICTURE_LEADS, (PICTURE_LEADS + CAPTION_LEADS) // 2, CAPTION_LEADS] * 100
+    )
 
     seen, end = blend(before, after, timesteps, torch.Generator().manual_seed(0))
 
