@@ -11,7 +11,7 @@ from engine.executor import Result
 from engine.lint import Advice
 from engine.plan import Plan
 from engine.registry import Registry
-from engine.spec import MISSING, NodeSpec, Port
+from engine.spec import MISSING, NodeSpec, Output, Port
 
 ACTIONS = {"run": "run", "reuse": "reused", "skip": "skipped"}
 
@@ -135,7 +135,7 @@ def node_rows(registry: Registry) -> str:
 
 def node_text(spec: NodeSpec) -> str:
     """One node: its documentation, inputs with ranges, outputs."""
-    rows = [(port.name, port.type, _default(port), _allowed(port)) for port in spec.inputs]
+    rows = [(port.name, _type(port), _default(port), _allowed(port)) for port in spec.inputs]
     parts = [f"{spec.name}  ({spec.category})", "", spec.doc, ""]
     if rows:
         parts += [table(("input", "type", "default", "allowed"), rows), ""]
@@ -153,6 +153,7 @@ def node_object(spec: NodeSpec) -> dict[str, Any]:
         "inputs": {
             port.name: {
                 "type": port.type,
+                "list": port.many,
                 "required": port.required,
                 "default": None if port.default is MISSING else port.default,
                 "min": port.between.low if port.between else None,
@@ -162,7 +163,10 @@ def node_object(spec: NodeSpec) -> dict[str, Any]:
             }
             for port in spec.inputs
         },
-        "outputs": [{"name": output.name, "type": output.type} for output in spec.outputs],
+        "outputs": [
+            {"name": output.name, "type": output.type, "list": output.many}
+            for output in spec.outputs
+        ],
     }
 
 
@@ -180,9 +184,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _outputs(spec: NodeSpec) -> str:
     return ", ".join(
-        output.name if output.name == output.type else f"{output.name} {output.type}"
+        output.name if output.name == _type(output) else f"{output.name} {_type(output)}"
         for output in spec.outputs
     )
+
+
+def _type(end: Port | Output) -> str:
+    return f"list of {end.type}" if end.many else end.type
 
 
 def _default(port: Port) -> str:

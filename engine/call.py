@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cache import Entry, size_of
-from .context import Context, Saved
+from .context import Context, OnProgress, Saved
 from .errors import Cancelled, InputError, LatentloomError, NodeError
 from .literal import Refused, coerce
-from .spec import NodeSpec
+from .many import Many, gather, listed, spread
+from .ports import ANY
+from .spec import NodeSpec, Port
 from .validate import Prepared
 
 
@@ -47,14 +49,23 @@ def call(node: Prepared, linked: Mapping[str, Any], context: Context, digest: bo
     spec = node.spec
     arguments = {**node.literals, **linked}
     start = time.perf_counter()
+    hidden = {spec.hidden: context} if spec.hidden is not None else {}
     try:
-        for name in linked:
-            arguments[name] = _checked(spec, name, arguments[name])
-        if spec.hidden is not None:
-            value = spec.run(**arguments, **{spec.hidden: context})
+        for name, value in linked.items():
+            arguments[name] = _taken(spec, name, value)
+        for name in spec.lists:
+            if name in node.literals and node.literals[name] is not None:
+                arguments[name] = [node.literals[name]]
+        turns = spread(arguments)
+        if turns is None:
+            outputs = _outputs(spec, spec.run(**arguments, **hidden))
         else:
-            value = spec.run(**arguments)
-        entry = _entry(spec, value)
+            report, calls = context.on_progress, []
+            for turn, arguments in enumerate(turns):
+                context.on_progress = _shifted(report, turn, len(turns))
+                calls.append(_outputs(spec, spec.run(**arguments, **hidden)))
+            outputs = gather(spec, calls)
+        entry = Entry(outputs, size_of(outputs))
         if digest:
             entry.digest(0)
     except Cancelled as error:
@@ -72,30 +83,52 @@ def needed(node: Prepared, linked: Mapping[str, Any]) -> list[str]:
         return []
     lazy = {port.name for port in node.spec.inputs if port.lazy}
     missing = dict.fromkeys(name for name in lazy if name in node.links)
-    asked = node.spec.needs(**{**node.literals, **missing, **linked})
-    return [name for name in asked if name in node.links and name not in linked]
+    arguments = {**node.literals, **missing, **linked}
+    turns = spread(arguments)
+    asked = [
+        name
+        for each in (turns if turns is not None else [arguments])
+        for name in node.spec.needs(**each)
+    ]
+    return [name for name in dict.fromkeys(asked) if name in node.links and name not in linked]
 
 
-def _checked(spec: NodeSpec, name: str, value: Any) -> Any:
-    """A linked value; numbers, texts and choices must lie in the port's range as literals must."""
+def _taken(spec: NodeSpec, name: str, value: Any) -> Any:
+    """What came over a link, as its port takes it: a list, a Many to spread, or one value."""
     port = spec.port(name)
-    if port is None or port.is_edge or port.type == "*":
+    if port is None:
+        return value
+    several = value.__class__ is Many
+    if port.many:
+        return [_checked(spec, port, item) for item in (value if several else (value,))]
+    if several:
+        return Many(_checked(spec, port, item) for item in value)
+    return _checked(spec, port, value)
+
+
+def _checked(spec: NodeSpec, port: Port, value: Any) -> Any:
+    """A linked value; numbers, texts and choices must lie in the port's range as literals must."""
+    if port.is_edge or port.type == ANY:
         return value
     try:
         return coerce(port, value)
     except Refused as refused:
-        raise InputError(spec.name, name, refused.wanted, refused.got, refused.hint) from None
+        raise InputError(spec.name, port.name, refused.wanted, refused.got, refused.hint) from None
 
 
-def _entry(spec: NodeSpec, value: Any) -> Entry:
+def _outputs(spec: NodeSpec, value: Any) -> tuple[Any, ...]:
+    """What one call gave, a value an output."""
     if spec.single:
-        outputs: tuple[Any, ...] = (value,)
-    elif isinstance(value, tuple) and len(value) == len(spec.outputs):
-        outputs = value
-    else:
+        value = (value,)
+    elif not isinstance(value, tuple) or len(value) != len(spec.outputs):
         wanted = ", ".join(output.name for output in spec.outputs)
         raise TypeError(f"{spec.name} must return {len(spec.outputs)} values ({wanted})")
-    return Entry(outputs, size_of(outputs))
+    return listed(spec, value)
+
+
+def _shifted(report: OnProgress, turn: int, turns: int) -> OnProgress:
+    """Steps of one call out of several, as steps of them all."""
+    return lambda step, total, preview: report(turn * total + step, turns * total, preview)
 
 
 def _shown(spec: NodeSpec, arguments: Mapping[str, Any]) -> dict[str, str]:
@@ -104,6 +137,8 @@ def _shown(spec: NodeSpec, arguments: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _summary(value: Any) -> str:
+    if isinstance(value, list | Many):
+        return f"{len(value)} values"
     shape = getattr(value, "shape", None)
     if shape is not None:
         return f"{value.__class__.__name__}{tuple(shape)}"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from .errors import Cancelled
 
+OnProgress = Callable[[int, int, object | None], None]
+
 
 @dataclass(frozen=True)
 class Saved:
@@ -37,7 +39,7 @@ class Context:
     output_dir: Path = field(default_factory=lambda: Path("output"))
     temp_dir: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / "latentloom")
     cancelled: Callable[[], bool] = bool
-    on_progress: Callable[[int, int, object | None], None] = _nothing
+    on_progress: OnProgress = _nothing
     metadata: Callable[[], Mapping[str, str]] = dict
     model_calls: int = 0
 

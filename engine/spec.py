@@ -37,6 +37,7 @@ class Port:
         type: "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", or an edge type such as "IMAGE".
         default: MISSING where the graph must give a value.
         optional: None is a value of it.
+        many: it takes all values of an edge at once, as a list.
         between: allowed numbers; None where any will do.
         choices: allowed strings of a COMBO, or what computes them.
     """
@@ -45,6 +46,7 @@ class Port:
     type: str
     default: Any = MISSING
     optional: bool = False
+    many: bool = False
     between: Between | None = None
     choices: tuple[str, ...] | Choices | None = None
     file: File | None = None
@@ -81,11 +83,16 @@ class Port:
 
 @dataclass(frozen=True)
 class Output:
-    """One output of a node, known by name in our files and by index in ComfyUI's."""
+    """One output of a node, known by name in our files and by index in ComfyUI's.
+
+    Attributes:
+        many: it gives a list, and what takes one value of it runs once for each.
+    """
 
     name: str
     type: str
     family: bool = False
+    many: bool = False
 
 
 class Lack(NamedTuple):
@@ -108,6 +115,7 @@ class NodeSpec:
             given the inputs that are known before a run and None for the others, and gives the
             files that the node will read beside those that its inputs name. `lacks` gives the
             outputs that these inputs leave empty, and why.
+        lists: the inputs that take all values of an edge at once.
     """
 
     name: str
@@ -127,10 +135,12 @@ class NodeSpec:
     reads: Callable[..., Mapping[str, Path]] | None = None
     lacks: Callable[..., Mapping[str, Lack]] | None = None
     single: bool = True
+    lists: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _ports: Mapping[str, Port] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_ports", {port.name: port for port in self.inputs})
+        object.__setattr__(self, "lists", tuple(port.name for port in self.inputs if port.many))
 
     def port(self, name: str) -> Port | None:
         """The input of this name, if there is one."""
@@ -244,6 +254,8 @@ def _port(name: str, parameter: inspect.Parameter, note: Any, tooltip: str) -> P
         optional = True
         note, more = _unwrap(members[0])
         marks = (*marks, *more)
+    many, note, more = _listed(note)
+    marks = (*marks, *more)
     has_default = parameter.default is not parameter.empty
     text = next((mark for mark in marks if isinstance(mark, Text)), Text())
     port = Port(
@@ -251,6 +263,7 @@ def _port(name: str, parameter: inspect.Parameter, note: Any, tooltip: str) -> P
         type="",
         default=parameter.default if has_default else MISSING,
         optional=optional,
+        many=many,
         tooltip=tooltip,
         lazy=any(isinstance(mark, Lazy) for mark in marks),
         multiline=text.multiline,
@@ -313,7 +326,7 @@ def _outputs(name: str, note: Any, output_node: bool) -> tuple[bool, tuple[Outpu
         notes = {field: _evaluated(hint, scope) for field, hint in note.__annotations__.items()}
         return False, tuple(_output(name, field, hint) for field, hint in notes.items())
     base, marks = _unwrap(note)
-    if output_node and not marks and base not in PRIMITIVES:
+    if output_node and not marks and base not in PRIMITIVES and get_origin(base) is not list:
         return True, ()
     return True, (_output(name, "", note),)
 
@@ -325,12 +338,12 @@ def _evaluated(hint: Any, scope: dict[str, Any]) -> Any:
 
 
 def _output(name: str, field_name: str, note: Any) -> Output:
-    base, marks = _unwrap(note)
+    many, base, marks = _listed(note)
     socket = next((mark for mark in marks if isinstance(mark, Socket)), None)
     if socket is not None:
-        return Output(field_name or socket.type, socket.type, socket.family)
+        return Output(field_name or socket.type, socket.type, socket.family, many)
     if base in PRIMITIVES:
-        return Output(field_name or PRIMITIVES[base], PRIMITIVES[base])
+        return Output(field_name or PRIMITIVES[base], PRIMITIVES[base], many=many)
     shown = f" {field_name}" if field_name else ""
     raise SpecError(f"node {name}, output{shown}: {note!r} is no port type")
 
@@ -340,6 +353,12 @@ def _unwrap(note: Any) -> tuple[Any, tuple[Any, ...]]:
         base, *marks = get_args(note)
         return base, tuple(marks)
     return note, ()
+
+
+def _listed(note: Any) -> tuple[bool, Any, tuple[Any, ...]]:
+    """Whether a type is `list[X]`, and X unwrapped."""
+    many = get_origin(note) is list
+    return many, *_unwrap(get_args(note)[0] if many else note)
 
 
 def _fields(port: Port) -> dict[str, Any]:

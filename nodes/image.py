@@ -51,6 +51,19 @@ def repeat_image_batch(image: Image, amount: BatchSize = 1) -> Image:
     return image.repeat(amount, 1, 1, 1)
 
 
+@node("RebatchImages", category="image/batch")
+def rebatch_images(images: list[Image], batch_size: BatchSize = 1) -> list[Image]:
+    """Put batches of pictures together and cut them anew; what follows runs once for each.
+
+    Args:
+        images: batches B×H×W×C; a new batch begins where the size changes.
+        batch_size: how many a batch has at most.
+    """
+    from diffusion.rebatch import rebatch_pictures
+
+    return rebatch_pictures(images, batch_size)
+
+
 @node("EmptyImage", category="image")
 def empty_image(
     width: Pixels = 512, height: Pixels = 512, batch_size: BatchSize = 1, color: Color = 0

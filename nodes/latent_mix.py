@@ -9,7 +9,7 @@ from engine.errors import InputError
 from engine.ports import Between
 from engine.spec import node
 
-from .ports import Latent, LatentOffset, Mask, Share
+from .ports import BatchSize, Latent, LatentOffset, Mask, Share
 
 ADVANCED, TRANSFORM = "latent/advanced", "latent/transform"
 Factor = Annotated[float, Between(-10.0, 10.0, step=0.01)]
@@ -86,6 +86,19 @@ def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
 
     _same_channels("LatentBatch", "samples2", samples1, samples2)
     return join(samples1, samples2)
+
+
+@node("RebatchLatents", category="latent/batch")
+def rebatch_latents(latents: list[Latent], batch_size: BatchSize = 1) -> list[Latent]:
+    """Put batches of latents together and cut them anew; what follows runs once for each.
+
+    Args:
+        latents: batches B×C×h×w; a new batch begins where the size changes.
+        batch_size: how many a batch has at most. Each latent keeps the noise of its place.
+    """
+    from diffusion.rebatch import rebatch_latents
+
+    return rebatch_latents(latents, batch_size)
 
 
 @node("LatentBatchSeedBehavior", category=ADVANCED)

@@ -38,7 +38,7 @@ def definition(spec: NodeSpec, pictures: Names) -> dict[str, Any]:
         "input": inputs,
         "input_order": {section: list(ports) for section, ports in inputs.items()},
         "output": [output.type for output in spec.outputs],
-        "output_is_list": [False] * len(spec.outputs),
+        "output_is_list": [output.many for output in spec.outputs],
         "output_name": [output.name for output in spec.outputs],
         "name": spec.name,
         "display_name": _WORDS.sub(" ", spec.name),
@@ -47,6 +47,8 @@ def definition(spec: NodeSpec, pictures: Names) -> dict[str, Any]:
         "category": spec.category,
         "output_node": spec.output_node,
     }
+    if any(port.many for port in spec.inputs):
+        found["is_input_list"] = True
     if spec.deprecated:
         found["deprecated"] = True
     if spec.category.startswith("_for_testing"):

@@ -1,0 +1,60 @@
+"""RebatchLatents and RebatchImages through the engine: what follows runs once a batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import latentloom
+from engine.executor import Engine
+from engine.graph import Graph
+
+
+def in_batches_of(size: int) -> Graph:
+    """Three pictures sampled at most `size` at a time, put together, and saved."""
+    builder = latentloom.build()
+    model, clip, vae = builder.CheckpointLoaderSimple(ckpt_name="tiny")
+    text = builder.CLIPTextEncode(text="a fox", clip=clip)
+    latent = builder.EmptyLatentImage(model=model, width=64, height=64, batch_size=3)
+    latents = builder.RebatchLatents(latents=latent, batch_size=size, id="cut")
+    sample = builder.KSampler(
+        model=model,
+        positive=text,
+        negative=text,
+        latent_image=latents,
+        steps=2,
+        seed=5,
+        id="sample",
+    )
+    pictures = builder.VAEDecode(samples=sample, vae=vae)
+    whole = builder.RebatchImages(images=pictures, batch_size=9, id="whole")
+    builder.SaveImage(images=whole, filename_prefix=f"of_{size}", id="save")
+    return builder.graph
+
+
+@pytest.mark.parametrize(("size", "calls"), [(1, 6), (2, 4), (3, 2), (4096, 2)])
+def test_a_batch_sampled_in_parts_is_the_batch_sampled_at_once(
+    size: int, calls: int, engine: Engine, tmp_path: Path
+) -> None:
+    engine.cache.clear()
+    graph = in_batches_of(size)
+    workspace = latentloom.workspace(graph, tmp_path)
+    parts = engine.run(graph, workspace, targets=["save", "whole"])
+    assert parts.model_calls == calls
+    assert len(parts.saved) == 3
+    (pictures,) = parts["whole"]
+    (at_once,) = engine.run(in_batches_of(3), targets=["whole"])["whole"]
+    assert pictures.shape == (3, 64, 64, 3)
+    assert torch.allclose(pictures, at_once, atol=1e-5)
+    assert not torch.allclose(pictures[0], pictures[1], atol=1e-2)
+
+
+def test_the_definition_says_what_is_a_list() -> None:
+    from web.object_info import definition
+
+    shown = definition(latentloom.registry()["RebatchLatents"], list)
+    assert shown["output_is_list"] == [True]
+    assert shown["is_input_list"] is True
+    assert "is_input_list" not in definition(latentloom.registry()["KSampler"], list)
