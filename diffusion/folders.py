@@ -16,7 +16,7 @@ from pathlib import Path
 from .errors import ModelFileError
 from .extra_paths import FOLDERS, extra_folders
 from .tiny_vae import FOLDER as TINY_FOLDER
-from .tiny_vae import tiny_vaes
+from .tiny_vae import Halves, tiny_vaes
 
 VARIABLE = "LATENTLOOM_MODELS"
 PIPELINE, CONFIG = "model_index.json", "config.json"
@@ -84,6 +84,16 @@ def find_embedding(name: str) -> Path | None:
     return next((path for found, path in _models("embeddings") if found in wanted), None)
 
 
+def tiny_vae(family: str) -> Halves | None:
+    """The TAESD of a family's latents; None where its files are not there."""
+    return next((found for found in _tiny_vaes() if found.family.name == family), None)
+
+
+def _tiny_vaes() -> Iterator[Halves]:
+    for folder in folders(TINY_FOLDER):
+        yield from tiny_vaes(folder)
+
+
 def _models(kind: str) -> Iterator[tuple[str, Path]]:
     """Name and place of each model, the one that wins a name first."""
     if kind in ("checkpoints", "vae"):
@@ -93,8 +103,7 @@ def _models(kind: str) -> Iterator[tuple[str, Path]]:
             elif (folder / "vae" / CONFIG).is_file():
                 yield name, folder / "vae"
     if kind == "vae":
-        for folder in folders(TINY_FOLDER):
-            yield from ((halves.name, halves.encoder) for halves in tiny_vaes(folder))
+        yield from ((halves.name, halves.encoder) for halves in _tiny_vaes())
     for folder in folders(kind):
         if kind == "diffusers":
             yield from _holding(folder, PIPELINE)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from .errors import InputError
 
+PreviewMethod = Literal["auto", "latent2rgb", "taesd"]
+"""How what is on its way is drawn, in ComfyUI's words."""
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 """What picture files are called."""
 
@@ -38,7 +40,7 @@ class Pictures(Protocol):
         """A PNG of the original with the alpha of another picture; its text is kept."""
         ...
 
-    def preview(self, value: object) -> Picture | None:
+    def preview(self, value: object, method: PreviewMethod) -> Picture | None:
         """What a node shows on its way, as a small picture; None where that is not known."""
         ...
 

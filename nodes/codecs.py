@@ -12,7 +12,7 @@ from engine import devices, pictures
 from engine.devices import Device
 from engine.errors import InputError
 from engine.fingerprint import Sink, register
-from engine.pictures import Picture
+from engine.pictures import Picture, PreviewMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,13 +53,13 @@ class PictureFiles:
 
         return _picture(lambda: with_alpha_of(original, mask))
 
-    def preview(self, value: object) -> Picture | None:
+    def preview(self, value: object, method: PreviewMethod) -> Picture | None:
         # What shows nothing must not load torch.
         if value.__class__.__module__ != "diffusion.preview":
             return None
         from diffusion.preview import Sketch, as_jpeg
 
-        data = as_jpeg(value) if isinstance(value, Sketch) else None
+        data = as_jpeg(value, method) if isinstance(value, Sketch) else None
         return Picture(data, "image/jpeg") if data else None
 
 

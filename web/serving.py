@@ -11,9 +11,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from engine.errors import LatentloomError
+from engine.pictures import PreviewMethod
 
 if TYPE_CHECKING:
     from engine.registry import Registry
@@ -37,7 +38,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--token-file", default="", metavar="FILE", help="a file that holds the token")
     add("--allow-host", action="append", default=[], metavar="NAME", help="answer to this name")
     add("--allow-origin", action="append", default=[], metavar="ORIGIN", help="CORS for a page")
-    add("--no-previews", action="store_true", help="show no pictures while they are made")
+    add(
+        "--preview-method",
+        choices=["none", *get_args(PreviewMethod)],
+        default="auto",
+        help="how pictures are shown while they are made; auto: TAESD, where it is installed and "
+        "there is a GPU, else rough colours",
+    )
 
 
 def options_of(given: argparse.Namespace) -> Options:
@@ -66,7 +73,7 @@ def options_of(given: argparse.Namespace) -> Options:
         token=token,
         hosts=tuple(name.lower() for name in given.allow_host),
         origins=tuple(given.allow_origin),
-        previews=not given.no_previews,
+        previews=None if given.preview_method == "none" else given.preview_method,
     )
 
 

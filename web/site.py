@@ -14,7 +14,7 @@ from engine.errors import LatentloomError
 from engine.executor import Engine
 from engine.jobs import JobStore
 from engine.library import graphs_dir
-from engine.pictures import ENDINGS, Picture, pictures
+from engine.pictures import ENDINGS, Picture, PreviewMethod, pictures
 from engine.registry import Registry
 from engine.workspace import Workspace
 
@@ -35,7 +35,7 @@ class Options:
         data: the folder that holds input, output, temp, user and the queue.
         hosts: further names that it may be asked by.
         origins: other origins whose pages may use it; none by default.
-        previews: whether pictures are shown while they are made.
+        previews: how pictures are shown while they are made; None shows none.
     """
 
     data: Path
@@ -45,7 +45,7 @@ class Options:
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     max_upload_bytes: int = 100 * 2**20
-    previews: bool = True
+    previews: PreviewMethod | None = "auto"
 
 
 @dataclass
@@ -113,10 +113,11 @@ class Site:
 
     def _show(self, client: str | None, value: object, place: Mapping[str, Any]) -> None:
         """Send a preview, if somebody looks; a value that cannot be shown is not."""
-        if not self.options.previews or not self.hub.wants_previews(client):
+        method = self.options.previews
+        if method is None or not self.hub.wants_previews(client):
             return
         try:
-            picture: Picture | None = pictures().preview(value)
+            picture: Picture | None = pictures().preview(value, method)
         except LatentloomError:
             return
         if picture is not None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import latentloom
+from diffusion import preview
 from diffusion.detect import check_vae, vae_family
 from diffusion.errors import ModelFileError
-from diffusion.families import SD15, SDXL
+from diffusion.families import SD15, SDXL, Family
 from diffusion.folders import VARIABLE, list_models, resolve_model
 from diffusion.latents import Latent
 from diffusion.listing import describe
 from diffusion.load import load_vae
+from diffusion.preview import Sketch, as_jpeg, picture_of
 from diffusion.vae import decode, encode
 from engine.executor import Engine
 
@@ -104,3 +109,37 @@ def test_another_decoder_is_another_picture(folder: Path) -> None:
         save_file({name: value * 0.5 for name, value in load_file(file).items()}, file)
         after = engine.run(builder.graph, targets=["decode"])["decode"]
     assert not torch.equal(before, after)
+
+
+def test_previews_are_drawn_by_it_where_it_is_installed(
+    folder: Path, network: torch.nn.Module
+) -> None:
+    latent = torch.randn(2, 4, 6, 9, generator=torch.Generator().manual_seed(2))
+    drawn = picture_of(Sketch(latent, SD15))
+    assert drawn is not None
+    with torch.inference_mode():
+        wanted = (network.decode(latent[:1]).sample + 1) / 2  # type: ignore[operator]
+    assert torch.allclose(drawn, wanted[0].movedim(0, -1).clamp(0, 1), atol=1e-6)
+    data = as_jpeg(Sketch(latent, SD15), "taesd")
+    assert data is not None
+    assert Image.open(BytesIO(data)).size == (72, 48)
+
+
+def test_a_preview_on_the_cpu_is_rough_unless_it_is_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview, "_learned", {})
+    sketch = Sketch(torch.zeros(1, 4, 4, 4), SD15)
+    assert as_jpeg(sketch) is None
+    assert as_jpeg(sketch, "latent2rgb") is None
+    assert as_jpeg(sketch, "taesd") is not None
+
+
+def test_a_damaged_one_draws_no_preview(folder: Path) -> None:
+    (folder / "taesdxl_decoder.safetensors").write_bytes(b"damaged")
+    assert picture_of(Sketch(torch.zeros(1, 4, 4, 4), SDXL)) is None
+
+
+@pytest.mark.parametrize("other", [Family("other"), replace(SD15, latent_channels=16)])
+def test_latents_of_other_spaces_are_not_drawn_by_it(other: Family, folder: Path) -> None:
+    assert picture_of(Sketch(torch.zeros(1, 16, 4, 4), other)) is None

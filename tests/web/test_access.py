@@ -295,6 +295,14 @@ def test_a_wrong_option_is_refused_before_anything_is_opened(arguments: tuple[st
         options_of(given(*arguments))
 
 
+@pytest.mark.parametrize(
+    ("asked", "method"), [((), "auto"), (("taesd",), "taesd"), (("none",), None)]
+)
+def test_how_previews_are_made_is_an_option(asked: tuple[str, ...], method: str | None) -> None:
+    arguments = [part for each in asked for part in ("--preview-method", each)]
+    assert options_of(given(*arguments)).previews == method
+
+
 def test_neither_token_nor_places_leak(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
         await api.client.run(number(3))

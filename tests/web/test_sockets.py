@@ -6,13 +6,15 @@ import asyncio
 import json
 import struct
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
-from engine.pictures import Picture, Pictures, pictures, register
+import nodes.codecs  # noqa: F401 - what makes pictures of values
+from engine.pictures import Picture, Pictures, PreviewMethod, pictures, register
 from tests.engine import fakes
 from tests.web.serving import Served, number, prompt, served
 from web.sockets import CALM, MOST_BYTES, Client, Hub, Preview
@@ -143,15 +145,24 @@ def test_a_listener_that_never_reads_delays_nobody(tmp_path: Path) -> None:
 
 
 class Dots:
-    """Shows every value as the same four bytes."""
+    """Shows every value as the same few bytes, and the method."""
 
-    def preview(self, value: object) -> Picture:
-        return Picture(b"\xff\xd8dot", "image/jpeg")
+    def preview(self, value: object, method: PreviewMethod) -> Picture:
+        return Picture(b"\xff\xd8" + method.encode(), "image/jpeg")
 
 
+@pytest.fixture
+def dots() -> Iterator[None]:
+    before = pictures()
+    register(cast(Pictures, Dots()))
+    yield
+    register(before)
+
+
+@pytest.mark.usefixtures("dots")
 @pytest.mark.parametrize("modern", [True, False])
 def test_previews_come_in_the_form_that_a_client_takes(modern: bool, tmp_path: Path) -> None:
-    graph, before = holding(f"show{modern}"), pictures()
+    graph = holding(f"show{modern}")
     fakes.gates[f"show{modern}"].set()
 
     async def story(api: Served) -> None:
@@ -168,19 +179,32 @@ def test_previews_come_in_the_form_that_a_client_takes(modern: bool, tmp_path: P
         (event,) = struct.unpack(">I", message.data[:4])
         assert event == (4 if modern else 1)
         if not modern:
-            assert message.data[4:] == b"\0\0\0\1\xff\xd8dot"
+            assert message.data[4:] == b"\0\0\0\1\xff\xd8taesd"
             return
         (length,) = struct.unpack(">I", message.data[4:8])
         facts = json.loads(message.data[8 : 8 + length])
-        assert message.data[8 + length :] == b"\xff\xd8dot"
+        assert message.data[8 + length :] == b"\xff\xd8taesd"
         assert (facts["node_id"], facts["prompt_id"]) == ("w", job["prompt_id"])
         assert facts["image_type"] == "image/jpeg"
 
-    register(cast(Pictures, Dots()))
-    try:
-        served(tmp_path, story)
-    finally:
-        register(before)
+    served(tmp_path, story, previews="taesd")
+
+
+@pytest.mark.usefixtures("dots")
+def test_no_previews_come_where_none_are_wanted(tmp_path: Path) -> None:
+    graph, seen = holding("unseen"), []
+    fakes.gates["unseen"].set()
+
+    async def story(api: Served) -> None:
+        async with api.session.ws_connect(f"{api.url}/ws?clientId=p") as socket:
+            await api.post("/prompt", {"prompt": graph, "client_id": "p"})
+            while not seen or seen[-1] != "execution_success":
+                message = await socket.receive(10)
+                assert message.type is WSMsgType.TEXT
+                seen.append(json.loads(message.data)["type"])
+
+    served(tmp_path, story, previews=None)
+    assert "progress" in seen
 
 
 def test_a_png_preview_has_its_own_number() -> None:
