@@ -192,7 +192,8 @@ def test_previews_come_in_the_form_that_a_client_takes(modern: bool, tmp_path: P
 
 @pytest.mark.usefixtures("dots")
 def test_no_previews_come_where_none_are_wanted(tmp_path: Path) -> None:
-    graph, seen = holding("unseen"), []
+    graph = holding("unseen")
+    seen: list[str] = []
     fakes.gates["unseen"].set()
 
     async def story(api: Served) -> None:
