@@ -43,6 +43,7 @@ class Entry:
         strength: its weight among the entries of its side.
         controls: what guides the network beside it; their effects add up.
         hole: what an inpainting model is told; other models leave it.
+        picture: B×C×h×w in unscaled VAE space, what an editing model changes.
         sizes: what SDXL is told too; None is its defaults.
         region: where in the picture it holds; None is everywhere.
     """
@@ -54,6 +55,7 @@ class Entry:
     strength: float = 1.0
     controls: tuple[Control, ...] = ()
     hole: Hole | None = None
+    picture: Tensor | None = None
     sizes: Sizes | None = None
     region: Region | None = None
 
@@ -124,6 +126,11 @@ def share_controls(positive: Conditioning, negative: Conditioning) -> Conditioni
 def with_hole(conditioning: Conditioning, hole: Hole) -> Conditioning:
     """The same entries, telling an inpainting model what to fill."""
     return tuple(replace(each, hole=hole) for each in conditioning)
+
+
+def with_picture(conditioning: Conditioning, picture: Tensor) -> Conditioning:
+    """The same entries, showing an editing model the latent of what to change."""
+    return tuple(replace(each, picture=picture) for each in conditioning)
 
 
 def with_area(conditioning: Conditioning, area: Area, strength: float) -> Conditioning:

@@ -267,8 +267,11 @@ def _check_unet(unet: ConfigFile, family: Family) -> None:
     wanted = None if family.size_inputs == "none" else "text_time"
     _check_value(unet, "addition_embed_type", None, (wanted,))
     plain = family.latent_channels
-    if family.in_channels not in (plain, 2 * plain + 1):
-        wanted = f"{plain}, the channels of its latents, or {2 * plain + 1} for inpainting"
+    if family.in_channels not in (plain, 2 * plain, 2 * plain + 1):
+        wanted = (
+            f"{plain}, the channels of its latents, {2 * plain} for editing "
+            f"or {2 * plain + 1} for inpainting"
+        )
         raise unet.wrong("in_channels", wanted)
 
 

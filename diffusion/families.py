@@ -22,8 +22,8 @@ class Family:
         zsnr: the last noise level has no signal left.
         native_size: width and height in pixels that the model was trained at.
         vae_factor: pixels a latent cell is wide.
-        in_channels: what the network sees: a latent's, or for inpainting those, a mask's and the
-            masked picture's.
+        in_channels: what the network sees: a latent's; for editing, those of a picture too; for
+            inpainting, those, a mask's and the masked picture's.
         size_inputs: what the network is told beside the prompt: nothing; picture and crop sizes
             (SDXL); sizes and an aesthetic score (SDXL's refiner).
     """
@@ -38,6 +38,11 @@ class Family:
     vae_factor: int = 8
     in_channels: int = 4
     size_inputs: SizeInputs = "none"
+
+    @property
+    def edits(self) -> bool:
+        """Whether its network sees a picture beside the noisy latent, as InstructPix2Pix's."""
+        return self.in_channels == 2 * self.latent_channels
 
 
 SD15 = Family("sd15")

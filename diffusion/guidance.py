@@ -13,6 +13,7 @@ from torch import Tensor
 from .added import added_inputs
 from .conditioning import Conditioning, Entry, share_controls
 from .control import Controls
+from .editing import picture_channels
 from .handles import Inputs, Model
 from .hooks import SILENT, Hooks
 from .inpaint import hole_channels
@@ -190,14 +191,16 @@ class Guide:
             yield sampling.denoised(seen, sigma, piece)
 
     def _widened(self, scaled: Tensor, x: Tensor, group: Sequence[Placed]) -> Tensor:
-        """The network's input with what an inpainting model sees beside it."""
+        """The network's input with what an inpainting or editing model sees beside it."""
         if self.model.family.in_channels == scaled.shape[1]:
             return scaled
-        scale = self.model.family.latent_scale
-        extra = [
-            part.box.of(hole_channels(x, part.entry.hole, self.source, scale)) for part in group
-        ]
+        extra = [part.box.of(self._beside(x, part.entry)) for part in group]
         return torch.cat([scaled, torch.cat(extra)], dim=1)
+
+    def _beside(self, x: Tensor, entry: Entry) -> Tensor:
+        if self.model.family.edits:
+            return picture_channels(x, entry.picture, entry.hole)
+        return hole_channels(x, entry.hole, self.source, self.model.family.latent_scale)
 
 
 def _perpendicular(toward: Tensor, away: Tensor, scale: float) -> Tensor:

@@ -80,6 +80,7 @@ def _opposites(mine: Known, other: Known, whole: Box) -> Known:
                 tokens=smallest[0].tokens,
                 pooled=smallest[0].pooled,
                 hole=smallest[0].hole,
+                picture=smallest[0].picture,
                 sizes=smallest[0].sizes,
             )
             found.append((asked, box))

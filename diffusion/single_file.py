@@ -26,7 +26,7 @@ WIDE_BIAS = 0.09
 # Empty tensors by which files of SDXL say that they predict velocity, and to the last level.
 SAYS_V, SAYS_ZSNR = "v_pred", "ztsnr"
 SCORE_NUMBERS = 5
-IN_CHANNELS = (4, 9)
+IN_CHANNELS = (4, 8, 9)
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,10 @@ def _unet_family(path: Path, heads: Heads, unet: Part, texts: tuple[TextKeys, ..
     width, channels = unet.config["cross_attention_dim"], unet.config["in_channels"]
     family = family_for(width)
     if channels not in IN_CHANNELS:
-        known = " or ".join(map(str, IN_CHANNELS))
-        raise ModelFileError(f"{path.name}: its network sees {channels} channels, not {known}")
+        known = ", ".join(map(str, IN_CHANNELS))
+        raise ModelFileError(
+            f"{path.name}: its network sees {channels} channels, not one of {known}"
+        )
     vector = unet.config.get("projection_class_embeddings_input_dim")
     if width not in KNOWN and vector is not None:
         family = replace(_told_alike(vector, texts), name=family.name, text_dim=width)

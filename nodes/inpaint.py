@@ -1,4 +1,4 @@
-"""Inpainting: latents with a hole, models that know of holes, grey masks."""
+"""Inpainting and editing: latents with a hole, models that see a picture, grey masks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ RingWidth = Annotated[int, Between(1, 512)]
 ToneMeasure = Literal["drift", "surroundings"]
 
 
-class InpaintConditioning(NamedTuple):
-    """The outputs of InpaintModelConditioning."""
+class SightedConditioning(NamedTuple):
+    """Both sides, told of a picture, and the latent to sample from."""
 
     positive: Conditioning
     negative: Conditioning
@@ -56,7 +56,7 @@ def inpaint_model_conditioning(
     pixels: Image,
     mask: Mask,
     noise_mask: bool = True,
-) -> InpaintConditioning:
+) -> SightedConditioning:
     """Tell an inpainting model what is around the hole; other models take the latent alone.
 
     Args:
@@ -78,7 +78,33 @@ def inpaint_model_conditioning(
     latent, hole = encode_both(vae, pixels, mask)
     if not noise_mask:
         latent = replace(latent, noise_mask=None)
-    return InpaintConditioning(with_hole(positive, hole), with_hole(negative, hole), latent)
+    return SightedConditioning(with_hole(positive, hole), with_hole(negative, hole), latent)
+
+
+@node("InstructPixToPixConditioning", category="conditioning/instructpix2pix", device=True)
+def instruct_pix_to_pix_conditioning(
+    positive: Conditioning, negative: Conditioning, vae: Vae, pixels: Image
+) -> SightedConditioning:
+    """Show a model that edits by instructions the picture to change.
+
+    Args:
+        positive, negative: each entry is given the picture. For a guidance by the picture of its
+            own, give DualCFGGuider these two and a negative without the picture.
+        vae: the autoencoder.
+        pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
+
+    Raises:
+        InputError: the picture is smaller than one latent cell.
+
+    Source: ComfyUI's InstructPixToPixConditioning; the latent it gives is empty.
+    """
+    from diffusion.conditioning import with_picture
+    from diffusion.vae import encode
+
+    _check_size("InstructPixToPixConditioning", pixels, vae)
+    found = encode(vae, pixels)
+    sides = (with_picture(each, found.samples) for each in (positive, negative))
+    return SightedConditioning(*sides, replace(found, samples=found.samples.new_zeros(found.shape)))
 
 
 @node("DifferentialDiffusion", category="_for_testing")
@@ -137,9 +163,13 @@ def masked_tone_fix(
 
 
 def _check(name: str, pixels: Tensor, mask: Tensor, vae: Vae) -> None:
+    _check_size(name, pixels, vae)
+    if mask.ndim != 3:
+        raise InputError(name, "mask", "masks B×H×W", tuple(mask.shape))
+
+
+def _check_size(name: str, pixels: Tensor, vae: Vae) -> None:
     factor = vae.family.vae_factor
     high, wide = pixels.shape[1:3]
     if min(high, wide) < factor:
         raise InputError(name, "pixels", f"at least {factor}×{factor} pixels", f"{wide}×{high}")
-    if mask.ndim != 3:
-        raise InputError(name, "mask", "masks B×H×W", tuple(mask.shape))

@@ -161,7 +161,7 @@ def test_the_hole_reaches_the_network(inpainter: Checkpoint) -> None:
 
 
 def test_other_channels_are_refused_by_name(tmp_path: Path) -> None:
-    folder = write_tiny_model(tmp_path / "eight", in_channels=8)
+    folder = write_tiny_model(tmp_path / "seven", in_channels=7)
     with pytest.raises(ModelFileError, match=r"in_channels.*or 9 for inpainting"):
         load_checkpoint(folder)
 

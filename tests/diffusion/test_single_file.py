@@ -192,7 +192,8 @@ def test_a_file_without_a_text_encoder_says_so_when_it_is_used(
         (1280, 4, 2560, "sdxl-refiner"),
         (768, 4, 2816, "other things than one of family sd15"),
         (2048, 4, None, "other things than one of family sdxl"),
-        (768, 8, None, "sees 8 channels, not 4 or 9"),
+        (768, 8, None, "sd15"),
+        (768, 7, None, "sees 7 channels, not one of 4, 8, 9"),
     ],
 )
 def test_the_family_is_told_from_the_keys(

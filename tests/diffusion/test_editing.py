@@ -1,0 +1,133 @@
+"""Models that edit by an instruction: eight channels against diffusers, what they see, the node."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.conditioning import with_picture
+from diffusion.editing import picture_channels
+from diffusion.guidance import Guidance
+from diffusion.inpaint import Hole
+from diffusion.latents import empty
+from diffusion.load import Checkpoint, load_checkpoint
+from diffusion.model_sampling import ModelSampling
+from diffusion.noise import NoiseChoice, start_noise
+from diffusion.sample import Route, sample_route
+from diffusion.samplers.table import SamplerChoice
+from diffusion.schedules import karras
+from diffusion.text import encode_text
+from diffusion.vae import encode
+from engine.errors import InputError
+from nodes.inpaint import instruct_pix_to_pix_conditioning
+from tests.tiny_model import write_tiny_model
+
+SCALE = 0.18215
+CFG, PICTURE_CFG, SEED = 5.0, 1.5, 3
+
+
+@pytest.fixture(scope="module")
+def editor(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return load_checkpoint(write_tiny_model(tmp_path_factory.mktemp("m") / "eight", in_channels=8))
+
+
+def photo(high: int = 64, wide: int = 64) -> Tensor:
+    return torch.rand(1, high, wide, 3, generator=torch.Generator().manual_seed(4))
+
+
+def by_diffusers(editor: Checkpoint, positive: Tensor, negative: Tensor) -> Tensor:
+    """The same picture, prompts and noise through diffusers' pipeline; in scaled latent space."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from diffusers import DPMSolverMultistepScheduler, StableDiffusionInstructPix2PixPipeline
+
+        scheduler = DPMSolverMultistepScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            use_karras_sigmas=True,
+            timestep_spacing="linspace",
+        )
+        pipeline = StableDiffusionInstructPix2PixPipeline(
+            vae=editor.vae.weights.module,
+            text_encoder=editor.clip.weights.module,
+            tokenizer=None,
+            unet=editor.model.weights.module,
+            scheduler=scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        result: Tensor = pipeline(
+            prompt_embeds=positive,
+            negative_prompt_embeds=negative,
+            image=photo().movedim(-1, 1),
+            latents=start_noise((1, 4, 8, 8), SEED),
+            num_inference_steps=4,
+            guidance_scale=CFG,
+            image_guidance_scale=PICTURE_CFG,
+            output_type="latent",
+        ).images
+        return result
+
+
+def test_both_guidances_are_those_of_diffusers_pipeline(editor: Checkpoint) -> None:
+    prompt, nothing = (encode_text(editor.clip, text) for text in ("make it snow", ""))
+    positive, second, latent = instruct_pix_to_pix_conditioning(
+        prompt, nothing, editor.vae, photo()
+    )
+    assert torch.equal(latent.samples, torch.zeros(1, 4, 8, 8))
+    guidance = Guidance(editor.model, positive, nothing, CFG, second, PICTURE_CFG, "regular")
+    route = Route(karras(ModelSampling(), 4), SamplerChoice("dpmpp_2m"), NoiseChoice(SEED))
+    ours = sample_route(guidance, latent, route).output.samples * SCALE
+    theirs = by_diffusers(editor, prompt[0].tokens, nothing[0].tokens)
+    assert float((ours - theirs).abs().max() / theirs.std()) < 1e-4
+
+
+def test_the_picture_reaches_the_network(editor: Checkpoint) -> None:
+    prompt = encode_text(editor.clip, "make it snow")
+    found = []
+    for picture in (photo(), 1 - photo()):
+        seen = with_picture(prompt, encode(editor.vae, picture).samples)
+        route = Route(karras(ModelSampling(), 2), SamplerChoice("euler"), NoiseChoice(SEED))
+        found.append(sample_route(Guidance(editor.model, seen), empty(64, 64), route).output)
+    assert not torch.allclose(found[0].samples, found[1].samples, atol=1e-3)
+
+
+def test_what_is_seen_is_fitted_to_the_latent() -> None:
+    x = torch.zeros(4, 4, 8, 8)
+    picture = torch.ones(2, 4, 8, 16) * torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)
+    seen = picture_channels(x, picture, None)
+    assert seen.shape == x.shape
+    assert seen[:, 0, 0, 0].tolist() == [1, 2, 1, 2]
+
+
+def test_without_a_picture_that_of_a_hole_is_seen_else_nothing() -> None:
+    x = torch.zeros(1, 4, 2, 2)
+    hole = Hole(torch.ones(1, 16, 16), torch.full((1, 4, 2, 2), 3.0))
+    assert picture_channels(x, None, hole).eq(3).all()
+    assert picture_channels(x, None, None).eq(0).all()
+
+
+def test_a_picture_of_odd_sides_is_cut_to_cells(editor: Checkpoint) -> None:
+    positive, _, latent = instruct_pix_to_pix_conditioning(
+        encode_text(editor.clip, "a"), (), editor.vae, photo(61, 79)
+    )
+    assert latent.shape == (1, 4, 7, 9)
+    assert positive[0].picture is not None
+    assert positive[0].picture.shape == (1, 4, 7, 9)
+
+
+def test_a_picture_smaller_than_a_cell_is_refused(editor: Checkpoint) -> None:
+    with pytest.raises(InputError, match=r"InstructPixToPixConditioning \.pixels: wants at least"):
+        instruct_pix_to_pix_conditioning((), (), editor.vae, photo(7, 64))
+
+
+def test_a_model_of_eight_channels_is_said_to_edit(tmp_path: Path, editor: Checkpoint) -> None:
+    assert editor.model.family.edits
+    assert (editor.model.family.name, editor.model.family.latent_channels) == ("sd-32", 4)
