@@ -103,8 +103,9 @@ def instruct_pix_to_pix_conditioning(
 
     _check_size("InstructPixToPixConditioning", pixels, vae)
     found = encode(vae, pixels)
-    sides = (with_picture(each, found.samples) for each in (positive, negative))
-    return SightedConditioning(*sides, replace(found, samples=found.samples.new_zeros(found.shape)))
+    positive, negative = (with_picture(each, found.samples) for each in (positive, negative))
+    empty = replace(found, samples=found.samples.new_zeros(found.shape))
+    return SightedConditioning(positive, negative, empty)
 
 
 @node("DifferentialDiffusion", category="_for_testing")
