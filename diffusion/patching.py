@@ -51,9 +51,9 @@ def patched(
     merging = [patch for patch in patches if isinstance(patch, WeightPatch)]
     bases: dict[str, Tensor] = {}
     try:
-        for name, changing in _by_name(merging, parameters).items():
+        for name, changing in by_name(merging, parameters).items():
             base = bases[name] = parameters[name].data
-            weight = _merged(name, base, changing)
+            weight = merged(name, base, changing)
             stored = torch.float16 if halves and _is_half(base) else base.dtype
             parameters[name].data = weight.to(stored).to(base.dtype)
         with ExitStack() as attached:
@@ -66,10 +66,10 @@ def patched(
             parameters[name].data = base
 
 
-def _by_name(
+def by_name(
     patches: Iterable[WeightPatch], parameters: Iterable[str]
 ) -> dict[str, list[WeightPatch]]:
-    """The patches of each parameter, in their order."""
+    """The patches of each of these parameters, in their order."""
     found: dict[str, list[WeightPatch]] = {}
     for patch in patches:
         for name in patch.names(parameters):
@@ -77,7 +77,8 @@ def _by_name(
     return found
 
 
-def _merged(name: str, base: Tensor, patches: Iterable[WeightPatch]) -> Tensor:
+def merged(name: str, base: Tensor, patches: Iterable[WeightPatch]) -> Tensor:
+    """A parameter with patches merged in, float32."""
     with torch.no_grad():
         weight = base.float()
         for patch in patches:
