@@ -10,6 +10,7 @@ from .literal import Refused, coerce, shown
 from .ports import Between
 from .spec import Port
 
+INPUTS = "inputs"
 TYPES = {
     "int": "INT",
     "float": "FLOAT",
@@ -29,7 +30,7 @@ def knob_problems(graph: Graph) -> list[Problem]:
             read_knob(name, knob, knob.default)
         except Refused as refused:
             facts = (refused.wanted, refused.got, "", refused.hint)
-            found.append(Problem(refused.kind, "inputs", "graph", name, *facts))
+            found.append(Problem(refused.kind, INPUTS, "graph", name, *facts))
     return found
 
 

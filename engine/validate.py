@@ -8,7 +8,7 @@ here runs a node or loads a library that a node needs.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .errors import GraphError, InputError, Problem
 from .graph import Graph, Knob, Link, Node
-from .knob import knob_problems
+from .knob import INPUTS, knob_problems
 from .literal import Refused, coerce
 from .ports import accepts
 from .registry import Registry
@@ -100,7 +100,7 @@ def prepare(
         whole: validate every node, also those that no target needs.
     """
     problems = knob_problems(graph)
-    graph = graph.bound()
+    written, graph = graph, graph.bound()
     chosen, target_problems = _targets(graph, registry, targets)
     problems += target_problems
     cycle = graph.cycle() if graph.nodes else None
@@ -108,7 +108,7 @@ def prepare(
         problems.append(_cycle_problem(graph, cycle))
     wanted = graph.nodes.keys() if whole or not chosen else graph.upstream(chosen)
     order = graph.nodes if cycle else (id for layer in graph.generations for id in layer)
-    reader = _Reader(graph, registry, files, problems)
+    reader = _Reader(graph, written, registry, files, problems)
     nodes = {id: found for id in order if id in wanted and (found := reader.read(id)) is not None}
     unneeded = tuple((id, node.type) for id, node in graph.nodes.items() if id not in wanted)
     return Preparation(nodes, chosen, tuple(problems), unneeded)
@@ -130,7 +130,8 @@ def _targets(
         for id, node in graph.nodes.items()
         if (spec := registry.get(node.type)) is not None and spec.output_node
     )
-    if chosen:
+    ends = (id for id in graph.nodes if not graph.network.succ[id])
+    if chosen or any(graph.nodes[id].type not in registry for id in ends):
         return chosen, []
     hint = "add a SaveImage or PreviewImage, or name the nodes to run as targets"
     return (), [
@@ -148,9 +149,16 @@ class _Reader:
     """Reads node after node, in topological order, and notes what is wrong."""
 
     def __init__(
-        self, graph: Graph, registry: Registry, files: Files, problems: list[Problem]
+        self,
+        graph: Graph,
+        written: Graph,
+        registry: Registry,
+        files: Files,
+        problems: list[Problem],
     ) -> None:
         self.graph, self.registry, self.files, self.problems = graph, registry, files, problems
+        self.written = written
+        self.told = {(problem.port, "") for problem in problems if problem.node == INPUTS}
         self.families: dict[str, tuple[str | None, str]] = {}
         self.lacking: dict[str, Mapping[str, Lack]] = {}
 
@@ -192,12 +200,22 @@ class _Reader:
         try:
             literal = coerce(port, value)
         except Refused as refused:
-            facts = (refused.kind, refused.wanted, refused.got)
-            self._add(node, port.name, *facts, hint=refused.hint)
+            self._refuse(node, port, refused)
             return
         node.literals[port.name] = literal
         if port.file is not None and literal is not None:
             self._find_file(node, port, literal)
+
+    def _refuse(self, node: Prepared, port: Port, refused: Refused) -> None:
+        """Tell of a wrong value; of one that an input of the graph gives to several nodes, once."""
+        source, value = "", self.written.nodes[node.id].inputs[port.name]
+        if isinstance(value, Knob):
+            if self.told & {(value.name, ""), (value.name, refused.wanted)}:
+                return
+            self.told.add((value.name, refused.wanted))
+            source = f"the graph's input {value.name}"
+        facts = (refused.kind, refused.wanted, refused.got)
+        self._add(node, port.name, *facts, source=source, hint=refused.hint)
 
     def _find_file(self, node: Prepared, port: Port, name: str) -> None:
         file = port.file
@@ -206,7 +224,7 @@ class _Reader:
             path = file.resolve(name) if file.resolve else self.files.resolve(file.kind, name)
         except (LookupError, ValueError, OSError) as error:
             reason = str(error.args[0]) if error.args else str(error)
-            self._add(node, port.name, "file", f"a file ({file.kind})", repr(name), hint=reason)
+            self._refuse(node, port, Refused("file", f"a file ({file.kind})", repr(name), reason))
             return
         node.files[port.name] = NamedFile(name, path, file.digest)
         node.literals[port.name] = path
@@ -269,21 +287,41 @@ class _Reader:
 
         Inputs whose values several families share tell less of the node's family and come last.
         """
-        maker = f"{node.spec.name} ({node.id})"
-        origin = "its own"
-        for port in sorted(node.spec.inputs, key=lambda port: port.kin is not None):
-            source = node.links.get(port.name)
-            given, made_by = self.families.get(source.node, (None, "")) if source else (None, "")
-            if not port.family or given is None:
-                continue
+        ports = sorted(node.spec.inputs, key=lambda port: port.kin is not None)
+        given = [
+            (port, *self.families.get(node.links[port.name].node, (None, "")))
+            for port in ports
+            if port.family and port.name in node.links
+        ]
+        found = [(port, family, maker) for port, family, maker in given if family is not None]
+        maker, origin = f"{node.spec.name} ({node.id})", "its own"
+        if node.family is not None and found and self._misfit(node, found):
+            node.family = None
+        for port, family, made_by in found:
             if node.family is None:
-                node.family, maker, origin = given, made_by, f"as {port.name} from {made_by}"
-            elif not _are_kin(port, given, node.family):
+                node.family, maker, origin = family, made_by, f"as {port.name} from {made_by}"
+            elif not _are_kin(port, family, node.family):
                 wanted = f"family {node.family} ({origin})"
-                got = f"family {given}"
-                self._add(node, port.name, "wrong_family", wanted, got, source=made_by)
+                self._add(
+                    node, port.name, "wrong_family", wanted, f"family {family}", source=made_by
+                )
         if any(output.family for output in node.spec.outputs):
             self.families[node.id] = (node.family, maker)
+
+    def _misfit(self, node: Prepared, given: Sequence[tuple[Port, str, str]]) -> bool:
+        """Whether no input is of the family that a node's own file has; then that is told.
+
+        It is one mistake, so that what is below goes by the inputs.
+        """
+        if any(_are_kin(port, family, node.family or "") for port, family, _ in given):
+            return False
+        assert node.spec.family is not None
+        name = _parameters(node.spec.family)[0]
+        port, family, made_by = given[0]
+        value = node.files[name].name if name in node.files else node.literals[name]
+        wanted = f"family {family} (as {port.name} from {made_by})"
+        self._add(node, name, "wrong_family", wanted, f"{value!r}, of family {node.family}")
+        return True
 
     def _unknown_type(self, id: str, node: Node) -> Problem:
         close = self.registry.near(node.type)

@@ -133,8 +133,11 @@ def _error(
 
 
 def _type(problem: Problem, port: Port | None, value: Any) -> tuple[str, str]:
+    linked = hasattr(value, "output")
     if problem.kind == "wrong_type":
-        return LINKED if hasattr(value, "output") else LITERAL
+        return LINKED if linked else LITERAL
+    if problem.kind == "wrong_family" and not linked:
+        return TYPES["bad_input"]
     if problem.kind == "out_of_range" and port is not None and port.between is not None:
         number = value if isinstance(value, int | float) else 0
         return SMALL if number < port.between.low else TYPES["out_of_range"]

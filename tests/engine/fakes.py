@@ -120,6 +120,19 @@ def mix(a: Tinted, b: Tinted, extra: Tinted | None = None) -> None:
     """Mix tints of one family."""
 
 
+@node("Stain", category="test", output=True)
+class Stain:
+    """Change a tint by another, which must be of its family."""
+
+    @staticmethod
+    def run(a: Tinted, b: Tinted, family: str) -> Tinted:
+        return family
+
+    @staticmethod
+    def family(family: str) -> str:
+        return family
+
+
 @node("Pick", category="test")
 class Pick:
     """Give `a` or `b`; the other is never computed."""
@@ -141,7 +154,7 @@ class Pick:
 
 
 REGISTRY = Registry.of(
-    number, add, parity, halve, blend, show, break_, wait, read, Paint, mix, Pick
+    number, add, parity, halve, blend, show, break_, wait, read, Paint, mix, Stain, Pick
 )  # fmt: skip
 
 

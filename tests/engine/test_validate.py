@@ -66,6 +66,10 @@ def test_an_unknown_node_has_near_names() -> None:
     assert "Blend" in problem.hint
 
 
+def test_where_the_last_node_is_unknown_no_other_output_is_missed() -> None:
+    assert only(graph(a=("Number", {}), show=("Shw", {"value": "$a.INT"}))).kind == "unknown_node"
+
+
 def test_a_missing_input_is_named() -> None:
     problem = only(shown())
     assert (problem.kind, problem.node, problem.port) == ("missing_input", "blend", "a")
@@ -154,9 +158,61 @@ def test_two_families_on_one_node_are_refused_with_both_named() -> None:
     assert (problem.got, problem.source) == ("family blue", "Paint (blue)")
 
 
+def tint(**nodes: tuple[str, dict[str, Any]]) -> Graph:
+    made = {"red": ("Paint", {"family": "red"}), "blue": ("Paint", {"family": "blue"})}
+    return graph(**made, **nodes)
+
+
+def test_a_file_of_another_family_than_all_inputs_is_one_mistake() -> None:
+    problem = only(
+        tint(
+            stain=("Stain", {"a": "$red.TINT", "b": "$red.TINT", "family": "blue"}),
+            mix=("Mix", {"a": "$stain.TINT", "b": "$red.TINT"}),
+        )
+    )
+    assert (problem.node, problem.port, problem.kind) == ("stain", "family", "wrong_family")
+    assert problem.wanted == "family red (as a from Paint (red))"
+    assert problem.got == "'blue', of family blue"
+
+
+def test_a_mistake_below_a_file_of_another_family_is_told_too() -> None:
+    found = problems(
+        tint(
+            stain=("Stain", {"a": "$red.TINT", "b": "$red.TINT", "family": "blue"}),
+            mix=("Mix", {"a": "$stain.TINT", "b": "$blue.TINT"}),
+        )
+    )
+    assert [(problem.node, problem.port) for problem in found] == [
+        ("stain", "family"),
+        ("mix", "b"),
+    ]
+
+
+def test_where_one_input_is_of_the_files_family_the_other_is_wrong() -> None:
+    problem = only(tint(stain=("Stain", {"a": "$red.TINT", "b": "$blue.TINT", "family": "blue"})))
+    assert (problem.node, problem.port, problem.got) == ("stain", "a", "family red")
+
+
 def test_one_family_is_fine() -> None:
     same = graph(red=("Paint", {}), mix=("Mix", {"a": "$red.TINT", "b": "$red.TINT"}))
     assert problems(same) == ()
+
+
+def test_a_wrong_value_of_a_knob_is_told_once() -> None:
+    weights = {f"b{index}": Node("Blend", {"a": 1.0, "weight": Knob("w")}) for index in range(3)}
+    show = {"show": Node("Show", {"value": 1})}
+    bounded = Graph({**weights, **show}, {"w": Input("float", 7, min=0, max=1)})
+    assert only(bounded).node == "inputs"
+    problem = only(Graph({**weights, **show}, {"w": Input("float", 7)}))
+    assert (problem.node, problem.port) == ("b0", "weight")
+    assert problem.source == "the graph's input w"
+
+
+def test_a_file_that_a_knob_names_is_missed_once() -> None:
+    reads = {f"r{index}": Node("Read", {"path": Knob("photo")}) for index in range(3)}
+    show = {"show": Node("Show", {"value": 1})}
+    problem = only(Graph({**reads, **show}, {"photo": Input("image", "missing.png")}))
+    assert (problem.kind, problem.source) == ("file", "the graph's input photo")
 
 
 def test_knobs_are_checked_against_their_range_and_use() -> None:
