@@ -123,7 +123,7 @@ def _outputs(spec: NodeSpec, value: Any) -> tuple[Any, ...]:
     elif not isinstance(value, tuple) or len(value) != len(spec.outputs):
         wanted = ", ".join(output.name for output in spec.outputs)
         raise TypeError(f"{spec.name} must return {len(spec.outputs)} values ({wanted})")
-    return listed(spec, value)
+    return listed(spec, value) if spec.gives_many else value
 
 
 def _shifted(report: OnProgress, turn: int, turns: int) -> OnProgress:

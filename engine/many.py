@@ -41,8 +41,6 @@ def spread(arguments: dict[str, Any]) -> list[dict[str, Any]] | None:
 
 def listed(spec: NodeSpec, values: tuple[Any, ...]) -> tuple[Any, ...]:
     """What one call gave, the outputs that are lists as a Many."""
-    if not any(output.many for output in spec.outputs):
-        return values
     pairs = zip(spec.outputs, values, strict=True)
     return _like(values, [Many(value) if output.many else value for output, value in pairs])
 

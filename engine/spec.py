@@ -116,6 +116,7 @@ class NodeSpec:
             files that the node will read beside those that its inputs name. `lacks` gives the
             outputs that these inputs leave empty, and why.
         lists: the inputs that take all values of an edge at once.
+        gives_many: an output of it is a list.
     """
 
     name: str
@@ -136,11 +137,13 @@ class NodeSpec:
     lacks: Callable[..., Mapping[str, Lack]] | None = None
     single: bool = True
     lists: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    gives_many: bool = field(init=False, repr=False, compare=False)
     _ports: Mapping[str, Port] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_ports", {port.name: port for port in self.inputs})
         object.__setattr__(self, "lists", tuple(port.name for port in self.inputs if port.many))
+        object.__setattr__(self, "gives_many", any(output.many for output in self.outputs))
 
     def port(self, name: str) -> Port | None:
         """The input of this name, if there is one."""
