@@ -1,4 +1,7 @@
-"""Runs every example graph on the demo model and shows what comes out: docs/gallery.md."""
+"""Runs every example graph on the demo model and shows what comes out.
+
+docs/gallery.md shows each graph's pictures; graphs/thumbnails has its result for the editor.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +21,24 @@ What the graphs in [graphs/](../graphs) make with the demo model, at their defau
 training.gallery` draws it again.
 """
 LONGEST = 520
+THUMBNAIL = 256
 
 
 def draw_gallery(graphs: Path, docs: Path) -> None:
-    """Run every graph, save its picture to `docs/gallery`, and write `docs/gallery.md`."""
-    pictures = docs / "gallery"
-    pictures.mkdir(parents=True, exist_ok=True)
+    """Run every graph, save its pictures, and write `docs/gallery.md`."""
+    pictures, thumbnails = docs / "gallery", graphs / "thumbnails"
+    for folder in (pictures, thumbnails):
+        folder.mkdir(parents=True, exist_ok=True)
     entries = [HEAD]
     for path in sorted(graphs.glob("*.yaml")):
         graph = latentloom.load(path)
-        with tempfile.TemporaryDirectory() as folder:
-            where = latentloom.workspace(graph, output_dir=Path(folder))
+        with tempfile.TemporaryDirectory() as output:
+            where = latentloom.workspace(graph, output_dir=Path(output))
             result = latentloom.run(graph, where)
             saved = [file for _, file in result.saved if file.suffix == ".png"]
             pairs = [*_sources(path), *saved]
             _beside(pairs).save(pictures / f"{path.stem}.png", optimize=True)
+            _small(saved[-1]).save(thumbnails / f"{path.stem}.webp", quality=90, method=6)
         entries.append(entry(path))
     (docs / "gallery.md").write_text("\n".join(entries))
 
@@ -66,6 +72,12 @@ def _beside(paths: list[Path]) -> Image.Image:
         left += picture.width + 4
     sheet.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     return sheet.quantize(256)
+
+
+def _small(path: Path) -> Image.Image:
+    picture = _open(path)
+    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return picture
 
 
 def _open(path: Path) -> Image.Image:

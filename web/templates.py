@@ -21,8 +21,7 @@ from .site import Site
 
 routes = Routes()
 FIRST = "img2img"
-LIKE_ITS_RESULTS = "inputs/house.png"
-THUMBNAIL = "-1.webp"
+RESULT, SOURCE = "-1.webp", "-2.webp"
 
 
 @routes.add("GET", "/workflow_templates", "Templates of other packs of nodes; there are none")
@@ -37,9 +36,10 @@ async def template(site: Site, request: web.Request) -> web.Response:
         return answer(await asyncio.to_thread(index, site))
     if name == "index_logo.json":
         return answer({})
-    if name.endswith(THUMBNAIL):
-        data = await asyncio.to_thread(thumbnail, site, name.removesuffix(THUMBNAIL))
-        return web.Response(body=data, content_type="image/webp")
+    for ending, picture in ((RESULT, result), (SOURCE, source)):
+        if name.endswith(ending):
+            data = await asyncio.to_thread(picture, site, name.removesuffix(ending))
+            return web.Response(body=data, content_type="image/webp")
     if not name.endswith(".json"):
         raise Refusal(404, "there is no such template")
     graph = await asyncio.to_thread(_graph, site, name.removesuffix(".json"))
@@ -77,22 +77,34 @@ def index(site: Site) -> list[dict[str, Any]]:
     ]
 
 
-def thumbnail(site: Site, name: str) -> bytes:
-    """A picture of a template: the one that it starts from, else one that is like its results."""
-    graph = _graph(site, name).bound()
-    named = [
-        value
-        for node in graph.nodes.values()
-        for value in node.inputs.values()
-        if isinstance(value, str) and Path(value).suffix.lower() in ENDINGS
-    ]
-    for value in (*named, LIKE_ITS_RESULTS):
+def result(site: Site, name: str) -> bytes:
+    """A picture of what a template makes; `training.gallery` draws it."""
+    path = _path(name)
+    try:
+        return (path.parent / "thumbnails" / f"{path.stem}.webp").read_bytes()
+    except FileNotFoundError as error:
+        raise Refusal(404, "there is no picture of this template") from error
+
+
+def source(site: Site, name: str) -> bytes:
+    """The picture that a template starts from, which the editor shows under the mouse."""
+    for value in _pictures(_graph(site, name)):
         try:
             data = site.workspace.resolve("input", value).read_bytes()
         except (OSError, ValueError):
             continue
         return pictures().converted(data, "webp", 85).data
-    raise Refusal(404, "there is no picture of this template")
+    raise Refusal(404, "this template starts from no picture")
+
+
+def _pictures(graph: Graph) -> list[str]:
+    """The pictures that a graph names."""
+    return [
+        value
+        for node in graph.bound().nodes.values()
+        for value in node.inputs.values()
+        if isinstance(value, str) and Path(value).suffix.lower() in ENDINGS
+    ]
 
 
 def _entry(name: str, site: Site) -> dict[str, Any]:
@@ -103,6 +115,7 @@ def _entry(name: str, site: Site) -> dict[str, Any]:
         "description": graph.description or graph.title or name,
         "mediaType": "image",
         "mediaSubtype": "webp",
+        **({"thumbnailVariant": "hoverDissolve"} if _pictures(graph) else {}),
         "tags": ["Latentloom"],
         "models": ["demo"],
         "date": "2026-11-21",
@@ -116,11 +129,15 @@ def _files(site: Site) -> list[Path]:
 
 
 def _graph(site: Site, name: str) -> Graph:
-    """A shipped graph by its name; no other file can be named."""
+    try:
+        return load_graph(_path(name), site.registry)
+    except FormatError as error:
+        raise Refusal(404, str(error)) from error
+
+
+def _path(name: str) -> Path:
+    """The file of a shipped graph by its name; no other file can be named."""
     path = None if unsafe(name) else find_graph(name)
     if path is None:
         raise Refusal(404, f"there is no template {name[:80]!r}")
-    try:
-        return load_graph(path, site.registry)
-    except FormatError as error:
-        raise Refusal(404, str(error)) from error
+    return path

@@ -63,6 +63,7 @@ def test_the_wheel_holds_the_code_the_graphs_and_the_model(wheel: Path) -> None:
         "console/progress.py",
         "latentloom_data/graphs/img2img.yaml",
         "latentloom_data/graphs/inputs/house.png",
+        "latentloom_data/graphs/thumbnails/img2img.webp",
         "latentloom_data/models/demo/model_index.json",
         "latentloom_data/models/demo/unet/diffusion_pytorch_model.safetensors",
     } <= names

@@ -253,9 +253,25 @@ def test_templates_are_listed_with_img2img_first_and_its_picture(tmp_path: Path)
         names = [entry["name"] for entry in group["templates"]]
         assert names[0] == "img2img"
         assert sorted(names) == GRAPHS
-        status, data = await api.get("/templates/img2img-1.webp")
-        assert (status, opened(data).format) == (200, "WEBP")
+        picture = (graphs_dir() or Path()) / "thumbnails" / "img2img.webp"
+        assert await api.get("/templates/img2img-1.webp") == (200, picture.read_bytes())
         assert (await api.get("/templates/..%2Fpyproject.json"))[0] == 404
+
+    served(tmp_path, story, REGISTRY)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_template_shows_what_it_makes_and_under_the_mouse_what_from(
+    name: str, tmp_path: Path
+) -> None:
+    async def story(api: Served) -> None:
+        _, (group,) = await api.get("/templates/index.json")
+        entry = next(entry for entry in group["templates"] if entry["name"] == name)
+        status, data = await api.get(f"/templates/{name}-1.webp")
+        assert (status, opened(data).format) == (200, "WEBP")
+        status, data = await api.get(f"/templates/{name}-2.webp")
+        assert (status == 200) == ("thumbnailVariant" in entry)
+        assert status == 404 or opened(data).format == "WEBP"
 
     served(tmp_path, story, REGISTRY)
 
