@@ -97,16 +97,14 @@ def serve(given: argparse.Namespace, make_registry: Callable[[], Registry]) -> i
 
 
 async def _run(options: Options, registry: Registry) -> None:
-    import asyncio
-    import contextlib
-    import signal
 
     from aiohttp import web
 
     from .app import GUARD, make_app
     from .site import Site
 
-    app = make_app(Site(options, registry))
+    site = Site(options, registry)
+    app = make_app(site)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=3, handler_cancellation=False)
     await runner.setup()
     try:
@@ -127,14 +125,34 @@ async def _run(options: Options, registry: Registry) -> None:
 
         guard.on_invitation = greet
         greet(guard.invitation_path)
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for name in ("SIGTERM", "SIGINT"):
-            with contextlib.suppress(NotImplementedError, AttributeError):
-                loop.add_signal_handler(getattr(signal, name), stop.set)
-        await stop.wait()
+        await _until_stopped()
     finally:
         await runner.cleanup()
+        if site.stuck:  # its job is in the queue again; waiting for its thread could take hours
+            logging.warning("a node goes on that cannot be stopped; it is left")
+            sys.stdout.flush()
+            os._exit(0)
+
+
+async def _until_stopped() -> None:
+    """Wait for the first signal to stop; a second one ends the program at once."""
+    import asyncio
+    import contextlib
+    import signal
+
+    stop = asyncio.Event()
+
+    def asked() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+        logging.info("stopping; once more to stop at once")
+
+    loop = asyncio.get_running_loop()
+    for name in ("SIGTERM", "SIGINT"):
+        with contextlib.suppress(NotImplementedError, AttributeError):
+            loop.add_signal_handler(getattr(signal, name), asked)
+    await stop.wait()
 
 
 def _token(given: argparse.Namespace) -> str:

@@ -61,6 +61,7 @@ class Site:
     logs: LogTail = field(default_factory=LogTail)
 
     def __post_init__(self) -> None:
+        self.stuck = False
         data = self.options.data
         self.folders: dict[str, Path] = {kind: data / kind for kind in ("output", "temp", "input")}
         self.user_dir = data / "user" / "default"
@@ -106,9 +107,10 @@ class Site:
 
     def close(self) -> None:
         """Stop running, and give the data folder back."""
-        self.worker.stop()
+        self.stuck = not self.worker.stop()
         self.hub.detach()
-        self.engine.close()
+        if not self.stuck:
+            self.engine.close()
         self.store.close()
 
     def _show(self, client: str | None, value: object, place: Mapping[str, Any]) -> None:

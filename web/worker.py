@@ -21,6 +21,7 @@ from .telling import Telling
 log = logging.getLogger(__name__)
 IDLE_S = 5.0
 ABANDONED_S = 3600.0
+GRACE_S = 10.0
 
 ShowPreview = Callable[[str | None, object, Mapping[str, Any]], None]
 
@@ -66,13 +67,23 @@ class Worker:
             self._current[1].cancel()
             return True
 
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """End in good order: what runs is put back into the queue."""
+    def stop(self) -> bool:
+        """End in good order: what runs is put back into the queue.
+
+        Returns:
+            Whether it has ended; False if a node goes on that looks at no cancel.
+        """
         self._stopping = True
         self.interrupt()
         self._wake.set()
         if self._thread.is_alive():
-            self._thread.join(timeout_s)
+            self._thread.join(GRACE_S)
+        if not self._thread.is_alive():
+            return True
+        with self._lock:
+            if self._current is not None:
+                self.store.release(self._current[0])
+        return False
 
     def _loop(self) -> None:
         for folder in self.folders.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -87,11 +88,7 @@ def test_a_run_that_is_stopped_with_the_server_is_put_back(tmp_path: Path) -> No
         body = json.dumps({"prompt": graph, "prompt_id": "long"}).encode()
         with urlopen(Request(f"{url}prompt", body, method="POST"), timeout=20) as response:
             assert response.status == 200
-        give_up = time.monotonic() + 30
-        while time.monotonic() < give_up:
-            with urlopen(f"{url}api/jobs/long", timeout=20) as response:
-                if json.load(response)["status"] == "in_progress":
-                    break
+        until_runs(url, "long")
         process.terminate()
         assert process.wait(60) == 0
     store = JobStore(tmp_path / ".latentloom" / "queue.sqlite")
@@ -99,3 +96,53 @@ def test_a_run_that_is_stopped_with_the_server_is_put_back(tmp_path: Path) -> No
     store.close()
     assert job is not None
     assert (job.state, job.attempts) == ("pending", 0)
+
+
+# A node that looks at no cancel for ten seconds, and a server that waits a moment for it.
+STUBBORN = """
+import sys
+import web.worker
+from tests.engine.fakes import REGISTRY
+from web.serving import main
+web.worker.GRACE_S = float(sys.argv[1])
+raise SystemExit(main(sys.argv[2:], lambda: REGISTRY))
+"""
+
+
+@pytest.mark.parametrize(("grace_s", "signals", "code"), [(0.2, 1, 0), (60.0, 2, 130)])
+def test_a_node_that_cannot_be_stopped_does_not_hold_the_server(
+    grace_s: float, signals: int, code: int, tmp_path: Path
+) -> None:
+    from engine.jobs import JobStore
+
+    graph = {
+        "1": {"class_type": "Wait", "inputs": {"a": 1, "gate": "never", "steps": 99}},
+        "2": {"class_type": "Show", "inputs": {"value": ["1", 0]}},
+    }
+    with started("-c", STUBBORN, str(grace_s), "--data", str(tmp_path)) as (process, url):
+        body = json.dumps({"prompt": graph, "prompt_id": "stubborn"}).encode()
+        with urlopen(Request(f"{url}prompt", body, method="POST"), timeout=20) as response:
+            assert response.status == 200
+        until_runs(url, "stubborn")
+        asked = time.monotonic()
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        assert process.wait(60) == code
+        assert time.monotonic() - asked < 8
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    store = JobStore(tmp_path / ".latentloom" / "queue.sqlite")
+    job = store.find("stubborn")
+    store.close()
+    assert job is not None
+    assert job.state == "pending"
+
+
+def until_runs(url: str, id: str) -> None:
+    """Wait until a job runs, half a minute at most."""
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        with urlopen(f"{url}api/jobs/{id}", timeout=20) as response:
+            if json.load(response)["status"] == "in_progress":
+                return
