@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from .picture_files import read_picture
+from .picture_files import Read, read_all, read_picture
 
 NO_MASK_SIDE = 64
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -26,16 +26,19 @@ class Loaded(NamedTuple):
     mask: Tensor
 
 
-def load(path: Path) -> Loaded:
+def load(path: Path, read: Read = read_all) -> Loaded:
     """A picture file as a 1×H×W×3 image, and 1 - alpha as its 1×H×W mask.
 
     A file without alpha gives a mask of 64×64 zeros, as ComfyUI does. 16-bit grey keeps its
     16 bits. Colours under full transparency are kept.
 
+    Args:
+        read: gives the content of the file, as in `check_file`.
+
     Raises:
         PictureError: it is no picture that can be used.
     """
-    picture = read_picture(path)
+    picture = read_picture(path, read)
     if picture.mode.startswith("I"):
         grey = torch.from_numpy(np.asarray(picture).astype(np.float32) / 65535.0)
         return Loaded(grey[None, :, :, None].repeat(1, 1, 1, 3), no_mask())
@@ -45,7 +48,7 @@ def load(path: Path) -> Loaded:
     return Loaded(pixels[..., :3].contiguous(), 1.0 - pixels[..., 3])
 
 
-def load_mask(path: Path, channel: str) -> Tensor:
+def load_mask(path: Path, channel: str, read: Read = read_all) -> Tensor:
     """One channel of a picture file as a 1×H×W mask; `alpha` gives 1 - alpha.
 
     Args:
@@ -54,7 +57,7 @@ def load_mask(path: Path, channel: str) -> Tensor:
     Raises:
         PictureError: it is no picture that can be used.
     """
-    image, transparent = load(path)
+    image, transparent = load(path, read)
     if channel != "alpha":
         return image[..., ("red", "green", "blue").index(channel)].clone()
     opaque = transparent.shape[1:] != image.shape[1:3]

@@ -8,11 +8,14 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from .picture_headers import MAX_BYTES, Header, PictureError, check_size, read_header
+
+Read = Callable[[Path, int], bytes]
 
 # What Pillow is known to raise on damaged data; warnings count where they are made errors.
 DECODE_ERRORS = (
@@ -33,8 +36,17 @@ DECODE_ERRORS = (
 )
 
 
-def check_file(path: Path) -> Header:
+def read_all(path: Path, _most_bytes: int) -> bytes:
+    """The content of a file."""
+    return path.read_bytes()
+
+
+def check_file(path: Path, read: Read = read_all) -> Header:
     """Read and check a picture file without decoding it.
+
+    Args:
+        read: gives the content of a file of at most so many bytes, raising
+            OSError.
 
     Raises:
         PictureError: it is missing, not a PNG, JPEG or WebP, cut short or too large.
@@ -49,18 +61,19 @@ def check_file(path: Path) -> Header:
         if size > MAX_BYTES:
             got = f"{size / 2**20:.0f} MiB"
             raise PictureError(f"a picture file of at most {MAX_BYTES // 2**20} MiB", got)
-        return read_header(path.read_bytes())
+        data = read(path, MAX_BYTES)
     except OSError as error:
-        raise PictureError(wanted, f"{path.name!r}: {error.strerror}") from error
+        raise PictureError(wanted, f"{path.name!r}: {error.strerror or error}") from error
+    return read_header(data)
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(path: Path, read: Read = read_all) -> Image.Image:
     """Decode a picture file: its first frame, turned upright, in the mode that the file has.
 
     Raises:
         PictureError: as check_file, or its pixels are damaged.
     """
-    return decode(check_file(path))
+    return decode(check_file(path, read))
 
 
 def decode(header: Header) -> Image.Image:

@@ -23,6 +23,8 @@ LINKS_AS_THEY_ARE = os.link in os.supports_follow_symlinks
 PART = ".latentloom-{}.part"
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_PASS = getattr(os, "O_PATH", 0)
+"""Opens a folder that may be passed through and perhaps not listed; 0 where systems have none."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,35 @@ def read_inside(root: Path, name: str, most_bytes: int) -> bytes:
     folder, file = split(name)
     with opened(root, folder) as place:
         return place.read(file, most_bytes)
+
+
+def read_resolved(path: Path, most_bytes: int) -> bytes:
+    """The content of a file whose path has no link in it, as `Workspace.resolve` gives it.
+
+    Raises:
+        OSError: it cannot be read, is larger than `most_bytes`, or a link is on its way now.
+    """
+    try:
+        return _bounded(_open_resolved(path), most_bytes)
+    except ValueError as error:
+        raise OSError(errno.EFBIG, str(error)) from error
+
+
+def _open_resolved(path: Path) -> int:
+    if not (BY_FOLDER and _PASS):
+        return os.open(path, _READ)
+    *folders, name = path.absolute().parts
+    place = os.open(folders[0], _PASS | os.O_DIRECTORY)
+    try:
+        for part in folders[1:]:
+            above, place = (
+                place,
+                os.open(part, _PASS | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place),
+            )
+            os.close(above)
+        return os.open(name, _READ | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
+    finally:
+        os.close(place)
 
 
 def _refused(name: str, error: OSError) -> Exception:

@@ -42,7 +42,7 @@ class Workspace:
     granted: frozenset[Path] = frozenset()
 
     def resolve(self, kind: str, name: str) -> Path:
-        """The file that a graph names.
+        """The file that a graph names, links resolved.
 
         Args:
             kind: "input"; other kinds are resolved by the port that declares them.
@@ -56,7 +56,7 @@ class Workspace:
         if given in self.granted or given.absolute() in self.granted:
             if not given.is_file():
                 raise FileNotFoundError(f"there is no file {name}")
-            return given
+            return given.resolve()
         name, place = split_annotated(name)
         chosen = {"output": self.output_dir, "temp": self.temp_dir, "input": self.input_dir}
         folders = [chosen[place]] if place else [self.graph_dir, self.input_dir, self.library_dir]

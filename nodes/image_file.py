@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from engine.context import Context, Saved
 from engine.errors import InputError
+from engine.inside import read_resolved
 from engine.ports import Text
 from engine.spec import node
 
@@ -46,7 +47,7 @@ class LoadImage:
         from diffusion.picture_headers import PictureError
 
         try:
-            return LoadedImage(*load(image))
+            return LoadedImage(*load(image, read_resolved))
         except PictureError as error:
             raise InputError("LoadImage", "image", error.wanted, error.got, error.hint) from error
 
@@ -74,7 +75,7 @@ class LoadImageMask:
         from diffusion.picture_headers import PictureError
 
         try:
-            return load_mask(image, channel)
+            return load_mask(image, channel, read_resolved)
         except PictureError as error:
             where = ("LoadImageMask", "image")
             raise InputError(*where, error.wanted, error.got, error.hint) from error
@@ -145,7 +146,7 @@ def _check_picture(name: str, image: Path) -> None:
     from diffusion.picture_headers import PictureError
 
     try:
-        check_file(image)
+        check_file(image, read_resolved)
     except PictureError as error:
         raise InputError(name, "image", error.wanted, error.got, error.hint) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from engine.context import Context
 from engine.errors import Cancelled, InputError
+from engine.workspace import Workspace
 from nodes.image_file import LoadImage, LoadImageMask, SaveImage, preview_image
 from tests.diffusion.pictures import bomb, encoded, sample
 
@@ -58,6 +60,39 @@ def test_a_bad_file_is_named_with_what_was_wanted_and_what_came(
     assert refused.value.port == "image"
     assert wanted in refused.value.wanted
     assert got in refused.value.got
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="wants a system that can pass folders so")
+@pytest.mark.parametrize("load", LOADERS)
+def test_a_folder_that_became_a_link_after_the_name_was_resolved_is_not_followed(
+    load: Callable[[Path], object], tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    sample().save(tmp_path / "outside" / "a.png")
+    (tmp_path / "input" / "door").mkdir(parents=True)
+    sample().save(tmp_path / "input" / "door" / "a.png")
+    path = Workspace(input_dir=tmp_path / "input").resolve("input", "door/a.png")
+    load(path)
+    (tmp_path / "input" / "door").rename(tmp_path / "away")
+    (tmp_path / "input" / "door").symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match=r"'a\.png': "):
+        load(path)
+
+
+def test_a_picture_that_the_user_names_may_be_a_link_in_a_folder_that_cannot_be_listed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "passed").mkdir()
+    sample().save(tmp_path / "passed" / "a.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "passed" / "a.png")
+    (tmp_path / "passed").chmod(0o311)
+    try:
+        path = Workspace(granted=frozenset({tmp_path / "link.png"})).resolve(
+            "input", str(tmp_path / "link.png")
+        )
+        assert LoadImage.run(path).IMAGE.shape[-1] == 3
+    finally:
+        (tmp_path / "passed").chmod(0o755)
 
 
 @settings(
