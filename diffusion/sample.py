@@ -67,7 +67,7 @@ class SamplePlan:
 
 
 def plan_sigmas(model: Model, plan: SamplePlan) -> Tensor:
-    """The levels that a plan goes through; fewer than two mean that nothing is run."""
+    """The levels that a plan goes through; none mean that nothing is run."""
     sigmas = calculate_sigmas(
         model.sampling, plan.scheduler, plan.steps, plan.sampler, plan.denoise
     )
@@ -75,8 +75,6 @@ def plan_sigmas(model: Model, plan: SamplePlan) -> Tensor:
         sigmas = sigmas[: plan.end + 1].clone()
         if not plan.leftover_noise:
             sigmas[-1] = 0
-    if plan.start == 0:
-        return sigmas
     return sigmas[plan.start :] if plan.start < len(sigmas) - 1 else sigmas[:0]
 
 
@@ -113,7 +111,7 @@ class Route:
     """Noise levels, and how they are gone through.
 
     Attributes:
-        sigmas: falling levels; fewer than two mean that nothing is run.
+        sigmas: falling levels; one alone only adds its noise, none do nothing.
         scheduler: what the levels are called in reports.
         seed_rule: how step noise is seeded; see `diffusion.noise.step_noise`.
     """
@@ -150,7 +148,7 @@ def sample_route(
         SamplingError: the model gave NaN or infinity, or the sampler changes the size of a
             latent with a noise mask.
     """
-    if len(route.sigmas) < 2:
+    if not len(route.sigmas):
         return Sampled(latent, latent)
     if SAMPLER_TABLE[route.sampler.name].resizes and latent.noise_mask is not None:
         raise SamplingError(
@@ -237,6 +235,9 @@ class _Run:
         sampling, sigmas = self.model.sampling, self.sigmas
         x = sampling.noised(self.known, self.first, sigmas[0], sampling.is_full(sigmas[0]))
         total, last = len(sigmas) - 1, [x]
+        if not total:
+            noised = self._off(sampling.finished(x, sigmas[0]))
+            return noised, noised
 
         def on_step(index: int, denoised: Tensor) -> None:
             last[0] = denoised
@@ -252,9 +253,11 @@ class _Run:
         noise = self._step_noise(x)
         function, sigmas = self.sampler.on(sampling, sigmas)
         x = function(call, x, sigmas, noise=noise, on_step=on_step, **options)
-        x = sampling.finished(x, sigmas[-1])
-        scale = self.model.family.latent_scale
-        return (x / scale).float().cpu(), (last[0] / scale).float().cpu()
+        return self._off(sampling.finished(x, sigmas[-1])), self._off(last[0])
+
+    def _off(self, x: Tensor) -> Tensor:
+        """Scaled latents as they travel on edges."""
+        return (x / self.model.family.latent_scale).float().cpu()
 
     def _denoise(self) -> PairDenoise:
         """The model call, which a noise mask keeps inside."""

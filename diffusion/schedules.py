@@ -141,7 +141,7 @@ def calculate_sigmas(
     sigmas = SCHEDULES[scheduler](sampling, total + drop)
     if drop:
         sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
-    return sigmas if total == steps else sigmas[-(steps + 1) :]
+    return sigmas if denoise > 0.9999 else sigmas[-(steps + 1) :]
 
 
 def _even(sampling: ModelSampling, steps: int, floor: bool) -> Tensor:

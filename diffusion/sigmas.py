@@ -53,14 +53,14 @@ def variance_preserving(steps: int, beta_d: float, beta_min: float, end: float) 
 
 
 def laplace(steps: int, low: float, high: float, mu: float, beta: float) -> Tensor:
-    """Quantiles of a Laplace distribution in log sigma, cut to the ends, then 0.
+    """Quantiles of a Laplace distribution in log sigma, cut to the ends; no 0 behind them.
 
-    Source: arXiv 2407.03297.
+    Source: arXiv 2407.03297; ComfyUI, whose levels end above 0 too.
     """
     share = torch.linspace(0, 1, steps)
     spread = torch.log(1 - 2 * (0.5 - share).abs() + 1e-5)
     levels = (mu - beta * torch.sign(0.5 - share) * spread).exp()
-    return ended(levels.clamp(low, high))
+    return levels.clamp(low, high)
 
 
 def sd_turbo(sampling: ModelSampling, steps: int, denoise: float) -> Tensor:
@@ -84,10 +84,9 @@ def align_your_steps(kind: str, steps: int, denoise: float) -> Tensor:
     table = torch.tensor(ALIGN_YOUR_STEPS[kind], dtype=torch.float64)
     if steps + 1 != len(table):
         table = _log_linear(table, steps + 1)
-    kept = round(steps * denoise)
-    if kept == 0:
+    if denoise <= 0:
         return torch.empty(0)
-    levels = table[-(kept + 1) :].float()
+    levels = table[-(round(steps * denoise) + 1) :].float()
     levels[-1] = 0
     return levels
 
@@ -98,9 +97,14 @@ def split(sigmas: Tensor, step: int) -> tuple[Tensor, Tensor]:
 
 
 def split_denoise(sigmas: Tensor, denoise: float) -> tuple[Tensor, Tensor]:
-    """Levels split so that the second part has a share `denoise` of the steps."""
+    """Levels split so that the second part has a share `denoise` of the steps.
+
+    Where that is none, the first part is empty and the second is the last level, as in ComfyUI.
+    """
     steps = max(len(sigmas) - 1, 0)
-    return split(sigmas, steps - round(steps * denoise))
+    low = round(steps * denoise)
+    high, rest = split(sigmas, steps - low)
+    return (high if low else sigmas[:0]), rest
 
 
 def flip(sigmas: Tensor) -> Tensor:

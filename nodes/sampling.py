@@ -165,7 +165,7 @@ def sampler_custom(
         positive: what the picture should show.
         negative: what it should not show; unused at cfg 1.
         sampler: how the steps are taken.
-        sigmas: the levels; fewer than two leave the latent as it is.
+        sigmas: the levels; one alone only adds its noise, none leave the latent as it is.
         latent_image: latents B×C×h×w to start from; a noise mask keeps what it leaves out.
 
     Raises:
@@ -200,7 +200,7 @@ def sampler_custom_advanced(
         noise: what is added to the latent first, and the seed of the steps' noise.
         guider: the model and what it is asked.
         sampler: how the steps are taken.
-        sigmas: the levels; fewer than two leave the latent as it is.
+        sigmas: the levels; one alone only adds its noise, none leave the latent as it is.
         latent_image: latents B×C×h×w to start from; a noise mask keeps what it leaves out.
 
     Raises:

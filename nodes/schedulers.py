@@ -52,13 +52,16 @@ def basic_scheduler(
 
     Args:
         model: gives the table of levels.
-        scheduler: how they are spaced.
+        scheduler: how they are spaced; of a schedule that gives more levels than asked for
+            (ddim_uniform at some counts of steps) the last are kept, where KSampler runs all.
         steps: how many steps are run, whatever denoise is.
         denoise: share of the schedule that is kept, from its end; 0 gives no levels.
+
+    Source: ComfyUI's BasicScheduler.
     """
     from diffusion.schedules import calculate_sigmas
 
-    return calculate_sigmas(model.sampling, scheduler, steps, "", denoise)
+    return calculate_sigmas(model.sampling, scheduler, steps, "", denoise)[-(steps + 1) :]
 
 
 @node("KarrasScheduler", category=CATEGORY)
@@ -161,10 +164,10 @@ def laplace_scheduler(
     mu: Mu = 0.0,
     beta: Spread = 0.5,
 ) -> Sigmas:
-    """Levels at quantiles of a Laplace distribution in log sigma, then 0.
+    """Levels at quantiles of a Laplace distribution in log sigma, without a 0 at the end.
 
     Args:
-        steps: how many steps.
+        steps: how many levels.
         sigma_max, sigma_min: what the levels are cut to.
         mu: log sigma that they gather at.
         beta: how far they spread.
@@ -255,7 +258,10 @@ def split_sigmas_denoise(sigmas: Sigmas, denoise: Denoise = 1.0) -> Split:
 
     Args:
         sigmas: the levels.
-        denoise: share of the steps, rounded, that the second part has.
+        denoise: share of the steps, rounded, that the second part has; where that is none, the
+            first part is empty.
+
+    Source: ComfyUI's SplitSigmasDenoise.
     """
     from diffusion.sigmas import split_denoise
 

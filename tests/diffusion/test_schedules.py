@@ -56,6 +56,15 @@ def test_samplers_and_denoise_choose_the_same_levels(key: str) -> None:
     assert got.tolist() == pytest.approx(GOLDENS["ksampler_sd15"][key], rel=1e-6)
 
 
+@pytest.mark.parametrize("denoise", [0.99, 0.97])
+def test_a_stretch_to_the_same_count_keeps_the_last_steps_all_the_same(denoise: float) -> None:
+    # int(30 / 0.99) is 30 again, and ddim_uniform gives 31 steps for 30.
+    whole = calculate_sigmas(ModelSampling(), "ddim_uniform", 30)
+    assert len(whole) == 32
+    cut = calculate_sigmas(ModelSampling(), "ddim_uniform", 30, denoise=denoise)
+    assert torch.equal(cut, whole[-31:])
+
+
 def test_one_step_of_kl_optimal_has_a_number() -> None:
     assert calculate_sigmas(ModelSampling(), "kl_optimal", 1).isfinite().all()
 

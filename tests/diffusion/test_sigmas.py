@@ -23,7 +23,6 @@ ENDS = (0.03, 14.6)
         lambda steps: sigmas.exponential(steps, *ENDS),
         lambda steps: sigmas.polyexponential(steps, *ENDS, 1.3),
         lambda steps: sigmas.variance_preserving(steps, 19.9, 0.1, 1e-3),
-        lambda steps: sigmas.laplace(steps, *ENDS, 0.0, 0.5),
         lambda steps: sigmas.align_your_steps("SDXL", steps, 1.0),
     ],
 )
@@ -55,7 +54,7 @@ def test_a_variance_preserving_level_is_the_odds_of_its_alpha_bar() -> None:
 
 
 def test_laplace_is_symmetric_in_log_sigma_about_its_middle() -> None:
-    levels = sigmas.laplace(11, 1e-9, 1e9, 0.7, 0.5)[:-1].log()
+    levels = sigmas.laplace(11, 1e-9, 1e9, 0.7, 0.5).log()
     torch.testing.assert_close(levels + levels.flip(0), torch.full((11,), 1.4))
     assert float(levels[5]) == pytest.approx(0.7, abs=1e-4)
 
@@ -98,12 +97,28 @@ def test_a_split_shares_one_level_and_joins_again(step: int) -> None:
     assert torch.equal(torch.cat([high, low[1:]]), levels)
 
 
-@pytest.mark.parametrize(("denoise", "steps"), [(0.0, 0), (0.26, 3), (0.5, 5), (1.0, 10)])
+@pytest.mark.parametrize("steps", [1, 2, 20])
+def test_laplace_levels_are_as_many_as_asked_for_and_stay_within_their_ends(steps: int) -> None:
+    levels = sigmas.laplace(steps, *ENDS, 0.0, 0.5)
+    assert len(levels) == steps
+    assert bool((levels.diff() <= 0).all())
+    assert float(levels[0]) == pytest.approx(14.6)
+    assert steps == 1 or float(levels[-1]) == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(("denoise", "steps"), [(0.26, 3), (0.5, 5), (1.0, 10)])
 def test_a_split_by_denoise_counts_steps(denoise: float, steps: int) -> None:
     levels = sigmas.exponential(10, *ENDS)
     high, low = sigmas.split_denoise(levels, denoise)
     assert len(low) - 1 == steps
     assert torch.equal(torch.cat([high, low[1:]]), levels)
+
+
+def test_a_split_for_no_steps_has_an_empty_first_part() -> None:
+    levels = sigmas.exponential(10, *ENDS)
+    high, low = sigmas.split_denoise(levels, 0.04)
+    assert len(high) == 0
+    assert low.tolist() == [0.0]
 
 
 def test_flipping_turns_round_and_leaves_no_0_in_front() -> None:

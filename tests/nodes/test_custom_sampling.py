@@ -144,6 +144,41 @@ def test_no_levels_leave_the_latent(engine: Engine) -> None:
     assert not sampled(engine, parts).any()
 
 
+def test_one_level_adds_its_noise_and_asks_nothing(engine: Engine) -> None:
+    parts = Parts()
+    guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
+    high, low = parts.builder.SplitSigmas(sigmas=parts.levels(), step=0)
+    first = parts.advanced(guider, high)
+    for key, levels, noise, latent in (
+        ("rest", low, parts.builder.DisableNoise(), next(iter(first))),
+        ("whole", low, parts.builder.RandomNoise(noise_seed=5), parts.latent),
+    ):
+        parts.builder.SamplerCustomAdvanced(
+            noise=noise,
+            guider=guider,
+            sampler=parts.builder.KSamplerSelect(sampler_name="euler"),
+            sigmas=levels,
+            latent_image=latent,
+            id=key,
+        )
+    result = parts.run(engine, "custom", "rest", "whole")
+    assert [(each.steps, each.model_calls) for each in result["custom"][0].passes] == [(0, 0)]
+    assert torch.equal(result["custom"][0].samples, result["custom"][1].samples)
+    whole = result["whole"][0].samples
+    assert torch.allclose(result["rest"][0].samples, whole, atol=1e-3 * float(whole.std()))
+
+
+def test_of_more_levels_than_asked_for_the_last_are_kept(models: Path) -> None:
+    from diffusion.load import load_checkpoint
+    from diffusion.schedules import calculate_sigmas
+
+    model = load_checkpoint(models / "tiny").model
+    whole = calculate_sigmas(model.sampling, "ddim_uniform", 30)
+    got = schedulers.basic_scheduler(model, "ddim_uniform", 30)
+    assert (len(whole), len(got)) == (32, 31)
+    assert torch.equal(got, whole[1:])
+
+
 @pytest.mark.parametrize("style", ["regular", "nested"])
 def test_two_prompts_alike_are_one_at_the_outer_guidance(engine: Engine, style: str) -> None:
     parts = Parts()
