@@ -16,9 +16,10 @@ from .families import Family
 from .handles import Added
 from .latents import CELL_PX
 
-# The refiner is asked for a pleasing picture, and to keep from a displeasing one.
+# The refiner is asked for a pleasing picture, and to keep from a displeasing one; what guiders
+# have between the two counts as the latter, as in ComfyUI.
 POSITIVE_SCORE, NEGATIVE_SCORE = 6.0, 2.5
-NEGATIVE = 1
+POSITIVE = 0
 NO_SIZES = Sizes()
 
 
@@ -29,7 +30,7 @@ def added_inputs(
 
     Args:
         x: B×C×h×w that is sampled; each entry has as many rows in the batch.
-        sides: of each entry, 1 for a negative one.
+        sides: of each entry, 0 for a positive one.
 
     Raises:
         SamplingError: an entry has no pooled encoding of the text encoders.
@@ -57,7 +58,7 @@ def _numbers(family: Family, x: Tensor, sizes: Sizes, side: int) -> list[float]:
     width = wide if sizes.width is None else sizes.width
     start = [height, width, sizes.crop_h, sizes.crop_w]
     if family.size_inputs == "score":
-        default = NEGATIVE_SCORE if side == NEGATIVE else POSITIVE_SCORE
+        default = POSITIVE_SCORE if side == POSITIVE else NEGATIVE_SCORE
         return [*map(float, start), default if sizes.score is None else sizes.score]
     target_high = height if sizes.target_height is None else sizes.target_height
     target_wide = width if sizes.target_width is None else sizes.target_width

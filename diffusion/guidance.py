@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -27,7 +27,7 @@ TINY = 1e-37
 # Token lengths are brought to their least common multiple by repeating, up to this factor;
 # repeating keys and values leaves softmax attention as it is.
 MOST_REPEATS = 4
-SIDES = 3
+POSITIVE, NEGATIVE, SECOND = SIDES = range(3)
 
 
 Style = Literal["single", "regular", "nested", "perpendicular"]
@@ -97,60 +97,82 @@ class Guide:
         return self.pair(x, sigma)[0]
 
     def pair(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """D under guidance, and D of the negative side.
+        """D under guidance, and D of the side that it is guided away from.
 
         Args:
             x: B×C×h×w at level sigma.
             sigma: a 0-dim float32 level.
         """
-        positive, negative, second = self._sides(x, sigma)
+        found = self._sides(x, sigma)
+        positive, negative, second = found
         if self.alone:
-            negative = positive
+            negative = found[NEGATIVE] = positive
         cfg, second_cfg = self.guidance.cfg, self.guidance.second_cfg
         if self.guidance.style == "regular":
-            guided = self._mix(x, sigma, second, negative, second_cfg) + (positive - second) * cfg
-        elif self.guidance.style == "nested":
-            inner = self._mix(x, sigma, positive, second, cfg)
-            guided = negative + (inner - negative) * second_cfg
-        elif self.guidance.style == "perpendicular":
-            guided = second + cfg * _perpendicular(positive - second, negative - second, second_cfg)
-        else:
-            guided = self._mix(x, sigma, positive, negative, cfg)
+            guided = self._mix(x, sigma, found, (SECOND, NEGATIVE), second_cfg)
+            return guided + (positive - second) * cfg, negative
+        if self.guidance.style == "nested":
+            inner = self._mix(x, sigma, found, (POSITIVE, SECOND), cfg)
+            return negative + (inner - negative) * second_cfg, second
+        if self.guidance.style == "single":
+            return self._mix(x, sigma, found, (POSITIVE, NEGATIVE), cfg), negative
+
+        def perpendicular(positive: Tensor, negative: Tensor) -> Tensor:
+            kept = _perpendicular(positive - second, negative - second, second_cfg)
+            return second + cfg * kept
+
+        guided = self._mix(x, sigma, found, (POSITIVE, NEGATIVE), cfg, perpendicular)
         return guided, negative
 
     def _mix(
-        self, x: Tensor, sigma: Tensor, positive: Tensor, negative: Tensor, cfg: float
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        found: Sequence[Tensor],
+        between: tuple[int, int],
+        cfg: float,
+        mixed: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Guidance from the negative side past the positive one, as patches have it."""
+        """Guidance from one side past another, as patches have it.
+
+        Args:
+            found: D of each side.
+            between: the side that is gone to, and the one that is gone away from.
+            mixed: of these two, instead of guidance and of the patches that have a mix.
+        """
+        positive, negative = (found[side] for side in between)
         if not self.patches:
+            if mixed is not None:
+                return mixed(positive, negative)
             return positive if self.alone else negative + (positive - negative) * cfg
 
         def ask(other: Tensor, side: int) -> Tensor:
-            return self._sides(other, sigma, (side,))[side]
+            return self._sides(other, sigma, (between[side],))[between[side]]
 
         network = self.model.weights.module
         step = Step(x, sigma, positive, negative, cfg, ask, network, self.moment)
         for patch in self.patches:
             positive, negative = patch.before(step)
             step = replace(step, positive=positive, negative=negative)
-        guided = negative + (positive - negative) * cfg
-        for patch in self.patches:
-            mixed = patch.mix(step)
-            guided = guided if mixed is None else mixed
+        if mixed is not None:
+            guided = mixed(positive, negative)
+        else:
+            guided = negative + (positive - negative) * cfg
+            for patch in self.patches:
+                other = patch.mix(step)
+                guided = guided if other is None else other
         for patch in self.patches:
             guided = patch.after(step, guided)
         return guided
 
-    def _sides(
-        self, x: Tensor, sigma: Tensor, sides: Sequence[int] = tuple(range(SIDES))
-    ) -> list[Tensor]:
+    def _sides(self, x: Tensor, sigma: Tensor, sides: Sequence[int] = SIDES) -> list[Tensor]:
         """D of the positive, the negative and the second side; 0 where nothing is active."""
         level = float(sigma)
         active = [
             part for part in self._parts(x) if part.side in sides and part.low <= level <= part.high
         ]
-        sums = [torch.zeros_like(x) for _ in range(SIDES)]
-        weights = [torch.full_like(x, TINY) for _ in range(SIDES)]
+        sums = [torch.zeros_like(x) for _ in SIDES]
+        weights = [torch.full_like(x, TINY) for _ in SIDES]
         for group in [[part] for part in active] if self.apart else _groups(active):
             for part, denoised in zip(group, self._evaluate(x, sigma, group), strict=True):
                 part.box.of(sums[part.side]).add_(denoised * part.weight)
@@ -204,9 +226,8 @@ class Guide:
 
 
 def _perpendicular(toward: Tensor, away: Tensor, scale: float) -> Tensor:
-    """Perp-Neg (arXiv 2304.04968), equation 8, for each picture of a batch."""
-    axes = tuple(range(1, toward.ndim))
-    along = (toward * away).sum(axes, keepdim=True) / toward.square().sum(axes, keepdim=True)
+    """Perp-Neg (arXiv 2304.04968), equation 8, over the batch as one, as in ComfyUI."""
+    along = (toward * away).sum() / toward.square().sum()
     return toward - scale * (away - along.nan_to_num(0.0) * toward)
 
 

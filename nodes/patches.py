@@ -159,8 +159,7 @@ def mahiro(model: Model) -> Patched:
     Args:
         model: the model.
 
-    Source: ComfyUI's Mahiro. Each picture of a batch is taken by itself, where ComfyUI takes the
-        batch as one.
+    Source: ComfyUI's Mahiro, which takes a batch as one.
     """
     from diffusion.patches.mahiro import MahiroGuidance
 

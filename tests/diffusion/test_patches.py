@@ -274,11 +274,14 @@ def test_mahiro_is_the_positive_side_where_the_negative_goes_the_other_way() -> 
     torch.testing.assert_close(got, given.positive * 5.0)
 
 
-def test_mahiro_takes_each_picture_of_a_batch_by_itself() -> None:
+def test_mahiro_takes_a_batch_as_one_as_comfyui_does() -> None:
     given = step(5.0)
-    alone = replace(given, positive=given.positive[:1], negative=given.negative[:1])
-    both = MahiroGuidance().after(given, given.x)
-    torch.testing.assert_close(MahiroGuidance().after(alone, given.x[:1]), both[:1])
+    signs = torch.tensor([0.5, -0.5]).view(2, 1, 1, 1)
+    given = replace(given, negative=given.positive * signs)
+    guided = given.negative + 5.0 * (given.positive - given.negative)
+    got = MahiroGuidance().after(given, guided)
+    # One agrees wholly, the other not at all, so that half of each answer counts.
+    torch.testing.assert_close(got, (guided + given.positive * 5.0) / 2)
 
 
 @pytest.mark.parametrize("alone", [True, False])

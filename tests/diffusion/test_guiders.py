@@ -1,0 +1,85 @@
+"""Guiders that mix three sides: which two a patch is given, and which one CFG++ steps from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.conditioning import Conditioning, Entry
+from diffusion.guidance import Guidance, Guide, Style
+from diffusion.load import Checkpoint
+from diffusion.patches.base import GuidingPatch, Step
+
+SIGMA = torch.tensor(3.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen(GuidingPatch):
+    """A patch that notes what it is given, and adds 1 to the mix."""
+
+    steps: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    asked: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def after(self, step: Step, denoised: Tensor) -> Tensor:
+        self.steps.append((step.positive, step.negative))
+        self.asked.append((step.ask(step.x, 0), step.ask(step.x, 1)))
+        return denoised + 1
+
+
+def prompt(seed: int) -> Conditioning:
+    return (Entry(torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(seed))),)
+
+
+def latent() -> Tensor:
+    return torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(4))
+
+
+def guidance(tiny: Checkpoint, style: Style, patch: Seen | None = None) -> Guidance:
+    model = replace(tiny.model, patches=(patch,)) if patch else tiny.model
+    return Guidance(model, prompt(1), prompt(2), 3.0, prompt(3), 2.0, style)
+
+
+def answers(tiny: Checkpoint) -> list[Tensor]:
+    """D of the three prompts."""
+    with torch.no_grad():
+        return [Guide(Guidance(tiny.model, prompt(seed)))(latent(), SIGMA) for seed in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("style", "sides"), [("regular", (2, 1)), ("nested", (0, 2)), ("perpendicular", (0, 1))]
+)
+def test_a_patch_sees_the_two_sides_that_are_mixed(
+    tiny: Checkpoint, style: Style, sides: tuple[int, int]
+) -> None:
+    patch, found = Seen(), answers(tiny)
+    with torch.no_grad():
+        Guide(guidance(tiny, style, patch)).pair(latent(), SIGMA)
+    want = tuple(found[side] for side in sides)
+    for given in (*patch.steps, *patch.asked):
+        torch.testing.assert_close(given, want, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("style", "gain"), [("single", 1.0), ("regular", 1.0), ("nested", 2.0), ("perpendicular", 1.0)]
+)
+def test_what_a_patch_adds_to_the_mix_is_not_lost(
+    tiny: Checkpoint, style: Style, gain: float
+) -> None:
+    with torch.no_grad():
+        plain = Guide(guidance(tiny, style))(latent(), SIGMA)
+        patched = Guide(guidance(tiny, style, Seen()))(latent(), SIGMA)
+    torch.testing.assert_close(patched, plain + gain, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("style", "side"), [("single", 1), ("regular", 1), ("nested", 2), ("perpendicular", 1)]
+)
+def test_cfg_pp_steps_from_the_side_that_is_guided_away_from(
+    tiny: Checkpoint, style: Style, side: int
+) -> None:
+    with torch.no_grad():
+        _, away = Guide(guidance(tiny, style)).pair(latent(), SIGMA)
+    torch.testing.assert_close(away, answers(tiny)[side], rtol=1e-3, atol=1e-3)
