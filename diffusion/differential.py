@@ -19,7 +19,8 @@ class DifferentialMask:
     A place of value v changes over the last share v of the way, counted in timesteps.
 
     Args:
-        strength: share of the hard mask; the rest is the grey mask as it is.
+        strength: share of the hard mask; the rest is the grey mask as it is. 0 is all of it, as
+            in ComfyUI.
 
     Source: Levin and Fried, "Differential Diffusion" (arXiv 2306.00950).
     """
@@ -45,6 +46,7 @@ class DifferentialMask:
             passed = float(sampling.timestep(sigma)) - end
             threshold = passed / (start - end) if start > end else 0.0
             hard = (mask >= threshold).to(mask.dtype)
-            return hard * self.strength + mask * (1.0 - self.strength)
+            share = self.strength or 1.0
+            return hard * share + mask * (1.0 - share)
 
         return mask_at

@@ -90,7 +90,8 @@ def hole_channels(x: Tensor, hole: Hole | None, source: Latent | None, scale: fl
         scale: of the family's latents.
     """
     if hole is None and source is not None and source.noise_mask is not None:
-        hole = Hole(source.noise_mask, source.samples)
+        # Stretched over the latent, as it is in sampling; a hole of its own is cut to the aspect.
+        hole = Hole(resize_mask(source.noise_mask, x.shape[-1], x.shape[-2]), source.samples)
     if hole is None:
         grey = x.new_tensor(GREY_LATENT)[None, :, None, None].expand_as(x)
         return torch.cat([torch.ones_like(x[:, :1]), grey], dim=1)

@@ -95,7 +95,7 @@ def changed(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Te
     scale = roles.get("dora_scale")
     if scale is None:
         return torch.add(weight, difference, alpha=strength)
-    return weight + strength * (_decomposed(weight + difference, scale) - weight)
+    return weight + strength * (_decomposed(weight, difference, scale) - weight)
 
 
 def _difference(roles: Mapping[Role, Tensor]) -> Tensor:
@@ -147,15 +147,19 @@ def _kronecker(roles: Mapping[Role, Tensor]) -> Tensor:
     return product * (_scale(roles, ranks[-1]) if ranks else 1.0)
 
 
-def _decomposed(weight: Tensor, scale: Tensor) -> Tensor:
-    """A weight whose rows (or columns, by the scale's shape) have these lengths."""
-    scale = scale.float()
+def _decomposed(weight: Tensor, difference: Tensor, scale: Tensor) -> Tensor:
+    """The changed weight times lengths over those of its columns, or of the weight's own rows.
+
+    Which, tells the shape of the scale. That rows are measured before the change, columns after
+    it, is ComfyUI's way.
+    """
+    scale, moved = scale.float(), weight + difference
     axis = 0 if scale.shape[0] == weight.shape[0] else 1
-    rows = weight.transpose(0, axis).flatten(1)
-    lengths = rows.norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    measured = weight if axis == 0 else moved.transpose(0, 1)
+    lengths = measured.flatten(1).norm(dim=1) + torch.finfo(torch.float32).eps
     shape = [1] * weight.ndim
     shape[axis] = -1
-    scaled: Tensor = weight * (scale.flatten() / lengths).reshape(shape)
+    scaled: Tensor = moved * (scale.flatten() / lengths).reshape(shape)
     return scaled
 
 

@@ -37,43 +37,44 @@ def placed(sides: Sequence[Sequence[Entry]], x: Tensor, sampling: ModelSampling)
     """The entries of each side on a latent B×C×h×w.
 
     Where one side has an area, each other side is asked for the same area too, with the prompt
-    of its smallest entry that encloses it.
+    of its smallest entry that encloses it. Areas are compared as they were asked for, with what
+    of them lies outside of the latent.
     """
     high, wide = x.shape[-2:]
     whole = Box(high, wide, 0, 0)
-    known = [[(entry, _box(entry, high, wide)) for entry in side] for side in sides]
+    known = [[(entry, _region(entry).wanted(high, wide)) for entry in side] for side in sides]
     for mine in known:
         for other in known:
             if other is not mine and other:
-                other += _opposites(mine, other, whole)
+                other += _opposites(mine, other)
     level = sampling.percent_to_sigma
     return [
         Placed(
             entry,
             side,
-            box or whole,
-            _weight(entry, box, x),
+            _region(entry).box(high, wide) or whole,
+            _weight(entry, x),
             level(entry.start),
             level(entry.end),
         )
         for side, entries in enumerate(known)
-        for entry, box in entries
+        for entry, _ in entries
     ]
 
 
 Known = list[tuple[Entry, Box | None]]
 
 
-def _opposites(mine: Known, other: Known, whole: Box) -> Known:
+def _opposites(mine: Known, other: Known) -> Known:
     """What the other side lacks to be asked for each area of mine."""
     found: Known = []
     for entry, box in mine:
         if box is None:
             continue
-        around = [each for each in (*other, *found) if (each[1] or whole).encloses(box)]
+        around = [each for each in (*other, *found) if each[1] is None or each[1].encloses(box)]
         if not around:
             continue
-        smallest = min(around, key=lambda each: _cells(each[1], whole))
+        smallest = min(around, key=lambda each: _cells(each[1]))
         if smallest[1] != box:
             asked = replace(
                 entry,
@@ -87,14 +88,15 @@ def _opposites(mine: Known, other: Known, whole: Box) -> Known:
     return found
 
 
-def _cells(box: Box | None, whole: Box) -> float:
+def _cells(box: Box | None) -> float:
     """Its size; an entry without an area is larger than any that has one."""
-    return whole.high * whole.wide + 1 if box is None else box.high * box.wide
+    return float("inf") if box is None else box.high * box.wide
 
 
-def _box(entry: Entry, high: int, wide: int) -> Box | None:
-    return (entry.region or EVERYWHERE).box(high, wide)
+def _region(entry: Entry) -> Region:
+    return entry.region or EVERYWHERE
 
 
-def _weight(entry: Entry, box: Box | None, x: Tensor) -> Tensor:
-    return (entry.region or EVERYWHERE).weight(box, x) * entry.strength
+def _weight(entry: Entry, x: Tensor) -> Tensor:
+    region = _region(entry)
+    return region.weight(region.box(*x.shape[-2:]), x) * entry.strength

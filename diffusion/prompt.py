@@ -189,15 +189,14 @@ def split_embeddings(segment: str) -> list[tuple[str, str]]:
 
 
 def _named(name: str, rest: str, find: Embedding) -> tuple[Sequence[Vector] | None, str]:
-    """The vectors that a name means, and the text after it: commas at its end are none of it."""
-    vectors = find(name)
-    if vectors is not None:
+    """The vectors that a name means, and the text after it.
+
+    Commas at the end of a name that means nothing with them are text.
+    """
+    vectors, bare = find(name), name.rstrip(",")
+    if vectors is not None or bare == name:
         return vectors, rest
-    bare = name.rstrip(",")
-    vectors = find(bare) if bare != name else None
-    if vectors is None:
-        return None, rest
-    return vectors, f"{name[len(bare) :]} {rest}".strip()
+    return find(bare), f"{name[len(bare) :]} {rest}".strip()
 
 
 def _no_embedding(_name: str) -> None:

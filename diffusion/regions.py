@@ -62,18 +62,25 @@ class Region:
     mask_strength: float = 1.0
     bounds: bool = False
 
-    def box(self, high: int, wide: int) -> Box | None:
-        """Its window of a latent of this size; None for all of it."""
+    def wanted(self, high: int, wide: int) -> Box | None:
+        """Its window for a latent of this size, which may reach outside; None for all of it."""
         if self.bounds and self.mask is not None:
-            return _cut(_bounds(_fitted(self.mask, high, wide)), high, wide)
+            return _bounds(_fitted(self.mask, high, wide))
         if self.area is None:
             return None
         area = self.area
         if not area.share:
-            sides = (int(area.height), int(area.width), int(area.y), int(area.x))
-            return _cut(Box(*sides), high, wide)
+            return Box(int(area.height), int(area.width), int(area.y), int(area.x))
         size = (max(1, round(area.height * high)), max(1, round(area.width * wide)))
-        return _cut(Box(*size, round(area.y * high), round(area.x * wide)), high, wide)
+        return Box(*size, round(area.y * high), round(area.x * wide))
+
+    def box(self, high: int, wide: int) -> Box | None:
+        """The part of its window that lies on the latent; its last row or column if none does."""
+        box = self.wanted(high, wide)
+        if box is None:
+            return None
+        top, left = min(box.top, high - 1), min(box.left, wide - 1)
+        return Box(min(box.high, high - top), min(box.wide, wide - left), top, left)
 
     def weight(self, box: Box | None, x: Tensor) -> Tensor:
         """How much each cell of its window counts, B×1×h×w or 1×1×h×w.
@@ -110,12 +117,6 @@ def _bounds(mask: Tensor) -> Box:
     top, left = int(rows[0]), int(columns[0])
     size = (int(rows[-1]) - top + 1, int(columns[-1]) - left + 1)
     return Box(max(size[0], SMALLEST_BOUNDS), max(size[1], SMALLEST_BOUNDS), top, left)
-
-
-def _cut(box: Box, high: int, wide: int) -> Box:
-    """The part of a box that lies on the latent; its last row or column if nothing does."""
-    top, left = min(box.top, high - 1), min(box.left, wide - 1)
-    return Box(min(box.high, high - top), min(box.wide, wide - left), top, left)
 
 
 def _feather(weight: Tensor, box: Box, high: int, wide: int) -> None:

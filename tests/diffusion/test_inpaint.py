@@ -137,6 +137,13 @@ def test_without_a_hole_the_noise_mask_is_told() -> None:
     assert torch.equal(told[0, 0], box()[0, ::8, ::8])
 
 
+def test_a_noise_mask_of_another_aspect_is_stretched_as_in_sampling() -> None:
+    mask = torch.zeros(1, 64, 128)
+    mask[..., 64:] = 1
+    told = hole_channels(torch.zeros(1, 4, 8, 8), None, Latent(torch.ones(1, 4, 8, 8), mask), 1.0)
+    assert told[0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
 def test_without_anything_all_is_a_grey_hole() -> None:
     told = hole_channels(torch.zeros(1, 4, 2, 3), None, Latent(torch.ones(1, 4, 2, 3)), 2.0)
     assert bool((told[:, 0] == 1).all())
@@ -181,6 +188,19 @@ def test_differential_strength_mixes_hard_and_grey() -> None:
     mask_at = DifferentialMask(0.25).schedule(mask, ModelSampling(), sigmas)
     assert float(mask_at(sigmas[0])) == 0.375
     assert float(mask_at(sigmas[1])) == 0.625
+
+
+def test_differential_strength_0_is_all_as_in_comfyui() -> None:
+    mask, sigmas = torch.full((1, 1, 1, 1), 0.5), ModelSampling().sigmas[[999, 0]]
+    mask_at = DifferentialMask(0.0).schedule(mask, ModelSampling(), sigmas)
+    assert [float(mask_at(sigma)) for sigma in sigmas] == [0.0, 1.0]
+
+
+def test_a_run_that_stops_early_has_hardened_by_then() -> None:
+    sampling = ModelSampling()
+    sigmas = sampling.sigmas[[999, 600, 500]]  # leftover noise: the last level is above 0
+    mask_at = DifferentialMask().schedule(torch.full((1, 1, 1, 1), 0.21), sampling, sigmas)
+    assert [float(mask_at(sigma)) for sigma in sigmas] == [0.0, 1.0, 1.0]
 
 
 def test_a_run_of_one_level_changes_all_that_the_mask_names() -> None:

@@ -127,13 +127,22 @@ def test_a_lokr_of_a_convolution_keeps_its_window() -> None:
     torch.testing.assert_close(got[3:, 4:], left[1, 1] * right)
 
 
-def test_a_dora_has_rows_of_the_lengths_it_names() -> None:
-    weight, lengths = random(6, 5), torch.rand(6, 1) + 0.5
+def test_a_dora_has_columns_of_the_lengths_it_names() -> None:
+    weight, lengths = random(6, 5), torch.rand(1, 5) + 0.5
     roles = {"up": random(6, 2, seed=1), "down": random(2, 5, seed=2), "dora_scale": lengths}
     got = changed(weight, roles, 1.0)
-    torch.testing.assert_close(got.norm(dim=1, keepdim=True), lengths)
+    torch.testing.assert_close(got.norm(dim=0, keepdim=True), lengths)
     half = changed(weight, roles, 0.5)
     torch.testing.assert_close(half, (weight + got) / 2)
+
+
+def test_a_dora_of_rows_measures_them_before_its_change_as_comfyui_does() -> None:
+    weight, lengths = random(6, 5, 3, 3), torch.rand(6, 1, 1, 1) + 0.5
+    up, down = random(6, 2, 1, 1, seed=1), random(2, 5, 3, 3, seed=2)
+    got = changed(weight, {"up": up, "down": down, "dora_scale": lengths}, 1.0)
+    moved = weight + (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
+    before = weight.flatten(1).norm(dim=1).reshape(6, 1, 1, 1)
+    torch.testing.assert_close(got, moved * lengths / before)
 
 
 def test_a_plain_difference_changes_weights_and_biases(tiny: Checkpoint, tmp_path: Path) -> None:

@@ -99,6 +99,21 @@ def test_the_smallest_enclosing_prompt_answers_for_an_area() -> None:
     assert [part.entry.tokens is near[0].tokens for part in asked] == [True]
 
 
+def test_areas_are_compared_with_what_of_them_lies_outside() -> None:
+    outside = with_area(prompt(1), Area(99, 8, 0, 0), 1.0)
+    whole = with_area(prompt(2), Area(16, 24, 0, 0), 1.0)
+    parts = placed((outside, whole, ()), latent(), SAMPLING)
+    # Neither encloses the other, so neither side is asked for the other's area.
+    assert [(part.side, part.box) for part in parts] == [
+        (0, Box(16, 8, 0, 0)),
+        (1, Box(16, 24, 0, 0)),
+    ]
+    larger = with_area(prompt(3), Area(120, 120, 0, 0), 1.0)
+    parts = placed((outside, (*prompt(2), *larger), ()), latent(), SAMPLING)
+    assert parts[-1].box == Box(16, 8, 0, 0)
+    assert parts[-1].entry.tokens is larger[0].tokens
+
+
 def test_a_side_that_is_left_out_is_asked_for_nothing() -> None:
     parts = placed((with_area(prompt(1), Area(8, 8, 0, 0), 1.0), (), ()), latent(), SAMPLING)
     assert [part.side for part in parts] == [0]
