@@ -20,6 +20,7 @@ from .handles import Handle, Weights
 from .headers import read_heads
 from .keys import Part, count
 from .networks import from_file, from_folder, shared
+from .residency import with_room
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 SPREAD = (0.26862954, 0.26130258, 0.27577711)
@@ -145,13 +146,18 @@ def prepared(picture: Tensor, side: int, whole: bool = False) -> Tensor:
 
 def see(vision: ClipVision, picture: Tensor, whole: bool = False) -> Seen:
     """What the encoder makes of pictures B×H×W×C in 0..1; see `prepared`."""
-    with vision.weights.computing():
-        found = vision.weights.see(prepared(picture, vision.side_px, whole))
-    return Seen(found.embeds.cpu().clone(), found.patches.cpu().clone())
+    return _seen(vision, prepared(picture, vision.side_px, whole))
 
 
 def see_nothing(vision: ClipVision) -> Seen:
     """What it makes of a picture of zeros, which some adapters take for no picture."""
-    with vision.weights.computing():
-        found = vision.weights.see(torch.zeros(1, 3, vision.side_px, vision.side_px))
-    return Seen(found.embeds.cpu().clone(), found.patches.cpu().clone())
+    return _seen(vision, torch.zeros(1, 3, vision.side_px, vision.side_px))
+
+
+def _seen(vision: ClipVision, pixels: Tensor) -> Seen:
+    def work() -> Seen:
+        with vision.weights.computing():
+            found = vision.weights.see(pixels)
+        return Seen(found.embeds.cpu().clone(), found.patches.cpu().clone())
+
+    return with_room(work)

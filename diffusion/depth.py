@@ -15,6 +15,7 @@ from .detect import check_weights
 from .errors import ModelFileError
 from .handles import Handle, Weights
 from .networks import from_folder, shared
+from .residency import with_room
 from .resize import resize_picture
 
 KIND = "DepthAnythingForDepthEstimation"
@@ -97,9 +98,12 @@ def nearness(model: DepthModel, picture: Tensor) -> Tensor:
         0, 1
     )
     pixels = ((seen - torch.tensor(MEAN)) / torch.tensor(SPREAD)).movedim(-1, 1)
-    with model.weights.computing():
-        found = [model.weights.near(one[None]).cpu().clone() for one in pixels]
-    near = resize_picture(torch.cat(found).unsqueeze(-1), wide, high, "bilinear")
+
+    def work() -> Tensor:
+        with model.weights.computing():
+            return torch.cat([model.weights.near(one[None]).cpu().clone() for one in pixels])
+
+    near = resize_picture(with_room(work).unsqueeze(-1), wide, high, "bilinear")
     low, most = near.amin((1, 2), keepdim=True), near.amax((1, 2), keepdim=True)
     return ((near - low) / (most - low).clamp(min=1e-6)).repeat(1, 1, 1, 3)
 

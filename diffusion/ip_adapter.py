@@ -20,6 +20,7 @@ from .handles import Handle, Weights
 from .headers import read_heads
 from .keys import Heads
 from .networks import shared
+from .residency import with_room
 
 PROJECTION, LAYERS = "image_proj.", "ip_adapter."
 PLAIN, FULL, PLUS = "proj.weight", "proj.3.weight", "latents"
@@ -175,6 +176,10 @@ def tokens_of(
 def _projected(adapter: IpAdapter, given: Tensor) -> Tensor:
     """1×n×d, the tokens of all pictures one after another."""
     weights = adapter.weights
-    with weights.computing():
-        found: Tensor = weights.module.projection(given.to(weights.device, weights.dtype))
-    return found.reshape(1, -1, found.shape[-1]).float().cpu().clone()
+
+    def work() -> Tensor:
+        with weights.computing():
+            found: Tensor = weights.module.projection(given.to(weights.device, weights.dtype))
+        return found.reshape(1, -1, found.shape[-1]).float().cpu().clone()
+
+    return with_room(work)

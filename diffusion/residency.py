@@ -79,11 +79,11 @@ class Residency:
             self._users[key] += 1
             try:
                 self.touch(weights)
+                if weights.home.type != "cpu" and key not in self._placed:
+                    self._place(weights)
             except BaseException:
                 self._users[key] -= 1
                 raise
-            if weights.home.type != "cpu" and key not in self._placed:
-                self._place(weights)
         try:
             yield
         finally:
@@ -116,7 +116,11 @@ class Residency:
             if key in self._placed and not self._users[key]:
                 self._take_back(key)
         room = max(0, self._room() - sum(self._placed.values()))
-        self._placed[id(weights)] = weights.place(room)
+        try:
+            self._placed[id(weights)] = weights.place(room)
+        except BaseException:
+            weights.take_back()  # some of it may lie there already
+            raise
 
     def _take_back(self, key: int) -> None:
         del self._placed[key]
@@ -185,15 +189,20 @@ def place_partly(module: nn.Module, home: torch.device, room: int) -> tuple[int,
         Bytes that lie on the device, and what is to be removed when the network is taken back.
     """
     placed, hooks = 0, list[Hook]()
-    for layer in module.modules():
-        own = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
-        size = sum(each.nbytes for each in own)
-        if placed + size <= room:
-            for each in own:
-                each.data = each.data.to(home)
-            placed += size
-        elif own:
-            hooks += _on_call(layer, home)
+    try:
+        for layer in module.modules():
+            own = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
+            size = sum(each.nbytes for each in own)
+            if placed + size <= room:
+                for each in own:
+                    each.data = each.data.to(home)
+                placed += size
+            elif own:
+                hooks += _on_call(layer, home)
+    except BaseException:
+        for hook in hooks:
+            hook.remove()
+        raise
     return placed, hooks
 
 

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from .handles import Handle, Weights
 from .networks import from_file, shared
+from .residency import with_room
 from .tiles import in_tiles, tile_count
 from .upscale_file import upscale_part
 from .upscale_nets import CompactNet, RrdbNet
@@ -70,15 +71,17 @@ def upscale(model: UpscaleModel, picture: Tensor, on_tile: OnTile) -> Tensor:
     Args:
         picture: B×H×W×C in 0..1; alpha is left out.
         on_tile: (tiles done, tiles in all).
+
+    Raises:
+        MemoryLackError: the smallest tiles do not fit either.
     """
     tile = TILE_PX
-    while True:
+    while tile > LEAST_TILE_PX:
         try:
             return _upscale(model, picture, tile, on_tile)
         except torch.OutOfMemoryError:
             tile //= 2
-            if tile < LEAST_TILE_PX:
-                raise
+    return with_room(lambda: _upscale(model, picture, LEAST_TILE_PX, on_tile))
 
 
 def _upscale(model: UpscaleModel, picture: Tensor, tile: int, on_tile: OnTile) -> Tensor:

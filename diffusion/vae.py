@@ -14,8 +14,8 @@ from .preview import learn
 from .residency import with_room
 from .tiles import in_tiles
 
-# Side and overlap of tiles, in pixels, where a whole picture does not fit into memory.
-SPARE_TILES = (512, 64)
+# Side and overlap of tiles, in pixels, where a whole picture does not fit into memory: ComfyUI's.
+SPARE_ENCODING, SPARE_DECODING = (512, 64), (512, 128)
 
 
 def encode(vae: Vae, pixels: Tensor) -> Latent:
@@ -32,7 +32,7 @@ def encode(vae: Vae, pixels: Tensor) -> Latent:
         learn(vae.family, samples, cells)
         return Latent(samples.clone(), family=_family_name(vae))
 
-    return with_room(whole, lambda: encode_tiled(vae, pixels, *SPARE_TILES))
+    return with_room(whole, lambda: _encode_tiled(vae, pixels, *SPARE_ENCODING))
 
 
 def decode(vae: Vae, latent: Latent) -> Tensor:
@@ -44,11 +44,20 @@ def decode(vae: Vae, latent: Latent) -> Tensor:
         learn(vae.family, latent.samples, pixels)
         return pixels.clone()
 
-    return with_room(whole, lambda: decode_tiled(vae, latent, *SPARE_TILES))
+    return with_room(whole, lambda: _decode_tiled(vae, latent, *SPARE_DECODING))
 
 
 def encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
     """`encode` in tiles of about `tile` pixels that overlap by `overlap`."""
+    return with_room(lambda: _encode_tiled(vae, pixels, tile, overlap))
+
+
+def decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
+    """`decode` in tiles of about `tile` pixels; the overlap is at most a quarter of a tile."""
+    return with_room(lambda: _decode_tiled(vae, latent, tile, overlap))
+
+
+def _encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
     factor = vae.family.vae_factor
     picture = cut_to_cells(pixels, factor).movedim(-1, 1)
 
@@ -60,8 +69,7 @@ def encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
     return Latent(samples.clone(), family=_family_name(vae))
 
 
-def decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
-    """`decode` in tiles of about `tile` pixels; the overlap is at most a quarter of a tile."""
+def _decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
     factor = vae.family.vae_factor
     overlap = min(overlap, tile // 4)
 

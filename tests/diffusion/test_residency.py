@@ -28,7 +28,7 @@ class Fake:
 
     def __init__(self, name: str, nbytes: int, log: list[str], home: torch.device = GPU) -> None:
         self.name, self.nbytes, self.log, self.home = name, nbytes, log, home
-        self.is_loaded, self.can_reload = True, True
+        self.is_loaded, self.can_reload, self.lacks = True, True, False
 
     def load(self) -> None:
         self.log.append(f"load {self.name}")
@@ -40,6 +40,8 @@ class Fake:
 
     def place(self, room: int) -> int:
         self.log.append(f"place {self.name}")
+        if self.lacks:
+            raise torch.OutOfMemoryError("too little")
         return min(room, self.nbytes)
 
     def take_back(self) -> None:
@@ -76,6 +78,18 @@ def test_what_is_in_use_stays_though_room_is_short() -> None:
         assert log == ["place a", "place b"]
     residency.clear_device()
     assert sorted(log[2:]) == ["back a", "back b"]
+
+
+def test_weights_that_fail_on_their_way_are_put_back_and_can_make_room_later() -> None:
+    log: list[str] = []
+    residency = Residency(lambda: 100, 1000)
+    first, second = Fake("a", 80, log), Fake("b", 80, log)
+    first.lacks = True
+    with pytest.raises(torch.OutOfMemoryError), residency.using(first):
+        pass
+    first.lacks = False
+    use(residency, first, second)
+    assert log == ["place a", "back a", "place a", "back a", "place b"]
 
 
 def test_memory_is_spared_by_reading_again() -> None:
@@ -135,6 +149,26 @@ def test_a_network_in_parts_gives_the_same_and_is_as_it_was() -> None:
     assert len(hooks) == 4
     assert torch.equal(network(x), want)
     assert [each.data_ptr() for each in network.parameters()] == before
+
+
+def test_parts_that_fail_on_their_way_leave_no_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    monkeypatch.setattr(module, "_on_call", _first_then_failing())
+    with pytest.raises(RuntimeError, match="too little"):
+        place_partly(network, torch.device("cpu"), 0)
+    assert [len(layer._forward_pre_hooks) for layer in network] == [0, 0]
+
+
+def _first_then_failing() -> Callable[..., object]:
+    real, calls = module._on_call, []
+
+    def on_call(layer: nn.Module, home: torch.device) -> object:
+        calls.append(layer)
+        if len(calls) == 2:
+            raise RuntimeError("too little")
+        return real(layer, home)
+
+    return on_call
 
 
 def failing(times: int) -> Callable[[], str]:

@@ -1,0 +1,149 @@
+"""Memory that runs out while networks compute: smaller pieces once, then a typed error, no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.conditioning import Conditioning
+from diffusion.errors import MemoryLackError
+from diffusion.handles import UNetWeights, VaeWeights
+from diffusion.latents import Latent, empty
+from diffusion.load import Checkpoint
+from diffusion.patches.attention_gain import AttentionGain
+from diffusion.sample import SamplePlan, sample
+from diffusion.text import encode_text
+from diffusion.vae import decode, decode_tiled, encode, encode_tiled
+
+PLAN = SamplePlan(seed=3, steps=2, cfg=5.0, sampler="euler_ancestral", scheduler="karras")
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str, Callable[[Any], bool]], Any]:
+    """Lets a method of networks run out of memory where its input is too large."""
+
+    def limited(kind: type, name: str, fits: Callable[[Any], bool]) -> list[tuple[int, ...]]:
+        real, sizes = getattr(kind, name), list[tuple[int, ...]]()
+
+        def method(weights: Any, x: Tensor, *rest: Any) -> Any:
+            sizes.append(tuple(x.shape))
+            if not fits(x):
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+            return real(weights, x, *rest)
+
+        monkeypatch.setattr(kind, name, method)
+        return sizes
+
+    return limited
+
+
+@pytest.fixture(scope="module")
+def sides(tiny: Checkpoint) -> tuple[Conditioning, Conditioning]:
+    return encode_text(tiny.clip, "a red fox"), encode_text(tiny.clip, "")
+
+
+def latent() -> Latent:
+    return Latent(torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(9)))
+
+
+def test_sampling_goes_on_one_prompt_at_a_time(
+    tiny: Checkpoint, sides: tuple[Conditioning, Conditioning], limit: Any
+) -> None:
+    want = sample(tiny.model, latent(), *sides, PLAN).samples
+    sizes = limit(UNetWeights, "predict", lambda x: len(x) <= 2)
+    got = sample(tiny.model, latent(), *sides, PLAN).samples
+    assert [size[0] for size in sizes] == [4, 2, 2, 2, 2]
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-4 * float(want.std()))
+
+
+def test_sampling_that_does_not_fit_at_all_is_a_typed_error_and_does_no_harm(
+    tiny: Checkpoint, sides: tuple[Conditioning, Conditioning], limit: Any
+) -> None:
+    model = replace(tiny.model, patches=(AttentionGain(q=2.0),))
+    before = {key: value.clone() for key, value in model.weights.module.state_dict().items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UNetWeights, "predict", _out_of_memory)
+        with pytest.raises(MemoryLackError, match="take a smaller picture or batch"):
+            sample(model, latent(), *sides, PLAN)
+    after = model.weights.module.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    want = sample(model, latent(), *sides, PLAN).samples
+    assert torch.equal(sample(model, latent(), *sides, PLAN).samples, want)
+
+
+def _out_of_memory(*_inputs: Any) -> Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+
+def test_decoding_goes_on_in_tiles(tiny: Checkpoint, limit: Any) -> None:
+    large = Latent(torch.randn(1, 4, 8, 80, generator=torch.Generator().manual_seed(2)))
+    want = decode_tiled(tiny.vae, large, 512, 128)
+    sizes = limit(VaeWeights, "picture", _all_but_the_first())
+    assert torch.equal(decode(tiny.vae, large), want)
+    assert len(sizes) > 3
+
+
+def _all_but_the_first() -> Callable[[Tensor], bool]:
+    first = [True]
+    return lambda _x: not first or not first.pop()
+
+
+def test_encoding_goes_on_in_tiles(tiny: Checkpoint, limit: Any) -> None:
+    pixels = torch.rand(1, 64, 576, 3, generator=torch.Generator().manual_seed(2))
+    want = encode_tiled(tiny.vae, pixels, 512, 64).samples
+    limit(VaeWeights, "mean", _all_but_the_first())
+    assert torch.equal(encode(tiny.vae, pixels).samples, want)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda tiny: decode(tiny.vae, empty(64, 64)),
+        lambda tiny: decode_tiled(tiny.vae, empty(64, 64), 512, 64),
+    ],
+)
+def test_decoding_that_does_not_fit_at_all_is_a_typed_error(
+    tiny: Checkpoint, limit: Any, work: Callable[[Checkpoint], Tensor]
+) -> None:
+    sizes = limit(VaeWeights, "picture", lambda _x: False)
+    with pytest.raises(MemoryLackError):
+        work(tiny)
+    assert len(sizes) == 2
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda tiny: encode(tiny.vae, torch.zeros(1, 64, 64, 3)),
+        lambda tiny: encode_tiled(tiny.vae, torch.zeros(1, 64, 64, 3), 512, 64),
+    ],
+)
+def test_encoding_that_does_not_fit_at_all_is_a_typed_error(
+    tiny: Checkpoint, limit: Any, work: Callable[[Checkpoint], Latent]
+) -> None:
+    sizes = limit(VaeWeights, "mean", lambda _x: False)
+    with pytest.raises(MemoryLackError):
+        work(tiny)
+    assert len(sizes) == 2
+
+
+def test_a_prompt_is_tried_once_more(tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = type(tiny.clip.weights.module)
+    real, failures = network.forward, [True]
+
+    def forward(module: Any, *inputs: Any, **options: Any) -> Any:
+        if failures:
+            failures.pop()
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(module, *inputs, **options)
+
+    (want,) = encode_text(tiny.clip, "a fox")
+    monkeypatch.setattr(network, "forward", forward)
+    (got,) = encode_text(tiny.clip, "a fox")
+    assert torch.equal(got.tokens, want.tokens)
+    assert failures == []
