@@ -64,7 +64,7 @@ def check_clip_vision(path: Path) -> None:
     """Whether a picture encoder's folder or file can be loaded.
 
     Raises:
-        ModelFileError: it is incomplete, not safetensors, or holds another network.
+        ModelFileError: it is incomplete, unsafe, or holds another network.
     """
     if path.is_file():
         _part(path)

@@ -37,7 +37,7 @@ def check_control(path: Path, with_model: bool = False) -> None:
         with_model: there is a model to add a difference to.
 
     Raises:
-        ModelFileError: it is incomplete, damaged, not safetensors, or no ControlNet.
+        ModelFileError: it is incomplete, damaged, unsafe, or no ControlNet.
     """
     if path.is_dir():
         control_family(path)

@@ -53,7 +53,7 @@ def check_depth(path: Path) -> None:
     """Whether a depth estimator's folder can be loaded.
 
     Raises:
-        ModelFileError: it is incomplete, not safetensors, or holds another network.
+        ModelFileError: it is incomplete, unsafe, or holds another network.
     """
     config = read_config(path / "config.json")
     if config.values.get("architectures") != [KIND]:

@@ -20,6 +20,11 @@ WEIGHTS = {
     "text_encoder": "model.safetensors",
     "text_encoder_2": "model.safetensors",
 }
+# What weights in torch's own form are called in such folders, where there are no safetensors.
+OLD_WEIGHTS = {
+    "diffusion_pytorch_model.safetensors": "diffusion_pytorch_model.bin",
+    "model.safetensors": "pytorch_model.bin",
+}
 CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
 TEXTS = (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2"))
 WITHOUT_PROJECTION, WITH_PROJECTION = "CLIPTextModel", "CLIPTextModelWithProjection"
@@ -45,7 +50,7 @@ def check_checkpoint(path: Path) -> None:
 
     Raises:
         ModelFileError: a part is missing, does not fit the others, is of a kind that is not
-            supported, or its weights are not safetensors.
+            supported, or its weights are damaged.
     """
     if path.is_file():
         read_checkpoint(path)
@@ -75,7 +80,7 @@ def check_vae(path: Path) -> None:
     """Whether an autoencoder's folder can be loaded, or the file that holds one.
 
     Raises:
-        ModelFileError: a file is missing, holds no autoencoder, or is not safetensors.
+        ModelFileError: a file is missing, damaged, or holds no autoencoder.
     """
     vae_family(path)
     halves = halves_of(path)
@@ -88,20 +93,27 @@ def check_vae(path: Path) -> None:
 
 
 def check_weights(folder: Path, name: str) -> None:
-    """Whether a part's weights are there as safetensors with a sound header.
+    """Whether a part's weights are there in a file with a sound header.
 
     Raises:
         ModelFileError: they are not.
     """
-    file, where = folder / name, f"{folder.parent.name}/{folder.name}"
-    if not file.is_file():
-        others = sorted(found.name for found in folder.glob("*.bin"))
-        why = f"only {others[0]}, which may run code when loaded" if others else "no weights"
-        raise ModelFileError(f"{where} wants {name}, has {why}")
+    where = f"{folder.parent.name}/{folder.name}"
+    found = [file for file in (folder / name, folder / OLD_WEIGHTS[name]) if file.is_file()]
+    if not found:
+        raise ModelFileError(f"{where} wants {name}, has no weights")
     try:
-        read_heads(file)
+        read_heads(found[0])
     except ModelFileError as error:
         raise ModelFileError(f"{where}: {error}") from error
+
+
+def weights_in(folder: Path) -> list[Path]:
+    """The weight files of a folder and its parts, sorted."""
+    safe = list(folder.rglob("*.safetensors"))
+    held = {file.parent for file in safe}
+    old = [file for name in OLD_WEIGHTS.values() for file in folder.rglob(name)]
+    return sorted([*safe, *(file for file in old if file.parent not in held)])
 
 
 def checkpoint_family(path: Path) -> Family:

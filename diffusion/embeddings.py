@@ -7,18 +7,15 @@ ComfyUI leaves it out. Source: arXiv 2208.01618.
 from __future__ import annotations
 
 import logging
-import pickle
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from .errors import ModelFileError
 from .folders import MOST_EMBEDDING_BYTES, find_embedding
 from .text_keys import TextKind
+from .weight_file import load_weights
 
 log = logging.getLogger(__name__)
 
@@ -59,34 +56,8 @@ def read_vectors(path: Path, kind: TextKind) -> Tensor:
     """
     if path.stat().st_size > MOST_EMBEDDING_BYTES:
         raise ModelFileError(f"{path.name} is too large for an embedding")
-    found = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
+    found = load_weights(path)
     chosen = found.get(KEYS[kind], next(iter(found.values()), None))
-    if not isinstance(chosen, Tensor) or chosen.ndim not in (1, 2) or not chosen.numel():
+    if chosen is None or chosen.ndim not in (1, 2) or not chosen.numel():
         raise ModelFileError(f"{path.name} holds no vectors of an embedding")
     return chosen.reshape(-1, chosen.shape[-1])
-
-
-def _safetensors(path: Path) -> Mapping[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        found: Mapping[str, Any] = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelFileError(f"{path.name} cannot be read: {error}") from error
-    return found
-
-
-def _pickled(path: Path) -> Mapping[str, Any]:
-    """Older files; only their tensors and plain containers are read, which runs no code."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ModelFileError(f"{path.name} cannot be read safely: {reason}") from error
-    inner = found.get("string_to_param", found) if isinstance(found, Mapping) else None
-    if not isinstance(inner, Mapping):
-        raise ModelFileError(f"{path.name} holds no vectors of an embedding")
-    return inner

@@ -9,6 +9,7 @@ read anew each time, so that a file is there as soon as it is copied.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,14 +18,17 @@ from .errors import ModelFileError
 from .extra_paths import FOLDERS, extra_folders
 from .tiny_vae import FOLDER as TINY_FOLDER
 from .tiny_vae import Halves, tiny_vaes
+from .torch_file import ENDINGS as TORCH_ENDINGS
 
 VARIABLE = "LATENTLOOM_MODELS"
 PIPELINE, CONFIG = "model_index.json", "config.json"
-SAFE = (".safetensors", ".sft")
-# Embeddings are a few tensors; those of older files are read without running code.
-ENDINGS = {"embeddings": (".safetensors", ".pt", ".bin")}
+# Files of each kind are found under all of these, as in ComfyUI; see `headers`.
+WEIGHTS = (".safetensors", ".sft", *TORCH_ENDINGS)
+# What training leaves beside weights.
+STATES = re.compile(
+    r"(optimizer|scheduler|scaler|training_args|random_states|rng_state)[_\d]*\.\w+"
+)
 MOST_EMBEDDING_BYTES = 64 * 2**20
-PICKLED = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 DEEPEST = 16
 
 
@@ -68,8 +72,6 @@ def resolve_model(kind: str, name: str) -> Path:
     for found, path in _models(kind):
         if found == name:
             return path
-    if any(found == name for folder in folders(kind) for found, _ in _files(folder, PICKLED)):
-        raise ModelFileError(f"{name!r} may run code when it is loaded; convert it to safetensors")
     names = list_models(kind)
     close = get_close_matches(name, names, n=1)
     hint = (
@@ -80,8 +82,11 @@ def resolve_model(kind: str, name: str) -> Path:
 
 def find_embedding(name: str) -> Path | None:
     """The file of an embedding, with or without its ending; None where there is none."""
-    wanted = {name, *(name + ending for ending in ENDINGS["embeddings"])}
-    return next((path for found, path in _models("embeddings") if found in wanted), None)
+    places: dict[str, Path] = {}
+    for found, path in _models("embeddings"):
+        places.setdefault(found, path)
+    wanted = (name, *(name + ending for ending in WEIGHTS))
+    return next((places[each] for each in wanted if each in places), None)
 
 
 def tiny_vae(family: str) -> Halves | None:
@@ -109,8 +114,8 @@ def _models(kind: str) -> Iterator[tuple[str, Path]]:
             yield from _holding(folder, PIPELINE)
         if kind in ("vae", "controlnet", "clip_vision", "depth_estimation"):
             yield from _holding(folder, CONFIG)
-        for name, file in _files(folder, ENDINGS.get(kind, SAFE)):
-            if not _is_part(file, folder):
+        for name, file in _files(folder, WEIGHTS):
+            if not STATES.fullmatch(file.name) and not _is_part(file, folder):
                 yield name, file
 
 

@@ -21,6 +21,7 @@ from .headers import read_heads
 from .keys import Heads
 from .networks import shared
 from .residency import with_room
+from .weight_file import load_weights
 
 PROJECTION, LAYERS = "image_proj.", "ip_adapter."
 PLAIN, FULL, PLUS = "proj.weight", "proj.3.weight", "latents"
@@ -76,7 +77,7 @@ def adapter_plan(path: Path) -> Plan:
     """What a file holds, from its header.
 
     Raises:
-        ModelFileError: it is damaged, not safetensors, or no IP-Adapter for pictures.
+        ModelFileError: it is damaged, unsafe, or no IP-Adapter for pictures.
     """
     heads = read_heads(path)
     kinds = [kind for kind in (PLAIN, FULL, PLUS) if f"{PROJECTION}{kind}" in heads]
@@ -112,14 +113,14 @@ def load_ip_adapter(path: Path) -> IpAdapter:
     """An IP-Adapter from a file; weights in use already are shared.
 
     Raises:
-        ModelFileError: it is damaged, not safetensors, or no IP-Adapter for pictures.
+        ModelFileError: it is damaged, unsafe, or no IP-Adapter for pictures.
     """
     plan = adapter_plan(path)
 
     def make(digest: str) -> AdapterWeights:
-        from safetensors.torch import load_file
-
-        tensors = {name: each.to(devices.network_dtype()) for name, each in load_file(path).items()}
+        tensors = {
+            name: each.to(devices.network_dtype()) for name, each in load_weights(path).items()
+        }
         matrices = [
             [tensors[f"{LAYERS}{number}.{kind}.weight"] for number in plan.layers]
             for kind in ("to_k_ip", "to_v_ip")

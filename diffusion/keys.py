@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .headers import TensorHead
+from .tensor_head import TensorHead
 
 Heads = Mapping[str, TensorHead]
 

@@ -9,23 +9,24 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .control_file import control_family
-from .detect import checkpoint_family, vae_family
+from .detect import checkpoint_family, vae_family, weights_in
 from .errors import ModelFileError
 from .families import ANY, KNOWN, SDXL
-from .folders import CONFIG, MOST_EMBEDDING_BYTES, PIPELINE
-from .headers import WIDTHS, TensorHead, header_bytes, read_heads
+from .folders import CONFIG, PIPELINE
+from .headers import header_bytes, read_heads
+from .keys import Heads
 from .lora_file import lora_family
 from .single_file import read_contents
+from .tensor_head import WIDTHS, TensorHead
 from .tiny_vae import halves_of
 from .upscale_file import upscale_part
 
 PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
-OLD_EMBEDDINGS = (".pt", ".bin")
 # The vectors of an embedding by their names in a file.
 EMBEDDING_KEYS = {"emb_params", "clip_l", "clip_h", "clip_g"}
 
@@ -56,11 +57,9 @@ def describe(path: Path) -> Facts:
     Raises:
         ModelFileError: it cannot be read, or is incomplete.
     """
-    if path.suffix in OLD_EMBEDDINGS and path.is_file():
-        return Facts("embedding", "", "", path.stat().st_size, _content_hash(path))
-    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    files = weights_in(path) if path.is_dir() else [path]
     if not files:
-        raise ModelFileError(f"{path.name} holds no weights in safetensors")
+        raise ModelFileError(f"{path.name} holds no weights")
     sink, heads = hashlib.sha256(), list[TensorHead]()
     for file in files:
         heads += read_heads(file).values()
@@ -102,7 +101,7 @@ def _file(path: Path) -> tuple[str, str]:
         return "text encoder", family
     if contents.vae is not None:
         return "autoencoder", ""
-    vectors = {name: head for name, head in read_heads(path).items() if name in EMBEDDING_KEYS}
+    vectors = _vectors(read_heads(path))
     if vectors:
         return "embedding", _embedding_family(vectors)
     try:
@@ -112,20 +111,22 @@ def _file(path: Path) -> tuple[str, str]:
     return "upscaler", ""
 
 
-def _embedding_family(vectors: Mapping[str, TensorHead]) -> str:
+def _vectors(heads: Heads) -> Heads:
+    """The vectors of an embedding; those of older files go by the word they stand for."""
+    named = {name: head for name, head in heads.items() if name in EMBEDDING_KEYS}
+    if named or len(heads) != 1:
+        return named
+    ((_, (_, shape)),) = heads.items()
+    return heads if len(shape) in (1, 2) and shape[-1] in KNOWN else {}
+
+
+def _embedding_family(vectors: Heads) -> str:
     """SDXL's has vectors for both of its text encoders; else their width tells."""
     if {"clip_l", "clip_g"} <= vectors.keys():
         return SDXL.name
     width = next(iter(vectors.values())).shape[-1:]
     known = KNOWN.get(width[0]) if width else None
     return known.name if known else ""
-
-
-def _content_hash(path: Path) -> str:
-    """Of a file without a header that can be read safely; such embeddings are small."""
-    if path.stat().st_size > MOST_EMBEDDING_BYTES:
-        raise ModelFileError(f"{path.name} is too large for an embedding")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _control(path: Path) -> str | None:

@@ -17,6 +17,7 @@ from .errors import ModelFileError
 from .handles import Clip, Model
 from .lora_file import Change, Part, Role, read_changes
 from .unet_names import original_layers
+from .weight_file import open_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,11 +189,9 @@ def _changes(
     path: Path, wanted: Iterable[Change], part: Part, parameters: Mapping[str, Tensor]
 ) -> dict[str, dict[Role, Tensor]]:
     """What a file changes in one network, by the names of its parameters."""
-    from safetensors import safe_open
-
     places = _places(parameters, part)
     changes: dict[str, dict[Role, Tensor]] = {}
-    with safe_open(path, framework="pt") as file:
+    with open_weights(path) as file:
         for change in wanted:
             layer = places.get(change.layer) or places.get(f"{change.layer}_0")
             for role, key in change.keys.items() if layer else ():

@@ -15,7 +15,8 @@ from typing import Literal
 
 from .errors import ModelFileError
 from .families import family_for
-from .headers import TensorHead, read_heads
+from .headers import read_heads
+from .tensor_head import TensorHead
 
 Part = Literal["unet", "text", "text_2"]
 Role = str
@@ -82,7 +83,7 @@ def read_changes(path: Path) -> list[Change]:
     """All that a file changes.
 
     Raises:
-        ModelFileError: it is no safetensors file, no LoRA, or of a kind that is not supported.
+        ModelFileError: it is no whole weight file, no LoRA, or of a kind that is not supported.
     """
     return changes_of(path.name, read_heads(path))
 

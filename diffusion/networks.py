@@ -1,6 +1,6 @@
 """Networks with their weights: from a diffusers folder or from a part of a file, each once.
 
-Only safetensors, only local files. What a file lacks is an error, never made up.
+Only local files, read by what can run nothing. What a file lacks is an error, never made up.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -16,11 +17,16 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
+from .detect import weights_in
 from .digest import content_digest
 from .errors import ModelFileError
 from .handles import Weights
+from .headers import read_heads
 from .keys import Part
 from .residency import residency
+from .torch_file import ENDINGS
+from .vae_keys import new_name
+from .weight_file import open_weights
 
 W = TypeVar("W", bound=Weights)
 
@@ -70,11 +76,7 @@ def from_file(
     Raises:
         ModelFileError: the file lacks weights, or has some that the network has no place for.
     """
-    from safetensors import safe_open
-
-    with warnings.catch_warnings(), torch.device("meta"), _quiet():
-        warnings.simplefilter("ignore")
-        module = make()
+    module = _blank(make)
     wanted = module.state_dict()
     weights: dict[str, Tensor] = {}
 
@@ -89,7 +91,7 @@ def from_file(
         weight = weight if stored is None else weight.to(stored)
         weights[name] = weight.reshape(place.shape).to(dtype).contiguous()
 
-    with safe_open(path, framework="pt") as file:
+    with open_weights(path) as file:
         for theirs, ours in part.names.items():
             weight = file.get_tensor(theirs)
             put(theirs, ours, weight.T if theirs in part.turned else weight)
@@ -107,10 +109,18 @@ def from_file(
     return module
 
 
+def _blank(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network that has no weights yet."""
+    with warnings.catch_warnings(), torch.device("meta"), _quiet():
+        warnings.simplefilter("ignore")
+        return make()
+
+
 def from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """A network of a library's class.
 
     The libraries fill what a file lacks with random numbers and go on; here that is an error.
+    Weights in torch's own form are never given to them.
 
     Raises:
         ModelFileError: it cannot be loaded whole.
@@ -122,15 +132,19 @@ def from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
         "output_loading_info": True,
         "ignore_mismatched_sizes": True,
     }
-    named = "torch_dtype" if kind.__module__.startswith("diffusers") else "dtype"
-    if named == "torch_dtype":
+    of_diffusers = kind.__module__.startswith("diffusers")
+    named = "torch_dtype" if of_diffusers else "dtype"
+    if of_diffusers:
         options["low_cpu_mem_usage"] = False
     where = f"{folder.parent.name}/{folder.name}"
+    old = next((file for file in weights_in(folder) if file.suffix in ENDINGS), None)
     try:
+        if old is not None:
+            return _from_old_file(kind, old, dtype)
         with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
             module, report = kind.from_pretrained(folder, **options, **{named: dtype})
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, torch.OutOfMemoryError, ModelFileError):
         raise
     except Exception as error:  # the libraries raise no narrower class
         raise ModelFileError(f"{where} cannot be loaded: {error}") from error
@@ -139,6 +153,27 @@ def from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
         shapes = f"{tuple(wanted)}, has {tuple(got)}"
         raise ModelFileError(f"{where}: the weights {name} want the shape {shapes}")
     return module
+
+
+def _from_old_file(kind: Any, file: Path, dtype: torch.dtype) -> nn.Module:
+    """A network of a library's class, its configuration beside a file in torch's own form.
+
+    What the network has no place for is left out, as the libraries do it.
+    """
+    folder = file.parent
+    if hasattr(kind, "load_config"):
+        make = partial(kind.from_config, kind.load_config(folder, local_files_only=True))
+    else:
+        make = partial(kind, kind.config_class.from_pretrained(folder, local_files_only=True))
+    wanted = _blank(make).state_dict().keys()
+    names = {theirs: new_name(theirs) for theirs in read_heads(file)}
+    bare = {theirs: ours.removeprefix("text_model.") for theirs, ours in names.items()}
+    known = {
+        theirs: ours if ours in wanted else bare[theirs]
+        for theirs, ours in names.items()
+        if not wanted.isdisjoint((ours, bare[theirs]))
+    }
+    return from_file(file, Part({}, known), make, dtype)
 
 
 def check_complete(where: str, missing: Collection[str]) -> None:

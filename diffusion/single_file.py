@@ -47,7 +47,7 @@ def read_contents(path: Path) -> Contents:
     """The networks of a file; remembered while its size and time stay.
 
     Raises:
-        ModelFileError: it is no safetensors file, or holds a network that is not known.
+        ModelFileError: it is no whole weight file, or holds a network that is not known.
     """
     try:
         facts = path.stat()

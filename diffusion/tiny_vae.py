@@ -1,7 +1,8 @@
 """TAESD: a tiny autoencoder for drafts and previews, its halves in two files. No torch here.
 
 The halves lie in `models/vae_approx` as `taesd_encoder.safetensors` and
-`taesd_decoder.safetensors`, those for SDXL as `taesdxl_...`; `taesd` names both at once.
+`taesd_decoder.safetensors`, or both as `.pth`, those for SDXL as `taesdxl_...`; `taesd` names both
+at once.
 Source: github.com/madebyollin/taesd, whose layers are numbered through; diffusers has the network.
 """
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = "vae_approx"
 FAMILIES = {"taesd": SD15, "taesdxl": SDXL}
-ENCODER, DECODER = "_encoder.safetensors", "_decoder.safetensors"
+ENDINGS = (".safetensors", ".pth")
 # The decoder counts the bend of its input as its first layer, diffusers does not.
 FIRST_LAYERS = {"encoder": 0, "decoder": 1}
 
@@ -41,9 +42,12 @@ class Halves(NamedTuple):
 def tiny_vaes(folder: Path) -> Iterator[Halves]:
     """Those of a folder that have both halves."""
     for name in FAMILIES:
-        found = Halves(name, folder / f"{name}{ENCODER}", folder / f"{name}{DECODER}")
-        if found.encoder.is_file() and found.decoder.is_file():
-            yield found
+        for ending in ENDINGS:
+            halves = (folder / f"{name}_{side}{ending}" for side in FIRST_LAYERS)
+            found = Halves(name, *halves)
+            if found.encoder.is_file() and found.decoder.is_file():
+                yield found
+                break
 
 
 def halves_of(encoder: Path) -> Halves | None:
@@ -70,13 +74,14 @@ def read_halves(halves: Halves) -> AutoencoderTiny:
         ModelFileError: weights are missing, unknown or of another shape.
     """
     from diffusers import AutoencoderTiny
-    from safetensors.torch import load_file
+
+    from .weight_file import load_weights
 
     check_halves(halves)
     weights = {}
     for side, first in FIRST_LAYERS.items():
         path = halves.encoder if side == "encoder" else halves.decoder
-        for name, value in load_file(path).items():
+        for name, value in load_weights(path).items():
             number, _, rest = name.partition(".")
             if not number.isdecimal():
                 raise ModelFileError(f"the {side} of {halves.name} has the unknown weights {name}")

@@ -49,7 +49,7 @@ def load_upscaler(path: Path) -> UpscaleModel:
     """An upscaling network from a file; weights in use already are shared.
 
     Raises:
-        ModelFileError: it is damaged, not safetensors, or of an unknown kind.
+        ModelFileError: it is damaged, unsafe, or of an unknown kind.
     """
     part = upscale_part(path)
 

@@ -33,7 +33,7 @@ def upscale_part(path: Path) -> Part:
     """The network of a file: its configuration, of which `kind` is rrdb or compact, and its keys.
 
     Raises:
-        ModelFileError: it is damaged, not safetensors, or no such network.
+        ModelFileError: it is damaged, unsafe, or no such network.
     """
     heads = read_heads(path)
     plain = {_unwrapped(name): name for name in heads}

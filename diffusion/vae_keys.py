@@ -72,6 +72,11 @@ def vae_name(name: str, levels: int) -> str:
     name = re.sub(r"\.mid\.block_(\d)\.", lambda m: f".mid_block.resnets.{int(m[1]) - 1}.", name)
     for theirs, ours in ATTENTION.items():
         name = name.replace(f".mid.attn_1.{theirs}.", f".mid_block.attentions.0.{ours}.")
+    return new_name(name)
+
+
+def new_name(name: str) -> str:
+    """The name that diffusers has since 0.14 for one of its own."""
     for theirs, ours in OLD_ATTENTION.items():
         name = name.replace(f".attentions.0.{theirs}.", f".attentions.0.{ours}.")
     return name

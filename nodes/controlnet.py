@@ -11,7 +11,7 @@ from engine.spec import node
 
 from .ports import Conditioning, ControlNet, ControlNetFile, Image, Model, Percent, Vae, refusing
 
-WHOLE = "a whole ControlNet in safetensors"
+WHOLE = "a whole ControlNet"
 
 Strength = Annotated[float, Between(0.0, 10.0, step=0.01)]
 UnionKind = Literal[

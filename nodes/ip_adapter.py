@@ -20,7 +20,7 @@ Seen = Annotated["clip_vision.Seen", Socket("CLIP_VISION_OUTPUT")]
 IpAdapter = Annotated["ip_adapter.IpAdapter", Socket("IPADAPTER", family=True)]
 Weight = Annotated[float, Between(-1.0, 5.0, step=0.05)]
 WHOLE_VISION = "a CLIP picture encoder in a folder of transformers"
-WHOLE_ADAPTER = "an IP-Adapter for pictures, in safetensors"
+WHOLE_ADAPTER = "an IP-Adapter for pictures"
 
 
 @node("CLIPVisionLoader", category="loaders", device=True)

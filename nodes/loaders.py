@@ -146,4 +146,4 @@ class VAELoader:
         return None if name == ANY else name
 
 
-_WHOLE = "a whole model in safetensors"
+_WHOLE = "a whole model"

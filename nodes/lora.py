@@ -11,7 +11,7 @@ from engine.spec import node
 from .ports import Clip, LoraFile, Model, refusing
 
 Strength = Annotated[float, Between(-100.0, 100.0, step=0.01)]
-WHOLE = "a whole LoRA in safetensors that fits the model"
+WHOLE = "a whole LoRA that fits the model"
 
 
 class Patched(NamedTuple):

@@ -18,8 +18,8 @@ ClipType = Literal[
     "hunyuan_image",
 ]  # fmt: skip
 DualClipType = Literal["sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyuan_image"]
-_UNET = "a file with a denoising network in safetensors"
-_CLIP = "a file with CLIP text encoders in safetensors"
+_UNET = "a file with a denoising network"
+_CLIP = "a file with CLIP text encoders"
 
 
 @node("UNETLoader", category="advanced/loaders", device=True)

@@ -37,7 +37,7 @@ Padding = Annotated[int, Between(0, 4096, step=8)]
 Blur = Annotated[int, Between(0, 64)]
 TileOrder = Literal["Linear", "Chess", "None"]
 SeamFix = Literal["None", "Band Pass", "Half Tile", "Half Tile + Intersections"]
-WHOLE = "an ESRGAN net (RRDB) or a compact one (SRVGG) in safetensors"
+WHOLE = "an ESRGAN net (RRDB) or a compact one (SRVGG)"
 
 
 @node("UpscaleModelLoader", category="loaders", device=True)

@@ -26,6 +26,7 @@ FOLDERS = (
 )  # fmt: skip
 OLD_NAMES = {"unet": "diffusion_models", "clip": "text_encoders"}
 MOST_HEADER_BYTES = 100 * 2**20
+EXTENSIONS = [".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin"]
 PREVIEWS = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -48,9 +49,7 @@ async def embeddings(site: Site, request: web.Request) -> web.Response:
 
 @routes.add("GET", "/experiment/models", "The folders of models, with what they hold")
 async def library(site: Site, request: web.Request) -> web.Response:
-    return answer(
-        [{"name": name, "folders": [name], "extensions": [".safetensors"]} for name in FOLDERS]
-    )
+    return answer([{"name": name, "folders": [name], "extensions": EXTENSIONS} for name in FOLDERS])
 
 
 @routes.add("GET", "/experiment/models/{folder}", "The models of a folder, with sizes and times")

@@ -23,12 +23,12 @@ from diffusion.control_file import check_control, control_family, control_part
 from diffusion.control_load import load_control
 from diffusion.errors import ModelFileError
 from diffusion.handles import Inputs, Residuals
-from diffusion.headers import TensorHead
 from diffusion.latents import Latent
 from diffusion.load import Checkpoint
 from diffusion.model_sampling import ModelSampling
 from diffusion.noise import start_noise
 from diffusion.sample import SamplePlan, sample
+from diffusion.tensor_head import TensorHead
 from diffusion.tiled_model import Window
 from tests.tiny_model import write_tiny_control
 

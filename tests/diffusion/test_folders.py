@@ -89,16 +89,33 @@ def test_parts_of_a_folder_are_no_models_of_their_own(root: Path) -> None:
     put(root / "checkpoints" / "sd" / "unet" / "weights.safetensors")
     put(root / "vae" / "mse" / "config.json")
     put(root / "vae" / "mse" / "weights.safetensors")
+    put(root / "vae" / "mse" / "diffusion_pytorch_model.bin")
     assert [name for name in list_models("checkpoints") if "sd" in name] == ["sd"]
     assert [name for name in list_models("vae") if "mse" in name] == ["mse"]
 
 
-@pytest.mark.parametrize("name", ["old.ckpt", "sub/old.pt", "old.pth", "old.bin"])
-def test_a_pickled_model_says_what_to_do(root: Path, name: str) -> None:
-    put(root / "checkpoints" / name)
-    assert name not in list_models("checkpoints")
-    with pytest.raises(ModelFileError, match="convert it to safetensors"):
-        resolve_model("checkpoints", name)
+@pytest.mark.parametrize("kind", ["checkpoints", "loras", "upscale_models", "embeddings"])
+@pytest.mark.parametrize("name", ["old.ckpt", "sub/old.pt", "old.pth", "old.bin", "new.sft"])
+def test_files_in_torchs_own_form_are_listed(root: Path, kind: str, name: str) -> None:
+    file = put(root / kind / name)
+    assert name in list_models(kind)
+    assert resolve_model(kind, name) == file
+
+
+@pytest.mark.parametrize(
+    "name", ["optimizer.bin", "scheduler.bin", "rng_state_0.pth", "training_args.bin", "a.pkl"]
+)
+def test_what_training_leaves_is_no_model(root: Path, name: str) -> None:
+    put(root / "loras" / name)
+    put(root / "loras" / "optimizer-look.safetensors")
+    assert name not in list_models("loras")
+    assert "optimizer-look.safetensors" in list_models("loras")
+
+
+def test_of_an_embedding_in_two_forms_safetensors_is_taken(root: Path) -> None:
+    put(root / "embeddings" / "fox.bin")
+    safe = put(root / "embeddings" / "fox.safetensors")
+    assert find_embedding("fox") == safe
 
 
 def test_a_file_beside_the_models_names_folders_elsewhere(root: Path, tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,12 +107,37 @@ def test_an_embedding_tells_its_family(tmp_path: Path) -> None:
     assert [each.family for each in (sdxl, wide, other)] == ["sdxl", "sd21", ""]
 
 
-def test_an_older_embedding_is_told_by_its_name_and_not_opened(tmp_path: Path) -> None:
-    path = tmp_path / "old.pt"
-    path.write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    facts = describe(path)
-    assert (facts.holds, facts.family, facts.size) == ("embedding", "", path.stat().st_size)
-    assert facts.hash == hashlib.sha256(path.read_bytes()).hexdigest()
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"string_to_token": {"*": 265}, "string_to_param": {"*": torch.zeros(2, 768)}},
+        {"<fox>": torch.zeros(768)},
+    ],
+)
+def test_an_older_embedding_goes_by_the_word_that_it_stands_for(
+    tmp_path: Path, said: object
+) -> None:
+    torch.save(said, tmp_path / "old.pt")
+    facts = describe(tmp_path / "old.pt")
+    assert (facts.holds, facts.family, facts.precision) == ("embedding", "sd15", "fp32")
+
+
+def test_a_pickle_that_is_no_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "old.pt").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(ModelFileError, match="neither of torch's two forms"):
+        describe(tmp_path / "old.pt")
+
+
+@pytest.mark.parametrize("holds", ["checkpoint", "network", "autoencoder", "text encoder", "lora"])
+def test_a_file_in_torchs_own_form_is_told_as_its_sibling(
+    model: Checkpoint, tmp_path: Path, holds: str
+) -> None:
+    tensors = {name: value.contiguous() for name, value in parts(model)[holds].items()}
+    safe = describe(write(tmp_path / "a.safetensors", tensors))
+    torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "a.ckpt")
+    old = describe(tmp_path / "a.ckpt")
+    assert old == replace(safe, size=old.size, hash=old.hash)
+    assert old.size == (tmp_path / "a.ckpt").stat().st_size
 
 
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:

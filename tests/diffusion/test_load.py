@@ -58,10 +58,37 @@ def test_the_networks_run_on_the_chosen_device(tiny: Checkpoint) -> None:
     assert not any(each.requires_grad for each in tiny.model.weights.module.parameters())
 
 
-def test_pickled_weights_are_refused_by_name(copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "old"),
+    [
+        ("unet", "diffusion_pytorch_model.bin"),
+        ("vae", "diffusion_pytorch_model.bin"),
+        ("text_encoder", "pytorch_model.bin"),
+    ],
+)
+def test_a_folder_with_weights_in_torchs_own_form_is_the_same_model(
+    tiny: Checkpoint, copy: Path, part: str, old: str
+) -> None:
+    (weights,) = (copy / part).glob("*.safetensors")
+    torch.save(load_file(weights) | {"text_model.position_ids": torch.zeros(2)}, copy / part / old)
+    weights.unlink()
+    model = load_checkpoint(copy)
+    for loaded, same in zip(networks(model), networks(tiny), strict=True):
+        wanted = same.state_dict()
+        assert loaded.state_dict().keys() == wanted.keys()
+        assert all(torch.equal(value, wanted[name]) for name, value in loaded.state_dict().items())
+
+
+def networks(model: Checkpoint) -> list[torch.nn.Module]:
+    texts = [part.module for part in model.clip.weights.parts]
+    return [model.model.weights.module, model.vae.weights.module, *texts]
+
+
+def test_a_folder_with_a_pickle_that_is_no_weights_is_refused(copy: Path) -> None:
     weights = copy / "unet/diffusion_pytorch_model.safetensors"
-    weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
-    with pytest.raises(ModelFileError, match="may run code when loaded"):
+    weights.unlink()
+    weights.with_suffix(".bin").write_bytes(b"\x80\x04cos\nsystem\n.")
+    with pytest.raises(ModelFileError, match=r"copy/unet: diffusion_pytorch_model\.bin"):
         load_checkpoint(copy)
 
 

@@ -17,7 +17,6 @@ from torch.nn.functional import conv2d
 from diffusion.conditioning import Conditioning, Entry
 from diffusion.errors import ModelFileError
 from diffusion.handles import Model, UNetWeights
-from diffusion.headers import TensorHead
 from diffusion.latents import Latent
 from diffusion.load import Checkpoint, load_checkpoint
 from diffusion.lora import LoraPatch, changed, with_clip_lora, with_lora
@@ -25,6 +24,7 @@ from diffusion.lora_file import check_lora, lora_family
 from diffusion.patching import patched
 from diffusion.sample import SamplePlan, sample
 from diffusion.single_file import unet_part
+from diffusion.tensor_head import TensorHead
 from diffusion.text import encode_text
 from diffusion.unet_names import original_layers
 from tests.tiny_model import write_tiny_sdxl

@@ -165,14 +165,14 @@ def test_models_are_listed_with_what_they_are(
     (tmp_path / "loras").mkdir()
     (tmp_path / "loras" / "cut.safetensors").write_bytes(b"PK")
     (tmp_path / "embeddings").mkdir()
-    (tmp_path / "embeddings" / "old.pt").write_bytes(b"never opened")
+    (tmp_path / "embeddings" / "old.pt").write_bytes(b"no weights")
     _, found = as_json(capsys, "models")
     entries = {(entry["kind"], entry["name"]): entry for entry in found["models"]}
     demo = entries["checkpoints", "demo"]
     assert (demo["holds"], demo["precision"], len(demo["hash"])) == ("checkpoint", "fp16", 64)
     assert demo["size"] > 1_000_000
-    assert entries["embeddings", "old.pt"]["holds"] == "embedding"
-    assert "no whole safetensors" in entries["loras", "cut.safetensors"]["broken"]
+    assert "torch's two forms" in entries["embeddings", "old.pt"]["broken"]
+    assert "no safetensors file" in entries["loras", "cut.safetensors"]["broken"]
     code, out, _ = run(capsys, "models")
     assert (code, out.splitlines()[0].split()) == (
         0, ["kind", "name", "family", "precision", "size", "hash", "path"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from engine.executor import Engine
 from engine.graph import Graph
 from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_sdxl
+from tests.torch_files import Canary
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -132,11 +134,13 @@ def test_a_wrong_part_is_refused_before_anything_runs(
     assert message in str(problems[0])
 
 
-def test_a_pickled_file_says_what_to_do(models: Path) -> None:
-    (models / "unet" / "zzz.ckpt").write_bytes(b"")
+def test_a_pickle_that_is_no_weights_is_refused_before_anything_runs(models: Path) -> None:
+    (models / "unet" / "zzz.ckpt").write_bytes(pickle.dumps(Canary(models)))
     graph = Graph({"it": latentloom.Node("UNETLoader", {"unet_name": "zzz.ckpt"})})
     (problem,) = (each for each in latentloom.check(graph) if each.node == "it")
-    assert "convert it to safetensors" in problem.hint
+    assert (problem.port, problem.wanted) == ("unet_name", "a file with a denoising network")
+    assert "it asks to call posix.mkdir, which no weights need" in problem.got
+    assert not (models / "canary").exists()
 
 
 def test_a_path_as_windows_writes_it_is_the_same_file(models: Path) -> None:

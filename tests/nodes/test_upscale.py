@@ -31,7 +31,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     save_file(weights, folder / "compact_2x.safetensors")
     save_file({"x": torch.zeros(1)}, folder / "other.safetensors")
-    (folder / "pickled.pth").write_bytes(b"\x80\x04")
+    torch.save({"params": {}, "params_ema": weights}, folder / "compact_2x.pth")
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     return folder
 
@@ -104,10 +104,10 @@ def test_tiles_that_are_all_overlap_are_refused() -> None:
         upscale.tiled_diffusion(None, 64, 512, 64)  # type: ignore[arg-type]
 
 
-def test_only_safetensors_are_listed(models: Path) -> None:
+def test_all_weight_files_are_listed(models: Path) -> None:
     port = latentloom.registry()["UpscaleModelLoader"].port("model_name")
     assert port is not None
-    assert port.options() == ("compact_2x.safetensors", "other.safetensors")
+    assert port.options() == ("compact_2x.pth", "compact_2x.safetensors", "other.safetensors")
 
 
 def test_a_file_of_another_kind_is_refused_before_the_run(models: Path) -> None:

@@ -1,0 +1,151 @@
+"""What the pickles of torch's weight files say: a few of Python's names, written down as records.
+
+Nothing here is imported, called or changed by a file. No torch here.
+
+Source: torch/_utils.py (the functions that make tensors), torch/serialization.py (storages).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+DAMAGED = "its pickle is damaged"
+LARGEST_KEY = 2**60
+MOST_SIDES = 16
+STORAGES = {
+    "Double": "F64", "Float": "F32", "Half": "F16", "BFloat16": "BF16", "Long": "I64",
+    "Int": "I32", "Short": "I16", "Char": "I8", "Byte": "U8", "Bool": "BOOL",
+}  # fmt: skip
+STORAGE_TYPES = {
+    f"torch.{where}{name}Storage": dtype
+    for name, dtype in STORAGES.items()
+    for where in ("", "cuda.")
+} | {"torch.storage.UntypedStorage": "U8", "torch.storage._UntypedStorage": "U8"}
+DTYPES = {
+    f"torch.{name}": dtype
+    for name, dtype in {
+        "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64",
+        "int32": "I32", "int16": "I16", "int8": "I8", "uint64": "U64", "uint32": "U32",
+        "uint16": "U16", "uint8": "U8", "bool": "BOOL", "float8_e4m3fn": "F8_E4M3",
+        "float8_e5m2": "F8_E5M2",
+    }.items()
+}  # fmt: skip
+# What files note beside their weights; none of it is kept.
+NOTES = {
+    "__builtin__.set", "builtins.set", "torch.Size", "torch.device", "_codecs.encode",
+    "numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+}  # fmt: skip
+ORDERED = "collections.OrderedDict"
+PARAMETERS = "torch.nn.modules.container.ParameterDict"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Something of Python's that a pickle speaks of."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Numbers that lie in a row: their type, the key they go by, and how many there are."""
+
+    dtype: str
+    key: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor: a window on a storage; offset and strides are counted in its own numbers."""
+
+    dtype: str
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class Note:
+    """Something that is not kept."""
+
+
+class Parameters:
+    """A module that does nothing but hold parameters by name; its state tells them."""
+
+    held: object = None
+
+
+class Refused(ValueError):
+    """A pickle or a file that is no weights; the text says why, after the file's name."""
+
+
+T = TypeVar("T")
+
+
+def shown(text: str) -> str:
+    """A name from a file, fit for any message."""
+    return ascii(text[:100])[1:-1]
+
+
+def wanted(value: Any, kind: type[T]) -> T:
+    """The value, if it is of exactly this kind.
+
+    Raises:
+        Refused: it is not.
+    """
+    if type(value) is not kind:
+        raise Refused(DAMAGED)
+    return value
+
+
+def check_key(key: object) -> None:
+    """Containers in containers would be hashed without end; large numbers can hash alike."""
+    is_huge = type(key) is int and abs(key) > LARGEST_KEY
+    if is_huge or type(key) not in (str, int, float, bool, type(None), Name):
+        raise Refused("its pickle has a key that is no name")
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any) -> Stored:
+    """`torch._utils._rebuild_tensor` and `_v2`, which adds a flag, hooks and marks."""
+    if more[2:] not in ((), (None,), ({},)):
+        raise Refused("it holds a tensor with marks, which is not supported")
+    found = wanted(storage, Storage)
+    return _window(found.dtype, found, offset, shape, stride)
+
+
+def _typed_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any) -> Stored:
+    """`_rebuild_tensor_v3`: the type comes after the flag and the hooks."""
+    name = wanted(more[2], Name).text
+    if name not in DTYPES or more[3:] not in ((), (None,), ({},)):
+        raise Refused(f"it holds a tensor of {shown(name)}, which is not supported")
+    return _window(DTYPES[name], wanted(storage, Storage), offset, shape, stride)
+
+
+def _window(dtype: str, storage: Storage, offset: Any, shape: Any, stride: Any) -> Stored:
+    if not len(wanted(shape, tuple)) == len(wanted(stride, tuple)) <= MOST_SIDES:
+        raise Refused(DAMAGED)
+    if any(type(each) is not int or each < 0 for each in (offset, *shape, *stride)):
+        raise Refused(DAMAGED)
+    return Stored(dtype, storage, offset, shape, stride)
+
+
+def _parameter(tensor: Any, *_: Any) -> Stored:
+    return wanted(tensor, Stored)
+
+
+def _ordered() -> dict[Any, Any]:
+    """What it holds is put in by the instructions that follow."""
+    return {}
+
+
+CALLS: dict[str, Callable[..., object]] = {
+    ORDERED: _ordered,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _typed_tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+}

@@ -1,0 +1,244 @@
+"""The pickles in torch's own weight files, read as data. No torch here.
+
+A pickle is a program for a small machine that can import and call anything. The machine here has
+the instructions that plain values, containers and tensors take, and no way to import or to call:
+a name of Python's stays a name, and of what torch files call it knows a few by their names and
+writes down what they were given. What calls anything else is refused.
+
+Source: CPython's Lib/pickletools.py, which tells the instructions and never runs one; what torch
+writes is in torch/serialization.py and torch/_utils.py.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from typing import Any, NamedTuple
+
+from .torch_names import (
+    CALLS,
+    DAMAGED,
+    NOTES,
+    PARAMETERS,
+    STORAGE_TYPES,
+    Name,
+    Note,
+    Parameters,
+    Refused,
+    Storage,
+    check_key,
+    shown,
+    wanted,
+)
+
+# A checkpoint of 1,200 tensors takes about 50,000 steps. What a step costs is bounded too, since
+# a large value that was written down once can be given to every step.
+MOST_STEPS = 1_000_000
+MOST_NAME, MOST_ARGUMENTS = 1000, 16
+
+Step = Callable[["_Machine", Any], None]
+
+
+class Said(NamedTuple):
+    """What a pickle says.
+
+    Attributes:
+        value: of dicts, lists, tuples, strings, bytes, numbers, and the records of `torch_names`.
+        storages: all that it speaks of, by their keys.
+    """
+
+    value: object
+    storages: dict[str, Storage]
+
+
+def read_pickle(stream: BytesIO) -> Said:
+    """What the next pickle of a stream says; the stream is left behind it.
+
+    Raises:
+        Refused: it asks for more than weights need.
+        ValueError: it is damaged.
+    """
+    machine = _Machine()
+    for count, (code, argument, _) in enumerate(pickletools.genops(stream)):
+        if count == MOST_STEPS:
+            raise Refused(f"its pickle has more than {MOST_STEPS:,} steps")
+        step = STEPS.get(code.name)
+        if step is None:
+            raise Refused(f"its pickle has the instruction {code.name}, which no weights need")
+        try:
+            step(machine, argument)
+        except (LookupError, TypeError) as error:
+            raise Refused(DAMAGED) from error
+    return Said(machine.result(), machine.storages)
+
+
+class _Machine:
+    """The stack, the stacks below the marks, and what was written down for later."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.storages: dict[str, Storage] = {}
+
+    def push(self, value: object) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        return self.stack.pop()
+
+    def mark(self) -> None:
+        self.below.append(self.stack)
+        self.stack = []
+
+    def since_mark(self) -> list[Any]:
+        found, self.stack = self.stack, self.below.pop()
+        return found
+
+    def result(self) -> object:
+        if self.below or len(self.stack) != 1:
+            raise Refused(DAMAGED)
+        return self.stack[0]
+
+
+def _nothing(_machine: _Machine, _: object) -> None:
+    """Marks of the form itself."""
+
+
+def _drop(machine: _Machine, _: object) -> None:
+    machine.pop()
+
+
+def _drop_all(machine: _Machine, _: object) -> None:
+    machine.since_mark()
+
+
+def _put(machine: _Machine, value: object) -> None:
+    machine.push(value)
+
+
+def _always(make: Callable[[], object]) -> Step:
+    return lambda machine, _: machine.push(make())
+
+
+def _remember(machine: _Machine, index: int) -> None:
+    machine.memo[index] = machine.stack[-1]
+
+
+def _tuple(length: int) -> Step:
+    def step(machine: _Machine, _: object) -> None:
+        items = [machine.pop() for _ in range(length)]
+        machine.push(tuple(reversed(items)))
+
+    return step
+
+
+def _extend(machine: _Machine, items: Iterable[object]) -> None:
+    wanted(machine.stack[-1], list).extend(items)
+
+
+def _fill(machine: _Machine, items: list[Any]) -> None:
+    """Put keys and values, one after the other, into the dict on the stack."""
+    target = wanted(machine.stack[-1], dict)
+    if len(items) % 2:
+        raise Refused(DAMAGED)
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        check_key(key)
+        target[key] = value
+
+
+def _last_two(machine: _Machine, _: object) -> None:
+    value, key = machine.pop(), machine.pop()
+    _fill(machine, [key, value])
+
+
+def _stack_name(machine: _Machine, _: object) -> None:
+    name, module = wanted(machine.pop(), str), wanted(machine.pop(), str)
+    if len(module) + len(name) > MOST_NAME:
+        raise Refused(DAMAGED)
+    machine.push(Name(f"{module}.{name}"))
+
+
+def _storage(machine: _Machine, _: object) -> None:
+    """A storage by what torch calls its persistent id."""
+    said = wanted(machine.pop(), tuple)
+    if len(said) not in (5, 6) or said[0] != "storage" or said[5:] not in ((), (None,)):
+        raise Refused("its pickle speaks of storages in a way that is not known")
+    kind = wanted(said[1], Name).text
+    if kind not in STORAGE_TYPES:
+        raise Refused(f"it holds numbers as {shown(kind)}, which is not supported")
+    storage = Storage(STORAGE_TYPES[kind], wanted(said[2], str), wanted(said[4], int))
+    if len(storage.key) > MOST_NAME or storage.count < 0:
+        raise Refused(DAMAGED)
+    if machine.storages.setdefault(storage.key, storage) != storage:
+        raise Refused("its pickle has two storages of one key")
+    machine.push(storage)
+
+
+def _call(machine: _Machine, _: object) -> None:
+    arguments, called = wanted(machine.pop(), tuple), machine.pop()
+    name = called.text if type(called) is Name else "what is no function"
+    if name in NOTES:
+        machine.push(Note())
+    elif name in CALLS and len(arguments) <= MOST_ARGUMENTS:
+        machine.push(CALLS[name](*arguments))
+    else:
+        raise Refused(f"it asks to call {shown(name)}, which no weights need")
+
+
+def _new(machine: _Machine, _: object) -> None:
+    machine.pop()
+    kind = wanted(machine.pop(), Name).text
+    if kind != PARAMETERS:
+        raise Refused(f"it asks to make a {shown(kind)}, which no weights need")
+    machine.push(Parameters())
+
+
+def _state(machine: _Machine, _: object) -> None:
+    """What an object is to become; nothing here has anything to set but parameters."""
+    state, target = machine.pop(), machine.stack[-1]
+    if type(target) is Parameters and type(state) is dict:
+        target.held = state.get("_parameters")
+
+
+STEPS: dict[str, Step] = {
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), _nothing),
+    **dict.fromkeys(
+        (
+            "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINSTRING", "SHORT_BINSTRING",
+            "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
+        ),
+        _put,
+    ),
+    "NONE": _always(lambda: None),
+    "NEWTRUE": _always(lambda: True),
+    "NEWFALSE": _always(lambda: False),
+    "EMPTY_DICT": _always(dict),
+    "EMPTY_LIST": _always(list),
+    "EMPTY_TUPLE": _always(tuple),
+    "EMPTY_SET": _always(Note),
+    "MARK": lambda machine, _: machine.mark(),
+    "POP": _drop,
+    "POP_MARK": _drop_all,
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.since_mark())),
+    "TUPLE1": _tuple(1),
+    "TUPLE2": _tuple(2),
+    "TUPLE3": _tuple(3),
+    "APPEND": lambda machine, _: _extend(machine, [machine.pop()]),
+    "APPENDS": lambda machine, _: _extend(machine, machine.since_mark()),
+    "ADDITEMS": _drop_all,
+    "SETITEM": _last_two,
+    "SETITEMS": lambda machine, _: _fill(machine, machine.since_mark()),
+    "BINPUT": _remember,
+    "LONG_BINPUT": _remember,
+    "MEMOIZE": lambda machine, _: _remember(machine, len(machine.memo)),
+    "BINGET": lambda machine, index: machine.push(machine.memo[index]),
+    "LONG_BINGET": lambda machine, index: machine.push(machine.memo[index]),
+    "GLOBAL": lambda machine, name: machine.push(Name(name.replace(" ", ".", 1))),
+    "STACK_GLOBAL": _stack_name,
+    "BINPERSID": _storage,
+    "REDUCE": _call,
+    "NEWOBJ": _new,
+    "BUILD": _state,
+}  # fmt: skip
