@@ -24,6 +24,7 @@ SAMPLERS = "sampling/custom_sampling/samplers"
 NOISE = "sampling/custom_sampling/noise"
 GUIDERS = "sampling/custom_sampling/guiders"
 Amount = Annotated[float, Between(0.0, 100.0, step=0.01)]
+SmallAmount = Annotated[float, Between(0.0, 10.0, step=0.01)]
 Share = Annotated[float, Between(0.0, 1.0, step=0.01)]
 Order = Annotated[int, Between(1, 100)]
 NoiseDevice = Literal["gpu", "cpu"]
@@ -53,7 +54,7 @@ def sampler_euler_ancestral(eta: Amount = 1.0, s_noise: Amount = 1.0) -> Sampler
 
 
 @node("SamplerEulerAncestralCFGPP", category=SAMPLERS)
-def sampler_euler_ancestral_cfg_pp(eta: Share = 1.0, s_noise: Amount = 1.0) -> Sampler:
+def sampler_euler_ancestral_cfg_pp(eta: Share = 1.0, s_noise: SmallAmount = 1.0) -> Sampler:
     """Euler steps of CFG++ with fresh noise after each.
 
     Args:

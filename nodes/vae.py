@@ -10,7 +10,8 @@ from engine.spec import node
 
 from .ports import Image, Latent, Vae
 
-TileSize = Annotated[int, Between(64, 4096, step=64)]
+EncodedTile = Annotated[int, Between(64, 4096, step=64)]
+DecodedTile = Annotated[int, Between(64, 4096, step=32)]
 Overlap = Annotated[int, Between(0, 4096, step=32)]
 TemporalSize = Annotated[int, Between(8, 4096, step=4)]
 TemporalOverlap = Annotated[int, Between(4, 4096, step=4)]
@@ -58,7 +59,7 @@ def vae_decode(samples: Latent, vae: Vae) -> Image:
 def vae_encode_tiled(
     pixels: Image,
     vae: Vae,
-    tile_size: TileSize = 512,
+    tile_size: EncodedTile = 512,
     overlap: Overlap = 64,
     temporal_size: TemporalSize = 64,  # noqa: ARG001 - of videos, in ComfyUI's files
     temporal_overlap: TemporalOverlap = 8,  # noqa: ARG001
@@ -90,7 +91,7 @@ def vae_encode_tiled(
 def vae_decode_tiled(
     samples: Latent,
     vae: Vae,
-    tile_size: TileSize = 512,
+    tile_size: DecodedTile = 512,
     overlap: Overlap = 64,
     temporal_size: TemporalSize = 64,  # noqa: ARG001 - of videos, in ComfyUI's files
     temporal_overlap: TemporalOverlap = 8,  # noqa: ARG001
