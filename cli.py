@@ -1,4 +1,4 @@
-"""The command line: run, batch, plan, check, nodes, convert, models, serve.
+"""The command line: run, batch, plan, check, nodes, convert, models, cache, serve.
 
 Results go to stdout, progress and problems to stderr. Exit codes: 0 done, 1 the graph or an
 input is wrong, 2 usage, 3 a node failed, 130 cancelled.
@@ -17,21 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from console.settings import BUDGETS, CACHE, add_settings, apply_settings
 from engine.errors import FormatError, GraphError, InputError, LatentloomError, Problem
 
 if TYPE_CHECKING:
     from engine.cancel import CancelToken
+    from engine.executor import Engine
     from engine.graph import Graph
     from engine.registry import Registry
     from engine.workspace import Workspace
 
 DONE, WRONG, USAGE, FAILED, CANCELLED = 0, 1, 2, 3, 130
 PATH_KNOBS = ("image", "mask", "file")
-# Options that stand for variables of the environment, which the networks' part reads.
-BUDGETS = {
-    "--vram": ("LATENTLOOM_VRAM", "memory of the device that weights may take; default: all"),
-    "--reserve-vram": ("LATENTLOOM_RESERVE_VRAM", "of it to keep free of weights; default: 1"),
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # What a terminal's encoding lacks is escaped rather than an error.
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
-    for variable, _ in BUDGETS.values():
-        if getattr(options, variable, None) is not None:
-            os.environ[variable] = str(getattr(options, variable))
+    apply_settings(options)
     try:
         command: Callable[[argparse.Namespace], int] = options.command
         code = command(options)
@@ -74,10 +69,9 @@ def run(options: argparse.Namespace) -> int:
     from console.progress import reporter
     from console.views import result_object, to_json
     from engine.cancel import CancelToken
-    from engine.executor import Engine
 
     job, token = _open(options), CancelToken()
-    with Engine(job.registry) as engine, reporter(options.json) as report, _interrupts(token):
+    with _engine(job.registry) as engine, reporter(options.json) as report, _interrupts(token):
         result = engine.run(job.graph, job.workspace, on_event=report, cancel=token)
     if options.json:
         print(to_json(result_object(result)))
@@ -98,11 +92,10 @@ def batch(options: argparse.Namespace) -> int:
     from console.batch import run_batch
     from console.progress import reporter
     from engine.cancel import CancelToken
-    from engine.executor import Engine
 
     job, token = _open(options), CancelToken()
     place = (Path(options.folder), options.knob)
-    with Engine(job.registry) as engine, reporter(True) as report, _interrupts(token):
+    with _engine(job.registry) as engine, reporter(True) as report, _interrupts(token):
         files = (job.graph, job.workspace, place)
         turns = run_batch(engine, *files, report, token, options.json)
     if token.is_set():
@@ -113,11 +106,10 @@ def batch(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     """`latentloom plan FILE`."""
     from console.views import advice_text, plan_object, plan_text, to_json
-    from engine.executor import Engine
     from engine.lint import lint
 
     job = _open(options)
-    with Engine(job.registry) as engine:
+    with _engine(job.registry) as engine:
         found = engine.plan(job.graph, job.workspace)
     advice = lint(job.graph, job.registry, job.workspace)
     if options.json:
@@ -205,6 +197,28 @@ def models(options: argparse.Namespace) -> int:
             "no models are installed; put them into ./models or name a folder in LATENTLOOM_MODELS"
         )
     return DONE
+
+
+def cache(options: argparse.Namespace) -> int:
+    """`latentloom cache`."""
+    from console.keeping import store_object, store_text
+    from console.views import to_json
+    from engine.generation import open_store
+
+    _registry()
+    store = open_store()
+    if store is not None and options.clear:
+        store.clear()
+    print(to_json(store_object(store)) if options.json else store_text(store))
+    return DONE
+
+
+def _engine(registry: Registry) -> Engine:
+    """An engine that keeps results for later runs, as the environment says."""
+    from engine.executor import Engine
+    from engine.generation import open_store
+
+    return Engine(registry, store=open_store())
 
 
 def _open(options: argparse.Namespace) -> Job:
@@ -361,8 +375,8 @@ def _parser() -> argparse.ArgumentParser:
         found.add_argument(
             "--input", action="append", default=[], type=_assignment, metavar="NAME=VALUE"
         )
-        if command in (run, batch):
-            _add_budgets(found)
+        if command is not check:
+            add_settings(found, CACHE if command is plan else (*CACHE, *BUDGETS))
         found.add_argument("--output", default="output", metavar="DIR", help="default: output")
         found.add_argument("--input-dir", default="input", metavar="DIR", help="default: input")
     found = add("nodes", nodes, "List the installed nodes, or describe one.")
@@ -373,24 +387,15 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--to", choices=("yaml", "json", "comfy"), help="default: by OUT's ending")
     found.add_argument("--force", action="store_true", help="overwrite OUT")
     add("models", models, "List the installed models.")
+    found = add("cache", cache, "Say what is kept for later runs, or drop it.")
+    found.add_argument("--clear", action="store_true", help="drop all of it")
+    add_settings(found, CACHE)
     from web.serving import add_options
 
     found = add("serve", serve, "Serve graphs over HTTP, for ComfyUI's editor and clients.")
-    _add_budgets(found)
+    add_settings(found, (*CACHE, *BUDGETS))
     add_options(found)
     return parser
-
-
-def _add_budgets(parser: argparse.ArgumentParser) -> None:
-    for name, (variable, text) in BUDGETS.items():
-        parser.add_argument(name, type=_gibibytes, dest=variable, metavar="GIB", help=text)
-
-
-def _gibibytes(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 2**20:
-        raise ValueError(f"{text} is no amount of memory")
-    return value
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from engine.errors import (
 from engine.events import AnyEvent, OnEvent
 from engine.executor import Engine, NodeReport, Result
 from engine.formats import load_graph, parse_graph, save_graph
+from engine.generation import open_store
 from engine.graph import Graph, Input, Knob, Link, Node
 from engine.library import find_graph, graphs_dir
 from engine.lint import Advice
@@ -60,8 +61,9 @@ def registry() -> Registry:
 
 @cache
 def engine() -> Engine:
-    """The engine that the functions here share; it keeps outputs between runs."""
-    return Engine(registry())
+    """The engine that the functions here share; it keeps outputs, on the disk too."""
+    nodes = registry()
+    return Engine(nodes, store=open_store())
 
 
 def load(path: str | os.PathLike[str]) -> Graph:

@@ -9,7 +9,7 @@ from typing import Any
 from engine.errors import GraphError, InputError, LatentloomError, NodeError, Problem
 from engine.executor import Result
 from engine.lint import Advice
-from engine.plan import Plan
+from engine.plan import Plan, Step
 from engine.registry import Registry
 from engine.spec import MISSING, NodeSpec, Output, Port
 
@@ -118,9 +118,13 @@ def advice_text(advice: Iterable[Advice]) -> str:
 
 def plan_text(plan: Plan) -> str:
     """A plan as a table."""
-    rows = [(id, step.type, ACTIONS[step.action], step.why) for id, step in plan.nodes.items()]
+    rows = [(id, step.type, _action(step), step.why) for id, step in plan.nodes.items()]
     counts = f"{plan.count('run')} run, {plan.count('reuse')} reused, {plan.count('skip')} skipped"
     return f"{table(('node', 'type', 'plan', 'why'), rows)}\n{counts}"
+
+
+def _action(step: Step) -> str:
+    return f"{ACTIONS[step.action]} (disk)" if step.tier == "disk" else ACTIONS[step.action]
 
 
 def node_rows(registry: Registry) -> str:

@@ -24,9 +24,12 @@ from .files import FileDigests
 from .graph import Graph
 from .history import History
 from .job import Job
+from .past import Past
 from .plan import Plan, Step, Task, make_tasks
 from .registry import Registry
 from .run import Run
+from .store import Store
+from .tiers import Tier, Tiers
 from .validate import Preparation, check, prepare
 from .workspace import Workspace
 
@@ -46,7 +49,7 @@ class NodeReport:
 
     type: str
     state: NodeState
-    tier: Literal["memory", "disk"] | None
+    tier: Tier | None
     why: str
     seconds: float
 
@@ -90,6 +93,7 @@ class Engine:
         registry: the node types that graphs may use.
         cache_bytes: how many bytes of outputs to keep between runs.
         workers: threads for CPU nodes; device nodes have one thread of their own.
+        store: the disk tier, which the engine closes; without one, results end with the process.
     """
 
     def __init__(
@@ -97,9 +101,12 @@ class Engine:
         registry: Registry,
         cache_bytes: int = DEFAULT_BYTES,
         workers: int | None = None,
+        store: Store | None = None,
     ) -> None:
         self.registry = registry
         self.cache = MemoryCache(cache_bytes)
+        self.store = store
+        self.tiers = Tiers(self.cache, store)
         self.history = History()
         self.digests = FileDigests()
         self.flights: dict[str, Future[Outcome]] = {}
@@ -130,7 +137,8 @@ class Engine:
         Raises:
             GraphError: the graph cannot run.
         """
-        ready, tasks = self._tasks(graph, workspace or Workspace(), targets)
+        past = Past(graph, self.store)
+        ready, tasks = self._tasks(graph, workspace or Workspace(), targets, past)
         return _plan(ready, tasks)
 
     def run(
@@ -157,20 +165,25 @@ class Engine:
         """
         start = time.perf_counter()
         workspace = workspace or Workspace()
-        ready, tasks = self._tasks(graph, workspace, targets)
+        past = Past(graph, self.store)
+        ready, tasks = self._tasks(graph, workspace, targets, past)
         if on_plan is not None:
             on_plan(_plan(ready, tasks))
         context = self._contexts(graph, workspace, texts or {})
         run = Run(self, tasks, ready.targets, context, on_event, cancel or CancelToken())
         status = run.execute()
+        if status == "done":
+            past.keep(task.trace for task in tasks.values())
         if on_event is not None:
             on_event(Closed(status))
         with _without_collection():
             return self._result(run, ready, status, time.perf_counter() - start)
 
     def close(self) -> None:
-        """Forget what is kept and end the threads."""
+        """Forget what is kept in memory and end the threads; what is to be on the disk is."""
         self.cache.clear()
+        if self.store is not None:
+            self.store.close()
         for lane in self._lanes.values():
             lane.shutdown(wait=True)
         self._lanes.clear()
@@ -182,12 +195,12 @@ class Engine:
         self.close()
 
     def _tasks(
-        self, graph: Graph, workspace: Workspace, targets: Iterable[str] | None
+        self, graph: Graph, workspace: Workspace, targets: Iterable[str] | None, past: Past
     ) -> tuple[Preparation, dict[str, Task]]:
         with _without_collection():
             ready = prepare(graph, self.registry, workspace, targets).checked()
             place = os.path.abspath(workspace.output_dir)  # noqa: PTH100 - symlinks kept
-            tasks = make_tasks(ready, self.cache, self.digests, self.history, place)
+            tasks = make_tasks(ready, self.tiers, self.digests, self.history, place, past.last)
         return ready, tasks
 
     def _contexts(
@@ -275,5 +288,5 @@ def _report(task: Task, job: Job | None) -> NodeReport:
     states: dict[str, NodeState] = {"ran": "ran", "reused": "reused", "failed": "failed"}
     state = states.get(job.state, "skipped")
     why = "cancelled" if job.state == "cancelled" else job.why
-    tier: Literal["memory"] | None = "memory" if state == "reused" else None
+    tier = job.tier if state == "reused" else None
     return NodeReport(type_name, state, tier, why, job.seconds)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .literal import shown
 from .validate import Prepared
@@ -23,6 +23,38 @@ class Trace:
     key: str
     files: Mapping[str, str]
     upstream: Mapping[str, str]
+
+    @property
+    def type(self) -> str:
+        """Of the node."""
+        return self.node.spec.name
+
+    def value(self, name: str) -> str | None:
+        """An input as text; None if the node has none of this name."""
+        node = self.node
+        if name in node.links:
+            source = node.links[name]
+            return f"${source.node}.{source.output}"
+        if name in node.files:
+            return node.files[name].name
+        if node.spec.port(name) is None:
+            return None
+        value: Any = node.literals.get(name)
+        return str(value) if isinstance(value, Path) else shown(value)
+
+
+class Before(Protocol):
+    """What a node ran with before: in this process, or as it was written of another."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def files(self) -> Mapping[str, str]: ...
+    @property
+    def upstream(self) -> Mapping[str, str]: ...
+    def value(self, name: str) -> str | None: ...
 
 
 class History:
@@ -49,21 +81,29 @@ class History:
             if len(self._last) > LONGEST:
                 self._last.popitem(last=False)
 
-    def why(self, trace: Trace) -> str:
-        """Why a node that is not kept must run."""
+    def why(self, trace: Trace, last_time: Callable[[str], Before | None]) -> str:
+        """Why a node that is not kept must run.
+
+        Args:
+            last_time: what a node ran with in an earlier process.
+        """
         if trace.key in self._made:
             return "evicted"
-        last = self._last.get(trace.node.id)
-        if last is None or last.key == trace.key or last.node.spec.name != trace.node.spec.name:
+        last: Before | None = self._last.get(trace.node.id)
+        earlier = last is None
+        last = last or last_time(trace.node.id)
+        if last is None or last.type != trace.type:
             return "never run"
+        if last.key == trace.key:
+            return "its outputs are not kept on the disk" if earlier else "never run"
         return ", ".join(_differences(last, trace)) or "the node's code changed"
 
 
-def _differences(last: Trace, now: Trace) -> list[str]:
+def _differences(last: Before, now: Trace) -> list[str]:
     found = []
     for port in now.node.spec.inputs:
         name = port.name
-        before, after = _value(last, name), _value(now, name)
+        before, after = last.value(name), now.value(name)
         if before != after:
             found.append(f"{name} {before} -> {after}")
         elif last.files.get(name) != now.files.get(name):
@@ -74,14 +114,3 @@ def _differences(last: Trace, now: Trace) -> list[str]:
         if now.node.spec.port(name) is None and last.files.get(name) != now.files.get(name):
             found.append(f"file {name} changed")
     return list(dict.fromkeys(found))
-
-
-def _value(trace: Trace, name: str) -> str:
-    node = trace.node
-    if name in node.links:
-        source = node.links[name]
-        return f"${source.node}.{source.output}"
-    if name in node.files:
-        return node.files[name].name
-    value: Any = node.literals.get(name)
-    return str(value) if isinstance(value, Path) else shown(value)

@@ -7,10 +7,11 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from .cache import Entry, MemoryCache
+from .cache import Entry
 from .call import Outcome
 from .history import History
 from .plan import Task
+from .tiers import Tier, Tiers
 
 State = Literal[
     "waiting", "ready", "running", "following",
@@ -33,6 +34,7 @@ class Job:
     trace: str = ""
     seconds: float = 0.0
     saved: tuple[str, ...] = ()
+    tier: Tier = "memory"
     asked: list[str] = field(default_factory=list)
 
     @property
@@ -43,7 +45,7 @@ class Job:
 class House(Protocol):
     """What runs share: the engine's caches, threads, and the calls that are under way."""
 
-    cache: MemoryCache
+    tiers: Tiers
     history: History
     flights: dict[str, Future[Outcome]]
     lock: threading.Lock

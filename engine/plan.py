@@ -8,19 +8,18 @@ are in no key, so that two nodes that ask for the same share one result.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from .cache import Entry, MemoryCache
-from .context import Saved
 from .files import FileDigests
 from .fingerprint import feed
-from .history import History, Trace
+from .history import Before, History, Trace
+from .tiers import Tier, Tiers, usable
 from .validate import Preparation, Prepared
 
 Action = Literal["run", "reuse", "skip"]
-Tier = Literal["memory", "disk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +54,18 @@ class Plan:
 
 @dataclass(slots=True)
 class Task:
-    """A prepared node on its way: its key, what is kept of it, and what will happen to it."""
+    """A prepared node on its way: its key, what is kept of it, and what will happen to it.
+
+    Attributes:
+        entry: what is kept in memory.
+        on_disk: where there is none: the trace that the disk tier has an entry of.
+    """
 
     node: Prepared
     key: str
     trace: Trace
     entry: Entry | None = None
+    on_disk: str | None = None
     action: Action = "skip"
     why: str = ""
     place: str = ""
@@ -68,23 +73,32 @@ class Task:
     """(input, id of the origin, output) of each link that is needed from the start."""
 
     @property
+    def tier(self) -> Tier | None:
+        """Where its outputs are kept; None if they are not."""
+        if self.entry is not None:
+            return "memory"
+        return "disk" if self.on_disk is not None else None
+
+    @property
     def step(self) -> Step:
         """The same as the frozen record that a plan shows."""
-        tier: Tier | None = "memory" if self.action == "reuse" else None
+        tier = self.tier if self.action == "reuse" else None
         return Step(self.node.id, self.node.spec.name, self.action, tier, self.why, self.key)
 
 
 def make_tasks(
     preparation: Preparation,
-    cache: MemoryCache,
+    tiers: Tiers,
     digests: FileDigests,
     history: History,
     place: str = "",
+    last_time: Callable[[str], Before | None] = lambda _: None,
 ) -> dict[str, Task]:
     """The tasks of a run, in topological order, with their actions and reasons.
 
     Args:
         place: where output nodes write to; it is in their keys, and in theirs only.
+        last_time: what a node ran with in an earlier process.
     """
     tasks: dict[str, Task] = {}
     for id, node in preparation.nodes.items():
@@ -98,9 +112,12 @@ def make_tasks(
         lazy = {port.name for port in node.spec.inputs if port.lazy} if node.spec.needs else ()
         links = [(name, *source) for name, source in node.links.items() if name not in lazy]
         trace = Trace(node, key, files, {name: key for name, (key, _) in upstream.items()})
-        tasks[id] = Task(node, key, trace, usable(cache.by_key(key)), place=place, links=links)
+        task = Task(node, key, trace, usable(tiers.memory.by_key(key)), place=place, links=links)
+        if task.entry is None:
+            task.on_disk = tiers.on_disk(key, node.spec)
+        tasks[id] = task
     demand(tasks, preparation.targets)
-    _explain(tasks, cache, history)
+    _explain(tasks, tiers.memory, lambda trace: history.why(trace, last_time))
     return tasks
 
 
@@ -116,8 +133,8 @@ def demand(tasks: Mapping[str, Task], ids: Iterable[str]) -> list[Task]:
         if task.action != "skip":
             continue
         fresh.append(task)
-        task.action = "run" if task.entry is None else "reuse"
-        if task.entry is None:
+        task.action = "run" if task.tier is None else "reuse"
+        if task.tier is None:
             waiting.extend(tasks[origin] for _, origin, _ in task.links)
     return fresh
 
@@ -153,22 +170,14 @@ def make_key(
     return sink.hexdigest()
 
 
-def usable(entry: Entry | None) -> Entry | None:
-    """The entry, unless it stands for files that are gone."""
-    if entry is None:
-        return None
-    for value in entry.outputs:
-        if isinstance(value, Saved) and not all(path.exists() for path in value.paths):
-            return None
-    return entry
-
-
-def _explain(tasks: Mapping[str, Task], cache: MemoryCache, history: History) -> None:
+def _explain(
+    tasks: Mapping[str, Task], memory: MemoryCache, reason: Callable[[Trace], str]
+) -> None:
     late = _asked_late(tasks)
     for task in tasks.values():
         if task.action == "run":
-            gone = cache.by_key(task.key) is not None
-            task.why = "what it saved is gone" if gone else history.why(task.trace)
+            gone = memory.by_key(task.key) is not None
+            task.why = "what it saved is gone" if gone else reason(task.trace)
         elif task.action == "reuse":
             task.why = "nothing it depends on changed"
         elif task.node.id in late:
@@ -189,6 +198,6 @@ def _asked_late(tasks: Mapping[str, Task]) -> dict[str, str]:
             above = waiting.pop()
             if tasks[above].action == "skip" and above not in late:
                 late[above] = id
-                if tasks[above].entry is None:
+                if tasks[above].tier is None:
                     waiting.extend(link.node for link in tasks[above].node.links.values())
     return late

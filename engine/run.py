@@ -32,7 +32,8 @@ from .events import (
     Stopped,
 )
 from .job import House, Job
-from .plan import Task, demand, make_key, usable
+from .plan import Task, demand, make_key
+from .tiers import Tier, usable
 
 
 class Run:
@@ -98,7 +99,7 @@ class Run:
 
     def _start(self, tasks: Iterable[Task]) -> None:
         """Take tasks that are needed from now on: reuse what is kept, queue what can run."""
-        jobs = [Job(task, why=task.why) for task in tasks]
+        jobs = [Job(task, why=task.why) for task in self._read(tasks)]
         self.jobs.update((job.id, job) for job in jobs)
         for job in jobs:
             if job.task.action == "run":
@@ -106,10 +107,29 @@ class Run:
         for job in jobs:
             if job.task.action == "reuse":
                 assert job.task.entry is not None
-                self.house.cache.touch(job.task.key)
-                self._reuse(job, job.task.entry)
+                self.house.tiers.memory.touch(job.task.key)
+                self._reuse(job, job.task.entry, "memory" if job.task.on_disk is None else "disk")
             elif job.waiting == 0 and job.state == "waiting":
                 self._queue(job)
+
+    def _read(self, tasks: Iterable[Task]) -> list[Task]:
+        """The tasks with their entries off the disk; what was damaged runs, and what it needs."""
+        found: list[Task] = []
+        waiting = deque(tasks)
+        while waiting:
+            task = waiting.popleft()
+            if task.action == "reuse" and task.entry is None:
+                assert task.on_disk is not None
+                task.entry = self.house.tiers.read(task.on_disk, task.key, task.node.spec)
+                if task.entry is None:
+                    task.on_disk, task.action = None, "skip"
+                    again = demand(self.tasks, [task.node.id])
+                    for each in again:
+                        each.why = "what was kept of it is damaged" if each is task else each.why
+                    waiting.extend(again)
+                    continue
+            found.append(task)
+        return found
 
     def _wire(self, job: Job, links: Iterable[tuple[str, str, int]]) -> None:
         """Let a job wait for the origins of these links."""
@@ -130,10 +150,12 @@ class Run:
         if self._ask_lazily(job):
             return
         job.trace = self._trace(job)
+        tiers, key = self.house.tiers, job.task.key
+        tier = tiers.fetch(job.trace, key, job.task.node.spec)
         with self.house.lock:
             flight = self.house.flights.get(job.trace)
             if flight is None:
-                entry = usable(self.house.cache.by_trace(job.trace, job.task.key))
+                entry = usable(tiers.memory.by_trace(job.trace, key))
                 if entry is None:
                     self.house.flights[job.trace] = Future()
         if flight is not None:
@@ -142,7 +164,7 @@ class Run:
             flight.add_done_callback(lambda done: self.inbox.put(lambda: self._follow(job, done)))
         elif entry is not None:
             job.why += "; its inputs came out as before"
-            self._reuse(job, entry)
+            self._reuse(job, entry, tier)
         else:
             job.state = "running"
             self._call(job)
@@ -209,7 +231,8 @@ class Run:
         self.model_calls += outcome.model_calls
         job.seconds = outcome.seconds
         if outcome.entry is not None:
-            self.house.cache.put(job.trace, job.task.key, outcome.entry)
+            spec = job.task.node.spec
+            self.house.tiers.keep(job.trace, job.task.key, spec, outcome.entry, outcome.seconds)
         with self.house.lock:
             flight = self.house.flights.pop(job.trace)
         flight.set_result(outcome)
@@ -223,8 +246,8 @@ class Run:
         outcome = flight.result()
         if outcome.entry is not None:
             job.why += "; the same was just made"
-            self.house.cache.by_trace(job.trace, job.task.key)
-            self._reuse(job, outcome.entry)
+            self.house.tiers.memory.by_trace(job.trace, job.task.key)
+            self._reuse(job, outcome.entry, "memory")
         elif isinstance(outcome.error, Cancelled) and not self.cancel.is_set():
             self._queue(job)
         else:
@@ -242,10 +265,10 @@ class Run:
         elif outcome.error is not None:
             self._fail(job, outcome.error)
 
-    def _reuse(self, job: Job, entry: Entry) -> None:
-        job.state, job.entry = "reused", entry
+    def _reuse(self, job: Job, entry: Entry, tier: Tier) -> None:
+        job.state, job.entry, job.tier = "reused", entry, tier
         job.saved = saved_in(entry)
-        self._emit(Reused(job.id, "memory", job.saved, text_in(entry)))
+        self._emit(Reused(job.id, tier, job.saved, text_in(entry)))
         self._release(job)
 
     def _release(self, job: Job) -> None:

@@ -117,6 +117,7 @@ class NodeSpec:
             outputs that these inputs leave empty, and why.
         lists: the inputs that take all values of an edge at once.
         gives_many: an output of it is a list.
+        returns: the NamedTuple that `run` returns; None where it returns one bare value.
     """
 
     name: str
@@ -135,7 +136,7 @@ class NodeSpec:
     needs: Callable[..., Sequence[str]] | None = None
     reads: Callable[..., Mapping[str, Path]] | None = None
     lacks: Callable[..., Mapping[str, Lack]] | None = None
-    single: bool = True
+    returns: type[tuple[Any, ...]] | None = None
     lists: tuple[str, ...] = field(init=False, repr=False, compare=False)
     gives_many: bool = field(init=False, repr=False, compare=False)
     _ports: Mapping[str, Port] = field(init=False, repr=False, compare=False)
@@ -144,6 +145,11 @@ class NodeSpec:
         object.__setattr__(self, "_ports", {port.name: port for port in self.inputs})
         object.__setattr__(self, "lists", tuple(port.name for port in self.inputs if port.many))
         object.__setattr__(self, "gives_many", any(output.many for output in self.outputs))
+
+    @property
+    def single(self) -> bool:
+        """Whether `run` returns one bare value."""
+        return self.returns is None
 
     def port(self, name: str) -> Port | None:
         """The input of this name, if there is one."""
@@ -240,9 +246,9 @@ def _read(
         raise SpecError(f"node {name}: it has no return annotation; write `-> None` for no output")
     if any(port.lazy for port in inputs) != ("needs" in options):
         raise SpecError(f"node {name}: lazy inputs need a static method `needs`, and only they do")
-    single, outputs = _outputs(name, notes["return"], bool(options["output_node"]))
+    returns, outputs = _outputs(name, notes["return"], bool(options["output_node"]))
     return NodeSpec(
-        name, category, run, tuple(inputs), outputs, doc, hidden=hidden, single=single, **options
+        name, category, run, tuple(inputs), outputs, doc, hidden=hidden, returns=returns, **options
     )
 
 
@@ -320,18 +326,20 @@ def _check_default(where: str, port: Port) -> None:
         raise SpecError(f"{where}: an edge of type {port.type} can only default to None")
 
 
-def _outputs(name: str, note: Any, output_node: bool) -> tuple[bool, tuple[Output, ...]]:
-    """Whether the function returns one bare value, and its outputs."""
+def _outputs(
+    name: str, note: Any, output_node: bool
+) -> tuple[type[tuple[Any, ...]] | None, tuple[Output, ...]]:
+    """The NamedTuple that the function returns, None for one bare value; and its outputs."""
     if note is None or note is type(None):
-        return True, ()
+        return None, ()
     if isinstance(note, type) and issubclass(note, tuple) and hasattr(note, "_fields"):
         scope = vars(sys.modules[note.__module__])
         notes = {field: _evaluated(hint, scope) for field, hint in note.__annotations__.items()}
-        return False, tuple(_output(name, field, hint) for field, hint in notes.items())
+        return note, tuple(_output(name, field, hint) for field, hint in notes.items())
     base, marks = _unwrap(note)
     if output_node and not marks and base not in PRIMITIVES and get_origin(base) is not list:
-        return True, ()
-    return True, (_output(name, "", note),)
+        return None, ()
+    return None, (_output(name, "", note),)
 
 
 def _evaluated(hint: Any, scope: dict[str, Any]) -> Any:

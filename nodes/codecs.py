@@ -1,7 +1,8 @@
-"""How the values on edges are told apart and shown: tensors by dtype, shape and bytes."""
+"""How the values on edges are told apart, kept and shown: tensors by dtype, shape and bytes."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from engine import devices, pictures
 from engine.devices import Device
 from engine.errors import InputError
 from engine.fingerprint import Sink, register
+from engine.generation import declare
+from engine.packing import Array, CannotKeep, Damaged, register_array, register_records
 from engine.pictures import Picture, PreviewMethod
 
 if TYPE_CHECKING:
@@ -28,6 +31,60 @@ def feed_tensor(tensor: Tensor, sink: Sink) -> None:
 
 
 register("torch.Tensor", feed_tensor)
+
+DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64",
+    "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+
+
+def tensor_to_array(tensor: Tensor) -> Array:
+    """A tensor's numbers, wherever it lies.
+
+    Raises:
+        CannotKeep: they are of a kind that is not kept.
+    """
+    import torch
+
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise CannotKeep(f"a tensor of {name} is not kept")
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
+    return Array(DTYPES[name], tuple(tensor.shape), flat.numpy().tobytes())
+
+
+def tensor_from_array(array: Array) -> Tensor:
+    """The tensor on the CPU; it shares the memory of the array.
+
+    Raises:
+        Damaged: the bytes are not as many as the shape wants.
+    """
+    import torch
+
+    dtype = getattr(torch, next(name for name, known in DTYPES.items() if known == array.dtype))
+    if len(array.data) != math.prod(array.shape) * dtype.itemsize:
+        raise Damaged("a tensor has too few or too many bytes")
+    if not array.data:
+        return torch.empty(array.shape, dtype=dtype)
+    return torch.frombuffer(array.data, dtype=dtype).reshape(array.shape)
+
+
+register_array("torch.Tensor", tensor_to_array, tensor_from_array)
+register_records(
+    "diffusion.latents.Latent", "diffusion.latents.SamplePass",
+    "diffusion.conditioning.Entry", "diffusion.conditioning.Sizes", "diffusion.inpaint.Hole",
+    "diffusion.regions.Area", "diffusion.regions.Region",
+    "diffusion.crop_stitch.Stitch", "diffusion.crop_stitch.Place", "diffusion.clip_vision.Seen",
+    "diffusion.report.Report", "diffusion.report.Row", "diffusion.report.Change",
+    "diffusion.noise.NoiseChoice", "diffusion.samplers.table.SamplerChoice",
+)  # fmt: skip
+_CODE = Path(__file__).resolve().parent
+for _folder in (_CODE, _CODE.parent / "diffusion"):
+    declare(
+        _folder,
+        ("torch", "diffusers", "transformers", "numpy", "pillow", "torchsde"),
+        ("LATENTLOOM_SEED_RULE",),
+    )
 
 
 class PictureFiles:

@@ -1,4 +1,4 @@
-"""Settings every test runs under: no hub, one torch thread."""
+"""Settings every test runs under: no hub, one torch thread, no folder of kept results."""
 
 from __future__ import annotations
 
@@ -6,3 +6,4 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LATENTLOOM_CACHE", "off")

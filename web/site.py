@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.errors import LatentloomError
 from engine.executor import Engine
+from engine.generation import open_store
 from engine.jobs import JobStore
 from engine.library import graphs_dir
 from engine.pictures import ENDINGS, Picture, PreviewMethod, pictures
@@ -76,7 +77,7 @@ class Site:
             temp_dir=self.folders["temp"],
             library_dir=self.library,
         )
-        self.engine = Engine(self.registry)
+        self.engine = Engine(self.registry, store=open_store())
         self.hub = Hub(self.features(), self.store.remaining)
         self.worker = Worker(
             self.engine, self.store, self.hub, self.workspace, self.folders, self._show

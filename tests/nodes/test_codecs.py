@@ -1,12 +1,26 @@
-"""Tensors are told apart by what they hold."""
+"""Tensors are told apart by what they hold, and come back from the disk as they were."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-import nodes.codecs  # noqa: F401 - registers tensors
+import latentloom
+import nodes.codecs
+from diffusion.conditioning import Entry, Sizes
+from diffusion.control import Control, ControlNet
+from diffusion.inpaint import Hole
+from diffusion.latents import Latent, SamplePass
+from diffusion.regions import Area, Region
+from engine.executor import Engine
 from engine.fingerprint import fingerprint
+from engine.packing import Array, CannotKeep, Damaged, pack, unpack
+from engine.store import Store
+from tests.nodes.test_model_nodes import sampling
 
 
 def test_equal_tensors_have_equal_digests() -> None:
@@ -39,3 +53,85 @@ def test_every_dtype_has_a_digest(dtype: torch.dtype) -> None:
 
 def test_a_scalar_and_an_empty_tensor_have_digests() -> None:
     assert fingerprint(torch.tensor(1.0)) != fingerprint(torch.zeros(0))
+
+
+def there_and_back(value: Any) -> Any:
+    tree, arrays = pack(value)
+    return unpack(json.loads(json.dumps(tree)), [Array(a, b, bytearray(c)) for a, b, c in arrays])
+
+
+@pytest.mark.parametrize("dtype", nodes.codecs.DTYPES)
+@pytest.mark.parametrize("shape", [(2, 3), (0, 4), ()])
+def test_tensors_of_every_kind_come_back(dtype: str, shape: tuple[int, ...]) -> None:
+    tensor = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 9
+    tensor = tensor.to(getattr(torch, dtype))
+    found = there_and_back(tensor)
+    assert (found.dtype, found.shape) == (tensor.dtype, tensor.shape)
+    assert torch.equal(found, tensor)
+
+
+def test_a_tensor_of_complex_numbers_is_not_kept() -> None:
+    with pytest.raises(CannotKeep, match="complex64"):
+        pack(torch.zeros(2, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [Array("F32", (3,), bytearray(8)), Array("F99", (2,), bytearray(8)), Array("F32", (-2,), b"")],
+)
+def test_an_array_that_is_no_tensor_is_damaged(array: Array) -> None:
+    with pytest.raises(Damaged):
+        unpack({"array": 0, "of": "torch.Tensor"}, [array])
+
+
+def test_latents_and_conditioning_come_back_whole() -> None:
+    mask, tokens = torch.rand(1, 8, 8), torch.rand(1, 77, 8)
+    latent = Latent(
+        torch.rand(2, 4, 8, 8),
+        mask,
+        (3, 4),
+        "sd15",
+        (SamplePass("euler", "normal", 4, 14.6, 8, 1.5),),
+    )
+    entry = Entry(
+        tokens, torch.rand(1, 8), 0.25, 0.75, 2.0, hole=Hole(mask, latent.samples),
+        sizes=Sizes(width=64), region=Region(Area(1.0, 2.0, 0.0, 0.0), mask, 0.5, True),
+    )  # fmt: skip
+    for value in (latent, (entry, Entry(tokens))):
+        found = there_and_back(value)
+        assert fingerprint(found) == fingerprint(value)
+    assert there_and_back(latent).passes == latent.passes
+
+
+def test_what_refers_to_weights_is_not_kept() -> None:
+    net = object.__new__(ControlNet)
+    control = object.__new__(Control)
+    for value in (net, Entry(torch.rand(1, 77, 8), controls=(control,))):
+        with pytest.raises(CannotKeep):
+            pack(value)
+
+
+def test_a_sampled_picture_is_not_sampled_again_tomorrow(models: Path, tmp_path: Path) -> None:
+    found = []
+    for _ in range(2):
+        with Engine(latentloom.registry(), store=Store(tmp_path)) as engine:
+            found.append(engine.run(sampling(), targets=["decode"]))
+    first, second = found
+    assert (first.model_calls, second.model_calls) == (3, 0)
+    assert (second.nodes["decode"].tier, second.nodes["model"].state) == ("disk", "skipped")
+    assert torch.equal(first["decode"], second["decode"])
+
+
+def test_only_the_steps_below_a_change_are_paid_for_tomorrow(models: Path, tmp_path: Path) -> None:
+    with Engine(latentloom.registry(), store=Store(tmp_path)) as engine:
+        engine.run(sampling(), targets=["decode"])
+    changed = sampling(steps=2)
+    with Engine(latentloom.registry(), store=Store(tmp_path)) as engine:
+        steps = engine.plan(changed, targets=["decode"]).nodes
+        assert {id: step.tier for id, step in steps.items() if step.action == "reuse"} == {
+            "positive": "disk", "negative": "disk",
+        }  # fmt: skip
+        assert steps["sample"].why == "steps 3 -> 2"
+        here = engine.run(changed, targets=["decode"])["decode"]
+    with Engine(latentloom.registry()) as engine:
+        assert torch.equal(engine.run(changed, targets=["decode"])["decode"], here)

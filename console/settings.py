@@ -1,0 +1,68 @@
+"""Options that stand for variables of the environment, which other parts read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Setting(NamedTuple):
+    """One of them: its option, its variable, how its text is read."""
+
+    option: str
+    variable: str
+    read: Callable[[str], object]
+    metavar: str
+    help: str
+
+
+def gibibytes(text: str) -> float:
+    """An amount of memory.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = float(text)
+    if not 0 <= value < 2**20:
+        raise ValueError(f"{text} is no amount of memory")
+    return value
+
+
+CACHE = (
+    Setting(
+        "--cache", "LATENTLOOM_CACHE", str, "DIR",
+        "keeps results for later runs; off keeps none; default: the user's cache folder",
+    ),
+    Setting(
+        "--cache-size", "LATENTLOOM_CACHE_GIB", gibibytes, "GIB",
+        "of results to keep, least recently used out first; default: 20",
+    ),
+)  # fmt: skip
+BUDGETS = (
+    Setting(
+        "--vram", "LATENTLOOM_VRAM", gibibytes, "GIB",
+        "memory of the device that weights may take; default: all",
+    ),
+    Setting(
+        "--reserve-vram", "LATENTLOOM_RESERVE_VRAM", gibibytes, "GIB",
+        "of it to keep free of weights; default: 1",
+    ),
+)  # fmt: skip
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: tuple[Setting, ...]) -> None:
+    """Let a command take these options."""
+    for each in settings:
+        parser.add_argument(
+            each.option, type=each.read, dest=each.variable, metavar=each.metavar, help=each.help
+        )
+
+
+def apply_settings(options: argparse.Namespace) -> None:
+    """Put those that were given into the environment."""
+    for each in (*CACHE, *BUDGETS):
+        value = getattr(options, each.variable, None)
+        if value is not None:
+            os.environ[each.variable] = str(value)

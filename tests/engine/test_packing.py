@@ -1,0 +1,128 @@
+"""Values to trees and back: nothing is lost, nothing unknown is kept or made."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import packing
+from engine.context import Saved
+from engine.many import Many
+from engine.packing import Array, CannotKeep, Damaged, pack, register_records, unpack
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=()))
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.lists(inner).map(Many)
+        | st.dictionaries(st.text(), inner)
+    ),
+    max_leaves=20,
+)
+
+
+@dataclass(frozen=True)
+class Spot:
+    x: int
+    name: str = ""
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+@pytest.fixture(autouse=True)
+def records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_RECORDS", set())
+    register_records(f"{__name__}.Spot", f"{__name__}.Pair")
+
+
+def there_and_back(value: Any) -> Any:
+    tree, arrays = pack(value)
+    return unpack(json.loads(json.dumps(tree)), arrays)
+
+
+@given(VALUES)
+def test_plain_values_come_back_with_their_types(value: Any) -> None:
+    found = there_and_back(value)
+    assert repr(found) == repr(value)
+    assert found.__class__ is value.__class__
+
+
+def test_numbers_that_json_lacks_come_back() -> None:
+    found = there_and_back((float("inf"), float("-inf"), float("nan"), -0.0, 10**30))
+    assert repr(found) == "(inf, -inf, nan, -0.0, 1000000000000000000000000000000)"
+
+
+def test_records_that_are_known_come_back() -> None:
+    value = (Spot(3, "three"), Pair(Many((1, 2)), [Spot(4)]))
+    assert there_and_back(value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), {1, 2}, b"bytes", {1: "one"}, len, Path("x"), [[{"deep": object()}]], int],
+)
+def test_what_is_not_in_the_table_is_not_kept(value: Any) -> None:
+    with pytest.raises(CannotKeep):
+        pack(value)
+
+
+def test_what_is_nested_too_deeply_is_not_kept() -> None:
+    value: Any = 1
+    for _ in range(1000):
+        value = [value]
+    with pytest.raises(CannotKeep, match="nested"):
+        pack(value)
+    tree: Any = 1
+    for _ in range(1000):
+        tree = {"list": [tree]}
+    with pytest.raises(Damaged):
+        unpack(tree, [])
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        [1], {}, {"tuple": 1}, {"tuple": [1], "list": [2]}, {"set": []}, {"array": 0, "of": "x"},
+        {"record": "os.system", "fields": {"command": "true"}},
+        {"record": "builtins.eval", "fields": {}}, {"record": f"{__name__}.Spot", "fields": {}},
+        {"record": f"{__name__}.Spot", "fields": {"z": 1}}, {"float": "x"}, {"saved": [[1]]},
+        {"mapping": 3}, {"array": 9, "of": "torch.Tensor"}, {"record": ["x"], "fields": {}},
+    ],
+)  # fmt: skip
+def test_a_tree_that_nothing_was_packed_into_is_damaged(tree: Any) -> None:
+    with pytest.raises(Damaged):
+        unpack(tree, [Array("F32", (2,), b"12345678")])
+
+
+def test_saved_files_must_be_as_they_were(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(b"one")
+    tree, _ = pack(Saved((file,), "text"))
+    assert unpack(tree, []) == Saved((file,), "text")
+    facts = file.stat()
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    with pytest.raises(Damaged, match="changed since"):
+        unpack(tree, [])
+    file.unlink()
+    with pytest.raises(Damaged, match="is gone"):
+        unpack(tree, [])
+    with pytest.raises(CannotKeep, match="gone already"):
+        pack(Saved((file,)))
