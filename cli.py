@@ -17,7 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console.settings import BUDGETS, CACHE, add_settings, apply_settings
+from console.options import (
+    BUDGETS,
+    CACHE,
+    add_settings,
+    apply_settings,
+    assignment,
+    port_assignment,
+)
 from engine.errors import FormatError, GraphError, InputError, LatentloomError, Problem
 
 if TYPE_CHECKING:
@@ -331,20 +338,6 @@ def _complain(error: Exception, options: argparse.Namespace) -> None:
         print(error, file=sys.stderr)
 
 
-def _assignment(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise argparse.ArgumentTypeError(f"wants NAME=VALUE, got {text!r}")
-    return name, value
-
-
-def _place(text: str) -> tuple[str, str]:
-    place, value = _assignment(text)
-    if "." not in place.strip("."):
-        raise argparse.ArgumentTypeError(f"wants NODE.INPUT=VALUE, got {text!r}")
-    return place, value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="latentloom", description="Run and inspect graphs of diffusion nodes."
@@ -370,10 +363,10 @@ def _parser() -> argparse.ArgumentParser:
             found.add_argument("folder", metavar="FOLDER")
             found.add_argument("--knob", default="", metavar="NAME", help="takes the picture")
         found.add_argument(
-            "--set", action="append", default=[], type=_place, metavar="NODE.INPUT=VALUE"
+            "--set", action="append", default=[], type=port_assignment, metavar="NODE.INPUT=VALUE"
         )
         found.add_argument(
-            "--input", action="append", default=[], type=_assignment, metavar="NAME=VALUE"
+            "--input", action="append", default=[], type=assignment, metavar="NAME=VALUE"
         )
         if command is not check:
             add_settings(found, CACHE if command is plan else (*CACHE, *BUDGETS))

@@ -172,8 +172,8 @@ class Engine:
         context = self._contexts(graph, workspace, texts or {})
         run = Run(self, tasks, ready.targets, context, on_event, cancel or CancelToken())
         status = run.execute()
-        if status == "done":
-            past.keep(task.trace for task in tasks.values())
+        if any(job.state == "ran" for job in run.jobs.values()):
+            past.keep([task.trace for task in tasks.values()])
         if on_event is not None:
             on_event(Closed(status))
         with _without_collection():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from .store import Store
 
 FOLDER = "history"
 LENGTH = 32
+MOST_NODES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +57,24 @@ class Past:
             self._told = _read(self._file)
         return self._told.get(id)
 
-    def keep(self, traces: Iterable[Trace]) -> None:
-        """Write what the nodes ran with now, in the background."""
-        if self._store is None:
-            return
-        told = {
-            trace.node.id: {
-                "type": trace.type,
-                "key": trace.key,
-                "files": dict(trace.files),
-                "upstream": dict(trace.upstream),
-                "values": {port.name: trace.value(port.name) for port in trace.node.spec.inputs},
-            }
-            for trace in traces
+    def keep(self, traces: Sequence[Trace]) -> None:
+        """Write what the nodes ran with now, in the background; of the largest graphs nothing."""
+        if self._store is not None and len(traces) <= MOST_NODES:
+            self._store.write(self._file, lambda: _written(traces))
+
+
+def _written(traces: Iterable[Trace]) -> bytes:
+    told = {
+        trace.node.id: {
+            "type": trace.type,
+            "key": trace.key,
+            "files": dict(trace.files),
+            "upstream": dict(trace.upstream),
+            "values": {port.name: trace.value(port.name) for port in trace.node.spec.inputs},
         }
-        self._store.write(self._file, json.dumps(told).encode())
+        for trace in traces
+    }
+    return json.dumps(told).encode()
 
 
 def _read(file: Path) -> dict[str, Told]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import re
 import sys
 import types
 import typing
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from .context import Context
+from .docstring import tooltips
 from .errors import SpecError
 from .ports import ANY, Between, Choices, File, Lazy, Seeded, Socket, Text
 
@@ -231,7 +231,7 @@ def _read(
         raise SpecError(
             f"node {name}: {error}; import the port type at run time, not under TYPE_CHECKING"
         ) from error
-    tips = _tooltips(doc)
+    tips = tooltips(doc)
     inputs, hidden = [], None
     for parameter in inspect.signature(run).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
@@ -374,23 +374,6 @@ def _listed(note: Any) -> tuple[bool, Any, tuple[Any, ...]]:
 
 def _fields(port: Port) -> dict[str, Any]:
     return {name: getattr(port, name) for name in port.__dataclass_fields__}
-
-
-def _tooltips(doc: str) -> dict[str, str]:
-    """The `Args` section of a Google-style docstring: name -> its text on one line."""
-    found = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", doc, re.MULTILINE)
-    if not found:
-        return {}
-    tips: dict[str, str] = {}
-    names: list[str] = []
-    for line in inspect.cleandoc(found.group(1)).splitlines():
-        entry = re.match(r"(\w+(?:,\s*\w+)*):\s*(.*)", line)
-        if entry:
-            names = re.split(r",\s*", entry.group(1))
-            tips.update(dict.fromkeys(names, entry.group(2)))
-        else:
-            tips.update({each: f"{tips[each]} {line.strip()}".strip() for each in names})
-    return tips
 
 
 @cache

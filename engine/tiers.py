@@ -49,7 +49,8 @@ class Tiers:
         """Keep what a call gave; on the disk, if it took long, needed weights, or saved files."""
         self.memory.put(trace, key, entry)
         if self.disk is not None:
-            self.disk.put(trace, key, entry, seconds, spec.device or spec.output_node)
+            saved = spec.output_node and any(isinstance(each, Saved) for each in entry.outputs)
+            self.disk.put(trace, key, entry, seconds, spec.device or saved)
 
 
 def usable(entry: Entry | None) -> Entry | None:

@@ -1,4 +1,4 @@
-"""Options that stand for variables of the environment, which other parts read."""
+"""Options: those that assign values, and those that stand for variables of the environment."""
 
 from __future__ import annotations
 
@@ -8,8 +8,28 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
+def assignment(text: str) -> tuple[str, str]:
+    """The name and the value of NAME=VALUE.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"wants NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def port_assignment(text: str) -> tuple[str, str]:
+    """The same, for NODE.INPUT=VALUE."""
+    found, value = assignment(text)
+    if "." not in found.strip("."):
+        raise argparse.ArgumentTypeError(f"wants NODE.INPUT=VALUE, got {text!r}")
+    return found, value
+
+
 class Setting(NamedTuple):
-    """One of them: its option, its variable, how its text is read."""
+    """An option that stands for a variable, which other parts read."""
 
     option: str
     variable: str
