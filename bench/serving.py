@@ -24,6 +24,7 @@ from urllib.request import urlopen
 
 from bench import overhead
 from bench.clock import Row
+from engine.generation import VARIABLE
 from engine.registry import Registry
 from web.client import Client
 from web.serving import main as serve
@@ -46,6 +47,7 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bench.serving", "--serve", str(data)],
             cwd=ROOT,
+            env={**os.environ, VARIABLE: str(data / "cache")},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -22,9 +22,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.context import Context, Saved
+from engine.generation import VARIABLE
 from engine.registry import Registry
 from engine.saving import place, write_numbered
 from engine.spec import node
+from engine.store import TEMPORARY, Store
 from web.serving import main
 
 ROOT = Path(__file__).parent.parent.parent
@@ -64,7 +66,12 @@ class Child:
     def __init__(self, data: Path) -> None:
         command = [sys.executable, "-m", "tests.web.crashing", "serve", str(data)]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            cwd=ROOT,
+            env={**os.environ, VARIABLE: str(data / "cache")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         assert self.process.stdout is not None
         self.address = urlsplit(self.process.stdout.readline().strip()).netloc
@@ -142,6 +149,10 @@ def _count(data: Path, report: Report) -> None:
     for path in (data / "output").glob("*.txt"):
         lines = path.read_text().splitlines()
         if len(lines) != LINES or set(lines) != {path.name.rpartition("_0")[0]}:
+            report.torn.append(path.name)
+    for path in (data / "cache").glob("*/entries/*/*"):
+        kept = Store(data / "cache", path.parents[2].name)
+        if path.suffix != TEMPORARY and kept.load(path.name) is None:
             report.torn.append(path.name)
 
 
