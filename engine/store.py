@@ -66,6 +66,7 @@ class Store:
         self._own = folder / generation
         self._keys, self._entries = (f"{self._own}/{kind}/" for kind in ("keys", "entries"))
         self._held: int | None = None
+        self._complaint = ""
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._waiting: list[Future[None]] = []
@@ -177,9 +178,16 @@ class Store:
                 self._make_room(sum(map(len, parts)))
                 self._write_or_trim(self._place("entries", trace), parts)
         except OSError as error:
-            log.warning("a result is not kept on the disk: %s", error.strerror or error)
+            self._complain(error.strerror or str(error))
             return
+        self._complaint = ""
         self._name(trace, key)
+
+    def _complain(self, why: str) -> None:
+        """Say once why nothing is kept, until something is again."""
+        if why != self._complaint:
+            log.warning("results are not kept in %s: %s", self.folder, why)
+        self._complaint = why
 
     def _name(self, trace: str, key: str) -> None:
         with contextlib.suppress(OSError):

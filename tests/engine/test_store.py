@@ -213,6 +213,17 @@ def test_a_full_disk_takes_new_entries_for_old_ones(
     assert kept.contents().entries < 5
 
 
+def test_a_folder_that_cannot_be_written_is_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    kept = Store(tmp_path / "cache", worth_seconds=0.0)
+    put(kept, 1, 2, 3)
+    kept.close()
+    (record,) = caplog.records
+    assert str(tmp_path / "cache") in record.getMessage()
+
+
 def test_what_a_writer_left_behind_long_ago_goes(kept: Store) -> None:
     put(kept, 1)
     left = kept._place("entries", name(1)).with_name(f"x.1.1{store.TEMPORARY}")
