@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copytree, rmtree
 
 import pytest
 
@@ -202,6 +203,23 @@ def test_lazy_inputs_are_looked_for_on_the_disk(tmp_path: Path, calls: list[str]
     with process(tmp_path) as engine:
         assert engine.run(either.set("pick.first", False))["show"] == 8
         assert calls == ["Number 8", "Pick False", "Show 8"]
+
+
+def test_a_copy_of_the_folder_serves_another_machine(tmp_path: Path, calls: list[str]) -> None:
+    reading = graph(read=("Read", {"path": "a.txt"}))
+    for place in ("here", "there"):
+        (tmp_path / place / "inputs").mkdir(parents=True)
+        (tmp_path / place / "inputs" / "a.txt").write_text("the same")
+    where, elsewhere = (
+        Workspace(input_dir=tmp_path / place / "inputs") for place in ("here", "there")
+    )
+    with process(tmp_path / "here" / "cache") as engine:
+        engine.run(reading, where, targets=["read"])
+    copytree(tmp_path / "here" / "cache", tmp_path / "there" / "cache")
+    rmtree(tmp_path / "here")
+    with process(tmp_path / "there" / "cache") as engine:
+        result = engine.run(reading, elsewhere, targets=["read"])
+        assert (calls, result["read"], result.nodes["read"].tier) == ([], "the same", "disk")
 
 
 def test_two_graphs_have_a_past_of_their_own(tmp_path: Path) -> None:
