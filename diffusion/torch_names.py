@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 DAMAGED = "its pickle is damaged"
 LARGEST_KEY = 2**60
-MOST_SIDES = 16
+MOST_SIDES, MOST_ARGUMENTS = 16, 16
 STORAGES = {
     "Double": "F64", "Float": "F32", "Half": "F16", "BFloat16": "BF16", "Long": "I64",
     "Int": "I32", "Short": "I16", "Char": "I8", "Byte": "U8", "Bool": "BOOL",
@@ -32,12 +32,13 @@ DTYPES = {
         "float8_e5m2": "F8_E5M2",
     }.items()
 }  # fmt: skip
-# What files note beside their weights; none of it is kept.
+# What files note beside their weights, of training mostly; none of it is made, or kept.
 NOTES = {
-    "__builtin__.set", "builtins.set", "torch.Size", "torch.device", "_codecs.encode",
-    "numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    "__builtin__.set", "builtins.set", "torch.Size", "torch.device", "argparse.Namespace",
+    "_codecs.encode", "numpy.dtype", "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar", "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
 }  # fmt: skip
-ORDERED = "collections.OrderedDict"
 PARAMETERS = "torch.nn.modules.container.ParameterDict"
 
 
@@ -132,6 +133,14 @@ def _window(dtype: str, storage: Storage, offset: Any, shape: Any, stride: Any) 
     return Stored(dtype, storage, offset, shape, stride)
 
 
+def _attributed(function: Any, _kind: Any, arguments: Any, *_: Any) -> Stored:
+    """A tensor by one of these functions, that has attributes; they are left out."""
+    make = TENSORS.get(wanted(function, Name).text)
+    if make is None or len(wanted(arguments, tuple)) > MOST_ARGUMENTS:
+        raise Refused(DAMAGED)
+    return make(*arguments)
+
+
 def _parameter(tensor: Any, *_: Any) -> Stored:
     return wanted(tensor, Stored)
 
@@ -141,11 +150,15 @@ def _ordered() -> dict[Any, Any]:
     return {}
 
 
-CALLS: dict[str, Callable[..., object]] = {
-    ORDERED: _ordered,
+TENSORS: dict[str, Callable[..., Stored]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _typed_tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
+}
+CALLS: dict[str, Callable[..., object]] = {
+    **TENSORS,
+    "torch._tensor._rebuild_from_type_v2": _attributed,
+    "collections.OrderedDict": _ordered,
 }

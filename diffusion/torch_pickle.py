@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from .torch_names import (
     CALLS,
     DAMAGED,
+    MOST_ARGUMENTS,
     NOTES,
     PARAMETERS,
     STORAGE_TYPES,
@@ -35,7 +36,7 @@ from .torch_names import (
 # A checkpoint of 1,200 tensors takes about 50,000 steps. What a step costs is bounded too, since
 # a large value that was written down once can be given to every step.
 MOST_STEPS = 1_000_000
-MOST_NAME, MOST_ARGUMENTS = 1000, 16
+MOST_NAME = 1000
 
 Step = Callable[["_Machine", Any], None]
 
@@ -190,9 +191,9 @@ def _call(machine: _Machine, _: object) -> None:
 def _new(machine: _Machine, _: object) -> None:
     machine.pop()
     kind = wanted(machine.pop(), Name).text
-    if kind != PARAMETERS:
+    if kind != PARAMETERS and kind not in NOTES:
         raise Refused(f"it asks to make a {shown(kind)}, which no weights need")
-    machine.push(Parameters())
+    machine.push(Parameters() if kind == PARAMETERS else Note())
 
 
 def _state(machine: _Machine, _: object) -> None:

@@ -67,8 +67,11 @@ class _TorchWeights:
 
     def __init__(self, path: Path) -> None:
         self._tensors = read_torch(path).tensors
-        size = path.stat().st_size
-        self._bytes = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
+        try:
+            size = path.stat().st_size
+            self._bytes = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
+        except (OSError, RuntimeError) as error:
+            raise ModelFileError(f"{path.name} cannot be mapped: {error}") from error
 
     def keys(self) -> Iterable[str]:
         return self._tensors.keys()

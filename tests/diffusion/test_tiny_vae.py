@@ -72,6 +72,17 @@ def test_it_goes_both_ways_at_the_scale_of_its_family(
     assert torch.allclose(got, ((shown + 1) / 2).clamp(0, 1).movedim(1, -1), atol=1e-5)
 
 
+def test_halves_in_torchs_own_form_are_the_same_network(
+    folder: Path, network: torch.nn.Module
+) -> None:
+    whole = load_vae(resolve_model("vae", "taesd")).weights.module.state_dict()
+    for side in ("encoder", "decoder"):
+        torch.save(half(network, side), folder / f"taesd_{side}.pth")
+        (folder / f"taesd_{side}.safetensors").unlink()
+    found = load_vae(resolve_model("vae", "taesd")).weights.module.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in whole.items())
+
+
 def test_it_is_listed_only_with_both_halves(folder: Path) -> None:
     assert {"taesd", "taesdxl"} <= set(list_models("vae"))
     (folder / "taesdxl_decoder.safetensors").unlink()

@@ -8,10 +8,12 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -127,6 +129,21 @@ def test_an_inversion_of_its_first_days_holds_a_module(tmp_path: Path) -> None:
     params = nn.ParameterDict({"*": nn.Parameter(vectors)})
     torch.save({"string_to_token": {"*": 265}, "string_to_param": params}, tmp_path / "f.pt")
     assert torch.equal(load_weights(tmp_path / "f.pt")["*"], vectors)
+
+
+class Options:
+    """Stands for what training notes of itself."""
+
+    def __reduce__(self) -> Any:
+        return Namespace, (), {"rate": 0.1, "path": "x"}
+
+
+def test_what_training_notes_beside_the_weights_is_left_out(tmp_path: Path) -> None:
+    marked = torch.ones(2)
+    marked.origin = "a test"  # type: ignore[attr-defined]
+    notes = {"args": Namespace(rate=0.1), "more": Options(), "losses": np.zeros(3), "best": None}
+    torch.save({"state_dict": {"x": marked}, **notes}, tmp_path / "f.ckpt")
+    assert torch.equal(load_weights(tmp_path / "f.ckpt")["x"], torch.ones(2))
 
 
 def test_a_lightning_checkpoint_with_classes_and_numbers_of_numpy(tmp_path: Path) -> None:
