@@ -146,7 +146,7 @@ class DepthAnythingV2Preprocessor:
     Raises:
         InputError: it is damaged, not safe to load, or another network.
 
-    Source: arXiv 2406.09414; inputs as in comfyui_controlnet_aux, whose files are pickled.
+    Source: arXiv 2406.09414; inputs as in comfyui_controlnet_aux, whose files have other keys.
     """
 
     @staticmethod
