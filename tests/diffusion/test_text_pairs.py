@@ -1,0 +1,104 @@
+"""Two text encoders side by side: layers of each, prompts of unlike length."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.errors import PromptError
+from diffusion.load import Checkpoint, load_checkpoint
+from diffusion.text import encode_text, encode_texts
+from tests.tiny_model import LAYERS, write_tiny_sdxl
+
+NARROW = 32
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return load_checkpoint(write_tiny_sdxl(tmp_path_factory.mktemp("models") / "sdxl"))
+
+
+def found(model: Checkpoint, text: str) -> list[tuple[Any, Any]]:
+    """What transformers gives of each encoder, and the encoder proper."""
+    outputs = []
+    for part in model.clip.weights.parts:
+        start, end, pad = part.tokenizer.marks
+        plain = [start, *part.tokenizer.encode(text), end]
+        ids = torch.tensor([plain + [pad] * (77 - len(plain))])
+        names = [name for name, _ in part.module.named_children()]
+        network = part.module.get_submodule("text_model") if "text_model" in names else part.module
+        with torch.no_grad():
+            outputs.append((network(ids, output_hidden_states=True), network))
+    return outputs
+
+
+def tokens(model: Checkpoint, text: str, layer: int | None = None) -> list[Tensor]:
+    """Of the narrow encoder and of the wide one."""
+    (entry,) = encode_text(replace(model.clip, layer=layer), text)
+    return [entry.tokens[..., :NARROW], entry.tokens[..., NARROW:]]
+
+
+@pytest.mark.parametrize(("layer", "place"), [(None, -2), (-2, -2), (-LAYERS, -LAYERS)])
+def test_an_earlier_layer_is_taken_without_the_final_norm(
+    pair: Checkpoint, layer: int | None, place: int
+) -> None:
+    for got, (want, _) in zip(tokens(pair, "a fox", layer), found(pair, "a fox"), strict=True):
+        torch.testing.assert_close(got, want.hidden_states[place], atol=1e-5, rtol=1e-4)
+
+
+def test_the_last_layer_is_taken_without_the_final_norm_too(pair: Checkpoint) -> None:
+    for got, (want, network) in zip(tokens(pair, "a fox", -1), found(pair, "a fox"), strict=True):
+        normed = network.final_layer_norm(got)
+        torch.testing.assert_close(normed, want.last_hidden_state, atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(got, normed, atol=1e-2)
+
+
+@pytest.mark.parametrize("layer", [-LAYERS - 1, -24])
+def test_a_layer_that_is_not_there_is_the_last_with_its_norm(pair: Checkpoint, layer: int) -> None:
+    for got, (want, _) in zip(tokens(pair, "a fox", layer), found(pair, "a fox"), strict=True):
+        torch.testing.assert_close(got, want.last_hidden_state, atol=1e-5, rtol=1e-4)
+
+
+def test_pooled_is_the_second_encoders_projected_from_the_last_layer(pair: Checkpoint) -> None:
+    (plain,), (deep,) = (
+        encode_text(replace(pair.clip, layer=layer), "a fox") for layer in (None, -LAYERS)
+    )
+    assert plain.pooled is not None
+    assert deep.pooled is not None
+    torch.testing.assert_close(plain.pooled, deep.pooled)
+    wide = pair.clip.weights.parts[1]
+    last = found(pair, "a fox")[1][0].last_hidden_state
+    end = 1 + len(wide.tokenizer.encode("a fox"))
+    want = wide.module.get_submodule("text_projection")(last[:, end])
+    torch.testing.assert_close(plain.pooled, want, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("longer", ["l", "g"])
+def test_the_shorter_prompt_is_filled_up_with_empty_chunks(pair: Checkpoint, longer: str) -> None:
+    long = "x" * 80
+    texts: Any = {"l": "a fox", "g": "a fox", longer: long}
+    (entry,) = encode_texts(pair.clip, texts)
+    parts = [entry.tokens[..., :NARROW], entry.tokens[..., NARROW:]]
+    filled = 1 if longer == "l" else 0
+    want_long, want_short = tokens(pair, long)[1 - filled], tokens(pair, "a fox")[filled]
+    assert entry.tokens.shape[1] == 154
+    torch.testing.assert_close(parts[1 - filled], want_long, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(parts[filled][:, :77], want_short, atol=1e-5, rtol=1e-4)
+    empty = tokens(pair, "")[filled]
+    torch.testing.assert_close(parts[filled][:, 77:], empty, atol=1e-5, rtol=1e-4)
+
+
+def test_pooled_is_of_the_first_chunk(pair: Checkpoint) -> None:
+    (long,), (short,) = (encode_text(pair.clip, "x " * count) for count in (80, 75))
+    assert long.pooled is not None
+    assert short.pooled is not None
+    torch.testing.assert_close(long.pooled, short.pooled, atol=1e-5, rtol=1e-4)
+
+
+def test_a_prompt_for_one_encoder_only_is_refused(pair: Checkpoint) -> None:
+    with pytest.raises(PromptError, match="the model has g too"):
+        encode_texts(pair.clip, {"l": "a fox"})
