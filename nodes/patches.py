@@ -191,16 +191,16 @@ def hyper_tile(
     max_depth: Depth = 0,
     scale_depth: bool = False,
 ) -> Model:
-    """Let each place look at its own tile only, which makes large pictures cheaper.
+    """Let each place look at a part of the picture only, which makes large ones cheaper.
 
     Args:
         model: the model.
         tile_size: least side of a tile in pixels; below 32 it is 32.
-        swap_size: a tile's side is drawn at each call from so many of the smallest.
+        swap_size: a tile's side is drawn at each call from so many of the smallest but the last.
         max_depth: layers are tiled down to half the grid this many times.
         scale_depth: on a smaller grid tiles have as many more pixels a side.
 
-    Source: tfernd's HyperTile.
+    Source: tfernd's HyperTile, as in ComfyUI.
     """
     from diffusion.patches.hypertile import HyperTile
 

@@ -1,4 +1,4 @@
-"""HyperTile: self-attention within tiles, which change from call to call."""
+"""HyperTile: self-attention within tiles, which may change from call to call."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ SMALLEST_PX, CELL_PX = 32, 8
 
 @dataclass(frozen=True)
 class HyperTile:
-    """Each place looks at its own tile only, which makes large pictures cheaper.
+    """Each place looks at a part of the grid only, which makes large pictures cheaper.
 
     Tiles are even parts of a layer's grid, as small as `tile_px` allows; where a side has none,
-    it stays whole.
+    it stays whole. In two points this is ComfyUI's form, not the author's, for the same pictures:
+    of a grid that is no square rows and columns change places, and a tile looks at as many places
+    of its number in reading order, which are its own only where tiles are as wide as the grid.
 
     Args:
         tile_px: least side of a tile, of the picture; 32 is the least.
-        swaps: a tile's side is drawn at each call from so many of the smallest.
+        swaps: a tile's side is drawn at each call from so many of the smallest but the last.
         depth: layers are tiled down to half the grid this many times.
         scaled: on a smaller grid tiles have as many more pixels a side.
 
-    Source: tfernd's HyperTile (github.com/tfernd/HyperTile). Rows and columns are those of the
-    picture, also where it is no square.
+    Source: tfernd's HyperTile (github.com/tfernd/HyperTile), as in ComfyUI.
     """
 
     tile_px: int = 256
@@ -52,28 +53,41 @@ class HyperTile:
         before = layer.processor
 
         def tiled(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:
-            grid, level = list(size), 0
-            while math.prod(grid) > hidden.shape[1] and math.prod(grid) > 1:
-                grid, level = [-(-side // 2) for side in grid], level + 1
-            parts = [1, 1]
-            if math.prod(grid) == hidden.shape[1] and level <= self.depth:
-                least = max(self.tile_px, SMALLEST_PX) // CELL_PX
-                least *= 2**level if self.scaled else 1
-                parts = [parts_of(side, least, self.swaps, moment.draws) for side in grid]
+            grid, parts = self._parts(hidden.shape[1], size, moment.draws)
             if parts == [1, 1]:
                 whole: Tensor = before(attention, hidden, *rest, **options)
                 return whole
-            found: Tensor = before(attention, cut(hidden, grid, parts), *rest, **options)
+            tiles = cut(hidden, grid, parts)
+            options["encoder_hidden_states"] = hidden.reshape(tiles.shape)
+            found: Tensor = before(attention, tiles, **options)
             return joined(found, grid, parts)
 
         return tiled
 
+    def _parts(
+        self, count: int, size: list[int], draws: torch.Generator
+    ) -> tuple[list[int], list[int]]:
+        """A layer's grid of so many places, and into how many parts each of its sides is cut."""
+        high, wide = size
+        counts = [high / 2**level * (wide / 2**level) for level in range(self.depth + 1)]
+        grid = [round(math.sqrt(count * ratio)) for ratio in (wide / high, high / wide)]
+        if count not in counts or math.prod(grid) != count:
+            return grid, [1, 1]
+        least = max(self.tile_px, SMALLEST_PX) // CELL_PX
+        least *= 2 ** counts.index(count) if self.scaled else 1
+        return grid, [parts_of(side, least, self.swaps, draws) for side in grid]
+
 
 def parts_of(side: int, least: int, swaps: int, draws: torch.Generator) -> int:
-    """Into how many even parts of at least `least` places a side is cut: one of the most."""
+    """Into how many even parts of at least `least` places a side is cut: one of the most.
+
+    The last of those that there are to choose from is never drawn, as in ComfyUI.
+    """
     parts = [side // part for part in range(min(least, side), side + 1) if side % part == 0]
     chosen = parts[:swaps]
-    return chosen[int(torch.randint(len(chosen), (1,), generator=draws))]
+    if len(chosen) == 1:
+        return chosen[0]
+    return chosen[int(torch.randint(len(chosen) - 1, (1,), generator=draws))]
 
 
 def cut(x: Tensor, grid: list[int], parts: list[int]) -> Tensor:

@@ -10,8 +10,13 @@ from torch import Tensor
 
 from diffusion.conditioning import Conditioning, Entry
 from diffusion.guidance import Guidance, Guide, Style
+from diffusion.latents import Latent
 from diffusion.load import Checkpoint
+from diffusion.noise import NoiseChoice
 from diffusion.patches.base import GuidingPatch, Step
+from diffusion.sample import Route, sample_route
+from diffusion.samplers.table import SamplerChoice
+from diffusion.schedules import calculate_sigmas
 
 SIGMA = torch.tensor(3.0)
 
@@ -83,3 +88,16 @@ def test_cfg_pp_steps_from_the_side_that_is_guided_away_from(
     with torch.no_grad():
         _, away = Guide(guidance(tiny, style)).pair(latent(), SIGMA)
     torch.testing.assert_close(away, answers(tiny)[side], rtol=1e-3, atol=1e-3)
+
+
+def test_without_a_negative_side_cfg_pp_steps_as_its_plain_form(tiny: Checkpoint) -> None:
+    levels = calculate_sigmas(tiny.model.sampling, "karras", 4)
+    one, other = (
+        sample_route(
+            Guidance(tiny.model, prompt(1)),
+            Latent(latent()),
+            Route(levels, SamplerChoice(name), NoiseChoice(5)),
+        ).output.samples
+        for name in ("euler_cfg_pp", "euler")
+    )
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.std()))

@@ -99,7 +99,7 @@ def test_tiles_are_a_batch_of_their_own_down_to_their_depth(flat: UNetWeights) -
     first = asked(flat, HyperTile(32, 1, 0))[0]
     assert first == (2 * 3 * 4, 16)
     assert asked(flat, HyperTile(32, 1, 0))[1] == (2, 48)
-    # 6 rows have no tiles of 4 places or more but themselves, 8 columns have two.
+    # A side of 6 has no tiles of 4 places or more but itself, one of 8 has two.
     assert asked(flat, HyperTile(32, 1, 1))[1] == (2 * 2, 24)
     assert asked(flat, HyperTile(32, 1, 1, scaled=True))[1] == (2, 48)
 
@@ -134,9 +134,40 @@ def test_tiles_are_windows_of_the_grid_and_come_back() -> None:
     assert torch.equal(joined(tiles, [6, 8], [2, 4]), places)
 
 
+def test_a_tile_looks_at_places_of_its_number_in_reading_order() -> None:
+    """As ComfyUI's attention takes them, which reads keys that were not cut as if they were."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    class Layer(nn.Module):
+        def processor(
+            self, _attention: Any, hidden: Tensor, encoder_hidden_states: Tensor
+        ) -> Tensor:
+            seen.append((hidden, encoder_hidden_states))
+            return hidden
+
+    layer, moment = Layer(), Moment(ModelSampling())
+    high, wide = 8, 16
+    hidden = torch.arange(high * wide).reshape(1, -1, 1)
+    tiled = HyperTile(32, 1)._tiled(moment, layer, [high, wide])
+    assert torch.equal(tiled(layer, hidden), hidden)
+    ((asked_tiles, looked_at),) = seen
+    # 16 "rows" of 8, for rows and columns change places; tiles of 4 by 4 of them.
+    assert asked_tiles.shape == looked_at.shape == (8, 16, 1)
+    window = torch.arange(4)[:, None] * 8 + torch.arange(4, 8)
+    assert asked_tiles[1, :, 0].tolist() == window.flatten().tolist()
+    assert looked_at[1, :, 0].tolist() == list(range(16, 32))
+
+
 @pytest.mark.parametrize(
     ("side", "least", "swaps", "wanted"),
-    [(64, 32, 2, {2, 1}), (64, 8, 3, {8, 4, 2}), (60, 7, 1, {6}), (5, 9, 4, {1}), (7, 2, 4, {1})],
+    [
+        (64, 32, 2, {2}),
+        (64, 32, 3, {2}),
+        (64, 8, 3, {8, 4}),
+        (60, 7, 1, {6}),
+        (5, 9, 4, {1}),
+        (7, 2, 4, {1}),
+    ],
 )
 def test_a_side_is_cut_into_even_parts(side: int, least: int, swaps: int, wanted: set[int]) -> None:
     draws = torch.Generator().manual_seed(0)
