@@ -49,7 +49,7 @@ class Store:
     """Keeps entries by trace, and finds them by key. Safe to use from threads and processes.
 
     Args:
-        folder: made when something is kept.
+        folder: made when something is kept, for its user's eyes only.
         generation: what of code and libraries decides results.
         budget: bytes of entries to keep, of all generations; least recently used out first.
         worth_seconds: what took less is made again rather than kept, where it needs no weights.
@@ -203,7 +203,8 @@ class Store:
             self._write(place, parts)
 
     def _write(self, place: Path, parts: list[bytes]) -> None:
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        place.parent.mkdir(parents=True, exist_ok=True)
         temporary = place.parent / f"{place.name}.{os.getpid()}.{next(self._numbers)}{TEMPORARY}"
         try:
             with temporary.open("xb") as stream:

@@ -73,6 +73,14 @@ def test_what_was_put_is_found_by_key_in_another_process(kept: Store, tmp_path: 
     assert (other.find(name(2, "key")), other.load(name(2))) == (None, None)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="rights of POSIX")
+def test_only_its_user_may_look_into_a_folder_that_it_made(tmp_path: Path) -> None:
+    kept = Store(tmp_path / "deep" / "cache", worth_seconds=0.0)
+    put(kept, 1)
+    kept.close()
+    assert (tmp_path / "deep" / "cache").stat().st_mode & 0o777 == 0o700
+
+
 def test_another_generation_finds_nothing(kept: Store, tmp_path: Path) -> None:
     put(kept, 1)
     assert Store(tmp_path / "cache", "newer").find(name(1, "key")) is None
