@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.errors import Problem
-from engine.formats.comfy_prompt import is_prompt, read_prompt
-from engine.graph import Graph, Node
+from engine.formats.comfy_prompt import is_editor_workflow, is_prompt, read_prompt
+from engine.graph import Graph
 from engine.jobs import QueuedJob
 from engine.registry import Registry
-from engine.spec import Port
 from engine.validate import prepare
 from engine.workspace import Workspace
 
@@ -24,8 +23,6 @@ ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 CLIENT = re.compile(r"[\x21-\x7e]{1,128}\Z")
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
 MOST_NODES = 50_000
-_INT = re.compile(r"\s*[-+]?[0-9]{1,20}\s*\Z")
-_FLOAT = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?\s*\Z")
 
 
 class PromptRefused(Exception):
@@ -45,13 +42,17 @@ class Accepted:
 
 
 def read_graph(prompt: Mapping[str, Any], registry: Registry) -> Graph:
-    """The graph of a prompt, its values converted as ComfyUI converts them.
+    """The graph of a prompt.
 
     Raises:
         PromptRefused: it is no prompt, or names a node that is not installed.
     """
     if not prompt:
         raise PromptRefused(prompt_error("prompt_no_outputs", "Prompt has no outputs"))
+    if is_editor_workflow(prompt):
+        text = "This is the file that the editor saves; a prompt is what it exports as API"
+        hint = "`latentloom convert workflow.json workflow.api.json` makes one of it"
+        raise PromptRefused(prompt_error("invalid_prompt", text, hint))
     if len(prompt) > MOST_NODES:
         text = f"The prompt has {len(prompt)} nodes; at most {MOST_NODES} are taken"
         raise PromptRefused(prompt_error("invalid_prompt", text))
@@ -63,10 +64,7 @@ def read_graph(prompt: Mapping[str, Any], registry: Registry) -> Graph:
             text = "Cannot execute because a node has no inputs object."
             raise PromptRefused(prompt_error("invalid_prompt", text, f"Node ID '#{id}'"))
     assert is_prompt(prompt)
-    graph = read_prompt(prompt, registry)
-    return replace(
-        graph, nodes={id: _converted(node, registry) for id, node in graph.nodes.items()}
-    )
+    return read_prompt(prompt, registry)
 
 
 def accept(body: Any, registry: Registry, workspace: Workspace, counter: int) -> Accepted:
@@ -164,35 +162,6 @@ def _number(body: Mapping[str, Any], counter: int) -> float:
             raise PromptRefused(prompt_error("invalid_prompt", "number is no number"))
         return float(given)
     return float(-counter if body.get("front") is True else counter)
-
-
-def _converted(node: Node, registry: Registry) -> Node:
-    spec = registry.get(node.type)
-    if spec is None:
-        return node
-    inputs = {
-        name: _convert(port, value) if (port := spec.port(name)) is not None else value
-        for name, value in node.inputs.items()
-    }
-    return replace(node, inputs=inputs)
-
-
-def _convert(port: Port, value: Any) -> Any:
-    """A literal as ComfyUI takes it: numbers in texts, numbers for texts, 0 and 1 for no and yes.
-
-    What cannot be converted stays, for validation to refuse.
-    """
-    if isinstance(value, str):
-        if port.type == "INT" and _INT.match(value):
-            return int(value)
-        if port.type == "FLOAT" and _FLOAT.match(value):
-            return float(value)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        if port.type == "STRING" and port.file is None:
-            return str(value)
-        if port.type == "BOOLEAN" and value in (0, 1):
-            return bool(value)
-    return value
 
 
 def workflow_texts(job: QueuedJob) -> dict[str, str]:

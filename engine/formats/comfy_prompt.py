@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import FormatError
 from ..graph import Graph, Knob, Link, Node
 from ..spec import NodeSpec
+from .comfy_values import convert
 from .native import refuse_unreadable, thaw
 
 Specs = Mapping[str, NodeSpec]
@@ -35,7 +36,7 @@ def is_editor_workflow(data: Any) -> bool:
 
 
 def read_prompt(data: Mapping[str, Any], specs: Specs | None = None) -> Graph:
-    """The graph of a prompt.
+    """The graph of a prompt, its values converted as ComfyUI converts them.
 
     What ComfyUI ignores is kept aside in `Node.extra`, and written again: unknown keys, and
     inputs that a known node does not have (buttons and the like, which clients send along).
@@ -73,7 +74,11 @@ def _read_node(entry: Mapping[str, Any], specs: Specs) -> Node:
     extra |= {"_meta": details} if details else {}
     if spec is not None:
         ignored = {name: value for name, value in values.items() if spec.port(name) is None}
-        values = {name: value for name, value in values.items() if name not in ignored}
+        values = {
+            name: convert(spec.port(name), value)
+            for name, value in values.items()
+            if name not in ignored
+        }
         extra |= {IGNORED: ignored} if ignored else {}
     return Node(entry["class_type"], values, title if isinstance(title, str) else "", extra)
 

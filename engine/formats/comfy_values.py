@@ -14,6 +14,8 @@ DEEPEST = 32
 CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize"})
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)(?<!\\)\}")
+_INT = re.compile(r"\s*[-+]?[0-9]{1,20}\s*\Z")
+_FLOAT = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?\s*\Z")
 _ESCAPED = re.compile(r"\\([{}|])")
 
 
@@ -67,6 +69,26 @@ def by_position(spec: NodeSpec, values: Sequence[Any]) -> dict[str, Any]:
     return found
 
 
+def convert(port: Port | None, value: Any) -> Any:
+    """A literal as ComfyUI takes it: numbers in texts, numbers for texts, 0 and 1 for no and yes.
+
+    What cannot be converted stays, for validation to refuse.
+    """
+    if port is None:
+        return value
+    if isinstance(value, str):
+        if port.type == "INT" and _INT.match(value):
+            return int(value)
+        if port.type == "FLOAT" and _FLOAT.match(value):
+            return float(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if port.type == "STRING" and port.file is None:
+            return str(value)
+        if port.type == "BOOLEAN" and value in (0, 1):
+            return bool(value)
+    return value
+
+
 def choose(text: str) -> str:
     """A prompt without comments, with one alternative of each `{a|b}`: always the same one.
 
@@ -90,4 +112,4 @@ def choose(text: str) -> str:
 
 def _read(port: Port | None, value: Any) -> Any:
     dynamic = port is not None and port.type == "STRING" and port.multiline
-    return choose(value) if dynamic and isinstance(value, str) else value
+    return choose(value) if dynamic and isinstance(value, str) else convert(port, value)

@@ -65,6 +65,14 @@ def workflow() -> dict[str, Any]:
     return write_workflow(graph, REGISTRY)
 
 
+def test_a_number_that_a_field_holds_as_a_text_is_a_number() -> None:
+    data = workflow()
+    larger = next(node for node in data["nodes"] if node["type"] == "ImageScaleBy")
+    larger["widgets_values"][1] = "3"
+    graph = read_workflow(data, REGISTRY)
+    assert graph.nodes[str(larger["id"])].inputs["scale_by"] == 3.0
+
+
 def types(graph: Graph) -> dict[str, str]:
     return {id: node.type for id, node in graph.nodes.items()}
 

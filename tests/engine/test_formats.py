@@ -206,6 +206,24 @@ def test_comfyui_prompts_run_as_they_are(engine: Engine) -> None:
     assert graph.nodes["19:7"].title == "Result"
 
 
+@pytest.mark.parametrize(
+    ("type", "name", "given", "taken"),
+    [
+        ("Number", "value", "17", 17),
+        ("Number", "value", "many", "many"),
+        ("Blend", "weight", " 0.5 ", 0.5),
+        ("Show", "note_text", 5, "5"),
+        ("Pick", "first", 1, True),
+        ("Pick", "first", 2, 2),
+    ],
+)
+def test_values_of_a_prompt_are_converted_as_comfyui_converts_them(
+    type: str, name: str, given: Any, taken: Any
+) -> None:
+    text = json.dumps({"1": {"class_type": type, "inputs": {name: given}}})
+    assert parse_graph(text, REGISTRY).nodes["1"].inputs[name] == taken
+
+
 def test_a_graph_goes_to_comfyui_and_back() -> None:
     text = dump_graph(parse_graph(SKETCH), "comfy", REGISTRY)
     data = json.loads(text)

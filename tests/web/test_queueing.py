@@ -244,6 +244,15 @@ def test_values_are_converted_as_comfyui_converts_them(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
+def test_the_editors_own_file_is_no_prompt_and_is_told_apart(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        status, answer = await api.post("/prompt", {"prompt": {"nodes": [], "links": []}})
+        assert (status, answer["error"]["type"]) == (400, "invalid_prompt")
+        assert "the file that the editor saves" in answer["error"]["message"]
+
+    served(tmp_path, story)
+
+
 def test_the_id_that_a_client_chooses_is_used_once(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
         id = "0f8fad5b-d9cb-469f-a165-70867728950e"
