@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .errors import GraphError, Problem
+from .errors import GraphError, Problem, did_you_mean
 from .graph import Graph, Input, Knob, Link, Node
 from .literal import Refused, coerce
 from .ports import accepts
 from .registry import Registry
-from .spec import NodeSpec, Port
+from .spec import NodeSpec
 
 
 class Output:
@@ -114,7 +114,7 @@ class Builder:
             problems.append(Problem("id_taken", id, type_name, "", "an id that is free", taken))
         for name, value in inputs.items():
             try:
-                values[name] = _input(spec.port(name), spec, value)
+                values[name] = _input(name, spec, value)
             except Refused as refused:
                 facts = (id, type_name, name, refused.wanted, refused.got, "", refused.hint)
                 problems.append(Problem(refused.kind, *facts))
@@ -139,10 +139,12 @@ class Builder:
         return id
 
 
-def _input(port: Port | None, spec: NodeSpec, value: Any) -> Any:
+def _input(name: str, spec: NodeSpec, value: Any) -> Any:
+    port = spec.port(name)
     if port is None:
-        known = ", ".join(each.name for each in spec.inputs) or "no inputs"
-        raise Refused("unknown_input", f"one of its inputs ({known})", "this name")
+        known = [each.name for each in spec.inputs]
+        wanted = f"one of its inputs ({', '.join(known) or 'none'})"
+        raise Refused("unknown_input", wanted, repr(name), did_you_mean(name, known))
     if isinstance(value, Handle):
         outputs = list(value)
         if len(outputs) != 1:

@@ -12,8 +12,10 @@ LatentloomError
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+
+MOST_COMPARED, LONGEST_COMPARED = 300, 80
 
 
 class LatentloomError(Exception):
@@ -120,6 +122,19 @@ class RunError(LatentloomError):
     def __init__(self, errors: Sequence[LatentloomError], result: object) -> None:
         self.errors, self.result = tuple(errors), result
         super().__init__("\n".join(str(error) for error in self.errors))
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """A hint at the known name that is nearest; empty if none is near, or there are too many.
+
+    >>> did_you_mean("denose", ["seed", "denoise"]), did_you_mean("zzz", ["seed"])
+    ("did you mean 'denoise'?", '')
+    """
+    from difflib import get_close_matches
+
+    few = len(known) <= MOST_COMPARED and len(name) <= LONGEST_COMPARED
+    close = get_close_matches(name, known, n=1, cutoff=0.7) if few else []
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _name(cause: BaseException) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .errors import GraphError, Problem
+from .errors import GraphError, Problem, did_you_mean
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -133,7 +133,8 @@ class Graph:
         known = self.inputs.get(name)
         if known is None:
             listed = ", ".join(self.inputs) or "none"
-            raise GraphError([Problem("unknown_knob", "", "", "", f"one of: {listed}", name)])
+            facts = (f"an input of the graph ({listed})", name, "", did_you_mean(name, self.inputs))
+            raise GraphError([Problem("unknown_knob", "", "", "", *facts)])
         inputs = {**self.inputs, name: replace(known, default=freeze(value))}
         return self._carry(replace(self, inputs=inputs), True)
 
@@ -204,9 +205,8 @@ class Graph:
     def _node(self, id: str) -> Node:
         if id not in self.nodes:
             listed = ", ".join(list(self.nodes)[:20]) or "none"
-            raise GraphError(
-                [Problem("unknown_id", "", "", "", f"a node of: {listed}", id or "''")]
-            )
+            facts = (f"a node of: {listed}", id or "''", "", did_you_mean(id, self.nodes))
+            raise GraphError([Problem("unknown_id", "", "", "", *facts)])
         return self.nodes[id]
 
     def _with_nodes(self, nodes: Mapping[str, Node], same_edges: bool = False) -> Graph:

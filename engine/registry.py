@@ -54,7 +54,7 @@ class Registry(Mapping[str, NodeSpec]):
     def near(self, name: str) -> list[str]:
         """Names that the user may have meant, best first."""
         folded = {known.lower(): known for known in self._specs}
-        close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)
+        close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.75)
         return [folded[match] for match in close]
 
     def __or__(self, other: Registry) -> Registry:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from .errors import GraphError, InputError, Problem
+from .errors import GraphError, InputError, Problem, did_you_mean
 from .graph import Graph, Knob, Link, Node
 from .knob import INPUTS, knob_problems
 from .literal import Refused, coerce
@@ -175,12 +175,17 @@ class _Reader:
             if port.name in node.inputs:
                 self._read_input(prepared, port, node.inputs[port.name])
             elif port.required:
-                self._add(prepared, port.name, "missing_input", _wanted(port), "nothing")
+                hint = f"link it to an output of type {port.type}" if port.is_edge else ""
+                self._add(prepared, port.name, "missing_input", _wanted(port), "nothing", hint=hint)
             else:
                 prepared.literals[port.name] = port.default
-        for name in node.inputs.keys() - {port.name for port in spec.inputs}:
-            known = ", ".join(port.name for port in spec.inputs) or "no inputs"
-            self._add(prepared, name, "unknown_input", f"one of its inputs ({known})", "this name")
+        names = [port.name for port in spec.inputs]
+        for name in node.inputs.keys() - set(names):
+            wanted, hint = (
+                f"one of its inputs ({', '.join(names) or 'none'})",
+                did_you_mean(name, names),
+            )
+            self._add(prepared, name, "unknown_input", wanted, repr(name), hint=hint)
         if len(self.problems) == before:
             self._run_hooks(prepared)
         if spec.family is not None or any(port.family for port in spec.inputs):
@@ -192,8 +197,9 @@ class _Reader:
             self._read_link(node, port, value)
             return
         if isinstance(value, Knob):
-            known = ", ".join(self.graph.inputs) or "none"
-            self._add(node, port.name, "unknown_knob", f"an input of the graph ({known})", value)
+            wanted = f"an input of the graph ({', '.join(self.graph.inputs) or 'none'})"
+            hint = did_you_mean(value.name, self.graph.inputs)
+            self._add(node, port.name, "unknown_knob", wanted, value, hint=hint)
             return
         if isinstance(value, Path) and port.file is not None:
             value = str(value)
@@ -232,7 +238,8 @@ class _Reader:
     def _read_link(self, node: Prepared, port: Port, link: Link) -> None:
         origin = self.graph.nodes.get(link.node)
         if origin is None:
-            self._add(node, port.name, "dangling_link", _wanted(port), f"{link}: no such node")
+            hint, got = did_you_mean(link.node, self.graph.nodes), f"{link}: no such node"
+            self._add(node, port.name, "dangling_link", _wanted(port), got, hint=hint)
             return
         if port.file is not None:
             hint = "name the file in the graph, or make it an input of the graph: ${name}"
@@ -243,11 +250,10 @@ class _Reader:
             return
         index = spec.output_index(link.output)
         if index is None:
-            known = ", ".join(found.name for found in spec.outputs) or "no outputs"
-            got = f"{link}: no such output"
-            self._add(
-                node, port.name, "dangling_link", f"an output of {origin.type} ({known})", got
-            )
+            names = [found.name for found in spec.outputs]
+            wanted = f"an output of {origin.type} ({', '.join(names) or 'no outputs'})"
+            hint, got = did_you_mean(str(link.output), names), f"{link}: no such output"
+            self._add(node, port.name, "dangling_link", wanted, got, hint=hint)
             return
         given = spec.outputs[index].type
         if not accepts(port.type, given):

@@ -66,6 +66,31 @@ def test_an_unknown_node_has_near_names() -> None:
     assert "Blend" in problem.hint
 
 
+@pytest.mark.parametrize(
+    ("inputs", "hint"),
+    [
+        ({"value": 1, "noted_text": ""}, "did you mean 'note_text'?"),
+        ({"value": 1, "colour": ""}, ""),
+        ({"value": "$strat.INT"}, "did you mean 'start'?"),
+        ({"value": "$halves.quotent"}, "did you mean 'quotient'?"),
+        ({"value": Knob("widht")}, "did you mean 'width'?"),
+    ],
+)
+def test_a_misspelt_name_has_the_nearest_as_a_hint(inputs: dict[str, Any], hint: str) -> None:
+    nodes = graph(start=("Number", {}), halves=("Halve", {"a": 1}), show=("Show", inputs)).nodes
+    assert only(Graph(nodes, {"width": Input("int", 1)})).hint == hint
+
+
+def test_an_input_that_must_be_linked_says_to_what() -> None:
+    problem = problems(graph(mix=("Mix", {})))[0]
+    assert (problem.port, problem.hint) == ("a", "link it to an output of type TINT")
+
+
+def test_a_node_of_another_pack_is_like_no_other() -> None:
+    problem = only(graph(a=("Efficient Number", {}), show=("Show", {"value": 1})))
+    assert problem.hint == "install the pack it comes from"
+
+
 def test_where_the_last_node_is_unknown_no_other_output_is_missed() -> None:
     assert only(graph(a=("Number", {}), show=("Shw", {"value": "$a.INT"}))).kind == "unknown_node"
 
