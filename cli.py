@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from engine.workspace import Workspace
 
 DONE, WRONG, USAGE, FAILED, CANCELLED = 0, 1, 2, 3, 130
-PATH_KNOBS = ("image", "mask", "file")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +77,11 @@ def run(options: argparse.Namespace) -> int:
     from engine.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
-    with _engine(job.registry) as engine, reporter(options.json) as report, _interrupts(token):
+    with (
+        _engine(job.registry) as engine,
+        reporter(options.json, job.graph) as report,
+        _interrupts(token),
+    ):
         result = engine.run(job.graph, job.workspace, on_event=report, cancel=token)
     if options.json:
         print(to_json(result_object(result)))
@@ -230,6 +233,7 @@ def _engine(registry: Registry) -> Engine:
 
 def _open(options: argparse.Namespace) -> Job:
     """The graph with the changes that were asked for."""
+    from console.changes import changed
     from engine.formats import load_graph
     from engine.library import graphs_dir
     from engine.workspace import Workspace
@@ -237,30 +241,29 @@ def _open(options: argparse.Namespace) -> Job:
     registry = _registry()
     path = _find(options.file)
     graph = load_graph(path, registry)
-    granted: set[Path] = set()
-    for name, text in options.input:
-        graph = graph.knob(name, _knob_value(graph, name, text, granted))
-    for place, text in options.set:
-        graph = graph.set(place, _port_value(graph, registry, place, text))
+    graph, granted = changed(graph, registry, options.input, options.set)
     workspace = Workspace(
         graph_dir=path.parent,
         input_dir=Path(options.input_dir),
         output_dir=Path(options.output),
         library_dir=graphs_dir(),
-        granted=frozenset(granted),
+        granted=granted,
     )
     return Job(graph, workspace, registry)
 
 
 def _find(name: str) -> Path:
-    from engine.library import find_graph
+    from engine.errors import did_you_mean
+    from engine.library import find_graph, graph_names
 
     path = Path(name)
     if path.is_file():
         return path
     shipped = find_graph(name)
     if shipped is None:
-        raise FileNotFoundError(f"there is no graph file {name}")
+        hint = did_you_mean(name, graph_names())
+        what = f"{name} is a folder" if path.is_dir() else f"there is no graph file {name}"
+        raise FileNotFoundError(f"{what}\n  try:     {hint}" if hint else what)
     return shipped
 
 
@@ -268,50 +271,6 @@ def _registry() -> Registry:
     from engine.registry import Registry
 
     return Registry.from_package("nodes")
-
-
-def _knob_value(graph: Graph, name: str, text: str, granted: set[Path]) -> Any:
-    """The value of `--input name=text`; a picture's path may be anywhere."""
-    kind = graph.inputs[name].type if name in graph.inputs else ""
-    if kind in PATH_KNOBS:
-        try:
-            path = Path(text).expanduser()
-        except RuntimeError as error:
-            raise FormatError(f"--input {name}: there is no such user: {text}") from error
-        if not path.exists():
-            return text
-        granted.add(path.absolute())
-        return str(path.absolute())
-    return _text(f"--input {name}", text) if kind == "string" else _scalar(text)
-
-
-def _port_value(graph: Graph, registry: Registry, place: str, text: str) -> Any:
-    """The value of `--set node.input=text`, as the port's type reads it."""
-    from engine.formats.native import read_value
-
-    id, _, name = place.rpartition(".")
-    spec = registry.get(graph.nodes[id].type) if id in graph.nodes else None
-    port = spec.port(name) if spec else None
-    if text.startswith("$"):
-        return read_value(place, text)
-    if port is not None and port.type in ("STRING", "COMBO"):
-        return _text(f"--set {place}", text)
-    return _scalar(text)
-
-
-def _text(where: str, text: str) -> str:
-    """A text of the command line, which may hold bytes that are no text."""
-    from engine.formats.parsing import is_unicode
-
-    if not is_unicode(text):
-        raise FormatError(f"{where}: wants a text in UTF-8, got {text[:40]!a}")
-    return text
-
-
-def _scalar(text: str) -> Any:
-    from engine.formats.parsing import parse_yaml
-
-    return parse_yaml(text)
 
 
 @contextmanager
@@ -330,12 +289,23 @@ def _interrupts(token: CancelToken) -> Iterator[None]:
 
 
 def _complain(error: Exception, options: argparse.Namespace) -> None:
-    if getattr(options, "json", False):
-        from console.views import failure_object, to_json
+    from console.views import error_text, failure_object, to_json
 
+    if getattr(options, "json", False):
         print(to_json(failure_object(error)))
     else:
-        print(error, file=sys.stderr)
+        print(error_text(error), file=sys.stderr)
+
+
+FILE = "a graph in YAML or JSON, a workflow of ComfyUI's, a saved picture, or a shipped graph"
+CHANGES = (
+    ("--set", port_assignment, "NODE.INPUT=VALUE", "change any input of any node; may be repeated"),
+    ("--input", assignment, "NAME=VALUE", "change an input of the graph; may be repeated"),
+)
+FOLDERS = (
+    ("--output", "output", "where results are saved"),
+    ("--input-dir", "input", "where pictures are that the graph names and does not lie beside"),
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -358,25 +328,24 @@ def _parser() -> argparse.ArgumentParser:
         ("batch", batch, "Run a graph for each picture of a folder; go on where it stopped."),
     ):
         found = add(name, command, text)
-        found.add_argument("file", metavar="FILE")
+        found.add_argument("file", metavar="FILE", help=FILE)
         if command is batch:
-            found.add_argument("folder", metavar="FOLDER")
-            found.add_argument("--knob", default="", metavar="NAME", help="takes the picture")
-        found.add_argument(
-            "--set", action="append", default=[], type=port_assignment, metavar="NODE.INPUT=VALUE"
-        )
-        found.add_argument(
-            "--input", action="append", default=[], type=assignment, metavar="NAME=VALUE"
-        )
+            found.add_argument("folder", metavar="FOLDER", help="the pictures; they are only read")
+            text = "the input of the graph that takes the picture; not needed where it has but one"
+            found.add_argument("--knob", default="", metavar="NAME", help=text)
+        for option, read, shape, text in CHANGES:
+            more = {"action": "append", "default": [], "type": read}
+            found.add_argument(option, **more, metavar=shape, help=text)
         if command is not check:
             add_settings(found, CACHE if command is plan else (*CACHE, *BUDGETS))
-        found.add_argument("--output", default="output", metavar="DIR", help="default: output")
-        found.add_argument("--input-dir", default="input", metavar="DIR", help="default: input")
+        for option, default, text in FOLDERS:
+            text = f"{text}; default: {default}"
+            found.add_argument(option, default=default, metavar="DIR", help=text)
     found = add("nodes", nodes, "List the installed nodes, or describe one.")
-    found.add_argument("name", nargs="?", metavar="NAME")
+    found.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
     found = add("convert", convert, "Write a graph in another format.")
-    found.add_argument("file", metavar="IN")
-    found.add_argument("out", metavar="OUT")
+    found.add_argument("file", metavar="IN", help=FILE)
+    found.add_argument("out", metavar="OUT", help=".yaml, .json, or .api.json for ComfyUI's API")
     found.add_argument("--to", choices=("yaml", "json", "comfy"), help="default: by OUT's ending")
     found.add_argument("--force", action="store_true", help="overwrite OUT")
     add("models", models, "List the installed models.")

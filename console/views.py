@@ -82,7 +82,14 @@ def error_objects(error: Exception) -> list[dict[str, str]]:
         facts = {"kind": "node_failed", "node": error.node, "type": error.type, "input": port}
         return [{**facts, "message": str(error)}]
     kind = "error" if isinstance(error, LatentloomError) else type(error).__name__
-    return [{"kind": kind, "node": "", "type": "", "input": "", "message": str(error)}]
+    return [{"kind": kind, "node": "", "type": "", "input": "", "message": error_text(error)}]
+
+
+def error_text(error: Exception) -> str:
+    """An error as text; of the system's, what it is about and why."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def problem_object(problem: Problem) -> dict[str, str]:

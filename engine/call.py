@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .cache import Entry, size_of
@@ -142,5 +143,7 @@ def _summary(value: Any) -> str:
     shape = getattr(value, "shape", None)
     if shape is not None:
         return f"{value.__class__.__name__}{tuple(shape)}"
-    text = repr(value)
+    if not isinstance(value, str | int | float | tuple | Path) and value is not None:
+        return type(value).__name__
+    text = repr(str(value) if isinstance(value, Path) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."

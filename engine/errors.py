@@ -113,7 +113,14 @@ class NodeError(LatentloomError):
         self.node, self.type, self.inputs = node, type_name, dict(inputs)
         self.reason = str(cause) if isinstance(cause, LatentloomError) else _name(cause)
         shown = ", ".join(f"{name}={value}" for name, value in self.inputs.items())
-        super().__init__(f"{type_name} ({node}) failed: {self.reason}\n  inputs:  {shown}")
+        told = isinstance(cause, InputError) and cause.node == type_name
+        place = f"{type_name} ({node})"
+        text = (
+            f"{place}{self.reason.removeprefix(type_name)}"
+            if told
+            else f"{place} failed: {self.reason}"
+        )
+        super().__init__(f"{text}\n  inputs:  {shown}")
 
 
 class RunError(LatentloomError):

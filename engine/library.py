@@ -21,3 +21,9 @@ def find_graph(name: str) -> Path | None:
         return None
     candidates = (folder / f"{name}{ending}" for ending in ENDINGS)
     return next((path for path in candidates if path.is_file()), None)
+
+
+def graph_names() -> list[str]:
+    """The bare names of the shipped graphs."""
+    folder = graphs_dir()
+    return sorted(path.stem for path in folder.glob("*.yaml")) if folder is not None else []

@@ -115,7 +115,7 @@ def _reason(port: Port, name: str) -> str:
 
 def _list(options: Sequence[str]) -> str:
     if not options:
-        return "one of an empty list: nothing is installed"
+        return "one that is installed; none is"
     listed = ", ".join(options[:12])
     more = f", and {len(options) - 12} more" if len(options) > 12 else ""
     return f"one of {listed}{more}"

@@ -101,9 +101,15 @@ def _models(kind: str) -> File:
             return []
 
     def resolve(name: str) -> Path:
+        from diffusion.errors import ModelFileError
         from diffusion.folders import resolve_model
 
-        return resolve_model(kind, name)
+        try:
+            return resolve_model(kind, name)
+        except ModelFileError as error:
+            if not str(error).startswith("no model"):
+                raise
+            raise FileNotFoundError(f"put it into models/{kind}") from error
 
     def describe(path: Path) -> Mapping[str, str | int]:
         from dataclasses import asdict

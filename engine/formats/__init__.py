@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import FormatError
 from ..graph import Graph
+from ..inside import opened
 from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt_json
 from .image_metadata import embed, read_picture
@@ -75,6 +76,8 @@ def dump_graph(graph: Graph, form: str, specs: Specs) -> str:
 def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:
     """Write a graph; the ending chooses the form where none is given (`.api.json` is ComfyUI's).
 
+    A file that is there is replaced when the new one is whole, or stays.
+
     Raises:
         FormatError: the ending is unknown, or the form cannot hold the graph.
     """
@@ -86,4 +89,9 @@ def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:
             form = "comfy" if name.endswith(".api.json") else "json"
         else:
             raise FormatError(f"{path.name}: wants an ending of .yaml, .json or .api.json")
-    path.write_text(dump_graph(graph, form, specs), "utf-8")
+    data = dump_graph(graph, form, specs).encode("utf-8")
+    if path.exists() and not path.is_file():  # a pipe, or a terminal
+        path.write_bytes(data)
+        return
+    with opened(path.parent) as folder, folder.written(data) as part:
+        folder.replace(part, folder, path.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pty
 import signal
@@ -23,6 +24,7 @@ def test_run_writes_the_picture_and_says_where(
     assert code == 0
     assert out == f"{tmp_path}/out/small_00001_.png\n"
     assert "save: ran in" in err
+    assert out.strip() not in err
     assert size(out) == (24, 16)
 
 
@@ -46,6 +48,41 @@ def test_a_second_run_never_overwrites(
     run(capsys, "run", graph, "--output", tmp_path)
     _, out, _ = run(capsys, "run", graph, "--output", tmp_path)
     assert out.endswith("small_00002_.png\n")
+
+
+def test_a_node_whose_name_is_a_number_is_shown_with_its_type(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = tmp_path / "numbers.yaml"
+    renamed.write_text(GRADIENT.replace("$small.", "$3.").replace("  small:", "  '3':"))
+    err = run(capsys, "run", renamed, "--output", tmp_path)[2]
+    assert "\nImageScale (3): ran in" in err
+
+
+def test_set_takes_a_picture_from_anywhere_as_input_does(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "home").mkdir()
+    photo = tmp_path / "home" / "me.png"
+    Image.new("RGB", (8, 8), "red").save(photo)
+    for change in ("--set", f"photo.image={photo}"), ("--input", f"photo={photo}"):
+        code, out, _ = run(capsys, "run", graph, *change, "--output", tmp_path / "o")
+        assert (code, pixels(out)[:3]) == (0, bytes((0, 255, 255)))
+
+
+def test_a_converted_file_is_whole_or_the_old_one_stays(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "kept.json"
+    target.write_text("mine")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = run(capsys, "convert", graph, target, "--force")
+    assert (code, target.read_text(), "No space left" in err) == (1, "mine", True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.yaml", "kept.json"]
 
 
 def test_a_saved_picture_can_be_run_again(

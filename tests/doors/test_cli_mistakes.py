@@ -110,6 +110,35 @@ def test_a_wrong_change_is_exit_code_1(
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("run", "img2imgg"),
+            "no graph file img2imgg\n  try:     did you mean 'img2img'?",
+        ),
+        (("run", "graphs"), "graphs is a folder"),
+        (("run", "img2img", "--set", f"sample.seed={2**64}"), "--set sample.seed: the number "),
+        (("run", "img2img", "--input", "seed=[1"), "--input seed: not YAML"),
+        (("run", "img2img", "--input", "denose=1"), "try:     did you mean 'denoise'?"),
+        (("run", "img2img", "--set", "smple.seed=1"), "try:     did you mean 'sample'?"),
+        (("run", "img2img", "--input", "photo=/gone.png"), "--input photo: there is no file /gone"),
+        (("run", "img2img", "--set", "photo.image=/gone.png"), "--set photo.image: there is no "),
+        (("convert", "img2img", "/gone/a.yaml"), "/gone: No such file or directory"),
+        (
+            ("check", "img2img", "--set", "model.ckpt_name=sd.ckpt"),
+            "try:     put it into models/checkpoints\n",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_place_and_what_to_do(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, *arguments)
+    assert code == 1
+    assert said in err
+
+
 def test_an_output_folder_that_cannot_be_is_a_wrong_input(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +148,7 @@ def test_an_output_folder_that_cannot_be_is_a_wrong_input(
     assert (code, found["status"]) == (1, "failed")
     assert found["nodes"]["save"]["state"] == "failed"
     assert found["errors"][0]["node"] == "save"
+    assert found["errors"][0]["message"].startswith("SaveImage (save) .filename_prefix: wants a ")
 
 
 def test_a_failing_node_is_exit_code_3(

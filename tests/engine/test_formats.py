@@ -95,6 +95,7 @@ def test_every_graph_is_read_back_as_it_was(graph: Graph, form: str) -> None:
     assert again.title == graph.title
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: data.decode("latin-1")))
 def test_any_text_is_a_graph_or_a_format_error(text: str) -> None:
     with contextlib.suppress(FormatError):

@@ -41,7 +41,7 @@ def test_where_something_is_found_it_is_detailed(engine: Engine) -> None:
 def test_without_it_an_empty_mask_is_told_with_what_helps(engine: Engine) -> None:
     graph = detailing(0xC04020).graph
     (error,) = engine.run(graph, targets=["crop"]).errors
-    assert "InpaintCrop .mask: wants a mask that covers something" in str(error)
+    assert "InpaintCrop (crop) .mask: wants a mask that covers something" in str(error)
     assert "IfFound" in str(error)
 
 

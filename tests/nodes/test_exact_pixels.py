@@ -177,7 +177,7 @@ def test_stitched_crops_leave_every_byte_beyond_their_ring(
 def test_an_empty_mask_is_said_to_be_empty(engine: Engine, place: Workspace) -> None:
     write(place.input_dir, 20, 20, "empty", 1)
     (error,) = engine.run(cropped(4, "together"), place).errors
-    assert "InpaintCrop (crop) failed" in str(error)
+    assert "InpaintCrop (crop)" in str(error)
     assert "got an empty mask, 0 everywhere" in str(error)
     assert "draw what is to be painted in white" in str(error)
 
