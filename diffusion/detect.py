@@ -99,21 +99,28 @@ def check_weights(folder: Path, name: str) -> None:
         ModelFileError: they are not.
     """
     where = f"{folder.parent.name}/{folder.name}"
-    found = [file for file in (folder / name, folder / OLD_WEIGHTS[name]) if file.is_file()]
-    if not found:
+    file = old_weights(folder) or folder / name
+    if not file.is_file():
         raise ModelFileError(f"{where} wants {name}, has no weights")
     try:
-        read_heads(found[0])
+        read_heads(file)
     except ModelFileError as error:
         raise ModelFileError(f"{where}: {error}") from error
 
 
+def old_weights(folder: Path) -> Path | None:
+    """A part's weights in torch's own form, where there are none in safetensors."""
+    for name, old in OLD_WEIGHTS.items():
+        if (folder / old).is_file() and not (folder / name).is_file():
+            return folder / old
+    return None
+
+
 def weights_in(folder: Path) -> list[Path]:
     """The weight files of a folder and its parts, sorted."""
-    safe = list(folder.rglob("*.safetensors"))
-    held = {file.parent for file in safe}
-    old = [file for name in OLD_WEIGHTS.values() for file in folder.rglob(name)]
-    return sorted([*safe, *(file for file in old if file.parent not in held)])
+    named = (file for name in OLD_WEIGHTS.values() for file in folder.rglob(name))
+    old = (file for file in named if old_weights(file.parent) == file)
+    return sorted([*folder.rglob("*.safetensors"), *old])
 
 
 def checkpoint_family(path: Path) -> Family:

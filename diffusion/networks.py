@@ -17,14 +17,13 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from .detect import weights_in
+from .detect import old_weights
 from .digest import content_digest
 from .errors import ModelFileError
 from .handles import Weights
 from .headers import read_heads
 from .keys import Part
 from .residency import residency
-from .torch_file import ENDINGS
 from .vae_keys import new_name
 from .weight_file import open_weights
 
@@ -137,7 +136,7 @@ def from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     if of_diffusers:
         options["low_cpu_mem_usage"] = False
     where = f"{folder.parent.name}/{folder.name}"
-    old = next((file for file in weights_in(folder) if file.suffix in ENDINGS), None)
+    old = old_weights(folder)
     try:
         if old is not None:
             return _from_old_file(kind, old, dtype)

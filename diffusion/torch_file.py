@@ -66,18 +66,20 @@ def _named(said: object) -> dict[str, Stored]:
 
     def walk(prefix: str, values: Values, depth: int) -> None:
         for key, value in values.items():
-            if next(seen) > MOST_ENTRIES or depth > DEEPEST or len(prefix) > MOST_NAME:
+            if next(seen) > MOST_ENTRIES or depth > DEEPEST:
                 raise Refused("it holds more than any model")
             if type(key) not in (str, int):
                 continue
+            if type(key) is str and len(prefix) + len(key) > MOST_NAME:
+                raise Refused(f"the name {shown(prefix + key[:MOST_NAME])} is too long")
             inner = _values(value)
             if inner is not None:
                 walk(f"{prefix}{key}.", inner, depth + 1)
             elif type(value) is Stored:
                 name = f"{prefix}{key}"
                 name.encode()
-                if name in found or len(name) > MOST_NAME:
-                    raise Refused(f"the name {shown(name)} is given twice or too long")
+                if name in found:
+                    raise Refused(f"the name {shown(name)} is given twice")
                 found[name] = value
 
     values = _values(said)

@@ -177,6 +177,10 @@ BOMBS = {
     "a long name again and again": (
         b"\x80\x02" + body("x" * 100_000) + b"q\x00" + b"h\x00h\x00\x930" * 100_000 + b"N."
     ),
+    "a long name of many dicts": (
+        b"\x80\x02" + body("x" * 1_000_000) + b"q\x000}("
+        + b"".join(body(i) + b"}h\x00}s" for i in range(20_000)) + b"u."
+    ),
     "many steps": b"\x80\x02" + b"N0" * 600_000 + b"N.",
     "marks alone": b"\x80\x02" + b"(" * 300_000 + b".",
     "a shape of very many sides": (
