@@ -64,9 +64,11 @@ def plan_object(plan: Plan, advice: Iterable[Advice] = ()) -> dict[str, Any]:
                 "state": ACTIONS[step.action],
                 "from": step.tier,
                 "why": step.why,
+                "seconds": step.seconds,
             }
             for id, step in plan.nodes.items()
         },
+        "seconds": plan.seconds,
         "errors": [],
         "advice": [advice_object(each) for each in advice],
     }
@@ -125,9 +127,17 @@ def advice_text(advice: Iterable[Advice]) -> str:
 
 def plan_text(plan: Plan) -> str:
     """A plan as a table."""
-    rows = [(id, step.type, _action(step), step.why) for id, step in plan.nodes.items()]
+    steps = plan.nodes.items()
+    rows = [(id, step.type, _action(step), _took(step.seconds), step.why) for id, step in steps]
     counts = f"{plan.count('run')} run, {plan.count('reuse')} reused, {plan.count('skip')} skipped"
-    return f"{table(('node', 'type', 'plan', 'why'), rows)}\n{counts}"
+    took = f"; what runs took {_took(plan.seconds)} last" if plan.seconds else ""
+    return f"{table(('node', 'type', 'plan', 'last took', 'why'), rows)}\n{counts}{took}"
+
+
+def _took(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def _action(step: Step) -> str:

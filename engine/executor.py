@@ -173,7 +173,8 @@ class Engine:
         run = Run(self, tasks, ready.targets, context, on_event, cancel or CancelToken())
         status = run.execute()
         if any(job.state == "ran" for job in run.jobs.values()):
-            past.keep([task.trace for task in tasks.values()])
+            traces = [task.trace for task in tasks.values()]
+            past.keep(traces, lambda trace: self.history.took(trace, past.last))
         if on_event is not None:
             on_event(Closed(status))
         with _without_collection():

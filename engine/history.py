@@ -29,6 +29,10 @@ class Trace:
         """Of the node."""
         return self.node.spec.name
 
+    @property
+    def seconds(self) -> None:
+        """Not known here; see `History.took`."""
+
     def value(self, name: str) -> str | None:
         """An input as text; None if the node has none of this name."""
         node = self.node
@@ -54,23 +58,37 @@ class Before(Protocol):
     def files(self) -> Mapping[str, str]: ...
     @property
     def upstream(self) -> Mapping[str, str]: ...
+    @property
+    def seconds(self) -> float | None:
+        """What its last call took; None if that is not known."""
+
     def value(self, name: str) -> str | None: ...
 
 
+LastTime = Callable[[str], Before | None]
+
+
 class History:
-    """The last trace of each node id, and the keys that were ever made; both bounded."""
+    """The last trace of each node id, what its call took, and all keys ever made; bounded."""
 
     def __init__(self) -> None:
         self._last: OrderedDict[str, Trace] = OrderedDict()
         self._made: OrderedDict[str, None] = OrderedDict()
+        self._took: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._lock = threading.Lock()
 
-    def record(self, trace: Trace) -> None:
-        """Note that a node has its outputs for this trace now."""
+    def record(self, trace: Trace, seconds: float = 0.0) -> None:
+        """Note that a node has its outputs for this trace now.
+
+        Args:
+            seconds: of the call that made them; 0 where none was made.
+        """
         with self._lock:
             self._last[trace.node.id] = trace
             self._made[trace.key] = None
-            for table in (self._last, self._made):
+            if seconds:
+                self._took[trace.node.id, trace.type] = seconds
+            for table in (self._last, self._made, self._took):
                 if len(table) > LONGEST:
                     table.popitem(last=False)
 
@@ -81,7 +99,15 @@ class History:
             if len(self._last) > LONGEST:
                 self._last.popitem(last=False)
 
-    def why(self, trace: Trace, last_time: Callable[[str], Before | None]) -> str:
+    def took(self, trace: Trace, last_time: LastTime) -> float | None:
+        """What the node's last call took; None if none is known."""
+        known = self._took.get((trace.node.id, trace.type))
+        if known is not None:
+            return known
+        before = last_time(trace.node.id)
+        return before.seconds if before is not None and before.type == trace.type else None
+
+    def why(self, trace: Trace, last_time: LastTime) -> str:
         """Why a node that is not kept must run.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Told:
     files: Mapping[str, str]
     upstream: Mapping[str, str]
     values: Mapping[str, str]
+    seconds: float | None = None
 
     def value(self, name: str) -> str | None:
         """An input as text; None if it had none."""
@@ -57,13 +58,17 @@ class Past:
             self._told = _read(self._file)
         return self._told.get(id)
 
-    def keep(self, traces: Sequence[Trace]) -> None:
-        """Write what the nodes ran with now, in the background; of the largest graphs nothing."""
+    def keep(self, traces: Sequence[Trace], took: Callable[[Trace], float | None]) -> None:
+        """Write what the nodes ran with now, in the background; of the largest graphs nothing.
+
+        Args:
+            took: what a node's last call took, in seconds.
+        """
         if self._store is not None and len(traces) <= MOST_NODES:
-            self._store.write(self._file, lambda: _written(traces))
+            self._store.write(self._file, lambda: _written(traces, took))
 
 
-def _written(traces: Iterable[Trace]) -> bytes:
+def _written(traces: Iterable[Trace], took: Callable[[Trace], float | None]) -> bytes:
     told = {
         trace.node.id: {
             "type": trace.type,
@@ -71,6 +76,7 @@ def _written(traces: Iterable[Trace]) -> bytes:
             "files": dict(trace.files),
             "upstream": dict(trace.upstream),
             "values": {port.name: trace.value(port.name) for port in trace.node.spec.inputs},
+            "seconds": took(trace),
         }
         for trace in traces
     }

@@ -15,7 +15,7 @@ from typing import Literal
 from .cache import Entry, MemoryCache
 from .files import FileDigests
 from .fingerprint import feed
-from .history import Before, History, Trace
+from .history import History, LastTime, Trace
 from .tiers import Tier, Tiers, usable
 from .validate import Preparation, Prepared
 
@@ -30,6 +30,7 @@ class Step:
         action: "run", "reuse" (its outputs are kept and needed), or "skip" (not needed).
         tier: the cache that it is reused from.
         why: the reason, for a person.
+        seconds: what the node's last call took, if it is to run and that is known.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Step:
     tier: Tier | None
     why: str
     key: str
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ class Plan:
     def count(self, action: Action) -> int:
         """How many nodes have this action."""
         return sum(step.action == action for step in self.nodes.values())
+
+    @property
+    def seconds(self) -> float | None:
+        """What the nodes that are to run took last; None if that is not known of all of them."""
+        known = [step.seconds for step in self.nodes.values() if step.action == "run"]
+        return sum(each or 0.0 for each in known) if None not in known else None
 
 
 @dataclass(slots=True)
@@ -69,6 +77,7 @@ class Task:
     action: Action = "skip"
     why: str = ""
     place: str = ""
+    seconds: float | None = None
     links: list[tuple[str, str, int]] = field(default_factory=list)
     """(input, id of the origin, output) of each link that is needed from the start."""
 
@@ -83,7 +92,8 @@ class Task:
     def step(self) -> Step:
         """The same as the frozen record that a plan shows."""
         tier = self.tier if self.action == "reuse" else None
-        return Step(self.node.id, self.node.spec.name, self.action, tier, self.why, self.key)
+        node = self.node
+        return Step(node.id, node.spec.name, self.action, tier, self.why, self.key, self.seconds)
 
 
 def make_tasks(
@@ -92,7 +102,7 @@ def make_tasks(
     digests: FileDigests,
     history: History,
     place: str = "",
-    last_time: Callable[[str], Before | None] = lambda _: None,
+    last_time: LastTime = lambda _: None,
 ) -> dict[str, Task]:
     """The tasks of a run, in topological order, with their actions and reasons.
 
@@ -118,6 +128,9 @@ def make_tasks(
         tasks[id] = task
     demand(tasks, preparation.targets)
     _explain(tasks, tiers.memory, lambda trace: history.why(trace, last_time))
+    for task in tasks.values():
+        if task.action == "run":
+            task.seconds = history.took(task.trace, last_time)
     return tasks
 
 

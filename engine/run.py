@@ -273,7 +273,7 @@ class Run:
 
     def _release(self, job: Job) -> None:
         """A job has its outputs: let go what waited for it, and what only it still read."""
-        self.house.history.record(job.task.trace)
+        self.house.history.record(job.task.trace, job.seconds)
         for consumer in job.consumers:
             consumer.waiting -= 1
             if consumer.waiting == 0 and consumer.state == "waiting":

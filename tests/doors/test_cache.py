@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ def test_a_second_command_finds_what_the_first_saved(
     assert "reused (disk)" in out
     _, changed = as_json(capsys, "plan", *options, "--input", "size=25")
     assert changed["nodes"]["small"]["why"] == "width 24 -> 25"
+    _, out, _ = run(capsys, "plan", *options, "--input", "size=25")
+    assert re.search(r"what runs took \d+\.\d\d s last$", out)
     _, again = as_json(capsys, "run", *options)
     assert again["nodes"]["save"]["state"] == "reused"
     assert again["nodes"]["save"]["from"] == "disk"

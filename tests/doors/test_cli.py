@@ -141,6 +141,7 @@ def test_plan_says_what_would_run(graph: Path, capsys: pytest.CaptureFixture[str
         "state": "run",
         "from": None,
         "why": "never run",
+        "seconds": None,
     }
 
 

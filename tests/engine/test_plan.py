@@ -39,6 +39,20 @@ def test_after_a_run_only_the_output_is_asked_for(engine: Engine) -> None:
     }
 
 
+def test_what_runs_is_told_with_what_it_took_last(engine: Engine) -> None:
+    assert engine.plan(PASSES).seconds is None
+    result = engine.run(PASSES)
+    plan = engine.plan(PASSES.set("pass2.b", 21))
+    took = {id: step.seconds for id, step in plan.nodes.items()}
+    assert took == {
+        "start": None,
+        "pass1": None,
+        "pass2": result.nodes["pass2"].seconds,
+        "show": result.nodes["show"].seconds,
+    }
+    assert plan.seconds == sum(result.nodes[id].seconds for id in ("pass2", "show"))
+
+
 def test_a_changed_number_is_the_reason_with_both_values(engine: Engine) -> None:
     engine.run(PASSES)
     plan = engine.plan(PASSES.set("pass2.b", 21))
