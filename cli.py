@@ -331,7 +331,9 @@ def _parser() -> argparse.ArgumentParser:
         found.add_argument("file", metavar="FILE", help=FILE)
         if command is batch:
             found.add_argument("folder", metavar="FOLDER", help="the pictures; they are only read")
-            text = "the input of the graph that takes the picture; not needed where it has but one"
+            text = (
+                "the graph's input that takes the picture, or NODE.INPUT; not needed if it has one"
+            )
             found.add_argument("--knob", default="", metavar="NAME", help=text)
         for option, read, shape, text in CHANGES:
             more = {"action": "append", "default": [], "type": read}

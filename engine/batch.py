@@ -21,11 +21,13 @@ from .events import OnEvent
 from .executor import Engine
 from .graph import Graph
 from .plan import Plan
+from .registry import Registry
 from .workspace import Workspace
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 LEDGER = ".latentloom-batch.jsonl"
 NAME_KNOB = "name"
+PICTURE = "input"
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,16 @@ def run_folder(
     output folder, which must be another one.
 
     Args:
-        knob: the graph's input that takes the picture; may be left out where it has but one of
-            type image. An input `name` of type string takes the picture's name without ending.
+        knob: the graph's input that takes the picture, or `node.input` of a node that loads one;
+            may be left out where the graph has but one input of type image, or none and but one
+            such node. An input `name` of type string takes the picture's name without ending.
         cancel: stops the picture in work, and all after it.
 
     Raises:
         GraphError: the graph has no such input, or the output folder is the folder itself.
         OSError: the folder cannot be read, or the ledger not be written.
     """
-    knob, token = _knob(graph, knob), cancel or CancelToken()
+    knob, token = _chosen(graph, engine.registry, knob), cancel or CancelToken()
     if workspace.output_dir.resolve() == folder.resolve():
         facts = ("an output folder besides the pictures'", str(folder), "", "choose another one")
         raise GraphError([Problem("bad_output", "", "", "", *facts)])
@@ -86,7 +89,8 @@ def run_folder(
     for picture in pictures_in(folder):
         if token.is_set():
             return
-        one = graph.knob(knob, str(picture.absolute()))
+        change = graph.knob if knob in graph.inputs else graph.set
+        one = change(knob, str(picture.absolute()))
         if graph.inputs.get(NAME_KNOB) and graph.inputs[NAME_KNOB].type == "string":
             one = one.knob(NAME_KNOB, picture.stem)
         place = replace(workspace, granted=workspace.granted | {picture.absolute()})
@@ -119,14 +123,26 @@ def _turn(
     return Turn(picture, "ran", saved, model_calls=result.model_calls)
 
 
-def _knob(graph: Graph, name: str) -> str:
+def _chosen(graph: Graph, registry: Registry, name: str) -> str:
+    """The graph's input, or the `node.input`, that takes the pictures."""
     images = [knob for knob, given in graph.inputs.items() if given.type == "image"]
-    if not name and len(images) == 1:
-        return images[0]
-    if name in images:
+    places = [
+        f"{id}.{port.name}"
+        for id, node in graph.nodes.items()
+        if (spec := registry.get(node.type)) is not None
+        for port in spec.inputs
+        if port.file is not None
+        and port.file.kind == PICTURE
+        and isinstance(node.inputs.get(port.name), str)
+    ]
+    open_to = images or places
+    if not name and len(open_to) == 1:
+        return open_to[0]
+    if name in images or name in places:
         return name
-    wanted = f"an input of type image: {', '.join(images) or 'there is none'}"
-    hint = "add one to the graph's inputs" if not images else "say which takes the pictures"
+    known = ", ".join(images + places)
+    wanted = f"an input that takes a picture: {known or 'there is none'}"
+    hint = "say with --knob which takes the pictures" if known else "add a LoadImage"
     facts = (wanted, name or "none chosen", "", hint)
     raise GraphError([Problem("unknown_input", "inputs", "graph", name, *facts)])
 

@@ -128,7 +128,7 @@ def test_the_folder_itself_is_no_output_folder(
 @pytest.mark.parametrize(
     ("knob", "more", "said"),
     [
-        ("size", "", "wants an input of type image: photo, got size"),
+        ("size", "", "wants an input that takes a picture: photo, got size"),
         ("", "  other: {type: image, default: none.png}\n", "photo, other, got none chosen"),
     ],
 )
@@ -138,6 +138,29 @@ def test_the_input_of_the_pictures_must_be_clear(
     graph = latentloom.loads(GRAPH.replace("nodes:", f"{more}nodes:"))
     with Engine(latentloom.registry()) as engine, pytest.raises(GraphError, match=said):
         list(run_folder(engine, graph, Workspace(output_dir=tmp_path / "o"), folder, knob))
+
+
+def test_a_workflow_of_comfyuis_takes_pictures_at_a_node(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def loads(id: str, count: int) -> dict[str, object]:
+        nodes = {
+            str(n): {"class_type": "LoadImage", "inputs": {"image": "a"}} for n in range(count)
+        }
+        save = {"class_type": "SaveImage", "inputs": {"images": [id, 0]}}
+        return {**nodes, "9": save}
+
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    one.write_text(json.dumps(loads("0", 1)))
+    two.write_text(json.dumps(loads("1", 2)))
+    assert run(capsys, "batch", one, folder, "--output", tmp_path / "o")[0] == 0
+    assert len(names(tmp_path / "o")) == 3
+    code, _, err = run(capsys, "batch", two, folder, "--output", tmp_path / "p")
+    assert (code, "0.image, 1.image, got none chosen" in err, "--knob" in err) == (1, True, True)
+    assert (
+        run(capsys, "batch", two, folder, "--knob", "1.image", "--output", tmp_path / "p")[0] == 0
+    )
+    assert len(names(tmp_path / "p")) == 3
 
 
 def test_a_missing_folder_is_said_to_be_missing(
