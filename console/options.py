@@ -42,11 +42,14 @@ def gibibytes(text: str) -> float:
     """An amount of memory.
 
     Raises:
-        ValueError: it is none.
+        argparse.ArgumentTypeError: it is none.
     """
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < 2**20:
-        raise ValueError(f"{text} is no amount of memory")
+        raise argparse.ArgumentTypeError(f"wants a number of GiB, 0 or more, got {text!r}")
     return value
 
 

@@ -12,9 +12,12 @@ LatentloomError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+# What torch says where the machine's own memory is too small.
+_TOO_MUCH = re.compile(r"can't allocate memory: you tried to allocate ([0-9]{1,30}) bytes")
 MOST_COMPARED, LONGEST_COMPARED = 300, 80
 
 
@@ -146,4 +149,10 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
 
 def _name(cause: BaseException) -> str:
     text = str(cause)
+    lack = _TOO_MUCH.search(text)
+    if lack is not None:
+        size = int(lack[1]) / 2**30
+        return (
+            f"the memory does not suffice for {size:.3g} GiB at once; take a smaller size or batch"
+        )
     return f"{type(cause).__name__}: {text}" if text else type(cause).__name__

@@ -45,6 +45,8 @@ def read_knob(name: str, knob: Input, value: Any) -> Any:
     kind = "COMBO" if knob.choices else TYPES[knob.type]
     low = float("-inf") if knob.min is None else knob.min
     high = float("inf") if knob.max is None else knob.max
+    if low > high:
+        raise Refused("out_of_range", "a min that is not above its max", f"{low:g} to {high:g}")
     ranged = knob.min is not None or knob.max is not None
     between = Between(low, high) if ranged and kind in ("INT", "FLOAT") else None
     return coerce(Port(name, kind, between=between, choices=knob.choices), value)

@@ -114,7 +114,8 @@ async def _run(options: Options, registry: Registry) -> None:
         except OSError as error:
             where = f"{options.host}:{options.port}"
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise ServeError(f"cannot listen on {where}: {reason}") from error
+            hint = "; choose another --port, 0 for any that is free" if options.port else ""
+            raise ServeError(f"cannot listen on {where}: {reason}{hint}") from error
         port = runner.addresses[0][1]
         host = f"[{options.host}]" if ":" in options.host else options.host
         guard = app[GUARD]
@@ -161,7 +162,8 @@ def _token(given: argparse.Namespace) -> str:
         try:
             token = Path(given.token_file).expanduser().read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ServeError(f"--token-file {given.token_file} cannot be read: {error}") from error
+            reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+            raise ServeError(f"--token-file {given.token_file} cannot be read: {reason}") from error
         if not token:
             raise ServeError(f"--token-file {given.token_file} is empty")
     if token and len(token) < SHORTEST_TOKEN:

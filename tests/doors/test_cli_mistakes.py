@@ -139,6 +139,14 @@ def test_a_mistake_is_told_with_its_place_and_what_to_do(
     assert said in err
 
 
+@pytest.mark.parametrize("text", ["much", "-1", "nan", "1e9"])
+def test_an_amount_of_memory_that_is_none_is_told_in_words(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    err = run(capsys, "run", "img2img", f"--vram={text}")[2]
+    assert err.endswith(f"argument --vram: wants a number of GiB, 0 or more, got '{text}'\n")
+
+
 def test_an_output_folder_that_cannot_be_is_a_wrong_input(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,7 @@ def test_a_port_that_is_taken_and_an_open_address_are_refused(tmp_path: Path) ->
         )
     assert taken.returncode == 1
     assert "cannot listen on 127.0.0.1" in taken.stderr
+    assert "Address already in use; choose another --port" in taken.stderr
     assert "Traceback" not in taken.stderr
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine.context import Context, Saved
 from engine.errors import NodeError
@@ -150,6 +151,15 @@ def test_the_engine_is_usable_after_a_failure(engine: Engine) -> None:
 def test_a_failure_is_not_kept(engine: Engine) -> None:
     engine.run(FORK)
     assert engine.plan(FORK).nodes["bad"].action == "run"
+
+
+def test_a_lack_of_memory_is_told_by_its_size_and_what_to_do() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**59, dtype=torch.uint8)
+    error = NodeError("e", "EmptyImage", {"width": "9"}, raised.value)
+    assert str(error).startswith(
+        "EmptyImage (e) failed: the memory does not suffice for 5.37e+08 GiB at once; take a smaller"
+    )
 
 
 def test_a_linked_value_out_of_range_fails_before_the_node_runs(

@@ -233,6 +233,11 @@ def test_a_wrong_value_of_a_knob_is_told_once() -> None:
     assert problem.source == "the graph's input w"
 
 
+def test_a_knob_whose_range_holds_nothing_says_so() -> None:
+    problem = only(Graph({"show": Node("Show", {"value": 1})}, {"n": Input("int", 3, 10, 1)}))
+    assert (problem.wanted, problem.got) == ("a min that is not above its max", "10 to 1")
+
+
 def test_a_file_that_a_knob_names_is_missed_once() -> None:
     reads = {f"r{index}": Node("Read", {"path": Knob("photo")}) for index in range(3)}
     show = {"show": Node("Show", {"value": 1})}
