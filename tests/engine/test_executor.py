@@ -158,7 +158,7 @@ def test_a_lack_of_memory_is_told_by_its_size_and_what_to_do() -> None:
         torch.empty(2**59, dtype=torch.uint8)
     error = NodeError("e", "EmptyImage", {"width": "9"}, raised.value)
     assert str(error).startswith(
-        "EmptyImage (e) failed: the memory does not suffice for 5.37e+08 GiB at once; take a smaller"
+        "EmptyImage (e) failed: the memory does not suffice for 5.37e+08 GiB at once; take a "
     )
 
 
