@@ -20,6 +20,7 @@ class Family:
         text_dim: width of the text encoding.
         prediction: what the network gives.
         zsnr: the last noise level has no signal left.
+        levels: the lowest and the highest noise level of a model that takes any between them.
         native_size: width and height in pixels that the model was trained at.
         vae_factor: pixels a latent cell is wide.
         in_channels: what the network sees: a latent's; for editing, those of a picture too; for
@@ -38,6 +39,7 @@ class Family:
     vae_factor: int = 8
     in_channels: int = 4
     size_inputs: SizeInputs = "none"
+    levels: tuple[float, float] | None = None
 
     @property
     def edits(self) -> bool:

@@ -34,7 +34,7 @@ from .handles import (
     Vae,
     VaeWeights,
 )
-from .model_sampling import ModelSampling
+from .model_sampling import ContinuousSampling, ModelSampling
 from .networks import from_file, from_folder, shared
 from .single_file import Contents, read_checkpoint, read_contents
 from .text_keys import KINDS, ORDER, TextKeys, TextKind
@@ -134,6 +134,9 @@ def _single_file(path: Path) -> Checkpoint:
 
 def sampling_of(family: Family) -> ModelSampling:
     """How the noise levels of a family are laid out."""
+    if family.levels is not None:
+        low, high = family.levels
+        return ContinuousSampling(family.prediction, low=low, high=high)
     return ModelSampling(family.prediction, family.zsnr)
 
 

@@ -6,6 +6,7 @@ diffusers. No torch here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,10 @@ TELLING_BIAS = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias"
 WIDE_BIAS = 0.09
 # Empty tensors by which files of SDXL say that they predict velocity, and to the last level.
 SAYS_V, SAYS_ZSNR = "v_pred", "ztsnr"
+# Tensors by which they say that they take any noise level up to one (CosXL), or that their latents
+# are normalised by channel (Playground 2.5), which is not known here.
+SAYS_LOWEST, SAYS_HIGHEST, LOWEST = "edm_vpred.sigma_min", "edm_vpred.sigma_max", 0.002
+SAYS_NORMALISED = "edm_mean"
 SCORE_NUMBERS = 5
 IN_CHANNELS = (4, 8, 9)
 
@@ -137,6 +142,11 @@ def _unet_family(path: Path, heads: Heads, unet: Part, texts: tuple[TextKeys, ..
             f"{path.name}: its network is told other things than one of family {family.name}"
         )
     family = replace(family, in_channels=channels)
+    if SAYS_NORMALISED in heads:
+        raise ModelFileError(f"{path.name}: models like Playground 2.5 are not supported")
+    if SAYS_HIGHEST in heads:
+        low = _number(path, SAYS_LOWEST) if SAYS_LOWEST in heads else LOWEST
+        return replace(family, prediction="v", levels=(low, _number(path, SAYS_HIGHEST)))
     if SAYS_V in heads:
         return replace(family, prediction="v", zsnr=SAYS_ZSNR in heads)
     if family.name == SD21.name and channels == 4 and _has_wide_bias(path, unet):
@@ -148,6 +158,13 @@ def _told_alike(vector: int, texts: tuple[TextKeys, ...]) -> Family:
     """The known family that is told as much beside the pooled encoding as a network of none."""
     pooled = texts[-1].width if texts else 0
     return REFINER if vector - pooled == SCORE_NUMBERS * SIZE_DIM else SDXL
+
+
+def _number(path: Path, name: str) -> float:
+    numbers = read_numbers(path, name)
+    if len(numbers) != 1 or not 0 < numbers[0] < math.inf:
+        raise ModelFileError(f"{path.name}: {name} is no noise level")
+    return numbers[0]
 
 
 def _has_wide_bias(path: Path, unet: Part) -> bool:

@@ -10,8 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from diffusion.detect import check_checkpoint
+from diffusion.errors import ModelFileError
 from diffusion.folders import VARIABLE
 from diffusion.load import load_checkpoint, load_clip, load_unet, load_vae
+from diffusion.model_sampling import ContinuousSampling
 from tests.diffusion.test_single_file import write_file
 from tests.tiny_model import write_tiny_sdxl
 
@@ -70,6 +73,34 @@ def test_keys_of_training_are_passed_over(root: Path) -> None:
     values = got.model.weights.module.state_dict()
     for name, value in want.model.weights.module.state_dict().items():
         assert torch.equal(values[name], value)
+
+
+@pytest.mark.parametrize("lowest", [None, 0.01])
+def test_a_file_may_say_that_it_takes_any_level(root: Path, lowest: float | None) -> None:
+    says = {"edm_vpred.sigma_max": torch.tensor(120.0)}
+    if lowest is not None:
+        says["edm_vpred.sigma_min"] = torch.tensor(lowest)
+    sampling = load_checkpoint(rewritten(root, "levels", torch.float16, **says)).model.sampling
+    assert isinstance(sampling, ContinuousSampling)
+    assert (sampling.prediction, sampling.sigma_data) == ("v", 1.0)
+    assert sampling.sigma_max == pytest.approx(120.0)
+    assert sampling.sigma_min == pytest.approx(lowest or 0.002)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("edm_mean", torch.zeros(4), "models like Playground 2.5 are not supported"),
+        ("edm_vpred.sigma_max", torch.zeros(()), "sigma_max is no noise level"),
+        ("edm_vpred.sigma_max", torch.ones(2), "sigma_max is no noise level"),
+    ],
+)
+def test_a_file_of_another_process_is_refused_with_the_reason(
+    root: Path, name: str, value: torch.Tensor, reason: str
+) -> None:
+    path = rewritten(root, "other", torch.float16, **{name: value})
+    with pytest.raises(ModelFileError, match=reason):
+        check_checkpoint(path)
 
 
 def test_parts_that_are_asked_apart_are_those_of_the_whole(root: Path) -> None:
