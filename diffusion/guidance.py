@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from .added import added_inputs
 from .conditioning import Conditioning, Entry, share_controls
 from .control import Controls
 from .editing import picture_channels
-from .handles import Inputs, Model
+from .handles import Added, Inputs, Model
 from .hooks import SILENT, Hooks
 from .inpaint import hole_channels
 from .latents import Latent
@@ -57,6 +57,18 @@ class Guidance:
     style: Style = "single"
 
 
+class _Told(NamedTuple):
+    """What a network is told of a group of prompts at every level, on its device.
+
+    Attributes:
+        beside: what an inpainting or editing model sees beside the noisy latent.
+    """
+
+    context: Tensor
+    added: Added | None
+    beside: Tensor | None
+
+
 class Guide:
     """A model under guidance, over D in float32; all sides in one batch where tokens allow.
 
@@ -91,6 +103,8 @@ class Guide:
         negative = share_controls(guidance.positive, guidance.negative)
         self.entries = (guidance.positive, () if self.alone else negative, guidance.second)
         self._placed: dict[tuple[int, ...], list[Placed]] = {}
+        # By the parts of a group, which `_placed` keeps.
+        self._known: dict[tuple[int, ...], _Told] = {}
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D under guidance at one level; see `pair`."""
@@ -190,14 +204,12 @@ class Guide:
         """D of each part of a group, from one evaluation of the network, or one for each tile."""
         self.moment.sigma, self.moment.sides = float(sigma), tuple(part.side for part in group)
         sampling, count = self.model.sampling, len(group)
-        length = math.lcm(*(part.entry.tokens.shape[1] for part in group))
-        context = torch.cat([_tokens(part.entry, length, len(x)) for part in group])
+        told = self._told(x, group)
         windows = [part.box.of(x) for part in group]
         scaled = sampling.input(torch.cat(windows), sigma)
-        timestep = sampling.timestep(sigma).float().to(x.device).expand(len(scaled))
-        entries = [part.entry for part in group]
-        added = added_inputs(self.model.family, x, entries, [part.side for part in group])
-        inputs = Inputs(scaled, timestep, context.to(x.device), added)
+        # Filled in rather than copied: nothing waits for the device.
+        timestep = x.new_full((len(scaled),), float(sampling.timestep(sigma)))
+        inputs = Inputs(scaled, timestep, told.context, told.added)
         controls = group[0].entry.controls
 
         def answer(widened: Tensor, window: Window | None = None) -> Tensor:
@@ -207,17 +219,24 @@ class Guide:
             control = self.controls.residuals(controls, float(sigma), own, count, window)
             return self.model.weights.predict(widened, *inputs[1:], control)
 
-        widened = self._widened(scaled, x, group)
+        widened = scaled if told.beside is None else torch.cat([scaled, told.beside], dim=1)
         output = answer(widened) if self.tiling is None else self.tiling.predict(answer, widened)
         for seen, piece in zip(windows, output.chunk(count), strict=True):
             yield sampling.denoised(seen, sigma, piece)
 
-    def _widened(self, scaled: Tensor, x: Tensor, group: Sequence[Placed]) -> Tensor:
-        """The network's input with what an inpainting or editing model sees beside it."""
-        if self.model.family.in_channels == scaled.shape[1]:
-            return scaled
-        extra = [part.box.of(self._beside(x, part.entry)) for part in group]
-        return torch.cat([scaled, torch.cat(extra)], dim=1)
+    def _told(self, x: Tensor, group: Sequence[Placed]) -> _Told:
+        """What does not change from level to level; brought to the device once."""
+        key = tuple(map(id, group))
+        if key not in self._known:
+            entries, family = [part.entry for part in group], self.model.family
+            length = math.lcm(*(entry.tokens.shape[1] for entry in entries))
+            context = torch.cat([_tokens(entry, length, len(x)) for entry in entries])
+            added = added_inputs(family, x, entries, [part.side for part in group])
+            beside = None
+            if family.in_channels != x.shape[1]:
+                beside = torch.cat([part.box.of(self._beside(x, part.entry)) for part in group])
+            self._known[key] = _Told(context.to(x.device), added, beside)
+        return self._known[key]
 
     def _beside(self, x: Tensor, entry: Entry) -> Tensor:
         if self.model.family.edits:

@@ -119,7 +119,7 @@ def brownian_noise(x: Tensor, sigmas: Tensor, seed: int, cpu: bool = True) -> St
             warnings.simplefilter("ignore")
             increment: Tensor = tree(min(start, end), max(start, end)) * sign
         scale = (sigma_next - sigma).abs().sqrt()
-        return increment.to(x.device, x.dtype) / scale
+        return increment.to(x.device, x.dtype, non_blocking=True) / scale
 
     return draw
 

@@ -83,7 +83,7 @@ class _Look:
         prompt = self.prompt
         if prompt.weight == 0 or not self.moment.between(prompt.start, prompt.end):
             return found
-        tokens = prompt.pieces(self.moment, len(hidden_states)).to(hidden_states)
+        tokens = _beside(hidden_states, prompt.pieces(self.moment, len(hidden_states)))
         parts = (
             attention.to_q(hidden_states),
             linear(tokens, self.key),
@@ -103,5 +103,10 @@ def _over_places(mask: Tensor, size: list[int], places: Tensor) -> Tensor:
     while high * wide > places.shape[1] and high * wide > 1:
         high, wide = -(-high // 2), -(-wide // 2)
     fitted = interpolate(mask[:, None].float(), size=(high, wide), mode="area")
-    factors = fitted.reshape(len(mask), -1, 1).to(places)
+    factors = _beside(places, fitted.reshape(len(mask), -1, 1))
     return factors.repeat(-(-len(places) // len(factors)), 1, 1)[: len(places)]
+
+
+def _beside(like: Tensor, given: Tensor) -> Tensor:
+    """Given numbers in the type and on the device of others; nothing waits for the device."""
+    return given.to(like.device, like.dtype, non_blocking=True)

@@ -72,7 +72,8 @@ def merging(
     Returns:
         B×n×c to B×(n-count)×c, means of what is merged; and back, to copies.
     """
-    kept, rest = (each.to(features.device) for each in _parted(high, wide, draws))
+    parted = _parted(high, wide, draws)
+    kept, rest = (each.to(features.device, non_blocking=True) for each in parted)
     alike = normalize(features, dim=-1)
     best, target = (alike[:, rest] @ alike[:, kept].mT).max(dim=-1)
     order = best.argsort(dim=-1, descending=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from diffusion.conditioning import Conditioning, Entry
 from diffusion.guidance import Guidance, Guide, Style
+from diffusion.handles import UNetWeights
 from diffusion.latents import Latent
 from diffusion.load import Checkpoint
 from diffusion.noise import NoiseChoice
@@ -101,3 +103,25 @@ def test_without_a_negative_side_cfg_pp_steps_as_its_plain_form(tiny: Checkpoint
         for name in ("euler_cfg_pp", "euler")
     )
     torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.std()))
+
+
+@pytest.mark.parametrize("style", ["single", "nested"])
+def test_what_stays_from_level_to_level_is_brought_to_the_device_once(
+    tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch, style: Style
+) -> None:
+    real, given = UNetWeights.predict, list[tuple[Tensor, float]]()
+
+    def predict(
+        weights: UNetWeights, x: Tensor, timestep: Tensor, context: Tensor, *rest: Any
+    ) -> Tensor:
+        given.append((context, float(timestep[0])))
+        return real(weights, x, timestep, context, *rest)
+
+    monkeypatch.setattr(UNetWeights, "predict", predict)
+    guide = Guide(guidance(tiny, style))
+    with torch.no_grad():
+        for level in (9.0, 3.0, 1.0):
+            guide(latent(), torch.tensor(level))
+    assert all(context is given[0][0] for context, _ in given)
+    want = [float(tiny.model.sampling.timestep(torch.tensor(level))) for level in (9.0, 3.0, 1.0)]
+    assert [timestep for _, timestep in given] == want
