@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 DEFAULT_BYTES = 20 * 2**30
 WORTH_SECONDS = 0.05
 MOST_HEADER_BYTES = 16 * 2**20
-MOST_WAITING = 64
+MOST_WAITING_BYTES = 2**30
 TRIMMED_TO = 0.9
 STALE_SECONDS = 3600
 TEMPORARY = ".tmp"
@@ -70,6 +70,7 @@ class Store:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._waiting: list[Future[None]] = []
+        self._waiting_bytes = 0
         self._writer: ThreadPoolExecutor | None = None
 
     def find(self, key: str) -> str | None:
@@ -111,7 +112,7 @@ class Store:
         """
         if entry.nbytes > self.budget or (seconds < self.worth_seconds and not costly):
             return
-        self._later(lambda: self._put(trace, key, entry))
+        self._later(lambda: self._put(trace, key, entry), entry.nbytes)
 
     def alias(self, trace: str, key: str) -> None:
         """Let a key, too, find an entry that is here; in the background."""
@@ -155,15 +156,24 @@ class Store:
 
     # Writing
 
-    def _later(self, work: Callable[[], None]) -> None:
-        """Do it in the writing thread; where that is far behind, not at all."""
+    def _later(self, work: Callable[[], None], nbytes: int = 0) -> None:
+        """Do it in the writing thread; where too many bytes wait for that already, not at all."""
+
+        def counted() -> None:
+            try:
+                work()
+            finally:
+                with self._lock:
+                    self._waiting_bytes -= nbytes
+
         with self._lock:
             self._waiting = [each for each in self._waiting if not each.done()]
-            if len(self._waiting) >= MOST_WAITING:
+            if self._waiting_bytes and self._waiting_bytes + nbytes > MOST_WAITING_BYTES:
                 return
             if self._writer is None:
                 self._writer = ThreadPoolExecutor(1, "latentloom-store")
-            self._waiting.append(self._writer.submit(work))
+            self._waiting_bytes += nbytes
+            self._waiting.append(self._writer.submit(counted))
 
     def _put(self, trace: str, key: str, entry: Entry) -> None:
         try:

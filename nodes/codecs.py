@@ -82,7 +82,17 @@ _CODE = Path(__file__).resolve().parent
 for _folder in (_CODE, _CODE.parent / "diffusion"):
     declare(
         _folder,
-        ("torch", "diffusers", "transformers", "numpy", "pillow", "torchsde"),
+        (
+            "torch",
+            "diffusers",
+            "transformers",
+            "numpy",
+            "pillow",
+            "torchsde",
+            "scipy",
+            "opencv-python-headless",
+            "opencv-python",
+        ),
         ("LATENTLOOM_SEED_RULE",),
     )
 

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -99,6 +100,26 @@ def test_what_is_cheap_is_not_kept(tmp_path: Path) -> None:
         kept.put(name(number), name(number, "key"), entry(number), seconds, costly)
     kept.close()
     assert [kept.has(name(number)) for number in (1, 2, 3)] == [False, True, True]
+
+
+def test_a_disk_that_is_far_behind_costs_entries_not_memory(
+    kept: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MOST_WAITING_BYTES", 250)
+    go, known = threading.Event(), Store._write
+
+    def waiting(self: Store, place: Path, parts: list[bytes]) -> None:
+        go.wait(10)
+        known(self, place, parts)
+
+    monkeypatch.setattr(Store, "_write", waiting)
+    for number in range(5):
+        kept.put(name(number), name(number, "key"), entry(number), 1.0, costly=True)
+    go.set()
+    kept.flush()
+    assert [kept.has(name(number)) for number in range(5)] == [True, True, False, False, False]
+    put(kept, 9)
+    assert kept.has(name(9))
 
 
 def test_what_cannot_be_packed_is_left_out(kept: Store) -> None:
