@@ -255,8 +255,13 @@ class Store:
         return self._own / kind / name[:2] / name
 
     def _files(self, kind: str) -> Iterator[tuple[Path, os.stat_result]]:
-        """The files of a kind, of all generations; what a writer left behind long ago goes."""
+        """The files of a kind, of all generations; what a writer left behind long ago goes.
+
+        A file that no store has named is nobody's here, and stays.
+        """
         for place in self.folder.glob(f"*/{kind}/??/*"):
+            if not _is_digest(place.name.partition(".")[0]):
+                continue
             with contextlib.suppress(OSError):
                 facts = place.stat()
                 if not place.name.endswith(TEMPORARY):

@@ -158,6 +158,15 @@ def test_clearing_leaves_nothing(kept: Store) -> None:
     assert kept.find(name(1, "key")) is None
 
 
+def test_clearing_leaves_what_is_not_its_own(kept: Store, tmp_path: Path) -> None:
+    put(kept, 1)
+    mine = tmp_path / "cache" / "holiday" / "entries" / "ab" / "photo.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    kept.clear()
+    assert files(tmp_path) == [mine]
+
+
 def test_an_entry_that_was_changed_is_dropped_or_right(kept: Store) -> None:
     put(kept, 7)
     place = kept._place("entries", name(7))
@@ -255,7 +264,7 @@ def test_a_folder_that_cannot_be_written_is_told_of_once(
 
 def test_what_a_writer_left_behind_long_ago_goes(kept: Store) -> None:
     put(kept, 1)
-    left = kept._place("entries", name(1)).with_name(f"x.1.1{store.TEMPORARY}")
+    left = kept._place("entries", name(1)).with_name(f"{name(2)}.1.1{store.TEMPORARY}")
     left.write_bytes(b"part")
     assert kept.contents().entries == 1
     assert left.exists()
