@@ -110,13 +110,19 @@ def workspace(
     input_dir: str | os.PathLike[str] = "input",
     granted: Iterable[Path] = (),
 ) -> Workspace:
-    """The folders that a graph's files are looked up in and written to."""
+    """The folders that a graph's files are looked up in and written to.
+
+    Args:
+        granted: files that the graph may name, wherever they are; those that it names as a
+            `Path` are, as no file's graph can.
+    """
+    named = [value for node in graph.bound().nodes.values() for value in node.inputs.values()]
     return Workspace(
         graph_dir=graph.source.parent if graph.source else None,
         input_dir=Path(input_dir),
         output_dir=Path(output_dir),
         library_dir=graphs_dir(),
-        granted=frozenset(granted),
+        granted=frozenset({*granted, *(value for value in named if isinstance(value, Path))}),
     )
 
 

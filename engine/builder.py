@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .errors import GraphError, Problem, did_you_mean
-from .graph import Graph, Input, Knob, Link, Node
-from .literal import Refused, coerce
+from .graph import Graph, Input, Knob, Link, Node, freeze
+from .literal import Refused, coerce, missing_hint
 from .ports import accepts
 from .registry import Registry
 from .spec import NodeSpec
@@ -25,7 +25,7 @@ class Output:
 
 
 class Handle:
-    """A node that was recorded: its outputs by name, or unpacked in order."""
+    """A node that was recorded: its outputs by name, by index, or unpacked in order."""
 
     def __init__(self, id: str, spec: NodeSpec) -> None:
         self.id = id
@@ -37,6 +37,9 @@ class Handle:
         except KeyError:
             listed = ", ".join(self._outputs) or "no outputs"
             raise AttributeError(f"{self.id} has {listed}, not {name}") from None
+
+    def __getitem__(self, index: int) -> Output:
+        return tuple(self._outputs.values())[index]
 
     def __iter__(self) -> Iterator[Output]:
         return iter(self._outputs.values())
@@ -88,7 +91,9 @@ class Builder:
         if type_name.startswith("_"):
             raise AttributeError(type_name)
 
-        def call(*, id: str = "", title: str = "", **inputs: Any) -> Handle:
+        def call(*values: Any, id: str = "", title: str = "", **inputs: Any) -> Handle:
+            if values:
+                raise TypeError(f"{type_name} takes its inputs by name, got {values[0]!r}")
             return self.add(type_name, id, title, **inputs)
 
         return call
@@ -120,10 +125,8 @@ class Builder:
                 problems.append(Problem(refused.kind, *facts))
         for port in spec.inputs:
             if port.required and port.name not in inputs:
-                wanted = port.type
-                problems.append(
-                    Problem("missing_input", id, type_name, port.name, wanted, "nothing")
-                )
+                facts = (id, type_name, port.name, port.type, "nothing", "", missing_hint(port))
+                problems.append(Problem("missing_input", *facts))
         if problems:
             raise GraphError(problems)
         self._nodes[id] = Node(type_name, values, title)
@@ -156,5 +159,5 @@ def _input(name: str, spec: NodeSpec, value: Any) -> Any:
         return Link(value.node, value.name)
     if isinstance(value, Knob | Link):
         return value
-    coerce(port, value)
+    coerce(port, freeze(value))
     return value

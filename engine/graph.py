@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral, Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -222,11 +223,16 @@ class Graph:
 
 
 def freeze(value: Any) -> Any:
-    """A literal that cannot be changed: lists become tuples, mappings read-only ones."""
+    """A literal that cannot be changed: lists become tuples, mappings read-only ones.
+
+    Numbers of other libraries become Python's own.
+    """
     if isinstance(value, str | int | float | Link | Knob) or value is None:
         return value
     if isinstance(value, Mapping):
         return MappingProxyType({key: freeze(item) for key, item in value.items()})
     if isinstance(value, Sequence):
         return tuple(freeze(item) for item in value)
-    return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value

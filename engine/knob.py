@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from .errors import Problem
@@ -49,4 +50,6 @@ def read_knob(name: str, knob: Input, value: Any) -> Any:
         raise Refused("out_of_range", "a min that is not above its max", f"{low:g} to {high:g}")
     ranged = knob.min is not None or knob.max is not None
     between = Between(low, high) if ranged and kind in ("INT", "FLOAT") else None
+    if isinstance(value, Path) and TYPES[knob.type] == "STRING":
+        value = str(value)
     return coerce(Port(name, kind, between=between, choices=knob.choices), value)

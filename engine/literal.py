@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from .ports import ANY
@@ -39,6 +40,8 @@ def coerce(port: Port, value: Any) -> Any:
             raise Refused("wrong_type", "true or false", shown(value))
         return value
     if kind in ("STRING", "COMBO"):
+        if port.file is not None and isinstance(value, Path):
+            value = str(value)
         if not isinstance(value, str):
             raise Refused("wrong_type", "a text", shown(value))
         if not value.isascii() and not _is_unicode(value):
@@ -49,6 +52,11 @@ def coerce(port: Port, value: Any) -> Any:
     raise Refused(
         "wrong_type", f"a link to an output of type {kind}", f"the literal {shown(value)}"
     )
+
+
+def missing_hint(port: Port) -> str:
+    """What to do about an input that has no value."""
+    return f"link it to an output of type {port.type}" if port.is_edge else ""
 
 
 def shown(value: Any) -> str:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from .errors import GraphError, InputError, Problem, did_you_mean
 from .graph import Graph, Knob, Link, Node
 from .knob import INPUTS, knob_problems
-from .literal import Refused, coerce
+from .literal import Refused, coerce, missing_hint
 from .ports import accepts
 from .registry import Registry
 from .spec import Lack, NodeSpec, Port
@@ -118,11 +118,12 @@ def _targets(
     graph: Graph, registry: Registry, targets: Iterable[str] | None
 ) -> tuple[tuple[str, ...], list[Problem]]:
     if targets is not None:
-        chosen = tuple(dict.fromkeys(targets))
-        listed = ", ".join(list(graph.nodes)[:20]) or "none"
+        chosen = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
+        wanted = f"a target of: {', '.join(list(graph.nodes)[:20]) or 'none'}"
         missing = [id for id in chosen if id not in graph.nodes]
         problems = [
-            Problem("unknown_id", "", "", "", f"a target of: {listed}", id) for id in missing
+            Problem("unknown_id", "", "", "", wanted, id, "", did_you_mean(id, graph.nodes))
+            for id in missing
         ]
         return tuple(id for id in chosen if id in graph.nodes), problems
     chosen = tuple(
@@ -175,8 +176,8 @@ class _Reader:
             if port.name in node.inputs:
                 self._read_input(prepared, port, node.inputs[port.name])
             elif port.required:
-                hint = f"link it to an output of type {port.type}" if port.is_edge else ""
-                self._add(prepared, port.name, "missing_input", _wanted(port), "nothing", hint=hint)
+                facts = ("missing_input", _wanted(port), "nothing")
+                self._add(prepared, port.name, *facts, hint=missing_hint(port))
             else:
                 prepared.literals[port.name] = port.default
         names = [port.name for port in spec.inputs]
@@ -201,8 +202,6 @@ class _Reader:
             hint = did_you_mean(value.name, self.graph.inputs)
             self._add(node, port.name, "unknown_knob", wanted, value, hint=hint)
             return
-        if isinstance(value, Path) and port.file is not None:
-            value = str(value)
         try:
             literal = coerce(port, value)
         except Refused as refused:

@@ -44,6 +44,21 @@ def test_an_unknown_node_of_a_result_is_a_key_error(tmp_path: Path) -> None:
         result["lost"]
 
 
+def test_a_path_names_a_picture_anywhere_and_a_text_does_not(tmp_path: Path) -> None:
+    photo = ROOT / "graphs" / "inputs" / "house.png"
+    graph = latentloom.loads(INVERT)
+    for given in (
+        graph.set("photo.image", photo),
+        latentloom.loads(INVERT.replace("nodes:", "inputs: {p: {type: image}}\nnodes:"))
+        .set("photo.image", latentloom.Knob("p"))
+        .knob("p", photo),
+    ):
+        result = latentloom.run(given, where(tmp_path, given))
+        assert result["invert"].shape == (1, 128, 128, 3)
+    with pytest.raises(latentloom.GraphError, match="is not relative"):
+        latentloom.run(graph.set("photo.image", str(photo)))
+
+
 def test_a_failed_run_raises_and_keeps_what_was_made(tmp_path: Path) -> None:
     graph = latentloom.loads(INVERT).set("photo.image", "inputs/nothing.png")
     with pytest.raises(latentloom.GraphError, match=r"nothing\.png"):

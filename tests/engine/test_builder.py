@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 
 from engine.builder import Builder
@@ -73,6 +74,33 @@ def test_outputs_unpack_in_order_and_have_names(builder: Builder) -> None:
     names = [output.name for output in halves]
     assert (first.node, first.name) == ("halve", names[0])
     assert getattr(halves, names[1]) is second
+
+
+def test_outputs_have_an_index_and_no_other(builder: Builder) -> None:
+    halves = builder.Halve(a=7)
+    assert [halves[0], halves[1]] == list(halves)
+    with pytest.raises(IndexError):
+        halves[2]
+
+
+def test_inputs_that_are_given_without_their_names_are_refused_in_words(builder: Builder) -> None:
+    with pytest.raises(TypeError, match="Number takes its inputs by name, got 7"):
+        builder.Number(7)
+
+
+def test_numbers_of_numpy_are_numbers(builder: Builder, engine: Engine) -> None:
+    builder.Show(value=builder.Number(value=np.int64(7)), id="seven")
+    builder.Blend(a=np.float32(2), weight=np.float64(0.5), id="one")
+    assert type(builder.graph.nodes["number"].inputs["value"]) is int
+    assert type(builder.graph.nodes["one"].inputs["a"]) is float
+    assert engine.run(builder.graph, targets=["seven", "one"])["one"] == 1.0
+
+
+def test_a_target_may_be_given_alone(builder: Builder, engine: Engine) -> None:
+    builder.Number(value=7, id="seven")
+    assert engine.run(builder.graph, targets="seven")["seven"] == 7
+    with pytest.raises(GraphError, match="did you mean 'seven'"):
+        engine.run(builder.graph, targets="sevn")
 
 
 def test_wrong_inputs_are_refused_at_once_and_nothing_is_recorded(builder: Builder) -> None:
