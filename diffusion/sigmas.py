@@ -81,7 +81,15 @@ def align_your_steps(kind: str, steps: int, denoise: float) -> Tensor:
         kind: a key of ALIGN_YOUR_STEPS.
         denoise: below 1 only the last round(steps * denoise) steps are kept.
     """
-    table = torch.tensor(ALIGN_YOUR_STEPS[kind], dtype=torch.float64)
+    return tail_of_table(torch.tensor(ALIGN_YOUR_STEPS[kind], dtype=torch.float64), steps, denoise)
+
+
+def tail_of_table(table: Tensor, steps: int, denoise: float) -> Tensor:
+    """The last round(steps * denoise) steps of a table of levels; their last is 0.
+
+    Args:
+        table: float64, log-linearly interpolated if it has another number of steps.
+    """
     if steps + 1 != len(table):
         table = _log_linear(table, steps + 1)
     if denoise <= 0:

@@ -28,6 +28,8 @@ Parts = Annotated[int, Between(1, 100)]
 StartLevel = Annotated[float, Between(-1.0, 20_000.0, step=0.01)]
 EndLevel = Annotated[float, Between(0.0, 20_000.0, step=0.01)]
 Step = Annotated[int, Between(0, 10_000)]
+GitsCoefficient = Annotated[float, Between(0.8, 1.5, step=0.05)]
+GitsSteps = Annotated[int, Between(2, 1000)]
 FinePercent = Annotated[float, Between(0.0, 1.0, step=0.0001)]
 
 
@@ -237,6 +239,35 @@ def align_your_steps_scheduler(
     from diffusion.sigmas import align_your_steps
 
     return align_your_steps(model_type, steps, denoise)
+
+
+@node("GITSScheduler", category=CATEGORY)
+class GITSScheduler:
+    """Published levels that were searched along the way of Stable Diffusion's sampling.
+
+    Args:
+        coeff: a multiple of 0.05; the larger, the more levels lie near 0.
+        steps: other numbers than 2 to 20 are interpolated.
+        denoise: below 1 only the last round(steps * denoise) steps are run: fewer steps, unlike
+            KSampler's denoise.
+
+    Raises:
+        InputError: the coefficient lies between two that are published.
+
+    Source: arXiv 2405.11326; ComfyUI's GITSScheduler.
+    """
+
+    @staticmethod
+    def run(coeff: GitsCoefficient = 1.2, steps: GitsSteps = 10, denoise: Denoise = 1.0) -> Sigmas:
+        from diffusion.gits import gits
+
+        GITSScheduler.check(coeff)
+        return gits(coeff, steps, denoise)
+
+    @staticmethod
+    def check(coeff: float) -> None:
+        if round(coeff * 100) % 5:
+            raise InputError("GITSScheduler", "coeff", "a multiple of 0.05 from 0.8 to 1.5", coeff)
 
 
 @node("SplitSigmas", category=LEVELS)
