@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import pkgutil
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -12,6 +14,7 @@ from types import ModuleType
 from .errors import SpecError
 from .spec import NodeSpec, spec_of
 
+log = logging.getLogger(__name__)
 ENTRY_POINT_GROUP = "latentloom.nodes"
 
 
@@ -43,13 +46,19 @@ class Registry(Mapping[str, NodeSpec]):
     def from_package(cls, package: str) -> Registry:
         """Every node in the modules of a package, and those of installed packs.
 
-        Packs announce a module under the entry point group `latentloom.nodes`.
+        Packs announce a module under the entry point group `latentloom.nodes`. One that cannot
+        be loaded is left out, and its name and the reason are logged.
         """
         root = importlib.import_module(package)
         names = sorted(found.name for found in pkgutil.iter_modules(root.__path__))
         modules = [importlib.import_module(f"{package}.{name}") for name in names]
-        packs = [found.load() for found in entry_points(group=ENTRY_POINT_GROUP)]
-        return cls.of(*modules, *packs)
+        found = cls.of(*modules)
+        for pack in entry_points(group=ENTRY_POINT_GROUP):
+            try:
+                found |= cls.of(pack.load())
+            except Exception as error:  # noqa: BLE001 - a pack's code may raise anything
+                log.warning("the pack %s is left out: %s", pack.value, _reason(error))
+        return found
 
     def near(self, name: str) -> list[str]:
         """Names that the user may have meant, best first."""
@@ -68,6 +77,14 @@ class Registry(Mapping[str, NodeSpec]):
 
     def __len__(self) -> int:
         return len(self._specs)
+
+
+def _reason(error: Exception) -> str:
+    """What a pack raised, and where."""
+    if isinstance(error, SpecError):
+        return str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
 
 
 def _specs_in(target: object) -> Iterator[NodeSpec]:
