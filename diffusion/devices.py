@@ -51,11 +51,11 @@ def network_dtype() -> torch.dtype:
 
 
 def vae_dtype() -> torch.dtype:
-    """Precision of an autoencoder: bfloat16 where CUDA computes it, else float32.
+    """Precision of an autoencoder: bfloat16 where the card itself computes it, else float32.
 
-    float16 overflows in some autoencoders.
+    float16 overflows in some autoencoders; a bfloat16 that is emulated is slow and coarse.
     """
-    if device().type == "cuda" and torch.cuda.is_bf16_supported():
+    if device().type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float32
 

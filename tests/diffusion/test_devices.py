@@ -1,4 +1,4 @@
-"""Small networks compute on one thread, and the number of threads comes back afterwards."""
+"""Small networks compute on one thread for as long as they do; precisions follow the device."""
 
 from __future__ import annotations
 
@@ -35,3 +35,27 @@ def test_nested_use_and_errors_leave_the_number_as_it_was() -> None:
     with pytest.raises(ValueError, match="stop"), devices.computing(1), devices.computing(1):
         raise ValueError("stop")
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(
+    ("device", "native", "network", "autoencoder"),
+    [
+        ("cpu", False, torch.float32, torch.float32),
+        ("cuda", True, torch.float16, torch.bfloat16),
+        ("cuda", False, torch.float16, torch.float32),
+        ("mps", False, torch.float16, torch.float32),
+    ],
+)
+def test_precisions_follow_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    native: bool,
+    network: torch.dtype,
+    autoencoder: torch.dtype,
+) -> None:
+    def is_bf16_supported(including_emulation: bool = True) -> bool:
+        return native or including_emulation
+
+    monkeypatch.setattr(devices, "device", lambda: torch.device(device))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
+    assert (devices.network_dtype(), devices.vae_dtype()) == (network, autoencoder)
