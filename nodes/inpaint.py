@@ -114,7 +114,7 @@ def differential_diffusion(model: Model, strength: Share = 1.0) -> Model:
 
     Args:
         model: the model to sample with.
-        strength: share of the hard mask of each step; at 0 grey masks mix, as without it.
+        strength: share of the hard mask of each step, the rest is the grey one; 0 is all, as 1.
 
     Source: arXiv 2306.00950; ComfyUI's DifferentialDiffusion.
     """
