@@ -146,8 +146,7 @@ class Bench:
             yield self._decode(size)
             for batch in batches:
                 yield self._img2img(size, batch, controlled=False)
-        if self.name != "sdxl":
-            yield self._img2img(sizes[0], 1, controlled=True)
+        yield self._img2img(sizes[0], 1, controlled=True)
 
     def _encode_text(self) -> Measure:
         tokenizer = clip_l()
