@@ -173,10 +173,10 @@ def nodes(options: argparse.Namespace) -> int:
 
 def convert(options: argparse.Namespace) -> int:
     """`latentloom convert IN OUT`."""
-    from engine.formats import load_graph, save_graph
+    from engine.formats import load_graph, save_graph, with_names
 
     registry = _registry()
-    graph = load_graph(_find(options.file), registry)
+    graph = with_names(load_graph(_find(options.file), registry), registry)
     target = Path(options.out)
     if target.exists() and not options.force:
         raise FormatError(f"{target} exists; write elsewhere, or say --force")

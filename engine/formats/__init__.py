@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import FormatError
-from ..graph import Graph
+from ..graph import Graph, Link
 from ..inside import opened
 from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt_json
@@ -16,7 +17,7 @@ from .parsing import MOST_BYTES, parse_json, parse_yaml
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
-__all__ = ["dump_graph", "embed", "load_graph", "parse_graph", "save_graph"]
+__all__ = ["dump_graph", "embed", "load_graph", "parse_graph", "save_graph", "with_names"]
 
 
 def load_graph(path: Path, specs: Specs | None = None) -> Graph:
@@ -71,6 +72,27 @@ def dump_graph(graph: Graph, form: str, specs: Specs) -> str:
     if form == "comfy":
         return write_prompt_json(graph, specs)
     return write_json(graph) if form == "json" else write_yaml(graph)
+
+
+def with_names(graph: Graph, specs: Specs) -> Graph:
+    """The graph with outputs named where ComfyUI's files count them: `$4.VAE` for `$4.2`."""
+
+    def named(value: Any) -> Any:
+        if not isinstance(value, Link) or not isinstance(value.output, int):
+            return value
+        spec = specs.get(graph.nodes[value.node].type) if value.node in graph.nodes else None
+        outputs = spec.outputs if spec is not None else ()
+        if spec is None or not 0 <= value.output < len(outputs):
+            return value
+        name = outputs[value.output].name
+        clear = name.isidentifier() and spec.output_index(name) == value.output
+        return Link(value.node, name) if clear else value
+
+    nodes = {
+        id: replace(node, inputs={name: named(value) for name, value in node.inputs.items()})
+        for id, node in graph.nodes.items()
+    }
+    return replace(graph, nodes=nodes)
 
 
 def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:

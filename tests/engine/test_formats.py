@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine.errors import FormatError
 from engine.executor import Engine
-from engine.formats import dump_graph, load_graph, parse_graph, save_graph
+from engine.formats import dump_graph, load_graph, parse_graph, save_graph, with_names
 from engine.formats.parsing import parse_json, parse_yaml
 from engine.graph import Graph, Input, Knob, Link, Node
 from tests.engine.fakes import REGISTRY
@@ -231,6 +231,23 @@ def test_a_graph_goes_to_comfyui_and_back() -> None:
     assert data["pass1"]["inputs"] == {"a": ["start", 0], "weight": 0.25}
     assert data["show"]["inputs"]["note_text"] == "$5"
     assert parse_graph(text, REGISTRY).nodes["pass1"].inputs["a"] == Link("start", 0)
+
+
+def test_outputs_that_comfyui_counts_are_named_in_our_own_format() -> None:
+    text = json.dumps(
+        {
+            "1": {"class_type": "Halve", "inputs": {"a": 7}},
+            "2": {"class_type": "Add", "inputs": {"a": ["1", 0], "b": ["1", 1]}},
+            "3": {"class_type": "Show", "inputs": {"value": ["1", 9]}},
+            "4": {"class_type": "Elsewhere", "inputs": {"value": ["4", 0]}},
+        }
+    )
+    written = dump_graph(with_names(parse_graph(text, REGISTRY), REGISTRY), "yaml", REGISTRY)
+    assert "{node: Add, a: $1.quotient, b: $1.remainder}" in written
+    assert "{node: Show, value: $1.9}" in written
+    assert "{node: Elsewhere, value: $4.0}" in written
+    prompt = json.loads(dump_graph(parse_graph(written, REGISTRY), "comfy", REGISTRY))
+    assert prompt["2"]["inputs"] == {"a": ["1", 0], "b": ["1", 1]}
 
 
 def test_what_comfyui_ignores_is_written_again() -> None:
