@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from engine.workspace import Workspace
 
 DONE, WRONG, USAGE, FAILED, CANCELLED = 0, 1, 2, 3, 130
+CANCELLING = b"\ncancelling, as soon as the node that runs looks up\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -280,6 +281,8 @@ def _interrupts(token: CancelToken) -> Iterator[None]:
     def stop(_signal: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         token.cancel()
+        # Not by print, which the signal may have come in the middle of.
+        os.write(2, CANCELLING)
 
     before = signal.signal(signal.SIGINT, stop)
     try:
