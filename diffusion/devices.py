@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 import torch
 
-# Below this, threads wait for each other longer than they compute.
-SMALL_BYTES = 64 * 2**20
-
-_lock = threading.Lock()
-_small_now = 0
-_threads_before = 1
+THREADS = torch.get_num_threads()
 
 
 @cache
@@ -61,24 +55,29 @@ def vae_dtype() -> torch.dtype:
 
 
 @contextmanager
-def computing(nbytes: int) -> Iterator[None]:
-    """Compute with a network of this size: no gradients, and one CPU thread if it is small."""
-    small = nbytes < SMALL_BYTES and device().type == "cpu"
-    if small:
-        _count_small(1)
+def one_thread() -> Iterator[None]:
+    """Compute in this thread alone, as what runs beside networks on a CPU should.
+
+    Each thread that computes in parallel keeps workers of its own, and with more workers than
+    cores OpenMP lets all of them sleep between two layers: small networks take twice as long.
+    """
+    before = torch.get_num_threads()
+    if before == 1 or device().type != "cpu":
+        yield
+        return
+    torch.set_num_threads(1)
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
-        if small:
-            _count_small(-1)
+        torch.set_num_threads(before)
 
 
-def _count_small(change: int) -> None:
-    """torch's number of threads is global: one while any small network computes."""
-    global _small_now, _threads_before
-    with _lock:
-        if _small_now == 0:
-            _threads_before = torch.get_num_threads()
-        _small_now += change
-        torch.set_num_threads(1 if _small_now else _threads_before)
+@contextmanager
+def all_threads() -> Iterator[None]:
+    """Compute in this thread with as many as torch had at first.
+
+    A thread that begins while another computes alone begins with one.
+    """
+    if torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
+    yield

@@ -104,7 +104,7 @@ class Weights:
         """
         with self._lock, residency().using(self):
             on = patched(self.module, patches, self.halves, moment)
-            with on, devices.computing(self.nbytes):
+            with on, torch.inference_mode():
                 yield
 
     @property

@@ -15,6 +15,7 @@ from .literal import Refused, coerce
 from .many import Many, gather, listed, spread
 from .ports import ANY
 from .spec import NodeSpec, Port
+from .threads import sharing
 from .validate import Prepared
 
 
@@ -58,14 +59,15 @@ def call(node: Prepared, linked: Mapping[str, Any], context: Context, digest: bo
             if name in node.literals and node.literals[name] is not None:
                 arguments[name] = [node.literals[name]]
         turns = spread(arguments)
-        if turns is None:
-            outputs = _outputs(spec, spec.run(**arguments, **hidden))
-        else:
-            report, calls = context.on_progress, []
-            for turn, arguments in enumerate(turns):
-                context.on_progress = _shifted(report, turn, len(turns))
-                calls.append(_outputs(spec, spec.run(**arguments, **hidden)))
-            outputs = gather(spec, calls)
+        with sharing(spec):
+            if turns is None:
+                outputs = _outputs(spec, spec.run(**arguments, **hidden))
+            else:
+                report, calls = context.on_progress, []
+                for turn, arguments in enumerate(turns):
+                    context.on_progress = _shifted(report, turn, len(turns))
+                    calls.append(_outputs(spec, spec.run(**arguments, **hidden)))
+                outputs = gather(spec, calls)
         entry = Entry(outputs, size_of(outputs))
         if digest:
             entry.digest(0)

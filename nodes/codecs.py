@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING
 
-from engine import devices, pictures
+from engine import devices, pictures, threads
 from engine.devices import Device
 from engine.errors import InputError
 from engine.fingerprint import Sink, register
 from engine.generation import declare
 from engine.packing import Array, CannotKeep, Damaged, register_array, register_records
 from engine.pictures import Picture, PreviewMethod
+from engine.spec import NodeSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,5 +151,24 @@ def accelerators() -> list[Device]:
     return [Device(*facts) for facts in describe()]
 
 
+def sharing(spec: NodeSpec) -> AbstractContextManager[object]:
+    """Device nodes compute with all threads, others that hold tensors with one.
+
+    Loads torch only for nodes that will.
+    """
+    if spec.name not in _holds_tensors:
+        types = {port.type for port in spec.inputs} | {output.type for output in spec.outputs}
+        _holds_tensors[spec.name] = not TENSORS.isdisjoint(types)
+    if not _holds_tensors[spec.name]:
+        return nullcontext()
+    from diffusion.devices import all_threads, one_thread
+
+    return all_threads() if spec.device else one_thread()
+
+
+TENSORS = frozenset({"IMAGE", "MASK", "LATENT", "CONDITIONING", "SIGMAS", "MODEL", "CLIP", "VAE"})
+_holds_tensors: dict[str, bool] = {}
+
+threads.register(sharing)
 pictures.register(PictureFiles())
 devices.register(accelerators)

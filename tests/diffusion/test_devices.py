@@ -1,40 +1,72 @@
-"""Small networks compute on one thread for as long as they do; precisions follow the device."""
+"""What runs beside networks computes on one thread; precisions follow the device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from diffusion import devices
+from engine.spec import NodeSpec, Output
+from nodes.codecs import sharing
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(devices, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(devices, "THREADS", 3)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
     torch.set_num_threads(before)
 
 
-def test_a_small_network_has_one_thread() -> None:
-    with devices.computing(1000):
+@pytest.mark.usefixtures("three_threads")
+def test_what_runs_beside_networks_has_one_thread_and_gives_the_others_back() -> None:
+    with devices.one_thread(), devices.one_thread():
         assert torch.get_num_threads() == 1
-        assert torch.is_inference_mode_enabled()
+    assert torch.get_num_threads() == 3
+    with pytest.raises(ValueError, match="stop"), devices.one_thread():
+        raise ValueError("stop")
     assert torch.get_num_threads() == 3
 
 
-def test_a_large_network_has_them_all() -> None:
-    with devices.computing(devices.SMALL_BYTES):
+@pytest.mark.usefixtures("three_threads")
+def test_beside_a_gpu_the_processor_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "device", lambda: torch.device("cuda"))
+    with devices.one_thread():
         assert torch.get_num_threads() == 3
 
 
-def test_nested_use_and_errors_leave_the_number_as_it_was() -> None:
-    with pytest.raises(ValueError, match="stop"), devices.computing(1), devices.computing(1):
-        raise ValueError("stop")
-    assert torch.get_num_threads() == 3
+@pytest.mark.usefixtures("three_threads")
+def test_a_thread_that_began_with_one_gets_them_all() -> None:
+    def inside() -> tuple[int, int]:
+        before = torch.get_num_threads()
+        with devices.all_threads():
+            return before, torch.get_num_threads()
+
+    with devices.one_thread(), ThreadPoolExecutor(1) as lane:
+        assert lane.submit(inside).result() == (1, 3)
+        assert torch.get_num_threads() == 1
+
+
+def counting(name: str, device: bool, kind: str) -> NodeSpec:
+    def run() -> None:
+        raise NotImplementedError
+
+    return NodeSpec(name, "test", run, (), (Output("x", kind),), device=device)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize(
+    ("device", "kind", "threads"),
+    [(True, "LATENT", 3), (False, "IMAGE", 1), (False, "INT", 3)],
+)
+def test_nodes_share_the_threads_by_what_they_are(device: bool, kind: str, threads: int) -> None:
+    with sharing(counting(f"Counting{kind}", device, kind)):
+        assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize(
