@@ -48,6 +48,30 @@ def die(name: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@node("Labour", category="test", device=True)
+def labour(folder: str) -> int:
+    """Long work, of which each turn leaves a line."""
+    with (Path(folder) / "labour.txt").open("a") as file:
+        file.write("done\n")
+    return 7
+
+
+@node("DieOnce", category="test")
+def die_once(value: int, folder: str) -> int:
+    """End the process as a kill does, a moment after the work before was done; but once only."""
+    mark = Path(folder) / "died"
+    if not mark.exists():
+        mark.touch()
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
+@node("Tell", category="test", output=True)
+def tell(value: int) -> None:
+    """Take a number."""
+
+
 @dataclass
 class Report:
     """What became of the jobs that were acknowledged."""
@@ -160,7 +184,7 @@ if __name__ == "__main__":
     action, argument = sys.argv[1:]
     if action == "serve":
         options = ["--data", argument, "--port", "0"]
-        sys.exit(main(options, lambda: Registry.of(keep, die)))
+        sys.exit(main(options, lambda: Registry.of(keep, die, labour, die_once, tell)))
     with tempfile.TemporaryDirectory() as folder:
         found = soak(Path(folder), int(argument), seed=time.time_ns())
     sys.stdout.write(

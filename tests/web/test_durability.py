@@ -39,3 +39,22 @@ def test_a_job_that_kills_the_server_twice_is_parked_and_the_next_one_runs(tmp_p
     messages = history["deadly"]["status"]["messages"]
     assert messages[-1][0] == "execution_error"
     assert messages[-1][1]["exception_message"] == PARKED
+
+
+def test_a_job_goes_on_after_a_kill_with_what_its_nodes_had_done(tmp_path: Path) -> None:
+    prompt = {
+        "work": {"class_type": "Labour", "inputs": {"folder": str(tmp_path)}},
+        "die": {"class_type": "DieOnce", "inputs": {"value": ["work", 0], "folder": str(tmp_path)}},
+        "tell": {"class_type": "Tell", "inputs": {"value": ["die", 0]}},
+    }
+    child = Child(tmp_path)
+    child.ask("POST", "/prompt", {"prompt": prompt, "prompt_id": "long"})
+    child.wait()
+    child = Child(tmp_path)
+    give_up = time.monotonic() + 20
+    while "long" not in child.ask("GET", "/history/long") and time.monotonic() < give_up:
+        time.sleep(0.02)
+    history = child.ask("GET", "/history")
+    child.kill()
+    assert history["long"]["status"]["status_str"] == "success"
+    assert (tmp_path / "labour.txt").read_text() == "done\n"
