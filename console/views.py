@@ -147,11 +147,11 @@ def _action(step: Step) -> str:
 def node_rows(registry: Registry) -> str:
     """The table of all nodes."""
     rows = [
-        (spec.name, spec.category, ", ".join(port.name for port in spec.inputs), _outputs(spec))
+        (spec.name, spec.category, _outputs(spec), ", ".join(port.name for port in spec.inputs))
         for spec in sorted(registry.values(), key=lambda spec: (spec.category, spec.name))
         if not spec.deprecated
     ]
-    return table(("node", "category", "inputs", "outputs"), rows)
+    return table(("node", "category", "outputs", "inputs"), rows)
 
 
 def node_text(spec: NodeSpec) -> str:

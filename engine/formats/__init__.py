@@ -53,11 +53,14 @@ def parse_graph(text: str, specs: Specs | None = None) -> Graph:
     data = parse_json(text) if text.lstrip()[:1] in ("{", "[") else parse_yaml(text)
     if isinstance(data, dict) and "latentloom" in data:
         return read_native(data)
+    if isinstance(data, dict) and is_prompt(data.get("prompt")):
+        data = data["prompt"]  # as clients send it
     if is_prompt(data):
         return read_prompt(data, specs)
     if is_editor_workflow(data):
         return read_workflow(data, specs or {})
-    raise FormatError("this is no graph: wants `latentloom: 1` and `nodes:`, or ComfyUI's API JSON")
+    wanted = "`latentloom: 1` and `nodes:`, or what ComfyUI's editor saves or exports as API"
+    raise FormatError(f"this is no graph: wants {wanted}")
 
 
 def dump_graph(graph: Graph, form: str, specs: Specs) -> str:

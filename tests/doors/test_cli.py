@@ -191,6 +191,15 @@ def test_convert_goes_there_and_back(
     assert run(capsys, "convert", graph, tmp_path / name, "--force")[0] == 0
 
 
+def test_the_table_of_nodes_fits_a_terminal_but_for_long_lists_of_inputs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    head, *rows = run(capsys, "nodes")[1].splitlines()
+    assert head.split() == ["node", "category", "outputs", "inputs"]
+    assert head.index("inputs") < 140
+    assert any(row.startswith("KSampler ") and row.endswith(" denoise") for row in rows)
+
+
 def test_models_lists_the_shipped_one(capsys: pytest.CaptureFixture[str]) -> None:
     _, found = as_json(capsys, "models")
     assert {"checkpoints", "vae"} <= {m["kind"] for m in found["models"] if m["name"] == "demo"}

@@ -233,6 +233,12 @@ def test_a_graph_goes_to_comfyui_and_back() -> None:
     assert parse_graph(text, REGISTRY).nodes["pass1"].inputs["a"] == Link("start", 0)
 
 
+def test_a_prompt_is_read_as_clients_send_it_too() -> None:
+    prompt = {"1": {"class_type": "Show", "inputs": {"value": 3}}}
+    sent = {"prompt": prompt, "client_id": "x", "extra_data": {}}
+    assert parse_graph(json.dumps(sent), REGISTRY) == parse_graph(json.dumps(prompt), REGISTRY)
+
+
 def test_outputs_that_comfyui_counts_are_named_in_our_own_format() -> None:
     text = json.dumps(
         {
