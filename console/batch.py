@@ -34,6 +34,8 @@ def run_batch(
     """
     turns: list[Turn] = []
     total = len(pictures_in(place[0]))
+    if not total:
+        print(f"{place[0]}: there are no PNG, JPEG or WebP pictures in it", file=sys.stderr)
     for turn in run_folder(engine, graph, workspace, *place, report, cancel):
         turns.append(turn)
         if not as_json:

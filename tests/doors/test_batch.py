@@ -163,6 +163,14 @@ def test_a_workflow_of_comfyuis_takes_pictures_at_a_node(
     assert len(names(tmp_path / "p")) == 3
 
 
+def test_a_folder_without_pictures_is_said_to_have_none(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    code, out, err = run(capsys, "batch", graph, tmp_path / "empty", "--output", tmp_path / "o")
+    assert (code, out, "no PNG, JPEG or WebP pictures" in err) == (0, "", True)
+
+
 def test_a_missing_folder_is_said_to_be_missing(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
