@@ -1,6 +1,7 @@
 """LoRA and its kin: changes to a network's weights, merged just before use.
 
-Source: LoRA (arXiv 2106.09685), LoHa and LoKr (LyCORIS, arXiv 2309.14859), DoRA (arXiv 2402.09353).
+Source: LoRA (arXiv 2106.09685), LoHa and LoKr (LyCORIS, arXiv 2309.14859), DoRA (arXiv
+2402.09353), OFT (arXiv 2306.07280), GLoRA (arXiv 2306.07967).
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def with_clip_lora(clip: Clip, path: Path, strength: float) -> Clip:
         return clip
     parts = clip.weights.parts
     networks: dict[Part, tuple[str, nn.Module]] = {
-        "text_2" if part.kind == "g" else "text": (
+        "text_2" if part.kind == "g" and len(parts) > 1 else "text": (
             f"{part.kind}." if len(parts) > 1 else "",
             part.module,
         )
@@ -88,7 +89,9 @@ def changed(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Te
         KeyError: a role is missing.
         ModelFileError: the change is of another shape.
     """
-    difference = _difference(roles)
+    if "set" in roles:
+        return roles["set"].float().reshape(weight.shape)
+    difference = _difference(weight, roles, strength)
     if difference.numel() != weight.numel():
         shapes = f"{tuple(difference.shape)}, the network's {tuple(weight.shape)}"
         raise ModelFileError(f"a layer of the LoRA is of shape {shapes}")
@@ -99,8 +102,8 @@ def changed(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Te
     return weight + strength * (_decomposed(weight, difference, scale) - weight)
 
 
-def _difference(roles: Mapping[Role, Tensor]) -> Tensor:
-    """What is added at strength 1."""
+def _difference(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tensor:
+    """What is added, times the strength."""
     if "up" in roles and "down" in roles:
         up, down = roles["up"].float(), roles["down"].float()
         scale = _scale(roles, down.shape[0])
@@ -113,7 +116,50 @@ def _difference(roles: Mapping[Role, Tensor]) -> Tensor:
         return product * _scale(roles, roles["hada_w1_b"].shape[0])
     if "lokr_w1" in roles or "lokr_w1_a" in roles:
         return _kronecker(roles)
+    if "oft_blocks" in roles:
+        return _turned(weight, roles, strength)
+    if "glora_a1" in roles:
+        return _general(weight, roles)
     return (roles["diff_b"] if "diff_b" in roles else roles["diff"]).float()
+
+
+def _turned(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tensor:
+    """OFT: blocks of outputs turned by the Cayley transform of what is skew in the file's blocks.
+
+    The strength counts a second time, as in ComfyUI. Source: arXiv 2306.07280, section 3.
+    """
+    blocks = roles["oft_blocks"].float()
+    if blocks.ndim != 3:
+        raise ModelFileError("it holds BOFT adapters, which are not supported")
+    count, size, _ = blocks.shape
+    skew = blocks - blocks.transpose(1, 2)
+    limit = float(roles["alpha"]) if "alpha" in roles else 0.0
+    if limit > 0:
+        skew = skew * (limit / (skew.norm() + 1e-8)).clamp(max=1.0)
+    one = torch.eye(size, device=skew.device)
+    turn = (one + skew) @ (one - skew).inverse()
+    rows = weight.reshape(count, size, -1)
+    return strength * ((turn - one).transpose(1, 2) @ rows).reshape(weight.shape)
+
+
+def _general(weight: Tensor, roles: Mapping[Role, Tensor]) -> Tensor:
+    """GLoRA: the weight times one low-rank matrix, and another one.
+
+    Files of two kinds differ in which halves come first. Source: arXiv 2306.07967, equation 8.
+    """
+    a1, a2, b1, b2 = (
+        roles[f"glora_{name}"].float().flatten(1) for name in ("a1", "a2", "b1", "b2")
+    )
+    older = b2.shape[1] == b1.shape[0] == a1.shape[0] == a2.shape[1]
+    newer = b2.shape[0] == b1.shape[1] == a1.shape[1] == a2.shape[0]
+    square = a2.shape[0] == weight.shape[0] == weight.shape[1]
+    if older and (square or not newer):
+        scale, rows = _scale(roles, a1.shape[0]), weight.flatten(1)
+        return scale * (b2 @ b1 + rows @ a2 @ a1).reshape(weight.shape)
+    if not newer:
+        raise ModelFileError("its halves do not fit each other")
+    moved = torch.einsum("oi...,ir,rj->oj...", weight, a1, a2)
+    return _scale(roles, a2.shape[0]) * (moved + (b1 @ b2).reshape(weight.shape))
 
 
 def _scale(roles: Mapping[Role, Tensor], rank: int) -> float:
@@ -220,8 +266,10 @@ def _places(parameters: Iterable[str], part: Part) -> dict[str, str]:
 def _check(file: str, name: str, roles: Mapping[Role, Tensor], weight: Tensor) -> None:
     """Whether a change fits its weight, from the shapes alone."""
     shapes = {role: part.to("meta") for role, part in roles.items() if role != "alpha"}
+    wanted = f"{file}: its change of {name} does not fit {'×'.join(map(str, weight.shape))}"
     try:
         changed(weight.to("meta"), shapes, 1.0)
-    except (KeyError, RuntimeError, IndexError, ModelFileError) as error:
-        wanted = "×".join(map(str, weight.shape))
-        raise ModelFileError(f"{file}: its change of {name} does not fit {wanted}") from error
+    except ModelFileError as error:
+        raise ModelFileError(f"{wanted}: {error}") from error
+    except (KeyError, RuntimeError, IndexError) as error:
+        raise ModelFileError(wanted) from error

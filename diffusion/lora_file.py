@@ -44,12 +44,18 @@ ROLES: dict[str, Role] = {
     ".b_norm": "diff_b",
     ".diff": "diff",
     ".diff_b": "diff_b",
+    ".set_weight": "set",
+    ".oft_blocks": "oft_blocks",
+    ".rescale": "rescale",
 }
 for _name in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2"):
     ROLES[f".hada_{_name}"] = f"hada_{_name}"
 for _name in ("w1", "w2", "w1_a", "w1_b", "w2_a", "w2_b", "t2"):
     ROLES[f".lokr_{_name}"] = f"lokr_{_name}"
-UNKNOWN_KINDS = {"oft_": "OFT", "boft": "BOFT", ".a1.": "GLoRA"}
+for _name in ("a1", "a2", "b1", "b2"):
+    ROLES[f".{_name}.weight"] = f"glora_{_name}"
+# As kohya's tools name them, which change other layers than LyCORIS' do.
+UNKNOWN_KINDS = {"oft_unet_": "OFT"}
 PREFIXES: dict[str, Part] = {
     "lora_unet_": "unet",
     "lora_te1_": "text",

@@ -31,7 +31,7 @@ class LoraLoader:
         model: the model; of the family that the LoRA was made for.
         clip: its text encoder.
         lora_name: name of an installed LoRA: kohya's, diffusers' or PEFT's names of layers;
-            LoRA, LoCon, LoHa, LoKr or DoRA.
+            LoRA, LoCon, LoHa, LoKr, DoRA, OFT or GLoRA.
         strength_model: how much of it changes the model; 0 is none, below 0 the opposite.
         strength_clip: how much of it changes the text encoder.
 

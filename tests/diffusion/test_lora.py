@@ -341,7 +341,7 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="holds no LoRA"):
         check_lora(write(tmp_path / "f", {"conv_in.weight": random(4, 4)}))
     with pytest.raises(ModelFileError, match="holds OFT adapters"):
-        check_lora(write(tmp_path / "g", {"lora_unet_mid.oft_blocks": random(4, 4)}))
+        check_lora(write(tmp_path / "g", {"oft_unet_mid.oft_blocks": random(2, 4, 4)}))
 
 
 @pytest.mark.parametrize(("width", "family"), [(768, "sd15"), (1024, "sd21"), (2048, "sdxl")])
