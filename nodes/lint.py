@@ -18,6 +18,8 @@ LOADERS = ("LoadImage", "LoadImageMask")
 DECODERS = ("VAEDecode", "VAEDecodeTiled")
 SOFTENING = ("LatentUpscale", "LatentUpscaleBy")
 LEAST_AFTER_UPSCALING = 0.4
+# Four times the megapixel that the largest models were trained at.
+MOST_AT_ONCE = 2048 * 2048
 
 
 @rule("KSampler")
@@ -219,6 +221,22 @@ def mask_stretched(spot: Spot) -> Iterator[Finding]:
             f"the mask is {shapes[0]} and the picture {shapes[1]}; it will be stretched over it",
             "a mask of the picture's proportions, or crop the picture first",
         )
+
+
+@rule(*KSAMPLERS)
+def picture_large(spot: Spot) -> Iterator[Finding]:
+    """A photo is sampled at its full size, for which no model was trained."""
+    encoder = spot.origin("latent_image")
+    size = _size(encoder.origin("pixels")) if encoder is not None else None
+    tiled = any(each.type == "TiledDiffusion" for each in spot.way("model", "model"))
+    if size is None or tiled or size[0] * size[1] <= MOST_AT_ONCE:
+        return
+    yield Finding(
+        "latent_image",
+        f"the picture has {size[0]}×{size[1]} pixels, far more than models know; it takes long, "
+        "much memory, and repeats what the prompt says",
+        "ImageScaleToTotalPixels to 1 megapixel before it, or TiledDiffusion",
+    )
 
 
 def _size(spot: Spot | None) -> tuple[int, int] | None:

@@ -204,6 +204,19 @@ def test_a_mask_of_other_proportions_than_its_picture_is_named(
     assert (("mask-stretched", "masked") in rules(graph, where)) is told
 
 
+@pytest.mark.parametrize(("side", "told"), [(2048, False), (2049, True)])
+def test_a_photo_at_its_full_size_is_advised_against(side: int, told: bool, tmp_path: Path) -> None:
+    Image.new("L", (side, side)).save(tmp_path / "photo.png")
+    where = latentloom.workspace(BASE, input_dir=tmp_path)
+    large = changed(BASE, photo__image="photo.png")
+    assert (("picture-large", "sample") in rules(large, where)) is told
+    scale = ("ImageScaleToTotalPixels", {"image": "$photo.IMAGE", "megapixels": 1.0})
+    scaled = changed(large, scale=scale, encode__pixels="$scale.IMAGE")
+    tiles = ("TiledDiffusion", {"model": "$model.MODEL"})
+    tiled = changed(large, tiles=tiles, sample__model="$tiles.MODEL")
+    assert not rules(scaled, where) | rules(tiled, where)
+
+
 def test_what_is_linked_proves_nothing() -> None:
     seed = ("PrimitiveInt", {"value": 7})
     graph = changed(
