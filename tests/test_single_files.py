@@ -140,6 +140,6 @@ def test_a_controlnet_of_another_family_is_refused_with_both_named(
     models = {**SDXL, "control_net_name": SD15["control_net_name"]}
     make(models, folder)
     graph = on(latentloom.load("controlnet_img2img"), models)
-    (problem,) = engine.check(graph)
+    (problem,) = engine.check(graph, latentloom.workspace(graph))
     assert problem.kind == "wrong_family"
     assert ("sdxl" in problem.wanted, "sd15" in problem.got) == (True, True)
