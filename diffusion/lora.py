@@ -6,6 +6,7 @@ Source: LoRA (arXiv 2106.09685), LoHa and LoKr (LyCORIS, arXiv 2309.14859), DoRA
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from .handles import Clip, Model
 from .lora_file import Change, Part, Role, read_changes
 from .unet_names import original_layers
 from .weight_file import open_weights
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,15 +237,26 @@ def _patch(
 def _changes(
     path: Path, wanted: Iterable[Change], part: Part, parameters: Mapping[str, Tensor]
 ) -> dict[str, dict[Role, Tensor]]:
-    """What a file changes in one network, by the names of its parameters."""
+    """What a file changes in one network, by the names of its parameters.
+
+    Layers that the network has not are told in the log and left out, as in ComfyUI.
+    """
     places = _places(parameters, part)
     changes: dict[str, dict[Role, Tensor]] = {}
+    strange: list[str] = []
     with open_weights(path) as file:
         for change in wanted:
             layer = places.get(change.layer) or places.get(f"{change.layer}_0")
+            if layer is None:
+                strange.append(change.layer)
             for role, key in change.keys.items() if layer else ():
                 name = f"{layer}.bias" if role == "diff_b" else f"{layer}.weight"
                 changes.setdefault(name, {})[role] = file.get_tensor(key)
+    if strange and changes:
+        log.warning(
+            "%s: layers that the network has not are left out, %d of them, such as %s",
+            path.name, len(strange), strange[0],
+        )  # fmt: skip
     changes = {
         name: roles
         for name, roles in changes.items()

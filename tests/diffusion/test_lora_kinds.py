@@ -98,6 +98,20 @@ def test_further_kinds_are_read_from_files(
     assert not torch.allclose(patch.change(f"{layer}.weight", weight.float()), weight, atol=1e-3)
 
 
+def test_layers_that_the_network_has_not_are_told_and_left_out(
+    tiny: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensors = {
+        f"lora_te_text_model_encoder_layers_{number}_self_attn_q_proj.{end}.weight": value
+        for number in (0, 77)
+        for end, value in (("lora_up", random(32, 2)), ("lora_down", random(2, 32)))
+    }
+    (patch,) = with_clip_lora(tiny.clip, write(tmp_path / "f.safetensors", tensors), 1.0).patches
+    assert isinstance(patch, LoraPatch)
+    assert [*patch.changes] == ["encoder.layers.0.self_attn.q_proj.weight"]
+    assert "layers that the network has not are left out, 1 of them, such as" in caplog.text
+
+
 def test_what_no_kind_takes_is_refused_with_the_reason(tiny: Checkpoint, tmp_path: Path) -> None:
     place = "lora_te_text_model_encoder_layers_0_self_attn_q_proj"
     butterfly = write(tmp_path / "boft.safetensors", {f"{place}.oft_blocks": random(2, 4, 8, 8)})
