@@ -12,6 +12,7 @@ writes is in torch/serialization.py and torch/_utils.py.
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -61,16 +62,18 @@ def read_pickle(stream: BytesIO) -> Said:
         ValueError: it is damaged.
     """
     machine = _Machine()
-    for count, (code, argument, _) in enumerate(pickletools.genops(stream)):
-        if count == MOST_STEPS:
-            raise Refused(f"its pickle has more than {MOST_STEPS:,} steps")
-        step = STEPS.get(code.name)
-        if step is None:
-            raise Refused(f"its pickle has the instruction {code.name}, which no weights need")
-        try:
-            step(machine, argument)
-        except (LookupError, TypeError) as error:
-            raise Refused(DAMAGED) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a damaged text may have escapes that Python warns of
+        for count, (code, argument, _) in enumerate(pickletools.genops(stream)):
+            if count == MOST_STEPS:
+                raise Refused(f"its pickle has more than {MOST_STEPS:,} steps")
+            step = STEPS.get(code.name)
+            if step is None:
+                raise Refused(f"its pickle has the instruction {code.name}, which no weights need")
+            try:
+                step(machine, argument)
+            except (LookupError, TypeError) as error:
+                raise Refused(DAMAGED) from error
     return Said(machine.result(), machine.storages)
 
 
