@@ -2,6 +2,7 @@
 
 DiffusionError
   ModelFileError   a model folder or file that cannot be loaded
+    MissingModelError  there is none of that name
   PromptError      a prompt that cannot be encoded
   ScheduleError    an unknown schedule, or one that has no levels for so many steps
   SamplingError    a model that gave no numbers
@@ -19,6 +20,10 @@ class DiffusionError(Exception):
 
 class ModelFileError(DiffusionError, ValueError):
     """A model that cannot be loaded: missing, damaged, unsafe, or of an unknown kind."""
+
+
+class MissingModelError(ModelFileError):
+    """No installed model has that name."""
 
 
 class PromptError(DiffusionError, ValueError):

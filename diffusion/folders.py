@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
-from .errors import ModelFileError
+from .errors import MissingModelError
 from .extra_paths import FOLDERS, extra_folders
 from .tiny_vae import FOLDER as TINY_FOLDER
 from .tiny_vae import Halves, tiny_vaes
@@ -77,7 +77,7 @@ def resolve_model(kind: str, name: str) -> Path:
     hint = (
         f"; did you mean {close[0]!r}?" if close else f"; installed: {', '.join(names) or 'none'}"
     )
-    raise ModelFileError(f"no model {name!r} among the {kind}{hint}")
+    raise MissingModelError(f"no model {name!r} among the {kind}{hint}")
 
 
 def find_embedding(name: str) -> Path | None:

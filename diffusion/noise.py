@@ -11,10 +11,12 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
+
+from .errors import SettingError
 
 if TYPE_CHECKING:
     from torchsde import BrownianTree
@@ -25,8 +27,16 @@ StepNoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def seed_rule() -> SeedRule:
-    """How step noise is seeded: "current", unless LATENTLOOM_SEED_RULE says "0.3.64"."""
-    return "0.3.64" if os.environ.get(RULE_VARIABLE) == "0.3.64" else "current"
+    """How step noise is seeded: "current", unless LATENTLOOM_SEED_RULE says otherwise.
+
+    Raises:
+        SettingError: it names no rule.
+    """
+    named = os.environ.get(RULE_VARIABLE) or "current"
+    for rule in get_args(SeedRule):
+        if rule == named:
+            return cast(SeedRule, rule)
+    raise SettingError(f"{RULE_VARIABLE} wants {' or '.join(get_args(SeedRule))}, got {named!r}")
 
 
 @dataclass(frozen=True)

@@ -101,14 +101,12 @@ def _models(kind: str) -> File:
             return []
 
     def resolve(name: str) -> Path:
-        from diffusion.errors import ModelFileError
+        from diffusion.errors import MissingModelError
         from diffusion.folders import resolve_model
 
         try:
             return resolve_model(kind, name)
-        except ModelFileError as error:
-            if not str(error).startswith("no model"):
-                raise
+        except MissingModelError as error:
             raise FileNotFoundError(f"put it into models/{kind}") from error
 
     def describe(path: Path) -> Mapping[str, str | int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffusion.noise import brownian_noise, start_noise, step_noise
+from diffusion.errors import SettingError
+from diffusion.noise import RULE_VARIABLE, brownian_noise, seed_rule, start_noise, step_noise
 from tests.golden_files import Goldens
 
 GOLDENS = Goldens("direct/noise.safetensors")
@@ -67,3 +68,17 @@ def test_the_global_generator_is_left_alone() -> None:
 
 def test_every_golden_was_compared(request: pytest.FixtureRequest) -> None:
     GOLDENS.assert_all_read(request)
+
+
+@pytest.mark.parametrize(("named", "rule"), [("", "current"), ("current", "current")])
+def test_the_rule_of_seeds_is_the_current_one(
+    named: str, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(RULE_VARIABLE, named)
+    assert seed_rule() == rule
+
+
+def test_a_rule_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(RULE_VARIABLE, "0.4")
+    with pytest.raises(SettingError, match=r"wants current or 0\.3\.64, got '0\.4'"):
+        seed_rule()
