@@ -51,6 +51,7 @@ __all__ = [
 ]  # fmt: skip
 
 __version__ = "0.1.0"
+GraphOrPath = Graph | str | os.PathLike[str]
 
 
 @cache
@@ -79,6 +80,10 @@ def load(path: str | os.PathLike[str]) -> Graph:
     if not file.exists():
         file = find_graph(str(path)) or file
     return load_graph(file, registry())
+
+
+def _opened(graph: GraphOrPath) -> Graph:
+    return graph if isinstance(graph, Graph) else load(graph)
 
 
 def loads(text: str) -> Graph:
@@ -126,29 +131,32 @@ def workspace(
     )
 
 
-def check(graph: Graph, where: Workspace | None = None) -> tuple[Problem, ...]:
+def check(graph: GraphOrPath, where: Workspace | None = None) -> tuple[Problem, ...]:
     """Every problem of a graph; empty if there is none."""
+    graph = _opened(graph)
     return engine().check(graph, where or workspace(graph))
 
 
-def lint(graph: Graph, where: Workspace | None = None) -> tuple[Advice, ...]:
+def lint(graph: GraphOrPath, where: Workspace | None = None) -> tuple[Advice, ...]:
     """What a graph is allowed to do and hardly means to; empty if there is nothing to say."""
+    graph = _opened(graph)
     return find_advice(graph, registry(), where or workspace(graph))
 
 
 def plan(
-    graph: Graph, where: Workspace | None = None, targets: Iterable[str] | None = None
+    graph: GraphOrPath, where: Workspace | None = None, targets: Iterable[str] | None = None
 ) -> Plan:
     """What `run` would do to each node, and why.
 
     Raises:
         GraphError: the graph cannot run.
     """
+    graph = _opened(graph)
     return engine().plan(graph, where or workspace(graph), targets)
 
 
 def run(
-    graph: Graph,
+    graph: GraphOrPath,
     where: Workspace | None = None,
     targets: Iterable[str] | None = None,
     on_event: OnEvent | None = None,
@@ -157,6 +165,7 @@ def run(
     """Run a graph and return its outputs; `result[id]` is what node `id` gave.
 
     Args:
+        graph: or what `load` takes: a file, or the name of a shipped graph.
         where: folders; by default those of `workspace(graph)`.
         targets: nodes to run for; by default every output node.
         on_event: called with each event of the run.
@@ -166,6 +175,7 @@ def run(
         GraphError: the graph cannot run; nothing was run.
         RunError: nodes failed; what else was made is in its `result`.
     """
+    graph = _opened(graph)
     result = engine().run(graph, where or workspace(graph), targets, on_event, cancel)
     if result.errors:
         raise RunError(result.errors, result)
@@ -173,7 +183,7 @@ def run(
 
 
 async def run_async(
-    graph: Graph,
+    graph: GraphOrPath,
     where: Workspace | None = None,
     targets: Iterable[str] | None = None,
     on_event: OnEvent | None = None,

@@ -177,3 +177,14 @@ def test_the_node_table_of_the_readme_is_current() -> None:
         re.findall(r"`([A-Za-z]\w+)`", README.partition("## Nodes")[2].partition("\n## ")[0])
     )
     assert listed == set(latentloom.registry())
+
+
+def test_a_file_or_a_name_is_a_graph_too(graph: Path, tmp_path: Path) -> None:
+    assert latentloom.check("img2img") == ()
+    assert "sample" in latentloom.plan("img2img").nodes
+    assert latentloom.lint(graph) == ()
+    opened = latentloom.load(graph)
+    result = latentloom.run(str(graph), latentloom.workspace(opened, tmp_path / "out"))
+    assert [path.name for _, path in result.saved] == ["small_00001_.png"]
+    with pytest.raises(OSError, match="no-such-graph"):
+        latentloom.run("no-such-graph")
