@@ -80,6 +80,8 @@ class Guide:
 
     Attributes:
         apart: evaluate each entry by itself, which takes less memory.
+        missing_is_zero: D of a negative side that is not there is 0, as in ComfyUI, instead of
+            that of the positive one.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Guide:
         moment: Moment | None = None,
     ) -> None:
         self.guidance, self.model, self.hooks = guidance, guidance.model, hooks
-        self.source, self.apart = source, False
+        self.source, self.apart, self.missing_is_zero = source, False, False
         self.controls = Controls(self.model.sampling)
         self.tiling = tiling(self.model.patches)
         self.moment = moment or Moment(self.model.sampling)
@@ -129,7 +131,9 @@ class Guide:
             inner = self._mix(x, sigma, found, (POSITIVE, SECOND), cfg)
             return negative + (inner - negative) * second_cfg, second
         if self.guidance.style == "single":
-            return self._mix(x, sigma, found, (POSITIVE, NEGATIVE), cfg), negative
+            away = not self.guidance.negative and self.missing_is_zero
+            guided = self._mix(x, sigma, found, (POSITIVE, NEGATIVE), cfg)
+            return guided, torch.zeros_like(negative) if away else negative
 
         def perpendicular(positive: Tensor, negative: Tensor) -> Tensor:
             kept = _perpendicular(positive - second, negative - second, second_cfg)

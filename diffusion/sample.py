@@ -38,6 +38,9 @@ from .samplers.step import Denoise, Noise, PairDenoise
 from .samplers.table import SAMPLER_TABLE, SamplerChoice
 from .schedules import calculate_sigmas
 
+# Samplers that the older rule takes one step with otherwise.
+UNIPC = ("uni_pc", "uni_pc_bh2")
+
 
 @dataclass(frozen=True)
 class SamplePlan:
@@ -166,6 +169,7 @@ def sample_route(
         with model.weights.computing(model.patches, moment):
             guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, moment)
             guide.apart = apart
+            guide.missing_is_zero = route.seed_rule == "0.3.64"
             inside = _Run(guide, latent, route).through(hooks)
         return [each.clone() for each in inside]
 
@@ -248,6 +252,8 @@ class _Run:
             options["tau"] = _noise_between(self.model, **_taken(options, TAU))
         if self.sampler.resizes:
             options["noise_like"] = noise_like(x, self.route.noise.seed, self.route.seed_rule)
+        if self.route.seed_rule == "0.3.64" and self.route.sampler.name in UNIPC:
+            options["single_step"] = False
         denoise = self._denoise()
         call = denoise if self.sampler.pair else _guided_only(denoise)
         noise = self._step_noise(x)

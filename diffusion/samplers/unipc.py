@@ -22,11 +22,15 @@ def uni_pc(
     noise: Noise,
     on_step: OnStep,
     variant: Variant = "bh1",
+    single_step: bool = True,
 ) -> Tensor:
     """UniPC multistep with data prediction, in variance-preserving form.
 
     Order up to 3, one model call a step, draws no noise. A last level of 0 is taken as 0.001.
     Source: arXiv 2302.04867, algorithms 5 to 7; B(h) = h (bh1) or e^h - 1 (bh2).
+
+    Args:
+        single_step: False leaves x as it is where there is one step only, as ComfyUI 0.3.64 does.
     """
     levels = sigmas.clone()
     levels[-1] = LAST_SIGMA if levels[-1] == 0 else levels[-1]
@@ -41,7 +45,7 @@ def uni_pc(
         return denoised
 
     known = [predict(x, 0)]
-    for step in range(1, steps + 1):
+    for step in range(1, steps + 1) if steps > 1 or single_step else ():
         order = min(highest, step, steps + 1 - step)
         near = [levels[step - 1 - index] for index in range(order)]
         update = _Update(x, levels[step], near, known[:order], variant)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast, get_args
 
 import pytest
 import torch
@@ -17,8 +17,9 @@ from diffusion.guidance import Guidance, Guide
 from diffusion.hooks import Hooks
 from diffusion.latents import Latent
 from diffusion.load import Checkpoint
-from diffusion.noise import start_noise
-from diffusion.sample import SamplePlan, plan_sigmas, sample
+from diffusion.noise import NoiseChoice, SeedRule, start_noise
+from diffusion.sample import Route, SamplePlan, plan_sigmas, sample, sample_route
+from diffusion.samplers.table import SamplerChoice
 from diffusion.text import encode_text
 
 SCALE = 0.18215
@@ -300,3 +301,34 @@ def test_sampling_repeats_bit_for_bit(
     plan = replace(PLAN, sampler="dpmpp_2m_sde", scheduler="karras")
     first, second = (sample(tiny.model, latent, positive, negative, plan) for _ in range(2))
     assert torch.equal(first.samples, second.samples)
+
+
+def test_the_older_rule_takes_no_single_step_of_unipc(
+    tiny: Checkpoint, positive: Conditioning, latent: Latent
+) -> None:
+    found = {}
+    for rule in get_args(SeedRule):
+        plan = SamplePlan(5, 1, 1.0, "uni_pc", "sgm_uniform", seed_rule=rule)
+        empty = replace(latent, samples=torch.zeros_like(latent.samples))
+        done = sample(tiny.model, empty, positive, positive, plan)
+        found[rule] = done.samples * tiny.model.family.latent_scale
+    noise = start_noise(tuple(latent.shape), 5)
+    assert torch.allclose(found["0.3.64"], noise, atol=1e-4)
+    assert not torch.allclose(found["current"], noise, atol=1e-1)
+
+
+def test_the_older_rule_takes_a_missing_prediction_for_zero(
+    tiny: Checkpoint, positive: Conditioning, latent: Latent
+) -> None:
+    guidance, sigmas = Guidance(tiny.model, positive), torch.tensor([8.0, 3.0])
+    x = start_noise(tuple(latent.shape), 5) * 8.0
+    with tiny.model.weights.computing():
+        denoised = Guide(guidance)(x, sigmas[0])
+    plain = denoised + 3.0 * (x - denoised) / 8.0
+    for rule, wanted in (("current", plain), ("0.3.64", denoised + 3.0 * x / 8.0)):
+        route = Route(
+            sigmas, SamplerChoice("euler_cfg_pp"), NoiseChoice(5), seed_rule=cast(SeedRule, rule)
+        )
+        empty = replace(latent, samples=torch.zeros_like(latent.samples))
+        found = sample_route(guidance, empty, route).output.samples * tiny.model.family.latent_scale
+        assert torch.allclose(found, wanted, atol=1e-4)

@@ -75,9 +75,11 @@ def sample(
     seed: int = 42,
     on_step: Any = ignore,
     sampling: ModelSampling = SAMPLING,
+    **options: Any,
 ) -> Tensor:
     sampler = SAMPLER_TABLE[name]
-    options: dict[str, Any] = {"tau": middle(sampling)} if sampler.tau else {}
+    if sampler.tau:
+        options["tau"] = middle(sampling)
     if sampler.resizes:
         options["noise_like"] = noise_like(x, seed)
     noise = noise_for(name, x, sigmas, seed)
@@ -94,6 +96,20 @@ def test_a_sampler_gives_the_references_numbers(key: str) -> None:
     start = start_noise(SHAPE, 42)
     x = sampling.noised(torch.zeros(SHAPE), start, sigmas[0], sampling.is_full(sigmas[0]))
     got = sampling.finished(sample(name, sigmas, toy, x, sampling=sampling), sigmas[-1])
+    assert toy.calls == FACTS[key]["nfe"]
+    assert (got - GOLDENS[key]).abs().max() <= 5e-5 * GOLDENS[key].std()
+
+
+@pytest.mark.parametrize("key", GUARDED)
+def test_one_step_of_unipc_is_none_where_that_is_asked_for(key: str) -> None:
+    kind, name, scheduler, _ = key.split("/")
+    sampling, toy = SAMPLINGS[kind], Toy(name)
+    sigmas = calculate_sigmas(sampling, scheduler, 1, name)
+    start = start_noise(SHAPE, 42)
+    x = sampling.noised(torch.zeros(SHAPE), start, sigmas[0], sampling.is_full(sigmas[0]))
+    got = sampling.finished(
+        sample(name, sigmas, toy, x, sampling=sampling, single_step=False), sigmas[-1]
+    )
     assert toy.calls == FACTS[key]["nfe"]
     assert (got - GOLDENS[key]).abs().max() <= 5e-5 * GOLDENS[key].std()
 
