@@ -7,36 +7,20 @@ process is disturbed.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .errors import SettingError
+from .rule import Rule
 
 if TYPE_CHECKING:
     from torchsde import BrownianTree
 
-SeedRule = Literal["current", "0.3.64"]
-RULE_VARIABLE = "LATENTLOOM_SEED_RULE"
 StepNoise = Callable[[Tensor, Tensor], Tensor]
-
-
-def seed_rule() -> SeedRule:
-    """How step noise is seeded: "current", unless LATENTLOOM_SEED_RULE says otherwise.
-
-    Raises:
-        SettingError: it names no rule.
-    """
-    named = os.environ.get(RULE_VARIABLE) or "current"
-    for rule in get_args(SeedRule):
-        if rule == named:
-            return cast(SeedRule, rule)
-    raise SettingError(f"{RULE_VARIABLE} wants {' or '.join(get_args(SeedRule))}, got {named!r}")
 
 
 @dataclass(frozen=True)
@@ -85,13 +69,13 @@ def _drawn(
     return torch.cat([drawn[index] for index in batch_index])
 
 
-def step_noise(x: Tensor, seed: int, rule: SeedRule = "current") -> StepNoise:
+def step_noise(x: Tensor, seed: int, rule: Rule = "current") -> StepNoise:
     """Fresh noise for each step of an ancestral sampler, of x's shape; see `noise_like`."""
     draw = noise_like(x, seed, rule)
     return lambda _sigma, _sigma_next: draw(x)
 
 
-def noise_like(x: Tensor, seed: int, rule: SeedRule = "current") -> Callable[[Tensor], Tensor]:
+def noise_like(x: Tensor, seed: int, rule: Rule = "current") -> Callable[[Tensor], Tensor]:
     """Fresh noise of the shape of what it is given, on x's device.
 
     Args:

@@ -24,22 +24,18 @@ from .hooks import SILENT, Hooks
 from .latents import Latent, SamplePass
 from .noise import (
     NoiseChoice,
-    SeedRule,
     brownian_noise,
     draws_after,
     noise_like,
-    seed_rule,
     start_noise,
     step_noise,
 )
 from .patches.base import Moment
 from .residency import with_room
+from .rule import Rule, chosen_rule
 from .samplers.step import Denoise, Noise, PairDenoise
 from .samplers.table import SAMPLER_TABLE, SamplerChoice
 from .schedules import calculate_sigmas
-
-# Samplers that the older rule takes one step with otherwise.
-UNIPC = ("uni_pc", "uni_pc_bh2")
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class SamplePlan:
         start, end: first and last step of the schedule that are run.
         add_noise: False starts from the latent itself.
         leftover_noise: an early `end` leaves the noise of its level in.
-        seed_rule: how step noise is seeded; see `diffusion.noise.step_noise`.
+        rule: which ComfyUI is followed; see `diffusion.rule`.
     """
 
     seed: int
@@ -66,7 +62,7 @@ class SamplePlan:
     end: int = 10_000
     add_noise: bool = True
     leftover_noise: bool = False
-    seed_rule: SeedRule = field(default_factory=seed_rule)
+    rule: Rule = field(default_factory=chosen_rule)
 
 
 def plan_sigmas(model: Model, plan: SamplePlan) -> Tensor:
@@ -104,7 +100,7 @@ def sample(
         SamplerChoice(plan.sampler),
         NoiseChoice(plan.seed, plan.add_noise),
         plan.scheduler,
-        plan.seed_rule,
+        plan.rule,
     )
     return sample_route(guidance, latent, route, hooks).output
 
@@ -116,14 +112,14 @@ class Route:
     Attributes:
         sigmas: falling levels; one alone only adds its noise, none do nothing.
         scheduler: what the levels are called in reports.
-        seed_rule: how step noise is seeded; see `diffusion.noise.step_noise`.
+        rule: which ComfyUI is followed; see `diffusion.rule`.
     """
 
     sigmas: Tensor
     sampler: SamplerChoice
     noise: NoiseChoice
     scheduler: str = "custom"
-    seed_rule: SeedRule = field(default_factory=seed_rule)
+    rule: Rule = field(default_factory=chosen_rule)
 
 
 class Sampled(NamedTuple):
@@ -169,7 +165,7 @@ def sample_route(
         with model.weights.computing(model.patches, moment):
             guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, moment)
             guide.apart = apart
-            guide.missing_is_zero = route.seed_rule == "0.3.64"
+            guide.missing_is_zero = route.rule == "0.3.64"
             inside = _Run(guide, latent, route).through(hooks)
         return [each.clone() for each in inside]
 
@@ -251,8 +247,8 @@ class _Run:
         if self.sampler.tau:
             options["tau"] = _noise_between(self.model, **_taken(options, TAU))
         if self.sampler.resizes:
-            options["noise_like"] = noise_like(x, self.route.noise.seed, self.route.seed_rule)
-        if self.route.seed_rule == "0.3.64" and self.route.sampler.name in UNIPC:
+            options["noise_like"] = noise_like(x, self.route.noise.seed, self.route.rule)
+        if self.sampler.may_rest and self.route.rule == "0.3.64":
             options["single_step"] = False
         denoise = self._denoise()
         call = denoise if self.sampler.pair else _guided_only(denoise)
@@ -286,7 +282,7 @@ class _Run:
         if kind == "none":
             return _no_noise
         if kind == "step":
-            draw = step_noise(x, seed, self.route.seed_rule)
+            draw = step_noise(x, seed, self.route.rule)
         else:
             draw = brownian_noise(x, self.sigmas, seed, cpu=kind == "brownian")
         scale = self.route.sampler.noise_scale

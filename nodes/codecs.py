@@ -81,7 +81,7 @@ register_records(
     "diffusion.noise.NoiseChoice", "diffusion.samplers.table.SamplerChoice",
 )  # fmt: skip
 _CODE = Path(__file__).resolve().parent
-for _folder in (_CODE, _CODE.parent / "diffusion"):
+for _folder in (_CODE, _CODE.parent / "diffusion", _CODE.parent / "engine"):
     declare(
         _folder,
         (
@@ -95,7 +95,7 @@ for _folder in (_CODE, _CODE.parent / "diffusion"):
             "opencv-python-headless",
             "opencv-python",
         ),
-        ("LATENTLOOM_SEED_RULE",),
+        ("LATENTLOOM_COMFYUI",),
     )
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 import latentloom
 from diffusion.folders import VARIABLE
-from diffusion.noise import RULE_VARIABLE
+from diffusion.rule import VARIABLE as RULE
 from engine.executor import Engine
 from engine.registry import Registry
 from engine.spec import node
@@ -105,7 +105,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     place = Workspace(input_dir=FOLDER / "inputs", output_dir=tmp_path_factory.mktemp("out"))
     with pytest.MonkeyPatch.context() as patch, Engine(registry) as engine:
         patch.setenv(VARIABLE, str(models))
-        patch.setenv(RULE_VARIABLE, "0.3.64")
+        patch.setenv(RULE, "0.3.64")
         yield Bench(engine, place, registry, models)
 
 

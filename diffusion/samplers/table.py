@@ -43,6 +43,7 @@ class Sampler:
         pair: the model call gives D and the unguided D (CFG++).
         tau: it takes how much of the SDE's noise there is at a level (SA-Solver).
         resizes: the latent grows on its way, and with it the noise of its steps.
+        may_rest: it can be told to leave the latent as it is where there is one step only.
         flow: its form for flow-matching models, where that is another.
         below_one: it starts a little below level 1, where a flow has no picture at all.
     """
@@ -53,6 +54,7 @@ class Sampler:
     pair: bool = False
     tau: bool = False
     resizes: bool = False
+    may_rest: bool = False
     flow: Callable[..., Tensor] | None = None
     below_one: bool = False
 
@@ -139,6 +141,6 @@ SAMPLER_TABLE: dict[str, Sampler] = {
     "sa_solver": _exponential(sa_solver.sa_solver, "step", tau=True),
     "sa_solver_pece": _exponential(sa_solver.sa_solver_pece, "step", tau=True),
     "ddim": Sampler(euler.euler, mask_noise="fresh"),
-    "uni_pc": Sampler(unipc.uni_pc),
-    "uni_pc_bh2": Sampler(unipc.uni_pc_bh2),
+    "uni_pc": Sampler(unipc.uni_pc, may_rest=True),
+    "uni_pc_bh2": Sampler(unipc.uni_pc_bh2, may_rest=True),
 }

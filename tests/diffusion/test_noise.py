@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from diffusion.errors import SettingError
-from diffusion.noise import RULE_VARIABLE, brownian_noise, seed_rule, start_noise, step_noise
+from diffusion.noise import brownian_noise, start_noise, step_noise
+from diffusion.rule import VARIABLE, chosen_rule
 from tests.golden_files import Goldens
 
 GOLDENS = Goldens("direct/noise.safetensors")
@@ -71,14 +72,14 @@ def test_every_golden_was_compared(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize(("named", "rule"), [("", "current"), ("current", "current")])
-def test_the_rule_of_seeds_is_the_current_one(
+def test_the_current_rule_is_followed(
     named: str, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(RULE_VARIABLE, named)
-    assert seed_rule() == rule
+    monkeypatch.setenv(VARIABLE, named)
+    assert chosen_rule() == rule
 
 
 def test_a_rule_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(RULE_VARIABLE, "0.4")
+    monkeypatch.setenv(VARIABLE, "0.4")
     with pytest.raises(SettingError, match=r"wants current or 0\.3\.64, got '0\.4'"):
-        seed_rule()
+        chosen_rule()

@@ -17,7 +17,8 @@ from diffusion.guidance import Guidance, Guide
 from diffusion.hooks import Hooks
 from diffusion.latents import Latent
 from diffusion.load import Checkpoint
-from diffusion.noise import NoiseChoice, SeedRule, start_noise
+from diffusion.noise import NoiseChoice, start_noise
+from diffusion.rule import Rule
 from diffusion.sample import Route, SamplePlan, plan_sigmas, sample, sample_route
 from diffusion.samplers.table import SamplerChoice
 from diffusion.text import encode_text
@@ -307,8 +308,8 @@ def test_the_older_rule_takes_no_single_step_of_unipc(
     tiny: Checkpoint, positive: Conditioning, latent: Latent
 ) -> None:
     found = {}
-    for rule in get_args(SeedRule):
-        plan = SamplePlan(5, 1, 1.0, "uni_pc", "sgm_uniform", seed_rule=rule)
+    for rule in get_args(Rule):
+        plan = SamplePlan(5, 1, 1.0, "uni_pc", "sgm_uniform", rule=rule)
         empty = replace(latent, samples=torch.zeros_like(latent.samples))
         done = sample(tiny.model, empty, positive, positive, plan)
         found[rule] = done.samples * tiny.model.family.latent_scale
@@ -326,9 +327,7 @@ def test_the_older_rule_takes_a_missing_prediction_for_zero(
         denoised = Guide(guidance)(x, sigmas[0])
     plain = denoised + 3.0 * (x - denoised) / 8.0
     for rule, wanted in (("current", plain), ("0.3.64", denoised + 3.0 * x / 8.0)):
-        route = Route(
-            sigmas, SamplerChoice("euler_cfg_pp"), NoiseChoice(5), seed_rule=cast(SeedRule, rule)
-        )
+        route = Route(sigmas, SamplerChoice("euler_cfg_pp"), NoiseChoice(5), rule=cast(Rule, rule))
         empty = replace(latent, samples=torch.zeros_like(latent.samples))
         found = sample_route(guidance, empty, route).output.samples * tiny.model.family.latent_scale
         assert torch.allclose(found, wanted, atol=1e-4)
