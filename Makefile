@@ -22,7 +22,8 @@ test-slow: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy .
+	mkdir -p .typing && ln -sfn .. .typing/latentloom
+	$(BIN)/mypy
 
 model: $(VENV)/.dev
 	$(RUN) -m training --output models
@@ -40,7 +41,7 @@ bench: $(VENV)/.dev
 	$(RUN) -m bench
 
 clean:
-	rm -rf $(VENV) build dist output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .typing output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console.options import (
+from latentloom.console.options import (
     BUDGETS,
     CACHE,
     add_settings,
@@ -25,14 +25,15 @@ from console.options import (
     assignment,
     port_assignment,
 )
-from engine.errors import FormatError, GraphError, InputError, LatentloomError, Problem
+from latentloom.engine.errors import FormatError, GraphError, InputError, LatentloomError, Problem
+from latentloom.nodes import registry as installed_nodes
 
 if TYPE_CHECKING:
-    from engine.cancel import CancelToken
-    from engine.executor import Engine
-    from engine.graph import Graph
-    from engine.registry import Registry
-    from engine.workspace import Workspace
+    from latentloom.engine.cancel import CancelToken
+    from latentloom.engine.executor import Engine
+    from latentloom.engine.graph import Graph
+    from latentloom.engine.registry import Registry
+    from latentloom.engine.workspace import Workspace
 
 DONE, WRONG, USAGE, FAILED, CANCELLED = 0, 1, 2, 3, 130
 CANCELLING = b"\ncancelling, as soon as the node that runs looks up\n"
@@ -73,9 +74,9 @@ class Job:
 
 def run(options: argparse.Namespace) -> int:
     """`latentloom run FILE`."""
-    from console.progress import reporter
-    from console.views import result_object, to_json
-    from engine.cancel import CancelToken
+    from latentloom.console.progress import reporter
+    from latentloom.console.views import result_object, to_json
+    from latentloom.engine.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
     with (
@@ -100,9 +101,9 @@ def run(options: argparse.Namespace) -> int:
 
 def batch(options: argparse.Namespace) -> int:
     """`latentloom batch FILE FOLDER`."""
-    from console.batch import run_batch
-    from console.progress import reporter
-    from engine.cancel import CancelToken
+    from latentloom.console.batch import run_batch
+    from latentloom.console.progress import reporter
+    from latentloom.engine.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
     place = (Path(options.folder), options.knob)
@@ -116,8 +117,8 @@ def batch(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """`latentloom plan FILE`."""
-    from console.views import advice_text, plan_object, plan_text, to_json
-    from engine.lint import lint
+    from latentloom.console.views import advice_text, plan_object, plan_text, to_json
+    from latentloom.engine.lint import lint
 
     job = _open(options)
     with _engine(job.registry) as engine:
@@ -132,9 +133,9 @@ def plan(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """`latentloom check FILE`."""
-    from console.views import advice_object, advice_text, problem_object, to_json
-    from engine.lint import lint
-    from engine.validate import check as find_problems
+    from latentloom.console.views import advice_object, advice_text, problem_object, to_json
+    from latentloom.engine.lint import lint
+    from latentloom.engine.validate import check as find_problems
 
     job = _open(options)
     problems = find_problems(job.graph, job.registry, job.workspace)
@@ -155,9 +156,9 @@ def check(options: argparse.Namespace) -> int:
 
 def nodes(options: argparse.Namespace) -> int:
     """`latentloom nodes [NAME]`."""
-    from console.views import node_object, node_rows, node_text, to_json
+    from latentloom.console.views import node_object, node_rows, node_text, to_json
 
-    registry = _registry()
+    registry = installed_nodes()
     if not options.name:
         found = {name: node_object(spec) for name, spec in sorted(registry.items())}
         print(to_json(found) if options.json else node_rows(registry))
@@ -174,9 +175,9 @@ def nodes(options: argparse.Namespace) -> int:
 
 def convert(options: argparse.Namespace) -> int:
     """`latentloom convert IN OUT`."""
-    from engine.formats import load_graph, save_graph, with_names
+    from latentloom.engine.formats import load_graph, save_graph, with_names
 
-    registry = _registry()
+    registry = installed_nodes()
     graph = with_names(load_graph(_find(options.file), registry), registry)
     target = Path(options.out)
     if target.exists() and not options.force:
@@ -188,17 +189,17 @@ def convert(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     """`latentloom serve`."""
-    from web.serving import serve as serve_until_stopped
+    from latentloom.web.serving import serve as serve_until_stopped
 
-    return serve_until_stopped(options, _registry)
+    return serve_until_stopped(options, installed_nodes)
 
 
 def models(options: argparse.Namespace) -> int:
     """`latentloom models`."""
-    from console.listing import model_objects, model_table
-    from console.views import to_json
+    from latentloom.console.listing import model_objects, model_table
+    from latentloom.console.views import to_json
 
-    found = model_objects(_registry())
+    found = model_objects(installed_nodes())
     if options.json:
         print(to_json({"models": found}))
     elif found:
@@ -212,11 +213,11 @@ def models(options: argparse.Namespace) -> int:
 
 def cache(options: argparse.Namespace) -> int:
     """`latentloom cache`."""
-    from console.keeping import store_object, store_text
-    from console.views import to_json
-    from engine.generation import open_store
+    from latentloom.console.keeping import store_object, store_text
+    from latentloom.console.views import to_json
+    from latentloom.engine.generation import open_store
 
-    _registry()
+    installed_nodes()
     store = open_store()
     if store is not None and options.clear:
         store.clear()
@@ -226,20 +227,20 @@ def cache(options: argparse.Namespace) -> int:
 
 def _engine(registry: Registry) -> Engine:
     """An engine that keeps results for later runs, as the environment says."""
-    from engine.executor import Engine
-    from engine.generation import open_store
+    from latentloom.engine.executor import Engine
+    from latentloom.engine.generation import open_store
 
     return Engine(registry, store=open_store())
 
 
 def _open(options: argparse.Namespace) -> Job:
     """The graph with the changes that were asked for."""
-    from console.changes import changed
-    from engine.formats import load_graph
-    from engine.library import graphs_dir
-    from engine.workspace import Workspace
+    from latentloom.console.changes import changed
+    from latentloom.engine.formats import load_graph
+    from latentloom.engine.library import graphs_dir
+    from latentloom.engine.workspace import Workspace
 
-    registry = _registry()
+    registry = installed_nodes()
     path = _find(options.file)
     graph = load_graph(path, registry)
     graph, granted = changed(graph, registry, options.input, options.set)
@@ -254,8 +255,8 @@ def _open(options: argparse.Namespace) -> Job:
 
 
 def _find(name: str) -> Path:
-    from engine.errors import did_you_mean
-    from engine.library import find_graph, graph_names
+    from latentloom.engine.errors import did_you_mean
+    from latentloom.engine.library import find_graph, graph_names
 
     path = Path(name)
     if path.is_file():
@@ -266,12 +267,6 @@ def _find(name: str) -> Path:
         what = f"{name} is a folder" if path.is_dir() else f"there is no graph file {name}"
         raise FileNotFoundError(f"{what}\n  try:     {hint}" if hint else what)
     return shipped
-
-
-def _registry() -> Registry:
-    from engine.registry import Registry
-
-    return Registry.from_package("nodes")
 
 
 @contextmanager
@@ -292,7 +287,7 @@ def _interrupts(token: CancelToken) -> Iterator[None]:
 
 
 def _complain(error: Exception, options: argparse.Namespace) -> None:
-    from console.views import error_text, failure_object, to_json
+    from latentloom.console.views import error_text, failure_object, to_json
 
     if getattr(options, "json", False):
         print(to_json(failure_object(error)))
@@ -357,7 +352,7 @@ def _parser() -> argparse.ArgumentParser:
     found = add("cache", cache, "Say what is kept for later runs, or drop it.")
     found.add_argument("--clear", action="store_true", help="drop all of it")
     add_settings(found, CACHE)
-    from web.serving import add_options
+    from latentloom.web.serving import add_options
 
     found = add("serve", serve, "Serve graphs over HTTP, for ComfyUI's editor and clients.")
     add_settings(found, (*CACHE, *BUDGETS))

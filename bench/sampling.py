@@ -24,11 +24,11 @@ from torch import Tensor
 
 from bench.clock import seconds
 from bench.floor import operations, rate
-from diffusion import devices
-from diffusion.conditioning import Conditioning, Entry, with_control
-from diffusion.control import Control, ControlNet, ControlWeights
-from diffusion.families import SD15, SDXL, Family
-from diffusion.handles import (
+from latentloom.diffusion import devices
+from latentloom.diffusion.conditioning import Conditioning, Entry, with_control
+from latentloom.diffusion.control import Control, ControlNet, ControlWeights
+from latentloom.diffusion.families import SD15, SDXL, Family
+from latentloom.diffusion.handles import (
     Clip,
     Model,
     TextPart,
@@ -37,12 +37,12 @@ from diffusion.handles import (
     Vae,
     VaeWeights,
 )
-from diffusion.latents import Latent
-from diffusion.load import sampling_of
-from diffusion.sample import SamplePlan, sample
-from diffusion.text import encode_text
-from diffusion.tokenizers import clip_l
-from diffusion.vae import decode, encode
+from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.load import sampling_of
+from latentloom.diffusion.sample import SamplePlan, sample
+from latentloom.diffusion.text import encode_text
+from latentloom.diffusion.tokenizers import clip_l
+from latentloom.diffusion.vae import decode, encode
 
 DENOISE, CFG, SEED = 0.5, 7.0, 1
 MEGABYTE = 2**20

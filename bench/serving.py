@@ -24,10 +24,10 @@ from urllib.request import urlopen
 
 from bench import overhead
 from bench.clock import Row
-from engine.generation import VARIABLE
-from engine.registry import Registry
-from web.client import Client
-from web.serving import main as serve
+from latentloom.engine.generation import VARIABLE
+from latentloom.engine.registry import Registry
+from latentloom.web.client import Client
+from latentloom.web.serving import main as serve
 
 ROOT = Path(__file__).parent.parent
 SIZES = (10, 100, 1_000, 3_000)
@@ -236,7 +236,7 @@ def main() -> None:
     if options.serve:
         nodes = Registry.of(overhead.start, overhead.add, overhead.out)
         arguments = ["--data", options.serve, "--port", "0"]
-        sys.exit(serve(arguments, lambda: Registry.from_package("nodes") | nodes))
+        sys.exit(serve(arguments, lambda: Registry.from_package("latentloom.nodes") | nodes))
     rows: list[Row] = []
 
     def tell(row: Row) -> None:

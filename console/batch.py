@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.batch import Turn, pictures_in, run_folder
-from engine.cancel import CancelToken
-from engine.executor import Engine
-from engine.graph import Graph
-from engine.workspace import Workspace
+from latentloom.engine.batch import Turn, pictures_in, run_folder
+from latentloom.engine.cancel import CancelToken
+from latentloom.engine.executor import Engine
+from latentloom.engine.graph import Graph
+from latentloom.engine.workspace import Workspace
 
 from .progress import Reporter
 from .views import error_objects, to_json

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from engine.errors import FormatError
-from engine.formats.native import read_value
-from engine.formats.parsing import is_unicode, parse_yaml
-from engine.graph import Graph
-from engine.registry import Registry
+from latentloom.engine.errors import FormatError
+from latentloom.engine.formats.native import read_value
+from latentloom.engine.formats.parsing import is_unicode, parse_yaml
+from latentloom.engine.graph import Graph
+from latentloom.engine.registry import Registry
 
 PATH_KNOBS = ("image", "mask", "file")
 Assignments = Iterable[tuple[str, str]]

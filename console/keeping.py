@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.generation import OFF, VARIABLE
-from engine.store import Store
+from latentloom.engine.generation import OFF, VARIABLE
+from latentloom.engine.store import Store
 
 GIB = 2**30
 

@@ -6,8 +6,17 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, Self
 
-from engine.events import AnyEvent, Event, Failed, Finished, Progress, Reused, Started, Stopped
-from engine.graph import Graph
+from latentloom.engine.events import (
+    AnyEvent,
+    Event,
+    Failed,
+    Finished,
+    Progress,
+    Reused,
+    Started,
+    Stopped,
+)
+from latentloom.engine.graph import Graph
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.errors import GraphError, InputError, LatentloomError, NodeError, Problem
-from engine.executor import Result
-from engine.lint import Advice
-from engine.plan import Plan, Step
-from engine.registry import Registry
-from engine.spec import MISSING, NodeSpec, Output, Port
+from latentloom.engine.errors import GraphError, InputError, LatentloomError, NodeError, Problem
+from latentloom.engine.executor import Result
+from latentloom.engine.lint import Advice
+from latentloom.engine.plan import Plan, Step
+from latentloom.engine.registry import Registry
+from latentloom.engine.spec import MISSING, NodeSpec, Output, Port
 
 ACTIONS = {"run": "run", "reuse": "reused", "skip": "skipped"}
 

@@ -36,8 +36,8 @@ def roots() -> list[Path]:
     """The model folders, first one first: the user's, those of the variable, the shipped one."""
     here = Path(__file__).resolve().parent.parent
     named = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
-    shipped = [here / "models", here / "latentloom_data" / "models"]
-    found = [path.resolve() for path in (Path("models"), *named, *shipped) if path.is_dir()]
+    candidates = (Path("models"), *named, here / "models")
+    found = [path.resolve() for path in candidates if path.is_dir()]
     return list(dict.fromkeys(found))
 
 

@@ -1,4 +1,4 @@
-"""The graphs that are shipped: beside the code in a checkout, in a data folder when installed."""
+"""The graphs that are shipped, in `graphs/` of the package."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ ENDINGS = (".yaml", ".yml", ".json")
 
 def graphs_dir() -> Path | None:
     """The folder of shipped graphs, None if it is not installed."""
-    root = Path(__file__).resolve().parent.parent
-    places = (root / "graphs", root / "latentloom_data" / "graphs")
-    return next((place for place in places if place.is_dir()), None)
+    folder = Path(__file__).resolve().parent.parent / "graphs"
+    return folder if folder.is_dir() else None
 
 
 def find_graph(name: str) -> Path | None:

@@ -6,11 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from engine.context import Context, Saved
-from engine.errors import InputError
-from engine.inside import read_resolved
-from engine.ports import Text
-from engine.spec import node
+from latentloom.engine.context import Context, Saved
+from latentloom.engine.errors import InputError
+from latentloom.engine.inside import read_resolved
+from latentloom.engine.ports import Text
+from latentloom.engine.spec import node
 
 from .ports import Image, Mask, PictureFile
 
@@ -43,8 +43,8 @@ class LoadImage:
 
     @staticmethod
     def run(image: PictureFile) -> LoadedImage:
-        from diffusion.images import load
-        from diffusion.picture_headers import PictureError
+        from latentloom.diffusion.images import load
+        from latentloom.diffusion.picture_headers import PictureError
 
         try:
             return LoadedImage(*load(image, read_resolved))
@@ -71,8 +71,8 @@ class LoadImageMask:
 
     @staticmethod
     def run(image: PictureFile, channel: FileChannel = "alpha") -> Mask:
-        from diffusion.images import load_mask
-        from diffusion.picture_headers import PictureError
+        from latentloom.diffusion.images import load_mask
+        from latentloom.diffusion.picture_headers import PictureError
 
         try:
             return load_mask(image, channel, read_resolved)
@@ -109,7 +109,7 @@ class SaveImage:
     @staticmethod
     def check(filename_prefix: str = "ComfyUI") -> None:
         """Refuse a prefix that leaves the output folder before anything runs."""
-        from engine.saving import PrefixError, check_prefix
+        from latentloom.engine.saving import PrefixError, check_prefix
 
         try:
             check_prefix(filename_prefix)
@@ -134,7 +134,7 @@ def mask_preview(mask: Mask, context: Context) -> Saved:
     Args:
         mask: masks B×H×W in 0..1; values outside are cut.
     """
-    from diffusion.masks import to_picture
+    from latentloom.diffusion.masks import to_picture
 
     if mask.ndim != 3:
         raise InputError("MaskPreview", "mask", "masks B×H×W", tuple(mask.shape))
@@ -142,8 +142,8 @@ def mask_preview(mask: Mask, context: Context) -> Saved:
 
 
 def _check_picture(name: str, image: Path) -> None:
-    from diffusion.picture_files import check_file
-    from diffusion.picture_headers import PictureError
+    from latentloom.diffusion.picture_files import check_file
+    from latentloom.diffusion.picture_headers import PictureError
 
     try:
         check_file(image, read_resolved)
@@ -152,8 +152,14 @@ def _check_picture(name: str, image: Path) -> None:
 
 
 def _save(name: str, images: Image, context: Context, prefix: str, level: int) -> Saved:
-    from diffusion.images import encode_png
-    from engine.saving import PrefixError, expand_prefix, next_number, place, write_numbered
+    from latentloom.diffusion.images import encode_png
+    from latentloom.engine.saving import (
+        PrefixError,
+        expand_prefix,
+        next_number,
+        place,
+        write_numbered,
+    )
 
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
         wanted = "pictures B×H×W×C of 1, 3 or 4 channels"

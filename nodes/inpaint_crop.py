@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from engine.errors import InputError
-from engine.ports import Between, Socket
-from engine.spec import node
+from latentloom.engine.errors import InputError
+from latentloom.engine.ports import Between, Socket
+from latentloom.engine.spec import node
 
 from .ports import Image, ImageResize, Mask, Model
 
 if TYPE_CHECKING:
-    from diffusion import crop_stitch
+    from latentloom.diffusion import crop_stitch
 
 Stitch = Annotated["crop_stitch.Stitch", Socket("STITCH")]
 Around = Annotated[int, Between(0, 4096)]
@@ -65,7 +65,7 @@ def inpaint_crop(
     Raises:
         InputError: the mask is empty, or none.
     """
-    from diffusion.crop_stitch import CropPlan, EmptyMaskError, cut
+    from latentloom.diffusion.crop_stitch import CropPlan, EmptyMaskError, cut
 
     if mask.ndim != 3:
         raise InputError("InpaintCrop", "mask", "masks B×H×W", tuple(mask.shape))
@@ -104,7 +104,7 @@ def inpaint_stitch(stitch: Stitch, inpainted_image: Image) -> Image:
     Raises:
         InputError: there are more or fewer crops than were cut.
     """
-    from diffusion.crop_stitch import put_back
+    from latentloom.diffusion.crop_stitch import put_back
 
     wanted = len(stitch.places)
     if len(inpainted_image) != wanted:

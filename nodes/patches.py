@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from engine.ports import Between
-from engine.spec import node
+from latentloom.engine.ports import Between
+from latentloom.engine.spec import node
 
 from .ports import Model, Percent, Share
 
 if TYPE_CHECKING:
-    from diffusion.patching import Patch
+    from latentloom.diffusion.patching import Patch
 
 UNET = "model_patches/unet"
 Gain = Annotated[float, Between(0.0, 10.0, step=0.01)]
@@ -42,7 +42,7 @@ def rescale_cfg(model: Model, multiplier: Share = 0.7) -> Model:
 
     Source: arXiv 2305.08891, section 3.4.
     """
-    from diffusion.patches.rescale import RescaleGuidance
+    from latentloom.diffusion.patches.rescale import RescaleGuidance
 
     return _with(model, RescaleGuidance(multiplier))
 
@@ -59,7 +59,7 @@ def perturbed_attention_guidance(model: Model, scale: Guidance = 3.0) -> Model:
 
     Source: arXiv 2403.17377.
     """
-    from diffusion.patches.perturbed import PerturbedAttention
+    from latentloom.diffusion.patches.perturbed import PerturbedAttention
 
     return _with(model, PerturbedAttention(scale))
 
@@ -79,7 +79,7 @@ def self_attention_guidance(
 
     Source: arXiv 2210.00939.
     """
-    from diffusion.patches.self_attention import SelfAttentionGuidance
+    from latentloom.diffusion.patches.self_attention import SelfAttentionGuidance
 
     return _with(model, SelfAttentionGuidance(scale, blur_sigma))
 
@@ -95,7 +95,7 @@ def free_u(model: Model, b1: Gain = 1.1, b2: Gain = 1.2, s1: Gain = 0.9, s2: Gai
 
     Source: arXiv 2309.11497.
     """
-    from diffusion.patches.freeu import FreeU
+    from latentloom.diffusion.patches.freeu import FreeU
 
     return _with(model, FreeU(b1, b2, s1, s2, version=1))
 
@@ -113,7 +113,7 @@ def free_u_v2(
 
     Source: arXiv 2309.11497, version 2 of its repository.
     """
-    from diffusion.patches.freeu import FreeU
+    from latentloom.diffusion.patches.freeu import FreeU
 
     return _with(model, FreeU(b1, b2, s1, s2))
 
@@ -128,7 +128,7 @@ def unet_self_attention_multiply(
         model: the model.
         q, k, v, out: the gain of what is asked, offered, taken and given.
     """
-    from diffusion.patches.attention_gain import AttentionGain
+    from latentloom.diffusion.patches.attention_gain import AttentionGain
 
     return _with(model, AttentionGain(q, k, v, out))
 
@@ -147,7 +147,7 @@ def fresca(
 
     Source: arXiv 2504.02154.
     """
-    from diffusion.patches.frequency import FrequencyGuidance
+    from latentloom.diffusion.patches.frequency import FrequencyGuidance
 
     return _with(model, FrequencyGuidance(scale_low, scale_high, freq_cutoff))
 
@@ -161,7 +161,7 @@ def mahiro(model: Model) -> Patched:
 
     Source: ComfyUI's Mahiro, which takes a batch as one.
     """
-    from diffusion.patches.mahiro import MahiroGuidance
+    from latentloom.diffusion.patches.mahiro import MahiroGuidance
 
     return Patched(_with(model, MahiroGuidance()))
 
@@ -178,7 +178,7 @@ def tome_patch_model(model: Model, ratio: Share = 0.3) -> Model:
 
     Source: arXiv 2303.17604.
     """
-    from diffusion.patches.token_merging import TokenMerging
+    from latentloom.diffusion.patches.token_merging import TokenMerging
 
     return _with(model, TokenMerging(ratio))
 
@@ -202,7 +202,7 @@ def hyper_tile(
 
     Source: tfernd's HyperTile, as in ComfyUI.
     """
-    from diffusion.patches.hypertile import HyperTile
+    from latentloom.diffusion.patches.hypertile import HyperTile
 
     return _with(model, HyperTile(tile_size, swap_size, max_depth, scale_depth))
 
@@ -230,7 +230,7 @@ def patch_model_add_downscale(
 
     Source: kohya's deep shrink.
     """
-    from diffusion.patches.downscale import Downscale
+    from latentloom.diffusion.patches.downscale import Downscale
 
     patch = Downscale(
         block_number,

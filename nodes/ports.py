@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from engine.errors import InputError
-from engine.ports import Between, Choices, File, Seeded, Socket, Text
+from latentloom.engine.errors import InputError
+from latentloom.engine.ports import Between, Choices, File, Seeded, Socket, Text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from diffusion import (
+    from latentloom.diffusion import (
         conditioning,
         control,
         guidance,
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
         latents,
         noise,
     )
-    from diffusion.samplers import table
+    from latentloom.diffusion.samplers import table
 
 
 def _latent_space(family: str) -> str:
-    from diffusion.families import latent_space
+    from latentloom.diffusion.families import latent_space
 
     return latent_space(family)
 
@@ -68,13 +68,13 @@ Prompt = Annotated[str, Text(multiline=True)]
 
 
 def _samplers() -> Sequence[str]:
-    from diffusion.names import SAMPLERS
+    from latentloom.diffusion.names import SAMPLERS
 
     return SAMPLERS
 
 
 def _schedulers() -> Sequence[str]:
-    from diffusion.names import SCHEDULERS
+    from latentloom.diffusion.names import SCHEDULERS
 
     return SCHEDULERS
 
@@ -91,8 +91,8 @@ def _models(kind: str) -> File:
     """A port that names a file or folder among the installed models of this kind."""
 
     def names() -> Sequence[str]:
-        from diffusion.errors import ModelFileError
-        from diffusion.folders import list_models
+        from latentloom.diffusion.errors import ModelFileError
+        from latentloom.diffusion.folders import list_models
 
         try:
             return list_models(kind)
@@ -101,8 +101,8 @@ def _models(kind: str) -> File:
             return []
 
     def resolve(name: str) -> Path:
-        from diffusion.errors import MissingModelError
-        from diffusion.folders import resolve_model
+        from latentloom.diffusion.errors import MissingModelError
+        from latentloom.diffusion.folders import resolve_model
 
         try:
             return resolve_model(kind, name)
@@ -112,12 +112,12 @@ def _models(kind: str) -> File:
     def describe(path: Path) -> Mapping[str, str | int]:
         from dataclasses import asdict
 
-        from diffusion.listing import describe
+        from latentloom.diffusion.listing import describe
 
         return asdict(describe(path))
 
     def digest(path: Path) -> str:
-        from diffusion.digest import content_digest
+        from latentloom.diffusion.digest import content_digest
 
         return content_digest(path)
 
@@ -144,7 +144,7 @@ LatentFile = Annotated[Path, File("latent")]
 @contextmanager
 def refusing(node: str, port: str, wanted: str) -> Iterator[None]:
     """A model file that cannot be loaded is a wrong input of this port."""
-    from diffusion.errors import ModelFileError
+    from latentloom.diffusion.errors import ModelFileError
 
     try:
         yield

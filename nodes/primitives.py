@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from engine.ports import Between, Seeded
-from engine.spec import node
+from latentloom.engine.ports import Between, Seeded
+from latentloom.engine.spec import node
 
 from .ports import Prompt
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from engine.errors import InputError
-from engine.ports import Between
-from engine.spec import node
+from latentloom.engine.errors import InputError
+from latentloom.engine.ports import Between
+from latentloom.engine.spec import node
 
 from .ports import Model, Percent, Sampler
 
@@ -55,7 +55,7 @@ class SamplerDPMAdaptative:
         eta: Amount = 0.0,
         s_noise: Amount = 1.0,
     ) -> Sampler:
-        from diffusion.samplers.table import SamplerChoice
+        from latentloom.diffusion.samplers.table import SamplerChoice
 
         SamplerDPMAdaptative.check(h_init)
         options: dict[str, float | str] = {
@@ -94,7 +94,7 @@ def sampler_er_sde(
 
     Source: arXiv 2309.06169.
     """
-    from diffusion.samplers.table import SamplerChoice
+    from latentloom.diffusion.samplers.table import SamplerChoice
 
     options: dict[str, float | str] = {"order": max_stage}
     if solver_type != "ER-SDE":
@@ -130,7 +130,7 @@ def sampler_sa_solver(
 
     Source: arXiv 2309.05019.
     """
-    from diffusion.samplers.table import SamplerChoice
+    from latentloom.diffusion.samplers.table import SamplerChoice
 
     options: dict[str, float | str] = {
         "tau_eta": eta,
@@ -160,7 +160,7 @@ def sampler_lcm_upscale(
     Source: ComfyUI's node of this name, which draws the noise of its steps from whatever state
         the process is in; here it follows from the seed.
     """
-    from diffusion.samplers.table import SamplerChoice
+    from latentloom.diffusion.samplers.table import SamplerChoice
 
     options: dict[str, float | str] = {
         "scale": scale_ratio,

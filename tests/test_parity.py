@@ -21,13 +21,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import latentloom
-from diffusion.folders import VARIABLE
-from diffusion.rule import VARIABLE as RULE
-from engine.executor import Engine
-from engine.registry import Registry
-from engine.spec import node
-from engine.workspace import Workspace
-from nodes.ports import Conditioning, Image, Latent, Mask, Sigmas
+from latentloom.diffusion.folders import VARIABLE
+from latentloom.diffusion.rule import VARIABLE as RULE
+from latentloom.engine.executor import Engine
+from latentloom.engine.registry import Registry
+from latentloom.engine.spec import node
+from latentloom.engine.workspace import Workspace
+from latentloom.nodes.ports import Conditioning, Image, Latent, Mask, Sigmas
 
 pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).parent / "goldens" / "model"
@@ -111,7 +111,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_a_workflow_gives_the_references_numbers(case: dict[str, Any], bench: Bench) -> None:
-    from engine.formats import load_graph
+    from latentloom.engine.formats import load_graph
 
     prompts = (FOLDER / case["workflow"]).read_text()
     embeddings = [name for name in MODELS if f"embedding:{Path(name).stem}" in prompts]

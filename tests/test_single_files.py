@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from diffusion.folders import VARIABLE
 from latentloom import Engine, Graph
+from latentloom.diffusion.folders import VARIABLE
 
 pytestmark = pytest.mark.slow
 GRAPHS = sorted((Path(__file__).parent.parent / "graphs").glob("*.yaml"))

@@ -11,19 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = {
-    "engine",
-    "diffusion",
-    "nodes",
-    "console",
-    "latentloom",
-    "cli",
-    "server",
-    "web",
-    "training",
-    "bench",
-    "tests",
-}
+PACKAGE = ("engine", "diffusion", "nodes", "console", "web")
+DOORS = ("__init__.py", "cli.py", "server.py")
+OURS = {*PACKAGE, *DOORS, "training", "bench", "tests"}
 LIBRARIES = {
     "engine": {"networkx", "yaml"},
     "diffusion": {
@@ -32,53 +22,75 @@ LIBRARIES = {
     },
     "nodes": {"torch", "numpy"},
     "console": {"rich"},
-    "latentloom.py": set[str](),
+    "web": {"aiohttp"},
+    "__init__.py": set[str](),
     "cli.py": set[str](),
     "server.py": set[str](),
-    "web": {"aiohttp"},
 }  # fmt: skip
-ROOMS = {
+MAY_IMPORT = {
     "engine": {"engine"},
     "diffusion": {"diffusion"},
     "nodes": {"engine", "diffusion", "nodes"},
     "console": {"engine", "console"},
-    "latentloom.py": {"engine"},
-    "cli.py": {"engine", "console", "web"},
-    "server.py": {"engine", "web"},
     "web": {"engine", "web"},
+    "__init__.py": {"engine", "nodes"},
+    "cli.py": {"engine", "console", "web", "nodes"},
+    "server.py": {"web", "nodes"},
 }
 FILES = sorted(
     path
     for pattern in ("*.py", "*/*.py", "*/*/*.py")
     for path in ROOT.glob(pattern)
-    if path.relative_to(ROOT).parts[0].removesuffix(".py") in OURS
+    if path.relative_to(ROOT).parts[0] in OURS
 )
+
+
+def module_of(path: Path) -> list[str]:
+    """The name of a file's package, as it is imported."""
+    parts = list(path.relative_to(ROOT).parent.parts)
+    return ["latentloom", *parts] if not parts or parts[0] in PACKAGE else parts
 
 
 def imports(path: Path) -> Iterator[str]:
     """Absolute names of the modules that a file imports."""
-    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    package = module_of(path)
     for found in ast.walk(ast.parse(path.read_text())):
         if isinstance(found, ast.Import):
             yield from (alias.name for alias in found.names)
         elif isinstance(found, ast.ImportFrom):
             base = package[: len(package) - found.level + 1] if found.level else ()
-            yield ".".join([*base, *([found.module] if found.module else [])])
+            module = ".".join([*base, *([found.module] if found.module else [])])
+            if module == "latentloom" or (found.level and not found.module):
+                yield from (f"{module}.{alias.name}" for alias in found.names)
+            else:
+                yield module
 
 
 def members(room: str) -> list[Path]:
     return [path for path in FILES if path.relative_to(ROOT).parts[0] == room]
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_what_it_may(room: str) -> None:
-    allowed = ROOMS[room] | LIBRARIES[room] | set(sys.stdlib_module_names)
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_folder_imports_only_what_it_may(folder: str) -> None:
+    ours = {f"latentloom.{name}" for name in MAY_IMPORT[folder]}
+    others = LIBRARIES[folder] | set(sys.stdlib_module_names)
     found = {
         f"{path.relative_to(ROOT)}: {name}"
-        for path in members(room)
+        for path in members(folder)
         for name in imports(path)
-        if name.split(".")[0] not in allowed
+        if name.split(".")[0] not in others
+        and ".".join(name.split(".")[:2]) not in ours
         and not (name.startswith("PIL") and path.parent.name == "formats")
+    }
+    assert found == set()
+
+
+def test_the_package_is_imported_by_its_name_alone() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in FILES
+        for name in imports(path)
+        if name.split(".")[0] in {*PACKAGE, "cli", "server"}
     }
     assert found == set()
 
@@ -88,7 +100,7 @@ def test_nodes_import_no_other_nodes_but_ports() -> None:
         f"{path.name}: {name}"
         for path in members("nodes")
         for name in imports(path)
-        if name.split(".")[0] == "nodes" and name not in ("nodes", "nodes.ports")
+        if name.startswith("latentloom.nodes.") and name != "latentloom.nodes.ports"
     }
     assert found == set()
 
@@ -99,9 +111,8 @@ def test_a_file_is_at_most_400_lines(path: Path) -> None:
 
 
 def test_no_module_is_named_like_one_of_the_standard_library() -> None:
-    rooms = {"engine", "diffusion", "nodes", "console", "web"}
-    tops = {path.stem for path in FILES if path.parent == ROOT} | rooms
-    assert tops & set(sys.stdlib_module_names) == set()
+    tops = {path.stem for path in FILES if path.parent == ROOT}
+    assert {*tops, *PACKAGE} & set(sys.stdlib_module_names) == set()
 
 
 def test_no_file_is_a_drawer() -> None:
@@ -114,15 +125,15 @@ HEAVY = ("torch", "diffusers", "transformers", "scipy", "numpy")
 @pytest.mark.parametrize(
     "code",
     [
-        "import engine.executor, engine.formats, engine.builder",
+        "import latentloom.engine.executor, latentloom.engine.formats, latentloom.engine.builder",
         "import latentloom; latentloom.registry()",
-        "import cli, contextlib\nwith contextlib.suppress(SystemExit): cli.main(['--help'])",
-        "import cli; cli.main(['nodes'])",
-        "import cli; cli.main(['nodes', 'KSampler'])",
-        "import cli; cli.main(['check', 'graphs/img2img.yaml'])",
-        "import cli; cli.main(['plan', 'graphs/img2img.yaml'])",
-        "import cli; cli.main(['models'])",
-        "import cli, web.app; cli._registry()",
+        "from latentloom import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass",
+        "from latentloom import cli; cli.main(['nodes'])",
+        "from latentloom import cli; cli.main(['nodes', 'KSampler'])",
+        "from latentloom import cli; cli.main(['check', 'graphs/img2img.yaml'])",
+        "from latentloom import cli; cli.main(['plan', 'graphs/img2img.yaml'])",
+        "from latentloom import cli; cli.main(['models'])",
+        "import latentloom.web.app; latentloom.registry()",
     ],
 )
 def test_nothing_heavy_is_loaded_before_a_node_runs(code: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.errors import FormatError, InputError, LatentloomError
-from engine.workspace import UnsafePathError
+from latentloom.engine.errors import FormatError, InputError, LatentloomError
+from latentloom.engine.workspace import UnsafePathError
 
 from . import (
     editor,

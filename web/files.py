@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 
 from aiohttp import BodyPartReader, web
 
-from engine.errors import FormatError
-from engine.formats.parsing import parse_json
-from engine.inside import Folder, opened, read_inside, split
-from engine.pictures import Picture, pictures
-from engine.workspace import UnsafePathError, safe_path, split_annotated
+from latentloom.engine.errors import FormatError
+from latentloom.engine.formats.parsing import parse_json
+from latentloom.engine.inside import Folder, opened, read_inside, split
+from latentloom.engine.pictures import Picture, pictures
+from latentloom.engine.workspace import UnsafePathError, safe_path, split_annotated
 
 from .routes import Refusal, Routes, answer, patiently
 from .site import Site

@@ -12,8 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.errors import GraphError
-from engine.lint import Advice, lint
+from latentloom.engine.errors import GraphError
+from latentloom.engine.lint import Advice, lint
 
 from .prompts import PromptRefused, read_graph
 from .routes import Refusal, Routes, answer, read_object, without_places

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.errors import Problem
-from engine.graph import Graph
-from engine.spec import NodeSpec, Port
+from latentloom.engine.errors import Problem
+from latentloom.engine.graph import Graph
+from latentloom.engine.spec import NodeSpec, Port
 
 from .object_info import input_config
 from .routes import without_places

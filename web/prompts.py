@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.errors import Problem
-from engine.formats.comfy_prompt import is_editor_workflow, is_prompt, read_prompt
-from engine.graph import Graph
-from engine.jobs import QueuedJob
-from engine.registry import Registry
-from engine.validate import prepare
-from engine.workspace import Workspace
+from latentloom.engine.errors import Problem
+from latentloom.engine.formats.comfy_prompt import is_editor_workflow, is_prompt, read_prompt
+from latentloom.engine.graph import Graph
+from latentloom.engine.jobs import QueuedJob
+from latentloom.engine.registry import Registry
+from latentloom.engine.validate import prepare
+from latentloom.engine.workspace import Workspace
 
 from .problems import missing_type, node_errors, prompt_error, stopped, summary
 

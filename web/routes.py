@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aiohttp import web
 
-from engine.errors import FormatError
-from engine.formats.parsing import MOST_BYTES, parse_json
+from latentloom.engine.errors import FormatError
+from latentloom.engine.formats.parsing import MOST_BYTES, parse_json
 
 if TYPE_CHECKING:
     from .site import Site

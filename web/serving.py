@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from engine.errors import LatentloomError
-from engine.pictures import PreviewMethod
+from latentloom.engine.errors import LatentloomError
+from latentloom.engine.pictures import PreviewMethod
 
 if TYPE_CHECKING:
-    from engine.registry import Registry
+    from latentloom.engine.registry import Registry
 
     from .site import Options
 

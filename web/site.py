@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import LatentloomError
-from engine.executor import Engine
-from engine.generation import open_store
-from engine.jobs import JobStore
-from engine.library import graphs_dir
-from engine.pictures import ENDINGS, Picture, PreviewMethod, pictures
-from engine.registry import Registry
-from engine.workspace import Workspace
+from latentloom.engine.errors import LatentloomError
+from latentloom.engine.executor import Engine
+from latentloom.engine.generation import open_store
+from latentloom.engine.jobs import JobStore
+from latentloom.engine.library import graphs_dir
+from latentloom.engine.pictures import ENDINGS, Picture, PreviewMethod, pictures
+from latentloom.engine.registry import Registry
+from latentloom.engine.workspace import Workspace
 
 from .logs import LogTail
 from .sockets import Hub, Preview

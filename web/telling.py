@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.errors import GraphError, InputError, LatentloomError, NodeError
-from engine.events import (
+from latentloom.engine.errors import GraphError, InputError, LatentloomError, NodeError
+from latentloom.engine.events import (
     AnyEvent,
     Event,
     Failed,
@@ -24,9 +24,9 @@ from engine.events import (
     Started,
     Stopped,
 )
-from engine.jobs import QueuedJob, State
-from engine.pictures import ENDINGS
-from engine.plan import Plan
+from latentloom.engine.jobs import QueuedJob, State
+from latentloom.engine.pictures import ENDINGS
+from latentloom.engine.plan import Plan
 
 from .routes import without_places
 

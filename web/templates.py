@@ -8,13 +8,13 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.errors import FormatError
-from engine.formats import load_graph
-from engine.formats.comfy_workflow import write_workflow
-from engine.graph import Graph
-from engine.library import find_graph
-from engine.pictures import ENDINGS, pictures
-from engine.workspace import unsafe
+from latentloom.engine.errors import FormatError
+from latentloom.engine.formats import load_graph
+from latentloom.engine.formats.comfy_workflow import write_workflow
+from latentloom.engine.graph import Graph
+from latentloom.engine.library import find_graph
+from latentloom.engine.pictures import ENDINGS, pictures
+from latentloom.engine.workspace import unsafe
 
 from .routes import Refusal, Routes, answer
 from .site import Site

@@ -13,10 +13,10 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from engine.errors import FormatError
-from engine.formats.parsing import parse_json
-from engine.inside import Folder, opened, read_inside, split
-from engine.workspace import UnsafePathError, safe_path
+from latentloom.engine.errors import FormatError
+from latentloom.engine.formats.parsing import parse_json
+from latentloom.engine.inside import Folder, opened, read_inside, split
+from latentloom.engine.workspace import UnsafePathError, safe_path
 
 from .files import write_file
 from .routes import Refusal, Routes, answer, done, read_bytes, read_json, read_object

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from diffusion.detectors import (
+from latentloom.diffusion.detectors import (
     ColorDetector,
     Detector,
     FaceDetector,
@@ -18,8 +18,8 @@ from diffusion.detectors import (
     TemplateDetector,
     draw,
 )
-from diffusion.errors import MissingLibraryError
-from engine.fingerprint import fingerprint
+from latentloom.diffusion.errors import MissingLibraryError
+from latentloom.engine.fingerprint import fingerprint
 
 ALL = Selection(threshold=0.0, least_px=1, spread_px=0)
 

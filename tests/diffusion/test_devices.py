@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from diffusion import devices
-from engine.spec import NodeSpec, Output
-from nodes.codecs import sharing
+from latentloom.diffusion import devices
+from latentloom.engine.spec import NodeSpec, Output
+from latentloom.nodes.codecs import sharing
 
 
 @pytest.fixture

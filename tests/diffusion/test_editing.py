@@ -9,21 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.conditioning import with_picture
-from diffusion.editing import picture_channels
-from diffusion.guidance import Guidance
-from diffusion.inpaint import Hole
-from diffusion.latents import empty
-from diffusion.load import Checkpoint, load_checkpoint
-from diffusion.model_sampling import ModelSampling
-from diffusion.noise import NoiseChoice, start_noise
-from diffusion.sample import Route, sample_route
-from diffusion.samplers.table import SamplerChoice
-from diffusion.schedules import karras
-from diffusion.text import encode_text
-from diffusion.vae import encode
-from engine.errors import InputError
-from nodes.inpaint import instruct_pix_to_pix_conditioning
+from latentloom.diffusion.conditioning import with_picture
+from latentloom.diffusion.editing import picture_channels
+from latentloom.diffusion.guidance import Guidance
+from latentloom.diffusion.inpaint import Hole
+from latentloom.diffusion.latents import empty
+from latentloom.diffusion.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.model_sampling import ModelSampling
+from latentloom.diffusion.noise import NoiseChoice, start_noise
+from latentloom.diffusion.sample import Route, sample_route
+from latentloom.diffusion.samplers.table import SamplerChoice
+from latentloom.diffusion.schedules import karras
+from latentloom.diffusion.text import encode_text
+from latentloom.diffusion.vae import encode
+from latentloom.engine.errors import InputError
+from latentloom.nodes.inpaint import instruct_pix_to_pix_conditioning
 from tests.tiny_model import write_tiny_model
 
 SCALE = 0.18215

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffusion.detect import check_checkpoint
-from diffusion.errors import ModelFileError
-from diffusion.folders import VARIABLE
-from diffusion.load import load_checkpoint, load_clip, load_unet, load_vae
-from diffusion.model_sampling import ContinuousSampling
+from latentloom.diffusion.detect import check_checkpoint
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.folders import VARIABLE
+from latentloom.diffusion.load import load_checkpoint, load_clip, load_unet, load_vae
+from latentloom.diffusion.model_sampling import ContinuousSampling
 from tests.diffusion.test_single_file import write_file
 from tests.tiny_model import write_tiny_sdxl
 

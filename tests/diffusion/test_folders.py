@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from diffusion.errors import ModelFileError
-from diffusion.extra_paths import VARIABLE as EXTRA
-from diffusion.folders import VARIABLE, find_embedding, list_models, resolve_model
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.extra_paths import VARIABLE as EXTRA
+from latentloom.diffusion.folders import VARIABLE, find_embedding, list_models, resolve_model
 
 A1111 = """\
 a111:

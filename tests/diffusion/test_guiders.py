@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.conditioning import Conditioning, Entry
-from diffusion.guidance import Guidance, Guide, Style
-from diffusion.handles import UNetWeights
-from diffusion.latents import Latent
-from diffusion.load import Checkpoint
-from diffusion.noise import NoiseChoice
-from diffusion.patches.base import GuidingPatch, Step
-from diffusion.sample import Route, sample_route
-from diffusion.samplers.table import SamplerChoice
-from diffusion.schedules import calculate_sigmas
+from latentloom.diffusion.conditioning import Conditioning, Entry
+from latentloom.diffusion.guidance import Guidance, Guide, Style
+from latentloom.diffusion.handles import UNetWeights
+from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.load import Checkpoint
+from latentloom.diffusion.noise import NoiseChoice
+from latentloom.diffusion.patches.base import GuidingPatch, Step
+from latentloom.diffusion.sample import Route, sample_route
+from latentloom.diffusion.samplers.table import SamplerChoice
+from latentloom.diffusion.schedules import calculate_sigmas
 
 SIGMA = torch.tensor(3.0)
 

@@ -9,17 +9,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.conditioning import Conditioning, with_hole
-from diffusion.differential import DifferentialMask
-from diffusion.errors import ModelFileError
-from diffusion.inpaint import GREY_LATENT, Hole, encode_both, encode_with_hole, hole_channels
-from diffusion.latents import Latent
-from diffusion.load import Checkpoint, load_checkpoint
-from diffusion.model_sampling import ModelSampling
-from diffusion.noise import start_noise
-from diffusion.sample import SamplePlan, sample
-from diffusion.text import encode_text
-from diffusion.vae import encode
+from latentloom.diffusion.conditioning import Conditioning, with_hole
+from latentloom.diffusion.differential import DifferentialMask
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.inpaint import (
+    GREY_LATENT,
+    Hole,
+    encode_both,
+    encode_with_hole,
+    hole_channels,
+)
+from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.model_sampling import ModelSampling
+from latentloom.diffusion.noise import start_noise
+from latentloom.diffusion.sample import SamplePlan, sample
+from latentloom.diffusion.text import encode_text
+from latentloom.diffusion.vae import encode
 from tests.tiny_model import write_tiny_model
 
 SCALE = 0.18215

@@ -13,18 +13,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from diffusion.clip_vision import ClipVision, load_clip_vision, prepared, see
-from diffusion.errors import ModelFileError
-from diffusion.ip_adapter import IpAdapter, Tokens, adapter_plan, load_ip_adapter, tokens_of
-from diffusion.latents import Latent
-from diffusion.load import Checkpoint
-from diffusion.model_sampling import ModelSampling
-from diffusion.patches.base import Moment, cross_attentions
-from diffusion.patches.ip_adapter import ImagePrompt
-from diffusion.patching import patched
-from diffusion.sample import SamplePlan, sample
-from diffusion.text import encode_text
-from engine.fingerprint import fingerprint
+from latentloom.diffusion.clip_vision import ClipVision, load_clip_vision, prepared, see
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.ip_adapter import (
+    IpAdapter,
+    Tokens,
+    adapter_plan,
+    load_ip_adapter,
+    tokens_of,
+)
+from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.load import Checkpoint
+from latentloom.diffusion.model_sampling import ModelSampling
+from latentloom.diffusion.patches.base import Moment, cross_attentions
+from latentloom.diffusion.patches.ip_adapter import ImagePrompt
+from latentloom.diffusion.patching import patched
+from latentloom.diffusion.sample import SamplePlan, sample
+from latentloom.diffusion.text import encode_text
+from latentloom.engine.fingerprint import fingerprint
 
 TEXT, EMBED, HIDDEN = 32, 24, 64
 PLAN = SamplePlan(seed=3, steps=3, cfg=4.0, sampler="euler", scheduler="normal")

@@ -7,7 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusion.latents import Latent, blend, empty, paste, repeat, select, upscale, upscale_by
+from latentloom.diffusion.latents import (
+    Latent,
+    blend,
+    empty,
+    paste,
+    repeat,
+    select,
+    upscale,
+    upscale_by,
+)
 
 
 def counted(batch: int = 3, mask_batch: int = 3, index: tuple[int, ...] | None = None) -> Latent:

@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffusion.detect import check_checkpoint, checkpoint_family, vae_family
-from diffusion.digest import content_digest
-from diffusion.errors import ModelFileError
-from diffusion.folders import VARIABLE, list_models, resolve_model
-from diffusion.load import Checkpoint, load_checkpoint, load_vae
-from diffusion.networks import from_folder
+from latentloom.diffusion.detect import check_checkpoint, checkpoint_family, vae_family
+from latentloom.diffusion.digest import content_digest
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.folders import VARIABLE, list_models, resolve_model
+from latentloom.diffusion.load import Checkpoint, load_checkpoint, load_vae
+from latentloom.diffusion.networks import from_folder
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_handles_are_told_apart_by_what_they_hold(tiny: Checkpoint, copy: Path) 
 
 
 def test_the_networks_run_on_the_chosen_device(tiny: Checkpoint) -> None:
-    from diffusion import devices
+    from latentloom.diffusion import devices
 
     assert tiny.model.weights.device.type == devices.device().type
     assert tiny.model.weights.dtype == devices.network_dtype()
@@ -140,7 +140,7 @@ def test_an_unknown_name_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_telling_families_apart_needs_no_torch() -> None:
     code = (
-        "import sys, diffusion.detect, diffusion.families, diffusion.folders, diffusion.names;"
+        "import sys; from latentloom.diffusion import detect, families, folders, names;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,19 +14,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from diffusion.conditioning import Conditioning, Entry
-from diffusion.errors import ModelFileError
-from diffusion.handles import Model, UNetWeights
-from diffusion.latents import Latent
-from diffusion.load import Checkpoint, load_checkpoint
-from diffusion.lora import LoraPatch, changed, with_clip_lora, with_lora
-from diffusion.lora_file import check_lora, lora_family
-from diffusion.patching import patched
-from diffusion.sample import SamplePlan, sample
-from diffusion.single_file import unet_part
-from diffusion.tensor_head import TensorHead
-from diffusion.text import encode_text
-from diffusion.unet_names import original_layers
+from latentloom.diffusion.conditioning import Conditioning, Entry
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.handles import Model, UNetWeights
+from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.lora import LoraPatch, changed, with_clip_lora, with_lora
+from latentloom.diffusion.lora_file import check_lora, lora_family
+from latentloom.diffusion.patching import patched
+from latentloom.diffusion.sample import SamplePlan, sample
+from latentloom.diffusion.single_file import unet_part
+from latentloom.diffusion.tensor_head import TensorHead
+from latentloom.diffusion.text import encode_text
+from latentloom.diffusion.unet_names import original_layers
 from tests.tiny_model import write_tiny_sdxl
 
 SCRIPT = Path(__file__).parent.parent / "goldens" / "model" / "make_random_sd15.py"

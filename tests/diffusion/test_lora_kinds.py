@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffusion.errors import ModelFileError
-from diffusion.load import Checkpoint
-from diffusion.lora import LoraPatch, changed, with_clip_lora
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.load import Checkpoint
+from latentloom.diffusion.lora import LoraPatch, changed, with_clip_lora
 from tests.diffusion.test_lora import random, write
 
 

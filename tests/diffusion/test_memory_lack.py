@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.conditioning import Conditioning
-from diffusion.errors import MemoryLackError
-from diffusion.handles import UNetWeights, VaeWeights
-from diffusion.latents import Latent, empty
-from diffusion.load import Checkpoint
-from diffusion.patches.attention_gain import AttentionGain
-from diffusion.sample import SamplePlan, sample
-from diffusion.text import encode_text
-from diffusion.vae import decode, decode_tiled, encode, encode_tiled
+from latentloom.diffusion.conditioning import Conditioning
+from latentloom.diffusion.errors import MemoryLackError
+from latentloom.diffusion.handles import UNetWeights, VaeWeights
+from latentloom.diffusion.latents import Latent, empty
+from latentloom.diffusion.load import Checkpoint
+from latentloom.diffusion.patches.attention_gain import AttentionGain
+from latentloom.diffusion.sample import SamplePlan, sample
+from latentloom.diffusion.text import encode_text
+from latentloom.diffusion.vae import decode, decode_tiled, encode, encode_tiled
 
 PLAN = SamplePlan(seed=3, steps=2, cfg=5.0, sampler="euler_ancestral", scheduler="karras")
 

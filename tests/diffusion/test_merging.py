@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.handles import Model
-from diffusion.latents import empty
-from diffusion.load import Checkpoint, load_checkpoint
-from diffusion.lora import LoraPatch
-from diffusion.merging import add, blend, subtract
-from diffusion.patching import patched
-from diffusion.sample import SamplePlan, sample
-from diffusion.text import encode_text
+from latentloom.diffusion.handles import Model
+from latentloom.diffusion.latents import empty
+from latentloom.diffusion.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.lora import LoraPatch
+from latentloom.diffusion.merging import add, blend, subtract
+from latentloom.diffusion.patching import patched
+from latentloom.diffusion.sample import SamplePlan, sample
+from latentloom.diffusion.text import encode_text
 from tests.tiny_model import write_tiny_model
 
 PLAN = SamplePlan(3, 2, 4.0, "euler", "normal")

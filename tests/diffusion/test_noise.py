@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffusion.errors import SettingError
-from diffusion.noise import brownian_noise, start_noise, step_noise
-from diffusion.rule import VARIABLE, chosen_rule
+from latentloom.diffusion.errors import SettingError
+from latentloom.diffusion.noise import brownian_noise, start_noise, step_noise
+from latentloom.diffusion.rule import VARIABLE, chosen_rule
 from tests.golden_files import Goldens
 
 GOLDENS = Goldens("direct/noise.safetensors")

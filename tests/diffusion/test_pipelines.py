@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.conditioning import Conditioning
-from diffusion.latents import Latent, empty
-from diffusion.load import Checkpoint, load_checkpoint
-from diffusion.noise import start_noise
-from diffusion.sample import SamplePlan, sample
-from diffusion.text import encode_text
-from diffusion.vae import decode, encode
+from latentloom.diffusion.conditioning import Conditioning
+from latentloom.diffusion.latents import Latent, empty
+from latentloom.diffusion.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.noise import start_noise
+from latentloom.diffusion.sample import SamplePlan, sample
+from latentloom.diffusion.text import encode_text
+from latentloom.diffusion.vae import decode, encode
 from tests.tiny_model import write_tiny_sdxl
 
 SEED, CFG, SIDE = 11, 5.0, 64

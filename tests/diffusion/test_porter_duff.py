@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffusion import porter_duff
-from diffusion.porter_duff import MODES, compose
+from latentloom.diffusion import porter_duff
+from latentloom.diffusion.porter_duff import MODES, compose
 
 S, D = 0.6, 0.3
 ALPHAS = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion import preprocess
+from latentloom.diffusion import preprocess
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion import preview
-from diffusion.families import Family
-from diffusion.preview import Sketch, as_jpeg, colours_of, learn
+from latentloom.diffusion import preview
+from latentloom.diffusion.families import Family
+from latentloom.diffusion.preview import Sketch, as_jpeg, colours_of, learn
 
 
 @pytest.fixture

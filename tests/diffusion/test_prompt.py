@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.errors import PromptError
-from diffusion.prompt import CHUNK, LONGEST, Marks, Token, pack, parse_weights, tokenize
+from latentloom.diffusion.errors import PromptError
+from latentloom.diffusion.prompt import CHUNK, LONGEST, Marks, Token, pack, parse_weights, tokenize
 
 MARKS = Marks(1000, 1001, 1002)
 

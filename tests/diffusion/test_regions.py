@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.conditioning import (
+from latentloom.diffusion.conditioning import (
     Conditioning,
     Entry,
     with_area,
@@ -16,13 +16,13 @@ from diffusion.conditioning import (
     with_range,
     with_strength,
 )
-from diffusion.guidance import Guidance, Guide
-from diffusion.latents import Latent
-from diffusion.load import Checkpoint
-from diffusion.model_sampling import ModelSampling
-from diffusion.placing import placed
-from diffusion.regions import Area, Box, Region
-from diffusion.sample import SamplePlan, sample
+from latentloom.diffusion.guidance import Guidance, Guide
+from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.load import Checkpoint
+from latentloom.diffusion.model_sampling import ModelSampling
+from latentloom.diffusion.placing import placed
+from latentloom.diffusion.regions import Area, Box, Region
+from latentloom.diffusion.sample import SamplePlan, sample
 from tests.tiny_model import TEXT_DIM
 
 SAMPLING = ModelSampling()

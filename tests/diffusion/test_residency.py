@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from diffusion import devices
-from diffusion import residency as module
-from diffusion.errors import MemoryLackError, ModelFileError, SettingError
-from diffusion.latents import empty
-from diffusion.load import load_checkpoint
-from diffusion.residency import Residency, device_room, place_partly, with_room
-from diffusion.sample import SamplePlan, sample
-from diffusion.text import encode_text
-from diffusion.vae import decode
+from latentloom.diffusion import devices
+from latentloom.diffusion import residency as module
+from latentloom.diffusion.errors import MemoryLackError, ModelFileError, SettingError
+from latentloom.diffusion.latents import empty
+from latentloom.diffusion.load import load_checkpoint
+from latentloom.diffusion.residency import Residency, device_room, place_partly, with_room
+from latentloom.diffusion.sample import SamplePlan, sample
+from latentloom.diffusion.text import encode_text
+from latentloom.diffusion.vae import decode
 from tests.tiny_model import write_tiny_model
 
 GPU = torch.device("cuda")
@@ -113,7 +113,11 @@ def test_weights_without_a_file_are_kept() -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A memory that holds one network at a time."""
     tight = Residency(lambda: 2**62, 1)
-    for place in ("diffusion.handles", "diffusion.networks", "diffusion.residency"):
+    for place in (
+        "latentloom.diffusion.handles",
+        "latentloom.diffusion.networks",
+        "latentloom.diffusion.residency",
+    ):
         monkeypatch.setattr(f"{place}.residency", lambda: tight)
 
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.conditioning import Conditioning, Entry
-from diffusion.errors import SamplingError
-from diffusion.guidance import Guidance, Guide
-from diffusion.hooks import Hooks
-from diffusion.latents import Latent
-from diffusion.load import Checkpoint
-from diffusion.noise import NoiseChoice, start_noise
-from diffusion.rule import Rule
-from diffusion.sample import Route, SamplePlan, plan_sigmas, sample, sample_route
-from diffusion.samplers.table import SamplerChoice
-from diffusion.text import encode_text
+from latentloom.diffusion.conditioning import Conditioning, Entry
+from latentloom.diffusion.errors import SamplingError
+from latentloom.diffusion.guidance import Guidance, Guide
+from latentloom.diffusion.hooks import Hooks
+from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.load import Checkpoint
+from latentloom.diffusion.noise import NoiseChoice, start_noise
+from latentloom.diffusion.rule import Rule
+from latentloom.diffusion.sample import Route, SamplePlan, plan_sigmas, sample, sample_route
+from latentloom.diffusion.samplers.table import SamplerChoice
+from latentloom.diffusion.text import encode_text
 
 SCALE = 0.18215
 PLAN = SamplePlan(seed=3, steps=4, cfg=5.0, sampler="euler", scheduler="normal")

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from diffusion.errors import ScheduleError
-from diffusion.flow import FlowSampling
-from diffusion.model_sampling import ContinuousSampling, ModelSampling
-from diffusion.names import SAMPLERS, SCHEDULERS
-from diffusion.samplers.table import SAMPLER_TABLE
-from diffusion.schedules import SCHEDULES, calculate_sigmas
+from latentloom.diffusion.errors import ScheduleError
+from latentloom.diffusion.flow import FlowSampling
+from latentloom.diffusion.model_sampling import ContinuousSampling, ModelSampling
+from latentloom.diffusion.names import SAMPLERS, SCHEDULERS
+from latentloom.diffusion.samplers.table import SAMPLER_TABLE
+from latentloom.diffusion.schedules import SCHEDULES, calculate_sigmas
 
 GOLDENS: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "goldens/direct/sigmas.json").read_text()

@@ -10,20 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.conditioning import Entry
-from diffusion.errors import SamplingError
-from diffusion.guidance import Guidance
-from diffusion.latents import Latent
-from diffusion.load import Checkpoint
-from diffusion.noise import NoiseChoice, step_noise
-from diffusion.sample import Route, sample_route
-from diffusion.samplers.dpm_solver import dpm_adaptive
-from diffusion.samplers.euler import euler
-from diffusion.samplers.sa_solver import _adams, sa_solver
-from diffusion.samplers.seeds import er_sde
-from diffusion.samplers.table import SamplerChoice
-from diffusion.schedules import calculate_sigmas
-from diffusion.sigmas import extended, polynomial
+from latentloom.diffusion.conditioning import Entry
+from latentloom.diffusion.errors import SamplingError
+from latentloom.diffusion.guidance import Guidance
+from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.load import Checkpoint
+from latentloom.diffusion.noise import NoiseChoice, step_noise
+from latentloom.diffusion.sample import Route, sample_route
+from latentloom.diffusion.samplers.dpm_solver import dpm_adaptive
+from latentloom.diffusion.samplers.euler import euler
+from latentloom.diffusion.samplers.sa_solver import _adams, sa_solver
+from latentloom.diffusion.samplers.seeds import er_sde
+from latentloom.diffusion.samplers.table import SamplerChoice
+from latentloom.diffusion.schedules import calculate_sigmas
+from latentloom.diffusion.sigmas import extended, polynomial
 from tests.tiny_model import TEXT_DIM
 
 SPREAD = 0.7

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.conditioning import Conditioning, Entry, with_range
-from diffusion.guidance import Guidance, Guide
-from diffusion.handles import UNetWeights
-from diffusion.latents import Latent
-from diffusion.load import Checkpoint
-from diffusion.noise import start_noise
-from diffusion.sample import SamplePlan, latent_mask, plan_sigmas, sample
+from latentloom.diffusion.conditioning import Conditioning, Entry, with_range
+from latentloom.diffusion.guidance import Guidance, Guide
+from latentloom.diffusion.handles import UNetWeights
+from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.load import Checkpoint
+from latentloom.diffusion.noise import start_noise
+from latentloom.diffusion.sample import SamplePlan, latent_mask, plan_sigmas, sample
 
 SCALE = 0.18215
 PLAN = SamplePlan(seed=3, steps=4, cfg=1.0, sampler="euler", scheduler="normal")

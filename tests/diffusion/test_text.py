@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.load import Checkpoint
-from diffusion.text import encode_text
+from latentloom.diffusion.load import Checkpoint
+from latentloom.diffusion.text import encode_text
 from tests.tiny_model import LAYERS
 
 

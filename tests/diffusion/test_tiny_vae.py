@@ -13,17 +13,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import latentloom
-from diffusion import preview
-from diffusion.detect import check_vae, vae_family
-from diffusion.errors import ModelFileError
-from diffusion.families import SD15, SDXL, Family
-from diffusion.folders import VARIABLE, list_models, resolve_model
-from diffusion.latents import Latent
-from diffusion.listing import describe
-from diffusion.load import load_vae
-from diffusion.preview import Sketch, as_jpeg, picture_of
-from diffusion.vae import decode, encode
-from engine.executor import Engine
+from latentloom.diffusion import preview
+from latentloom.diffusion.detect import check_vae, vae_family
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.families import SD15, SDXL, Family
+from latentloom.diffusion.folders import VARIABLE, list_models, resolve_model
+from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.listing import describe
+from latentloom.diffusion.load import load_vae
+from latentloom.diffusion.preview import Sketch, as_jpeg, picture_of
+from latentloom.diffusion.vae import decode, encode
+from latentloom.engine.executor import Engine
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffusion.handles import UNetWeights
-from diffusion.model_sampling import ModelSampling
-from diffusion.noise import draws_after, start_noise
-from diffusion.patches.base import Moment
-from diffusion.patches.hypertile import HyperTile, cut, joined, parts_of
-from diffusion.patches.token_merging import TokenMerging, merging
-from diffusion.patching import Patch
+from latentloom.diffusion.handles import UNetWeights
+from latentloom.diffusion.model_sampling import ModelSampling
+from latentloom.diffusion.noise import draws_after, start_noise
+from latentloom.diffusion.patches.base import Moment
+from latentloom.diffusion.patches.hypertile import HyperTile, cut, joined, parts_of
+from latentloom.diffusion.patches.token_merging import TokenMerging, merging
+from latentloom.diffusion.patching import Patch
 
 
 @pytest.fixture(scope="module")

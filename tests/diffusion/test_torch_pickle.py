@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from diffusion.errors import ModelFileError
-from diffusion.headers import read_heads
-from diffusion.torch_names import Name, Refused
-from diffusion.torch_pickle import read_pickle
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.headers import read_heads
+from latentloom.diffusion.torch_names import Name, Refused
+from latentloom.diffusion.torch_pickle import read_pickle
 from tests.torch_files import Canary, body, calling, held, legacy, tensor, zipped
 
 # What a hostile pickle calls, and with what; each makes a folder where it is called.

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.handles import VaeWeights
-from diffusion.latents import Latent
-from diffusion.load import Checkpoint
-from diffusion.vae import decode_tiled, encode_tiled
+from latentloom.diffusion.handles import VaeWeights
+from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.load import Checkpoint
+from latentloom.diffusion.vae import decode_tiled, encode_tiled
 
 FACTOR = 8
 

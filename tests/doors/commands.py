@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import cli
+from latentloom import cli
 
 ROOT = Path(__file__).parent.parent.parent
 GRAPHS = ROOT / "graphs"

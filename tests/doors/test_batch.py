@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 import latentloom
-from engine.batch import LEDGER, pictures_in, run_folder
-from engine.cancel import CancelToken
-from engine.errors import GraphError
-from engine.executor import Engine
-from engine.workspace import Workspace
+from latentloom.engine.batch import LEDGER, pictures_in, run_folder
+from latentloom.engine.cancel import CancelToken
+from latentloom.engine.errors import GraphError
+from latentloom.engine.executor import Engine
+from latentloom.engine.workspace import Workspace
 from tests.doors.commands import as_json, run
 
 GRAPH = """\

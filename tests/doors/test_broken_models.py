@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from diffusion.folders import VARIABLE
+from latentloom.diffusion.folders import VARIABLE
 from tests.doors.commands import as_json, run
 from tests.tiny_model import write_tiny_model
 

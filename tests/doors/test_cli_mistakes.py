@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import cli
+from latentloom import cli
 from tests.doors.commands import ROOT, as_json, run
 from tests.engine.fakes import REGISTRY
 
@@ -162,7 +162,7 @@ def test_an_output_folder_that_cannot_be_is_a_wrong_input(
 def test_a_failing_node_is_exit_code_3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_registry", lambda: REGISTRY)
+    monkeypatch.setattr(cli, "installed_nodes", lambda: REGISTRY)
     path = tmp_path / "g.yaml"
     path.write_text(
         "latentloom: 1\nnodes:\n  start: {node: Number, value: 3}\n"

@@ -69,7 +69,7 @@ def test_a_port_that_is_taken_and_an_open_address_are_refused(tmp_path: Path) ->
 
 
 def test_a_run_that_is_stopped_with_the_server_is_put_back(tmp_path: Path) -> None:
-    from engine.jobs import JobStore
+    from latentloom.engine.jobs import JobStore
 
     graph = {
         "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "demo"}},
@@ -102,10 +102,10 @@ def test_a_run_that_is_stopped_with_the_server_is_put_back(tmp_path: Path) -> No
 # A node that looks at no cancel for ten seconds, and a server that waits a moment for it.
 STUBBORN = """
 import sys
-import web.worker
 from tests.engine.fakes import REGISTRY
-from web.serving import main
-web.worker.GRACE_S = float(sys.argv[1])
+from latentloom.web import worker
+from latentloom.web.serving import main
+worker.GRACE_S = float(sys.argv[1])
 raise SystemExit(main(sys.argv[2:], lambda: REGISTRY))
 """
 
@@ -114,7 +114,7 @@ raise SystemExit(main(sys.argv[2:], lambda: REGISTRY))
 def test_a_node_that_cannot_be_stopped_does_not_hold_the_server(
     grace_s: float, signals: int, code: int, tmp_path: Path
 ) -> None:
-    from engine.jobs import JobStore
+    from latentloom.engine.jobs import JobStore
 
     graph = {
         "1": {"class_type": "Wait", "inputs": {"a": 1, "gate": "never", "steps": 99}},

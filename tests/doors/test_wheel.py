@@ -23,11 +23,9 @@ def call(*command: object, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a source distribution, as installers build it."""
     folder = tmp_path_factory.mktemp("dist")
-    call(
-        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT,
-        cwd=folder,
-    )  # fmt: skip
+    call(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
     (built,) = folder.glob("latentloom-*.whl")
     return built
 
@@ -51,27 +49,36 @@ def test_the_wheel_holds_the_code_the_graphs_and_the_model(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {
-        "latentloom.py",
-        "cli.py",
-        "server.py",
-        "web/app.py",
-        "web/extension/plan.js",
-        "engine/executor.py",
-        "engine/formats/native.py",
-        "diffusion/samplers/euler.py",
-        "nodes/sampling.py",
-        "console/progress.py",
-        "latentloom_data/graphs/img2img.yaml",
-        "latentloom_data/graphs/inputs/house.png",
-        "latentloom_data/graphs/thumbnails/img2img.webp",
-        "latentloom_data/models/demo/model_index.json",
-        "latentloom_data/models/demo/unet/diffusion_pytorch_model.safetensors",
+        "latentloom/__init__.py",
+        "latentloom/py.typed",
+        "latentloom/cli.py",
+        "latentloom/server.py",
+        "latentloom/web/app.py",
+        "latentloom/web/extension/plan.js",
+        "latentloom/graphs/img2img.yaml",
+        "latentloom/graphs/inputs/house.png",
+        "latentloom/graphs/thumbnails/img2img.webp",
+        "latentloom/models/demo/model_index.json",
+        "latentloom/models/demo/unet/diffusion_pytorch_model.safetensors",
     } <= names
-    assert not [name for name in names if name.startswith(("tests/", "training/", "bench/"))]
+    code = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("engine", "diffusion", "nodes", "console", "web")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert {f"latentloom/{path}" for path in code} <= names
+
+
+def test_the_wheel_puts_one_package_at_the_top(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+        folders = {name.split("/")[1] for name in archive.namelist() if name.count("/") > 1}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"latentloom"}
+    assert folders & {"tests", "training", "bench", "docs", "setup.py"} == set()
 
 
 def test_the_wheel_holds_the_shipped_models_and_no_others(wheel: Path) -> None:
-    prefix = "latentloom_data/models/"
+    prefix = "latentloom/models/"
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if name.startswith(prefix)}
     sums = (ROOT / "models" / "SHA256SUMS").read_text().splitlines()
@@ -82,7 +89,9 @@ def test_the_wheel_holds_the_shipped_models_and_no_others(wheel: Path) -> None:
 
 
 def test_the_wheel_runs_a_shipped_graph_by_name(installed: Path, tmp_path: Path) -> None:
-    where = call(installed / "python", "-c", "import engine; print(engine.__file__)", cwd=tmp_path)
+    where = call(
+        installed / "python", "-c", "import latentloom; print(latentloom.__file__)", cwd=tmp_path
+    )
     assert str(installed.parent) in where
     out = call(installed / "latentloom", "run", "img2img", "--output", "out", cwd=tmp_path)
     assert out.strip() == str(tmp_path / "out" / "img2img_00001_.png")

@@ -6,10 +6,10 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from engine.formats import load_graph
-from engine.formats.comfy_workflow import write_workflow
-from engine.library import find_graph
-from engine.registry import Registry
+from latentloom.engine.formats import load_graph
+from latentloom.engine.formats.comfy_workflow import write_workflow
+from latentloom.engine.library import find_graph
+from latentloom.engine.registry import Registry
 
 FIRST, SECOND, SAMPLER = 3, 4, 6
 TAKEN = (FIRST, SECOND, SAMPLER)

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import FormatError
-from engine.formats import load_graph, parse_graph
-from engine.formats.comfy_editor import read_workflow
-from engine.formats.comfy_values import by_position, choose
-from engine.formats.comfy_workflow import write_workflow
-from engine.graph import Graph, Link
-from engine.library import graphs_dir
-from engine.registry import Registry
+from latentloom.engine.errors import FormatError
+from latentloom.engine.formats import load_graph, parse_graph
+from latentloom.engine.formats.comfy_editor import read_workflow
+from latentloom.engine.formats.comfy_values import by_position, choose
+from latentloom.engine.formats.comfy_workflow import write_workflow
+from latentloom.engine.graph import Graph, Link
+from latentloom.engine.library import graphs_dir
+from latentloom.engine.registry import Registry
 from tests.engine.old_files import grouped, plain, proxied, proxied_twice
 
-REGISTRY = Registry.from_package("nodes")
+REGISTRY = Registry.from_package("latentloom.nodes")
 GRAPHS = sorted((graphs_dir() or Path()).glob("*.yaml"))
 
 

@@ -9,14 +9,14 @@ from shutil import copytree, rmtree
 
 import pytest
 
-from engine.context import Context, Saved
-from engine.events import Reused
-from engine.executor import Engine
-from engine.graph import Graph
-from engine.registry import Registry
-from engine.spec import node
-from engine.store import Store
-from engine.workspace import Workspace
+from latentloom.engine.context import Context, Saved
+from latentloom.engine.events import Reused
+from latentloom.engine.executor import Engine
+from latentloom.engine.graph import Graph
+from latentloom.engine.registry import Registry
+from latentloom.engine.spec import node
+from latentloom.engine.store import Store
+from latentloom.engine.workspace import Workspace
 from tests.engine import fakes
 from tests.engine.fakes import PASSES, graph, note
 from tests.engine.test_many import count

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from engine.cancel import CancelToken
-from engine.events import (
+from latentloom.engine.cancel import CancelToken
+from latentloom.engine.events import (
     AnyEvent,
     Closed,
     Event,
@@ -21,7 +21,7 @@ from engine.events import (
     Started,
     Stopped,
 )
-from engine.executor import Engine
+from latentloom.engine.executor import Engine
 from tests.engine import fakes
 from tests.engine.fakes import FORK, PASSES, graph, until
 

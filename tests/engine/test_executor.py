@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.context import Context, Saved
-from engine.errors import NodeError
-from engine.executor import Engine
-from engine.graph import Graph, Link, Node
-from engine.registry import Registry
-from engine.spec import node
-from engine.workspace import Workspace
+from latentloom.engine.context import Context, Saved
+from latentloom.engine.errors import NodeError
+from latentloom.engine.executor import Engine
+from latentloom.engine.graph import Graph, Link, Node
+from latentloom.engine.registry import Registry
+from latentloom.engine.spec import node
+from latentloom.engine.workspace import Workspace
 from tests.engine import fakes
 from tests.engine.fakes import FORK, PASSES, graph, until
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import generation
-from engine.generation import CacheSizeError, declare, open_store
+from latentloom.engine import generation
+from latentloom.engine.generation import CacheSizeError, declare, open_store
 
 SWITCH = "LATENTLOOM_A_SWITCH"
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from engine.errors import FormatError
-from engine.formats import embed, load_graph, parse_graph
-from engine.graph import Graph, Input, Knob, Link, Node
+from latentloom.engine.errors import FormatError
+from latentloom.engine.formats import embed, load_graph, parse_graph
+from latentloom.engine.graph import Graph, Input, Knob, Link, Node
 from tests.engine.fakes import REGISTRY
 
 GRAPH = Graph(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import lint
-from engine.lint import Advice, Finding, Spot, rule
-from engine.workspace import Workspace
+from latentloom.engine import lint
+from latentloom.engine.lint import Advice, Finding, Spot, rule
+from latentloom.engine.workspace import Workspace
 from tests.engine.fakes import PASSES, REGISTRY, graph
 
 WORKSPACE = Workspace()

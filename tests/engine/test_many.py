@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.context import Context, Saved
-from engine.errors import NodeError
-from engine.events import Progress
-from engine.executor import Engine
-from engine.many import Many
-from engine.ports import Between, Lazy
-from engine.registry import Registry
-from engine.spec import node, spec_of
+from latentloom.engine.context import Context, Saved
+from latentloom.engine.errors import NodeError
+from latentloom.engine.events import Progress
+from latentloom.engine.executor import Engine
+from latentloom.engine.many import Many
+from latentloom.engine.ports import Between, Lazy
+from latentloom.engine.registry import Registry
+from latentloom.engine.spec import node, spec_of
 from tests.engine import fakes
 from tests.engine.fakes import graph, note
 

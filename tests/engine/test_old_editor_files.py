@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from engine.errors import FormatError
-from engine.formats.comfy_editor import read_workflow
-from engine.graph import Graph, Link
-from engine.registry import Registry
+from latentloom.engine.errors import FormatError
+from latentloom.engine.formats.comfy_editor import read_workflow
+from latentloom.engine.graph import Graph, Link
+from latentloom.engine.registry import Registry
 from tests.engine.old_files import grouped, plain, proxied, proxied_twice
 
-REGISTRY = Registry.from_package("nodes")
+REGISTRY = Registry.from_package("latentloom.nodes")
 PLAIN = plain(REGISTRY)
 SHOWN = ["a red house in the center, autumn, sunset, hills, sun, clouds, trees", ""]
 

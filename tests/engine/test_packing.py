@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import packing
-from engine.context import Saved
-from engine.many import Many
-from engine.packing import Array, CannotKeep, Damaged, pack, register_records, unpack
+from latentloom.engine import packing
+from latentloom.engine.context import Saved
+from latentloom.engine.many import Many
+from latentloom.engine.packing import Array, CannotKeep, Damaged, pack, register_records, unpack
 
 LEAVES = (
     st.none()

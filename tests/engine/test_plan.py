@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.executor import Engine
-from engine.graph import Graph
-from engine.plan import Plan
-from engine.workspace import Workspace
+from latentloom.engine.executor import Engine
+from latentloom.engine.graph import Graph
+from latentloom.engine.plan import Plan
+from latentloom.engine.workspace import Workspace
 from tests.engine.fakes import PASSES, graph
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import registry
-from engine.registry import ENTRY_POINT_GROUP, Registry
+from latentloom.engine import registry
+from latentloom.engine.registry import ENTRY_POINT_GROUP, Registry
 
 GOOD = """
-from engine.spec import node
+from latentloom.engine.spec import node
 @node("Doubled", category="test")
 def doubled(value: int) -> int:
     return 2 * value
@@ -37,7 +37,7 @@ def announce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Announce:
 
 def test_a_pack_adds_its_nodes(announce: Announce) -> None:
     announce(good_pack=GOOD)
-    assert {"Doubled", "KSampler"} <= Registry.from_package("nodes").keys()
+    assert {"Doubled", "KSampler"} <= Registry.from_package("latentloom.nodes").keys()
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_broken_pack_is_left_out_with_its_name_and_the_reason(
     name: str, source: str, said: str, announce: Announce, caplog: pytest.LogCaptureFixture
 ) -> None:
     announce(**{name: source, f"{name}_and_good": GOOD})
-    assert {"Doubled", "KSampler"} <= Registry.from_package("nodes").keys()
+    assert {"Doubled", "KSampler"} <= Registry.from_package("latentloom.nodes").keys()
     (record,) = caplog.records
     assert f"the pack {name} is left out: " in record.getMessage()
     assert said in record.getMessage()

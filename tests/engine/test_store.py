@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from engine import packing, store
-from engine.cache import Entry
-from engine.packing import Array
-from engine.store import Store
+from latentloom.engine import packing, store
+from latentloom.engine.cache import Entry
+from latentloom.engine.packing import Array
+from latentloom.engine.store import Store
 
 
 class Blob(bytes):
@@ -277,8 +277,8 @@ WRITER = """
 import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from engine.cache import Entry
-from engine.store import Store
+from latentloom.engine.cache import Entry
+from latentloom.engine.store import Store
 from tests.engine.test_store import name
 kept = Store(Path({folder!r}), worth_seconds=0.0)
 print("ready", flush=True)

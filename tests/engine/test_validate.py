@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import GraphError, InputError, Problem
-from engine.executor import Engine
-from engine.graph import Graph, Input, Knob, Node
-from engine.registry import Registry
-from engine.spec import Lack, node
+from latentloom.engine.errors import GraphError, InputError, Problem
+from latentloom.engine.executor import Engine
+from latentloom.engine.graph import Graph, Input, Knob, Node
+from latentloom.engine.registry import Registry
+from latentloom.engine.spec import Lack, node
 from tests.engine import fakes
 from tests.engine.fakes import graph
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 import latentloom
-import nodes.codecs
-from diffusion.conditioning import Entry, Sizes
-from diffusion.control import Control, ControlNet
-from diffusion.inpaint import Hole
-from diffusion.latents import Latent, SamplePass
-from diffusion.regions import Area, Region
-from engine.executor import Engine
-from engine.fingerprint import fingerprint
-from engine.packing import Array, CannotKeep, Damaged, pack, unpack
-from engine.store import Store
+from latentloom.diffusion.conditioning import Entry, Sizes
+from latentloom.diffusion.control import Control, ControlNet
+from latentloom.diffusion.inpaint import Hole
+from latentloom.diffusion.latents import Latent, SamplePass
+from latentloom.diffusion.regions import Area, Region
+from latentloom.engine.executor import Engine
+from latentloom.engine.fingerprint import fingerprint
+from latentloom.engine.packing import Array, CannotKeep, Damaged, pack, unpack
+from latentloom.engine.store import Store
+from latentloom.nodes.codecs import DTYPES
 from tests.nodes.test_model_nodes import sampling
 
 
@@ -60,7 +60,7 @@ def there_and_back(value: Any) -> Any:
     return unpack(json.loads(json.dumps(tree)), [Array(a, b, bytearray(c)) for a, b, c in arrays])
 
 
-@pytest.mark.parametrize("dtype", nodes.codecs.DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(2, 3), (0, 4), ()])
 def test_tensors_of_every_kind_come_back(dtype: str, shape: tuple[int, ...]) -> None:
     tensor = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 9

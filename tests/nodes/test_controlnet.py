@@ -12,17 +12,17 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import latentloom
-import nodes.codecs  # noqa: F401 - how tensors are told apart
-from diffusion.conditioning import Entry
-from diffusion.control import Control
-from diffusion.control_load import load_control
-from diffusion.folders import list_models
-from engine.errors import GraphError, InputError
-from engine.executor import Engine
-from engine.fingerprint import fingerprint
-from engine.graph import Graph
-from engine.workspace import Workspace
-from nodes import controlnet
+import latentloom.nodes.codecs
+from latentloom.diffusion.conditioning import Entry
+from latentloom.diffusion.control import Control
+from latentloom.diffusion.control_load import load_control
+from latentloom.diffusion.folders import list_models
+from latentloom.engine.errors import GraphError, InputError
+from latentloom.engine.executor import Engine
+from latentloom.engine.fingerprint import fingerprint
+from latentloom.engine.graph import Graph
+from latentloom.engine.workspace import Workspace
+from latentloom.nodes import controlnet
 from tests.tiny_model import write_tiny_control
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import latentloom
-from engine.builder import Builder
-from engine.errors import InputError
-from engine.executor import Engine
-from nodes.detail import IfFound
+from latentloom.engine.builder import Builder
+from latentloom.engine.errors import InputError
+from latentloom.engine.executor import Engine
+from latentloom.nodes.detail import IfFound
 
 
 def detailing(color: int) -> Builder:

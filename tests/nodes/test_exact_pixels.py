@@ -17,9 +17,9 @@ from PIL import Image
 from scipy import ndimage
 
 import latentloom
-from engine.executor import Engine
-from engine.graph import Graph
-from engine.workspace import Workspace
+from latentloom.engine.executor import Engine
+from latentloom.engine.graph import Graph
+from latentloom.engine.workspace import Workspace
 
 SIDES = st.integers(8, 45)
 KINDS = ("soft", "empty", "full", "pixel", "border", "blobs")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from engine.errors import InputError
-from nodes import image, image_filter, image_size, image_transform, mask, paste
+from latentloom.engine.errors import InputError
+from latentloom.nodes import image, image_filter, image_size, image_transform, mask, paste
 
 PICTURE = torch.rand(2, 6, 9, 3)
 

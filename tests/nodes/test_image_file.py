@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.context import Context
-from engine.errors import Cancelled, InputError
-from engine.workspace import Workspace
-from nodes.image_file import LoadImage, LoadImageMask, SaveImage, preview_image
+from latentloom.engine.context import Context
+from latentloom.engine.errors import Cancelled, InputError
+from latentloom.engine.workspace import Workspace
+from latentloom.nodes.image_file import LoadImage, LoadImageMask, SaveImage, preview_image
 from tests.diffusion.pictures import bomb, encoded, sample
 
 LOADERS = (LoadImage.run, LoadImage.check, LoadImageMask.run, LoadImageMask.check)

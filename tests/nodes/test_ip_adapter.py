@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from diffusion.load import load_checkpoint
-from engine.errors import GraphError
-from engine.executor import Engine
-from engine.graph import Graph
+from latentloom.diffusion.load import load_checkpoint
+from latentloom.engine.errors import GraphError
+from latentloom.engine.executor import Engine
+from latentloom.engine.graph import Graph
 from tests.diffusion.test_ip_adapter import layers, plain_keys, write_vision
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from diffusion.latents import Latent
-from engine.errors import InputError
-from nodes.latent import (
+from latentloom.diffusion.latents import Latent
+from latentloom.engine.errors import InputError
+from latentloom.nodes.latent import (
     empty_latent_image,
     latent_blend,
     latent_composite,

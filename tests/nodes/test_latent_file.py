@@ -10,12 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import latentloom
-from diffusion.latents import Latent
-from engine.context import Context
-from engine.errors import InputError
-from engine.executor import Engine
-from engine.workspace import Workspace
-from nodes.latent_file import LoadLatent, SaveLatent
+from latentloom.diffusion.latents import Latent
+from latentloom.engine.context import Context
+from latentloom.engine.errors import InputError
+from latentloom.engine.executor import Engine
+from latentloom.engine.workspace import Workspace
+from latentloom.nodes.latent_file import LoadLatent, SaveLatent
 
 SAMPLES = torch.randn(2, 4, 8, 12, generator=torch.Generator().manual_seed(5))
 

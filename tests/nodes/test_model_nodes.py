@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from engine.cancel import CancelToken
-from engine.errors import GraphError, NodeError
-from engine.events import AnyEvent, Preview, Progress
-from engine.executor import Engine
-from engine.graph import Graph
+from latentloom.engine.cancel import CancelToken
+from latentloom.engine.errors import GraphError, NodeError
+from latentloom.engine.events import AnyEvent, Preview, Progress
+from latentloom.engine.executor import Engine
+from latentloom.engine.graph import Graph
 
 
 def sampling(checkpoint: str = "tiny", **changes: Any) -> Graph:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from diffusion.latents import Latent
-from engine.context import Context
-from nodes import (
+from latentloom.diffusion.latents import Latent
+from latentloom.engine.context import Context
+from latentloom.nodes import (
     alpha,
     image,
     image_file,

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.latents import Latent
-from nodes import (
+from latentloom.diffusion.latents import Latent
+from latentloom.nodes import (
     image,
     image_file,
     image_filter,
@@ -23,7 +23,7 @@ from nodes import (
     latent_operation,
     mask,
 )
-from nodes.ports import Crop, ImageResize, LatentResize
+from latentloom.nodes.ports import Crop, ImageResize, LatentResize
 from tests.golden_files import Goldens
 
 OPS = Path(__file__).parents[1] / "goldens" / "ops"

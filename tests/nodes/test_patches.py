@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import latentloom
-from diffusion.load import load_checkpoint
-from engine.errors import InputError
-from engine.executor import Engine
-from nodes import patches
-from nodes.model_sampling import ModelSamplingContinuousEDM
+from latentloom.diffusion.load import load_checkpoint
+from latentloom.engine.errors import InputError
+from latentloom.engine.executor import Engine
+from latentloom.nodes import patches
+from latentloom.nodes.model_sampling import ModelSamplingContinuousEDM
 
 
 def sampled(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:

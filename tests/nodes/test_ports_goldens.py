@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import latentloom
-from web.object_info import definition
+from latentloom.web.object_info import definition
 
 GOLDENS: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "goldens/ports.json").read_text()

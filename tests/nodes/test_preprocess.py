@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import latentloom
-from engine.errors import GraphError, InputError
-from engine.executor import Engine
-from nodes import preprocess
+from latentloom.engine.errors import GraphError, InputError
+from latentloom.engine.executor import Engine
+from latentloom.nodes import preprocess
 from tests.diffusion.test_depth import write_depth
 
 

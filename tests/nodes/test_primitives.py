@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.spec import spec_of
-from nodes import primitives
+from latentloom.engine.spec import spec_of
+from latentloom.nodes import primitives
 
 
 @pytest.mark.parametrize(

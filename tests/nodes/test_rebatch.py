@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import latentloom
-from engine.executor import Engine
-from engine.graph import Graph
+from latentloom.engine.executor import Engine
+from latentloom.engine.graph import Graph
 
 
 def in_batches_of(size: int) -> Graph:
@@ -52,7 +52,7 @@ def test_a_batch_sampled_in_parts_is_the_batch_sampled_at_once(
 
 
 def test_the_definition_says_what_is_a_list() -> None:
-    from web.object_info import definition
+    from latentloom.web.object_info import definition
 
     shown = definition(latentloom.registry()["RebatchLatents"], list)
     assert shown["output_is_list"] == [True]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-import nodes.codecs  # noqa: F401 - how tensors are told apart
-from diffusion.conditioning import Entry
-from diffusion.regions import Area
-from engine.fingerprint import fingerprint
-from nodes import regions
+import latentloom.nodes.codecs  # noqa: F401 - how tensors are told apart
+from latentloom.diffusion.conditioning import Entry
+from latentloom.diffusion.regions import Area
+from latentloom.engine.fingerprint import fingerprint
+from latentloom.nodes import regions
 
 SIDE = (Entry(torch.zeros(1, 77, 32)),)
 

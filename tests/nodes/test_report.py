@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 import latentloom
-from diffusion.latents import Latent, SamplePass
-from engine.errors import InputError
-from engine.events import AnyEvent, Finished
-from engine.executor import Engine
-from engine.fingerprint import fingerprint
-from engine.workspace import Workspace
-from nodes.report import SaveReport, pass_report
+from latentloom.diffusion.latents import Latent, SamplePass
+from latentloom.engine.errors import InputError
+from latentloom.engine.events import AnyEvent, Finished
+from latentloom.engine.executor import Engine
+from latentloom.engine.fingerprint import fingerprint
+from latentloom.engine.workspace import Workspace
+from latentloom.nodes.report import SaveReport, pass_report
 
 SOURCE = torch.full((1, 8, 8, 3), 100.5 / 255)
 LATENT = Latent(torch.zeros(1, 4, 1, 1))

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from diffusion.folders import VARIABLE
-from engine.errors import GraphError, InputError
-from engine.events import AnyEvent, Progress
-from engine.executor import Engine
-from engine.graph import Graph
-from nodes import upscale
+from latentloom.diffusion.folders import VARIABLE
+from latentloom.engine.errors import GraphError, InputError
+from latentloom.engine.events import AnyEvent, Progress
+from latentloom.engine.executor import Engine
+from latentloom.engine.graph import Graph
+from latentloom.nodes import upscale
 from tests.tiny_model import write_tiny_model
 
 

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.context import Context, Saved
-from engine.generation import VARIABLE
-from engine.registry import Registry
-from engine.saving import place, write_numbered
-from engine.spec import node
-from engine.store import TEMPORARY, Store
-from web.serving import main
+from latentloom.engine.context import Context, Saved
+from latentloom.engine.generation import VARIABLE
+from latentloom.engine.registry import Registry
+from latentloom.engine.saving import place, write_numbered
+from latentloom.engine.spec import node
+from latentloom.engine.store import TEMPORARY, Store
+from latentloom.web.serving import main
 
 ROOT = Path(__file__).parent.parent.parent
 LINES = 2000

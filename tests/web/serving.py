@@ -12,15 +12,14 @@ from typing import Any
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-import nodes.image
-import nodes.image_file
-from engine.context import Context, Saved
-from engine.registry import Registry
-from engine.spec import node
+from latentloom.engine.context import Context, Saved
+from latentloom.engine.registry import Registry
+from latentloom.engine.spec import node
+from latentloom.nodes import image, image_file
+from latentloom.web.app import make_app
+from latentloom.web.client import Client
+from latentloom.web.site import Options, Site
 from tests.engine import fakes
-from web.app import make_app
-from web.client import Client
-from web.site import Options, Site
 
 TestServer.__test__ = False
 
@@ -41,7 +40,7 @@ def write_float(value: float) -> None:
     """Take a number with a fraction."""
 
 
-FAKES = Registry.of(fakes, write, write_float, nodes.image, nodes.image_file)
+FAKES = Registry.of(fakes, write, write_float, image, image_file)
 
 
 @dataclass

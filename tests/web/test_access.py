@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from latentloom.web.app import GUARD, all_routes, paths_of
+from latentloom.web.guard import COOKIE, is_loopback
+from latentloom.web.routes import Route
+from latentloom.web.serving import ServeError, add_options, options_of
 from tests.web.serving import Served, number, prompt, served, serving
-from web.app import GUARD, all_routes, paths_of
-from web.guard import COOKIE, is_loopback
-from web.routes import Route
-from web.serving import ServeError, add_options, options_of
 
 TOKEN = "a token that is long enough"
 ROUTES = all_routes()

@@ -16,15 +16,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.executor import Engine
-from engine.jobs import JobStore, QueuedJob
-from engine.registry import Registry
-from engine.spec import spec_of
-from engine.workspace import Workspace
+from latentloom.engine.executor import Engine
+from latentloom.engine.jobs import JobStore, QueuedJob
+from latentloom.engine.registry import Registry
+from latentloom.engine.spec import spec_of
+from latentloom.engine.workspace import Workspace
+from latentloom.web.prompts import PromptRefused, accept, read_graph
+from latentloom.web.worker import sweep
 from tests.engine import fakes
 from tests.web.serving import Served, number, prompt, served, write, write_float
-from web.prompts import PromptRefused, accept, read_graph
-from web.worker import sweep
 
 
 @pytest.mark.parametrize(

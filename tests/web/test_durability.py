@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.jobs import PARKED
+from latentloom.engine.jobs import PARKED
 from tests.web.crashing import Child, soak
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from engine.formats.comfy_editor import read_workflow
-from engine.formats.comfy_prompt import read_prompt, write_prompt
-from engine.registry import Registry
+from latentloom.engine.formats.comfy_editor import read_workflow
+from latentloom.engine.formats.comfy_prompt import read_prompt, write_prompt
+from latentloom.engine.registry import Registry
 from tests.engine.old_files import grouped, plain, proxied, proxied_twice
 from tests.engine.test_comfy_editor import shape
 from tests.web.browser import CHROMIUM, Editor, Server, chromium_page
@@ -254,7 +254,7 @@ CHANGES = {
 
 
 def test_a_workflow_means_to_us_what_it_means_to_the_editor(editor: Editor) -> None:
-    registry = Registry.from_package("nodes")
+    registry = Registry.from_package("latentloom.nodes")
     for change in CHANGES.values():
         file = "fetch('/templates/img2img.json').then(r => r.json())"
         editor.ask(f"{file}.then(found => app.loadGraphData(found)).then(() => null)")
@@ -274,7 +274,7 @@ def test_a_workflow_means_to_us_what_it_means_to_the_editor(editor: Editor) -> N
 
 
 def test_an_old_file_means_to_us_what_it_means_to_the_editor(editor: Editor) -> None:
-    registry = Registry.from_package("nodes")
+    registry = Registry.from_package("latentloom.nodes")
     flow = plain(registry)
     files = [grouped(flow), proxied(flow)]
     files += [proxied_twice(flow, ["30", "text"], "outer")]

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from latentloom.web.client import RejectedError
 from tests.web.serving import Served, prompt, served
-from web.client import RejectedError
 
 
 def picture(format: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -> bytes:

@@ -14,12 +14,12 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from engine.inside import opened, read_inside
-from engine.saving import PrefixError, place, write_numbered
-from engine.workspace import UnsafePathError
+from latentloom.engine.inside import opened, read_inside
+from latentloom.engine.saving import PrefixError, place, write_numbered
+from latentloom.engine.workspace import UnsafePathError
+from latentloom.web.files import write_file
 from tests.web.serving import Served, prompt, served
 from tests.web.test_files import picture
-from web.files import write_file
 
 CANARY = b"the canary sings"
 TARGETS = ("canary.txt", "etc/passwd", "queue.sqlite")

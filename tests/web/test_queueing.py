@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from latentloom.web.client import Client, Event, RejectedError
 from tests.engine import fakes
 from tests.web.serving import Served, number, prompt, served
-from web.client import Client, Event, RejectedError
 
 
 async def run(api: Served, graph: dict[str, Any]) -> list[Event]:

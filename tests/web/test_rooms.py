@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from engine.formats import load_graph
-from engine.jobs import JobStore, QueuedJob
-from engine.library import graphs_dir
-from engine.registry import Registry
+from latentloom.engine.formats import load_graph
+from latentloom.engine.jobs import JobStore, QueuedJob
+from latentloom.engine.library import graphs_dir
+from latentloom.engine.registry import Registry
+from latentloom.web.app import all_routes
+from latentloom.web.models import read_metadata
 from tests.engine import fakes
 from tests.web.serving import Served, number, prompt, served
 from tests.web.test_files import opened, picture
-from web.app import all_routes
-from web.models import read_metadata
 
-REGISTRY = Registry.from_package("nodes")
+REGISTRY = Registry.from_package("latentloom.nodes")
 GRAPHS = sorted(path.stem for path in (graphs_dir() or Path()).glob("*.yaml"))
 
 

@@ -13,11 +13,11 @@ from typing import Any, cast
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
-import nodes.codecs  # noqa: F401 - what makes pictures of values
-from engine.pictures import Picture, Pictures, PreviewMethod, pictures, register
+import latentloom.nodes.codecs  # noqa: F401 - what makes pictures of values
+from latentloom.engine.pictures import Picture, Pictures, PreviewMethod, pictures, register
+from latentloom.web.sockets import CALM, MOST_BYTES, Client, Hub, Preview
 from tests.engine import fakes
 from tests.web.serving import Served, number, prompt, served
-from web.sockets import CALM, MOST_BYTES, Client, Hub, Preview
 
 
 def holding(gate: str, steps: int = 1) -> dict[str, Any]:

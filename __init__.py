@@ -16,9 +16,10 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from engine.builder import Builder
-from engine.cancel import CancelToken
-from engine.errors import (
+from latentloom.engine.builder import Builder
+from latentloom.engine.cancel import CancelToken
+from latentloom.engine.context import Context
+from latentloom.engine.errors import (
     Cancelled,
     FormatError,
     GraphError,
@@ -29,24 +30,39 @@ from engine.errors import (
     RunError,
     SpecError,
 )
-from engine.events import AnyEvent, OnEvent
-from engine.executor import Engine, NodeReport, Result
-from engine.formats import load_graph, parse_graph, save_graph
-from engine.generation import open_store
-from engine.graph import Graph, Input, Knob, Link, Node
-from engine.library import find_graph, graphs_dir
-from engine.lint import Advice
-from engine.lint import lint as find_advice
-from engine.plan import Plan, Step
-from engine.registry import Registry
-from engine.spec import node
-from engine.workspace import Workspace
+from latentloom.engine.events import AnyEvent, OnEvent
+from latentloom.engine.executor import Engine, NodeReport, Result
+from latentloom.engine.formats import load_graph, parse_graph, save_graph
+from latentloom.engine.generation import open_store
+from latentloom.engine.graph import Graph, Input, Knob, Link, Node
+from latentloom.engine.library import find_graph, graphs_dir
+from latentloom.engine.lint import Advice
+from latentloom.engine.lint import lint as find_advice
+from latentloom.engine.plan import Plan, Step
+from latentloom.engine.ports import Between, Choices, Socket, Text
+from latentloom.engine.registry import Registry
+from latentloom.engine.spec import node
+from latentloom.engine.workspace import Workspace
+from latentloom.nodes import registry
+from latentloom.nodes.ports import (
+    Clip,
+    Conditioning,
+    ControlNet,
+    Image,
+    Latent,
+    Mask,
+    Model,
+    Seed,
+    Vae,
+)
 
 __all__ = [
-    "Advice", "Builder", "CancelToken", "Cancelled", "Engine", "FormatError", "Graph", "GraphError",
-    "Input", "InputError", "Knob", "LatentloomError", "Link", "Node", "NodeError", "NodeReport",
-    "Plan", "Problem", "Registry", "Result", "RunError", "SpecError", "Step", "Workspace",
-    "build", "check", "engine", "lint", "load", "loads", "node", "plan", "registry", "run",
+    "Advice", "Between", "Builder", "CancelToken", "Cancelled", "Choices", "Clip",
+    "Conditioning", "Context", "ControlNet", "Engine", "FormatError", "Graph", "GraphError",
+    "Image", "Input", "InputError", "Knob", "Latent", "LatentloomError", "Link", "Mask",
+    "Model", "Node", "NodeError", "NodeReport", "Plan", "Problem", "Registry", "Result",
+    "RunError", "Seed", "Socket", "SpecError", "Step", "Text", "Vae", "Workspace", "build",
+    "check", "default_engine", "lint", "load", "loads", "node", "plan", "registry", "run",
     "run_async", "save", "workspace",
 ]  # fmt: skip
 
@@ -55,14 +71,8 @@ GraphOrPath = Graph | str | os.PathLike[str]
 
 
 @cache
-def registry() -> Registry:
-    """The installed nodes: ours, and those of installed packs."""
-    return Registry.from_package("nodes")
-
-
-@cache
-def engine() -> Engine:
-    """The engine that the functions here share; it keeps outputs, on the disk too."""
+def default_engine() -> Engine:
+    """Return the engine that the functions here share; its cache is on the disk too."""
     nodes = registry()
     return Engine(nodes, store=open_store())
 
@@ -134,7 +144,7 @@ def workspace(
 def check(graph: GraphOrPath, where: Workspace | None = None) -> tuple[Problem, ...]:
     """Every problem of a graph; empty if there is none."""
     graph = _opened(graph)
-    return engine().check(graph, where or workspace(graph))
+    return default_engine().check(graph, where or workspace(graph))
 
 
 def lint(graph: GraphOrPath, where: Workspace | None = None) -> tuple[Advice, ...]:
@@ -152,7 +162,7 @@ def plan(
         GraphError: the graph cannot run.
     """
     graph = _opened(graph)
-    return engine().plan(graph, where or workspace(graph), targets)
+    return default_engine().plan(graph, where or workspace(graph), targets)
 
 
 def run(
@@ -176,7 +186,7 @@ def run(
         RunError: nodes failed; what else was made is in its `result`.
     """
     graph = _opened(graph)
-    result = engine().run(graph, where or workspace(graph), targets, on_event, cancel)
+    result = default_engine().run(graph, where or workspace(graph), targets, on_event, cancel)
     if result.errors:
         raise RunError(result.errors, result)
     return result
