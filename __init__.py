@@ -16,9 +16,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from latentloom.engine.builder import Builder
-from latentloom.engine.cancel import CancelToken
-from latentloom.engine.context import Context
+from latentloom.engine.cache.generation import open_store
 from latentloom.engine.errors import (
     Cancelled,
     FormatError,
@@ -30,19 +28,21 @@ from latentloom.engine.errors import (
     RunError,
     SpecError,
 )
-from latentloom.engine.events import AnyEvent, OnEvent
-from latentloom.engine.executor import Engine, NodeReport, Result
+from latentloom.engine.execution.events import AnyEvent, OnEvent
+from latentloom.engine.execution.executor import Engine, NodeReport, Result
+from latentloom.engine.execution.plan import Plan, Step
+from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.formats import load_graph, parse_graph, save_graph
-from latentloom.engine.generation import open_store
-from latentloom.engine.graph import Graph, Input, Knob, Link, Node
-from latentloom.engine.library import find_graph, graphs_dir
-from latentloom.engine.lint import Advice
-from latentloom.engine.lint import lint as find_advice
-from latentloom.engine.plan import Plan, Step
-from latentloom.engine.ports import Between, Choices, Socket, Text
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import node
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.graph.builder import Builder
+from latentloom.engine.graph.graph import Graph, Input, Knob, Link, Node
+from latentloom.engine.graph.library import find_graph, graphs_dir
+from latentloom.engine.graph.lint import Advice
+from latentloom.engine.graph.lint import lint as find_advice
+from latentloom.engine.node.cancel import CancelToken
+from latentloom.engine.node.context import Context
+from latentloom.engine.node.ports import Between, Choices, Socket, Text
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import node
 from latentloom.nodes import registry
 from latentloom.nodes.ports import (
     Clip,

@@ -29,11 +29,11 @@ from latentloom.engine.errors import FormatError, GraphError, InputError, Latent
 from latentloom.nodes import registry as installed_nodes
 
 if TYPE_CHECKING:
-    from latentloom.engine.cancel import CancelToken
-    from latentloom.engine.executor import Engine
-    from latentloom.engine.graph import Graph
-    from latentloom.engine.registry import Registry
-    from latentloom.engine.workspace import Workspace
+    from latentloom.engine.execution.executor import Engine
+    from latentloom.engine.files.workspace import Workspace
+    from latentloom.engine.graph.graph import Graph
+    from latentloom.engine.node.cancel import CancelToken
+    from latentloom.engine.node.registry import Registry
 
 DONE, WRONG, USAGE, FAILED, CANCELLED = 0, 1, 2, 3, 130
 CANCELLING = b"\ncancelling, as soon as the node that runs looks up\n"
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     """`latentloom run FILE`."""
     from latentloom.console.progress import reporter
     from latentloom.console.views import result_object, to_json
-    from latentloom.engine.cancel import CancelToken
+    from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
     with (
@@ -103,7 +103,7 @@ def batch(options: argparse.Namespace) -> int:
     """`latentloom batch FILE FOLDER`."""
     from latentloom.console.batch import run_batch
     from latentloom.console.progress import reporter
-    from latentloom.engine.cancel import CancelToken
+    from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
     place = (Path(options.folder), options.knob)
@@ -118,7 +118,7 @@ def batch(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     """`latentloom plan FILE`."""
     from latentloom.console.views import advice_text, plan_object, plan_text, to_json
-    from latentloom.engine.lint import lint
+    from latentloom.engine.graph.lint import lint
 
     job = _open(options)
     with _engine(job.registry) as engine:
@@ -134,8 +134,8 @@ def plan(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """`latentloom check FILE`."""
     from latentloom.console.views import advice_object, advice_text, problem_object, to_json
-    from latentloom.engine.lint import lint
-    from latentloom.engine.validate import check as find_problems
+    from latentloom.engine.graph.lint import lint
+    from latentloom.engine.graph.validate import check as find_problems
 
     job = _open(options)
     problems = find_problems(job.graph, job.registry, job.workspace)
@@ -215,7 +215,7 @@ def cache(options: argparse.Namespace) -> int:
     """`latentloom cache`."""
     from latentloom.console.keeping import store_object, store_text
     from latentloom.console.views import to_json
-    from latentloom.engine.generation import open_store
+    from latentloom.engine.cache.generation import open_store
 
     installed_nodes()
     store = open_store()
@@ -227,8 +227,8 @@ def cache(options: argparse.Namespace) -> int:
 
 def _engine(registry: Registry) -> Engine:
     """An engine that keeps results for later runs, as the environment says."""
-    from latentloom.engine.executor import Engine
-    from latentloom.engine.generation import open_store
+    from latentloom.engine.cache.generation import open_store
+    from latentloom.engine.execution.executor import Engine
 
     return Engine(registry, store=open_store())
 
@@ -236,9 +236,9 @@ def _engine(registry: Registry) -> Engine:
 def _open(options: argparse.Namespace) -> Job:
     """The graph with the changes that were asked for."""
     from latentloom.console.changes import changed
+    from latentloom.engine.files.workspace import Workspace
     from latentloom.engine.formats import load_graph
-    from latentloom.engine.library import graphs_dir
-    from latentloom.engine.workspace import Workspace
+    from latentloom.engine.graph.library import graphs_dir
 
     registry = installed_nodes()
     path = _find(options.file)
@@ -256,7 +256,7 @@ def _open(options: argparse.Namespace) -> Job:
 
 def _find(name: str) -> Path:
     from latentloom.engine.errors import did_you_mean
-    from latentloom.engine.library import find_graph, graph_names
+    from latentloom.engine.graph.library import find_graph, graph_names
 
     path = Path(name)
     if path.is_file():

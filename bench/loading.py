@@ -50,11 +50,11 @@ def use(path: Path) -> None:
     from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401 - before the clock
     from transformers import CLIPTextModel  # noqa: F401 - before the clock
 
-    from latentloom.diffusion.digest import content_digest
-    from latentloom.diffusion.load import load_checkpoint
-    from latentloom.diffusion.sample import SamplePlan, sample
-    from latentloom.diffusion.text import encode_text
-    from latentloom.diffusion.vae import decode, encode
+    from latentloom.diffusion.conditioning.text import encode_text
+    from latentloom.diffusion.networks.load import load_checkpoint
+    from latentloom.diffusion.networks.vae import decode, encode
+    from latentloom.diffusion.sampling.sample import SamplePlan, sample
+    from latentloom.diffusion.weights.digest import content_digest
 
     lap, plan = Laps(), SamplePlan(SEED, STEPS, CFG, "euler", "normal", 0.5)
     lap("hash", lambda: content_digest(path))

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 
 from bench.clock import Row, median_seconds, seconds
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph, Link, Node
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import node
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph, Link, Node
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import node
 
 SIZES = (100, 1_000, 10_000)
 FIRST_AIM_US, CACHED_AIM_US = 150.0, 50.0

@@ -24,11 +24,13 @@ from torch import Tensor
 
 from bench.clock import seconds
 from bench.floor import operations, rate
-from latentloom.diffusion import devices
-from latentloom.diffusion.conditioning import Conditioning, Entry, with_control
-from latentloom.diffusion.control import Control, ControlNet, ControlWeights
-from latentloom.diffusion.families import SD15, SDXL, Family
-from latentloom.diffusion.handles import (
+from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry, with_control
+from latentloom.diffusion.conditioning.text import encode_text
+from latentloom.diffusion.families.family import SD15, SDXL, Family
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks import devices
+from latentloom.diffusion.networks.control import Control, ControlNet, ControlWeights
+from latentloom.diffusion.networks.handles import (
     Clip,
     Model,
     TextPart,
@@ -37,12 +39,10 @@ from latentloom.diffusion.handles import (
     Vae,
     VaeWeights,
 )
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import sampling_of
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.text import encode_text
-from latentloom.diffusion.tokenizers import clip_l
-from latentloom.diffusion.vae import decode, encode
+from latentloom.diffusion.networks.load import sampling_of
+from latentloom.diffusion.networks.vae import decode, encode
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
+from latentloom.diffusion.text.tokenizers import clip_l
 
 DENOISE, CFG, SEED = 0.5, 7.0, 1
 MEGABYTE = 2**20

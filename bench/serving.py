@@ -24,8 +24,8 @@ from urllib.request import urlopen
 
 from bench import overhead
 from bench.clock import Row
-from latentloom.engine.generation import VARIABLE
-from latentloom.engine.registry import Registry
+from latentloom.engine.cache.generation import VARIABLE
+from latentloom.engine.node.registry import Registry
 from latentloom.web.client import Client
 from latentloom.web.serving import main as serve
 

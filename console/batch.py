@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from latentloom.engine.batch import Turn, pictures_in, run_folder
-from latentloom.engine.cancel import CancelToken
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.execution.batch import Turn, pictures_in, run_folder
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph.graph import Graph
+from latentloom.engine.node.cancel import CancelToken
 
 from .progress import Reporter
 from .views import error_objects, to_json

@@ -9,8 +9,8 @@ from typing import Any
 from latentloom.engine.errors import FormatError
 from latentloom.engine.formats.native import read_value
 from latentloom.engine.formats.parsing import is_unicode, parse_yaml
-from latentloom.engine.graph import Graph
-from latentloom.engine.registry import Registry
+from latentloom.engine.graph.graph import Graph
+from latentloom.engine.node.registry import Registry
 
 PATH_KNOBS = ("image", "mask", "file")
 Assignments = Iterable[tuple[str, str]]

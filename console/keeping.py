@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from latentloom.engine.generation import OFF, VARIABLE
-from latentloom.engine.store import Store
+from latentloom.engine.cache.disk import Store
+from latentloom.engine.cache.generation import OFF, VARIABLE
 
 GIB = 2**30
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from latentloom.engine.ports import File
-from latentloom.engine.registry import Registry
+from latentloom.engine.node.ports import File
+from latentloom.engine.node.registry import Registry
 
 from .views import table
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, Self
 
-from latentloom.engine.events import (
+from latentloom.engine.execution.events import (
     AnyEvent,
     Event,
     Failed,
@@ -16,7 +16,7 @@ from latentloom.engine.events import (
     Started,
     Stopped,
 )
-from latentloom.engine.graph import Graph
+from latentloom.engine.graph.graph import Graph
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from latentloom.engine.errors import GraphError, InputError, LatentloomError, NodeError, Problem
-from latentloom.engine.executor import Result
-from latentloom.engine.lint import Advice
-from latentloom.engine.plan import Plan, Step
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import MISSING, NodeSpec, Output, Port
+from latentloom.engine.execution.executor import Result
+from latentloom.engine.execution.plan import Plan, Step
+from latentloom.engine.graph.lint import Advice
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import MISSING, NodeSpec, Output, Port
 
 ACTIONS = {"run": "run", "reuse": "reused", "skip": "skipped"}
 

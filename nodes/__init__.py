@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from latentloom.engine.registry import Registry
+from latentloom.engine.node.registry import Registry
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from latentloom.engine.spec import node
+from latentloom.engine.node.spec import node
 
 from .ports import Image, Mask
 
@@ -29,7 +29,7 @@ def join_image_with_alpha(image: Image, alpha: Mask) -> Image:
         image: pictures B×H×W×C; an alpha that they have is replaced.
         alpha: masks B×H×W of what is transparent, resized to the pictures.
     """
-    from latentloom.diffusion.porter_duff import join_alpha
+    from latentloom.diffusion.images.porter_duff import join_alpha
 
     return join_alpha(image, alpha)
 
@@ -41,7 +41,7 @@ def split_image_with_alpha(image: Image) -> WithMask:
     Args:
         image: pictures B×H×W×C; without alpha the mask is 0.
     """
-    from latentloom.diffusion.porter_duff import split_alpha
+    from latentloom.diffusion.images.porter_duff import split_alpha
 
     return WithMask(*split_alpha(image))
 
@@ -65,6 +65,6 @@ def porter_duff_image_composite(
 
     Source: the modes as Android's PorterDuff.Mode documents them.
     """
-    from latentloom.diffusion.porter_duff import compose
+    from latentloom.diffusion.images.porter_duff import compose
 
     return WithMask(*compose(source, source_alpha, destination, destination_alpha, mode))

@@ -10,14 +10,22 @@ from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING
 
-from latentloom.engine import devices, pictures, threads
-from latentloom.engine.devices import Device
+from latentloom.engine.cache.fingerprint import Sink, register
+from latentloom.engine.cache.generation import declare
+from latentloom.engine.cache.packing import (
+    Array,
+    CannotKeep,
+    Damaged,
+    register_array,
+    register_records,
+)
 from latentloom.engine.errors import InputError
-from latentloom.engine.fingerprint import Sink, register
-from latentloom.engine.generation import declare
-from latentloom.engine.packing import Array, CannotKeep, Damaged, register_array, register_records
-from latentloom.engine.pictures import Picture, PreviewMethod
-from latentloom.engine.spec import NodeSpec
+from latentloom.engine.execution import threads
+from latentloom.engine.files import images as pictures
+from latentloom.engine.files.images import Picture, PreviewMethod
+from latentloom.engine.node import devices
+from latentloom.engine.node.devices import Device
+from latentloom.engine.node.spec import NodeSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,20 +81,20 @@ def tensor_from_array(array: Array) -> Tensor:
 
 register_array("torch.Tensor", tensor_to_array, tensor_from_array)
 register_records(
-    "latentloom.diffusion.latents.Latent",
-    "latentloom.diffusion.latents.SamplePass",
-    "latentloom.diffusion.conditioning.Entry",
-    "latentloom.diffusion.conditioning.Sizes",
-    "latentloom.diffusion.inpaint.Hole",
-    "latentloom.diffusion.regions.Area",
-    "latentloom.diffusion.regions.Region",
-    "latentloom.diffusion.crop_stitch.Stitch",
-    "latentloom.diffusion.crop_stitch.Place",
-    "latentloom.diffusion.clip_vision.Seen",
-    "latentloom.diffusion.report.Report",
-    "latentloom.diffusion.report.Row",
-    "latentloom.diffusion.report.Change",
-    "latentloom.diffusion.noise.NoiseChoice",
+    "latentloom.diffusion.latents.latents.Latent",
+    "latentloom.diffusion.latents.latents.SamplePass",
+    "latentloom.diffusion.conditioning.conditioning.Entry",
+    "latentloom.diffusion.conditioning.conditioning.Sizes",
+    "latentloom.diffusion.conditioning.inpaint.Hole",
+    "latentloom.diffusion.conditioning.regions.Area",
+    "latentloom.diffusion.conditioning.regions.Region",
+    "latentloom.diffusion.images.crop_stitch.Stitch",
+    "latentloom.diffusion.images.crop_stitch.Place",
+    "latentloom.diffusion.networks.clip_vision.Seen",
+    "latentloom.diffusion.sampling.report.Report",
+    "latentloom.diffusion.sampling.report.Row",
+    "latentloom.diffusion.sampling.report.Change",
+    "latentloom.diffusion.sampling.noise.NoiseChoice",
     "latentloom.diffusion.samplers.table.SamplerChoice",
 )
 _CODE = Path(__file__).resolve().parent
@@ -109,40 +117,40 @@ for _folder in (_CODE, _CODE.parent / "diffusion", _CODE.parent / "engine"):
 
 
 class PictureFiles:
-    """What a server needs of pictures; see `engine.pictures.Pictures`."""
+    """What a server needs of pictures; see `engine.files.images.Pictures`."""
 
     def clean(self, data: bytes) -> Picture:
-        from latentloom.diffusion.shown import clean
+        from latentloom.diffusion.images.transcode import clean
 
         return _picture(lambda: clean(data))
 
     def converted(self, data: bytes, kind: str, quality: int) -> Picture:
-        from latentloom.diffusion.shown import convert
+        from latentloom.diffusion.images.transcode import convert
 
         return _picture(lambda: convert(data, kind, quality))
 
     def channel(self, data: bytes, channel: str) -> Picture:
-        from latentloom.diffusion.shown import channel as one_channel
+        from latentloom.diffusion.images.transcode import channel as one_channel
 
         return _picture(lambda: one_channel(data, channel))
 
     def with_alpha_of(self, original: bytes, mask: bytes) -> Picture:
-        from latentloom.diffusion.shown import with_alpha_of
+        from latentloom.diffusion.images.transcode import with_alpha_of
 
         return _picture(lambda: with_alpha_of(original, mask))
 
     def preview(self, value: object, method: PreviewMethod) -> Picture | None:
         # What shows nothing must not load torch.
-        if value.__class__.__module__ != "latentloom.diffusion.preview":
+        if value.__class__.__module__ != "latentloom.diffusion.networks.preview":
             return None
-        from latentloom.diffusion.preview import Sketch, as_jpeg
+        from latentloom.diffusion.networks.preview import Sketch, as_jpeg
 
         data = as_jpeg(value, method) if isinstance(value, Sketch) else None
         return Picture(data, "image/jpeg") if data else None
 
 
 def _picture(make: Callable[[], tuple[bytes, str]]) -> Picture:
-    from latentloom.diffusion.picture_headers import PictureError
+    from latentloom.diffusion.images.image_headers import PictureError
 
     try:
         return Picture(*make())
@@ -155,7 +163,7 @@ def accelerators() -> list[Device]:
     driver = Path("/proc/driver/nvidia").exists() or which("nvidia-smi") is not None
     if "torch" not in sys.modules and not driver and sys.platform != "darwin":
         return []
-    from latentloom.diffusion.devices import describe
+    from latentloom.diffusion.networks.devices import describe
 
     return [Device(*facts) for facts in describe()]
 
@@ -170,7 +178,7 @@ def sharing(spec: NodeSpec) -> AbstractContextManager[object]:
         _holds_tensors[spec.name] = not TENSORS.isdisjoint(types)
     if not _holds_tensors[spec.name]:
         return nullcontext()
-    from latentloom.diffusion.devices import all_threads, one_thread
+    from latentloom.diffusion.networks.devices import all_threads, one_thread
 
     return all_threads() if spec.device else one_thread()
 

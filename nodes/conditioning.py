@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Clip, Conditioning, Percent, Share
 
@@ -49,7 +49,7 @@ def conditioning_concat(
         conditioning_to: its entries are kept, each with more tokens.
         conditioning_from: the tokens of its first entry are added.
     """
-    from latentloom.diffusion.conditioning import concat
+    from latentloom.diffusion.conditioning.conditioning import concat
 
     return concat(conditioning_to, conditioning_from)
 
@@ -67,7 +67,7 @@ def conditioning_average(
         conditioning_from: cut or filled with zeros to the other's length.
         conditioning_to_strength: share of `conditioning_to`.
     """
-    from latentloom.diffusion.conditioning import average
+    from latentloom.diffusion.conditioning.conditioning import average
 
     return average(conditioning_to, conditioning_from, conditioning_to_strength)
 
@@ -79,7 +79,7 @@ def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
     Args:
         conditioning: gives the shape.
     """
-    from latentloom.diffusion.conditioning import zero_out
+    from latentloom.diffusion.conditioning.conditioning import zero_out
 
     return zero_out(conditioning)
 
@@ -95,6 +95,6 @@ def conditioning_set_timestep_range(
         start: share of the way from which it holds; 0 is pure noise.
         end: share of the way up to which it holds.
     """
-    from latentloom.diffusion.conditioning import with_range
+    from latentloom.diffusion.conditioning.conditioning import with_range
 
     return with_range(conditioning, start, end)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Conditioning, ControlNet, ControlNetFile, Image, Model, Percent, Vae, refusing
 
@@ -49,21 +49,21 @@ class ControlNetLoader:
 
     @staticmethod
     def run(control_net_name: ControlNetFile) -> ControlNet:
-        from latentloom.diffusion.control_load import load_control
+        from latentloom.diffusion.networks.control_load import load_control
 
         with refusing("ControlNetLoader", "control_net_name", WHOLE):
             return load_control(control_net_name)
 
     @staticmethod
     def check(control_net_name: Path) -> None:
-        from latentloom.diffusion.control_file import check_control
+        from latentloom.diffusion.weights.control_file import check_control
 
         with refusing("ControlNetLoader", "control_net_name", WHOLE):
             check_control(control_net_name)
 
     @staticmethod
     def family(control_net_name: Path) -> str:
-        from latentloom.diffusion.control_file import control_family
+        from latentloom.diffusion.weights.control_file import control_family
 
         with refusing("ControlNetLoader", "control_net_name", WHOLE):
             return control_family(control_net_name).name
@@ -85,21 +85,21 @@ class DiffControlNetLoader:
 
     @staticmethod
     def run(model: Model, control_net_name: ControlNetFile) -> ControlNet:
-        from latentloom.diffusion.control_load import load_control
+        from latentloom.diffusion.networks.control_load import load_control
 
         with refusing("DiffControlNetLoader", "control_net_name", WHOLE):
             return load_control(control_net_name, model)
 
     @staticmethod
     def check(control_net_name: Path) -> None:
-        from latentloom.diffusion.control_file import check_control
+        from latentloom.diffusion.weights.control_file import check_control
 
         with refusing("DiffControlNetLoader", "control_net_name", WHOLE):
             check_control(control_net_name, with_model=True)
 
     @staticmethod
     def family(control_net_name: Path) -> str:
-        from latentloom.diffusion.control_file import control_family
+        from latentloom.diffusion.weights.control_file import control_family
 
         with refusing("DiffControlNetLoader", "control_net_name", WHOLE):
             return control_family(control_net_name).name
@@ -120,7 +120,7 @@ def set_union_controlnet_type(control_net: ControlNet, type: UnionKind = "auto")
     """
     from dataclasses import replace
 
-    from latentloom.diffusion.control import UNION_KINDS, UnionWeights
+    from latentloom.diffusion.networks.control import UNION_KINDS, UnionWeights
 
     kind, weights = UNION_KINDS[type], control_net.weights
     if isinstance(weights, UnionWeights) and kind >= weights.kinds:
@@ -156,8 +156,8 @@ def controlnet_apply_advanced(
 
     Source: ComfyUI's ControlNetApplyAdvanced.
     """
-    from latentloom.diffusion.conditioning import with_control
-    from latentloom.diffusion.control import Control
+    from latentloom.diffusion.conditioning.conditioning import with_control
+    from latentloom.diffusion.networks.control import Control
 
     if strength == 0:
         return Sides(positive, negative)
@@ -179,8 +179,8 @@ def controlnet_apply(
 
     Source: ComfyUI's ControlNetApply, which ControlNetApplyAdvanced replaces.
     """
-    from latentloom.diffusion.conditioning import with_control
-    from latentloom.diffusion.control import Control
+    from latentloom.diffusion.conditioning.conditioning import with_control
+    from latentloom.diffusion.networks.control import Control
 
     if strength == 0:
         return conditioning

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between, Lazy, Socket
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between, Lazy, Socket
+from latentloom.engine.node.spec import node
 
 from .ports import Color, Image, Mask, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentloom.diffusion import detectors
+    from latentloom.diffusion.images import detectors
 
 Later = Annotated["Tensor", Socket("IMAGE"), Lazy()]
 Detector = Annotated["detectors.Detector", Socket("DETECTOR")]
@@ -41,7 +41,7 @@ def color_detector(color: Color = 0xFF0000, tolerance: Tolerance = 15.0) -> Dete
         color: the colour, 65536·red + 256·green + blue.
         tolerance: how far off a pixel may be, in CIEDE2000; 1 can just be seen.
     """
-    from latentloom.diffusion.detectors import ColorDetector
+    from latentloom.diffusion.images.detectors import ColorDetector
 
     return ColorDetector(color, tolerance)
 
@@ -58,7 +58,7 @@ def template_detector(template: Image) -> Detector:
     Raises:
         InputError: it is of one colour, which is everywhere and nowhere.
     """
-    from latentloom.diffusion.detectors import TemplateDetector
+    from latentloom.diffusion.images.detectors import TemplateDetector
 
     pixels = template[0, ..., :3]
     if float(pixels.std(dim=(0, 1)).max()) < 1e-4:
@@ -73,7 +73,7 @@ def face_detector(neighbors: Neighbors = 5) -> Detector:
     Args:
         neighbors: how many overlapping hits make a face; more is stricter.
     """
-    from latentloom.diffusion.detectors import FaceDetector
+    from latentloom.diffusion.images.detectors import FaceDetector
 
     return FaceDetector(neighbors)
 
@@ -102,8 +102,8 @@ def detect_to_mask(
     Raises:
         InputError: the detector's library is not installed.
     """
-    from latentloom.diffusion.detectors import Selection, draw
     from latentloom.diffusion.errors import MissingLibraryError
+    from latentloom.diffusion.images.detectors import Selection, draw
 
     selection = Selection(threshold, drop_size, most, dilation, shape == "outline")
     try:

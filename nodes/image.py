@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import BatchSize, Color, Image, Mask, Offset, Pixels, Share
 
@@ -22,7 +22,7 @@ def image_batch(image1: Image, image2: Image) -> Image:
         image1: the first pictures; their size is the size of the batch.
         image2: the pictures that follow; resized and centre-cropped to that size.
     """
-    from latentloom.diffusion.compose import join
+    from latentloom.diffusion.images.compose import join
 
     return join(image1, image2)
 
@@ -59,7 +59,7 @@ def rebatch_images(images: list[Image], batch_size: BatchSize = 1) -> list[Image
         images: batches B×H×W×C; a new batch begins where the size changes.
         batch_size: how many a batch has at most.
     """
-    from latentloom.diffusion.rebatch import rebatch_pictures
+    from latentloom.diffusion.latents.rebatch import rebatch_pictures
 
     return rebatch_pictures(images, batch_size)
 
@@ -75,7 +75,7 @@ def empty_image(
         batch_size: how many.
         color: the colour, 65536·red + 256·green + blue.
     """
-    from latentloom.diffusion.layout import plain
+    from latentloom.diffusion.images.layout import plain
 
     return plain(width, height, batch_size, color)
 
@@ -102,7 +102,7 @@ def image_blend(
         blend_factor: share of the blend; 0 gives `image1`.
         blend_mode: how the two meet; difference is signed and cut at 0.
     """
-    from latentloom.diffusion.compose import blend
+    from latentloom.diffusion.images.compose import blend
 
     return blend(image1, image2, blend_factor, blend_mode)
 
@@ -125,7 +125,7 @@ def image_composite_masked(
         resize_source: first stretch the source to the size of the destination.
         mask: where the source shows, 1 fully; resized to the source. Everywhere if not given.
     """
-    from latentloom.diffusion.compose import composite
+    from latentloom.diffusion.images.compose import composite
 
     if mask is not None and mask.ndim != 3:
         raise InputError("ImageCompositeMasked", "mask", "a mask B×H×W", tuple(mask.shape))

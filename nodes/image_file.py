@@ -6,11 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from latentloom.engine.context import Context, Saved
 from latentloom.engine.errors import InputError
-from latentloom.engine.inside import read_resolved
-from latentloom.engine.ports import Text
-from latentloom.engine.spec import node
+from latentloom.engine.files.inside import read_resolved
+from latentloom.engine.node.context import Context, Saved
+from latentloom.engine.node.ports import Text
+from latentloom.engine.node.spec import node
 
 from .ports import Image, Mask, PictureFile
 
@@ -43,8 +43,8 @@ class LoadImage:
 
     @staticmethod
     def run(image: PictureFile) -> LoadedImage:
-        from latentloom.diffusion.images import load
-        from latentloom.diffusion.picture_headers import PictureError
+        from latentloom.diffusion.images.image_headers import PictureError
+        from latentloom.diffusion.images.images import load
 
         try:
             return LoadedImage(*load(image, read_resolved))
@@ -71,8 +71,8 @@ class LoadImageMask:
 
     @staticmethod
     def run(image: PictureFile, channel: FileChannel = "alpha") -> Mask:
-        from latentloom.diffusion.images import load_mask
-        from latentloom.diffusion.picture_headers import PictureError
+        from latentloom.diffusion.images.image_headers import PictureError
+        from latentloom.diffusion.images.images import load_mask
 
         try:
             return load_mask(image, channel, read_resolved)
@@ -109,7 +109,7 @@ class SaveImage:
     @staticmethod
     def check(filename_prefix: str = "ComfyUI") -> None:
         """Refuse a prefix that leaves the output folder before anything runs."""
-        from latentloom.engine.saving import PrefixError, check_prefix
+        from latentloom.engine.files.saving import PrefixError, check_prefix
 
         try:
             check_prefix(filename_prefix)
@@ -134,7 +134,7 @@ def mask_preview(mask: Mask, context: Context) -> Saved:
     Args:
         mask: masks B×H×W in 0..1; values outside are cut.
     """
-    from latentloom.diffusion.masks import to_picture
+    from latentloom.diffusion.images.masks import to_picture
 
     if mask.ndim != 3:
         raise InputError("MaskPreview", "mask", "masks B×H×W", tuple(mask.shape))
@@ -142,8 +142,8 @@ def mask_preview(mask: Mask, context: Context) -> Saved:
 
 
 def _check_picture(name: str, image: Path) -> None:
-    from latentloom.diffusion.picture_files import check_file
-    from latentloom.diffusion.picture_headers import PictureError
+    from latentloom.diffusion.images.image_files import check_file
+    from latentloom.diffusion.images.image_headers import PictureError
 
     try:
         check_file(image, read_resolved)
@@ -152,8 +152,8 @@ def _check_picture(name: str, image: Path) -> None:
 
 
 def _save(name: str, images: Image, context: Context, prefix: str, level: int) -> Saved:
-    from latentloom.diffusion.images import encode_png
-    from latentloom.engine.saving import (
+    from latentloom.diffusion.images.images import encode_png
+    from latentloom.engine.files.saving import (
         PrefixError,
         expand_prefix,
         next_number,

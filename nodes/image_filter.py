@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Image, Seed, Share
 
@@ -31,7 +31,7 @@ def image_blur(image: Image, blur_radius: Radius = 1, sigma: BlurSigma = 1.0) ->
         blur_radius: of the kernel, in pixels.
         sigma: width of the Gaussian, in radii.
     """
-    from latentloom.diffusion.filters import blur
+    from latentloom.diffusion.images.filters import blur
 
     return blur(image, blur_radius, sigma)
 
@@ -51,7 +51,7 @@ def image_sharpen(
         sigma: width of the Gaussian, in radii.
         alpha: strength, in tenths.
     """
-    from latentloom.diffusion.filters import sharpen
+    from latentloom.diffusion.images.filters import sharpen
 
     return sharpen(image, sharpen_radius, sigma, alpha)
 
@@ -65,7 +65,7 @@ def image_add_noise(image: Image, seed: Seed = 0, strength: Share = 0.5) -> Imag
         seed: of the noise.
         strength: its standard deviation.
     """
-    from latentloom.diffusion.filters import add_noise
+    from latentloom.diffusion.images.filters import add_noise
 
     return add_noise(image, seed, strength)
 
@@ -82,7 +82,7 @@ def image_quantize(image: Image, colors: Colors = 256, dither: Dither = "none") 
     Raises:
         InputError: the pictures are grey.
     """
-    from latentloom.diffusion.filters import quantize
+    from latentloom.diffusion.images.filters import quantize
 
     if image.shape[-1] < 3:
         wanted = "pictures of 3 or 4 channels"
@@ -102,6 +102,6 @@ def morphology(
             erode; the hats are what open and close take away.
         kernel_size: side of the square in pixels.
     """
-    from latentloom.diffusion.filters import morph
+    from latentloom.diffusion.images.filters import morph
 
     return morph(image, operation, kernel_size)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Crop, Image, ImageResize, Pixels, PixelsOrAuto, ScaleFactor
 
@@ -37,7 +37,7 @@ def image_scale(
         width, height: new size in pixels; 0 keeps the aspect, two zeros the size.
         crop: center first cuts the longer side to the new aspect, disabled stretches.
     """
-    from latentloom.diffusion.resize import fit_size, resize_picture
+    from latentloom.diffusion.images.resize import fit_size, resize_picture
 
     if width == 0 and height == 0:
         return image
@@ -56,7 +56,7 @@ def image_scale_by(
         upscale_method: how pixels are read.
         scale_by: factor for both sides; the new size is rounded.
     """
-    from latentloom.diffusion.resize import resize_picture, scale_size
+    from latentloom.diffusion.images.resize import resize_picture, scale_size
 
     size = scale_size(image.shape[2], image.shape[1], scale_by)
     return resize_picture(image, *size, upscale_method)
@@ -73,7 +73,7 @@ def image_scale_to_total_pixels(
         upscale_method: how pixels are read.
         megapixels: the new area, in units of 1024×1024 pixels.
     """
-    from latentloom.diffusion.resize import resize_picture, size_of_area
+    from latentloom.diffusion.images.resize import resize_picture, size_of_area
 
     size = size_of_area(image.shape[2], image.shape[1], megapixels)
     return resize_picture(image, *size, upscale_method)
@@ -90,7 +90,7 @@ def image_scale_to_max_dimension(
         upscale_method: how pixels are read.
         largest_size: of the longer side, in pixels; 0 keeps the size.
     """
-    from latentloom.diffusion.resize import fit_size, resize_picture
+    from latentloom.diffusion.images.resize import fit_size, resize_picture
 
     high, wide = image.shape[1:3]
     wanted = (largest_size, 0) if wide >= high else (0, largest_size)
@@ -113,7 +113,7 @@ def resize_and_pad_image(
         padding_color: of the ground.
         interpolation: how pixels are read.
     """
-    from latentloom.diffusion.layout import fit_and_pad
+    from latentloom.diffusion.images.layout import fit_and_pad
 
     return fit_and_pad(image, target_width, target_height, padding_color, interpolation)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Image, Mask, Offset, Pixels
 
@@ -35,7 +35,7 @@ def image_crop(
         width, height: size of the part in pixels, cut to what is there.
         x, y: its top left corner, moved to the last column or row if it lies outside.
     """
-    from latentloom.diffusion.layout import crop
+    from latentloom.diffusion.images.layout import crop
 
     return crop(image, x, y, width, height)
 
@@ -57,7 +57,7 @@ def image_pad_for_outpaint(
         feathering: pixels over which the mask falls off inside the picture, along sides that
             have a margin; there is none where the picture is not more than twice as large.
     """
-    from latentloom.diffusion.layout import pad_to_paint
+    from latentloom.diffusion.images.layout import pad_to_paint
 
     return Padded(*pad_to_paint(image, left, top, right, bottom, feathering))
 
@@ -82,7 +82,7 @@ def image_stitch(
         spacing_color: of the stripe.
         image2: the second picture; without it the first is given back.
     """
-    from latentloom.diffusion.layout import stitch
+    from latentloom.diffusion.images.layout import stitch
 
     if image2 is None:
         return image1
@@ -97,7 +97,7 @@ def image_rotate(image: Image, rotation: Rotation = "none") -> Image:
         image: pictures B×H×W×C.
         rotation: how far.
     """
-    from latentloom.diffusion.layout import turn
+    from latentloom.diffusion.images.layout import turn
 
     return turn(image, rotation)
 
@@ -110,6 +110,6 @@ def image_flip(image: Image, flip_method: FlipMethod = "x-axis: vertically") -> 
         image: pictures B×H×W×C.
         flip_method: x-axis turns them upside down, y-axis swaps left and right.
     """
-    from latentloom.diffusion.layout import flip
+    from latentloom.diffusion.images.layout import flip
 
     return flip(image, flip_method == "x-axis: vertically")

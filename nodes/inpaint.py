@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Conditioning, Image, Latent, Mask, Model, Share, Vae
 
@@ -42,7 +42,7 @@ def vae_encode_for_inpaint(pixels: Image, vae: Vae, mask: Mask, grow_mask_by: Sq
 
     Source: ComfyUI's VAEEncodeForInpaint.
     """
-    from latentloom.diffusion.inpaint import encode_with_hole
+    from latentloom.diffusion.conditioning.inpaint import encode_with_hole
 
     _check("VAEEncodeForInpaint", pixels, mask, vae)
     return encode_with_hole(vae, pixels, mask, grow_mask_by)
@@ -71,8 +71,8 @@ def inpaint_model_conditioning(
 
     Source: ComfyUI's InpaintModelConditioning.
     """
-    from latentloom.diffusion.conditioning import with_hole
-    from latentloom.diffusion.inpaint import encode_both
+    from latentloom.diffusion.conditioning.conditioning import with_hole
+    from latentloom.diffusion.conditioning.inpaint import encode_both
 
     _check("InpaintModelConditioning", pixels, mask, vae)
     latent, hole = encode_both(vae, pixels, mask)
@@ -98,8 +98,8 @@ def instruct_pix_to_pix_conditioning(
 
     Source: ComfyUI's InstructPixToPixConditioning; the latent it gives is empty.
     """
-    from latentloom.diffusion.conditioning import with_picture
-    from latentloom.diffusion.vae import encode
+    from latentloom.diffusion.conditioning.conditioning import with_picture
+    from latentloom.diffusion.networks.vae import encode
 
     _check_size("InstructPixToPixConditioning", pixels, vae)
     found = encode(vae, pixels)
@@ -118,7 +118,7 @@ def differential_diffusion(model: Model, strength: Share = 1.0) -> Model:
 
     Source: arXiv 2306.00950; ComfyUI's DifferentialDiffusion.
     """
-    from latentloom.diffusion.differential import DifferentialMask
+    from latentloom.diffusion.sampling.differential import DifferentialMask
 
     others = tuple(each for each in model.patches if not isinstance(each, DifferentialMask))
     return replace(model, patches=(*others, DifferentialMask(strength)))
@@ -150,8 +150,8 @@ def masked_tone_fix(
     Raises:
         InputError: the sizes differ.
     """
-    from latentloom.diffusion.paste import SizeError, cut_like
-    from latentloom.diffusion.tone import fix_tone
+    from latentloom.diffusion.images.paste import SizeError, cut_like
+    from latentloom.diffusion.images.tone import fix_tone
 
     if mask.ndim != 3:
         raise InputError("MaskedToneFix", "mask", "masks B×H×W", tuple(mask.shape))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between, Socket
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between, Socket
+from latentloom.engine.node.spec import node
 
 from .ports import Image, ImageResize, Mask, Model
 
 if TYPE_CHECKING:
-    from latentloom.diffusion import crop_stitch
+    from latentloom.diffusion.images import crop_stitch
 
 Stitch = Annotated["crop_stitch.Stitch", Socket("STITCH")]
 Around = Annotated[int, Between(0, 4096)]
@@ -65,7 +65,7 @@ def inpaint_crop(
     Raises:
         InputError: the mask is empty, or none.
     """
-    from latentloom.diffusion.crop_stitch import CropPlan, EmptyMaskError, cut
+    from latentloom.diffusion.images.crop_stitch import CropPlan, EmptyMaskError, cut
 
     if mask.ndim != 3:
         raise InputError("InpaintCrop", "mask", "masks B×H×W", tuple(mask.shape))
@@ -104,7 +104,7 @@ def inpaint_stitch(stitch: Stitch, inpainted_image: Image) -> Image:
     Raises:
         InputError: there are more or fewer crops than were cut.
     """
-    from latentloom.diffusion.crop_stitch import put_back
+    from latentloom.diffusion.images.crop_stitch import put_back
 
     wanted = len(stitch.places)
     if len(inpainted_image) != wanted:

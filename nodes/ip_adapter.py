@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between, Socket
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between, Socket
+from latentloom.engine.node.spec import node
 
 from .ports import ClipVisionFolder, Image, IpAdapterFile, Mask, Model, Percent, refusing
 
 if TYPE_CHECKING:
-    from latentloom.diffusion import clip_vision, ip_adapter
+    from latentloom.diffusion.networks import clip_vision, ip_adapter
 
 ClipVision = Annotated["clip_vision.ClipVision", Socket("CLIP_VISION")]
 Seen = Annotated["clip_vision.Seen", Socket("CLIP_VISION_OUTPUT")]
@@ -38,14 +38,14 @@ class CLIPVisionLoader:
 
     @staticmethod
     def run(clip_name: ClipVisionFolder) -> ClipVision:
-        from latentloom.diffusion.clip_vision import load_clip_vision
+        from latentloom.diffusion.networks.clip_vision import load_clip_vision
 
         with refusing("CLIPVisionLoader", "clip_name", WHOLE_VISION):
             return load_clip_vision(clip_name)
 
     @staticmethod
     def check(clip_name: Path) -> None:
-        from latentloom.diffusion.clip_vision import check_clip_vision
+        from latentloom.diffusion.networks.clip_vision import check_clip_vision
 
         with refusing("CLIPVisionLoader", "clip_name", WHOLE_VISION):
             check_clip_vision(clip_name)
@@ -64,7 +64,7 @@ def clip_vision_encode(
 
     Source: ComfyUI's CLIPVisionEncode.
     """
-    from latentloom.diffusion.clip_vision import see
+    from latentloom.diffusion.networks.clip_vision import see
 
     return see(clip_vision, image, whole=crop == "none")
 
@@ -84,21 +84,21 @@ class IPAdapterModelLoader:
 
     @staticmethod
     def run(ipadapter_file: IpAdapterFile) -> IpAdapter:
-        from latentloom.diffusion.ip_adapter import load_ip_adapter
+        from latentloom.diffusion.networks.ip_adapter import load_ip_adapter
 
         with refusing("IPAdapterModelLoader", "ipadapter_file", WHOLE_ADAPTER):
             return load_ip_adapter(ipadapter_file)
 
     @staticmethod
     def check(ipadapter_file: Path) -> None:
-        from latentloom.diffusion.ip_adapter import adapter_plan
+        from latentloom.diffusion.networks.ip_adapter import adapter_plan
 
         with refusing("IPAdapterModelLoader", "ipadapter_file", WHOLE_ADAPTER):
             adapter_plan(ipadapter_file)
 
     @staticmethod
     def family(ipadapter_file: Path) -> str:
-        from latentloom.diffusion.ip_adapter import adapter_family
+        from latentloom.diffusion.networks.ip_adapter import adapter_family
 
         with refusing("IPAdapterModelLoader", "ipadapter_file", WHOLE_ADAPTER):
             return adapter_family(ipadapter_file).name
@@ -139,8 +139,8 @@ def ip_adapter_advanced(
 
     Source: the node of this name of the extension ComfyUI_IPAdapter_plus; arXiv 2308.06721.
     """
-    from latentloom.diffusion.ip_adapter import tokens_of
-    from latentloom.diffusion.patches.base import cross_attentions
+    from latentloom.diffusion.networks.ip_adapter import tokens_of
+    from latentloom.diffusion.networks.patch import cross_attentions
     from latentloom.diffusion.patches.ip_adapter import ImagePrompt
 
     name = "IPAdapterAdvanced"

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Annotated
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import (
     BatchSize,
@@ -43,7 +43,7 @@ def empty_latent_image(
         batch_size: how many.
         model: the model that will sample it; gives the channels and the native size.
     """
-    from latentloom.diffusion.latents import empty
+    from latentloom.diffusion.latents.latents import empty
 
     family = model.family if model is not None else None
     side = family.native_size if family is not None else DEFAULT_SIDE
@@ -82,7 +82,7 @@ def latent_upscale(
         width, height: new size in pixels, at least 64; 0 keeps the aspect, two zeros the size.
         crop: center first cuts the longer side to the new aspect, disabled stretches.
     """
-    from latentloom.diffusion.latents import upscale
+    from latentloom.diffusion.latents.latents import upscale
 
     return upscale(samples, upscale_method, width, height, crop)
 
@@ -98,7 +98,7 @@ def latent_upscale_by(
         upscale_method: how cells are read.
         scale_by: factor for both sides; the new size is rounded to whole cells.
     """
-    from latentloom.diffusion.latents import upscale_by
+    from latentloom.diffusion.latents.latents import upscale_by
 
     return upscale_by(samples, upscale_method, scale_by)
 
@@ -115,7 +115,7 @@ def latent_blend(samples1: Latent, samples2: Latent, blend_factor: Share = 0.5) 
     Raises:
         InputError: they differ in channels.
     """
-    from latentloom.diffusion.latents import blend
+    from latentloom.diffusion.latents.latents import blend
 
     _same_channels("LatentBlend", "samples2", samples1, samples2)
     return blend(samples1, samples2, blend_factor)
@@ -140,7 +140,7 @@ def latent_composite(
     Raises:
         InputError: they differ in channels.
     """
-    from latentloom.diffusion.latents import CELL_PX, paste
+    from latentloom.diffusion.latents.latents import CELL_PX, paste
 
     _same_channels("LatentComposite", "samples_from", samples_to, samples_from)
     return paste(samples_to, samples_from, x // CELL_PX, y // CELL_PX, feather // CELL_PX)
@@ -154,7 +154,7 @@ def repeat_latent_batch(samples: Latent, amount: Amount = 1) -> Latent:
         samples: latents B×C×h×w.
         amount: how many times.
     """
-    from latentloom.diffusion.latents import repeat
+    from latentloom.diffusion.latents.latents import repeat
 
     return repeat(samples, amount)
 
@@ -168,7 +168,7 @@ def latent_from_batch(samples: Latent, batch_index: BatchPlace = 0, length: Amou
         batch_index: the first, from 0; past the end it is the last.
         length: how many, cut to what is there.
     """
-    from latentloom.diffusion.latents import select
+    from latentloom.diffusion.latents.latents import select
 
     return select(samples, batch_index, length)
 

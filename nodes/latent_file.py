@@ -6,10 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-from latentloom.engine.context import Context, Saved
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Text
-from latentloom.engine.spec import node
+from latentloom.engine.node.context import Context, Saved
+from latentloom.engine.node.ports import Text
+from latentloom.engine.node.spec import node
 
 from .ports import Latent, LatentFile, refusing
 
@@ -37,9 +37,9 @@ class SaveLatent:
     def run(
         samples: Latent, context: Context, filename_prefix: Prefix = "latents/ComfyUI"
     ) -> Saved:
-        from latentloom.diffusion.latent_file import SUFFIX, encode_latent
-        from latentloom.diffusion.latents import CELL_PX
-        from latentloom.engine.saving import (
+        from latentloom.diffusion.latents.latent_file import SUFFIX, encode_latent
+        from latentloom.diffusion.latents.latents import CELL_PX
+        from latentloom.engine.files.saving import (
             PrefixError,
             expand_prefix,
             next_number,
@@ -62,7 +62,7 @@ class SaveLatent:
 
     @staticmethod
     def check(filename_prefix: str = "latents/ComfyUI") -> None:
-        from latentloom.engine.saving import PrefixError, check_prefix
+        from latentloom.engine.files.saving import PrefixError, check_prefix
 
         try:
             check_prefix(filename_prefix)
@@ -86,21 +86,21 @@ class LoadLatent:
 
     @staticmethod
     def run(latent: LatentFile) -> Latent:
-        from latentloom.diffusion.latent_file import read_latent
+        from latentloom.diffusion.latents.latent_file import read_latent
 
         with refusing("LoadLatent", "latent", _WANTED):
             return read_latent(latent)
 
     @staticmethod
     def check(latent: Path) -> None:
-        from latentloom.diffusion.latent_file import check_latent_file
+        from latentloom.diffusion.latents.latent_file import check_latent_file
 
         with refusing("LoadLatent", "latent", _WANTED):
             check_latent_file(latent)
 
     @staticmethod
     def family(latent: Path) -> str | None:
-        from latentloom.diffusion.latent_file import latent_file_family
+        from latentloom.diffusion.latents.latent_file import latent_file_family
 
         with refusing("LoadLatent", "latent", _WANTED):
             return latent_file_family(latent)

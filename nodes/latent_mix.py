@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import BatchSize, Latent, LatentOffset, Mask, Share
 
@@ -26,7 +26,7 @@ def latent_add(samples1: Latent, samples2: Latent) -> Latent:
         samples1: latents B×C×h×w; their size, batch and mask are those of the result.
         samples2: latents of as many channels, resized, centre-cropped and repeated to fit.
     """
-    from latentloom.diffusion.latent_mix import add
+    from latentloom.diffusion.latents.latent_mix import add
 
     _same_channels("LatentAdd", "samples2", samples1, samples2)
     return add(samples1, samples2)
@@ -40,7 +40,7 @@ def latent_subtract(samples1: Latent, samples2: Latent) -> Latent:
         samples1: latents B×C×h×w; their size, batch and mask are those of the result.
         samples2: latents of as many channels, resized, centre-cropped and repeated to fit.
     """
-    from latentloom.diffusion.latent_mix import subtract
+    from latentloom.diffusion.latents.latent_mix import subtract
 
     _same_channels("LatentSubtract", "samples2", samples1, samples2)
     return subtract(samples1, samples2)
@@ -54,7 +54,7 @@ def latent_multiply(samples: Latent, multiplier: Factor = 1.0) -> Latent:
         samples: latents B×C×h×w.
         multiplier: what each number is multiplied with.
     """
-    from latentloom.diffusion.latent_mix import multiply
+    from latentloom.diffusion.latents.latent_mix import multiply
 
     return multiply(samples, multiplier)
 
@@ -68,7 +68,7 @@ def latent_interpolate(samples1: Latent, samples2: Latent, ratio: Share = 1.0) -
         samples2: latents of as many channels, resized, centre-cropped and repeated to fit.
         ratio: share of `samples1`.
     """
-    from latentloom.diffusion.latent_mix import interpolate
+    from latentloom.diffusion.latents.latent_mix import interpolate
 
     _same_channels("LatentInterpolate", "samples2", samples1, samples2)
     return interpolate(samples1, samples2, ratio)
@@ -82,7 +82,7 @@ def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
         samples1: latents B×C×h×w; their size and mask are those of the result.
         samples2: latents of as many channels, resized and centre-cropped to that size.
     """
-    from latentloom.diffusion.latent_mix import join
+    from latentloom.diffusion.latents.latent_mix import join
 
     _same_channels("LatentBatch", "samples2", samples1, samples2)
     return join(samples1, samples2)
@@ -96,7 +96,7 @@ def rebatch_latents(latents: list[Latent], batch_size: BatchSize = 1) -> list[La
         latents: batches B×C×h×w; a new batch begins where the size changes.
         batch_size: how many a batch has at most. Each latent keeps the noise of its place.
     """
-    from latentloom.diffusion.rebatch import rebatch_latents
+    from latentloom.diffusion.latents.rebatch import rebatch_latents
 
     return rebatch_latents(latents, batch_size)
 
@@ -111,7 +111,7 @@ def latent_batch_seed_behavior(
         samples: latents B×C×h×w.
         seed_behavior: random draws noise for the whole batch, fixed one for all.
     """
-    from latentloom.diffusion.latent_mix import with_one_noise
+    from latentloom.diffusion.latents.latent_mix import with_one_noise
 
     return (
         with_one_noise(samples) if seed_behavior == "fixed" else replace(samples, batch_index=None)
@@ -133,7 +133,7 @@ def latent_crop(
         width, height: of the window in pixels; what reaches outside is cut.
         x, y: where its top left corner is, in pixels, at least 64 before the far edges.
     """
-    from latentloom.diffusion.latent_mix import crop
+    from latentloom.diffusion.latents.latent_mix import crop
 
     return crop(samples, width, height, x, y)
 
@@ -146,7 +146,7 @@ def latent_flip(samples: Latent, flip_method: FlipMethod) -> Latent:
         samples: latents B×C×h×w.
         flip_method: about the x axis, or about the y axis.
     """
-    from latentloom.diffusion.latent_mix import flip
+    from latentloom.diffusion.latents.latent_mix import flip
 
     return flip(samples, flip_method.startswith("x"))
 
@@ -159,7 +159,7 @@ def latent_rotate(samples: Latent, rotation: Rotation) -> Latent:
         samples: latents B×C×h×w.
         rotation: by how much.
     """
-    from latentloom.diffusion.latent_mix import rotate
+    from latentloom.diffusion.latents.latent_mix import rotate
 
     turns: dict[str, int] = {"none": 0, "90 degrees": 1, "180 degrees": 2, "270 degrees": 3}
     return rotate(samples, turns[rotation])
@@ -186,7 +186,7 @@ def latent_composite_masked(
     Raises:
         InputError: they differ in channels.
     """
-    from latentloom.diffusion.latent_mix import paste_masked
+    from latentloom.diffusion.latents.latent_mix import paste_masked
 
     _same_channels("LatentCompositeMasked", "source", destination, source)
     return paste_masked(destination, source, x, y, mask, resize_source)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Latent, LatentOperation, Model
 
@@ -24,7 +24,7 @@ def latent_operation_tonemap_reinhard(multiplier: Multiplier = 1.0) -> LatentOpe
     Args:
         multiplier: of the value that none passes; lower compresses more.
     """
-    from latentloom.diffusion.latent_operation import Tonemap
+    from latentloom.diffusion.patches.latent_operation import Tonemap
 
     return Tonemap(multiplier)
 
@@ -40,7 +40,7 @@ def latent_operation_sharpen(
         sigma: of its Gaussian, in cells.
         alpha: how much.
     """
-    from latentloom.diffusion.latent_operation import Sharpen
+    from latentloom.diffusion.patches.latent_operation import Sharpen
 
     return Sharpen(sharpen_radius, sigma, alpha)
 
@@ -64,6 +64,6 @@ def latent_apply_operation_cfg(model: Model, operation: LatentOperation) -> Mode
         model: is guided so.
         operation: which.
     """
-    from latentloom.diffusion.latent_operation import OperatedGuidance
+    from latentloom.diffusion.patches.latent_operation import OperatedGuidance
 
     return replace(model, patches=(*model.patches, OperatedGuidance(operation)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from latentloom.engine.lint import Finding, Spot, rule
+from latentloom.engine.graph.lint import Finding, Spot, rule
 
 KSAMPLERS = ("KSampler", "KSamplerAdvanced")
 MASKING = ("SetLatentNoiseMask", "VAEEncodeForInpaint", "InpaintModelConditioning")
@@ -244,8 +244,8 @@ def _size(spot: Spot | None) -> tuple[int, int] | None:
     path = spot.file("image") if spot is not None and spot.type in LOADERS else None
     if path is None:
         return None
-    from latentloom.diffusion.picture_files import check_file
-    from latentloom.diffusion.picture_headers import PictureError
+    from latentloom.diffusion.images.image_files import check_file
+    from latentloom.diffusion.images.image_headers import PictureError
 
     try:
         header = check_file(path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from latentloom.engine.spec import Lack, node
+from latentloom.engine.node.spec import Lack, node
 
 from .ports import CheckpointFile, Clip, DiffusersFolder, Model, Vae, VaeFile, refusing
 
@@ -34,29 +34,29 @@ class CheckpointLoaderSimple:
 
     @staticmethod
     def run(ckpt_name: CheckpointFile) -> Checkpoint:
-        from latentloom.diffusion.load import load_checkpoint
+        from latentloom.diffusion.networks.load import load_checkpoint
 
         with refusing("CheckpointLoaderSimple", "ckpt_name", _WHOLE):
             return Checkpoint(*load_checkpoint(ckpt_name))
 
     @staticmethod
     def check(ckpt_name: Path) -> None:
-        from latentloom.diffusion.detect import check_checkpoint
+        from latentloom.diffusion.weights.detect import check_checkpoint
 
         with refusing("CheckpointLoaderSimple", "ckpt_name", _WHOLE):
             check_checkpoint(ckpt_name)
 
     @staticmethod
     def family(ckpt_name: Path) -> str:
-        from latentloom.diffusion.detect import checkpoint_family
+        from latentloom.diffusion.weights.detect import checkpoint_family
 
         with refusing("CheckpointLoaderSimple", "ckpt_name", _WHOLE):
             return checkpoint_family(ckpt_name).name
 
     @staticmethod
     def lacks(ckpt_name: Path) -> Mapping[str, Lack]:
-        from latentloom.diffusion.absent import TEXT_ENCODER
-        from latentloom.diffusion.detect import missing_parts
+        from latentloom.diffusion.weights.absent import TEXT_ENCODER
+        from latentloom.diffusion.weights.detect import missing_parts
 
         with refusing("CheckpointLoaderSimple", "ckpt_name", _WHOLE):
             return {
@@ -80,21 +80,21 @@ class DiffusersLoader:
 
     @staticmethod
     def run(model_path: DiffusersFolder) -> Checkpoint:
-        from latentloom.diffusion.load import load_checkpoint
+        from latentloom.diffusion.networks.load import load_checkpoint
 
         with refusing("DiffusersLoader", "model_path", _WHOLE):
             return Checkpoint(*load_checkpoint(model_path))
 
     @staticmethod
     def check(model_path: Path) -> None:
-        from latentloom.diffusion.detect import check_checkpoint
+        from latentloom.diffusion.weights.detect import check_checkpoint
 
         with refusing("DiffusersLoader", "model_path", _WHOLE):
             check_checkpoint(model_path)
 
     @staticmethod
     def family(model_path: Path) -> str:
-        from latentloom.diffusion.detect import checkpoint_family
+        from latentloom.diffusion.weights.detect import checkpoint_family
 
         with refusing("DiffusersLoader", "model_path", _WHOLE):
             return checkpoint_family(model_path).name
@@ -116,14 +116,14 @@ class VAELoader:
 
     @staticmethod
     def run(vae_name: VaeFile) -> Vae:
-        from latentloom.diffusion.load import load_vae
+        from latentloom.diffusion.networks.load import load_vae
 
         with refusing("VAELoader", "vae_name", _WHOLE):
             return load_vae(vae_name)
 
     @staticmethod
     def check(vae_name: Path) -> None:
-        from latentloom.diffusion.detect import check_vae
+        from latentloom.diffusion.weights.detect import check_vae
 
         with refusing("VAELoader", "vae_name", _WHOLE):
             check_vae(vae_name)
@@ -131,15 +131,15 @@ class VAELoader:
     @staticmethod
     def reads(vae_name: Path | None) -> Mapping[str, Path]:
         """The other half of an autoencoder in two files."""
-        from latentloom.diffusion.tiny_vae import halves_of
+        from latentloom.diffusion.weights.tiny_vae import halves_of
 
         halves = halves_of(vae_name) if vae_name is not None else None
         return {} if halves is None else {"decoder": halves.decoder}
 
     @staticmethod
     def family(vae_name: Path) -> str | None:
-        from latentloom.diffusion.detect import vae_family
-        from latentloom.diffusion.families import ANY
+        from latentloom.diffusion.families.family import ANY
+        from latentloom.diffusion.weights.detect import vae_family
 
         with refusing("VAELoader", "vae_name", _WHOLE):
             name = vae_family(vae_name).name

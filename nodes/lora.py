@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Clip, LoraFile, Model, refusing
 
@@ -49,7 +49,7 @@ class LoraLoader:
         strength_model: Strength = 1.0,
         strength_clip: Strength = 1.0,
     ) -> Patched:
-        from latentloom.diffusion.lora import with_clip_lora, with_lora
+        from latentloom.diffusion.networks.lora import with_clip_lora, with_lora
 
         with refusing("LoraLoader", "lora_name", WHOLE):
             return Patched(
@@ -83,7 +83,7 @@ class LoraLoaderModelOnly:
 
     @staticmethod
     def run(model: Model, lora_name: LoraFile, strength_model: Strength = 1.0) -> Model:
-        from latentloom.diffusion.lora import with_lora
+        from latentloom.diffusion.networks.lora import with_lora
 
         with refusing("LoraLoaderModelOnly", "lora_name", WHOLE):
             return with_lora(model, lora_name, strength_model)
@@ -98,14 +98,14 @@ class LoraLoaderModelOnly:
 
 
 def _check(name: str, path: Path) -> None:
-    from latentloom.diffusion.lora_file import check_lora
+    from latentloom.diffusion.weights.lora_file import check_lora
 
     with refusing(name, "lora_name", WHOLE):
         check_lora(path)
 
 
 def _family(name: str, path: Path) -> str | None:
-    from latentloom.diffusion.lora_file import lora_family
+    from latentloom.diffusion.weights.lora_file import lora_family
 
     with refusing(name, "lora_name", WHOLE):
         return lora_family(path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Color, Image, Mask, Offset, Pixels, Share
 
@@ -26,7 +26,7 @@ def image_to_mask(image: Image, channel: Channel = "red") -> Mask:
     Raises:
         InputError: the pictures have no such channel.
     """
-    from latentloom.diffusion.masks import from_picture
+    from latentloom.diffusion.images.masks import from_picture
 
     try:
         return from_picture(image, channel)
@@ -47,7 +47,7 @@ def image_color_to_mask(image: Image, color: Color = 0) -> Mask:
     Raises:
         InputError: the pictures are grey.
     """
-    from latentloom.diffusion.masks import from_color
+    from latentloom.diffusion.images.masks import from_color
 
     if image.shape[-1] < 3:
         wanted = "pictures of 3 or 4 channels"
@@ -62,7 +62,7 @@ def mask_to_image(mask: Mask) -> Image:
     Args:
         mask: masks B×H×W.
     """
-    from latentloom.diffusion.masks import to_picture
+    from latentloom.diffusion.images.masks import to_picture
 
     return to_picture(mask)
 
@@ -75,7 +75,7 @@ def solid_mask(value: Share = 1.0, width: Pixels = 512, height: Pixels = 512) ->
         value: of every pixel; 1 may change.
         width, height: size in pixels.
     """
-    from latentloom.diffusion.masks import solid
+    from latentloom.diffusion.images.masks import solid
 
     return solid(value, width, height)
 
@@ -87,7 +87,7 @@ def invert_mask(mask: Mask) -> Mask:
     Args:
         mask: masks B×H×W.
     """
-    from latentloom.diffusion.masks import invert
+    from latentloom.diffusion.images.masks import invert
 
     return invert(mask)
 
@@ -100,7 +100,7 @@ def threshold_mask(mask: Mask, value: Share = 0.5) -> Mask:
         mask: masks B×H×W.
         value: the value itself becomes 0.
     """
-    from latentloom.diffusion.masks import threshold
+    from latentloom.diffusion.images.masks import threshold
 
     return threshold(mask, value)
 
@@ -116,7 +116,7 @@ def grow_mask(mask: Mask, expand: Growth = 0, tapered_corners: bool = True) -> M
 
     Source: ComfyUI's GrowMask: a grey dilation (erosion) with a 3×3 cross or square, repeated.
     """
-    from latentloom.diffusion.masks import grow
+    from latentloom.diffusion.images.masks import grow
 
     return grow(mask, expand, tapered_corners)
 
@@ -134,7 +134,7 @@ def feather_mask(
     Source: ComfyUI's FeatherMask, whose fade at the right (bottom) begins one pixel late and
         darkens the first column (row) instead.
     """
-    from latentloom.diffusion.masks import feather
+    from latentloom.diffusion.images.masks import feather
 
     return feather(mask, left, top, right, bottom)
 
@@ -153,7 +153,7 @@ def crop_mask(
     Raises:
         InputError: the part lies outside.
     """
-    from latentloom.diffusion.masks import crop
+    from latentloom.diffusion.images.masks import crop
 
     try:
         return crop(mask, x, y, width, height)
@@ -179,6 +179,6 @@ def mask_composite(
         x, y: where the source's top left corner comes, in pixels of the destination.
         operation: how values meet; and, or, xor round them first. Results are cut to 0..1.
     """
-    from latentloom.diffusion.masks import combine
+    from latentloom.diffusion.images.masks import combine
 
     return combine(destination, source, x, y, operation)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Clip, Model, Share
 
@@ -24,7 +24,7 @@ def model_merge_simple(model1: Model, model2: Model, ratio: Share = 1.0) -> Mode
         model2: the second.
         ratio: share of the first; 1 is the first alone.
     """
-    from latentloom.diffusion.merging import blend
+    from latentloom.diffusion.networks.merging import blend
 
     return blend(model1, model2, ratio, ratio, ratio)
 
@@ -42,7 +42,7 @@ def model_merge_blocks(
         middle: share of the first in the middle block.
         out: share of the first from there to the output.
     """
-    from latentloom.diffusion.merging import blend
+    from latentloom.diffusion.networks.merging import blend
 
     return blend(model1, model2, input, middle, out)
 
@@ -55,7 +55,7 @@ def model_merge_add(model1: Model, model2: Model) -> Model:
         model1: the first; what the second lacks or has in another shape stays as it is here.
         model2: what is added.
     """
-    from latentloom.diffusion.merging import add
+    from latentloom.diffusion.networks.merging import add
 
     return add(model1, model2)
 
@@ -69,7 +69,7 @@ def model_merge_subtract(model1: Model, model2: Model, multiplier: Factor = 1.0)
         model2: what it was made from.
         multiplier: what the difference is multiplied with.
     """
-    from latentloom.diffusion.merging import subtract
+    from latentloom.diffusion.networks.merging import subtract
 
     return subtract(model1, model2, multiplier)
 
@@ -83,7 +83,7 @@ def clip_merge_simple(clip1: Clip, clip2: Clip, ratio: Share = 1.0) -> Clip:
         clip2: the second.
         ratio: share of the first; 1 is the first alone.
     """
-    from latentloom.diffusion.merging import blend
+    from latentloom.diffusion.networks.merging import blend
 
     return blend(clip1, clip2, ratio, ratio, ratio)
 
@@ -96,7 +96,7 @@ def clip_merge_add(clip1: Clip, clip2: Clip) -> Clip:
         clip1: the first.
         clip2: what is added.
     """
-    from latentloom.diffusion.merging import add
+    from latentloom.diffusion.networks.merging import add
 
     return add(clip1, clip2)
 
@@ -110,6 +110,6 @@ def clip_merge_subtract(clip1: Clip, clip2: Clip, multiplier: Factor = 1.0) -> C
         clip2: what it was made from.
         multiplier: what the difference is multiplied with.
     """
-    from latentloom.diffusion.merging import subtract
+    from latentloom.diffusion.networks.merging import subtract
 
     return subtract(clip1, clip2, multiplier)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Model
 
@@ -34,7 +34,7 @@ def model_sampling_discrete(
 
     Source: ComfyUI's ModelSamplingDiscrete.
     """
-    from latentloom.diffusion.model_sampling import DistilledSampling, ModelSampling
+    from latentloom.diffusion.schedules.model_sampling import DistilledSampling, ModelSampling
 
     betas = (model.sampling.beta_start, model.sampling.beta_end)
     if sampling == "lcm":
@@ -53,7 +53,7 @@ def model_sampling_sd3(model: Model, shift: Shift = 3.0) -> Model:
 
     Source: ComfyUI's ModelSamplingSD3; arXiv 2403.03206.
     """
-    from latentloom.diffusion.flow import FlowSampling
+    from latentloom.diffusion.schedules.flow import FlowSampling
 
     return replace(model, sampling=FlowSampling(shift=shift))
 
@@ -68,7 +68,7 @@ def model_sampling_aura_flow(model: Model, shift: Shift = 1.73) -> Model:
 
     Source: ComfyUI's ModelSamplingAuraFlow.
     """
-    from latentloom.diffusion.flow import FlowSampling
+    from latentloom.diffusion.schedules.flow import FlowSampling
 
     return replace(model, sampling=FlowSampling(shift=shift, multiplier=1.0))
 
@@ -91,7 +91,7 @@ def model_sampling_flux(
 
     Source: ComfyUI's ModelSamplingFlux.
     """
-    from latentloom.diffusion.flow import FlowSampling, flux_shift
+    from latentloom.diffusion.schedules.flow import FlowSampling, flux_shift
 
     shift = flux_shift(width, height, base_shift, max_shift)
     sampling = FlowSampling(shift=shift, multiplier=1.0, timesteps=10_000)
@@ -120,7 +120,7 @@ class ModelSamplingContinuousEDM:
         sigma_max: SigmaEnd = 120.0,
         sigma_min: SigmaEnd = 0.002,
     ) -> Model:
-        from latentloom.diffusion.model_sampling import ContinuousSampling
+        from latentloom.diffusion.schedules.model_sampling import ContinuousSampling
 
         ModelSamplingContinuousEDM.check(sampling, sigma_max, sigma_min)
         plain = ContinuousSampling(low=sigma_min, high=sigma_max)

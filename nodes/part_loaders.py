@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.spec import node
+from latentloom.engine.node.spec import node
 
 from .ports import Clip, ClipFile, Model, UnetFile, refusing
 
@@ -38,21 +38,21 @@ class UNETLoader:
 
     @staticmethod
     def run(unet_name: UnetFile, weight_dtype: WeightType = "default") -> Model:
-        from latentloom.diffusion.load import load_unet
+        from latentloom.diffusion.networks.load import load_unet
 
         with refusing("UNETLoader", "unet_name", _UNET):
             return load_unet(unet_name, weight_dtype.removesuffix("_fast"))
 
     @staticmethod
     def check(unet_name: Path) -> None:
-        from latentloom.diffusion.single_file import read_checkpoint
+        from latentloom.diffusion.weights.single_file import read_checkpoint
 
         with refusing("UNETLoader", "unet_name", _UNET):
             read_checkpoint(unet_name)
 
     @staticmethod
     def family(unet_name: Path) -> str:
-        from latentloom.diffusion.single_file import file_family
+        from latentloom.diffusion.weights.single_file import file_family
 
         with refusing("UNETLoader", "unet_name", _UNET):
             return file_family(unet_name).name
@@ -80,7 +80,7 @@ class CLIPLoader:
         type: ClipType = "stable_diffusion",  # noqa: ARG004 - `check` has read it
         device: Device = "default",
     ) -> Clip:
-        from latentloom.diffusion.load import load_clip
+        from latentloom.diffusion.networks.load import load_clip
 
         with refusing("CLIPLoader", "clip_name", _CLIP):
             return load_clip((clip_name,), on_cpu=device == "cpu")
@@ -93,7 +93,7 @@ class CLIPLoader:
 
     @staticmethod
     def family(clip_name: Path) -> str:
-        from latentloom.diffusion.detect import clip_family
+        from latentloom.diffusion.weights.detect import clip_family
 
         with refusing("CLIPLoader", "clip_name", _CLIP):
             return clip_family((clip_name,)).name
@@ -121,7 +121,7 @@ class DualCLIPLoader:
         type: DualClipType = "sdxl",  # noqa: ARG004 - `check` has read it
         device: Device = "default",
     ) -> Clip:
-        from latentloom.diffusion.load import load_clip
+        from latentloom.diffusion.networks.load import load_clip
 
         with refusing("DualCLIPLoader", "clip_name1", _CLIP):
             return load_clip((clip_name1, clip_name2), on_cpu=device == "cpu")
@@ -134,7 +134,7 @@ class DualCLIPLoader:
 
     @staticmethod
     def family(clip_name1: Path, clip_name2: Path) -> str:
-        from latentloom.diffusion.detect import clip_family
+        from latentloom.diffusion.weights.detect import clip_family
 
         with refusing("DualCLIPLoader", "clip_name2", _CLIP):
             return clip_family((clip_name1, clip_name2)).name

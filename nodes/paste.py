@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Image, Mask
 
@@ -35,8 +35,8 @@ def image_paste_back(
     Raises:
         InputError: the sizes do not fit, or the fade is wider than what it is part of.
     """
-    from latentloom.diffusion.paste import SizeError, cut_offset, paste, widen
-    from latentloom.diffusion.resize import resize_mask
+    from latentloom.diffusion.images.paste import SizeError, cut_offset, paste, widen
+    from latentloom.diffusion.images.resize import resize_mask
 
     if blend > grow:
         hint = "the fade lies in what the mask is grown by: raise `grow` or lower `blend`"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Model, Percent, Share
 
 if TYPE_CHECKING:
-    from latentloom.diffusion.patching import Patch
+    from latentloom.diffusion.networks.patching import Patch
 
 UNET = "model_patches/unet"
 Gain = Annotated[float, Between(0.0, 10.0, step=0.01)]

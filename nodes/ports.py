@@ -13,25 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between, Choices, File, Seeded, Socket, Text
+from latentloom.engine.node.ports import Between, Choices, File, Seeded, Socket, Text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentloom.diffusion import (
-        conditioning,
+    from latentloom.diffusion.conditioning import conditioning
+    from latentloom.diffusion.latents import latents
+    from latentloom.diffusion.networks import (
         control,
-        guidance,
         handles,
-        latent_operation,
-        latents,
+    )
+    from latentloom.diffusion.patches import latent_operation
+    from latentloom.diffusion.samplers import table
+    from latentloom.diffusion.sampling import (
+        guidance,
         noise,
     )
-    from latentloom.diffusion.samplers import table
 
 
 def _latent_space(family: str) -> str:
-    from latentloom.diffusion.families import latent_space
+    from latentloom.diffusion.families.family import latent_space
 
     return latent_space(family)
 
@@ -68,13 +70,13 @@ Prompt = Annotated[str, Text(multiline=True)]
 
 
 def _samplers() -> Sequence[str]:
-    from latentloom.diffusion.names import SAMPLERS
+    from latentloom.diffusion.schedules.names import SAMPLERS
 
     return SAMPLERS
 
 
 def _schedulers() -> Sequence[str]:
-    from latentloom.diffusion.names import SCHEDULERS
+    from latentloom.diffusion.schedules.names import SCHEDULERS
 
     return SCHEDULERS
 
@@ -92,7 +94,7 @@ def _models(kind: str) -> File:
 
     def names() -> Sequence[str]:
         from latentloom.diffusion.errors import ModelFileError
-        from latentloom.diffusion.folders import list_models
+        from latentloom.diffusion.weights.folders import list_models
 
         try:
             return list_models(kind)
@@ -102,7 +104,7 @@ def _models(kind: str) -> File:
 
     def resolve(name: str) -> Path:
         from latentloom.diffusion.errors import MissingModelError
-        from latentloom.diffusion.folders import resolve_model
+        from latentloom.diffusion.weights.folders import resolve_model
 
         try:
             return resolve_model(kind, name)
@@ -112,12 +114,12 @@ def _models(kind: str) -> File:
     def describe(path: Path) -> Mapping[str, str | int]:
         from dataclasses import asdict
 
-        from latentloom.diffusion.listing import describe
+        from latentloom.diffusion.weights.listing import describe
 
         return asdict(describe(path))
 
     def digest(path: Path) -> str:
-        from latentloom.diffusion.digest import content_digest
+        from latentloom.diffusion.weights.digest import content_digest
 
         return content_digest(path)
 

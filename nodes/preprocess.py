@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between, Seeded
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between, Seeded
+from latentloom.engine.node.spec import node
 
 from .ports import DepthFolder, Image, Mask, refusing
 
@@ -34,7 +34,7 @@ def canny(image: Image, low_threshold: Threshold = 0.4, high_threshold: Threshol
     Raises:
         InputError: the low threshold is above the high one, or the picture is too small.
     """
-    from latentloom.diffusion.canny import SMALLEST_SIDE, canny
+    from latentloom.diffusion.images.canny import SMALLEST_SIDE, canny
 
     if low_threshold > high_threshold:
         wanted = f"high_threshold at most, {high_threshold}"
@@ -59,7 +59,7 @@ def tile_preprocessor(
     Source: the annotator of control_v11f1e_sd15_tile; the node's name and inputs are those of
         comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.preprocess import tile, to_resolution
+    from latentloom.diffusion.images.preprocess import tile, to_resolution
 
     return tile(to_resolution(image[..., :3], resolution), pyrUp_iters)
 
@@ -74,7 +74,7 @@ def color_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
 
     Source: the T2I-Adapter colour annotator; inputs as in comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.preprocess import colours, to_resolution
+    from latentloom.diffusion.images.preprocess import colours, to_resolution
 
     return colours(to_resolution(image[..., :3], resolution))
 
@@ -90,7 +90,7 @@ def shuffle_preprocessor(image: Image, resolution: Resolution = 512, seed: Seed3
 
     Source: the annotator of control_v11e_sd15_shuffle; inputs as in comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.preprocess import shuffled, to_resolution
+    from latentloom.diffusion.images.preprocess import shuffled, to_resolution
 
     return shuffled(to_resolution(image[..., :3], resolution), seed)
 
@@ -105,7 +105,7 @@ def scribble_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
 
     Source: the scribble annotator of ControlNet 1.0; inputs as in comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.preprocess import strokes, to_resolution
+    from latentloom.diffusion.images.preprocess import strokes, to_resolution
 
     return strokes(to_resolution(image, resolution))
 
@@ -128,7 +128,7 @@ def lineart_standard_preprocessor(
     Source: the standard lineart annotator of ControlNet 1.1; inputs, spelling included, as in
         comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.preprocess import lines, to_resolution
+    from latentloom.diffusion.images.preprocess import lines, to_resolution
 
     return lines(to_resolution(image, resolution), guassian_sigma, intensity_threshold)
 
@@ -151,8 +151,8 @@ class DepthAnythingV2Preprocessor:
 
     @staticmethod
     def run(image: Image, ckpt_name: DepthFolder, resolution: Resolution = 512) -> Image:
-        from latentloom.diffusion.depth import load_depth, nearness
-        from latentloom.diffusion.preprocess import to_resolution
+        from latentloom.diffusion.images.preprocess import to_resolution
+        from latentloom.diffusion.networks.depth import load_depth, nearness
 
         with refusing("DepthAnythingV2Preprocessor", "ckpt_name", WHOLE_DEPTH):
             model = load_depth(ckpt_name)
@@ -160,7 +160,7 @@ class DepthAnythingV2Preprocessor:
 
     @staticmethod
     def check(ckpt_name: Path) -> None:
-        from latentloom.diffusion.depth import check_depth
+        from latentloom.diffusion.networks.depth import check_depth
 
         with refusing("DepthAnythingV2Preprocessor", "ckpt_name", WHOLE_DEPTH):
             check_depth(ckpt_name)
@@ -179,7 +179,7 @@ def binary_preprocessor(
 
     Source: the binary annotator; the automatic threshold is Otsu's.
     """
-    from latentloom.diffusion.preprocess import binary, to_resolution
+    from latentloom.diffusion.images.preprocess import binary, to_resolution
 
     return binary(to_resolution(image, resolution), bin_threshold)
 
@@ -197,6 +197,6 @@ def inpaint_preprocessor(
 
     Source: the annotator of control_v11p_sd15_inpaint; inputs as in comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.preprocess import holed
+    from latentloom.diffusion.images.preprocess import holed
 
     return holed(image, mask, black_pixel_for_xinsir_cn)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from latentloom.engine.ports import Between, Seeded
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between, Seeded
+from latentloom.engine.node.spec import node
 
 from .ports import Prompt
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Conditioning, LatentOffset, Mask, Share
 
@@ -35,9 +35,9 @@ def conditioning_set_area(
 
     Source: ComfyUI's ConditioningSetArea.
     """
-    from latentloom.diffusion.conditioning import with_area
-    from latentloom.diffusion.latents import CELL_PX
-    from latentloom.diffusion.regions import Area
+    from latentloom.diffusion.conditioning.conditioning import with_area
+    from latentloom.diffusion.conditioning.regions import Area
+    from latentloom.diffusion.latents.latents import CELL_PX
 
     high, wide, top, left = (pixels // CELL_PX for pixels in (height, width, y, x))
     return with_area(conditioning, Area(high, wide, top, left), strength)
@@ -62,8 +62,8 @@ def conditioning_set_area_percentage(
 
     Source: ComfyUI's ConditioningSetAreaPercentage.
     """
-    from latentloom.diffusion.conditioning import with_area
-    from latentloom.diffusion.regions import Area
+    from latentloom.diffusion.conditioning.conditioning import with_area
+    from latentloom.diffusion.conditioning.regions import Area
 
     return with_area(conditioning, Area(height, width, y, x, share=True), strength)
 
@@ -80,7 +80,7 @@ def conditioning_set_area_strength(
 
     Source: ComfyUI's ConditioningSetAreaStrength.
     """
-    from latentloom.diffusion.conditioning import with_strength
+    from latentloom.diffusion.conditioning.conditioning import with_strength
 
     return with_strength(conditioning, strength)
 
@@ -102,6 +102,6 @@ def conditioning_set_mask(
 
     Source: ComfyUI's ConditioningSetMask.
     """
-    from latentloom.diffusion.conditioning import with_mask
+    from latentloom.diffusion.conditioning.conditioning import with_mask
 
     return with_mask(conditioning, mask, strength, set_cond_area == "mask bounds")

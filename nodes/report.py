@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-from latentloom.engine.context import Context, Saved
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Socket, Text
-from latentloom.engine.spec import node
+from latentloom.engine.node.context import Context, Saved
+from latentloom.engine.node.ports import Socket, Text
+from latentloom.engine.node.spec import node
 
 from .ports import Image, Latent, Mask
 
 if TYPE_CHECKING:
-    from latentloom.diffusion import report
+    from latentloom.diffusion.sampling import report
 
 Report = Annotated["report.Report", Socket("REPORT")]
 Prefix = Annotated[str, Text()]
@@ -43,9 +43,9 @@ def pass_report(
     Raises:
         InputError: the sizes do not fit.
     """
-    from latentloom.diffusion.paste import SizeError, cut_like
-    from latentloom.diffusion.report import Report as Lines
-    from latentloom.diffusion.report import extend
+    from latentloom.diffusion.images.paste import SizeError, cut_like
+    from latentloom.diffusion.sampling.report import Report as Lines
+    from latentloom.diffusion.sampling.report import extend
 
     if mask is not None and mask.ndim != 3:
         raise InputError("PassReport", "mask", "masks B×H×W", tuple(mask.shape))
@@ -71,8 +71,8 @@ class SaveReport:
 
     @staticmethod
     def run(report: Report, context: Context, filename_prefix: Prefix = "report") -> Saved:
-        from latentloom.diffusion.report import to_json, to_table
-        from latentloom.engine.saving import (
+        from latentloom.diffusion.sampling.report import to_json, to_table
+        from latentloom.engine.files.saving import (
             PrefixError,
             expand_prefix,
             next_number,
@@ -95,7 +95,7 @@ class SaveReport:
     @staticmethod
     def check(filename_prefix: str = "report") -> None:
         """Refuse a prefix that leaves the output folder before anything runs."""
-        from latentloom.engine.saving import PrefixError, check_prefix
+        from latentloom.engine.files.saving import PrefixError, check_prefix
 
         try:
             check_prefix(filename_prefix)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import (
     Cfg,
@@ -140,7 +140,7 @@ def random_noise(noise_seed: Seed = 0) -> Noise:
     Args:
         noise_seed: of the first noise and that of the steps.
     """
-    from latentloom.diffusion.noise import NoiseChoice
+    from latentloom.diffusion.sampling.noise import NoiseChoice
 
     return NoiseChoice(noise_seed)
 
@@ -148,7 +148,7 @@ def random_noise(noise_seed: Seed = 0) -> Noise:
 @node("DisableNoise", category=NOISE)
 def disable_noise() -> Noise:
     """No first noise, for latents that have some in them; the steps' noise is of seed 0."""
-    from latentloom.diffusion.noise import NoiseChoice
+    from latentloom.diffusion.sampling.noise import NoiseChoice
 
     return NoiseChoice(0, add=False)
 
@@ -161,7 +161,7 @@ def basic_guider(model: Model, conditioning: Conditioning) -> Guider:
         model: the model that is asked.
         conditioning: what the picture should show.
     """
-    from latentloom.diffusion.guidance import Guidance
+    from latentloom.diffusion.sampling.guidance import Guidance
 
     return Guidance(model, conditioning)
 
@@ -178,7 +178,7 @@ def cfg_guider(
         negative: what it should not show; unused at cfg 1.
         cfg: how far to go from the negative's answer past the positive's; 1 is none.
     """
-    from latentloom.diffusion.guidance import Guidance
+    from latentloom.diffusion.sampling.guidance import Guidance
 
     return Guidance(model, positive, negative, cfg)
 
@@ -206,7 +206,7 @@ def dual_cfg_guider(
 
     Source: InstructPix2Pix (arXiv 2211.09800).
     """
-    from latentloom.diffusion.guidance import Guidance
+    from latentloom.diffusion.sampling.guidance import Guidance
 
     return Guidance(model, cond1, negative, cfg_conds, cond2, cfg_cond2_negative, style)
 
@@ -233,7 +233,7 @@ def perp_neg_guider(
     Source: Perp-Neg (arXiv 2304.04968). Each picture of a batch is taken by itself, where
         ComfyUI takes the batch as one.
     """
-    from latentloom.diffusion.guidance import Guidance
+    from latentloom.diffusion.sampling.guidance import Guidance
 
     return Guidance(model, positive, negative, cfg, empty_conditioning, neg_scale, "perpendicular")
 
@@ -250,7 +250,7 @@ def add_noise(model: Model, noise: Noise, sigmas: Sigmas, latent_image: Latent) 
 
     Source: ComfyUI's AddNoise.
     """
-    from latentloom.diffusion.sample import with_noise
+    from latentloom.diffusion.sampling.sample import with_noise
 
     return with_noise(model, latent_image, noise, sigmas)
 

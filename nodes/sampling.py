@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from latentloom.engine.context import Context
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.context import Context
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import (
     Cfg,
@@ -28,7 +28,7 @@ from .ports import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentloom.diffusion.hooks import Hooks
+    from latentloom.diffusion.sampling.hooks import Hooks
 
 Step = Annotated[int, Between(0, 10_000)]
 
@@ -76,7 +76,7 @@ def ksampler(
 
     Source: ComfyUI's KSampler.
     """
-    from latentloom.diffusion.sample import SamplePlan, sample
+    from latentloom.diffusion.sampling.sample import SamplePlan, sample
 
     _check_channels("KSampler", model, latent_image)
     plan = SamplePlan(seed, steps, cfg, sampler_name, scheduler, denoise)
@@ -124,7 +124,7 @@ def ksampler_advanced(
 
     Source: ComfyUI's KSamplerAdvanced.
     """
-    from latentloom.diffusion.sample import SamplePlan, sample
+    from latentloom.diffusion.sampling.sample import SamplePlan, sample
 
     _check_channels("KSamplerAdvanced", model, latent_image)
     plan = SamplePlan(
@@ -174,9 +174,9 @@ def sampler_custom(
 
     Source: ComfyUI's SamplerCustom.
     """
-    from latentloom.diffusion.guidance import Guidance
-    from latentloom.diffusion.noise import NoiseChoice
-    from latentloom.diffusion.sample import Route, sample_route
+    from latentloom.diffusion.sampling.guidance import Guidance
+    from latentloom.diffusion.sampling.noise import NoiseChoice
+    from latentloom.diffusion.sampling.sample import Route, sample_route
 
     _check_channels("SamplerCustom", model, latent_image)
     guidance = Guidance(model, positive, negative, cfg)
@@ -209,7 +209,7 @@ def sampler_custom_advanced(
 
     Source: ComfyUI's SamplerCustomAdvanced.
     """
-    from latentloom.diffusion.sample import Route, sample_route
+    from latentloom.diffusion.sampling.sample import Route, sample_route
 
     _check_channels("SamplerCustomAdvanced", guider.model, latent_image)
     route = Route(sigmas, sampler, noise)
@@ -217,8 +217,8 @@ def sampler_custom_advanced(
 
 
 def _hooks(context: Context, model: Model) -> Hooks:
-    from latentloom.diffusion.hooks import Hooks
-    from latentloom.diffusion.preview import Sketch
+    from latentloom.diffusion.networks.preview import Sketch
+    from latentloom.diffusion.sampling.hooks import Hooks
 
     def on_step(step: int, total: int, denoised: Tensor) -> None:
         context.progress(step, total, Sketch(denoised, model.family))

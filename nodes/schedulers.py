@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Denoise, Model, SchedulerName, Sigmas, Steps
 
@@ -61,7 +61,7 @@ def basic_scheduler(
 
     Source: ComfyUI's BasicScheduler.
     """
-    from latentloom.diffusion.schedules import calculate_sigmas
+    from latentloom.diffusion.schedules.schedules import calculate_sigmas
 
     return calculate_sigmas(model.sampling, scheduler, steps, "", denoise)[-(steps + 1) :]
 
@@ -85,7 +85,7 @@ def karras_scheduler(
 
     Source: arXiv 2206.00364.
     """
-    from latentloom.diffusion.sigmas import polynomial
+    from latentloom.diffusion.schedules.sigmas import polynomial
 
     return _levels("KarrasScheduler", "rho", lambda: polynomial(steps, sigma_min, sigma_max, rho))
 
@@ -103,7 +103,7 @@ def exponential_scheduler(
     Raises:
         InputError: a level is 0.
     """
-    from latentloom.diffusion.sigmas import exponential
+    from latentloom.diffusion.schedules.sigmas import exponential
 
     return _levels(
         "ExponentialScheduler", "sigma_min", lambda: exponential(steps, sigma_min, sigma_max)
@@ -129,7 +129,7 @@ def polyexponential_scheduler(
 
     Source: k-diffusion.
     """
-    from latentloom.diffusion.sigmas import polyexponential
+    from latentloom.diffusion.schedules.sigmas import polyexponential
 
     return _levels(
         "PolyexponentialScheduler",
@@ -151,7 +151,7 @@ def vp_scheduler(
 
     Source: arXiv 2011.13456.
     """
-    from latentloom.diffusion.sigmas import variance_preserving
+    from latentloom.diffusion.schedules.sigmas import variance_preserving
 
     return _levels(
         "VPScheduler", "beta_d", lambda: variance_preserving(steps, beta_d, beta_min, eps_s)
@@ -176,7 +176,7 @@ def laplace_scheduler(
 
     Source: arXiv 2407.03297.
     """
-    from latentloom.diffusion.sigmas import laplace
+    from latentloom.diffusion.schedules.sigmas import laplace
 
     return _levels(
         "LaplaceScheduler", "beta", lambda: laplace(steps, sigma_min, sigma_max, mu, beta)
@@ -199,7 +199,7 @@ def beta_sampling_scheduler(
 
     Source: arXiv 2407.12173.
     """
-    from latentloom.diffusion import schedules
+    from latentloom.diffusion.schedules import schedules
 
     return _levels(
         "BetaSamplingScheduler",
@@ -217,7 +217,7 @@ def sd_turbo_scheduler(model: Model, steps: TurboSteps = 1, denoise: Denoise = 1
         steps: how many of the ten.
         denoise: below 1 the first of the ten are left out.
     """
-    from latentloom.diffusion.sigmas import sd_turbo
+    from latentloom.diffusion.schedules.sigmas import sd_turbo
 
     return sd_turbo(model.sampling, steps, denoise)
 
@@ -236,7 +236,7 @@ def align_your_steps_scheduler(
 
     Source: arXiv 2404.14507.
     """
-    from latentloom.diffusion.sigmas import align_your_steps
+    from latentloom.diffusion.schedules.sigmas import align_your_steps
 
     return align_your_steps(model_type, steps, denoise)
 
@@ -259,7 +259,7 @@ class GITSScheduler:
 
     @staticmethod
     def run(coeff: GitsCoefficient = 1.2, steps: GitsSteps = 10, denoise: Denoise = 1.0) -> Sigmas:
-        from latentloom.diffusion.gits import gits
+        from latentloom.diffusion.schedules.gits import gits
 
         GITSScheduler.check(coeff)
         return gits(coeff, steps, denoise)
@@ -278,7 +278,7 @@ def split_sigmas(sigmas: Sigmas, step: Step = 0) -> Split:
         sigmas: the levels.
         step: number of steps of the first part.
     """
-    from latentloom.diffusion.sigmas import split
+    from latentloom.diffusion.schedules.sigmas import split
 
     return Split(*split(sigmas, step))
 
@@ -294,7 +294,7 @@ def split_sigmas_denoise(sigmas: Sigmas, denoise: Denoise = 1.0) -> Split:
 
     Source: ComfyUI's SplitSigmasDenoise.
     """
-    from latentloom.diffusion.sigmas import split_denoise
+    from latentloom.diffusion.schedules.sigmas import split_denoise
 
     return Split(*split_denoise(sigmas, denoise))
 
@@ -306,7 +306,7 @@ def flip_sigmas(sigmas: Sigmas) -> Sigmas:
     Args:
         sigmas: the levels; a last one of 0 becomes a first one of 0.0001.
     """
-    from latentloom.diffusion.sigmas import flip
+    from latentloom.diffusion.schedules.sigmas import flip
 
     return flip(sigmas)
 
@@ -330,7 +330,7 @@ def extend_intermediate_sigmas(
 
     Source: ComfyUI's ExtendIntermediateSigmas.
     """
-    from latentloom.diffusion.sigmas import extended
+    from latentloom.diffusion.schedules.sigmas import extended
 
     start = float("inf") if start_at_sigma < 0 else start_at_sigma
     return extended(sigmas, steps, start, end_at_sigma, spacing)
@@ -344,7 +344,7 @@ def set_first_sigma(sigmas: Sigmas, sigma: FirstLevel = 136.0) -> Sigmas:
         sigmas: the levels.
         sigma: the first one.
     """
-    from latentloom.diffusion.sigmas import with_first
+    from latentloom.diffusion.schedules.sigmas import with_first
 
     return with_first(sigmas, sigma)
 

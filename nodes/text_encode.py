@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Clip, Conditioning, EncodedPrompt
 
@@ -34,7 +34,7 @@ class CLIPTextEncode:
 
     @staticmethod
     def run(text: EncodedPrompt, clip: Clip) -> Conditioning:
-        from latentloom.diffusion.text import encode_text
+        from latentloom.diffusion.conditioning.text import encode_text
 
         with _reading("CLIPTextEncode", "text"):
             return encode_text(clip, text)
@@ -75,8 +75,8 @@ class CLIPTextEncodeSDXL:
         text_g: EncodedPrompt,
         text_l: EncodedPrompt,
     ) -> Conditioning:
-        from latentloom.diffusion.conditioning import Sizes
-        from latentloom.diffusion.text import encode_texts
+        from latentloom.diffusion.conditioning.conditioning import Sizes
+        from latentloom.diffusion.conditioning.text import encode_texts
 
         sizes = Sizes(width, height, crop_w, crop_h, target_width, target_height)
         with _reading("CLIPTextEncodeSDXL", "text_g"):
@@ -112,8 +112,8 @@ class CLIPTextEncodeSDXLRefiner:
         text: EncodedPrompt,
         clip: Clip,
     ) -> Conditioning:
-        from latentloom.diffusion.conditioning import Sizes
-        from latentloom.diffusion.text import encode_text
+        from latentloom.diffusion.conditioning.conditioning import Sizes
+        from latentloom.diffusion.conditioning.text import encode_text
 
         with _reading("CLIPTextEncodeSDXLRefiner", "text"):
             return encode_text(clip, text, Sizes(width, height, score=ascore))
@@ -138,8 +138,8 @@ def _files(node: str, **prompts: str | None) -> dict[str, Path]:
     """The embeddings that prompts name; all there are for a prompt that is not known yet."""
     if all(text is not None and "embedding:" not in text for text in prompts.values()):
         return {}
-    from latentloom.diffusion.folders import find_embedding, list_models
-    from latentloom.diffusion.prompt import embedding_names
+    from latentloom.diffusion.text.prompt import embedding_names
+    from latentloom.diffusion.weights.folders import find_embedding, list_models
 
     names: set[str] = set()
     for port, text in prompts.items():

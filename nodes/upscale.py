@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from latentloom.engine.context import Context
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between, Socket
-from latentloom.engine.spec import node
+from latentloom.engine.node.context import Context
+from latentloom.engine.node.ports import Between, Socket
+from latentloom.engine.node.spec import node
 
 from .ports import (
     Cfg,
@@ -28,7 +28,7 @@ from .ports import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentloom.diffusion import upscale
+    from latentloom.diffusion.networks import upscale
 
 UpscaleModel = Annotated["upscale.UpscaleModel", Socket("UPSCALE_MODEL")]
 LargerBy = Annotated[float, Between(0.05, 8.0, step=0.05)]
@@ -55,14 +55,14 @@ class UpscaleModelLoader:
 
     @staticmethod
     def run(model_name: UpscaleFile) -> UpscaleModel:
-        from latentloom.diffusion.upscale import load_upscaler
+        from latentloom.diffusion.networks.upscale import load_upscaler
 
         with refusing("UpscaleModelLoader", "model_name", WHOLE):
             return load_upscaler(model_name)
 
     @staticmethod
     def check(model_name: Path) -> None:
-        from latentloom.diffusion.upscale_file import upscale_part
+        from latentloom.diffusion.weights.upscale_file import upscale_part
 
         with refusing("UpscaleModelLoader", "model_name", WHOLE):
             upscale_part(model_name)
@@ -78,7 +78,7 @@ def image_upscale_with_model(upscale_model: UpscaleModel, image: Image, context:
 
     Source: ComfyUI's ImageUpscaleWithModel: tiles of 512 pixels that overlap by 32.
     """
-    from latentloom.diffusion.upscale import upscale
+    from latentloom.diffusion.networks.upscale import upscale
 
     return upscale(upscale_model, image, context.progress)
 
@@ -102,7 +102,7 @@ def tiled_diffusion(
 
     Source: MultiDiffusion (arXiv 2302.08113).
     """
-    from latentloom.diffusion.refine import TilePlan, tiled
+    from latentloom.diffusion.sampling.refine import TilePlan, tiled
 
     least = min(tile_width, tile_height)
     if tile_overlap >= least:
@@ -177,11 +177,11 @@ def ultimate_sd_upscale(
 
     Source: the job of the extension UltimateSDUpscale, by MultiDiffusion (arXiv 2302.08113).
     """
-    from latentloom.diffusion.hooks import Hooks
-    from latentloom.diffusion.refine import TilePlan, refine
-    from latentloom.diffusion.resize import resize_picture, scale_size
-    from latentloom.diffusion.sample import SamplePlan
-    from latentloom.diffusion.upscale import upscale
+    from latentloom.diffusion.images.resize import resize_picture, scale_size
+    from latentloom.diffusion.networks.upscale import upscale
+    from latentloom.diffusion.sampling.hooks import Hooks
+    from latentloom.diffusion.sampling.refine import TilePlan, refine
+    from latentloom.diffusion.sampling.sample import SamplePlan
 
     size = scale_size(image.shape[2], image.shape[1], upscale_by)
     if upscale_model is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.ports import Between
-from latentloom.engine.spec import node
+from latentloom.engine.node.ports import Between
+from latentloom.engine.node.spec import node
 
 from .ports import Image, Latent, Vae
 
@@ -30,7 +30,7 @@ def vae_encode(pixels: Image, vae: Vae) -> Latent:
 
     Source: ComfyUI's VAEEncode; the posterior's mean, nothing is drawn.
     """
-    from latentloom.diffusion.vae import encode
+    from latentloom.diffusion.networks.vae import encode
 
     _check_size("VAEEncode", pixels, vae)
     return encode(vae, pixels)
@@ -49,7 +49,7 @@ def vae_decode(samples: Latent, vae: Vae) -> Image:
 
     Source: ComfyUI's VAEDecode.
     """
-    from latentloom.diffusion.vae import decode
+    from latentloom.diffusion.networks.vae import decode
 
     _check_channels("VAEDecode", samples, vae)
     return decode(vae, samples)
@@ -79,7 +79,7 @@ def vae_encode_tiled(
 
     Source: ComfyUI's VAEEncodeTiled: the mean of three tilings.
     """
-    from latentloom.diffusion.vae import encode_tiled
+    from latentloom.diffusion.networks.vae import encode_tiled
 
     _check_size("VAEEncodeTiled", pixels, vae)
     if 2 * overlap >= tile_size:
@@ -111,7 +111,7 @@ def vae_decode_tiled(
 
     Source: ComfyUI's VAEDecodeTiled: the mean of three tilings.
     """
-    from latentloom.diffusion.vae import decode_tiled
+    from latentloom.diffusion.networks.vae import decode_tiled
 
     _check_channels("VAEDecodeTiled", samples, vae)
     return decode_tiled(vae, samples, tile_size, overlap)

@@ -111,7 +111,7 @@ def test_beyond_the_ring_of_the_mask_every_pixel_is_the_sources(
 ) -> None:
     from PIL import Image
 
-    from latentloom.diffusion.masks import grow
+    from latentloom.diffusion.images.masks import grow
 
     result = run(latentloom.load(name))
     inputs = Path(__file__).parent.parent / "graphs" / "inputs"
@@ -155,7 +155,7 @@ def test_one_region_changes_much_one_a_little_and_one_not_at_all(run: Any) -> No
 
 
 def test_a_detail_pass_changes_what_was_found_and_nothing_else(run: Any) -> None:
-    from latentloom.diffusion.masks import grow
+    from latentloom.diffusion.images.masks import grow
 
     result = run(latentloom.load("detail_pass"), ["photo", "detect", "crop", "stitch"])
     mask, found = result["detect"]
@@ -188,7 +188,7 @@ def test_another_seed_for_one_variation_pays_for_that_one(run: Any) -> None:
 def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
     engine: Engine, tmp_path: Path
 ) -> None:
-    from latentloom.engine.batch import run_folder
+    from latentloom.engine.execution.batch import run_folder
 
     inputs, folder = Path(__file__).parent.parent / "graphs" / "inputs", tmp_path / "pictures"
     folder.mkdir()

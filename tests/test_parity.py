@@ -21,12 +21,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import latentloom
-from latentloom.diffusion.folders import VARIABLE
-from latentloom.diffusion.rule import VARIABLE as RULE
-from latentloom.engine.executor import Engine
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import node
-from latentloom.engine.workspace import Workspace
+from latentloom.diffusion.sampling.compatibility import VARIABLE as RULE
+from latentloom.diffusion.weights.folders import VARIABLE
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import node
 from latentloom.nodes.ports import Conditioning, Image, Latent, Mask, Sigmas
 
 pytestmark = pytest.mark.slow

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 import latentloom
 from latentloom import Engine, Graph
-from latentloom.diffusion.folders import VARIABLE
+from latentloom.diffusion.weights.folders import VARIABLE
 
 pytestmark = pytest.mark.slow
 GRAPHS = sorted((Path(__file__).parent.parent / "graphs").glob("*.yaml"))

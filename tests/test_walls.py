@@ -39,10 +39,17 @@ MAY_IMPORT = {
 }
 FILES = sorted(
     path
-    for pattern in ("*.py", "*/*.py", "*/*/*.py")
-    for path in ROOT.glob(pattern)
-    if path.relative_to(ROOT).parts[0] in OURS
+    for name in OURS
+    for path in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))
 )
+# The rooms of a folder, from the top floor down: imports go down only.
+FLOORS = {
+    "engine": ("execution", "cache", "formats", "graph", "node", "files", "jobs", "errors"),
+    "diffusion": (
+        "sampling", "conditioning", "patches", "networks", "text", "latents", "samplers",
+        "schedules", "weights", "images", "families", "errors",
+    ),
+}  # fmt: skip
 
 
 def module_of(path: Path) -> list[str]:
@@ -85,6 +92,29 @@ def test_a_folder_imports_only_what_it_may(folder: str) -> None:
     assert found == set()
 
 
+@pytest.mark.parametrize(
+    ("folder", "room"), [(folder, room) for folder, rooms in FLOORS.items() for room in rooms]
+)
+def test_a_room_imports_only_the_rooms_below_it(folder: str, room: str) -> None:
+    below = FLOORS[folder][FLOORS[folder].index(room) :]
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in (ROOT / folder / room).rglob("*.py")
+        for name in imports(path)
+        if name.startswith(f"latentloom.{folder}.") and name.split(".")[2] not in below
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize("folder", FLOORS)
+def test_every_module_is_in_a_room_that_says_what_belongs_there(folder: str) -> None:
+    rooms = {path.relative_to(ROOT / folder).parts[0] for path in members(folder)} - {"__init__.py"}
+    assert rooms == {room for room in FLOORS[folder] if room != "errors"} | {"errors.py"}
+    for room in rooms - {"errors.py"}:
+        doc = ast.get_docstring(ast.parse((ROOT / folder / room / "__init__.py").read_text()))
+        assert doc, room
+
+
 def test_the_package_is_imported_by_its_name_alone() -> None:
     found = {
         f"{path.relative_to(ROOT)}: {name}"
@@ -125,7 +155,7 @@ HEAVY = ("torch", "diffusers", "transformers", "scipy", "numpy")
 @pytest.mark.parametrize(
     "code",
     [
-        "import latentloom.engine.executor, latentloom.engine.formats, latentloom.engine.builder",
+        "from latentloom.engine import execution, formats, graph",
         "import latentloom; latentloom.registry()",
         "from latentloom import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass",
         "from latentloom import cli; cli.main(['nodes'])",

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from latentloom.engine.errors import FormatError, InputError, LatentloomError
-from latentloom.engine.workspace import UnsafePathError
+from latentloom.engine.files.workspace import UnsafePathError
 
 from . import (
     editor,

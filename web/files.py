@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from aiohttp import BodyPartReader, web
 
 from latentloom.engine.errors import FormatError
+from latentloom.engine.files.images import Picture, pictures
+from latentloom.engine.files.inside import Folder, opened, read_inside, split
+from latentloom.engine.files.workspace import UnsafePathError, safe_path, split_annotated
 from latentloom.engine.formats.parsing import parse_json
-from latentloom.engine.inside import Folder, opened, read_inside, split
-from latentloom.engine.pictures import Picture, pictures
-from latentloom.engine.workspace import UnsafePathError, safe_path, split_annotated
 
 from .routes import Refusal, Routes, answer, patiently
 from .site import Site

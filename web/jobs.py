@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from latentloom.engine.jobs import QueuedJob, State
+from latentloom.engine.jobs.store import QueuedJob, State
 
 from .queueing import entry
 from .routes import Refusal, Routes, answer, read_object, texts, whole_number

@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict
 from typing import Any
 
-from latentloom.engine.devices import devices
+from latentloom.engine.node.devices import devices
 
 
 def memory() -> tuple[int, int]:

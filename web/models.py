@@ -10,8 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import NodeSpec
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import NodeSpec
 
 from .routes import Refusal, Routes, answer
 from .site import Site
@@ -68,7 +68,7 @@ async def library_folder(site: Site, request: web.Request) -> web.Response:
 )
 async def preview(site: Site, request: web.Request) -> web.Response:
     path = await _model(site, request, request.match_info["file"])
-    from latentloom.engine.pictures import pictures
+    from latentloom.engine.files.images import pictures
 
     def read() -> bytes:
         for ending in PREVIEWS:

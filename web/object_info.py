@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from latentloom.engine.ports import ANY
-from latentloom.engine.spec import NodeSpec, Port
+from latentloom.engine.node.ports import ANY
+from latentloom.engine.node.spec import NodeSpec, Port
 
 Names = Callable[[], Sequence[str]]
 PICTURE = "input"

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from latentloom.engine.errors import GraphError
-from latentloom.engine.lint import Advice, lint
+from latentloom.engine.graph.lint import Advice, lint
 
 from .prompts import PromptRefused, read_graph
 from .routes import Refusal, Routes, answer, read_object, without_places

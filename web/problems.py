@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from latentloom.engine.errors import Problem
-from latentloom.engine.graph import Graph
-from latentloom.engine.spec import NodeSpec, Port
+from latentloom.engine.graph.graph import Graph
+from latentloom.engine.node.spec import NodeSpec, Port
 
 from .object_info import input_config
 from .routes import without_places

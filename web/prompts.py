@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from latentloom.engine.errors import Problem
+from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.formats.comfy_prompt import is_editor_workflow, is_prompt, read_prompt
-from latentloom.engine.graph import Graph
-from latentloom.engine.jobs import QueuedJob
-from latentloom.engine.registry import Registry
-from latentloom.engine.validate import prepare
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.graph.graph import Graph
+from latentloom.engine.graph.validate import prepare
+from latentloom.engine.jobs.store import QueuedJob
+from latentloom.engine.node.registry import Registry
 
 from .problems import missing_type, node_errors, prompt_error, stopped, summary
 

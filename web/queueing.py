@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from latentloom.engine.jobs import DuplicateError, QueuedJob
+from latentloom.engine.jobs.store import DuplicateError, QueuedJob
 
 from .problems import prompt_error
 from .prompts import PromptRefused, accept

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from latentloom.engine.errors import LatentloomError
-from latentloom.engine.pictures import PreviewMethod
+from latentloom.engine.files.images import PreviewMethod
 
 if TYPE_CHECKING:
-    from latentloom.engine.registry import Registry
+    from latentloom.engine.node.registry import Registry
 
     from .site import Options
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from latentloom.engine.cache.generation import open_store
 from latentloom.engine.errors import LatentloomError
-from latentloom.engine.executor import Engine
-from latentloom.engine.generation import open_store
-from latentloom.engine.jobs import JobStore
-from latentloom.engine.library import graphs_dir
-from latentloom.engine.pictures import ENDINGS, Picture, PreviewMethod, pictures
-from latentloom.engine.registry import Registry
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.images import ENDINGS, Picture, PreviewMethod, pictures
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph.library import graphs_dir
+from latentloom.engine.jobs.store import JobStore
+from latentloom.engine.node.registry import Registry
 
 from .logs import LogTail
 from .sockets import Hub, Preview

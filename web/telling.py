@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import GraphError, InputError, LatentloomError, NodeError
-from latentloom.engine.events import (
+from latentloom.engine.execution.events import (
     AnyEvent,
     Event,
     Failed,
@@ -24,9 +24,9 @@ from latentloom.engine.events import (
     Started,
     Stopped,
 )
-from latentloom.engine.jobs import QueuedJob, State
-from latentloom.engine.pictures import ENDINGS
-from latentloom.engine.plan import Plan
+from latentloom.engine.execution.plan import Plan
+from latentloom.engine.files.images import ENDINGS
+from latentloom.engine.jobs.store import QueuedJob, State
 
 from .routes import without_places
 

@@ -9,12 +9,12 @@ from typing import Any
 from aiohttp import web
 
 from latentloom.engine.errors import FormatError
+from latentloom.engine.files.images import ENDINGS, pictures
+from latentloom.engine.files.workspace import unsafe
 from latentloom.engine.formats import load_graph
 from latentloom.engine.formats.comfy_workflow import write_workflow
-from latentloom.engine.graph import Graph
-from latentloom.engine.library import find_graph
-from latentloom.engine.pictures import ENDINGS, pictures
-from latentloom.engine.workspace import unsafe
+from latentloom.engine.graph.graph import Graph
+from latentloom.engine.graph.library import find_graph
 
 from .routes import Refusal, Routes, answer
 from .site import Site

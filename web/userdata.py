@@ -14,9 +14,9 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from latentloom.engine.errors import FormatError
+from latentloom.engine.files.inside import Folder, opened, read_inside, split
+from latentloom.engine.files.workspace import UnsafePathError, safe_path
 from latentloom.engine.formats.parsing import parse_json
-from latentloom.engine.inside import Folder, opened, read_inside, split
-from latentloom.engine.workspace import UnsafePathError, safe_path
 
 from .files import write_file
 from .routes import Refusal, Routes, answer, done, read_bytes, read_json, read_object

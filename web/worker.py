@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from latentloom.engine.cancel import CancelToken
-from latentloom.engine.executor import Engine
-from latentloom.engine.jobs import JobStore, QueuedJob, State
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.jobs.store import JobStore, QueuedJob, State
+from latentloom.engine.node.cancel import CancelToken
 
 from .prompts import read_graph, workflow_texts
 from .sockets import Hub

@@ -1,1 +1,1 @@
-"""Patches of a model, one file each: what each replaces, how, and the paper."""
+"""Patches that change how a network computes, one file each."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..resize import resize
-from .base import Moment
+from ..images.resize import resize
+from ..networks.patch import Moment
 
 Size = tuple[int, int]
 
@@ -25,7 +25,7 @@ class Downscale:
         factor: by which both sides shrink.
         start, end: shares of the way from noise (0) to picture (1) between which it does.
         after_skip: the block's skip keeps its size.
-        down, up: how it is shrunk and grown; see `diffusion.resize.resize`.
+        down, up: how it is shrunk and grown; see `diffusion.images.resize.resize`.
 
     Source: kohya's "deep shrink" for pictures larger than a model was trained on; ScaleCrafter
     (arXiv 2310.07702) gives the reason.

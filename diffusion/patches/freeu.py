@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Moment
+from ..networks.patch import Moment
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fft
 
-from .base import GuidingPatch, Step
+from ..networks.patch import GuidingPatch, Step
 
 
 @dataclass(frozen=True)

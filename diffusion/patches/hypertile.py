@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Moment, over_self_attentions
+from ..networks.patch import Moment, over_self_attentions
 
 SMALLEST_PX, CELL_PX = 32, 8
 

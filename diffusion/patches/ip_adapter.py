@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, linear, scaled_dot_product_attention
 
-from ..ip_adapter import IpAdapter, Tokens
-from .base import Moment, cross_attentions, network_size, processed_by
+from ..networks.ip_adapter import IpAdapter, Tokens
+from ..networks.patch import Moment, cross_attentions, network_size, processed_by
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from .base import GuidingPatch, Step
+from ..networks.patch import GuidingPatch, Step
 
 
 @dataclass(frozen=True)

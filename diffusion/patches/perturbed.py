@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import SamplingError
-from .base import GuidingPatch, Step, middle_attentions, processed_by
+from ..networks.patch import GuidingPatch, Step, middle_attentions, processed_by
 
 
 @dataclass(frozen=True)

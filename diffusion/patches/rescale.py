@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .base import GuidingPatch, Step
+from ..networks.patch import GuidingPatch, Step
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, pad
 
 from ..errors import SamplingError
-from .base import GuidingPatch, Moment, Step, middle_attentions, processed_by
+from ..networks.patch import GuidingPatch, Moment, Step, middle_attentions, processed_by
 
 KERNEL = 9
 THRESHOLD = 1.0

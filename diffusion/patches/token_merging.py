@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from .base import Moment, over_self_attentions
+from ..networks.patch import Moment, over_self_attentions
 
 CELL = 2  # of each 2×2 places one is asked for whatever it looks like
 Merge = Callable[[Tensor], Tensor]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ..resize import resize
+from ..images.resize import resize
 from .step import Denoise, Noise, OnStep, ancestral_split, pairs, slope
 
 
@@ -119,7 +119,7 @@ def lcm_upscale(
     Args:
         noise_like: noise of the shape of what it is given.
         scale_steps: after so many of the first steps it grows; -1 is half of them.
-        method: how; see `diffusion.resize.resize`.
+        method: how; see `diffusion.images.resize.resize`.
     """
     steps = len(sigmas) - 1
     growing = max(steps + 1, 2) // 2 if scale_steps < 0 else min(scale_steps, steps)

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..model_sampling import ModelSampling
+from ..schedules.model_sampling import ModelSampling
 from . import (
     cfg_pp,
     dpm,
@@ -37,7 +37,7 @@ class Sampler:
     """A sampler and what it must be given.
 
     Attributes:
-        noise: which noise it draws; see `diffusion.noise`.
+        noise: which noise it draws; see `diffusion.sampling.noise`.
         mask_noise: what the masked-out part is noised with: the run's own noise, or fresh noise
             drawn once with the seed + 1.
         pair: the model call gives D and the unguided D (CFG++).

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError
-from ..graph import Graph, Link
-from ..inside import opened
+from ..files.inside import opened
+from ..graph.graph import Graph, Link
 from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt_json
 from .image_metadata import embed, read_picture

@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import FormatError
-from ..graph import Graph, Link, Node
-from ..spec import NodeSpec
+from ..graph.graph import Graph, Link, Node
+from ..node.spec import NodeSpec
 from .comfy_groups import Shown, as_subgraph, group_of, groups_in, shown_values
 from .comfy_values import is_widget, widget_values
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import FormatError
-from ..spec import NodeSpec
+from ..node.spec import NodeSpec
 from .comfy_values import CONTROLS, is_picture, is_seed, is_widget
 
 PREFIXES = ("workflow>", "workflow/")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import FormatError
-from ..graph import Graph, Knob, Link, Node
-from ..spec import NodeSpec
+from ..graph.graph import Graph, Knob, Link, Node
+from ..node.spec import NodeSpec
 from .comfy_values import convert
 from .native import refuse_unreadable, thaw
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..spec import NodeSpec, Port
+from ..node.spec import NodeSpec, Port
 
 PICTURE = "input"
 DEEPEST = 32

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import FormatError
-from ..graph import Graph, Link, Node
-from ..spec import NodeSpec, Port
+from ..graph.graph import Graph, Link, Node
+from ..node.spec import NodeSpec, Port
 from .comfy_values import is_picture, is_widget
 from .native import thaw
 

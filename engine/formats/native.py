@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 from ..errors import FormatError
-from ..graph import Graph, Input, Knob, Link, Node
+from ..graph.graph import Graph, Input, Knob, Link, Node
 from .parsing import _Loader, is_unicode
 
 VERSION = 1

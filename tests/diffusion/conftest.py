@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from tests.tiny_model import write_tiny_model
 
 

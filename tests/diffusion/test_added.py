@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentloom.diffusion.added import added_inputs
-from latentloom.diffusion.conditioning import Entry, Sizes
+from latentloom.diffusion.conditioning.added import added_inputs
+from latentloom.diffusion.conditioning.conditioning import Entry, Sizes
 from latentloom.diffusion.errors import SamplingError
-from latentloom.diffusion.families import REFINER, SD15, SDXL, Family
+from latentloom.diffusion.families.family import REFINER, SD15, SDXL, Family
 
 X = torch.zeros(2, 4, 8, 12)  # 64 pixels high, 96 wide
 POOLED = torch.arange(3.0)[None]

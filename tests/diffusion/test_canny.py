@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.canny import canny
+from latentloom.diffusion.images.canny import canny
 
 
 def step(low: float = 0.0, high: float = 1.0, side: int = 16) -> Tensor:

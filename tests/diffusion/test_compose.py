@@ -8,8 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from latentloom.diffusion.compose import blend, composite, join, match_channels, repeat_to_batch
-from latentloom.diffusion.images import to_bytes
+from latentloom.diffusion.images.compose import (
+    blend,
+    composite,
+    join,
+    match_channels,
+    repeat_to_batch,
+)
+from latentloom.diffusion.images.images import to_bytes
 
 SIDES = st.integers(1, 23)
 
@@ -42,7 +48,7 @@ def test_outside_a_hard_mask_every_byte_is_the_destination(
 def test_a_smaller_hard_mask_keeps_what_it_does_not_touch(
     high: int, wide: int, rows: int, columns: int, seed: int
 ) -> None:
-    from latentloom.diffusion.resize import resize_mask
+    from latentloom.diffusion.images.resize import resize_mask
 
     target, source = levels(high, wide, seed), levels(high, wide, seed + 1)
     mask = (torch.rand(1, rows, columns) < 0.5).float()

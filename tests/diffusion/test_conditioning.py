@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from latentloom.diffusion.conditioning import Entry, average, concat, with_range, zero_out
+from latentloom.diffusion.conditioning.conditioning import (
+    Entry,
+    average,
+    concat,
+    with_range,
+    zero_out,
+)
 
 LONG = Entry(torch.full((1, 4, 2), 2.0), torch.full((1, 2), 2.0), start=0.2)
 SHORT = Entry(torch.full((1, 2, 2), 6.0), torch.full((1, 2), 6.0))

@@ -17,19 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from latentloom.diffusion.conditioning import Conditioning, Entry, with_control
-from latentloom.diffusion.control import Control, ControlNet, Controls
-from latentloom.diffusion.control_file import check_control, control_family, control_part
-from latentloom.diffusion.control_load import load_control
+from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry, with_control
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.handles import Inputs, Residuals
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint
-from latentloom.diffusion.model_sampling import ModelSampling
-from latentloom.diffusion.noise import start_noise
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.tensor_head import TensorHead
-from latentloom.diffusion.tiled_model import Window
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.control import Control, ControlNet, Controls
+from latentloom.diffusion.networks.control_load import load_control
+from latentloom.diffusion.networks.handles import Inputs, Residuals
+from latentloom.diffusion.networks.load import Checkpoint
+from latentloom.diffusion.networks.tiled_model import Window
+from latentloom.diffusion.sampling.noise import start_noise
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
+from latentloom.diffusion.schedules.model_sampling import ModelSampling
+from latentloom.diffusion.weights.control_file import check_control, control_family, control_part
+from latentloom.diffusion.weights.tensor_head import TensorHead
 from tests.tiny_model import write_tiny_control
 
 SCRIPT = Path(__file__).parent.parent / "goldens" / "model" / "make_random_sd15.py"
@@ -115,7 +115,7 @@ def test_hints_go_with_their_members_of_the_batch(tiny: Checkpoint, net: Control
 
 
 def test_a_hint_is_resized_once(net: ControlNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    from latentloom.diffusion import control as module
+    from latentloom.diffusion.networks import control as module
 
     sizes: list[tuple[int, int]] = []
 
@@ -134,7 +134,7 @@ def test_a_hint_is_resized_once(net: ControlNet, monkeypatch: pytest.MonkeyPatch
 
 
 def tiny_sampling() -> Any:
-    from latentloom.diffusion.model_sampling import ModelSampling
+    from latentloom.diffusion.schedules.model_sampling import ModelSampling
 
     return ModelSampling()
 

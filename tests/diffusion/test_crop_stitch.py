@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from latentloom.diffusion.crop_stitch import CropPlan, EmptyMaskError, cut, put_back
-from latentloom.diffusion.masks import grow
+from latentloom.diffusion.images.crop_stitch import CropPlan, EmptyMaskError, cut, put_back
+from latentloom.diffusion.images.masks import grow
 
 PLAN = CropPlan(context_px=4, blend_px=2, native_px=32)
 

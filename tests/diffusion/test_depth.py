@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.depth import DepthModel, check_depth, load_depth, nearness
 from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.networks.depth import DepthModel, check_depth, load_depth, nearness
 
 
 def write_depth(folder: Path, kind: str = "relative") -> Path:
@@ -72,7 +72,7 @@ def test_the_network_sees_whole_patches_normalised(
         seen.append(pixels)
         return pixels[:, 0]
 
-    monkeypatch.setattr("latentloom.diffusion.depth.DepthWeights.near", near)
+    monkeypatch.setattr("latentloom.diffusion.networks.depth.DepthWeights.near", near)
     white = torch.ones(1, 30, 44, 3)
     nearness(model, white)
     assert seen[0].shape == (1, 3, 28, 42)

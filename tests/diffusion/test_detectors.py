@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from latentloom.diffusion.detectors import (
+from latentloom.diffusion.errors import MissingLibraryError
+from latentloom.diffusion.images.detectors import (
     ColorDetector,
     Detector,
     FaceDetector,
@@ -18,8 +19,7 @@ from latentloom.diffusion.detectors import (
     TemplateDetector,
     draw,
 )
-from latentloom.diffusion.errors import MissingLibraryError
-from latentloom.engine.fingerprint import fingerprint
+from latentloom.engine.cache.fingerprint import fingerprint
 
 ALL = Selection(threshold=0.0, least_px=1, spread_px=0)
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from latentloom.diffusion import devices
-from latentloom.engine.spec import NodeSpec, Output
+from latentloom.diffusion.networks import devices
+from latentloom.engine.node.spec import NodeSpec, Output
 from latentloom.nodes.codecs import sharing
 
 

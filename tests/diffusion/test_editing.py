@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning import with_picture
-from latentloom.diffusion.editing import picture_channels
-from latentloom.diffusion.guidance import Guidance
-from latentloom.diffusion.inpaint import Hole
-from latentloom.diffusion.latents import empty
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.model_sampling import ModelSampling
-from latentloom.diffusion.noise import NoiseChoice, start_noise
-from latentloom.diffusion.sample import Route, sample_route
+from latentloom.diffusion.conditioning.conditioning import with_picture
+from latentloom.diffusion.conditioning.editing import picture_channels
+from latentloom.diffusion.conditioning.inpaint import Hole
+from latentloom.diffusion.conditioning.text import encode_text
+from latentloom.diffusion.latents.latents import empty
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.networks.vae import encode
 from latentloom.diffusion.samplers.table import SamplerChoice
-from latentloom.diffusion.schedules import karras
-from latentloom.diffusion.text import encode_text
-from latentloom.diffusion.vae import encode
+from latentloom.diffusion.sampling.guidance import Guidance
+from latentloom.diffusion.sampling.noise import NoiseChoice, start_noise
+from latentloom.diffusion.sampling.sample import Route, sample_route
+from latentloom.diffusion.schedules.model_sampling import ModelSampling
+from latentloom.diffusion.schedules.schedules import karras
 from latentloom.engine.errors import InputError
 from latentloom.nodes.inpaint import instruct_pix_to_pix_conditioning
 from tests.tiny_model import write_tiny_model

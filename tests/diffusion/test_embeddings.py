@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from latentloom.diffusion.embeddings import read_vectors
+from latentloom.diffusion.conditioning.embeddings import read_vectors
+from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.folders import VARIABLE
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.prompt import embedding_names, split_embeddings
-from latentloom.diffusion.text import encode_text
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.text.prompt import embedding_names, split_embeddings
+from latentloom.diffusion.weights.folders import VARIABLE
 from tests.tiny_model import write_tiny_sdxl
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from latentloom.diffusion.detect import check_checkpoint
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.folders import VARIABLE
-from latentloom.diffusion.load import load_checkpoint, load_clip, load_unet, load_vae
-from latentloom.diffusion.model_sampling import ContinuousSampling
+from latentloom.diffusion.networks.load import load_checkpoint, load_clip, load_unet, load_vae
+from latentloom.diffusion.schedules.model_sampling import ContinuousSampling
+from latentloom.diffusion.weights.detect import check_checkpoint
+from latentloom.diffusion.weights.folders import VARIABLE
 from tests.diffusion.test_single_file import write_file
 from tests.tiny_model import write_tiny_sdxl
 

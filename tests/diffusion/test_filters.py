@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from latentloom.diffusion import filters
+from latentloom.diffusion.images import filters
 
 PICTURE = torch.rand(2, 9, 11, 3, generator=torch.Generator().manual_seed(3))
 

@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.extra_paths import VARIABLE as EXTRA
-from latentloom.diffusion.folders import VARIABLE, find_embedding, list_models, resolve_model
+from latentloom.diffusion.weights.extra_paths import VARIABLE as EXTRA
+from latentloom.diffusion.weights.folders import (
+    VARIABLE,
+    find_embedding,
+    list_models,
+    resolve_model,
+)
 
 A1111 = """\
 a111:

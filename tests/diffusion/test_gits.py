@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import latentloom
-from latentloom.diffusion.gits import LEVELS, SCHEDULES, gits
-from latentloom.diffusion.model_sampling import ModelSampling
+from latentloom.diffusion.schedules.gits import LEVELS, SCHEDULES, gits
+from latentloom.diffusion.schedules.model_sampling import ModelSampling
 
 COEFFICIENTS = [hundredths / 100 for hundredths in SCHEDULES]
 MISSING = {(80, 16), (80, 18), (80, 20), (115, 19)}

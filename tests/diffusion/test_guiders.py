@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning import Conditioning, Entry
-from latentloom.diffusion.guidance import Guidance, Guide, Style
-from latentloom.diffusion.handles import UNetWeights
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint
-from latentloom.diffusion.noise import NoiseChoice
-from latentloom.diffusion.patches.base import GuidingPatch, Step
-from latentloom.diffusion.sample import Route, sample_route
+from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.handles import UNetWeights
+from latentloom.diffusion.networks.load import Checkpoint
+from latentloom.diffusion.networks.patch import GuidingPatch, Step
 from latentloom.diffusion.samplers.table import SamplerChoice
-from latentloom.diffusion.schedules import calculate_sigmas
+from latentloom.diffusion.sampling.guidance import Guidance, Guide, Style
+from latentloom.diffusion.sampling.noise import NoiseChoice
+from latentloom.diffusion.sampling.sample import Route, sample_route
+from latentloom.diffusion.schedules.schedules import calculate_sigmas
 
 SIGMA = torch.tensor(3.0)
 

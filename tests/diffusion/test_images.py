@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from latentloom.diffusion.images import encode_png, load, load_mask, to_bytes, to_pillow
+from latentloom.diffusion.images.images import encode_png, load, load_mask, to_bytes, to_pillow
 from tests.diffusion.pictures import encoded, oriented, sample
 
 

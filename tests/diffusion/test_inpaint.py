@@ -9,23 +9,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning import Conditioning, with_hole
-from latentloom.diffusion.differential import DifferentialMask
-from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.inpaint import (
+from latentloom.diffusion.conditioning.conditioning import Conditioning, with_hole
+from latentloom.diffusion.conditioning.inpaint import (
     GREY_LATENT,
     Hole,
     encode_both,
     encode_with_hole,
     hole_channels,
 )
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.model_sampling import ModelSampling
-from latentloom.diffusion.noise import start_noise
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.text import encode_text
-from latentloom.diffusion.vae import encode
+from latentloom.diffusion.conditioning.text import encode_text
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.networks.vae import encode
+from latentloom.diffusion.sampling.differential import DifferentialMask
+from latentloom.diffusion.sampling.noise import start_noise
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
+from latentloom.diffusion.schedules.model_sampling import ModelSampling
 from tests.tiny_model import write_tiny_model
 
 SCALE = 0.18215

@@ -13,24 +13,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from latentloom.diffusion.clip_vision import ClipVision, load_clip_vision, prepared, see
+from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.ip_adapter import (
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.clip_vision import ClipVision, load_clip_vision, prepared, see
+from latentloom.diffusion.networks.ip_adapter import (
     IpAdapter,
     Tokens,
     adapter_plan,
     load_ip_adapter,
     tokens_of,
 )
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint
-from latentloom.diffusion.model_sampling import ModelSampling
-from latentloom.diffusion.patches.base import Moment, cross_attentions
+from latentloom.diffusion.networks.load import Checkpoint
+from latentloom.diffusion.networks.patch import Moment, cross_attentions
+from latentloom.diffusion.networks.patching import patched
 from latentloom.diffusion.patches.ip_adapter import ImagePrompt
-from latentloom.diffusion.patching import patched
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.text import encode_text
-from latentloom.engine.fingerprint import fingerprint
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
+from latentloom.diffusion.schedules.model_sampling import ModelSampling
+from latentloom.engine.cache.fingerprint import fingerprint
 
 TEXT, EMBED, HIDDEN = 32, 24, 64
 PLAN = SamplePlan(seed=3, steps=3, cfg=4.0, sampler="euler", scheduler="normal")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.latent_mix import (
+from latentloom.diffusion.latents.latent_mix import (
     add,
     crop,
     flip,
@@ -18,7 +18,7 @@ from latentloom.diffusion.latent_mix import (
     subtract,
     with_one_noise,
 )
-from latentloom.diffusion.latents import Latent, repeat
+from latentloom.diffusion.latents.latents import Latent, repeat
 
 
 def latent(batch: int = 1, high: int = 8, wide: int = 12, seed: int = 0) -> Latent:

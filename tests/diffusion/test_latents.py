@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentloom.diffusion.latents import (
+from latentloom.diffusion.latents.latents import (
     Latent,
     blend,
     empty,

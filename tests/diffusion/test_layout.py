@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentloom.diffusion import layout
+from latentloom.diffusion.images import layout
 
 PICTURE = torch.rand(2, 4, 6, 3)
 

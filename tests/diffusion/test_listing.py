@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.listing import describe
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.weights.listing import describe
 from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_control, write_tiny_model, write_tiny_sdxl
 
@@ -152,7 +152,8 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
 def test_no_weights_are_read_and_no_torch_is_loaded(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     code = (
-        "import sys; from pathlib import Path; from latentloom.diffusion.listing import describe;"
+        "import sys; from pathlib import Path;"
+        "from latentloom.diffusion.weights.listing import describe;"
         f"describe(Path({str(tmp_path / 'tiny')!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from latentloom.diffusion.detect import check_checkpoint, checkpoint_family, vae_family
-from latentloom.diffusion.digest import content_digest
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.folders import VARIABLE, list_models, resolve_model
-from latentloom.diffusion.load import Checkpoint, load_checkpoint, load_vae
-from latentloom.diffusion.networks import from_folder
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint, load_vae
+from latentloom.diffusion.networks.networks import from_folder
+from latentloom.diffusion.weights.detect import check_checkpoint, checkpoint_family, vae_family
+from latentloom.diffusion.weights.digest import content_digest
+from latentloom.diffusion.weights.folders import VARIABLE, list_models, resolve_model
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_handles_are_told_apart_by_what_they_hold(tiny: Checkpoint, copy: Path) 
 
 
 def test_the_networks_run_on_the_chosen_device(tiny: Checkpoint) -> None:
-    from latentloom.diffusion import devices
+    from latentloom.diffusion.networks import devices
 
     assert tiny.model.weights.device.type == devices.device().type
     assert tiny.model.weights.dtype == devices.network_dtype()

@@ -14,19 +14,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from latentloom.diffusion.conditioning import Conditioning, Entry
+from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry
+from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.handles import Model, UNetWeights
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.lora import LoraPatch, changed, with_clip_lora, with_lora
-from latentloom.diffusion.lora_file import check_lora, lora_family
-from latentloom.diffusion.patching import patched
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.single_file import unet_part
-from latentloom.diffusion.tensor_head import TensorHead
-from latentloom.diffusion.text import encode_text
-from latentloom.diffusion.unet_names import original_layers
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.handles import Model, UNetWeights
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.networks.lora import LoraPatch, changed, with_clip_lora, with_lora
+from latentloom.diffusion.networks.patching import patched
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
+from latentloom.diffusion.weights.lora_file import check_lora, lora_family
+from latentloom.diffusion.weights.single_file import unet_part
+from latentloom.diffusion.weights.tensor_head import TensorHead
+from latentloom.diffusion.weights.unet_names import original_layers
 from tests.tiny_model import write_tiny_sdxl
 
 SCRIPT = Path(__file__).parent.parent / "goldens" / "model" / "make_random_sd15.py"

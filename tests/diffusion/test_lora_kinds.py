@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.load import Checkpoint
-from latentloom.diffusion.lora import LoraPatch, changed, with_clip_lora
+from latentloom.diffusion.networks.load import Checkpoint
+from latentloom.diffusion.networks.lora import LoraPatch, changed, with_clip_lora
 from tests.diffusion.test_lora import random, write
 
 

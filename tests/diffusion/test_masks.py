@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from latentloom.diffusion import masks
+from latentloom.diffusion.images import masks
 
 CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
 

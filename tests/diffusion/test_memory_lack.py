@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning import Conditioning
+from latentloom.diffusion.conditioning.conditioning import Conditioning
+from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import MemoryLackError
-from latentloom.diffusion.handles import UNetWeights, VaeWeights
-from latentloom.diffusion.latents import Latent, empty
-from latentloom.diffusion.load import Checkpoint
+from latentloom.diffusion.latents.latents import Latent, empty
+from latentloom.diffusion.networks.handles import UNetWeights, VaeWeights
+from latentloom.diffusion.networks.load import Checkpoint
+from latentloom.diffusion.networks.vae import decode, decode_tiled, encode, encode_tiled
 from latentloom.diffusion.patches.attention_gain import AttentionGain
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.text import encode_text
-from latentloom.diffusion.vae import decode, decode_tiled, encode, encode_tiled
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
 
 PLAN = SamplePlan(seed=3, steps=2, cfg=5.0, sampler="euler_ancestral", scheduler="karras")
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.handles import Model
-from latentloom.diffusion.latents import empty
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.lora import LoraPatch
-from latentloom.diffusion.merging import add, blend, subtract
-from latentloom.diffusion.patching import patched
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.text import encode_text
+from latentloom.diffusion.conditioning.text import encode_text
+from latentloom.diffusion.latents.latents import empty
+from latentloom.diffusion.networks.handles import Model
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.networks.lora import LoraPatch
+from latentloom.diffusion.networks.merging import add, blend, subtract
+from latentloom.diffusion.networks.patching import patched
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from tests.tiny_model import write_tiny_model
 
 PLAN = SamplePlan(3, 2, 4.0, "euler", "normal")

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from latentloom.diffusion.flow import FlowSampling, flux_shift
-from latentloom.diffusion.model_sampling import (
+from latentloom.diffusion.schedules.flow import FlowSampling, flux_shift
+from latentloom.diffusion.schedules.model_sampling import (
     ContinuousSampling,
     DistilledSampling,
     ModelSampling,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from latentloom.diffusion.errors import SettingError
-from latentloom.diffusion.noise import brownian_noise, start_noise, step_noise
-from latentloom.diffusion.rule import VARIABLE, chosen_rule
+from latentloom.diffusion.sampling.compatibility import VARIABLE, chosen_rule
+from latentloom.diffusion.sampling.noise import brownian_noise, start_noise, step_noise
 from tests.golden_files import Goldens
 
 GOLDENS = Goldens("direct/noise.safetensors")

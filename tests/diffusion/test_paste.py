@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentloom.diffusion import masks
-from latentloom.diffusion.paste import paste, widen
+from latentloom.diffusion.images import masks
+from latentloom.diffusion.images.paste import paste, widen
 
 
 def rand(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -9,24 +9,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning import Conditioning, Entry
+from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry
 from latentloom.diffusion.errors import SamplingError
-from latentloom.diffusion.handles import Model
-from latentloom.diffusion.latent_operation import OperatedGuidance, Sharpen, Tonemap
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint
-from latentloom.diffusion.model_sampling import ModelSampling
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.handles import Model
+from latentloom.diffusion.networks.load import Checkpoint
+from latentloom.diffusion.networks.patch import Moment, Step
+from latentloom.diffusion.networks.patching import Patch, patched
 from latentloom.diffusion.patches.attention_gain import AttentionGain
-from latentloom.diffusion.patches.base import Moment, Step
 from latentloom.diffusion.patches.downscale import Downscale
 from latentloom.diffusion.patches.freeu import FreeU
 from latentloom.diffusion.patches.frequency import FrequencyGuidance
+from latentloom.diffusion.patches.latent_operation import OperatedGuidance, Sharpen, Tonemap
 from latentloom.diffusion.patches.mahiro import MahiroGuidance
 from latentloom.diffusion.patches.perturbed import PerturbedAttention
 from latentloom.diffusion.patches.rescale import RescaleGuidance
 from latentloom.diffusion.patches.self_attention import SelfAttentionGuidance
-from latentloom.diffusion.patching import Patch, patched
-from latentloom.diffusion.sample import SamplePlan, sample
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
+from latentloom.diffusion.schedules.model_sampling import ModelSampling
 from tests.tiny_model import TEXT_DIM
 
 PLAN = SamplePlan(3, 3, 4.0, "euler", "normal")
@@ -189,7 +189,7 @@ def test_freeu_gains_follow_the_features_between_1_and_b() -> None:
 
 
 def test_perturbed_attention_takes_each_places_own_value(tiny: Checkpoint) -> None:
-    from latentloom.diffusion.patches.base import middle_attentions
+    from latentloom.diffusion.networks.patch import middle_attentions
     from latentloom.diffusion.patches.perturbed import _own_values
 
     (layer,) = middle_attentions(tiny.model.weights.module)

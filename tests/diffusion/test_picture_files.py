@@ -15,8 +15,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from latentloom.diffusion.picture_files import check_file, decode, read_picture
-from latentloom.diffusion.picture_headers import MAX_BYTES, PictureError, check_size, read_header
+from latentloom.diffusion.images.image_files import check_file, decode, read_picture
+from latentloom.diffusion.images.image_headers import (
+    MAX_BYTES,
+    PictureError,
+    check_size,
+    read_header,
+)
 from tests.diffusion.pictures import MAGIC, bomb, chunk, encoded, insert, marked, oriented, sample
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -254,7 +259,7 @@ def test_checking_a_picture_loads_no_torch(tmp_path: Path) -> None:
     path = written(tmp_path, FILES["PNG"])
     program = (
         "import sys; from pathlib import Path;"
-        "from latentloom.diffusion.picture_files import check_file; "
+        "from latentloom.diffusion.images.image_files import check_file; "
         "check_file(Path(sys.argv[1])); print('torch' in sys.modules)"
     )
     ran = subprocess.run(

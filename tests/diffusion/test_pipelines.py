@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning import Conditioning
-from latentloom.diffusion.latents import Latent, empty
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.noise import start_noise
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.text import encode_text
-from latentloom.diffusion.vae import decode, encode
+from latentloom.diffusion.conditioning.conditioning import Conditioning
+from latentloom.diffusion.conditioning.text import encode_text
+from latentloom.diffusion.latents.latents import Latent, empty
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.networks.vae import decode, encode
+from latentloom.diffusion.sampling.noise import start_noise
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from tests.tiny_model import write_tiny_sdxl
 
 SEED, CFG, SIDE = 11, 5.0, 64

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentloom.diffusion import porter_duff
-from latentloom.diffusion.porter_duff import MODES, compose
+from latentloom.diffusion.images import porter_duff
+from latentloom.diffusion.images.porter_duff import MODES, compose
 
 S, D = 0.6, 0.3
 ALPHAS = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion import preprocess
+from latentloom.diffusion.images import preprocess
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from latentloom.diffusion import preview
-from latentloom.diffusion.families import Family
-from latentloom.diffusion.preview import Sketch, as_jpeg, colours_of, learn
+from latentloom.diffusion.families.family import Family
+from latentloom.diffusion.networks import preview
+from latentloom.diffusion.networks.preview import Sketch, as_jpeg, colours_of, learn
 
 
 @pytest.fixture

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentloom.diffusion.errors import PromptError
-from latentloom.diffusion.prompt import CHUNK, LONGEST, Marks, Token, pack, parse_weights, tokenize
+from latentloom.diffusion.text.prompt import (
+    CHUNK,
+    LONGEST,
+    Marks,
+    Token,
+    pack,
+    parse_weights,
+    tokenize,
+)
 
 MARKS = Marks(1000, 1001, 1002)
 

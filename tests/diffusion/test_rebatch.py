@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.rebatch import rebatch_latents, rebatch_pictures
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.latents.rebatch import rebatch_latents, rebatch_pictures
 
 # (pictures in a batch, side in cells)
 BATCHES = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 2)), max_size=5)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning import (
+from latentloom.diffusion.conditioning.conditioning import (
     Conditioning,
     Entry,
     with_area,
@@ -16,13 +16,13 @@ from latentloom.diffusion.conditioning import (
     with_range,
     with_strength,
 )
-from latentloom.diffusion.guidance import Guidance, Guide
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint
-from latentloom.diffusion.model_sampling import ModelSampling
-from latentloom.diffusion.placing import placed
-from latentloom.diffusion.regions import Area, Box, Region
-from latentloom.diffusion.sample import SamplePlan, sample
+from latentloom.diffusion.conditioning.placing import placed
+from latentloom.diffusion.conditioning.regions import Area, Box, Region
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.load import Checkpoint
+from latentloom.diffusion.sampling.guidance import Guidance, Guide
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
+from latentloom.diffusion.schedules.model_sampling import ModelSampling
 from tests.tiny_model import TEXT_DIM
 
 SAMPLING = ModelSampling()

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from latentloom.diffusion import devices
-from latentloom.diffusion import residency as module
+from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import MemoryLackError, ModelFileError, SettingError
-from latentloom.diffusion.latents import empty
-from latentloom.diffusion.load import load_checkpoint
-from latentloom.diffusion.residency import Residency, device_room, place_partly, with_room
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.text import encode_text
-from latentloom.diffusion.vae import decode
+from latentloom.diffusion.latents.latents import empty
+from latentloom.diffusion.networks import devices
+from latentloom.diffusion.networks import residency as module
+from latentloom.diffusion.networks.load import load_checkpoint
+from latentloom.diffusion.networks.residency import Residency, device_room, place_partly, with_room
+from latentloom.diffusion.networks.vae import decode
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from tests.tiny_model import write_tiny_model
 
 GPU = torch.device("cuda")
@@ -114,9 +114,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A memory that holds one network at a time."""
     tight = Residency(lambda: 2**62, 1)
     for place in (
-        "latentloom.diffusion.handles",
-        "latentloom.diffusion.networks",
-        "latentloom.diffusion.residency",
+        "latentloom.diffusion.networks.handles",
+        "latentloom.diffusion.networks.networks",
+        "latentloom.diffusion.networks.residency",
     ):
         monkeypatch.setattr(f"{place}.residency", lambda: tight)
 

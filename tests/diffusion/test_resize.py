@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentloom.diffusion.resize import (
+from latentloom.diffusion.images.resize import (
     crop_to_aspect,
     fit_size,
     resize,

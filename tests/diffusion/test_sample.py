@@ -11,17 +11,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning import Conditioning, Entry
+from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry
+from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import SamplingError
-from latentloom.diffusion.guidance import Guidance, Guide
-from latentloom.diffusion.hooks import Hooks
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint
-from latentloom.diffusion.noise import NoiseChoice, start_noise
-from latentloom.diffusion.rule import Rule
-from latentloom.diffusion.sample import Route, SamplePlan, plan_sigmas, sample, sample_route
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.samplers.table import SamplerChoice
-from latentloom.diffusion.text import encode_text
+from latentloom.diffusion.sampling.compatibility import Rule
+from latentloom.diffusion.sampling.guidance import Guidance, Guide
+from latentloom.diffusion.sampling.hooks import Hooks
+from latentloom.diffusion.sampling.noise import NoiseChoice, start_noise
+from latentloom.diffusion.sampling.sample import (
+    Route,
+    SamplePlan,
+    plan_sigmas,
+    sample,
+    sample_route,
+)
 
 SCALE = 0.18215
 PLAN = SamplePlan(seed=3, steps=4, cfg=5.0, sampler="euler", scheduler="normal")

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from latentloom.diffusion.flow import FlowSampling
-from latentloom.diffusion.model_sampling import ModelSampling
-from latentloom.diffusion.noise import brownian_noise, noise_like, start_noise, step_noise
 from latentloom.diffusion.samplers.sa_solver import sa_solver
 from latentloom.diffusion.samplers.step import Noise
 from latentloom.diffusion.samplers.table import SAMPLER_TABLE
-from latentloom.diffusion.schedules import calculate_sigmas
-from latentloom.diffusion.sigmas import polynomial
+from latentloom.diffusion.sampling.noise import brownian_noise, noise_like, start_noise, step_noise
+from latentloom.diffusion.schedules.flow import FlowSampling
+from latentloom.diffusion.schedules.model_sampling import ModelSampling
+from latentloom.diffusion.schedules.schedules import calculate_sigmas
+from latentloom.diffusion.schedules.sigmas import polynomial
 
 FOLDER = Path(__file__).parent.parent / "goldens/direct"
 GOLDENS = load_file(FOLDER / "toy_samplers.safetensors")

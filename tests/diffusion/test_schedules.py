@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from latentloom.diffusion.errors import ScheduleError
-from latentloom.diffusion.flow import FlowSampling
-from latentloom.diffusion.model_sampling import ContinuousSampling, ModelSampling
-from latentloom.diffusion.names import SAMPLERS, SCHEDULERS
 from latentloom.diffusion.samplers.table import SAMPLER_TABLE
-from latentloom.diffusion.schedules import SCHEDULES, calculate_sigmas
+from latentloom.diffusion.schedules.flow import FlowSampling
+from latentloom.diffusion.schedules.model_sampling import ContinuousSampling, ModelSampling
+from latentloom.diffusion.schedules.names import SAMPLERS, SCHEDULERS
+from latentloom.diffusion.schedules.schedules import SCHEDULES, calculate_sigmas
 
 GOLDENS: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "goldens/direct/sigmas.json").read_text()

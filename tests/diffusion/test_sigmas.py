@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion import schedules, sigmas
-from latentloom.diffusion.model_sampling import ModelSampling
+from latentloom.diffusion.schedules import schedules, sigmas
+from latentloom.diffusion.schedules.model_sampling import ModelSampling
 
 SAMPLING = ModelSampling()
 ENDS = (0.03, 14.6)

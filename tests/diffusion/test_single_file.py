@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from latentloom.diffusion.detect import check_checkpoint, checkpoint_family
+from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.folders import VARIABLE
-from latentloom.diffusion.headers import read_heads
-from latentloom.diffusion.latents import empty
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.single_file import read_contents
-from latentloom.diffusion.tensor_head import TensorHead
-from latentloom.diffusion.text import encode_text
-from latentloom.diffusion.vae import decode
-from latentloom.diffusion.vae_keys import vae_name
+from latentloom.diffusion.latents.latents import empty
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.networks.vae import decode
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
+from latentloom.diffusion.weights.detect import check_checkpoint, checkpoint_family
+from latentloom.diffusion.weights.folders import VARIABLE
+from latentloom.diffusion.weights.headers import read_heads
+from latentloom.diffusion.weights.single_file import read_contents
+from latentloom.diffusion.weights.tensor_head import TensorHead
+from latentloom.diffusion.weights.vae_keys import vae_name
 from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_sdxl
 

@@ -10,20 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning import Entry
+from latentloom.diffusion.conditioning.conditioning import Entry
 from latentloom.diffusion.errors import SamplingError
-from latentloom.diffusion.guidance import Guidance
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint
-from latentloom.diffusion.noise import NoiseChoice, step_noise
-from latentloom.diffusion.sample import Route, sample_route
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.samplers.dpm_solver import dpm_adaptive
 from latentloom.diffusion.samplers.euler import euler
 from latentloom.diffusion.samplers.sa_solver import _adams, sa_solver
 from latentloom.diffusion.samplers.seeds import er_sde
 from latentloom.diffusion.samplers.table import SamplerChoice
-from latentloom.diffusion.schedules import calculate_sigmas
-from latentloom.diffusion.sigmas import extended, polynomial
+from latentloom.diffusion.sampling.guidance import Guidance
+from latentloom.diffusion.sampling.noise import NoiseChoice, step_noise
+from latentloom.diffusion.sampling.sample import Route, sample_route
+from latentloom.diffusion.schedules.schedules import calculate_sigmas
+from latentloom.diffusion.schedules.sigmas import extended, polynomial
 from tests.tiny_model import TEXT_DIM
 
 SPREAD = 0.7

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning import Conditioning, Entry, with_range
-from latentloom.diffusion.guidance import Guidance, Guide
-from latentloom.diffusion.handles import UNetWeights
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint
-from latentloom.diffusion.noise import start_noise
-from latentloom.diffusion.sample import SamplePlan, latent_mask, plan_sigmas, sample
+from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry, with_range
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.handles import UNetWeights
+from latentloom.diffusion.networks.load import Checkpoint
+from latentloom.diffusion.sampling.guidance import Guidance, Guide
+from latentloom.diffusion.sampling.noise import start_noise
+from latentloom.diffusion.sampling.sample import SamplePlan, latent_mask, plan_sigmas, sample
 
 SCALE = 0.18215
 PLAN = SamplePlan(seed=3, steps=4, cfg=1.0, sampler="euler", scheduler="normal")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.load import Checkpoint
-from latentloom.diffusion.text import encode_text
+from latentloom.diffusion.conditioning.text import encode_text
+from latentloom.diffusion.networks.load import Checkpoint
 from tests.tiny_model import LAYERS
 
 

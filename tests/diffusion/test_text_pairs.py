@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentloom.diffusion.conditioning.text import encode_text, encode_texts
 from latentloom.diffusion.errors import PromptError
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.text import encode_text, encode_texts
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from tests.tiny_model import LAYERS, write_tiny_sdxl
 
 NARROW = 32

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning import with_hole
-from latentloom.diffusion.hooks import Hooks
-from latentloom.diffusion.inpaint import Hole
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.text import encode_text
-from latentloom.diffusion.tiled_model import TiledModel, Window
+from latentloom.diffusion.conditioning.conditioning import with_hole
+from latentloom.diffusion.conditioning.inpaint import Hole
+from latentloom.diffusion.conditioning.text import encode_text
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.networks.tiled_model import TiledModel, Window
+from latentloom.diffusion.sampling.hooks import Hooks
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from tests.tiny_model import write_tiny_model
 
 PLAN = SamplePlan(seed=3, steps=2, cfg=1.0, sampler="euler", scheduler="normal")

@@ -13,17 +13,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import latentloom
-from latentloom.diffusion import preview
-from latentloom.diffusion.detect import check_vae, vae_family
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.families import SD15, SDXL, Family
-from latentloom.diffusion.folders import VARIABLE, list_models, resolve_model
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.listing import describe
-from latentloom.diffusion.load import load_vae
-from latentloom.diffusion.preview import Sketch, as_jpeg, picture_of
-from latentloom.diffusion.vae import decode, encode
-from latentloom.engine.executor import Engine
+from latentloom.diffusion.families.family import SD15, SDXL, Family
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks import preview
+from latentloom.diffusion.networks.load import load_vae
+from latentloom.diffusion.networks.preview import Sketch, as_jpeg, picture_of
+from latentloom.diffusion.networks.vae import decode, encode
+from latentloom.diffusion.weights.detect import check_vae, vae_family
+from latentloom.diffusion.weights.folders import VARIABLE, list_models, resolve_model
+from latentloom.diffusion.weights.listing import describe
+from latentloom.engine.execution.executor import Engine
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latentloom.diffusion.handles import UNetWeights
-from latentloom.diffusion.model_sampling import ModelSampling
-from latentloom.diffusion.noise import draws_after, start_noise
-from latentloom.diffusion.patches.base import Moment
+from latentloom.diffusion.networks.handles import UNetWeights
+from latentloom.diffusion.networks.patch import Moment
+from latentloom.diffusion.networks.patching import Patch
 from latentloom.diffusion.patches.hypertile import HyperTile, cut, joined, parts_of
 from latentloom.diffusion.patches.token_merging import TokenMerging, merging
-from latentloom.diffusion.patching import Patch
+from latentloom.diffusion.sampling.noise import draws_after, start_noise
+from latentloom.diffusion.schedules.model_sampling import ModelSampling
 
 
 @pytest.fixture(scope="module")

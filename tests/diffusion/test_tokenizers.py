@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from latentloom.diffusion import tokenizers
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.load import OPEN_CLIP_PAD
-from latentloom.diffusion.prompt import tokenize
-from latentloom.diffusion.tokenizers import clip_l, from_folder
+from latentloom.diffusion.networks.load import OPEN_CLIP_PAD
+from latentloom.diffusion.text import tokenizers
+from latentloom.diffusion.text.prompt import tokenize
+from latentloom.diffusion.text.tokenizers import clip_l, from_folder
 
 CASES: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "goldens/direct/tokens.json").read_text()

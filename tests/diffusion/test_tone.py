@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentloom.diffusion.lab import delta_e, to_lab, to_rgb
-from latentloom.diffusion.tone import fix_tone
+from latentloom.diffusion.images.lab import delta_e, to_lab, to_rgb
+from latentloom.diffusion.images.tone import fix_tone
 
 # From the test data of Sharma, Wu and Dalal (2005).
 PAIRS = [

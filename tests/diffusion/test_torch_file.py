@@ -22,10 +22,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.headers import header_bytes, read_heads, read_metadata, read_numbers
-from latentloom.diffusion.tensor_head import FileHead, TensorHead
-from latentloom.diffusion.torch_file import read_torch
-from latentloom.diffusion.weight_file import DTYPES, load_weights
+from latentloom.diffusion.weights.headers import (
+    header_bytes,
+    read_heads,
+    read_metadata,
+    read_numbers,
+)
+from latentloom.diffusion.weights.tensor_head import FileHead, TensorHead
+from latentloom.diffusion.weights.torch_file import read_torch
+from latentloom.diffusion.weights.weight_file import DTYPES, load_weights
 from tests.torch_files import MACHINE, body, held, legacy, tensor, zipped
 
 BASE = torch.arange(24.0)
@@ -371,7 +376,8 @@ def test_sizes_that_a_zip_only_says_are_not_believed(tmp_path: Path) -> None:
 def test_heads_need_no_torch(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(2)}, tmp_path / "f.pth")
     code = (
-        "import sys; from pathlib import Path; from latentloom.diffusion.headers import read_heads;"
+        "import sys; from pathlib import Path;"
+        "from latentloom.diffusion.weights.headers import read_heads;"
         f"print(len(read_heads(Path({json.dumps(str(tmp_path / 'f.pth'))}))));"
         "sys.exit('torch' in sys.modules)"
     )

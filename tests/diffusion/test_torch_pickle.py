@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.headers import read_heads
-from latentloom.diffusion.torch_names import Name, Refused
-from latentloom.diffusion.torch_pickle import read_pickle
+from latentloom.diffusion.weights.headers import read_heads
+from latentloom.diffusion.weights.torch_names import Name, Refused
+from latentloom.diffusion.weights.torch_pickle import read_pickle
 from tests.torch_files import Canary, body, calling, held, legacy, tensor, zipped
 
 # What a hostile pickle calls, and with what; each makes a folder where it is called.

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, leaky_relu, pixel_shuffle, pixel_unshuffle
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.tiles import in_tiles, tile_count
-from latentloom.diffusion.upscale import load_upscaler, upscale
-from latentloom.diffusion.upscale_file import upscale_part
+from latentloom.diffusion.networks.tiles import in_tiles, tile_count
+from latentloom.diffusion.networks.upscale import load_upscaler, upscale
+from latentloom.diffusion.weights.upscale_file import upscale_part
 
 Keys = dict[str, Tensor]
 FEATURES, GROWTH, BLOCKS = 8, 4, 2

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint
-from latentloom.diffusion.vae import decode, decode_tiled, encode, encode_tiled
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.load import Checkpoint
+from latentloom.diffusion.networks.vae import decode, decode_tiled, encode, encode_tiled
 
 
 def picture(high: int, wide: int) -> Tensor:
@@ -63,7 +63,7 @@ def test_many_tiles_come_near_the_whole_picture(tiny: Checkpoint) -> None:
 
 
 def test_tiles_of_a_pointwise_function_leave_no_seam(tiny: Checkpoint) -> None:
-    from latentloom.diffusion.vae import _three_passes
+    from latentloom.diffusion.networks.vae import _three_passes
 
     x = torch.rand(1, 3, 50, 70, generator=torch.Generator().manual_seed(0))
     got = _three_passes(lambda piece: piece * 2 + 1, x, 16, 4, 1)

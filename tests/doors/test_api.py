@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import latentloom
-from latentloom.engine.events import AnyEvent, Closed, Progress
+from latentloom.engine.execution.events import AnyEvent, Closed, Progress
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()

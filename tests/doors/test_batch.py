@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 import latentloom
-from latentloom.engine.batch import LEDGER, pictures_in, run_folder
-from latentloom.engine.cancel import CancelToken
 from latentloom.engine.errors import GraphError
-from latentloom.engine.executor import Engine
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.execution.batch import LEDGER, pictures_in, run_folder
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.node.cancel import CancelToken
 from tests.doors.commands import as_json, run
 
 GRAPH = """\

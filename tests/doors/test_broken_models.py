@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from latentloom.diffusion.folders import VARIABLE
+from latentloom.diffusion.weights.folders import VARIABLE
 from tests.doors.commands import as_json, run
 from tests.tiny_model import write_tiny_model
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.engine.generation import SIZE_VARIABLE, VARIABLE
+from latentloom.engine.cache.generation import SIZE_VARIABLE, VARIABLE
 from tests.doors.commands import as_json, run
 
 

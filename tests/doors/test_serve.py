@@ -69,7 +69,7 @@ def test_a_port_that_is_taken_and_an_open_address_are_refused(tmp_path: Path) ->
 
 
 def test_a_run_that_is_stopped_with_the_server_is_put_back(tmp_path: Path) -> None:
-    from latentloom.engine.jobs import JobStore
+    from latentloom.engine.jobs.store import JobStore
 
     graph = {
         "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "demo"}},
@@ -114,7 +114,7 @@ raise SystemExit(main(sys.argv[2:], lambda: REGISTRY))
 def test_a_node_that_cannot_be_stopped_does_not_hold_the_server(
     grace_s: float, signals: int, code: int, tmp_path: Path
 ) -> None:
-    from latentloom.engine.jobs import JobStore
+    from latentloom.engine.jobs.store import JobStore
 
     graph = {
         "1": {"class_type": "Wait", "inputs": {"a": 1, "gate": "never", "steps": 99}},

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from latentloom.engine.executor import Engine
+from latentloom.engine.execution.executor import Engine
 from tests.engine import fakes
 
 

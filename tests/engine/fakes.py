@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from latentloom.engine.context import Context
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph, Link, Node
-from latentloom.engine.ports import Between, File, Lazy, Socket
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import node
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph, Link, Node
+from latentloom.engine.node.context import Context
+from latentloom.engine.node.ports import Between, File, Lazy, Socket
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import node
 
 calls: list[str] = []
 gates: dict[str, threading.Event] = {}

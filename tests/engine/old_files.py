@@ -8,8 +8,8 @@ from typing import Any
 
 from latentloom.engine.formats import load_graph
 from latentloom.engine.formats.comfy_workflow import write_workflow
-from latentloom.engine.library import find_graph
-from latentloom.engine.registry import Registry
+from latentloom.engine.graph.library import find_graph
+from latentloom.engine.node.registry import Registry
 
 FIRST, SECOND, SAMPLER = 3, 4, 6
 TAKEN = (FIRST, SECOND, SAMPLER)

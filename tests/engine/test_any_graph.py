@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph, Link, Node
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph, Link, Node
 from tests.engine import fakes
 
 SMALL = st.integers(0, 3)

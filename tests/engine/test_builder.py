@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from latentloom.engine.builder import Builder
 from latentloom.engine.errors import GraphError
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Input, Knob, Link
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.builder import Builder
+from latentloom.engine.graph.graph import Input, Knob, Link
 from tests.engine.fakes import REGISTRY
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentloom.engine.cache import Entry, MemoryCache, size_of
+from latentloom.engine.cache.memory import Entry, MemoryCache, size_of
 
 
 def entry(nbytes: int = 10) -> Entry:

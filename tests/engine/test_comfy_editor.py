@@ -16,9 +16,9 @@ from latentloom.engine.formats import load_graph, parse_graph
 from latentloom.engine.formats.comfy_editor import read_workflow
 from latentloom.engine.formats.comfy_values import by_position, choose
 from latentloom.engine.formats.comfy_workflow import write_workflow
-from latentloom.engine.graph import Graph, Link
-from latentloom.engine.library import graphs_dir
-from latentloom.engine.registry import Registry
+from latentloom.engine.graph.graph import Graph, Link
+from latentloom.engine.graph.library import graphs_dir
+from latentloom.engine.node.registry import Registry
 from tests.engine.old_files import grouped, plain, proxied, proxied_twice
 
 REGISTRY = Registry.from_package("latentloom.nodes")

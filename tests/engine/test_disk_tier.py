@@ -9,14 +9,14 @@ from shutil import copytree, rmtree
 
 import pytest
 
-from latentloom.engine.context import Context, Saved
-from latentloom.engine.events import Reused
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import node
-from latentloom.engine.store import Store
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.cache.disk import Store
+from latentloom.engine.execution.events import Reused
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph.graph import Graph
+from latentloom.engine.node.context import Context, Saved
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import node
 from tests.engine import fakes
 from tests.engine.fakes import PASSES, graph, note
 from tests.engine.test_many import count

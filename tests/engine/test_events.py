@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from latentloom.engine.cancel import CancelToken
-from latentloom.engine.events import (
+from latentloom.engine.execution.events import (
     AnyEvent,
     Closed,
     Event,
@@ -21,7 +20,8 @@ from latentloom.engine.events import (
     Started,
     Stopped,
 )
-from latentloom.engine.executor import Engine
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.node.cancel import CancelToken
 from tests.engine import fakes
 from tests.engine.fakes import FORK, PASSES, graph, until
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentloom.engine.context import Context, Saved
 from latentloom.engine.errors import NodeError
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph, Link, Node
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import node
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph.graph import Graph, Link, Node
+from latentloom.engine.node.context import Context, Saved
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import node
 from tests.engine import fakes
 from tests.engine.fakes import FORK, PASSES, graph, until
 

@@ -13,10 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.executor import Engine
+from latentloom.engine.execution.executor import Engine
 from latentloom.engine.formats import dump_graph, load_graph, parse_graph, save_graph, with_names
 from latentloom.engine.formats.parsing import parse_json, parse_yaml
-from latentloom.engine.graph import Graph, Input, Knob, Link, Node
+from latentloom.engine.graph.graph import Graph, Input, Knob, Link, Node
 from tests.engine.fakes import REGISTRY
 
 SKETCH = """\

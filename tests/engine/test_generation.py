@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.engine import generation
-from latentloom.engine.generation import CacheSizeError, declare, open_store
+from latentloom.engine.cache import generation
+from latentloom.engine.cache.generation import CacheSizeError, declare, open_store
 
 SWITCH = "LATENTLOOM_A_SWITCH"
 

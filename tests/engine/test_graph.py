@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentloom.engine.errors import GraphError
-from latentloom.engine.graph import Graph, Input, Knob, Link, Node
+from latentloom.engine.graph.graph import Graph, Input, Knob, Link, Node
 from tests.engine.fakes import graph
 
 PAIR = graph(one=("Number", {"value": 1}), two=("Show", {"value": "$one.INT"}))

@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.formats import embed, load_graph, parse_graph
-from latentloom.engine.graph import Graph, Input, Knob, Link, Node
+from latentloom.engine.graph.graph import Graph, Input, Knob, Link, Node
 from tests.engine.fakes import REGISTRY
 
 GRAPH = Graph(

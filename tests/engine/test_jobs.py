@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.engine.jobs import (
+from latentloom.engine.jobs.store import (
     MOST_ATTEMPTS,
     VERSION,
     DuplicateError,
@@ -137,7 +137,7 @@ def test_history_gives_the_last_ones_oldest_first(path: Path) -> None:
 def test_a_second_process_is_refused_while_the_first_lives(path: Path) -> None:
     store = JobStore(path)
     code = (
-        "import sys; from pathlib import Path; from latentloom.engine.jobs import *\n"
+        "import sys; from pathlib import Path; from latentloom.engine.jobs.store import *\n"
         "try: JobStore(Path(sys.argv[1]))\n"
         "except QueueError as error: print(error)"
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.engine import lint
-from latentloom.engine.lint import Advice, Finding, Spot, rule
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph import lint
+from latentloom.engine.graph.lint import Advice, Finding, Spot, rule
 from tests.engine.fakes import PASSES, REGISTRY, graph
 
 WORKSPACE = Workspace()

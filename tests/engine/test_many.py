@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentloom.engine.context import Context, Saved
 from latentloom.engine.errors import NodeError
-from latentloom.engine.events import Progress
-from latentloom.engine.executor import Engine
-from latentloom.engine.many import Many
-from latentloom.engine.ports import Between, Lazy
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import node, spec_of
+from latentloom.engine.execution.events import Progress
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.node.context import Context, Saved
+from latentloom.engine.node.many import Many
+from latentloom.engine.node.ports import Between, Lazy
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import node, spec_of
 from tests.engine import fakes
 from tests.engine.fakes import graph, note
 

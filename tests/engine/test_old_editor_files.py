@@ -12,8 +12,8 @@ import pytest
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.formats.comfy_editor import read_workflow
-from latentloom.engine.graph import Graph, Link
-from latentloom.engine.registry import Registry
+from latentloom.engine.graph.graph import Graph, Link
+from latentloom.engine.node.registry import Registry
 from tests.engine.old_files import grouped, plain, proxied, proxied_twice
 
 REGISTRY = Registry.from_package("latentloom.nodes")

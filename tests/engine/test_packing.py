@@ -12,10 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentloom.engine import packing
-from latentloom.engine.context import Saved
-from latentloom.engine.many import Many
-from latentloom.engine.packing import Array, CannotKeep, Damaged, pack, register_records, unpack
+from latentloom.engine.cache import packing
+from latentloom.engine.cache.packing import (
+    Array,
+    CannotKeep,
+    Damaged,
+    pack,
+    register_records,
+    unpack,
+)
+from latentloom.engine.node.context import Saved
+from latentloom.engine.node.many import Many
 
 LEAVES = (
     st.none()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
-from latentloom.engine.plan import Plan
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.execution.plan import Plan
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph.graph import Graph
 from tests.engine.fakes import PASSES, graph
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.engine import registry
-from latentloom.engine.registry import ENTRY_POINT_GROUP, Registry
+from latentloom.engine.node import registry
+from latentloom.engine.node.registry import ENTRY_POINT_GROUP, Registry
 
 GOOD = """
-from latentloom.engine.spec import node
+from latentloom.engine.node.spec import node
 @node("Doubled", category="test")
 def doubled(value: int) -> int:
     return 2 * value

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentloom.engine.saving import (
+from latentloom.engine.files.saving import (
     PrefixError,
     Target,
     check_prefix,

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from latentloom.engine.context import Context
 from latentloom.engine.errors import SpecError
-from latentloom.engine.ports import Between, Lazy, Socket, accepts
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import MISSING, NodeSpec, node, spec_of
+from latentloom.engine.node.context import Context
+from latentloom.engine.node.ports import Between, Lazy, Socket, accepts
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import MISSING, NodeSpec, node, spec_of
 from tests.engine import fakes
 
 

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from latentloom.engine import packing, store
-from latentloom.engine.cache import Entry
-from latentloom.engine.packing import Array
-from latentloom.engine.store import Store
+from latentloom.engine.cache import disk as store
+from latentloom.engine.cache import packing
+from latentloom.engine.cache.disk import Store
+from latentloom.engine.cache.memory import Entry
+from latentloom.engine.cache.packing import Array
 
 
 class Blob(bytes):
@@ -277,8 +278,8 @@ WRITER = """
 import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from latentloom.engine.cache import Entry
-from latentloom.engine.store import Store
+from latentloom.engine.cache.memory import Entry
+from latentloom.engine.cache.disk import Store
 from tests.engine.test_store import name
 kept = Store(Path({folder!r}), worth_seconds=0.0)
 print("ready", flush=True)

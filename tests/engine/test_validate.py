@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentloom.engine.errors import GraphError, InputError, Problem
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph, Input, Knob, Node
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import Lack, node
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph, Input, Knob, Node
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import Lack, node
 from tests.engine import fakes
 from tests.engine.fakes import graph
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.engine.workspace import Workspace, safe_path
+from latentloom.engine.files.workspace import Workspace, safe_path
 
 STEPS = ["..", "../..", "a/../..", "a/../../b", "./..", "..//", "a/b/../../.."]
 ABSOLUTE = ["/etc/passwd", "//host/share", "~/x", "~root/x", "/"]

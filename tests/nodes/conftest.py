@@ -9,8 +9,8 @@ from shutil import copytree
 import pytest
 
 import latentloom
-from latentloom.diffusion.folders import VARIABLE
-from latentloom.engine.executor import Engine
+from latentloom.diffusion.weights.folders import VARIABLE
+from latentloom.engine.execution.executor import Engine
 from tests.tiny_model import write_tiny_model
 
 

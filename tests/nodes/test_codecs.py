@@ -10,15 +10,15 @@ import pytest
 import torch
 
 import latentloom
-from latentloom.diffusion.conditioning import Entry, Sizes
-from latentloom.diffusion.control import Control, ControlNet
-from latentloom.diffusion.inpaint import Hole
-from latentloom.diffusion.latents import Latent, SamplePass
-from latentloom.diffusion.regions import Area, Region
-from latentloom.engine.executor import Engine
-from latentloom.engine.fingerprint import fingerprint
-from latentloom.engine.packing import Array, CannotKeep, Damaged, pack, unpack
-from latentloom.engine.store import Store
+from latentloom.diffusion.conditioning.conditioning import Entry, Sizes
+from latentloom.diffusion.conditioning.inpaint import Hole
+from latentloom.diffusion.conditioning.regions import Area, Region
+from latentloom.diffusion.latents.latents import Latent, SamplePass
+from latentloom.diffusion.networks.control import Control, ControlNet
+from latentloom.engine.cache.disk import Store
+from latentloom.engine.cache.fingerprint import fingerprint
+from latentloom.engine.cache.packing import Array, CannotKeep, Damaged, pack, unpack
+from latentloom.engine.execution.executor import Engine
 from latentloom.nodes.codecs import DTYPES
 from tests.nodes.test_model_nodes import sampling
 

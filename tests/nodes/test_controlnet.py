@@ -13,15 +13,15 @@ from safetensors.torch import save_file
 
 import latentloom
 import latentloom.nodes.codecs
-from latentloom.diffusion.conditioning import Entry
-from latentloom.diffusion.control import Control
-from latentloom.diffusion.control_load import load_control
-from latentloom.diffusion.folders import list_models
+from latentloom.diffusion.conditioning.conditioning import Entry
+from latentloom.diffusion.networks.control import Control
+from latentloom.diffusion.networks.control_load import load_control
+from latentloom.diffusion.weights.folders import list_models
+from latentloom.engine.cache.fingerprint import fingerprint
 from latentloom.engine.errors import GraphError, InputError
-from latentloom.engine.executor import Engine
-from latentloom.engine.fingerprint import fingerprint
-from latentloom.engine.graph import Graph
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph.graph import Graph
 from latentloom.nodes import controlnet
 from tests.tiny_model import write_tiny_control
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import latentloom
-from latentloom.diffusion.guidance import _perpendicular
-from latentloom.diffusion.model_sampling import MAX_PERCENT_SIGMA
-from latentloom.engine.builder import Builder, Handle, Output
+from latentloom.diffusion.sampling.guidance import _perpendicular
+from latentloom.diffusion.schedules.model_sampling import MAX_PERCENT_SIGMA
 from latentloom.engine.errors import GraphError, InputError
-from latentloom.engine.executor import Engine
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.builder import Builder, Handle, Output
 from latentloom.nodes import samplers, schedulers, solvers
 
 
@@ -169,8 +169,8 @@ def test_one_level_adds_its_noise_and_asks_nothing(engine: Engine) -> None:
 
 
 def test_of_more_levels_than_asked_for_the_last_are_kept(models: Path) -> None:
-    from latentloom.diffusion.load import load_checkpoint
-    from latentloom.diffusion.schedules import calculate_sigmas
+    from latentloom.diffusion.networks.load import load_checkpoint
+    from latentloom.diffusion.schedules.schedules import calculate_sigmas
 
     model = load_checkpoint(models / "tiny").model
     whole = calculate_sigmas(model.sampling, "ddim_uniform", 30)
@@ -299,7 +299,7 @@ def test_a_first_step_of_nothing_is_refused_before_the_run(engine: Engine) -> No
 
 
 def test_the_noise_of_sa_solver_lies_where_it_is_told(models: Path) -> None:
-    from latentloom.diffusion.load import load_checkpoint
+    from latentloom.diffusion.networks.load import load_checkpoint
 
     model = load_checkpoint(models / "tiny").model
     choice = solvers.sampler_sa_solver(model=model, sde_start_percent=0.5)
@@ -318,7 +318,7 @@ def test_options_of_sa_solver_count(engine: Engine) -> None:
 
 
 def test_a_percent_is_a_level(models: Path) -> None:
-    from latentloom.diffusion.load import load_checkpoint
+    from latentloom.diffusion.networks.load import load_checkpoint
 
     model = load_checkpoint(models / "tiny").model
     ask = schedulers.sampling_percent_to_sigma

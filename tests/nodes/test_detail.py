@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import latentloom
-from latentloom.engine.builder import Builder
 from latentloom.engine.errors import InputError
-from latentloom.engine.executor import Engine
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.builder import Builder
 from latentloom.nodes.detail import IfFound
 
 

@@ -17,9 +17,9 @@ from PIL import Image
 from scipy import ndimage
 
 import latentloom
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph.graph import Graph
 
 SIDES = st.integers(8, 45)
 KINDS = ("soft", "empty", "full", "pixel", "border", "blobs")

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from latentloom.engine.context import Context
 from latentloom.engine.errors import Cancelled, InputError
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.node.context import Context
 from latentloom.nodes.image_file import LoadImage, LoadImageMask, SaveImage, preview_image
 from tests.diffusion.pictures import bomb, encoded, sample
 

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from latentloom.diffusion.load import load_checkpoint
+from latentloom.diffusion.networks.load import load_checkpoint
 from latentloom.engine.errors import GraphError
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph
 from tests.diffusion.test_ip_adapter import layers, plain_keys, write_vision
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.latents.latents import Latent
 from latentloom.engine.errors import InputError
 from latentloom.nodes.latent import (
     empty_latent_image,

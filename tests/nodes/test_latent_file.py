@@ -10,11 +10,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import latentloom
-from latentloom.diffusion.latents import Latent
-from latentloom.engine.context import Context
+from latentloom.diffusion.latents.latents import Latent
 from latentloom.engine.errors import InputError
-from latentloom.engine.executor import Engine
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.node.context import Context
 from latentloom.nodes.latent_file import LoadLatent, SaveLatent
 
 SAMPLES = torch.randn(2, 4, 8, 12, generator=torch.Generator().manual_seed(5))

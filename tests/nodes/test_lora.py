@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 import latentloom
 from latentloom.engine.errors import GraphError
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph
 
 LAYER = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
 TEXT = "lora_te_text_model_encoder_layers_1_self_attn_q_proj"

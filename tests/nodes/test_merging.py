@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import latentloom
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph
 
 
 def merging(kind: str, **shares: float) -> Graph:

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from latentloom.engine.cancel import CancelToken
 from latentloom.engine.errors import GraphError, NodeError
-from latentloom.engine.events import AnyEvent, Preview, Progress
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
+from latentloom.engine.execution.events import AnyEvent, Preview, Progress
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph
+from latentloom.engine.node.cancel import CancelToken
 
 
 def sampling(checkpoint: str = "tiny", **changes: Any) -> Graph:

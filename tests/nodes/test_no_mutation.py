@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from latentloom.diffusion.latents import Latent
-from latentloom.engine.context import Context
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.engine.node.context import Context
 from latentloom.nodes import (
     alpha,
     image,

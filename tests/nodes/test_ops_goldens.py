@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.latents import Latent
+from latentloom.diffusion.latents.latents import Latent
 from latentloom.nodes import (
     image,
     image_file,

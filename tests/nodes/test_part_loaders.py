@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from latentloom.diffusion.load import load_checkpoint
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
+from latentloom.diffusion.networks.load import load_checkpoint
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph
 from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_sdxl
 from tests.torch_files import Canary
@@ -159,7 +159,7 @@ def test_a_text_encoder_in_the_place_of_a_network_says_what_is_lacking(models: P
 
 
 def test_the_refiner_takes_latents_of_the_base_and_no_prompts() -> None:
-    from latentloom.diffusion.families import latent_space
+    from latentloom.diffusion.families.family import latent_space
 
     assert latent_space("sdxl-refiner") == latent_space("sdxl") == "sdxl"
     assert latent_space("sd21") == latent_space("sd15")
@@ -193,7 +193,7 @@ def test_a_bare_checkpoint_runs_with_parts_from_elsewhere(engine: Engine) -> Non
 
 
 def test_a_model_file_is_hashed_once_for_keys_and_weights(engine: Engine, models: Path) -> None:
-    from latentloom.diffusion import digest
+    from latentloom.diffusion.weights import digest
 
     source = models / "vae" / "original.safetensors"
     shutil.copyfile(source, source.with_name("again.safetensors"))

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import latentloom
-from latentloom.diffusion.load import load_checkpoint
+from latentloom.diffusion.networks.load import load_checkpoint
 from latentloom.engine.errors import InputError
-from latentloom.engine.executor import Engine
+from latentloom.engine.execution.executor import Engine
 from latentloom.nodes import patches
 from latentloom.nodes.model_sampling import ModelSamplingContinuousEDM
 

@@ -10,7 +10,7 @@ import torch
 
 import latentloom
 from latentloom.engine.errors import GraphError, InputError
-from latentloom.engine.executor import Engine
+from latentloom.engine.execution.executor import Engine
 from latentloom.nodes import preprocess
 from tests.diffusion.test_depth import write_depth
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from latentloom.engine.spec import spec_of
+from latentloom.engine.node.spec import spec_of
 from latentloom.nodes import primitives
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import latentloom
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph
 
 
 def in_batches_of(size: int) -> Graph:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 import latentloom.nodes.codecs  # noqa: F401 - how tensors are told apart
-from latentloom.diffusion.conditioning import Entry
-from latentloom.diffusion.regions import Area
-from latentloom.engine.fingerprint import fingerprint
+from latentloom.diffusion.conditioning.conditioning import Entry
+from latentloom.diffusion.conditioning.regions import Area
+from latentloom.engine.cache.fingerprint import fingerprint
 from latentloom.nodes import regions
 
 SIDE = (Entry(torch.zeros(1, 77, 32)),)

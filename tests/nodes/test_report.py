@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 import latentloom
-from latentloom.diffusion.latents import Latent, SamplePass
+from latentloom.diffusion.latents.latents import Latent, SamplePass
+from latentloom.engine.cache.fingerprint import fingerprint
 from latentloom.engine.errors import InputError
-from latentloom.engine.events import AnyEvent, Finished
-from latentloom.engine.executor import Engine
-from latentloom.engine.fingerprint import fingerprint
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.execution.events import AnyEvent, Finished
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
 from latentloom.nodes.report import SaveReport, pass_report
 
 SOURCE = torch.full((1, 8, 8, 3), 100.5 / 255)

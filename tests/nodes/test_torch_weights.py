@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import latentloom
-from latentloom.diffusion.control_load import load_control
-from latentloom.diffusion.load import load_checkpoint
+from latentloom.diffusion.networks.control_load import load_control
+from latentloom.diffusion.networks.load import load_checkpoint
 from latentloom.engine.errors import GraphError
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph
 from tests.diffusion.test_ip_adapter import layers, plain_keys, write_vision
 from tests.diffusion.test_upscale import first_release
 from tests.nodes.test_lora import write_lora

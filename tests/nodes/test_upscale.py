@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from latentloom.diffusion.folders import VARIABLE
+from latentloom.diffusion.weights.folders import VARIABLE
 from latentloom.engine.errors import GraphError, InputError
-from latentloom.engine.events import AnyEvent, Progress
-from latentloom.engine.executor import Engine
-from latentloom.engine.graph import Graph
+from latentloom.engine.execution.events import AnyEvent, Progress
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.graph.graph import Graph
 from latentloom.nodes import upscale
 from tests.tiny_model import write_tiny_model
 

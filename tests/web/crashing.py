@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from latentloom.engine.context import Context, Saved
-from latentloom.engine.generation import VARIABLE
-from latentloom.engine.registry import Registry
-from latentloom.engine.saving import place, write_numbered
-from latentloom.engine.spec import node
-from latentloom.engine.store import TEMPORARY, Store
+from latentloom.engine.cache.disk import TEMPORARY, Store
+from latentloom.engine.cache.generation import VARIABLE
+from latentloom.engine.files.saving import place, write_numbered
+from latentloom.engine.node.context import Context, Saved
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import node
 from latentloom.web.serving import main
 
 ROOT = Path(__file__).parent.parent.parent

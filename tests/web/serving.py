@@ -12,9 +12,9 @@ from typing import Any
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from latentloom.engine.context import Context, Saved
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import node
+from latentloom.engine.node.context import Context, Saved
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import node
 from latentloom.nodes import image, image_file
 from latentloom.web.app import make_app
 from latentloom.web.client import Client

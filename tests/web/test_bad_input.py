@@ -16,11 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from latentloom.engine.executor import Engine
-from latentloom.engine.jobs import JobStore, QueuedJob
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import spec_of
-from latentloom.engine.workspace import Workspace
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.jobs.store import JobStore, QueuedJob
+from latentloom.engine.node.registry import Registry
+from latentloom.engine.node.spec import spec_of
 from latentloom.web.prompts import PromptRefused, accept, read_graph
 from latentloom.web.worker import sweep
 from tests.engine import fakes

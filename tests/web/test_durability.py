@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.engine.jobs import PARKED
+from latentloom.engine.jobs.store import PARKED
 from tests.web.crashing import Child, soak
 
 

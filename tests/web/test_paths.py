@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from latentloom.engine.inside import opened, read_inside
-from latentloom.engine.saving import PrefixError, place, write_numbered
-from latentloom.engine.workspace import UnsafePathError
+from latentloom.engine.files.inside import opened, read_inside
+from latentloom.engine.files.saving import PrefixError, place, write_numbered
+from latentloom.engine.files.workspace import UnsafePathError
 from latentloom.web.files import write_file
 from tests.web.serving import Served, prompt, served
 from tests.web.test_files import picture

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from latentloom.engine.formats import load_graph
-from latentloom.engine.jobs import JobStore, QueuedJob
-from latentloom.engine.library import graphs_dir
-from latentloom.engine.registry import Registry
+from latentloom.engine.graph.library import graphs_dir
+from latentloom.engine.jobs.store import JobStore, QueuedJob
+from latentloom.engine.node.registry import Registry
 from latentloom.web.app import all_routes
 from latentloom.web.models import read_metadata
 from tests.engine import fakes

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
 import latentloom.nodes.codecs  # noqa: F401 - what makes pictures of values
-from latentloom.engine.pictures import Picture, Pictures, PreviewMethod, pictures, register
+from latentloom.engine.files.images import Picture, Pictures, PreviewMethod, pictures, register
 from latentloom.web.sockets import CALM, MOST_BYTES, Client, Hub, Preview
 from tests.engine import fakes
 from tests.web.serving import Served, number, prompt, served

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from latentloom.diffusion.canny import canny
-from latentloom.diffusion.conditioning import Conditioning, with_control
-from latentloom.diffusion.control import Control
-from latentloom.diffusion.control_load import load_control
-from latentloom.diffusion.latents import Latent
-from latentloom.diffusion.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.lora import with_lora
-from latentloom.diffusion.sample import SamplePlan, sample
-from latentloom.diffusion.text import encode_text
-from latentloom.diffusion.vae import decode, encode
+from latentloom.diffusion.conditioning.conditioning import Conditioning, with_control
+from latentloom.diffusion.conditioning.text import encode_text
+from latentloom.diffusion.images.canny import canny
+from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.control import Control
+from latentloom.diffusion.networks.control_load import load_control
+from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
+from latentloom.diffusion.networks.lora import with_lora
+from latentloom.diffusion.networks.vae import decode, encode
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from training.export import CONTROLNET, LORA, MODEL
 from training.world.edges import HIGH, LOW, to_tensor
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor
 
-from latentloom.diffusion.canny import canny
+from latentloom.diffusion.images.canny import canny
 from training.stages.schedule import draw_timesteps, noise_schedule, weighted_error
 from training.stages.stage import Stage, train
 from training.world.edges import HIGH, LOW

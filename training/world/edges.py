@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 from torch import Tensor
 
-from latentloom.diffusion.canny import canny
+from latentloom.diffusion.images.canny import canny
 from training.world.render import to_array
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Conditioning: encode prompts, and combine what guides a network."""

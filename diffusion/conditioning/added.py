@@ -1,0 +1,65 @@
+"""What SDXL's networks are told beside the prompt: a pooled encoding and a few numbers.
+
+Source: SDXL (arXiv 2307.01952), section 2.2; the order of the numbers is the training code's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import SamplingError
+from ..families.family import Family
+from ..latents.latents import CELL_PX
+from ..networks.handles import Added
+from .conditioning import Entry, Sizes
+
+# The refiner is asked for a pleasing picture, and to keep from a displeasing one; what guiders
+# have between the two counts as the latter, as in ComfyUI.
+POSITIVE_SCORE, NEGATIVE_SCORE = 6.0, 2.5
+POSITIVE = 0
+NO_SIZES = Sizes()
+
+
+def added_inputs(
+    family: Family, x: Tensor, entries: Sequence[Entry], sides: Sequence[int]
+) -> Added | None:
+    """What a network of this family is told for a batch of entries; None where nothing.
+
+    Args:
+        x: B×C×h×w that is sampled; each entry has as many rows in the batch.
+        sides: of each entry, 0 for a positive one.
+
+    Raises:
+        SamplingError: an entry has no pooled encoding of the text encoders.
+    """
+    if family.size_inputs == "none":
+        return None
+    batch = len(x)
+    pooled, rows = [], []
+    for entry, side in zip(entries, sides, strict=True):
+        if entry.pooled is None:
+            raise SamplingError(
+                f"a model of family {family.name} wants conditioning with a pooled encoding, "
+                "as CLIPTextEncode gives it; this one has none"
+            )
+        copies = -(-batch // len(entry.pooled))
+        pooled.append(entry.pooled.repeat(copies, 1)[:batch])
+        numbers = _numbers(family, x, entry.sizes or NO_SIZES, side)
+        rows.append(torch.tensor([numbers]).repeat(batch, 1))
+    return Added(torch.cat(pooled).to(x.device), torch.cat(rows).to(x.device))
+
+
+def _numbers(family: Family, x: Tensor, sizes: Sizes, side: int) -> list[float]:
+    high, wide = x.shape[-2] * CELL_PX, x.shape[-1] * CELL_PX
+    height = high if sizes.height is None else sizes.height
+    width = wide if sizes.width is None else sizes.width
+    start = [height, width, sizes.crop_h, sizes.crop_w]
+    if family.size_inputs == "score":
+        default = POSITIVE_SCORE if side == POSITIVE else NEGATIVE_SCORE
+        return [*map(float, start), default if sizes.score is None else sizes.score]
+    target_high = height if sizes.target_height is None else sizes.target_height
+    target_wide = width if sizes.target_width is None else sizes.target_width
+    return [*map(float, start), float(target_high), float(target_wide)]

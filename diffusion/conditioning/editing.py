@@ -1,0 +1,26 @@
+"""What models that edit a picture by an instruction see of it. Source: arXiv 2211.09800."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..images.compose import repeat_to_batch
+from ..images.resize import resize
+from .inpaint import Hole
+
+
+def picture_channels(x: Tensor, picture: Tensor | None, hole: Hole | None) -> Tensor:
+    """The C channels that an editing model sees beside the noisy latent.
+
+    Args:
+        x: B×C×h×w; gives size and batch.
+        picture: B×C×h×w in unscaled VAE space, which these models are trained on.
+        hole: where there is no picture, that of a hole is seen; without both, zeros.
+    """
+    seen = hole.latent if picture is None and hole is not None else picture
+    if seen is None:
+        return torch.zeros_like(x)
+    if seen.shape[-2:] != x.shape[-2:]:
+        seen = resize(seen, x.shape[-1], x.shape[-2], "bilinear", "center")
+    return repeat_to_batch(seen, len(x)).to(x)

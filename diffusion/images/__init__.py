@@ -1,0 +1,1 @@
+"""Images and masks as tensors: resize, composite, filter, detect, read and encode."""

@@ -1,0 +1,232 @@
+"""Detectors: what finds parts of pictures to work on. None needs weights.
+
+A detector is a frozen value with `find`; a pack may bring others, and the node that turns what is
+found into masks takes any.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import MissingLibraryError
+from .lab import delta_e, to_lab
+from .masks import grow
+
+# Matches of a template that cover more of each other than this are one.
+MOST_SHARED = 0.3
+LEAST_CORRELATION = 0.5
+MOST_MATCHES = 256
+
+
+class Found(NamedTuple):
+    """A part of a picture.
+
+    Attributes:
+        box: left, top, right, bottom in pixels; the last two are outside.
+        score: 0..1.
+        outline: H×W, true on the part itself; None where only the box is known.
+    """
+
+    box: tuple[int, int, int, int]
+    score: float
+    outline: Tensor | None = None
+
+
+class Detector(Protocol):
+    """What finds parts of a picture."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two detectors apart that may find other things."""
+
+    def find(self, picture: Tensor) -> list[Found]:
+        """The parts of one picture H×W×3 in 0..1, best first."""
+
+
+@dataclass(frozen=True)
+class ColorDetector:
+    """Finds connected parts of about one colour.
+
+    Args:
+        color: 0xRRGGBB.
+        tolerance: how far off colours may be, in CIEDE2000. The score falls from 1 to 0.5 there.
+    """
+
+    color: int
+    tolerance: float = 15.0
+
+    @property
+    def fingerprint(self) -> str:
+        return repr(self)
+
+    def find(self, picture: Tensor) -> list[Found]:
+        """Each island of such pixels, the one nearest in colour first."""
+        levels = torch.tensor([self.color >> 16 & 255, self.color >> 8 & 255, self.color & 255])
+        off = delta_e(to_lab(picture), to_lab(levels / 255.0).expand(*picture.shape[:2], 3))
+        found = []
+        for outline, box in _islands(off <= self.tolerance):
+            score = 1.0 - 0.5 * float(off[outline].mean()) / max(self.tolerance, 1e-6)
+            found.append(Found(box, score, outline))
+        return sorted(found, key=lambda each: -each.score)
+
+
+def _islands(covered: Tensor) -> Iterator[tuple[Tensor, tuple[int, int, int, int]]]:
+    from scipy.ndimage import find_objects, label
+
+    numbers, _ = label(covered.numpy(), structure=np.ones((3, 3)))
+    for number, (rows, columns) in enumerate(find_objects(numbers), start=1):
+        box = (columns.start, rows.start, columns.stop, rows.stop)
+        yield torch.from_numpy(numbers == number), box
+
+
+@dataclass(frozen=True, eq=False)
+class TemplateDetector:
+    """Finds where a small picture appears, at its own size, whatever brightness and contrast.
+
+    Args:
+        template: h×w×3 in 0..1, not of one colour.
+
+    Source: normalised cross-correlation, computed as in J. P. Lewis, "Fast normalized
+    cross-correlation" (1995).
+    """
+
+    template: Tensor
+
+    @property
+    def fingerprint(self) -> str:
+        data = self.template.contiguous().numpy().tobytes()
+        return f"template {tuple(self.template.shape)} {hashlib.sha256(data).hexdigest()}"
+
+    def find(self, picture: Tensor) -> list[Found]:
+        """Places that correlate by at least a half, without those that lie on better ones."""
+        high, wide = self.template.shape[:2]
+        if picture.shape[0] < high or picture.shape[1] < wide:
+            return []
+        scores = _correlation(picture.double(), self.template.double())
+        places = (scores >= LEAST_CORRELATION).nonzero()
+        values = scores[places[:, 0], places[:, 1]]
+        found: list[Found] = []
+        for index in values.argsort(descending=True).tolist():
+            y, x = places[index].tolist()
+            box = (x, y, x + wide, y + high)
+            if all(_shared(box, each.box) <= MOST_SHARED for each in found):
+                found.append(Found(box, min(float(values[index]), 1.0)))
+            if len(found) == MOST_MATCHES:
+                break
+        return found
+
+
+def _correlation(picture: Tensor, template: Tensor) -> Tensor:
+    """The correlation of a template with each window of its size, -1..1."""
+    high, wide = template.shape[:2]
+    centred = template - template.mean((0, 1))
+    length = centred.square().sum().sqrt()
+    size = picture.shape[:2]
+    planes = torch.fft.rfft2(picture.movedim(-1, 0))
+    kernel = torch.fft.rfft2(centred.movedim(-1, 0), s=size)
+    product = torch.fft.irfft2(planes * kernel.conj(), s=size).sum(0)
+    rows, columns = size[0] - high + 1, size[1] - wide + 1
+    mean = _window_sums(picture, high, wide)
+    spread = _window_sums(picture**2, high, wide) - mean**2 / (high * wide)
+    scale = spread.clamp(min=0.0).sum(-1).sqrt() * length
+    result = product[:rows, :columns] / scale.clamp(min=1e-6)
+    return torch.where(scale > 1e-6, result, torch.zeros_like(result))
+
+
+def _window_sums(picture: Tensor, high: int, wide: int) -> Tensor:
+    total = torch.nn.functional.pad(picture.cumsum(0).cumsum(1), (0, 0, 1, 0, 1, 0))
+    tall = total[high:] - total[:-high]
+    return tall[:, wide:] - tall[:, :-wide]
+
+
+def _shared(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> float:
+    """Overlap of two boxes, as a share of what they cover together."""
+    wide = min(first[2], second[2]) - max(first[0], second[0])
+    high = min(first[3], second[3]) - max(first[1], second[1])
+    both = max(0, wide) * max(0, high)
+    areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
+    return both / (sum(areas) - both)
+
+
+@dataclass(frozen=True)
+class FaceDetector:
+    """Finds faces from the front, with the cascade that OpenCV brings.
+
+    Args:
+        neighbors: how many overlapping hits make a face; more is stricter.
+
+    Source: Viola and Jones, "Rapid object detection" (2001).
+    """
+
+    neighbors: int = 5
+
+    @property
+    def fingerprint(self) -> str:
+        return repr(self)
+
+    def find(self, picture: Tensor) -> list[Found]:
+        """Faces, the largest first.
+
+        Raises:
+            MissingLibraryError: OpenCV is not installed.
+        """
+        try:
+            import cv2
+        except ImportError as error:
+            raise MissingLibraryError("OpenCV", "latentloom[faces]") from error
+        grey = (picture.mean(-1) * 255).byte().numpy()
+        cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / FACES))
+        hits = cascade.detectMultiScale(grey, 1.1, self.neighbors)
+        boxes = sorted((tuple(int(side) for side in hit) for hit in hits), key=lambda box: -box[2])
+        return [Found((x, y, x + wide, y + high), 1.0) for x, y, wide, high in boxes]
+
+
+FACES = "haarcascade_frontalface_default.xml"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of the found parts is kept, and how it is drawn.
+
+    Attributes:
+        threshold: least score.
+        least_px: least width and height.
+        most: how many, best first; 0 is all.
+        spread_px: by how much each is grown.
+        outlines: draw the parts themselves where they are known, not their boxes.
+    """
+
+    threshold: float = 0.5
+    least_px: int = 10
+    most: int = 0
+    spread_px: int = 4
+    outlines: bool = False
+
+
+def draw(detector: Detector, picture: Tensor, selection: Selection) -> tuple[Tensor, int]:
+    """A mask B×H×W of what is found in pictures B×H×W×C, and how many parts that is."""
+    masks, total = torch.zeros(picture.shape[:3]), 0
+    for mask, one in zip(masks, picture[..., :3], strict=True):
+        kept = [each for each in detector.find(one) if _wanted(each, selection)]
+        kept = kept[: selection.most] if selection.most else kept
+        total += len(kept)
+        for (left, top, right, bottom), _, outline in kept:
+            if selection.outlines and outline is not None:
+                mask[outline] = 1.0
+            else:
+                mask[top:bottom, left:right] = 1.0
+    return grow(masks, selection.spread_px, tapered=False), total
+
+
+def _wanted(found: Found, selection: Selection) -> bool:
+    left, top, right, bottom = found.box
+    large = min(right - left, bottom - top) >= selection.least_px
+    return large and found.score >= selection.threshold

@@ -1,0 +1,102 @@
+"""Picture files in: checked before decoding, first frame, upright. No torch here.
+
+What a picture means is in its pixels and its orientation; colour profiles are not applied.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from .image_headers import MAX_BYTES, Header, PictureError, check_size, read_header
+
+Read = Callable[[Path, int], bytes]
+
+# What Pillow is known to raise on damaged data; warnings count where they are made errors.
+DECODE_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Warning,
+    Image.DecompressionBombError,
+)
+
+
+def read_all(path: Path, _most_bytes: int) -> bytes:
+    """The content of a file."""
+    return path.read_bytes()
+
+
+def check_file(path: Path, read: Read = read_all) -> Header:
+    """Read and check a picture file without decoding it.
+
+    Args:
+        read: gives the content of a file of at most so many bytes, raising
+            OSError.
+
+    Raises:
+        PictureError: it is missing, not a PNG, JPEG or WebP, cut short or too large.
+    """
+    wanted = "a PNG, JPEG or WebP picture"
+    try:
+        if not path.exists():
+            raise PictureError(wanted, f"{path.name!r}, which does not exist")
+        if not path.is_file():
+            raise PictureError(wanted, f"{path.name!r}, which is not a file")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            got = f"{size / 2**20:.0f} MiB"
+            raise PictureError(f"a picture file of at most {MAX_BYTES // 2**20} MiB", got)
+        data = read(path, MAX_BYTES)
+    except OSError as error:
+        raise PictureError(wanted, f"{path.name!r}: {error.strerror or error}") from error
+    return read_header(data)
+
+
+def read_picture(path: Path, read: Read = read_all) -> Image.Image:
+    """Decode a picture file: its first frame, turned upright, in the mode that the file has.
+
+    Raises:
+        PictureError: as check_file, or its pixels are damaged.
+    """
+    return decode(check_file(path, read))
+
+
+def decode(header: Header) -> Image.Image:
+    """The same for a file that is in memory and checked.
+
+    Raises:
+        PictureError: its pixels are damaged.
+    """
+    try:
+        picture = Image.open(io.BytesIO(header.data), formats=(header.format,))
+        check_size(*picture.size)
+        picture.load()
+    except PictureError:
+        raise
+    except DECODE_ERRORS as error:
+        wanted = f"a {header.format} picture that can be decoded"
+        raise PictureError(wanted, f"a damaged one: {error}", "save it again") from error
+    return _upright(picture)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says; EXIF that cannot be read says nothing."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except DECODE_ERRORS:
+        return picture

@@ -1,0 +1,1 @@
+"""Latents: create, combine, resize, batch, save and load them."""

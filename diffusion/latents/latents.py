@@ -1,0 +1,156 @@
+"""The latent record, and what can be done to latents without a network.
+
+Nothing here changes its arguments. Sizes of latents are in cells; one cell is `CELL_PX` pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..images.compose import repeat_to_batch, same_batch
+from ..images.resize import resize
+
+CELL_PX = 8
+MIN_SIDE_PX = 64
+
+
+@dataclass(frozen=True)
+class SamplePass:
+    """One run of a sampler.
+
+    Attributes:
+        first_sigma: the noise level that it began at.
+        model_calls: evaluations of the denoising network.
+        seconds: of wall-clock time, when it was really run.
+    """
+
+    sampler: str
+    scheduler: str
+    steps: int
+    first_sigma: float
+    model_calls: int
+    seconds: float
+
+    @property
+    def fingerprint(self) -> str:
+        """All but the seconds, which no result depends on."""
+        return repr(replace(self, seconds=0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Latent:
+    """A batch of latents.
+
+    Attributes:
+        samples: B×C×h×w float32 on the CPU, in unscaled VAE space.
+        noise_mask: B×H×W in 0..1 at any size, 1 where sampling may change; None is everywhere.
+        batch_index: which draw of noise each latent takes; None draws for the batch at once.
+        family: the model family that it belongs to; None where any with its channels will do.
+        passes: the samplers that it went through, first one first.
+    """
+
+    samples: Tensor
+    noise_mask: Tensor | None = None
+    batch_index: tuple[int, ...] | None = None
+    family: str | None = None
+    passes: tuple[SamplePass, ...] = ()
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.samples.shape
+
+
+def empty(
+    width: int, height: int, batch: int = 1, channels: int = 4, family: str | None = None
+) -> Latent:
+    """Zeros for a picture of `width`×`height` pixels, each cut to whole cells."""
+    return Latent(torch.zeros(batch, channels, height // CELL_PX, width // CELL_PX), family=family)
+
+
+def upscale(latent: Latent, method: str, width: int, height: int, crop: str = "disabled") -> Latent:
+    """Resize to a size in pixels; 0 keeps the aspect, two zeros the size. At least 64 a side."""
+    cells_high, cells_wide = latent.shape[-2:]
+    if width == 0 and height == 0:
+        return latent
+    if width == 0:
+        width = round(cells_wide * max(MIN_SIDE_PX, height) / cells_high)
+    elif height == 0:
+        height = round(cells_high * max(MIN_SIDE_PX, width) / cells_wide)
+    width, height = max(MIN_SIDE_PX, width), max(MIN_SIDE_PX, height)
+    samples = resize(latent.samples, width // CELL_PX, height // CELL_PX, method, crop)
+    return replace(latent, samples=samples)
+
+
+def upscale_by(latent: Latent, method: str, factor: float) -> Latent:
+    """Resize both sides by a factor, rounded to whole cells, at least one."""
+    height, width = (max(1, round(side * factor)) for side in latent.shape[-2:])
+    return replace(latent, samples=resize(latent.samples, width, height, method))
+
+
+def blend(first: Latent, second: Latent, share: float) -> Latent:
+    """`share` of the first and the rest of the second, which is fitted to the first's size."""
+    other = second.samples
+    if other.shape[-2:] != first.shape[-2:]:
+        other = resize(other, first.shape[-1], first.shape[-2], "bicubic", "center")
+    samples, other = same_batch(first.samples, other)
+    index = first.batch_index if samples.shape[0] == first.shape[0] else None
+    return replace(first, samples=samples * share + other * (1 - share), batch_index=index)
+
+
+def paste(target: Latent, source: Latent, x: int, y: int, feather: int = 0) -> Latent:
+    """Put `source` on `target` with its corner at cell (x, y); what reaches outside is cut.
+
+    Args:
+        feather: cells over which edges that lie inside the target fade in.
+    """
+    high, wide = target.shape[-2:]
+    if x >= wide or y >= high:
+        return target
+    piece = repeat_to_batch(source.samples, target.shape[0])[..., : high - y, : wide - x]
+    rows, columns = piece.shape[-2:]
+    down = _ramp(rows, feather if y > 0 else 0, feather if y + rows < high else 0)
+    across = _ramp(columns, feather if x > 0 else 0, feather if x + columns < wide else 0)
+    mask = down[:, None] * across
+    samples = target.samples.clone()
+    below = samples[..., y : y + rows, x : x + columns]
+    samples[..., y : y + rows, x : x + columns] = piece * mask + below * (1 - mask)
+    return replace(target, samples=samples)
+
+
+def repeat(latent: Latent, amount: int) -> Latent:
+    """The whole batch `amount` times; repeated draws of noise go on counting."""
+    mask = latent.noise_mask
+    if mask is not None and mask.shape[0] > 1:
+        mask = repeat_to_batch(mask, latent.shape[0]).repeat(amount, 1, 1)
+    index = latent.batch_index
+    if index is not None:
+        span = max(index) - min(index) + 1
+        index = tuple(draw + turn * span for turn in range(amount) for draw in index)
+    samples = latent.samples.repeat(amount, 1, 1, 1)
+    return replace(latent, samples=samples, noise_mask=mask, batch_index=index)
+
+
+def select(latent: Latent, start: int, length: int) -> Latent:
+    """Part of a batch, cut to what is there; each keeps the noise it has in the whole batch."""
+    start = min(start, latent.shape[0] - 1)
+    part = slice(start, min(start + length, latent.shape[0]))
+    index = latent.batch_index or tuple(range(latent.shape[0]))
+    mask = latent.noise_mask
+    if mask is not None and mask.shape[0] > 1:
+        mask = repeat_to_batch(mask, latent.shape[0])[part]
+    return replace(
+        latent, samples=latent.samples[part].clone(), noise_mask=mask, batch_index=index[part]
+    )
+
+
+def _ramp(length: int, before: int, after: int) -> Tensor:
+    """Ones, rising from 1/before at the start and falling to 1/after at the end."""
+    ramp = torch.ones(length)
+    for cells, ends in ((before, False), (after, True)):
+        if cells:
+            rise = (torch.arange(length, dtype=torch.float32) + 1).div(cells).clamp(max=1.0)
+            ramp = ramp * (rise.flip(0) if ends else rise)
+    return ramp

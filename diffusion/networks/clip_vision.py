@@ -1,0 +1,163 @@
+"""CLIP's picture encoder: what a picture shows, as vectors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..errors import ModelFileError
+from ..weights.config_file import read_config
+from ..weights.detect import check_weights
+from ..weights.headers import read_heads
+from ..weights.keys import Part, count
+from . import devices
+from .handles import Handle, Weights
+from .networks import from_file, from_folder, shared
+from .residency import with_room
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+SPREAD = (0.26862954, 0.26130258, 0.27577711)
+KIND = "CLIPVisionModelWithProjection"
+FILE = "model.safetensors"
+INPUT, LAYERS = "vision_model.embeddings.", "vision_model.encoder.layers."
+# All of CLIP's large encoders have as many heads; OpenAI's own has another activation.
+HEADS, OPENAI_WIDTH = 16, 1024
+
+
+class Seen(NamedTuple):
+    """What the encoder makes of pictures.
+
+    Attributes:
+        embeds: B×d, one vector for each picture.
+        patches: B×n×w, the last layer but one: a vector for each patch and one for the whole.
+    """
+
+    embeds: Tensor
+    patches: Tensor
+
+
+class VisionWeights(Weights):
+    """A picture encoder."""
+
+    def see(self, pixels: Tensor) -> Seen:
+        """Pixels B×3×s×s, normalised as `prepared` does."""
+        output = self.module(pixels.to(self.device, self.dtype), output_hidden_states=True)
+        return Seen(output.image_embeds.float(), output.hidden_states[-2].float())
+
+
+@dataclass(frozen=True, eq=False)
+class ClipVision(Handle):
+    """A picture encoder as it travels on edges."""
+
+    weights: VisionWeights
+    side_px: int
+
+
+def check_clip_vision(path: Path) -> None:
+    """Whether a picture encoder's folder or file can be loaded.
+
+    Raises:
+        ModelFileError: it is incomplete, unsafe, or holds another network.
+    """
+    if path.is_file():
+        _part(path)
+        return
+    config = read_config(path / "config.json")
+    kinds = config.values.get("architectures") or [KIND]
+    if kinds != [KIND]:
+        raise config.wrong("architectures", KIND)
+    config.count("image_size", 224)
+    check_weights(path, FILE)
+
+
+def _part(path: Path) -> Part:
+    """The encoder in one file, by transformers' names, as ComfyUI's users have it."""
+    heads = read_heads(path)
+    try:
+        hidden = heads[f"{INPUT}class_embedding"].shape[0]
+        patch = heads[f"{INPUT}patch_embedding.weight"].shape[2]
+        places = heads[f"{INPUT}position_embedding.weight"].shape[0] - 1
+        config = {
+            "hidden_size": hidden,
+            "intermediate_size": heads[f"{LAYERS}0.mlp.fc1.weight"].shape[0],
+            "num_hidden_layers": count(heads, LAYERS),
+            "num_attention_heads": HEADS,
+            "patch_size": patch,
+            "image_size": patch * math.isqrt(places),
+            "projection_dim": heads["visual_projection.weight"].shape[0],
+            "hidden_act": "quick_gelu" if hidden == OPENAI_WIDTH else "gelu",
+        }
+    except (KeyError, IndexError) as error:
+        raise ModelFileError(f"{path.name} holds no CLIP picture encoder") from error
+    known = ("vision_model.", "visual_projection.")
+    names = {each: each for each in heads if each.startswith(known)}
+    return Part(config, {each: name for each, name in names.items() if "position_ids" not in each})
+
+
+def load_clip_vision(path: Path) -> ClipVision:
+    """A picture encoder from a folder of transformers or from one file.
+
+    Raises:
+        ModelFileError: it is incomplete, unsafe or damaged.
+    """
+    check_clip_vision(path)
+
+    def make(digest: str) -> VisionWeights:
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+        if path.is_file():
+            part = _part(path)
+            blank = partial(CLIPVisionModelWithProjection, CLIPVisionConfig(**part.config))
+            return VisionWeights(from_file(path, part, blank, devices.network_dtype()), digest)
+        module = from_folder(CLIPVisionModelWithProjection, path, devices.network_dtype())
+        return VisionWeights(module, digest)
+
+    if path.is_file():
+        side = int(_part(path).config["image_size"])
+    else:
+        side = read_config(path / "config.json").count("image_size", 224)
+    return ClipVision(shared("clip_vision", make, path), side)
+
+
+def prepared(picture: Tensor, side: int, whole: bool = False) -> Tensor:
+    """Pictures B×H×W×C as CLIP sees them: the middle square, B×3×side×side, normalised.
+
+    Args:
+        whole: squeeze the whole picture into the square instead.
+    """
+    pixels = picture[..., :3].expand(*picture.shape[:3], 3).movedim(-1, 1)
+    high, wide = pixels.shape[-2:]
+    scale = side / min(high, wide)
+    size = (max(side, round(high * scale)), max(side, round(wide * scale)))
+    size = (side, side) if whole else size
+    pixels = interpolate(pixels, size=size, mode="bicubic", antialias=True)
+    top, left = (size[0] - side) // 2, (size[1] - side) // 2
+    levels = (pixels[..., top : top + side, left : left + side] * 255).clamp(0, 255).round() / 255
+    mean, spread = (torch.tensor(each).reshape(1, 3, 1, 1) for each in (MEAN, SPREAD))
+    return (levels - mean) / spread
+
+
+def see(vision: ClipVision, picture: Tensor, whole: bool = False) -> Seen:
+    """What the encoder makes of pictures B×H×W×C in 0..1; see `prepared`."""
+    return _seen(vision, prepared(picture, vision.side_px, whole))
+
+
+def see_nothing(vision: ClipVision) -> Seen:
+    """What it makes of a picture of zeros, which some adapters take for no picture."""
+    return _seen(vision, torch.zeros(1, 3, vision.side_px, vision.side_px))
+
+
+def _seen(vision: ClipVision, pixels: Tensor) -> Seen:
+    def work() -> Seen:
+        with vision.weights.computing():
+            found = vision.weights.see(pixels)
+        return Seen(found.embeds.cpu().clone(), found.patches.cpu().clone())
+
+    return with_room(work)

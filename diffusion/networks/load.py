@@ -1,0 +1,258 @@
+"""Loading models: diffusers folders and single files into handles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ..errors import ModelFileError
+from ..families.family import Family
+from ..schedules.model_sampling import ContinuousSampling, ModelSampling
+from ..text.tokenizers import Tokenizer, clip_l
+from ..text.tokenizers import from_folder as tokenizer_in
+from ..weights.absent import AUTOENCODER, TEXT_ENCODER
+from ..weights.detect import (
+    check_checkpoint,
+    check_vae,
+    checkpoint_family,
+    clip_family,
+    noise_table,
+    projects,
+    text_folders,
+    vae_family,
+)
+from ..weights.single_file import Contents, read_checkpoint, read_contents
+from ..weights.text_keys import KINDS, ORDER, TextKeys, TextKind
+from ..weights.tiny_vae import Halves, halves_of, read_halves
+from . import devices
+from .handles import (
+    Clip,
+    Model,
+    TextPart,
+    TextWeights,
+    TinyVaeWeights,
+    UNetWeights,
+    Vae,
+    VaeWeights,
+)
+from .networks import from_file, from_folder, shared
+
+# OpenCLIP-H is asked for its last layer but one, so that many files leave the last one out.
+H_LAYERS = 24
+OPEN_CLIP_PAD = 0
+STORED = {
+    "default": None,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+
+
+class Checkpoint(NamedTuple):
+    """The three parts of a checkpoint; those that it lacks say so when they are used."""
+
+    model: Model
+    clip: Clip
+    vae: Vae
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """The parts of a diffusers folder or a single file; weights in use already are shared.
+
+    Raises:
+        ModelFileError: it is incomplete, unsafe, damaged, or of an unknown family.
+    """
+    check_checkpoint(path)
+    if path.is_file():
+        return _single_file(path)
+    family = checkpoint_family(path)
+    model = Model(_folder_unet(path), family, ModelSampling(**asdict(noise_table(path))))
+    return Checkpoint(model, Clip(_folder_texts(path, family), family), load_vae(path / "vae"))
+
+
+def load_unet(path: Path, stored: str = "default") -> Model:
+    """The denoising network of a file.
+
+    Args:
+        stored: an 8 bit type that the weights are rounded to, as if they had been kept in it.
+
+    Raises:
+        ModelFileError: it is damaged, or holds no denoising network.
+    """
+    contents, family = read_checkpoint(path), checkpoint_family(path)
+    return Model(_file_unet(path, contents, STORED[stored]), family, sampling_of(family))
+
+
+def load_clip(paths: tuple[Path, ...], on_cpu: bool = False) -> Clip:
+    """The text encoders of one file or of two.
+
+    Raises:
+        ModelFileError: one is damaged, or they do not belong together.
+    """
+    family = clip_family(paths)
+    found = [(path, keys) for path in paths for keys in read_contents(path).texts]
+    found.sort(key=lambda pair: ORDER.index(pair[1].kind))
+    return Clip(_file_texts(found, family, on_cpu), family)
+
+
+def load_vae(path: Path) -> Vae:
+    """The autoencoder of a diffusers folder, or of a file that holds one.
+
+    Raises:
+        ModelFileError: it is incomplete, unsafe or damaged, or the file holds none.
+    """
+    check_vae(path)
+    family, halves = vae_family(path), halves_of(path)
+    if halves is not None:
+        return Vae(_tiny_vae(halves), family)
+    if path.is_file():
+        return Vae(_file_vae(path, read_contents(path)), family)
+
+    def make(digest: str) -> VaeWeights:
+        from diffusers import AutoencoderKL
+
+        return VaeWeights(from_folder(AutoencoderKL, path, devices.vae_dtype()), digest)
+
+    return Vae(shared("vae", make, path), family)
+
+
+def _single_file(path: Path) -> Checkpoint:
+    contents, family = read_checkpoint(path), checkpoint_family(path)
+    texts: TextWeights = TEXT_ENCODER.weights_of(path)
+    if contents.texts:
+        texts = _file_texts([(path, keys) for keys in contents.texts], family)
+    vae: VaeWeights = AUTOENCODER.weights_of(path)
+    if contents.vae is not None:
+        vae = _file_vae(path, contents)
+    model = Model(_file_unet(path, contents), family, sampling_of(family))
+    return Checkpoint(model, Clip(texts, family), Vae(vae, family))
+
+
+def sampling_of(family: Family) -> ModelSampling:
+    """How the noise levels of a family are laid out."""
+    if family.levels is not None:
+        low, high = family.levels
+        return ContinuousSampling(family.prediction, low=low, high=high)
+    return ModelSampling(family.prediction, family.zsnr)
+
+
+def _file_unet(path: Path, contents: Contents, stored: torch.dtype | None = None) -> UNetWeights:
+    def make(digest: str) -> UNetWeights:
+        from diffusers import UNet2DConditionModel
+
+        part = contents.unet
+        assert part is not None
+        blank = partial(UNet2DConditionModel, **part.config)
+        module = from_file(path, part, blank, devices.network_dtype(), stored)
+        return UNetWeights(module, f"{digest}{stored or ''}")
+
+    return shared(f"unet {stored or ''}", make, path)
+
+
+def _file_vae(path: Path, contents: Contents) -> VaeWeights:
+    def make(digest: str) -> VaeWeights:
+        from diffusers import AutoencoderKL
+
+        part = contents.vae
+        assert part is not None
+        blank = partial(AutoencoderKL, **part.config)
+        return VaeWeights(from_file(path, part, blank, devices.vae_dtype()), digest)
+
+    return shared("vae", make, path)
+
+
+def _tiny_vae(halves: Halves) -> VaeWeights:
+    def make(digest: str) -> VaeWeights:
+        return TinyVaeWeights(read_halves(halves), f"{digest}{halves.name}", halves.family)
+
+    return shared(halves.name, make, halves.encoder, halves.decoder)
+
+
+def _file_texts(
+    found: Sequence[tuple[Path, TextKeys]], family: Family, on_cpu: bool = False
+) -> TextWeights:
+    """Text encoders, each from the file that holds it."""
+
+    def make(digest: str) -> TextWeights:
+        weights = TextWeights([_file_text(path, keys, family) for path, keys in found], digest)
+        if on_cpu:
+            weights.home = torch.device("cpu")
+        return weights
+
+    place = "text_encoder on the CPU" if on_cpu else "text_encoder"
+    return shared(f"{place} of {family.name}", make, *dict.fromkeys(path for path, _ in found))
+
+
+def _file_text(path: Path, keys: TextKeys, family: Family) -> TextPart:
+    blank = _text_network(keys)
+    module = from_file(path, keys.part, blank, torch.float32)
+    tokenizer = clip_l()
+    if keys.kind != "l":
+        tokenizer = replace(tokenizer, marks=tokenizer.marks._replace(pad=OPEN_CLIP_PAD))
+    _check_vocabulary(path.name, tokenizer, keys.part.config["vocab_size"])
+    return _as_part(keys.kind, module, tokenizer, family, keys.part.config["num_hidden_layers"])
+
+
+def _text_network(keys: TextKeys) -> Callable[[], torch.nn.Module]:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    kind = CLIPTextModelWithProjection if keys.projects else CLIPTextModel
+    return lambda: kind(CLIPTextConfig(**keys.part.config))
+
+
+def _as_part(
+    kind: TextKind, module: torch.nn.Module, tokenizer: Tokenizer, family: Family, layers: int
+) -> TextPart:
+    """A text encoder that is asked as its family asks."""
+    part = TextPart(kind, module, tokenizer)
+    if family.size_inputs != "none":
+        return replace(part, layer=-2, final_norm=False)
+    if kind == "h":
+        return replace(part, layer=-2, dropped=int(layers == H_LAYERS - 1))
+    return part
+
+
+def _folder_unet(path: Path) -> UNetWeights:
+    def make(digest: str) -> UNetWeights:
+        from diffusers import UNet2DConditionModel
+
+        module = from_folder(UNet2DConditionModel, path / "unet", devices.network_dtype())
+        return UNetWeights(module, digest)
+
+    return shared("unet", make, path / "unet")
+
+
+def _folder_texts(path: Path, family: Family) -> TextWeights:
+    folders = text_folders(path)
+
+    def make(digest: str) -> TextWeights:
+        parts = [_folder_text(path / text, path / words, family) for text, words in folders]
+        return TextWeights(parts, digest)
+
+    places = [path / name for pair in folders for name in pair]
+    return shared("text_encoder", make, *places)
+
+
+def _folder_text(folder: Path, words: Path, family: Family) -> TextPart:
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    tokenizer = tokenizer_in(words)
+    network: Any = CLIPTextModelWithProjection if projects(folder) else CLIPTextModel
+    module = from_folder(network, folder, torch.float32)
+    config = module.config
+    _check_vocabulary(folder.parent.name, tokenizer, config.vocab_size)
+    second: TextKind = "g" if folder.name.endswith("_2") else "l"
+    kind = KINDS.get(config.hidden_size, second)
+    return _as_part(kind, module, tokenizer, family, config.num_hidden_layers)
+
+
+def _check_vocabulary(where: str, tokenizer: Tokenizer, size: int) -> None:
+    largest = tokenizer.largest
+    if largest >= size:
+        raise ModelFileError(
+            f"{where}: the tokenizer has token {largest}, the text encoder knows {size}"
+        )

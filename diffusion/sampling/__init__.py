@@ -1,0 +1,1 @@
+"""Sample a latent: noise, sigmas, guidance and masks around one sampler call."""

@@ -1,0 +1,52 @@
+"""Differential diffusion: a grey mask says how early each place may change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..schedules.model_sampling import ModelSampling
+
+MaskAt = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class DifferentialMask:
+    """A patch of a model: noise masks become hard, and cover more from step to step.
+
+    A place of value v changes over the last share v of the way, counted in timesteps.
+
+    Args:
+        strength: share of the hard mask; the rest is the grey mask as it is. 0 is all of it, as
+            in ComfyUI.
+
+    Source: Levin and Fried, "Differential Diffusion" (arXiv 2306.00950).
+    """
+
+    strength: float = 1.0
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two patches apart."""
+        return repr(self)
+
+    def schedule(self, mask: Tensor, sampling: ModelSampling, sigmas: Tensor) -> MaskAt:
+        """The mask at each level of a run.
+
+        Args:
+            mask: B×1×h×w.
+            sigmas: the levels of the run, falling.
+        """
+        last = sigmas[-1].clamp(min=sampling.sigma_min)
+        start, end = (float(sampling.timestep(level)) for level in (sigmas[0], last))
+
+        def mask_at(sigma: Tensor) -> Tensor:
+            passed = float(sampling.timestep(sigma)) - end
+            threshold = passed / (start - end) if start > end else 0.0
+            hard = (mask >= threshold).to(mask.dtype)
+            share = self.strength or 1.0
+            return hard * share + mask * (1.0 - share)
+
+        return mask_at

@@ -1,0 +1,133 @@
+"""What passes did to a picture: change inside and outside a mask, and what each pass cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from torch import Tensor
+
+from ..images.images import to_bytes
+from ..images.lab import delta_e, to_lab
+from ..latents.latents import SamplePass
+
+
+@dataclass(frozen=True)
+class Change:
+    """How far a part of a picture is from its source, in saved 8-bit levels.
+
+    Attributes:
+        pixels: how many the part has.
+        changed: how many of them differ.
+        psnr_db: peak signal to noise ratio; None where nothing differs.
+        delta_e: mean CIEDE2000.
+    """
+
+    pixels: int
+    changed: int
+    psnr_db: float | None
+    delta_e: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pass; figures that nobody measured are None."""
+
+    sampled: SamplePass | None = None
+    inside: Change | None = None
+    outside: Change | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The passes of a graph, in order."""
+
+    rows: tuple[Row, ...] = ()
+
+
+def extend(
+    report: Report,
+    passes: tuple[SamplePass, ...],
+    source: Tensor,
+    picture: Tensor,
+    mask: Tensor | None,
+) -> Report:
+    """The report with the passes that are new, and what the picture is like after the last.
+
+    Args:
+        passes: all that the picture's latent went through.
+        source, picture: B×H×W×C of one size.
+        mask: B×H×W over them; more than 0 is inside. Everything is, without one.
+    """
+    rows = [Row(sampled=each) for each in passes[len(report.rows) :]] or [Row()]
+    inside, outside = _changes(source, picture, mask)
+    rows[-1] = replace(rows[-1], inside=inside, outside=outside)
+    return Report((*report.rows, *rows))
+
+
+def _changes(
+    source: Tensor, picture: Tensor, mask: Tensor | None
+) -> tuple[Change | None, Change | None]:
+    source, picture = source[..., :3].expand_as(picture[..., :3]), picture[..., :3]
+    if mask is None:
+        return _change(source, picture), None
+    inside = mask.expand(picture.shape[:3]) > 0
+    return _change(source[inside], picture[inside]), _change(source[~inside], picture[~inside])
+
+
+def _change(source: Tensor, picture: Tensor) -> Change | None:
+    """None where the part is empty."""
+    before, after = to_bytes(source).reshape(-1, 3), to_bytes(picture).reshape(-1, 3)
+    if not len(before):
+        return None
+    changed = int((before != after).any(dim=-1).sum())
+    error = float(((before.double() - after.double()) ** 2).mean())
+    psnr = 10 * math.log10(255**2 / error) if error else None
+    seen = float(delta_e(to_lab(before / 255.0), to_lab(after / 255.0)).mean())
+    return Change(len(before), changed, psnr, seen)
+
+
+def to_json(report: Report) -> str:
+    """The report as JSON: a list of passes under `passes`."""
+    return json.dumps({"passes": [asdict(row) for row in report.rows]}, indent=2)
+
+
+HEAD = (
+    "pass", "sampler", "steps", "first sigma", "calls", "seconds",
+    "in PSNR", "in dE", "out PSNR", "out dE", "out changed",
+)  # fmt: skip
+
+
+def to_table(report: Report) -> str:
+    """The report as a table, a line for each pass."""
+    lines = [HEAD, *(_cells(number, row) for number, row in enumerate(report.rows, start=1))]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    return "\n".join("  ".join(_padded(line, widths)).rstrip() for line in lines)
+
+
+def _padded(line: Iterable[str], widths: list[int]) -> Iterable[str]:
+    return (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+
+
+def _cells(number: int, row: Row) -> tuple[str, ...]:
+    done = row.sampled
+    facts = ("-",) * 5
+    if done is not None:
+        facts = (
+            f"{done.sampler}/{done.scheduler}", f"{done.steps}", f"{done.first_sigma:.3f}",
+            f"{done.model_calls}", f"{done.seconds:.2f}",
+        )  # fmt: skip
+    changed = f"{row.outside.changed} of {row.outside.pixels}" if row.outside else "-"
+    return (f"{number}", *facts, *_figures(row.inside), *_figures(row.outside), changed)
+
+
+def _figures(change: Change | None) -> tuple[str, str]:
+    if change is None:
+        return "-", "-"
+    return _decibels(change.psnr_db), f"{change.delta_e:.2f}"
+
+
+def _decibels(value: float | None) -> str:
+    return "same" if value is None else f"{value:.1f} dB"

@@ -1,0 +1,358 @@
+"""Sampling a latent: noise in, a sampler over a guided model, a latent out.
+
+The arithmetic is ComfyUI's KSampler and KSamplerAdvanced: denoise keeps the tail of a stretched
+schedule, noise comes from a CPU generator, a mask is blended at every model call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..conditioning.conditioning import Conditioning
+from ..errors import SamplingError
+from ..latents.latents import Latent, SamplePass
+from ..networks.handles import Model
+from ..networks.patch import Moment
+from ..networks.residency import with_room
+from ..samplers.step import Denoise, Noise, PairDenoise
+from ..samplers.table import SAMPLER_TABLE, SamplerChoice
+from ..schedules.schedules import calculate_sigmas
+from .compatibility import Rule, chosen_rule
+from .differential import DifferentialMask, MaskAt
+from .guidance import Guidance, Guide
+from .hooks import SILENT, Hooks
+from .noise import (
+    NoiseChoice,
+    brownian_noise,
+    draws_after,
+    noise_like,
+    start_noise,
+    step_noise,
+)
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """How to sample.
+
+    Attributes:
+        seed: 0 to 2^64 - 1, for the first noise and that of the steps.
+        steps: model steps; with `denoise` below 1 the schedule is stretched, not the count.
+        denoise: share of the schedule that is run, from its end; 0 leaves the latent as it is.
+        start, end: first and last step of the schedule that are run.
+        add_noise: False starts from the latent itself.
+        leftover_noise: an early `end` leaves the noise of its level in.
+        rule: which ComfyUI is followed; see `diffusion.sampling.compatibility`.
+    """
+
+    seed: int
+    steps: int
+    cfg: float
+    sampler: str
+    scheduler: str
+    denoise: float = 1.0
+    start: int = 0
+    end: int = 10_000
+    add_noise: bool = True
+    leftover_noise: bool = False
+    rule: Rule = field(default_factory=chosen_rule)
+
+
+def plan_sigmas(model: Model, plan: SamplePlan) -> Tensor:
+    """The levels that a plan goes through; none mean that nothing is run."""
+    sigmas = calculate_sigmas(
+        model.sampling, plan.scheduler, plan.steps, plan.sampler, plan.denoise
+    )
+    if plan.end < len(sigmas) - 1:
+        sigmas = sigmas[: plan.end + 1].clone()
+        if not plan.leftover_noise:
+            sigmas[-1] = 0
+    return sigmas[plan.start :] if plan.start < len(sigmas) - 1 else sigmas[:0]
+
+
+def sample(
+    model: Model,
+    latent: Latent,
+    positive: Conditioning,
+    negative: Conditioning,
+    plan: SamplePlan,
+    hooks: Hooks = SILENT,
+) -> Latent:
+    """Sample from a latent.
+
+    Returns:
+        A latent like the given one: same batch, mask, batch index and family; samples float32
+        on the CPU in unscaled VAE space.
+
+    Raises:
+        SamplingError: the model gave NaN or infinity.
+    """
+    guidance = Guidance(model, positive, negative, plan.cfg)
+    route = Route(
+        plan_sigmas(model, plan),
+        SamplerChoice(plan.sampler),
+        NoiseChoice(plan.seed, plan.add_noise),
+        plan.scheduler,
+        plan.rule,
+    )
+    return sample_route(guidance, latent, route, hooks).output
+
+
+@dataclass(frozen=True)
+class Route:
+    """Noise levels, and how they are gone through.
+
+    Attributes:
+        sigmas: falling levels; one alone only adds its noise, none do nothing.
+        scheduler: what the levels are called in reports.
+        rule: which ComfyUI is followed; see `diffusion.sampling.compatibility`.
+    """
+
+    sigmas: Tensor
+    sampler: SamplerChoice
+    noise: NoiseChoice
+    scheduler: str = "custom"
+    rule: Rule = field(default_factory=chosen_rule)
+
+
+class Sampled(NamedTuple):
+    """What sampling gives.
+
+    Attributes:
+        output: the latent at the last level.
+        denoised: the last D, which is the output where the last level is 0.
+    """
+
+    output: Latent
+    denoised: Latent
+
+
+def sample_route(
+    guidance: Guidance, latent: Latent, route: Route, hooks: Hooks = SILENT
+) -> Sampled:
+    """Sample from a latent through given levels.
+
+    Returns:
+        Latents like the given one: same batch, mask, batch index and family; samples float32
+        on the CPU in unscaled VAE space; one pass more.
+
+    Raises:
+        SamplingError: the model gave NaN or infinity, or the sampler changes the size of a
+            latent with a noise mask.
+    """
+    if not len(route.sigmas):
+        return Sampled(latent, latent)
+    if SAMPLER_TABLE[route.sampler.name].resizes and latent.noise_mask is not None:
+        raise SamplingError(
+            "a sampler that changes the latent's size wants one without a noise mask; "
+            "take SetLatentNoiseMask away, or upscale after sampling"
+        )
+    counter, start = _Counter(hooks), time.perf_counter()
+    hooks = replace(hooks, on_call=counter)
+    model, name = guidance.model, route.sampler.name
+    seed, shape = route.noise.seed, latent.samples.shape
+
+    def run(apart: bool) -> list[Tensor]:
+        draws = draws_after(shape, seed, latent.batch_index)
+        moment = Moment(model.sampling, draws=draws)
+        with model.weights.computing(model.patches, moment):
+            guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, moment)
+            guide.apart = apart
+            guide.missing_is_zero = route.rule == "0.3.64"
+            inside = _Run(guide, latent, route).through(hooks)
+        return [each.clone() for each in inside]
+
+    found = with_room(lambda: run(False), lambda: run(True))
+    if not all(bool(torch.isfinite(each).all()) for each in found):
+        raise SamplingError(
+            f"{name} gave NaN or infinity; the model may overflow at this precision"
+        )
+    done = SamplePass(
+        name,
+        route.scheduler,
+        len(route.sigmas) - 1,
+        float(route.sigmas[0]),
+        counter.calls,
+        time.perf_counter() - start,
+    )
+    passes = (*latent.passes, done)
+    return Sampled(*(replace(latent, samples=each, passes=passes) for each in found))
+
+
+def with_noise(model: Model, latent: Latent, noise: NoiseChoice, sigmas: Tensor) -> Latent:
+    """A latent with the noise between the ends of levels in it; with none, as it is.
+
+    One level adds all of its noise.
+    """
+    if not len(sigmas):
+        return latent
+    level = (sigmas[0] - sigmas[-1]).abs() if len(sigmas) > 1 else sigmas[0]
+    samples, scale = latent.samples.float(), model.family.latent_scale
+    shape = tuple(samples.shape)
+    drawn = torch.zeros(shape)
+    if noise.add:
+        drawn = start_noise(shape, noise.seed, latent.batch_index)
+    noised = model.sampling.noised(samples * scale, drawn, level, full=False)
+    return replace(latent, samples=noised / scale)
+
+
+class _Counter:
+    """Counts model calls on their way to the caller's hook."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self.calls, self.then = 0, hooks.on_call
+
+    def __call__(self) -> None:
+        self.calls += 1
+        self.then()
+
+
+class _Run:
+    """One latent on its way through the levels of a schedule."""
+
+    def __init__(self, guide: Guide, latent: Latent, route: Route) -> None:
+        self.guide, self.model, self.mask = guide, guide.model, latent.noise_mask
+        self.route, self.sampler = route, SAMPLER_TABLE[route.sampler.name]
+        device = self.model.weights.device
+        samples = latent.samples.float().to(device)
+        scale = self.model.family.latent_scale
+        self.known = samples * scale if bool(samples.any()) else samples
+        shape, noise = tuple(samples.shape), route.noise
+        drawn = start_noise(shape, noise.seed, latent.batch_index) if noise.add else None
+        self.first = (torch.zeros(shape) if drawn is None else drawn).to(device)
+        # On the CPU, where asking for a level's value waits for nothing.
+        self.sigmas = route.sigmas.cpu()
+
+    def through(self, hooks: Hooks) -> tuple[Tensor, Tensor]:
+        """The latent at the last level, and the last D, in unscaled VAE space on the CPU."""
+        sampling, sigmas = self.model.sampling, self.sigmas
+        x = sampling.noised(self.known, self.first, sigmas[0], sampling.is_full(sigmas[0]))
+        total, last = len(sigmas) - 1, [x]
+        if not total:
+            noised = self._off(sampling.finished(x, sigmas[0]))
+            return noised, noised
+
+        def on_step(index: int, denoised: Tensor) -> None:
+            last[0] = denoised
+            hooks.on_step(index + 1, total, denoised)
+
+        options: dict[str, Any] = dict(self.route.sampler.options)
+        if self.sampler.tau:
+            options["tau"] = _noise_between(self.model, **_taken(options, TAU))
+        if self.sampler.resizes:
+            options["noise_like"] = noise_like(x, self.route.noise.seed, self.route.rule)
+        if self.sampler.may_rest and self.route.rule == "0.3.64":
+            options["single_step"] = False
+        denoise = self._denoise()
+        call = denoise if self.sampler.pair else _guided_only(denoise)
+        noise = self._step_noise(x)
+        function, sigmas = self.sampler.on(sampling, sigmas)
+        x = function(call, x, sigmas, noise=noise, on_step=on_step, **options)
+        return self._off(sampling.finished(x, sigmas[-1])), self._off(last[0])
+
+    def _off(self, x: Tensor) -> Tensor:
+        """Scaled latents as they travel on edges."""
+        return (x / self.model.family.latent_scale).float().cpu()
+
+    def _denoise(self) -> PairDenoise:
+        """The model call, which a noise mask keeps inside."""
+        if self.mask is None:
+            return self.guide.pair
+        mask_at = _mask_at(self.model, latent_mask(self.mask, self.known), self.sigmas)
+        below = self.first
+        if self.sampler.mask_noise == "fresh":
+            fresh = start_noise(tuple(below.shape), (self.route.noise.seed + 1) % 2**64)
+            below = fresh.to(below.device)
+        sampling = self.model.sampling
+
+        def outside(sigma: Tensor) -> Tensor:
+            return sampling.noised(self.known, below, sigma, full=False)
+
+        return keep_outside(self.guide.pair, mask_at, self.known, outside)
+
+    def _step_noise(self, x: Tensor) -> Noise:
+        kind, seed = self.sampler.noise, self.route.noise.seed
+        if kind == "none":
+            return _no_noise
+        if kind == "step":
+            draw = step_noise(x, seed, self.route.rule)
+        else:
+            draw = brownian_noise(x, self.sigmas, seed, cpu=kind == "brownian")
+        scale = self.route.sampler.noise_scale
+        if scale == 1.0:
+            return draw
+        return lambda sigma, sigma_next: draw(sigma, sigma_next) * scale
+
+
+def keep_outside(
+    guide: PairDenoise, mask_at: MaskAt, known: Tensor, outside: Callable[[Tensor], Tensor]
+) -> PairDenoise:
+    """A model call that changes only what the mask of its level covers.
+
+    Before the call what lies outside is the known latent with this level's noise (`outside`),
+    after it the known latent itself; a grey mask mixes. The unguided prediction stays as it is.
+    """
+
+    def denoise(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        mask = mask_at(sigma)
+        x = x * mask + outside(sigma) * (1 - mask)
+        denoised, unguided = guide(x, sigma)
+        return denoised * mask + known * (1 - mask), unguided
+
+    return denoise
+
+
+def _mask_at(model: Model, mask: Tensor, sigmas: Tensor) -> MaskAt:
+    """The same mask at every level, unless a patch of the model changes it."""
+    for patch in model.patches:
+        if isinstance(patch, DifferentialMask):
+            return patch.schedule(mask, model.sampling, sigmas)
+    return lambda _sigma: mask
+
+
+def _guided_only(denoise: PairDenoise) -> Denoise:
+    def first(x: Tensor, sigma: Tensor) -> Tensor:
+        return denoise(x, sigma)[0]
+
+    return first
+
+
+TAU = ("tau_high", "tau_low", "tau_eta")
+
+
+def _taken(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: options.pop(name) for name in names if name in options}
+
+
+def _noise_between(
+    model: Model,
+    tau_high: float | None = None,
+    tau_low: float | None = None,
+    tau_eta: float = 1.0,
+) -> Callable[[Tensor], float]:
+    """SA-Solver's noise: that of the SDE times `tau_eta` between two levels, else none.
+
+    Without levels they are those at 20 and 80 percent of the way.
+    """
+    high = model.sampling.percent_to_sigma(0.2) if tau_high is None else tau_high
+    low = model.sampling.percent_to_sigma(0.8) if tau_low is None else tau_low
+    return lambda sigma: tau_eta if low <= float(sigma) <= high else 0.0
+
+
+def latent_mask(mask: Tensor, samples: Tensor) -> Tensor:
+    """A B×H×W mask as B×1×h×w over these latents: bilinear, repeated over the batch."""
+    grid = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    grid = interpolate(grid, size=samples.shape[-2:], mode="bilinear")
+    repeats = -(-len(samples) // len(grid))
+    return grid.repeat(repeats, 1, 1, 1)[: len(samples)].to(samples.device)
+
+
+def _no_noise(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
+    raise AssertionError("a sampler that is listed as drawing no noise drew some")

@@ -1,0 +1,1 @@
+"""Prompts before a text encoder: syntax, weights and tokens."""

@@ -1,0 +1,1 @@
+"""Model files on disk: find, read and identify them. Importing this room loads no torch."""

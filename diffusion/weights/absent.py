@@ -1,0 +1,45 @@
+"""Networks that a file leaves out: handles of them travel, and say what is missing when used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelFileError
+
+
+class Absent:
+    """Stands for weights that are not there; any use but telling them apart is an error."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        self.digest = message
+        self.nbytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        raise ModelFileError(self.message)
+
+
+@dataclass(frozen=True)
+class MissingPart:
+    """A network that a file may leave out.
+
+    Attributes:
+        remedy: how to have it nevertheless.
+    """
+
+    what: str
+    remedy: str
+
+    def reason(self, path: Path) -> str:
+        """What is wrong with the file."""
+        return f"{path.name} holds no {self.what}"
+
+    def weights_of(self, path: Path) -> Any:
+        """What stands for its weights."""
+        return Absent(f"{self.reason(path)}; {self.remedy}")
+
+
+TEXT_ENCODER = MissingPart("text encoder", "load one with CLIPLoader or DualCLIPLoader")
+AUTOENCODER = MissingPart("autoencoder", "load one with VAELoader")

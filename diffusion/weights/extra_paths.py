@@ -1,0 +1,112 @@
+"""Model folders elsewhere, as ComfyUI's `extra_model_paths.yaml` names them. No torch here.
+
+Each section has a `base_path` and, by kind, one folder a line below it; with `is_default` they
+come before all others. Kinds go by ComfyUI's names, old ones too, so that the section for
+A1111's folders in its example file works as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelFileError
+
+VARIABLE = "LATENTLOOM_EXTRA_MODEL_PATHS"
+FILE = "extra_model_paths.yaml"
+MOST_BYTES = 2**18
+
+# The subfolders of a root by kind, where they are not called like it.
+FOLDERS: Mapping[str, tuple[str, ...]] = {
+    "text_encoders": ("text_encoders", "clip"),
+    "diffusion_models": ("diffusion_models", "unet"),
+    "controlnet": ("controlnet", "t2i_adapter"),
+}
+KIND_OF = {name: kind for kind, names in FOLDERS.items() for name in names}
+SETTINGS = ("base_path", "is_default")
+
+
+@dataclass(frozen=True)
+class ExtraFolder:
+    """A folder with models of a kind; `is_first` puts it before the roots."""
+
+    kind: str
+    path: Path
+    is_first: bool
+
+
+def extra_folders(roots: Sequence[Path]) -> Iterator[ExtraFolder]:
+    """The folders of every file of extra folders: here, named by the variable, beside a root.
+
+    Raises:
+        ModelFileError: one cannot be read, or names folders in another way.
+    """
+    named = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    for path in named:
+        if not path.is_file():
+            raise ModelFileError(f"{VARIABLE} names {path}, which is no file")
+    files = [Path(FILE), *named, *(root.parent / FILE for root in roots)]
+    for path in dict.fromkeys(path.resolve() for path in files if path.is_file()):
+        facts = path.stat()
+        yield from _read(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, size: int, _changed: int) -> tuple[ExtraFolder, ...]:
+    if size > MOST_BYTES:
+        raise ModelFileError(f"{path.name} is too large")
+    try:
+        found = _parse(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path.name} cannot be read: {error}") from error
+    if found is None:
+        return ()
+    if not isinstance(found, dict):
+        raise ModelFileError(f"{path.name}: wants sections, each with a base_path")
+    return tuple(folder for name, value in found.items() for folder in _section(path, name, value))
+
+
+def _section(path: Path, name: object, section: Any) -> Iterator[ExtraFolder]:
+    if section is None:
+        return
+    if not isinstance(section, dict):
+        raise ModelFileError(f"{path.name}: section {name} wants folders by kind")
+    base = _expanded(path.parent, section.get("base_path") or ".", path, name)
+    is_first = section.get("is_default") is True
+    for kind, lines in section.items():
+        if kind in SETTINGS or lines is None:
+            continue
+        if not isinstance(lines, str):
+            raise ModelFileError(f"{path.name}: {name}.{kind} wants one folder a line")
+        for line in filter(None, map(str.strip, lines.splitlines())):
+            place = _expanded(base, line, path, name)
+            yield ExtraFolder(KIND_OF.get(str(kind), str(kind)), place, is_first)
+
+
+def _expanded(base: Path, text: object, path: Path, name: object) -> Path:
+    if not isinstance(text, str) or "\0" in text:
+        raise ModelFileError(f"{path.name}: section {name} wants folders as text")
+    try:
+        return base / Path(os.path.expandvars(text)).expanduser()
+    except RuntimeError as error:
+        raise ModelFileError(f"{path.name}: section {name}: {error}") from error
+
+
+def _parse(text: str) -> Any:
+    """YAML without aliases and tags."""
+    import yaml
+
+    loader = yaml.SafeLoader(text)
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+                raise ValueError("it has an alias or a tag")
+        return loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from error
+    finally:
+        loader.dispose()

@@ -1,0 +1,68 @@
+"""What a weight file holds: names, shapes and types of its tensors, without the weights. No torch.
+
+The ending says of which kind a file is, and its content has to agree.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from ..errors import ModelFileError
+from .safetensors_file import read_safetensors
+from .tensor_head import FileHead, TensorHead, row_strides
+from .torch_file import ENDINGS, read_torch
+
+FLOATS = {"F32": "f", "F16": "e", "F64": "d", "BF16": "f"}
+MOST_NUMBER_BYTES = 2**20
+
+
+def read_heads(path: Path) -> dict[str, TensorHead]:
+    """The tensors of a file, checked against its size.
+
+    Raises:
+        ModelFileError: it is no whole weight file; nothing was allocated for its weights.
+    """
+    return {name: located.head for name, located in _read(path).tensors.items()}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a file's maker noted in its header.
+
+    Raises:
+        ModelFileError: it is no whole weight file.
+    """
+    return dict(_read(path).notes)
+
+
+def header_bytes(path: Path) -> bytes:
+    """The header itself.
+
+    Raises:
+        ModelFileError: it is no whole weight file.
+    """
+    return _read(path).header
+
+
+def read_numbers(path: Path, name: str) -> tuple[float, ...]:
+    """The numbers of one small tensor of floats.
+
+    Raises:
+        ModelFileError: it is no whole weight file, or the tensor no small one of floats.
+    """
+    located = _read(path).tensors[name]
+    dtype, shape = located.head
+    is_plain = located.stride == row_strides(shape) and located.span <= MOST_NUMBER_BYTES
+    if dtype not in FLOATS or not is_plain:
+        raise ModelFileError(f"{path.name}: {name[:60]!r} is no small tensor of floats")
+    with path.open("rb") as stream:
+        stream.seek(located.start)
+        data = stream.read(located.span)
+    if dtype == "BF16":  # the upper half of a float32
+        data = b"".join(b"\0\0" + data[at : at + 2] for at in range(0, len(data), 2))
+    letter = FLOATS[dtype]
+    return struct.unpack(f"<{len(data) // struct.calcsize(letter)}{letter}", data)
+
+
+def _read(path: Path) -> FileHead:
+    return read_torch(path) if path.suffix in ENDINGS else read_safetensors(path)

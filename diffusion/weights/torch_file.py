@@ -1,0 +1,117 @@
+"""Weight files in torch's own forms: names, shapes and places of their tensors. No torch here.
+
+They are read as data: nothing in them is imported or run, and torch.load is never asked.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+from ..errors import ModelFileError
+from .tensor_head import WIDTHS, FileHead, Located, TensorHead
+from .torch_container import Extent, read_container
+from .torch_names import Parameters, Refused, Stored, shown
+
+ENDINGS = (".ckpt", ".pt", ".pth", ".bin")
+# What the weights are under where a file holds more, the preferred first: Lightning's, ESRGAN's
+# averaged and plain ones, and those of textual inversions.
+WRAPPERS = ("state_dict", "params_ema", "params", "string_to_param")
+MOST_ENTRIES, MOST_NAME, DEEPEST = 100_000, 500, 16
+Values = dict[Any, Any]
+
+
+def read_torch(path: Path) -> FileHead:
+    """The tensors of a file by name, names of dicts in dicts joined by dots.
+
+    Lists and what is no tensor are left out. It is remembered while its size and time stay, since
+    checking, telling the family and loading ask one after another.
+
+    Raises:
+        ModelFileError: it is no whole weight file of torch's, or asks for more than weights need;
+            nothing was run, and nothing allocated for its weights.
+    """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise ModelFileError(f"{path.name} cannot be read: {error}") from error
+    return _read(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _size: int, _changed: int) -> FileHead:
+    try:
+        said, extents, pickle = read_container(path)
+        tensors = {name: _located(name, each, extents) for name, each in _named(said).items()}
+    except Refused as error:
+        raise ModelFileError(f"{path.name} cannot be read safely: {error}") from error
+    except (
+        OSError, ValueError, LookupError, RuntimeError, EOFError, OverflowError, struct.error,
+        BadZipFile,
+    ) as error:  # fmt: skip
+        raise ModelFileError(f"{path.name} is no whole weight file of torch: {error}") from error
+    return FileHead(tensors, {}, pickle)
+
+
+def _named(said: object) -> dict[str, Stored]:
+    """Each tensor by its name."""
+    found: dict[str, Stored] = {}
+    seen = count(1)
+
+    def walk(prefix: str, values: Values, depth: int) -> None:
+        for key, value in values.items():
+            if next(seen) > MOST_ENTRIES or depth > DEEPEST:
+                raise Refused("it holds more than any model")
+            if type(key) not in (str, int):
+                continue
+            if type(key) is str and len(prefix) + len(key) > MOST_NAME:
+                raise Refused(f"the name {shown(prefix + key[:MOST_NAME])} is too long")
+            inner = _values(value)
+            if inner is not None:
+                walk(f"{prefix}{key}.", inner, depth + 1)
+            elif type(value) is Stored:
+                name = f"{prefix}{key}"
+                name.encode()
+                if name in found:
+                    raise Refused(f"the name {shown(name)} is given twice")
+                found[name] = value
+
+    values = _values(said)
+    if values is None:
+        raise Refused("it holds no tensors with names")
+    walk("", _unwrapped(values), 1)
+    return found
+
+
+def _values(value: object) -> Values | None:
+    """What a dict or a module of parameters holds."""
+    held = value.held if type(value) is Parameters else value
+    return held if type(held) is dict else None
+
+
+def _unwrapped(values: Values) -> Values:
+    """The weights alone: under a known name, or under the only one."""
+    wrappers = [*WRAPPERS, *values] if len(values) == 1 else WRAPPERS
+    inner = (_values(values.get(wrapper)) for wrapper in wrappers)
+    return next((each for each in inner if each), values)
+
+
+def _located(name: str, tensor: Stored, extents: Mapping[str, Extent]) -> Located:
+    """Where a tensor lies, inside of its storage."""
+    storage, extent = tensor.storage, extents[tensor.storage.key]
+    if extent.size != storage.count * WIDTHS[storage.dtype]:
+        raise Refused(f"the storage of {shown(name)} is cut short")
+    head = TensorHead(tensor.dtype, tensor.shape)
+    width = WIDTHS[head.dtype]
+    located = Located(head, extent.start + tensor.offset * width, tensor.stride)
+    if math.prod(head.shape) * width > extent.size:
+        raise Refused(f"{shown(name)} is larger than what is stored of it")
+    if located.start + located.span > extent.start + extent.size:
+        raise Refused(f"{shown(name)} lies outside of its storage")
+    return located

@@ -1,0 +1,82 @@
+"""Autoencoders by their keys: names of the original code, and the shape they tell. No torch."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..errors import ModelFileError
+from .keys import Heads, count
+
+ATTENTION = {
+    "norm": "group_norm",
+    "q": "to_q",
+    "k": "to_k",
+    "v": "to_v",
+    "proj_out": "to_out.0",
+}
+# The names that attention had in diffusers before 0.14.
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+SIDES = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+
+
+def vae_names(heads: Heads, prefix: str) -> dict[str, str]:
+    """Our name of each key of an autoencoder, whose names may be ours already."""
+    kept = [name for name in heads if name.startswith(tuple(prefix + side for side in SIDES))]
+    levels = count(heads, f"{prefix}encoder.down.")
+    return {name: vae_name(name.removeprefix(prefix), levels) for name in kept}
+
+
+def vae_config(heads: Heads) -> dict[str, Any]:
+    """The configuration of an autoencoder whose keys have our (diffusers') names.
+
+    Raises:
+        ModelFileError: keys are missing.
+    """
+    try:
+        return _config(heads)
+    except KeyError as error:
+        raise ModelFileError(f"the autoencoder lacks {error.args[0]}") from error
+
+
+def _config(heads: Heads) -> dict[str, Any]:
+    levels = count(heads, "encoder.down_blocks.")
+    channels = tuple(
+        heads[f"encoder.down_blocks.{level}.resnets.0.conv1.weight"].shape[0]
+        for level in range(levels)
+    )
+    return {
+        "block_out_channels": channels,
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "layers_per_block": count(heads, "encoder.down_blocks.0.resnets."),
+        "latent_channels": heads["decoder.conv_in.weight"].shape[1],
+        "use_quant_conv": "quant_conv.weight" in heads,
+        "use_post_quant_conv": "post_quant_conv.weight" in heads,
+        "sample_size": 512,
+    }
+
+
+def vae_name(name: str, levels: int) -> str:
+    """Our name of a key; one that is ours already stays."""
+    name = name.replace("nin_shortcut", "conv_shortcut")
+    name = re.sub(r"(?<!conv_)norm_out", "conv_norm_out", name)
+    name = re.sub(r"\.down\.(\d+)\.block\.", r".down_blocks.\1.resnets.", name)
+    name = re.sub(r"\.down\.(\d+)\.downsample\.", r".down_blocks.\1.downsamplers.0.", name)
+
+    def up(found: re.Match[str]) -> str:
+        kind = "resnets." if found.group(2) == "block" else "upsamplers.0."
+        return f".up_blocks.{levels - 1 - int(found.group(1))}.{kind}"
+
+    name = re.sub(r"\.up\.(\d+)\.(block|upsample)\.", up, name)
+    name = re.sub(r"\.mid\.block_(\d)\.", lambda m: f".mid_block.resnets.{int(m[1]) - 1}.", name)
+    for theirs, ours in ATTENTION.items():
+        name = name.replace(f".mid.attn_1.{theirs}.", f".mid_block.attentions.0.{ours}.")
+    return new_name(name)
+
+
+def new_name(name: str) -> str:
+    """The name that diffusers has since 0.14 for one of its own."""
+    for theirs, ours in OLD_ATTENTION.items():
+        name = name.replace(f".attentions.0.{theirs}.", f".attentions.0.{ours}.")
+    return name

@@ -1,0 +1,84 @@
+"""The weights of a file, mapped: of a kind of file that can run nothing, whatever it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import ModelFileError
+from .tensor_head import WIDTHS
+from .torch_file import ENDINGS, read_torch
+
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
+    "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
+
+
+class WeightFile(Protocol):
+    """An open file."""
+
+    def keys(self) -> Iterable[str]:
+        """The names of its tensors."""
+
+    def get_tensor(self, name: str) -> Tensor:
+        """One of them; what is written to it stays in memory."""
+
+
+@contextmanager
+def open_weights(path: Path) -> Iterator[WeightFile]:
+    """A file's tensors, each read when it is asked for.
+
+    Raises:
+        ModelFileError: it is no whole weight file.
+    """
+    if path.suffix in ENDINGS:
+        yield _TorchWeights(path)
+        return
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        file = safe_open(path, framework="pt")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelFileError(f"{path.name} cannot be read: {error}") from error
+    with file as found:
+        yield found
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file.
+
+    Raises:
+        ModelFileError: it is no whole weight file.
+    """
+    with open_weights(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+
+
+class _TorchWeights:
+    """A file in one of torch's own forms."""
+
+    def __init__(self, path: Path) -> None:
+        self._tensors = read_torch(path).tensors
+        try:
+            size = path.stat().st_size
+            self._bytes = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
+        except (OSError, RuntimeError) as error:
+            raise ModelFileError(f"{path.name} cannot be mapped: {error}") from error
+
+    def keys(self) -> Iterable[str]:
+        return self._tensors.keys()
+
+    def get_tensor(self, name: str) -> Tensor:
+        (dtype, shape), start, stride = located = self._tensors[name]
+        window = self._bytes[start : start + located.span]
+        if start % WIDTHS[dtype]:  # of the older form, whose storages lie anywhere
+            window = window.clone()
+        return torch.empty(0, dtype=DTYPES[dtype]).set_(window, 0, shape, stride)

@@ -1,0 +1,151 @@
+"""The one place that calls a node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..cache.memory import Entry, size_of
+from ..errors import Cancelled, InputError, LatentloomError, NodeError
+from ..graph.literal import Refused, coerce
+from ..graph.validate import Prepared
+from ..node.context import Context, OnProgress, Saved
+from ..node.many import Many, gather, listed, spread
+from ..node.ports import ANY
+from ..node.spec import NodeSpec, Port
+from .threads import sharing
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call gave: an entry, or the error that it raised."""
+
+    seconds: float
+    entry: Entry | None = None
+    error: LatentloomError | None = None
+    model_calls: int = 0
+
+
+def saved_in(entry: Entry | None) -> tuple[str, ...]:
+    """The files that an output node's entry stands for."""
+    values = entry.outputs if entry is not None else ()
+    return tuple(str(path) for value in values if isinstance(value, Saved) for path in value.paths)
+
+
+def text_in(entry: Entry) -> str:
+    """What an output node's entry shows as text."""
+    return "\n".join(
+        value.text for value in entry.outputs if isinstance(value, Saved) and value.text
+    )
+
+
+def call(node: Prepared, linked: Mapping[str, Any], context: Context, digest: bool) -> Outcome:
+    """Call a node with its literals and what it is linked to; never raises an Exception.
+
+    Args:
+        digest: also compute the digests of its outputs, which a consumer will ask for.
+    """
+    spec = node.spec
+    arguments = {**node.literals, **linked}
+    start = time.perf_counter()
+    hidden = {spec.hidden: context} if spec.hidden is not None else {}
+    try:
+        for name, value in linked.items():
+            arguments[name] = _taken(spec, name, value)
+        for name in spec.lists:
+            if name in node.literals and node.literals[name] is not None:
+                arguments[name] = [node.literals[name]]
+        turns = spread(arguments)
+        with sharing(spec):
+            if turns is None:
+                outputs = _outputs(spec, spec.run(**arguments, **hidden))
+            else:
+                report, calls = context.on_progress, []
+                for turn, arguments in enumerate(turns):
+                    context.on_progress = _shifted(report, turn, len(turns))
+                    calls.append(_outputs(spec, spec.run(**arguments, **hidden)))
+                outputs = gather(spec, calls)
+        entry = Entry(outputs, size_of(outputs))
+        if digest:
+            entry.digest(0)
+    except Cancelled as error:
+        return Outcome(time.perf_counter() - start, error=error, model_calls=context.model_calls)
+    except Exception as error:  # noqa: BLE001 - a node may raise anything; it is named and kept
+        failure = NodeError(node.id, spec.name, _shown(spec, arguments), error)
+        failure.__cause__ = error
+        return Outcome(time.perf_counter() - start, error=failure, model_calls=context.model_calls)
+    return Outcome(time.perf_counter() - start, entry, model_calls=context.model_calls)
+
+
+def needed(node: Prepared, linked: Mapping[str, Any]) -> list[str]:
+    """The lazy inputs that a node asks for, given those that are there; none if it is content."""
+    if node.spec.needs is None:
+        return []
+    lazy = {port.name for port in node.spec.inputs if port.lazy}
+    missing = dict.fromkeys(name for name in lazy if name in node.links)
+    arguments = {**node.literals, **missing, **linked}
+    turns = spread(arguments)
+    asked = [
+        name
+        for each in (turns if turns is not None else [arguments])
+        for name in node.spec.needs(**each)
+    ]
+    return [name for name in dict.fromkeys(asked) if name in node.links and name not in linked]
+
+
+def _taken(spec: NodeSpec, name: str, value: Any) -> Any:
+    """What came over a link, as its port takes it: a list, a Many to spread, or one value."""
+    port = spec.port(name)
+    if port is None:
+        return value
+    several = value.__class__ is Many
+    if port.many:
+        return [_checked(spec, port, item) for item in (value if several else (value,))]
+    if several:
+        return Many(_checked(spec, port, item) for item in value)
+    return _checked(spec, port, value)
+
+
+def _checked(spec: NodeSpec, port: Port, value: Any) -> Any:
+    """A linked value; numbers, texts and choices must lie in the port's range as literals must."""
+    if port.is_edge or port.type == ANY:
+        return value
+    try:
+        return coerce(port, value)
+    except Refused as refused:
+        raise InputError(spec.name, port.name, refused.wanted, refused.got, refused.hint) from None
+
+
+def _outputs(spec: NodeSpec, value: Any) -> tuple[Any, ...]:
+    """What one call gave, a value an output."""
+    if spec.single:
+        value = (value,)
+    elif not isinstance(value, tuple) or len(value) != len(spec.outputs):
+        wanted = ", ".join(output.name for output in spec.outputs)
+        raise TypeError(f"{spec.name} must return {len(spec.outputs)} values ({wanted})")
+    return listed(spec, value) if spec.gives_many else value
+
+
+def _shifted(report: OnProgress, turn: int, turns: int) -> OnProgress:
+    """Steps of one call out of several, as steps of them all."""
+    return lambda step, total, preview: report(turn * total + step, turns * total, preview)
+
+
+def _shown(spec: NodeSpec, arguments: Mapping[str, Any]) -> dict[str, str]:
+    names = [port.name for port in spec.inputs if port.name in arguments]
+    return {name: _summary(arguments[name]) for name in names}
+
+
+def _summary(value: Any) -> str:
+    if isinstance(value, list | Many):
+        return f"{len(value)} values"
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"{value.__class__.__name__}{tuple(shape)}"
+    if not isinstance(value, str | int | float | tuple | Path) and value is not None:
+        return type(value).__name__
+    text = repr(str(value) if isinstance(value, Path) else value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

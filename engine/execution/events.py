@@ -1,0 +1,87 @@
+"""What happens in a run, as frozen records. Consumers subscribe; the executor knows none of them.
+
+Events of one run arrive one after another, in the thread that called `run`. The last is `Closed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import LatentloomError
+
+Status = Literal["done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to one node."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """The node was called."""
+
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reused(Event):
+    """The node's outputs came from a cache; `tier` says which ("memory" or "disk").
+
+    `saved` names the files that it had written, `text` is what it had shown.
+    """
+
+    tier: str
+    saved: tuple[str, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Event):
+    """The node did `step` of `total` steps."""
+
+    step: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview(Event):
+    """What the node's output looks like so far; the type is the node's own affair."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Event):
+    """The node gave its outputs; `saved` names the files that it wrote, `text` is to be shown."""
+
+    seconds: float
+    saved: tuple[str, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Event):
+    """The node raised."""
+
+    error: LatentloomError
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped(Event):
+    """The node was stopped by a cancel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The run is over; nothing follows."""
+
+    status: Status
+
+
+AnyEvent = Event | Closed
+OnEvent = Callable[[AnyEvent], None]

@@ -1,0 +1,163 @@
+"""Building a graph in Python: calling a node on handles records it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..errors import GraphError, Problem, did_you_mean
+from ..node.ports import accepts
+from ..node.registry import Registry
+from ..node.spec import NodeSpec
+from .graph import Graph, Input, Knob, Link, Node, freeze
+from .literal import Refused, coerce, missing_hint
+
+
+class Output:
+    """One output of a node that was recorded; give it to another node's input."""
+
+    def __init__(self, node: str, name: str, type_name: str) -> None:
+        self.node, self.name, self.type = node, name, type_name
+
+    def __repr__(self) -> str:
+        return f"${self.node}.{self.name}"
+
+
+class Handle:
+    """A node that was recorded: its outputs by name, by index, or unpacked in order."""
+
+    def __init__(self, id: str, spec: NodeSpec) -> None:
+        self.id = id
+        self._outputs = {found.name: Output(id, found.name, found.type) for found in spec.outputs}
+
+    def __getattr__(self, name: str) -> Output:
+        try:
+            return self._outputs[name]
+        except KeyError:
+            listed = ", ".join(self._outputs) or "no outputs"
+            raise AttributeError(f"{self.id} has {listed}, not {name}") from None
+
+    def __getitem__(self, index: int) -> Output:
+        return tuple(self._outputs.values())[index]
+
+    def __iter__(self) -> Iterator[Output]:
+        return iter(self._outputs.values())
+
+    def __repr__(self) -> str:
+        return f"<{self.id}: {', '.join(self._outputs)}>"
+
+
+class Builder:
+    """Records nodes as they are called; `graph` is what was recorded so far.
+
+    Each node type of the registry is a method that takes its inputs by name, and `id` and
+    `title` beside them. Inputs are checked at once.
+
+    >>> from engine.node.registry import Registry
+    >>> from engine.node.spec import node
+    >>> @node("Double", category="doc")
+    ... def double(value: int) -> int:
+    ...     return 2 * value
+    >>> builder = Builder(Registry.of(double))
+    >>> (four,) = builder.Double(value=2)
+    >>> builder.Double(value=four)
+    <double_2: INT>
+    >>> builder.graph.nodes["double_2"].inputs["value"]
+    Link(node='double', output='INT')
+    """
+
+    def __init__(self, registry: Registry, title: str = "") -> None:
+        self._registry, self._title = registry, title
+        self._nodes: dict[str, Node] = {}
+        self._inputs: dict[str, Input] = {}
+        self._counts: dict[str, int] = {}
+        self._graph: Graph | None = None
+
+    @property
+    def graph(self) -> Graph:
+        """What was recorded so far."""
+        if self._graph is None:
+            self._graph = Graph(self._nodes, self._inputs, self._title)
+        return self._graph
+
+    def knob(self, name: str, type: str, default: Any, **details: Any) -> Knob:
+        """Add an input to the graph, such as `knob("denoise", "float", 0.5, min=0, max=1)`."""
+        self._inputs[name] = Input(type, default, **details)
+        self._graph = None
+        return Knob(name)
+
+    def __getattr__(self, type_name: str) -> Callable[..., Handle]:
+        if type_name.startswith("_"):
+            raise AttributeError(type_name)
+
+        def call(*values: Any, id: str = "", title: str = "", **inputs: Any) -> Handle:
+            if values:
+                raise TypeError(f"{type_name} takes its inputs by name, got {values[0]!r}")
+            return self.add(type_name, id, title, **inputs)
+
+        return call
+
+    def add(self, type_name: str, id: str = "", title: str = "", **inputs: Any) -> Handle:
+        """Record a node.
+
+        Raises:
+            GraphError: the type is unknown, the id is taken, or inputs are wrong or missing; all
+                at once.
+        """
+        spec = self._registry.get(type_name)
+        id = id or self._free_id(type_name)
+        if spec is None:
+            near = ", ".join(self._registry.near(type_name))
+            hint = f"did you mean {near}?" if near else ""
+            facts = (id, type_name, "", "a node that is installed", type_name, "", hint)
+            raise GraphError([Problem("unknown_node", *facts)])
+        values: dict[str, Any] = {}
+        problems: list[Problem] = []
+        if id in self._nodes:
+            taken = f"{id}, which is a {self._nodes[id].type}"
+            problems.append(Problem("id_taken", id, type_name, "", "an id that is free", taken))
+        for name, value in inputs.items():
+            try:
+                values[name] = _input(name, spec, value)
+            except Refused as refused:
+                facts = (id, type_name, name, refused.wanted, refused.got, "", refused.hint)
+                problems.append(Problem(refused.kind, *facts))
+        for port in spec.inputs:
+            if port.required and port.name not in inputs:
+                facts = (id, type_name, port.name, port.type, "nothing", "", missing_hint(port))
+                problems.append(Problem("missing_input", *facts))
+        if problems:
+            raise GraphError(problems)
+        self._nodes[id] = Node(type_name, values, title)
+        self._graph = None
+        return Handle(id, spec)
+
+    def _free_id(self, type_name: str) -> str:
+        base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type_name).lower()
+        count = self._counts.get(base, 1)
+        while (id := base if count == 1 else f"{base}_{count}") in self._nodes:
+            count += 1
+        self._counts[base] = count
+        return id
+
+
+def _input(name: str, spec: NodeSpec, value: Any) -> Any:
+    port = spec.port(name)
+    if port is None:
+        known = [each.name for each in spec.inputs]
+        wanted = f"one of its inputs ({', '.join(known) or 'none'})"
+        raise Refused("unknown_input", wanted, repr(name), did_you_mean(name, known))
+    if isinstance(value, Handle):
+        outputs = list(value)
+        if len(outputs) != 1:
+            raise Refused("wrong_type", f"one output of {value.id}", f"all of {value!r}")
+        value = outputs[0]
+    if isinstance(value, Output):
+        if not accepts(port.type, value.type):
+            raise Refused("wrong_type", port.type, f"{value.type} ({value!r})")
+        return Link(value.node, value.name)
+    if isinstance(value, Knob | Link):
+        return value
+    coerce(port, freeze(value))
+    return value

@@ -1,0 +1,238 @@
+"""Graph: nodes, links, literals, knobs. Frozen: every edit returns a new Graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from numbers import Integral, Real
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GraphError, Problem, did_you_mean
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A value that another node makes; the output by name, or by index as in ComfyUI's files."""
+
+    node: str
+    output: str | int
+
+    def __str__(self) -> str:
+        return f"${self.node}.{self.output}"
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """A value that the user of the graph turns; defined in `Graph.inputs`."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"${{{self.name}}}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node: its type, and per input a literal, a Link or a Knob.
+
+    `extra` holds what a file says of the node beyond that; it is kept and never in a key.
+    """
+
+    type: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        values = {name: freeze(value) for name, value in self.inputs.items()}
+        object.__setattr__(self, "inputs", MappingProxyType(values))
+
+    def links(self) -> Iterator[tuple[str, Link]]:
+        """The inputs that are links."""
+        for name, value in self.inputs.items():
+            if isinstance(value, Link):
+                yield name, value
+
+
+@dataclass(frozen=True)
+class Input:
+    """A knob of a graph: type (int, float, string, boolean, image, mask, file), default, range."""
+
+    type: str
+    default: Any = None
+    min: float | None = None
+    max: float | None = None
+    choices: tuple[str, ...] | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes by id, wired by links. The order of nodes and inputs is kept as it was written.
+
+    Attributes:
+        inputs: the knobs, by name.
+        layout: positions, colours and notes for an editor; never in a key.
+        source: the file it was read from, if any; files it names are looked up beside it.
+    """
+
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    title: str = ""
+    description: str = ""
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    source: Path | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nodes", MappingProxyType(dict(self.nodes)))
+        object.__setattr__(self, "inputs", MappingProxyType(dict(self.inputs)))
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    # Edits
+
+    def add(self, id: str, type: str, title: str = "", **inputs: Any) -> Graph:
+        """The graph with one more node, or with this node replaced."""
+        return self._with_nodes({**self.nodes, id: Node(type, inputs, title)})
+
+    def remove(self, *ids: str) -> Graph:
+        """The graph without these nodes; links to them are left dangling."""
+        for id in ids:
+            self._node(id)
+        return self._with_nodes({id: node for id, node in self.nodes.items() if id not in ids})
+
+    def set(self, path: str, value: Any) -> Graph:
+        """The graph with one input changed.
+
+        Args:
+            path: `node.input`, such as `pass1.denoise`.
+            value: a literal, a Link or a Knob.
+
+        Raises:
+            GraphError: there is no such node.
+        """
+        id, _, name = path.rpartition(".")
+        node = self._node(id)
+        old = node.inputs.get(name)
+        changed = replace(node, inputs={**node.inputs, name: value})
+        same_edges = not isinstance(old, Link) and not isinstance(value, Link)
+        return self._with_nodes({**self.nodes, id: changed}, same_edges=same_edges)
+
+    def knob(self, name: str, value: Any) -> Graph:
+        """The graph with the default of one of its knobs changed.
+
+        Raises:
+            GraphError: there is no such knob.
+        """
+        known = self.inputs.get(name)
+        if known is None:
+            listed = ", ".join(self.inputs) or "none"
+            facts = (f"an input of the graph ({listed})", name, "", did_you_mean(name, self.inputs))
+            raise GraphError([Problem("unknown_knob", "", "", "", *facts)])
+        inputs = {**self.inputs, name: replace(known, default=freeze(value))}
+        return self._carry(replace(self, inputs=inputs), True)
+
+    def bound(self) -> Graph:
+        """The graph with each knob replaced by its value; itself if it has none.
+
+        Knobs that are not defined stay, for validation to report.
+        """
+        changed: dict[str, Node] = {}
+        for id, node in self.nodes.items():
+            values = {
+                name: self.inputs[value.name].default
+                for name, value in node.inputs.items()
+                if isinstance(value, Knob) and value.name in self.inputs
+            }
+            if values:
+                changed[id] = replace(node, inputs={**node.inputs, **values})
+        return self._with_nodes({**self.nodes, **changed}, same_edges=True) if changed else self
+
+    # Structure
+
+    @cached_property
+    def network(self) -> nx.DiGraph[str]:
+        """The nodes and links as a networkx graph; links to missing nodes are left out."""
+        import networkx as nx
+
+        found: nx.DiGraph[str] = nx.DiGraph()
+        found.add_nodes_from(self.nodes)
+        nodes = self.nodes
+        found.add_edges_from(
+            (value.node, id)
+            for id, node in nodes.items()
+            for value in node.inputs.values()
+            if value.__class__ is Link and value.node in nodes
+        )
+        return found
+
+    @cached_property
+    def generations(self) -> tuple[tuple[str, ...], ...]:
+        """Ids in topological generations: each depends on earlier ones only.
+
+        Raises:
+            networkx.NetworkXUnfeasible: there is a cycle; see `cycle`.
+        """
+        import networkx as nx
+
+        return tuple(tuple(found) for found in nx.topological_generations(self.network))
+
+    def cycle(self) -> list[str] | None:
+        """The ids of one cycle in order, None if there is no cycle."""
+        import networkx as nx
+
+        if nx.is_directed_acyclic_graph(self.network):
+            return None
+        return [origin for origin, _ in nx.find_cycle(self.network)]
+
+    def upstream(self, ids: Iterable[str]) -> frozenset[str]:
+        """These nodes and all that they depend on."""
+        found = {id for id in ids if id in self.nodes}
+        waiting = list(found)
+        predecessors = self.network.pred
+        while waiting:
+            fresh = predecessors[waiting.pop()].keys() - found
+            found |= fresh
+            waiting.extend(fresh)
+        return frozenset(found)
+
+    def _node(self, id: str) -> Node:
+        if id not in self.nodes:
+            listed = ", ".join(list(self.nodes)[:20]) or "none"
+            facts = (f"a node of: {listed}", id or "''", "", did_you_mean(id, self.nodes))
+            raise GraphError([Problem("unknown_id", "", "", "", *facts)])
+        return self.nodes[id]
+
+    def _with_nodes(self, nodes: Mapping[str, Node], same_edges: bool = False) -> Graph:
+        return self._carry(replace(self, nodes=nodes), same_edges)
+
+    def _carry(self, changed: Graph, same_edges: bool) -> Graph:
+        """Hand the structure that was computed already to a graph with the same edges."""
+        if same_edges:
+            for name in ("network", "generations"):
+                if name in self.__dict__:
+                    changed.__dict__[name] = self.__dict__[name]
+        return changed
+
+
+def freeze(value: Any) -> Any:
+    """A literal that cannot be changed: lists become tuples, mappings read-only ones.
+
+    Numbers of other libraries become Python's own.
+    """
+    if isinstance(value, str | int | float | Link | Knob) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return MappingProxyType({key: freeze(item) for key, item in value.items()})
+    if isinstance(value, Sequence):
+        return tuple(freeze(item) for item in value)
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value

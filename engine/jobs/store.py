@@ -1,0 +1,315 @@
+"""The durable queue: accepted jobs, what is running, and what became of the rest, in SQLite.
+
+What was acknowledged survives the death of the process at any instant: every change is one
+transaction in a write-ahead log that is synced before the call returns. A job that was running
+when the process died is run again; after the second death it is parked with its cause.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import LatentloomError
+
+State = Literal["pending", "running", "completed", "failed", "cancelled"]
+ENDED = ("completed", "failed", "cancelled")
+MOST_ENDED, TIDY_EVERY = 10_000, 100
+MOST_ATTEMPTS = 2
+VERSION = 1
+PARKED = "the server died twice while it ran this job, so it is not tried again"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    number REAL NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    created INTEGER NOT NULL,
+    prompt TEXT NOT NULL,
+    extra TEXT NOT NULL,
+    targets TEXT NOT NULL,
+    client TEXT,
+    record TEXT
+);
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, number, seq);
+"""
+_COLUMNS = "id, number, state, attempts, created, prompt, extra, targets, client, record"
+
+
+class QueueError(LatentloomError):
+    """The queue cannot be used: another server has it, or its file is damaged."""
+
+
+class DuplicateError(LatentloomError):
+    """A job of this id was accepted before."""
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job as it was accepted, and what became of it.
+
+    Attributes:
+        number: its place; the lowest runs first.
+        created: when it was accepted, in ms since 1970.
+        targets: the output nodes it runs for.
+        client: who is told of its progress.
+        record: the outcome, as whoever ended it wrote it; empty before.
+    """
+
+    id: str
+    prompt: Mapping[str, Any]
+    targets: tuple[str, ...]
+    number: float = 0.0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    client: str | None = None
+    created: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    state: State = "pending"
+    attempts: int = 0
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+class JobStore:
+    """The queue in one file; one process at a time, any of its threads.
+
+    Raises:
+        QueueError: another process has the file open, or it is no queue.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._finished = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            self._db.close()
+            if "locked" in str(error):
+                raise QueueError(
+                    f"{path.parent} is in use by another server; stop it, or name another folder"
+                ) from error
+            raise QueueError(f"{path} is no queue that can be read: {error}") from error
+        self.parked = self._recover()
+
+    def _open(self) -> None:
+        # Held until the process ends, however it ends: a second server is refused.
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise sqlite3.DatabaseError("a newer version of Latentloom made it")
+        self._db.executescript(_SCHEMA)
+        if version < VERSION:
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
+        with self._transaction():
+            pass
+
+    def _recover(self) -> tuple[str, ...]:
+        """Put what was running back into the queue; the ids of what is parked instead."""
+        with self._lock, self._transaction():
+            rows = self._db.execute(
+                "SELECT id FROM jobs WHERE state = 'running' AND attempts >= ?", (MOST_ATTEMPTS,)
+            ).fetchall()
+            record = json.dumps({"parked": PARKED})
+            self._db.execute(
+                "UPDATE jobs SET state = 'failed', record = ? "
+                "WHERE state = 'running' AND attempts >= ?",
+                (record, MOST_ATTEMPTS),
+            )
+            self._db.execute("UPDATE jobs SET state = 'pending' WHERE state = 'running'")
+        return tuple(id for (id,) in rows)
+
+    # Pending and running
+
+    def submit(self, job: QueuedJob) -> None:
+        """Accept a job; when this returns, it is on the disk.
+
+        Raises:
+            DuplicateError: there is a job of this id.
+        """
+        values = (
+            job.id, job.number, job.created, _text(job.prompt), _text(job.extra),
+            _text(list(job.targets)), job.client,
+        )  # fmt: skip
+        try:
+            with self._lock, self._transaction():
+                self._db.execute(
+                    "INSERT INTO jobs (id, number, state, created, prompt, extra, targets, client)"
+                    " VALUES (?, ?, 'pending', ?, ?, ?, ?, ?)",
+                    values,
+                )
+        except sqlite3.IntegrityError as error:
+            raise DuplicateError(f"there is a job {job.id} already") from error
+
+    def take(self) -> QueuedJob | None:
+        """The job whose turn it is, which is running from now on; None if none waits."""
+        with self._lock, self._transaction():
+            row = self._db.execute(
+                "UPDATE jobs SET state = 'running', attempts = attempts + 1 WHERE seq = "
+                "(SELECT seq FROM jobs WHERE state = 'pending' ORDER BY number, seq LIMIT 1) "
+                f"RETURNING {_COLUMNS}"
+            ).fetchone()
+        return _job(row) if row else None
+
+    def release(self, id: str) -> None:
+        """Put a running job back, as if it had not been taken: the server stops in good order."""
+        with self._lock, self._transaction():
+            self._db.execute(
+                "UPDATE jobs SET state = 'pending', attempts = attempts - 1 "
+                "WHERE id = ? AND state = 'running'",
+                (id,),
+            )
+
+    def finish(self, id: str, state: State, record: Mapping[str, Any]) -> bool:
+        """Note how a job ended; False if it has ended before, which stays as it is."""
+        with self._lock, self._transaction():
+            found = self._db.execute(
+                "UPDATE jobs SET state = ?, record = ? "
+                "WHERE id = ? AND state IN ('pending', 'running')",
+                (state, _text(record), id),
+            )
+            self._finished += 1
+            if self._finished % TIDY_EVERY == 0:
+                self._forget_oldest()
+        return found.rowcount > 0
+
+    def cancel(self, id: str, record: Mapping[str, Any]) -> bool:
+        """End a job that waits; False if it does not."""
+        with self._lock, self._transaction():
+            found = self._db.execute(
+                "UPDATE jobs SET state = 'cancelled', record = ? WHERE id = ? AND state='pending'",
+                (_text(record), id),
+            )
+        return found.rowcount > 0
+
+    def remove_pending(self, ids: Iterable[str] | None = None) -> int:
+        """Take jobs that wait out of the queue, by default all; how many there were."""
+        return self._remove(("pending",), ids)
+
+    def remaining(self) -> int:
+        """How many jobs wait or run."""
+        return int(self._one("SELECT count(*) FROM jobs WHERE state IN ('pending', 'running')"))
+
+    def queued(self, state: State) -> list[QueuedJob]:
+        """The jobs that are pending or running, in their order."""
+        return self._select("WHERE state = ? ORDER BY number, seq", (state,))
+
+    def last_number(self) -> int:
+        """A number not below any that was counted out."""
+        return int(self._one("SELECT coalesce(max(seq), 0) FROM jobs"))
+
+    # History
+
+    def ended(self, limit: int | None = None, offset: int | None = None) -> list[QueuedJob]:
+        """Jobs that ended, oldest first; a limit without an offset gives the last ones."""
+        where = "WHERE state IN ('completed', 'failed', 'cancelled') ORDER BY seq"
+        if limit is not None and offset is None:
+            return self._select(f"{where} DESC LIMIT ?", (limit,))[::-1]
+        return self._select(
+            f"{where} LIMIT ? OFFSET ?", (-1 if limit is None else limit, offset or 0)
+        )
+
+    def find(self, id: str) -> QueuedJob | None:
+        """A job in any state."""
+        found = self._select("WHERE id = ?", (id,))
+        return found[0] if found else None
+
+    def all(self) -> list[QueuedJob]:
+        """Every job, in the order in which they were accepted."""
+        return self._select("ORDER BY seq", ())
+
+    def page(
+        self, states: Sequence[State], limit: int, offset: int, newest_first: bool = True
+    ) -> tuple[list[QueuedJob], int]:
+        """Some of the jobs in these states by the time of their acceptance, and how many there are.
+
+        Only what is on the page is read, however many there are.
+        """
+        where = f"WHERE state IN ({', '.join('?' * len(states))})"
+        order = "DESC" if newest_first else "ASC"
+        found = self._select(
+            f"{where} ORDER BY seq {order} LIMIT ? OFFSET ?", (*states, limit, offset)
+        )
+        return found, int(self._one(f"SELECT count(*) FROM jobs {where}", tuple(states)))
+
+    def forget(self, ids: Iterable[str] | None = None) -> int:
+        """Remove jobs that ended, by default all; how many there were."""
+        return self._remove(ENDED, ids)
+
+    def close(self) -> None:
+        """Let go of the file; nothing may be called afterwards."""
+        with self._lock:
+            self._db.close()
+
+    # SQL
+
+    def _forget_oldest(self) -> None:
+        self._db.execute(
+            "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE state IN "
+            "('completed', 'failed', 'cancelled') ORDER BY seq DESC LIMIT -1 OFFSET ?)",
+            (MOST_ENDED,),
+        )
+
+    def _remove(self, states: tuple[str, ...], ids: Iterable[str] | None) -> int:
+        marks = ", ".join("?" * len(states))
+        with self._lock, self._transaction():
+            if ids is None:
+                return self._db.execute(
+                    f"DELETE FROM jobs WHERE state IN ({marks})", states
+                ).rowcount
+            counts = [
+                self._db.execute(
+                    f"DELETE FROM jobs WHERE id = ? AND state IN ({marks})", (id, *states)
+                ).rowcount
+                for id in ids
+            ]
+        return sum(counts)
+
+    def _select(self, rest: str, values: tuple[Any, ...]) -> list[QueuedJob]:
+        with self._lock:
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM jobs {rest}", values).fetchall()
+        return [_job(row) for row in rows]
+
+    def _one(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
+        with self._lock:
+            return self._db.execute(sql, values).fetchone()[0]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def _job(row: tuple[Any, ...]) -> QueuedJob:
+    id, number, state, attempts, created, prompt, extra, targets, client, record = row
+    return QueuedJob(
+        id=id,
+        prompt=json.loads(prompt),
+        targets=tuple(json.loads(targets)),
+        number=number,
+        extra=json.loads(extra),
+        client=client,
+        created=created,
+        state=state,
+        attempts=attempts,
+        record=json.loads(record) if record else {},
+    )
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
