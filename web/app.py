@@ -28,7 +28,8 @@ from . import (
 )
 from .guard import Guard
 from .prompts import PromptRefused
-from .routes import Refusal, Route, answer, without_places
+from .redact import without_folders
+from .routes import ROUTES, Refusal, Route, answer
 from .site import Site
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def make_app(site: Site) -> web.Application:
         middlewares=[guard.middleware, _errors], client_max_size=site.options.max_upload_bytes
     )
     app[SITE], app[GUARD] = site, guard
-    for route in all_routes():
+    app[ROUTES] = tuple(all_routes())
+    for route in app[ROUTES]:
         handler = _bound(route, site)
         for path in paths_of(route):
             app.router.add_route(route.method, path, handler)
@@ -91,13 +93,13 @@ async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
     except PromptRefused as refused:
         return answer(refused.body, 400)
     except (FormatError, InputError, UnsafePathError) as error:
-        return answer({"error": without_places(str(error))}, 400)
+        return answer({"error": without_folders(str(error))}, 400)
     except web.HTTPException as error:
         if error.status < 400:
             raise
         return answer({"error": error.reason}, error.status)
     except LatentloomError as error:
-        return answer({"error": without_places(str(error))}, 409)
+        return answer({"error": without_folders(str(error))}, 409)
     except sqlite3.OperationalError as error:
         log.error("the queue cannot be written: %s", error)
         return answer({"error": f"the queue cannot be written: {error}"}, 503)

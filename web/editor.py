@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import html
 import mimetypes
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from aiohttp import web
 
-from .routes import Refusal, Routes, answer
+from .routes import ROUTES, Refusal, Route, Routes, answer
 from .site import Site
 
 routes = Routes()
@@ -47,7 +48,7 @@ async def index(site: Site, request: web.Request) -> web.StreamResponse:
     found = await asyncio.to_thread(static_files)
     if "index.html" in found:
         return _file(found["index.html"])
-    return web.Response(text=plain_page(), content_type="text/html")
+    return web.Response(text=plain_page(request.app[ROUTES]), content_type="text/html")
 
 
 @routes.add("GET", "/{name:.+}", "A file of the editor", alias=False)
@@ -72,14 +73,12 @@ def static_files() -> dict[str, Path]:
     return found
 
 
-def plain_page() -> str:
-    """What is at `/` without the editor: how to get it, and what there is besides."""
-    from .app import all_routes
-
+def plain_page(routes: Sequence[Route]) -> str:
+    """Return the page at `/` without the editor: how to install it, and the API's routes."""
     rows = "\n".join(
         f"<tr><td>{route.method}</td><td><code>{html.escape(route.path)}</code></td>"
         f"<td>{html.escape(route.summary)}</td></tr>"
-        for route in sorted(all_routes(), key=lambda route: route.path)
+        for route in sorted(routes, key=lambda route: route.path)
         if route.alias
     )
     return (

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
-from .routes import Route, Routes, answer
+from .routes import ROUTES, Route, Routes, answer
 from .site import Site
 
 routes = Routes()
@@ -20,12 +20,10 @@ _PART = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
 @routes.add("GET", "/openapi.json", "This description")
 async def openapi(site: Site, request: web.Request) -> web.Response:
-    from .app import all_routes
-
-    return answer(describe(all_routes()))
+    return answer(describe(request.app[ROUTES]))
 
 
-def describe(found: Iterable[Route]) -> dict[str, Any]:
+def describe(found: Sequence[Route]) -> dict[str, Any]:
     """The routes as OpenAPI 3.1; each is under /api too."""
     paths: dict[str, dict[str, Any]] = {}
     for route in found:

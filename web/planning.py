@@ -16,7 +16,8 @@ from latentloom.engine.errors import GraphError
 from latentloom.engine.graph.lint import Advice, lint
 
 from .prompts import PromptRefused, read_graph
-from .routes import Refusal, Routes, answer, read_object, without_places
+from .redact import without_folders
+from .routes import Refusal, Routes, answer, read_object
 from .site import Site
 
 routes = Routes()
@@ -43,5 +44,5 @@ def _plan(site: Site, prompt: Mapping[str, Any]) -> dict[str, Any]:
         for id, step in site.engine.plan(graph, site.workspace).nodes.items():
             steps[id] = {"action": step.action, "why": step.why}
     except (GraphError, PromptRefused) as error:
-        problems = without_places(str(error)).splitlines()
+        problems = without_folders(str(error)).splitlines()
     return {"nodes": steps, "problems": problems, "advice": [asdict(each) for each in advice]}

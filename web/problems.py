@@ -13,7 +13,7 @@ from latentloom.engine.graph.graph import Graph
 from latentloom.engine.node.spec import NodeSpec, Port
 
 from .object_info import input_config
-from .routes import without_places
+from .redact import without_folders
 
 TYPES = {
     "missing_input": ("required_input_missing", "Required input is missing"),
@@ -151,7 +151,7 @@ def _details(problem: Problem, type_name: str) -> str:
         wanted = problem.wanted.split(" ")[0]
         return f"{problem.port}, received_type({problem.got}) mismatch input_type({wanted})"
     text = f"wants {problem.wanted}, got {problem.got}"
-    hint = f"; {without_places(problem.hint)}" if problem.hint else ""
+    hint = f"; {without_folders(problem.hint)}" if problem.hint else ""
     return f"{problem.port} - {text}{hint}" if problem.port else f"{text}{hint}"
 
 

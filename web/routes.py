@@ -1,7 +1,7 @@
 """What a route is, and what all of them share: reading a body, answering with JSON.
 
-Routes are declared where they are written and gathered by `web.app`, so that the access rules,
-the API description and the tests see every one of them.
+Routes are declared where they are written. `web.app` gathers them, and puts them under the key
+`ROUTES` for the API description; the access rules and the tests see every one of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Handler = Callable[["Site", web.Request], Awaitable[web.StreamResponse]]
 MOST_SILENT_S = 30
 LONG = 100_000
-_PLACE = re.compile(r"(?<![\w.:/\\])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\":,]+)+(?=[/\\][^\s/\\])[/\\]")
 _NUMBER = re.compile(r"-?[0-9]{1,12}\Z")
 Body = Literal["none", "json", "raw", "form"]
 
@@ -39,6 +38,10 @@ class Route:
     summary: str
     body: Body = "none"
     alias: bool = True
+
+
+ROUTES: web.AppKey[Sequence[Route]] = web.AppKey("ROUTES")
+"""Every route of an application, for the pages that list them."""
 
 
 class Routes:
@@ -68,15 +71,6 @@ class Refusal(Exception):
     def __init__(self, status: int, message: str, **facts: Any) -> None:
         super().__init__(message)
         self.status, self.body = status, {"error": message, **facts}
-
-
-def without_places(text: str) -> str:
-    """A message without the folders of this machine, which are no client's business.
-
-    >>> without_places("there is no file 'a.png' in /srv/people/input: 3/4")
-    "there is no file 'a.png' in input: 3/4"
-    """
-    return _PLACE.sub("", text)
 
 
 def answer(value: Any, status: int = 200) -> web.Response:

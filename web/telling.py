@@ -28,7 +28,7 @@ from latentloom.engine.execution.plan import Plan
 from latentloom.engine.files.images import ENDINGS
 from latentloom.engine.jobs.store import QueuedJob, State
 
-from .routes import without_places
+from .redact import without_folders
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 Show = Callable[[object, Mapping[str, Any]], None]
@@ -210,7 +210,7 @@ def error_facts(error: Exception, executed: list[str], node: str, type_name: str
         "node_id": node,
         "node_type": type_name,
         "executed": executed,
-        "exception_message": without_places(message),
+        "exception_message": without_folders(message),
         "exception_type": type(cause).__name__,
         "traceback": _traceback(cause),
         "current_inputs": {name: [value] for name, value in inputs.items()},
