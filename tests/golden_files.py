@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
-FOLDER = Path(__file__).parent / "goldens"
+from tests.paths import ROOT
+
+FOLDER = ROOT / "tests" / "goldens"
 
 
 class Goldens(Mapping[str, Tensor]):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import latentloom
 from latentloom import Engine
+from tests.paths import ROOT
 from training.judging.studio import open_studio
 from training.judging.tasks import recoloured, traced_scenes
 from training.stages.adapter import off_tones
@@ -20,7 +21,7 @@ from training.world.captions import describe
 from training.world.edges import HIGH, LOW, edge_f1, edges_of
 from training.world.render import render
 
-MODELS = Path(__file__).parent.parent / "models"
+MODELS = ROOT / "models"
 SIZE = {"width": 128, "height": 128}
 SAMPLING = {"steps": 20, "cfg": 4.0, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
 LORA = "demo-duotone.safetensors"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
+from tests.paths import ROOT
 from training.gallery import entry
 
-ROOT = Path(__file__).parent.parent
 GRAPHS = sorted((ROOT / "graphs").glob("*.yaml"))
 
 

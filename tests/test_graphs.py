@@ -12,8 +12,9 @@ from torch import Tensor
 
 import latentloom
 from latentloom import Engine, Graph, Result
+from tests.paths import ROOT
 
-GRAPHS = sorted((Path(__file__).parent.parent / "graphs").glob("*.yaml"))
+GRAPHS = sorted((ROOT / "graphs").glob("*.yaml"))
 NAMES = [path.stem for path in GRAPHS]
 
 
@@ -96,7 +97,7 @@ def test_outside_the_mask_every_pixel_is_the_sources(run: Any) -> None:
 
     graph = latentloom.load("inpaint")
     result = run(graph)
-    inputs = Path(__file__).parent.parent / "graphs" / "inputs"
+    inputs = ROOT / "graphs" / "inputs"
     with Image.open(result.saved[0][1]) as saved, Image.open(inputs / "house.png") as source:
         got, was = (_bytes(picture.convert("RGB")) for picture in (saved, source))
     with Image.open(inputs / "mask.png") as mask:
@@ -114,7 +115,7 @@ def test_beyond_the_ring_of_the_mask_every_pixel_is_the_sources(
     from latentloom.diffusion.images.masks import grow
 
     result = run(latentloom.load(name))
-    inputs = Path(__file__).parent.parent / "graphs" / "inputs"
+    inputs = ROOT / "graphs" / "inputs"
     with Image.open(result.saved[0][1]) as saved, Image.open(inputs / "house.png") as source:
         got, was = (_bytes(picture.convert("RGB")) for picture in (saved, source))
     with Image.open(inputs / "mask.png") as mask:
@@ -190,7 +191,7 @@ def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
 ) -> None:
     from latentloom.engine.execution.batch import run_folder
 
-    inputs, folder = Path(__file__).parent.parent / "graphs" / "inputs", tmp_path / "pictures"
+    inputs, folder = ROOT / "graphs" / "inputs", tmp_path / "pictures"
     folder.mkdir()
     for name in ("house.png", "lake.png"):
         (folder / name).write_bytes((inputs / name).read_bytes())

@@ -28,9 +28,10 @@ from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import node
 from latentloom.nodes.ports import Conditioning, Image, Latent, Mask, Sigmas
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.slow
-FOLDER = Path(__file__).parent / "goldens" / "model"
+FOLDER = ROOT / "tests" / "goldens" / "model"
 CASES: list[dict[str, Any]] = [
     case
     for index in sorted(FOLDER.glob("index*.json"))

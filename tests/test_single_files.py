@@ -20,10 +20,11 @@ from safetensors.torch import save_file
 import latentloom
 from latentloom import Engine, Graph
 from latentloom.diffusion.weights.folders import VARIABLE
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.slow
-GRAPHS = sorted((Path(__file__).parent.parent / "graphs").glob("*.yaml"))
-SCRIPT = Path(__file__).parent / "goldens" / "model" / "make_random_sd15.py"
+GRAPHS = sorted((ROOT / "graphs").glob("*.yaml"))
+SCRIPT = ROOT / "tests" / "goldens" / "model" / "make_random_sd15.py"
 FILES: dict[str, str] = runpy.run_path(str(SCRIPT))["FILES"]
 SIDE = 128
 # Which models take the demo's place.

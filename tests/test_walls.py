@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.paths import ROOT
+
 PACKAGE = ("engine", "diffusion", "nodes", "console", "web")
 DOORS = ("__init__.py", "cli.py", "server.py")
 OURS = {*PACKAGE, *DOORS, "training", "bench", "tests"}

@@ -18,7 +18,7 @@ from latentloom.engine.errors import Cancelled, InputError
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.node.context import Context
 from latentloom.nodes.image_file import LoadImage, LoadImageMask, SaveImage, preview_image
-from tests.diffusion.pictures import bomb, encoded, sample
+from tests.diffusion.images.pictures import bomb, encoded, sample
 
 LOADERS = (LoadImage.run, LoadImage.check, LoadImageMask.run, LoadImageMask.check)
 IMAGES = torch.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3) / 255.0

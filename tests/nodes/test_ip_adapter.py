@@ -14,7 +14,7 @@ from latentloom.diffusion.networks.load import load_checkpoint
 from latentloom.engine.errors import GraphError
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.graph.graph import Graph
-from tests.diffusion.test_ip_adapter import layers, plain_keys, write_vision
+from tests.diffusion.networks.test_ip_adapter import layers, plain_keys, write_vision
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,6 +9,7 @@ from PIL import Image
 
 import latentloom
 from latentloom import Graph, Workspace
+from tests.paths import ROOT
 
 BASE = latentloom.load("img2img").bound()
 ADVANCED = {
@@ -70,7 +71,7 @@ def advanced(**changes: object) -> tuple[str, dict[str, object]]:
 
 
 def test_the_shipped_graphs_mean_what_they_say() -> None:
-    paths = sorted((Path(__file__).parents[2] / "graphs").glob("*.yaml"))
+    paths = sorted((ROOT / "graphs").glob("*.yaml"))
     found = {path.stem: latentloom.lint(latentloom.load(path)) for path in paths}
     assert len(found) > 15
     assert {name: advice for name, advice in found.items() if advice} == {}

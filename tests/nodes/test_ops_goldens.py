@@ -6,8 +6,6 @@ with its rows reversed, and `vae_encode_crop` the second one, so that no network
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -25,8 +23,9 @@ from latentloom.nodes import (
 )
 from latentloom.nodes.ports import Crop, ImageResize, LatentResize
 from tests.golden_files import Goldens
+from tests.paths import ROOT
 
-OPS = Path(__file__).parents[1] / "goldens" / "ops"
+OPS = ROOT / "tests" / "goldens" / "ops"
 GOLDENS = Goldens("ops")
 TOLERANCE = 1e-6
 

@@ -7,17 +7,15 @@ with its reason.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import latentloom
 from latentloom.web.object_info import definition
+from tests.paths import ROOT
 
-GOLDENS: dict[str, Any] = json.loads(
-    (Path(__file__).parent.parent / "goldens/ports.json").read_text()
-)
+GOLDENS: dict[str, Any] = json.loads((ROOT / "tests" / "goldens/ports.json").read_text())
 REGISTRY = latentloom.registry()
 NO_RESULT = "0 would divide by 0"
 WIDGET = "only links may be left out of a form; a prompt may leave it out all the same"

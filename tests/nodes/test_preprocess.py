@@ -12,7 +12,7 @@ import latentloom
 from latentloom.engine.errors import GraphError, InputError
 from latentloom.engine.execution.executor import Engine
 from latentloom.nodes import preprocess
-from tests.diffusion.test_depth import write_depth
+from tests.diffusion.networks.test_depth import write_depth
 
 
 def test_canny_finds_the_outline_of_a_square() -> None:

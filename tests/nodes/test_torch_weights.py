@@ -17,8 +17,8 @@ from latentloom.diffusion.networks.load import load_checkpoint
 from latentloom.engine.errors import GraphError
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.graph.graph import Graph
-from tests.diffusion.test_ip_adapter import layers, plain_keys, write_vision
-from tests.diffusion.test_upscale import first_release
+from tests.diffusion.networks.test_ip_adapter import layers, plain_keys, write_vision
+from tests.diffusion.networks.test_upscale import first_release
 from tests.nodes.test_lora import write_lora
 from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_control, write_tiny_sdxl

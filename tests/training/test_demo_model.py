@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.paths import ROOT
 from tests.training.reference import Reference, open_reference
 from training.export import CONTROLNET, LORA, MODEL, SUMS, list_files
 from training.judging.figures import distance
@@ -21,7 +21,7 @@ from training.world.render import render
 
 # diffusers 0.42 hands tensors to NumPy 2 in the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = ROOT / "models"
 SHEETS = sheet_tasks(6, seed=41)
 VIEWS = landscape_tasks(12, seed=42)
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
+from tests.paths import ROOT
 from training.inputs import draw_inputs, main
 
-FOLDER = Path(__file__).parents[2] / "graphs" / "inputs"
+FOLDER = ROOT / "graphs" / "inputs"
 
 
 @pytest.mark.parametrize("name", draw_inputs())

@@ -28,8 +28,8 @@ from latentloom.engine.node.context import Context, Saved
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import node
 from latentloom.web.serving import main
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 LINES = 2000
 MOST_WAIT_S = 30.0
 

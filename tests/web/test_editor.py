@@ -16,8 +16,8 @@ from PIL import Image, ImageChops, ImageStat
 from latentloom.engine.formats.comfy_editor import read_workflow
 from latentloom.engine.formats.comfy_prompt import read_prompt, write_prompt
 from latentloom.engine.node.registry import Registry
-from tests.engine.old_files import grouped, plain, proxied, proxied_twice
-from tests.engine.test_comfy_editor import shape
+from tests.engine.formats.old_files import grouped, plain, proxied, proxied_twice
+from tests.engine.formats.test_comfy_editor import shape
 from tests.web.browser import CHROMIUM, Editor, Server, chromium_page
 
 pytestmark = pytest.mark.skipif(

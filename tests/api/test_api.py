@@ -1,0 +1,190 @@
+"""Latentloom from Python, and the examples of the README."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import latentloom
+from latentloom.engine.execution.events import AnyEvent, Closed, Progress
+from tests.paths import ROOT
+
+README = (ROOT / "README.md").read_text()
+INVERT = """\
+latentloom: 1
+nodes:
+  photo: {node: LoadImage, image: inputs/house.png}
+  invert: {node: ImageInvert, image: $photo.IMAGE}
+  save: {node: SaveImage, images: $invert.IMAGE}
+"""
+
+
+def where(tmp_path: Path, graph: latentloom.Graph) -> latentloom.Workspace:
+    return latentloom.workspace(graph, output_dir=tmp_path)
+
+
+def test_values_come_back_in_memory(tmp_path: Path) -> None:
+    graph = latentloom.loads(INVERT)
+    result = latentloom.run(graph, where(tmp_path, graph))
+    assert result["invert"].shape == (1, 128, 128, 3)
+    assert result["photo"].MASK.shape == (1, 64, 64)
+    assert (result["photo"].IMAGE + result["invert"]).mean() == pytest.approx(1)
+
+
+def test_an_unknown_node_of_a_result_is_a_key_error(tmp_path: Path) -> None:
+    graph = latentloom.loads(INVERT)
+    result = latentloom.run(graph, where(tmp_path, graph))
+    with pytest.raises(KeyError, match="no node 'lost'"):
+        result["lost"]
+
+
+def test_a_path_names_a_picture_anywhere_and_a_text_does_not(tmp_path: Path) -> None:
+    photo = ROOT / "graphs" / "inputs" / "house.png"
+    graph = latentloom.loads(INVERT)
+    for given in (
+        graph.set("photo.image", photo),
+        latentloom.loads(INVERT.replace("nodes:", "inputs: {p: {type: image}}\nnodes:"))
+        .set("photo.image", latentloom.Knob("p"))
+        .knob("p", photo),
+    ):
+        result = latentloom.run(given, where(tmp_path, given))
+        assert result["invert"].shape == (1, 128, 128, 3)
+    with pytest.raises(latentloom.GraphError, match="is not relative"):
+        latentloom.run(graph.set("photo.image", str(photo)))
+
+
+def test_a_failed_run_raises_and_keeps_what_was_made(tmp_path: Path) -> None:
+    graph = latentloom.loads(INVERT).set("photo.image", "inputs/nothing.png")
+    with pytest.raises(latentloom.GraphError, match=r"nothing\.png"):
+        latentloom.run(graph, where(tmp_path, graph))
+    (tmp_path / "out").write_text("in the way")
+    graph = latentloom.loads(INVERT)
+    with pytest.raises(latentloom.RunError) as caught:
+        latentloom.run(graph, where(tmp_path / "out", graph))
+    result = caught.value.result
+    assert isinstance(result, latentloom.Result)
+    assert result["invert"].shape == (1, 128, 128, 3)
+
+
+def test_save_and_load_are_inverse(tmp_path: Path) -> None:
+    graph = latentloom.load("img2img")
+    latentloom.save(graph, tmp_path / "copy.yaml")
+    assert latentloom.load(tmp_path / "copy.yaml").nodes == graph.nodes
+
+
+def test_run_async_gives_events_in_the_loop(tmp_path: Path) -> None:
+    graph, events = latentloom.loads(INVERT), list[AnyEvent]()
+    result = asyncio.run(
+        latentloom.run_async(graph, where(tmp_path, graph), on_event=events.append)
+    )
+    assert result.status == "done"
+    assert events[-1] == Closed("done")
+
+
+def test_cancelling_the_task_cancels_the_run(tmp_path: Path) -> None:
+    graph = latentloom.load("txt2img").set("sample.steps", 5000)
+    seen: list[int] = []
+
+    async def main() -> None:
+        task = asyncio.ensure_future(
+            latentloom.run_async(graph, where(tmp_path, graph), on_event=watch)
+        )
+        running.append(task)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+
+    def watch(event: Any) -> None:
+        if isinstance(event, Progress):
+            seen.append(event.step)
+            running[0].cancel()
+
+    running: list[asyncio.Task[Any]] = []
+    asyncio.run(main())
+    assert 1 <= len(seen) < 2000
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_builder_refuses_wrong_inputs_at_once() -> None:
+    builder = latentloom.build()
+    photo = builder.LoadImage(image="inputs/house.png")
+    with pytest.raises(latentloom.GraphError) as caught:
+        builder.ImageScale(image=photo.MASK, upscale_method="cubic", width=-1, hight=3)
+    kinds = sorted(problem.kind for problem in caught.value.problems)
+    assert kinds == ["not_in_list", "out_of_range", "unknown_input", "wrong_type"]
+    with pytest.raises(latentloom.GraphError, match="did you mean"):
+        builder.ImageScal(image=photo)
+    with pytest.raises(AttributeError, match="IMAGE, MASK"):
+        photo.LATENT  # noqa: B018
+
+
+def test_handles_of_several_outputs_must_say_which() -> None:
+    builder = latentloom.build()
+    photo = builder.LoadImage(image="inputs/house.png")
+    with pytest.raises(latentloom.GraphError, match="one output of load_image"):
+        builder.ImageInvert(image=photo)
+
+
+def test_built_graphs_have_readable_ids() -> None:
+    builder = latentloom.build("Title")
+    image, _ = builder.LoadImage(image="inputs/house.png")
+    builder.ImageInvert(image=builder.ImageInvert(image=image))
+    assert list(builder.graph.nodes) == ["load_image", "image_invert", "image_invert_2"]
+
+
+def test_the_example_of_the_module_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "graphs").symlink_to(ROOT / "graphs")
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in (latentloom.__doc__ or "").splitlines() if line.startswith("    ")]
+    found: dict[str, Any] = {}
+    exec(compile(textwrap.dedent("\n".join(lines)), "latentloom.py", "exec"), found)
+    assert len(lines) == 5
+    assert found["picture"].shape == (1, 128, 128, 3)
+    assert len(list((tmp_path / "output").iterdir())) == 1
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=range(len(blocks("python"))))
+def test_the_python_of_the_readme_runs(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    assert "Error" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", blocks("yaml"), ids=range(len(blocks("yaml"))))
+def test_the_graphs_of_the_readme_have_no_problems(text: str) -> None:
+    assert latentloom.check(latentloom.loads(text)) == ()
+
+
+def test_the_readme_has_an_example_of_each() -> None:
+    assert blocks("python")
+    assert blocks("yaml")
+
+
+def test_the_node_table_of_the_readme_is_current() -> None:
+    listed = set(
+        re.findall(r"`([A-Za-z]\w+)`", README.partition("## Nodes")[2].partition("\n## ")[0])
+    )
+    assert listed == set(latentloom.registry())
+
+
+def test_a_file_or_a_name_is_a_graph_too(graph: Path, tmp_path: Path) -> None:
+    assert latentloom.check("img2img") == ()
+    assert "sample" in latentloom.plan("img2img").nodes
+    assert latentloom.lint(graph) == ()
+    opened = latentloom.load(graph)
+    result = latentloom.run(str(graph), latentloom.workspace(opened, tmp_path / "out"))
+    assert [path.name for _, path in result.saved] == ["small_00001_.png"]
+    with pytest.raises(OSError, match="no-such-graph"):
+        latentloom.run("no-such-graph")

@@ -1,0 +1,194 @@
+"""`latentloom batch`: a folder through one graph, stopped, gone on with, and left as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import latentloom
+from latentloom.engine.errors import GraphError
+from latentloom.engine.execution.batch import LEDGER, pictures_in, run_folder
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.node.cancel import CancelToken
+from tests.cli.commands import as_json, run
+
+GRAPH = """\
+latentloom: 1
+inputs:
+  photo: {type: image, default: none.png}
+  name: {type: string, default: result}
+  size: {type: int, default: 6, min: 1}
+nodes:
+  photo: {node: LoadImage, image: '${photo}'}
+  small: {node: ImageScaleToMaxDimension, image: $photo.IMAGE, largest_size: '${size}'}
+  save: {node: SaveImage, images: $small.IMAGE, filename_prefix: '${name}'}
+"""
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    path = tmp_path / "graph.yaml"
+    path.write_text(GRAPH)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "pictures"
+    made.mkdir()
+    for index, name in enumerate(("a.png", "b.JPG", "c.webp")):
+        Image.new("RGB", (20, 10 + index), (40 * index, 90, 20)).save(made / name)
+    (made / "notes.txt").write_text("no picture")
+    (made / ".hidden.png").write_bytes(b"")
+    return made
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != LEDGER)
+
+
+def test_each_picture_is_run_once_and_named_after_itself(
+    graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    code, out, err = run(capsys, "batch", graph, folder, "--output", tmp_path / "out")
+    assert code == 0
+    wanted = ["a_00001_.png", "b_00001_.png", "c_00001_.png"]
+    assert out.splitlines() == [f"{tmp_path}/out/{name}" for name in wanted]
+    assert "2 of 3: b.JPG: done" in err
+    assert names(tmp_path / "out") == wanted
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_is_done_is_not_done_again(
+    graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    run(capsys, "batch", graph, folder, "--output", out)
+    (out / "b_00001_.png").unlink()
+    _, found = as_json(capsys, "batch", graph, folder, "--output", out)
+    assert [turn["state"] for turn in found["pictures"]] == ["known", "ran", "known"]
+    assert names(out) == ["a_00001_.png", "b_00001_.png", "c_00001_.png"]
+
+
+@pytest.mark.parametrize("change", ["graph", "picture"])
+def test_what_changed_is_run_anew_and_replaces_nothing(
+    change: str, graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    run(capsys, "batch", graph, folder, "--output", out)
+    options = ["--input", "size=3"] if change == "graph" else []
+    if change == "picture":
+        Image.new("RGB", (5, 5), (1, 2, 3)).save(folder / "a.png")
+    _, found = as_json(capsys, "batch", graph, folder, "--output", out, *options)
+    states = [turn["state"] for turn in found["pictures"]]
+    assert states == (["ran"] * 3 if change == "graph" else ["ran", "known", "known"])
+    assert {"a_00001_.png", "a_00002_.png"} <= set(names(out))
+
+
+def test_a_stopped_run_goes_on_where_it_was(graph: Path, folder: Path, tmp_path: Path) -> None:
+    loaded, token = latentloom.load(graph), CancelToken()
+    place = Workspace(output_dir=tmp_path / "out")
+    with Engine(latentloom.registry()) as engine:
+        turns = []
+        for turn in run_folder(engine, loaded, place, folder, cancel=token):
+            turns.append(turn)
+            token.cancel()
+        assert [turn.picture.name for turn in turns] == ["a.png"]
+        with (tmp_path / "out" / LEDGER).open("a") as ledger:
+            ledger.write('{"key": "torn by a cra')
+        rest = list(run_folder(engine, loaded, place, folder))
+        assert [turn.state for turn in rest] == ["known", "ran", "ran"]
+        last = list(run_folder(engine, loaded, place, folder))
+        assert [turn.state for turn in last] == ["known"] * 3
+
+
+def test_a_damaged_picture_fails_alone(
+    graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "b.JPG").write_bytes(b"\xff\xd8\xff but no picture")
+    code, found = as_json(capsys, "batch", graph, folder, "--output", tmp_path / "out")
+    assert code == 3
+    assert [turn["state"] for turn in found["pictures"]] == ["ran", "failed", "ran"]
+    assert found["pictures"][1]["errors"][0]["type"] == "LoadImage"
+
+
+def test_the_folder_itself_is_no_output_folder(
+    graph: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "batch", graph, folder, "--output", folder)
+    assert code == 1
+    assert "an output folder besides the pictures'" in err
+
+
+@pytest.mark.parametrize(
+    ("knob", "more", "said"),
+    [
+        ("size", "", "wants an input that takes a picture: photo, got size"),
+        ("", "  other: {type: image, default: none.png}\n", "photo, other, got none chosen"),
+    ],
+)
+def test_the_input_of_the_pictures_must_be_clear(
+    knob: str, more: str, said: str, folder: Path, tmp_path: Path
+) -> None:
+    graph = latentloom.loads(GRAPH.replace("nodes:", f"{more}nodes:"))
+    with Engine(latentloom.registry()) as engine, pytest.raises(GraphError, match=said):
+        list(run_folder(engine, graph, Workspace(output_dir=tmp_path / "o"), folder, knob))
+
+
+def test_a_workflow_of_comfyuis_takes_pictures_at_a_node(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def loads(id: str, count: int) -> dict[str, object]:
+        nodes = {
+            str(n): {"class_type": "LoadImage", "inputs": {"image": "a"}} for n in range(count)
+        }
+        save = {"class_type": "SaveImage", "inputs": {"images": [id, 0]}}
+        return {**nodes, "9": save}
+
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    one.write_text(json.dumps(loads("0", 1)))
+    two.write_text(json.dumps(loads("1", 2)))
+    assert run(capsys, "batch", one, folder, "--output", tmp_path / "o")[0] == 0
+    assert len(names(tmp_path / "o")) == 3
+    code, _, err = run(capsys, "batch", two, folder, "--output", tmp_path / "p")
+    assert (code, "0.image, 1.image, got none chosen" in err, "--knob" in err) == (1, True, True)
+    assert (
+        run(capsys, "batch", two, folder, "--knob", "1.image", "--output", tmp_path / "p")[0] == 0
+    )
+    assert len(names(tmp_path / "p")) == 3
+
+
+def test_a_folder_without_pictures_is_said_to_have_none(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    code, out, err = run(capsys, "batch", graph, tmp_path / "empty", "--output", tmp_path / "o")
+    assert (code, out, "no PNG, JPEG or WebP pictures" in err) == (0, "", True)
+
+
+def test_a_missing_folder_is_said_to_be_missing(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "batch", graph, tmp_path / "nowhere", "--output", tmp_path)
+    assert code == 1
+    assert "nowhere" in err
+    assert "Traceback" not in err
+
+
+def test_pictures_come_by_name(folder: Path) -> None:
+    assert [path.name for path in pictures_in(folder)] == ["a.png", "b.JPG", "c.webp"]
+
+
+def test_the_ledger_names_files_beside_itself(
+    graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "batch", graph, folder, "--output", tmp_path / "out")
+    lines = (tmp_path / "out" / LEDGER).read_text().splitlines()
+    assert json.loads(lines[0])["saved"] == ["a_00001_.png"]
+    moved = (tmp_path / "out").rename(tmp_path / "elsewhere")
+    assert moved.is_dir()

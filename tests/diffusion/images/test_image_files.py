@@ -1,0 +1,282 @@
+"""Picture files are read whole or refused with a reason; nothing else ever comes out."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from latentloom.diffusion.images.image_files import check_file, decode, read_picture
+from latentloom.diffusion.images.image_headers import (
+    MAX_BYTES,
+    PictureError,
+    check_size,
+    read_header,
+)
+from tests.diffusion.images.pictures import (
+    MAGIC,
+    bomb,
+    chunk,
+    encoded,
+    insert,
+    marked,
+    oriented,
+    sample,
+)
+from tests.paths import ROOT
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+FILES = {
+    **{format: encoded(sample(size=(40, 30)), format) for format in FORMATS},
+    "alpha": encoded(sample("RGBA"), "PNG"),
+    "palette": encoded(sample().quantize(8), "PNG", transparency=3),
+    "lossless": encoded(sample("RGBA"), "WEBP", lossless=True),
+    "progressive": encoded(sample(size=(40, 30)), "JPEG", progressive=True),
+    "exif": oriented(6),
+    "animated": encoded(sample(), "WEBP", save_all=True, append_images=[sample(seed=1)]),
+}
+
+
+def written(folder: Path, data: bytes) -> Path:
+    path = folder / "picture.png"
+    path.write_bytes(data)
+    return path
+
+
+def read(data: bytes) -> Image.Image:
+    return decode(read_header(data))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_sound_file_is_read(name: str, tmp_path: Path) -> None:
+    path = written(tmp_path, FILES[name])
+    header = check_file(path)
+    assert read_picture(path).size in ((header.width, header.height), (header.height, header.width))
+
+
+@pytest.mark.parametrize("name", ["alpha", "palette", "lossless"])
+def test_pixels_are_those_that_the_library_reads(name: str, tmp_path: Path) -> None:
+    with Image.open(written(tmp_path, FILES[name])) as plain:
+        wanted = np.asarray(plain.convert("RGBA"))
+    assert np.array_equal(np.asarray(read(FILES[name]).convert("RGBA")), wanted)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_orientation_is_applied(format: str) -> None:
+    upright = read(oriented(6, format))
+    assert upright.size == (8, 16)
+    corners = [upright.convert("L").getpixel(place) for place in ((1, 1), (6, 1), (1, 14), (6, 14))]
+    assert [isinstance(level, int) and level > 128 for level in corners] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_broken_exif_leaves_the_picture_as_it_lies() -> None:
+    odd = insert(encoded(marked(), "PNG"), chunk(b"eXIf", b"II*\0\xff\xff\xff\xff junk"))
+    assert read(odd).size == (16, 8)
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_of_an_animation_the_first_frame_is_read(format: str) -> None:
+    first, second = sample(seed=1), sample(seed=2)
+    options: dict[str, Any] = {"lossless": True} if format == "WEBP" else {}
+    moving = encoded(first, format, save_all=True, append_images=[second], **options)
+    assert np.array_equal(np.asarray(read(moving).convert("RGB")), np.asarray(first))
+
+
+def test_of_a_two_picture_jpeg_the_first_is_read() -> None:
+    both = encoded(sample(seed=1), "MPO", save_all=True, append_images=[sample(seed=2)])
+    alone = encoded(sample(seed=1), "JPEG")
+    assert np.array_equal(np.asarray(read(both)), np.asarray(read(alone)))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        chunk(b"zTXt", b"prompt\0\0" + zlib.compress(b"a" * 2**24)),
+        chunk(b"iCCP", b"profile\0\0" + zlib.compress(b"a" * 2**24)),
+        chunk(b"iTXt", b"prompt\0\1\0\0\0" + zlib.compress(b"a" * 2**24)),
+        chunk(b"tEXt", b"workflow\0\xff\xfe{not json"),
+        chunk(b"tEXt", b"prompt\0{}", checksum=1),
+        chunk(b"eXIf", b"junk", checksum=1),
+        chunk(b"acTL", b"\xff" * 8),
+        chunk(b"acTL", b""),
+        chunk(b"\xff\xff\xff\xff", b""),
+    ],
+)
+def test_a_hostile_extra_is_left_out_and_the_picture_is_read(hostile: bytes) -> None:
+    assert np.array_equal(
+        np.asarray(read(insert(FILES["alpha"], hostile))), np.asarray(sample("RGBA"))
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(FILES)), st.floats(0, 1, exclude_max=True))
+def test_a_file_cut_anywhere_is_refused_without_decoding(name: str, share: float) -> None:
+    data = FILES[name]
+    with pytest.raises(PictureError):
+        read_header(data[: int(share * len(data))])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_follows_a_picture_is_not_looked_at(name: str) -> None:
+    whole, longer = read(FILES[name]), read(FILES[name] + b"PK\3\4 and more \xff\xd8\xff")
+    assert np.array_equal(np.asarray(whole), np.asarray(longer))
+
+
+@pytest.mark.parametrize(
+    ("data", "got"),
+    [
+        (b"", "an empty file"),
+        (b"GIF89a" + bytes(20), "a GIF"),
+        (encoded(sample(), "TIFF"), "a TIFF"),
+        (encoded(sample(), "BMP"), "a BMP"),
+        (b" <svg xmlns='http://www.w3.org/2000/svg'/>", "markup"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "a PostScript file"),
+        (b"hello", "a file of another kind"),
+        (b"RIFF\x04\0\0\0WAVE", "a file of another kind"),
+    ],
+)
+def test_another_kind_of_file_is_refused(data: bytes, got: str, tmp_path: Path) -> None:
+    with pytest.raises(PictureError) as refused:
+        check_file(written(tmp_path, data))
+    assert refused.value.wanted == "a PNG, JPEG or WebP picture"
+    assert refused.value.got == got
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match=r"'cat\.png', which does not exist"):
+        check_file(tmp_path / "cat.png")
+    with pytest.raises(PictureError, match="which is not a file"):
+        check_file(tmp_path)
+
+
+@pytest.mark.parametrize(("width", "height"), [(8001, 8000), (64_000_001, 1), (0, 5), (5, 0)])
+def test_sizes_beyond_64_megapixels_or_empty_are_refused(width: int, height: int) -> None:
+    with pytest.raises(PictureError):
+        check_size(width, height)
+
+
+def test_64_megapixels_are_accepted() -> None:
+    check_size(8000, 8000)
+
+
+def test_a_picture_bomb_is_refused_before_a_decoder_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "open", None)
+    path = written(tmp_path, bomb(13_000, 13_000))
+    assert path.stat().st_size < 40_000
+    with pytest.raises(PictureError, match=r"at most 64 megapixels, got 13000×13000 \(169\.0"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"RIFF\x22\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0" + b"\xff" * 6 + bytes(12),
+        b"RIFF\x22\0\0\0WEBPVP8L\x16\0\0\0\x2f\xff\xff\xff\xff" + bytes(17),
+        b"RIFF\x22\0\0\0WEBPVP8 \x16\0\0\0\0\0\0\x9d\x01\x2a\xff\x3f\xff\x3f" + bytes(12),
+        b"\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff\3" + bytes(9) + b"\xff\xd9",
+        MAGIC
+        + chunk(b"IHDR", struct.pack(">II5B", 2**31, 2**31, 8, 2, 0, 0, 0))
+        + chunk(b"IEND", b""),
+    ],
+)
+def test_every_format_reads_its_size_before_decoding(data: bytes) -> None:
+    with pytest.raises(PictureError, match="at most 64 megapixels"):
+        read_header(data)
+
+
+def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "long.png"
+    with path.open("wb") as sink:
+        sink.truncate(MAX_BYTES + 1)
+    with pytest.raises(PictureError, match="at most 512 MiB"):
+        check_file(path)
+
+
+def test_damaged_pixels_are_refused_when_decoded() -> None:
+    broken = bytearray(FILES["PNG"])
+    broken[60:80] = bytes(20)
+    with pytest.raises(PictureError, match="can be decoded, got a damaged one"):
+        read(bytes(broken))
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.binary(max_size=200), st.sampled_from((b"", MAGIC, b"\xff\xd8\xff", b"RIFF\x20\0\0\0WEBP"))
+)
+@example(b"", b"\xff\xd8\xff")
+def test_any_bytes_give_a_picture_or_a_picture_error(rest: bytes, magic: bytes) -> None:
+    assert outcome(magic + rest)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.sampled_from(sorted(FILES)),
+    st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=6)), max_size=4),
+)
+def test_any_damage_gives_a_picture_or_a_picture_error(
+    name: str, damages: list[tuple[float, bytes]]
+) -> None:
+    data = bytearray(FILES[name])
+    for place, patch in damages:
+        start = int(place * len(data))
+        data[start : start + len(patch)] = patch
+    assert outcome(bytes(data))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf", b"fdAT", b"IEND")),
+            st.binary(max_size=40),
+        ),
+        max_size=6,
+    )
+)
+def test_any_png_chunks_give_a_picture_or_a_picture_error(
+    chunks: list[tuple[bytes, bytes]],
+) -> None:
+    tail = b"".join(chunk(kind, content) for kind, content in chunks)
+    assert outcome(FILES["alpha"][:33] + tail + FILES["alpha"][33:])
+
+
+def outcome(data: bytes) -> str:
+    """What comes of a file: a picture or a refusal; anything else is raised."""
+    try:
+        picture = read(data)
+    except PictureError as error:
+        return str(error)
+    return picture.mode
+
+
+def test_checking_a_picture_loads_no_torch(tmp_path: Path) -> None:
+    path = written(tmp_path, FILES["PNG"])
+    program = (
+        "import sys; from pathlib import Path;"
+        "from latentloom.diffusion.images.image_files import check_file; "
+        "check_file(Path(sys.argv[1])); print('torch' in sys.modules)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, path],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert ran.stdout.strip() == "False"

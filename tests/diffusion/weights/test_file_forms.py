@@ -1,0 +1,121 @@
+"""Forms that a checkpoint in one file comes in: precisions, keys of training, parts asked apart."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.networks.load import load_checkpoint, load_clip, load_unet, load_vae
+from latentloom.diffusion.schedules.model_sampling import ContinuousSampling
+from latentloom.diffusion.weights.detect import check_checkpoint
+from latentloom.diffusion.weights.folders import VARIABLE
+from tests.diffusion.weights.test_single_file import write_file
+from tests.tiny_model import write_tiny_sdxl
+
+EMA = "model_ema.diffusion_model"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A models folder with a small SDXL in one file."""
+    root = tmp_path_factory.mktemp("models")
+    folder = write_tiny_sdxl(root / "folder")
+    shutil.copytree(folder / "tokenizer", root / "tokenizers" / "clip-l")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(root))
+        write_file(root / "checkpoints" / "file.safetensors", load_checkpoint(folder))
+        yield root
+
+
+def rewritten(root: Path, name: str, dtype: torch.dtype, **more: torch.Tensor) -> Path:
+    path = root / "checkpoints" / f"{name}.safetensors"
+    tensors = load_file(root / "checkpoints" / "file.safetensors")
+    save_file({key: value.to(dtype) for key, value in tensors.items()} | more, path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_any_precision_of_a_file_is_computed_in_float32_here(
+    root: Path, dtype: torch.dtype
+) -> None:
+    found = load_checkpoint(rewritten(root, "form", dtype))
+    plain = load_checkpoint(root / "checkpoints" / "file.safetensors")
+    for got, want in zip(found, plain, strict=True):
+        values = got.weights.module.state_dict()
+        for name, value in want.weights.module.state_dict().items():
+            if value.is_floating_point():
+                assert values[name].dtype == torch.float32
+                assert torch.equal(values[name], value.to(dtype).float())
+
+
+def test_keys_of_training_are_passed_over(root: Path) -> None:
+    tensors = load_file(root / "checkpoints" / "file.safetensors")
+    unet = [key for key in tensors if key.startswith("model.diffusion_model.")]
+    averages = {
+        EMA + key.removeprefix("model.diffusion_model").replace(".", ""): tensors[key] + 1
+        for key in unet
+    }
+    of_training = {
+        "model_ema.decay": torch.tensor(0.9999),
+        "model_ema.num_updates": torch.tensor(7),
+        "alphas_cumprod": torch.rand(1000),
+        "first_stage_model.loss.logvar": torch.zeros(()),
+    }
+    path = rewritten(root, "full", torch.float32, **averages, **of_training)
+    got, want = load_checkpoint(path), load_checkpoint(root / "checkpoints" / "file.safetensors")
+    assert got.model.family == want.model.family
+    values = got.model.weights.module.state_dict()
+    for name, value in want.model.weights.module.state_dict().items():
+        assert torch.equal(values[name], value)
+
+
+@pytest.mark.parametrize("lowest", [None, 0.01])
+def test_a_file_may_say_that_it_takes_any_level(root: Path, lowest: float | None) -> None:
+    says = {"edm_vpred.sigma_max": torch.tensor(120.0)}
+    if lowest is not None:
+        says["edm_vpred.sigma_min"] = torch.tensor(lowest)
+    sampling = load_checkpoint(rewritten(root, "levels", torch.float16, **says)).model.sampling
+    assert isinstance(sampling, ContinuousSampling)
+    assert (sampling.prediction, sampling.sigma_data) == ("v", 1.0)
+    assert sampling.sigma_max == pytest.approx(120.0)
+    assert sampling.sigma_min == pytest.approx(lowest or 0.002)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("edm_mean", torch.zeros(4), "models like Playground 2.5 are not supported"),
+        ("edm_vpred.sigma_max", torch.zeros(()), "sigma_max is no noise level"),
+        ("edm_vpred.sigma_max", torch.ones(2), "sigma_max is no noise level"),
+    ],
+)
+def test_a_file_of_another_process_is_refused_with_the_reason(
+    root: Path, name: str, value: torch.Tensor, reason: str
+) -> None:
+    path = rewritten(root, "other", torch.float16, **{name: value})
+    with pytest.raises(ModelFileError, match=reason):
+        check_checkpoint(path)
+
+
+def test_parts_that_are_asked_apart_are_those_of_the_whole(root: Path) -> None:
+    path = root / "checkpoints" / "file.safetensors"
+    whole = load_checkpoint(path)
+    assert load_checkpoint(path).model.weights is whole.model.weights
+    assert load_unet(path).weights is whole.model.weights
+    assert load_vae(path).weights is whole.vae.weights
+    assert load_clip((path,)).weights is whole.clip.weights
+    assert load_unet(path, "fp8_e4m3fn").weights is not whole.model.weights
+
+
+def test_copies_of_a_file_are_loaded_once(root: Path) -> None:
+    path = root / "checkpoints" / "file.safetensors"
+    copy = shutil.copy(path, root / "checkpoints" / "copy.safetensors")
+    first, second = load_checkpoint(path), load_checkpoint(Path(copy))
+    assert first.model.weights is second.model.weights
+    assert first.vae.weights is second.vae.weights
