@@ -1,10 +1,10 @@
 """Latentloom from Python: load, build, plan and run graphs.
 
     import latentloom
-    graph = latentloom.load("graphs/img2img.yaml").knob("denoise", 0.6)
+    graph = latentloom.load("graphs/img2img.yaml").set_input("denoise", 0.6)
     print(latentloom.plan(graph).nodes["sample"].why)
     result = latentloom.run(graph)
-    picture = result["decode"]
+    image = result["decode"]
 
 Nothing heavy is imported before a node needs it.
 """
@@ -18,13 +18,13 @@ from pathlib import Path
 
 from latentloom.engine.cache.generation import open_store
 from latentloom.engine.errors import (
-    Cancelled,
     FormatError,
     GraphError,
     InputError,
     LatentloomError,
     NodeError,
     Problem,
+    RunCancelledError,
     RunError,
     SpecError,
 )
@@ -34,10 +34,10 @@ from latentloom.engine.execution.plan import Plan, Step
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.formats import load_graph, parse_graph, save_graph
 from latentloom.engine.graph.builder import Builder
-from latentloom.engine.graph.graph import Graph, Input, Knob, Link, Node
+from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Link, Node
 from latentloom.engine.graph.library import find_graph, graphs_dir
-from latentloom.engine.graph.lint import Advice
-from latentloom.engine.graph.lint import lint as find_advice
+from latentloom.engine.graph.lint import LintWarning
+from latentloom.engine.graph.lint import lint as find_warnings
 from latentloom.engine.node.cancel import CancelToken
 from latentloom.engine.node.context import Context
 from latentloom.engine.node.ports import Between, Choices, Socket, Text
@@ -57,13 +57,13 @@ from latentloom.nodes.ports import (
 )
 
 __all__ = [
-    "Advice", "Between", "Builder", "CancelToken", "Cancelled", "Choices", "Clip",
-    "Conditioning", "Context", "ControlNet", "Engine", "FormatError", "Graph", "GraphError",
-    "Image", "Input", "InputError", "Knob", "Latent", "LatentloomError", "Link", "Mask",
+    "Between", "Builder", "CancelToken", "Choices", "Clip", "Conditioning", "Context",
+    "ControlNet", "Engine", "FormatError", "Graph", "GraphError", "GraphInput", "Image",
+    "InputError", "InputRef", "Latent", "LatentloomError", "Link", "LintWarning", "Mask",
     "Model", "Node", "NodeError", "NodeReport", "Plan", "Problem", "Registry", "Result",
-    "RunError", "Seed", "Socket", "SpecError", "Step", "Text", "Vae", "Workspace", "build",
-    "check", "default_engine", "lint", "load", "loads", "node", "plan", "registry", "run",
-    "run_async", "save", "workspace",
+    "RunCancelledError", "RunError", "Seed", "Socket", "SpecError", "Step", "Text", "Vae",
+    "Workspace", "build", "check", "default_engine", "lint", "load", "loads", "node", "plan",
+    "registry", "run", "run_async", "save", "workspace",
 ]  # fmt: skip
 
 __version__ = "0.1.0"
@@ -78,7 +78,7 @@ def default_engine() -> Engine:
 
 
 def load(path: str | os.PathLike[str]) -> Graph:
-    """The graph in a file: native YAML or JSON, ComfyUI's API JSON, or a picture saved by either.
+    """The graph in a file: native YAML or JSON, ComfyUI's API JSON, or an image saved by either.
 
     A bare name such as `img2img` finds a shipped graph.
 
@@ -147,10 +147,10 @@ def check(graph: GraphOrPath, where: Workspace | None = None) -> tuple[Problem, 
     return default_engine().check(graph, where or workspace(graph))
 
 
-def lint(graph: GraphOrPath, where: Workspace | None = None) -> tuple[Advice, ...]:
+def lint(graph: GraphOrPath, where: Workspace | None = None) -> tuple[LintWarning, ...]:
     """What a graph is allowed to do and hardly means to; empty if there is nothing to say."""
     graph = _opened(graph)
-    return find_advice(graph, registry(), where or workspace(graph))
+    return find_warnings(graph, registry(), where or workspace(graph))
 
 
 def plan(

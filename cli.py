@@ -106,7 +106,7 @@ def batch(options: argparse.Namespace) -> int:
     from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
-    place = (Path(options.folder), options.knob)
+    place = (Path(options.folder), options.image_input)
     with _engine(job.registry) as engine, reporter(True) as report, _interrupts(token):
         files = (job.graph, job.workspace, place)
         turns = run_batch(engine, *files, report, token, options.json)
@@ -117,40 +117,40 @@ def batch(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """`latentloom plan FILE`."""
-    from latentloom.console.views import advice_text, plan_object, plan_text, to_json
+    from latentloom.console.views import plan_object, plan_text, to_json, warnings_text
     from latentloom.engine.graph.lint import lint
 
     job = _open(options)
     with _engine(job.registry) as engine:
         found = engine.plan(job.graph, job.workspace)
-    advice = lint(job.graph, job.registry, job.workspace)
+    warnings = lint(job.graph, job.registry, job.workspace)
     if options.json:
-        print(to_json(plan_object(found, advice)))
+        print(to_json(plan_object(found, warnings)))
     else:
-        print(plan_text(found) + advice_text(advice))
+        print(plan_text(found) + warnings_text(warnings))
     return DONE
 
 
 def check(options: argparse.Namespace) -> int:
     """`latentloom check FILE`."""
-    from latentloom.console.views import advice_object, advice_text, problem_object, to_json
+    from latentloom.console.views import problem_object, to_json, warning_object, warnings_text
     from latentloom.engine.graph.lint import lint
     from latentloom.engine.graph.validate import check as find_problems
 
     job = _open(options)
     problems = find_problems(job.graph, job.registry, job.workspace)
-    advice = lint(job.graph, job.registry, job.workspace)
+    warnings = lint(job.graph, job.registry, job.workspace)
     if options.json:
         found = [problem_object(problem) for problem in problems]
         status = "failed" if problems else "done"
-        shown = [advice_object(each) for each in advice]
-        print(to_json({"status": status, "errors": found, "advice": shown}))
+        shown = [warning_object(each) for each in warnings]
+        print(to_json({"status": status, "errors": found, "warnings": shown}))
     elif problems:
         print("\n".join(str(problem) for problem in problems), file=sys.stderr)
         print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", file=sys.stderr)
     else:
         good = f"{options.file}: no problems in {len(job.graph.nodes)} nodes"
-        print(good + advice_text(advice))
+        print(good + warnings_text(warnings))
     return WRONG if problems else DONE
 
 
@@ -295,14 +295,14 @@ def _complain(error: Exception, options: argparse.Namespace) -> None:
         print(error_text(error), file=sys.stderr)
 
 
-FILE = "a graph in YAML or JSON, a workflow of ComfyUI's, a saved picture, or a shipped graph"
+FILE = "a graph in YAML or JSON, a workflow of ComfyUI's, a saved image, or a shipped graph"
 CHANGES = (
     ("--set", port_assignment, "NODE.INPUT=VALUE", "change any input of any node; may be repeated"),
     ("--input", assignment, "NAME=VALUE", "change an input of the graph; may be repeated"),
 )
 FOLDERS = (
     ("--output", "output", "where results are saved"),
-    ("--input-dir", "input", "where pictures are that the graph names and does not lie beside"),
+    ("--input-dir", "input", "where images are that the graph names and does not lie beside"),
 )
 
 
@@ -320,19 +320,17 @@ def _parser() -> argparse.ArgumentParser:
         return found
 
     for name, command, text in (
-        ("run", run, "Run a graph: a YAML or JSON file, a saved picture, or a shipped graph."),
+        ("run", run, "Run a graph: a YAML or JSON file, a saved image, or a shipped graph."),
         ("plan", plan, "Say what a run would do to each node, and why."),
         ("check", check, "List every problem of a graph, and what it hardly means to do."),
-        ("batch", batch, "Run a graph for each picture of a folder; go on where it stopped."),
+        ("batch", batch, "Run a graph for each image of a folder; go on where it stopped."),
     ):
         found = add(name, command, text)
         found.add_argument("file", metavar="FILE", help=FILE)
         if command is batch:
-            found.add_argument("folder", metavar="FOLDER", help="the pictures; they are only read")
-            text = (
-                "the graph's input that takes the picture, or NODE.INPUT; not needed if it has one"
-            )
-            found.add_argument("--knob", default="", metavar="NAME", help=text)
+            found.add_argument("folder", metavar="FOLDER", help="the images; they are only read")
+            text = "the graph's input that takes the image, or NODE.INPUT; not needed if it has one"
+            found.add_argument("--image-input", default="", metavar="NAME", help=text)
         for option, read, shape, text in CHANGES:
             more = {"action": "append", "default": [], "type": read}
             found.add_argument(option, **more, metavar=shape, help=text)

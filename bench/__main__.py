@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.clock import Row
+from bench.images import image_rows
 from bench.overhead import door_rows, engine_rows
-from bench.pictures import picture_rows
 from bench.serving import serving_rows
 
 
@@ -38,7 +38,7 @@ def main() -> None:
 def _all_rows() -> Iterator[Row]:
     yield from door_rows()
     yield from engine_rows()
-    yield from picture_rows()
+    yield from image_rows()
     yield from serving_rows()
 
 

@@ -1,7 +1,7 @@
 """`python -m bench.loading FILE`: what loading and first using a checkpoint in one file costs.
 
 Each in a process of its own, so that the peaks of memory are its own too: mapping the file and
-copying each tensor to float32, against loading it, encoding two prompts and a picture, two steps
+copying each tensor to float32, against loading it, encoding two prompts and an image, two steps
 with guidance, decoding. Processor time, since the clock also tells of the disk and of others.
 """
 

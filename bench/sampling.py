@@ -164,14 +164,14 @@ class Bench:
         return self._compare("text encode", lambda: encode_text(clip, prompt), theirs)
 
     def _encode(self, size: int) -> Measure:
-        picture = torch.rand(1, size, size, 3)
+        image = torch.rand(1, size, size, 3)
 
         def theirs() -> object:
-            pixels = (picture.movedim(-1, 1) * 2 - 1).to(self.device, self.dtype)
+            pixels = (image.movedim(-1, 1) * 2 - 1).to(self.device, self.dtype)
             with torch.inference_mode():
                 return self.vae_module.encode(pixels).latent_dist.mean.float().cpu()
 
-        return self._compare(f"VAE encode {size}", lambda: encode(self.vae, picture), theirs)
+        return self._compare(f"VAE encode {size}", lambda: encode(self.vae, image), theirs)
 
     def _decode(self, size: int) -> Measure:
         latent = Latent(torch.randn(1, 4, size // 8, size // 8))

@@ -32,7 +32,7 @@ from latentloom.web.serving import main as serve
 ROOT = Path(__file__).parent.parent
 SIZES = (10, 100, 1_000, 3_000)
 APART, LARGE = 100_000, 1_000
-REPEATS, PROMPTS, CONNECTIONS, WATCHERS, PICTURES = 3, 200, 16, 200, 500
+REPEATS, PROMPTS, CONNECTIONS, WATCHERS, IMAGES = 3, 200, 16, 200, 500
 FIRST_ANSWER_AIM_S = 1.5
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -89,8 +89,8 @@ def chain(size: int, first: int, last: int = 1) -> Prompt:
     return {**nodes, "out": {"class_type": "Out", "inputs": inputs}}
 
 
-def picture(colour: int) -> Prompt:
-    """A small picture of one colour, inverted and saved."""
+def image(colour: int) -> Prompt:
+    """A small image of one colour, inverted and saved."""
     size = {"width": 64, "height": 64, "batch_size": 1}
     return {
         "e": {"class_type": "EmptyImage", "inputs": {**size, "color": colour}},
@@ -184,14 +184,14 @@ async def watchers(url: str) -> AsyncIterator[None]:
 
 
 async def memory(server: Server) -> AsyncIterator[Row]:
-    """What many pictures leave behind, after the first few have loaded what they need."""
+    """What many images leave behind, after the first few have loaded what they need."""
     async with Client(server.url) as client:
         for colour in range(20):
-            await done(client, picture(colour))
+            await done(client, image(colour))
         before = server.memory_mb
-        for colour in range(20, 20 + PICTURES):
-            await done(client, picture(colour))
-    yield Row(f"memory after {PICTURES} pictures", server.memory_mb, "MB")
+        for colour in range(20, 20 + IMAGES):
+            await done(client, image(colour))
+    yield Row(f"memory after {IMAGES} images", server.memory_mb, "MB")
     yield Row("of it since the first 20", server.memory_mb - before, "MB")
 
 

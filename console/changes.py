@@ -12,7 +12,7 @@ from latentloom.engine.formats.parsing import is_unicode, parse_yaml
 from latentloom.engine.graph.graph import Graph
 from latentloom.engine.node.registry import Registry
 
-PATH_KNOBS = ("image", "mask", "file")
+PATH_INPUTS = ("image", "mask", "file")
 Assignments = Iterable[tuple[str, str]]
 
 
@@ -22,7 +22,7 @@ def changed(
     """The graph with these changes, and the files that were named for it.
 
     Args:
-        inputs: (name, text) of inputs of the graph; a picture's path may be anywhere.
+        inputs: (name, text) of inputs of the graph; an image's path may be anywhere.
         places: (node.input, text); a text is read as the port's type reads it.
 
     Raises:
@@ -31,15 +31,15 @@ def changed(
     """
     granted: set[Path] = set()
     for name, text in inputs:
-        graph = graph.knob(name, _knob_value(graph, name, text, granted))
+        graph = graph.set_input(name, _input_value(graph, name, text, granted))
     for place, text in places:
         graph = graph.set(place, _port_value(graph, registry, place, text, granted))
     return graph, frozenset(granted)
 
 
-def _knob_value(graph: Graph, name: str, text: str, granted: set[Path]) -> Any:
+def _input_value(graph: Graph, name: str, text: str, granted: set[Path]) -> Any:
     where, kind = f"--input {name}", graph.inputs[name].type if name in graph.inputs else ""
-    if kind in PATH_KNOBS:
+    if kind in PATH_INPUTS:
         return _file(where, text, granted)
     return _text(where, text) if kind == "string" else _scalar(where, text)
 

@@ -9,7 +9,7 @@ from typing import Any
 from latentloom.engine.errors import GraphError, InputError, LatentloomError, NodeError, Problem
 from latentloom.engine.execution.executor import Result
 from latentloom.engine.execution.plan import Plan, Step
-from latentloom.engine.graph.lint import Advice
+from latentloom.engine.graph.lint import LintWarning
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import MISSING, NodeSpec, Output, Port
 
@@ -54,7 +54,7 @@ def failure_object(error: Exception) -> dict[str, Any]:
     }
 
 
-def plan_object(plan: Plan, advice: Iterable[Advice] = ()) -> dict[str, Any]:
+def plan_object(plan: Plan, warnings: Iterable[LintWarning] = ()) -> dict[str, Any]:
     """What `plan --json` prints."""
     return {
         "status": "planned",
@@ -70,7 +70,7 @@ def plan_object(plan: Plan, advice: Iterable[Advice] = ()) -> dict[str, Any]:
         },
         "seconds": plan.seconds,
         "errors": [],
-        "advice": [advice_object(each) for each in advice],
+        "warnings": [warning_object(each) for each in warnings],
     }
 
 
@@ -108,21 +108,21 @@ def problem_object(problem: Problem) -> dict[str, str]:
     }
 
 
-def advice_object(advice: Advice) -> dict[str, str]:
-    """A piece of advice as an object."""
+def warning_object(warning: LintWarning) -> dict[str, str]:
+    """Return a lint warning as an object."""
     return {
-        "rule": advice.rule,
-        "node": advice.node,
-        "type": advice.type,
-        "input": advice.port,
-        "text": advice.text,
-        "hint": advice.hint,
+        "rule": warning.rule,
+        "node": warning.node,
+        "type": warning.type,
+        "input": warning.port,
+        "text": warning.text,
+        "hint": warning.hint,
     }
 
 
-def advice_text(advice: Iterable[Advice]) -> str:
+def warnings_text(warnings: Iterable[LintWarning]) -> str:
     """Advice as lines to put below others; empty if there is none."""
-    return "".join(f"\nadvice ({each.rule}): {each}" for each in advice)
+    return "".join(f"\nwarning ({each.rule}): {each}" for each in warnings)
 
 
 def plan_text(plan: Plan) -> str:

@@ -51,7 +51,7 @@ class MissingLibraryError(DiffusionError):
         super().__init__(f"{library} is not installed; pip install '{extra}'")
 
 
-class MemoryLackError(DiffusionError):
+class OutOfMemoryError(DiffusionError):
     """The device's memory does not suffice, though all else was put away."""
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 # What torch says where the machine's own memory is too small.
 _TOO_MUCH = re.compile(r"can't allocate memory: you tried to allocate ([0-9]{1,30}) bytes")
-MOST_COMPARED, LONGEST_COMPARED = 300, 80
+MAX_COMPARED, MAX_COMPARED_LENGTH = 300, 80
 
 
 class LatentloomError(Exception):
@@ -33,7 +33,7 @@ class SpecError(LatentloomError):
     """A node is declared wrongly; the message says which function and what to write."""
 
 
-class Cancelled(LatentloomError):
+class RunCancelledError(LatentloomError):
     """The run was cancelled; raised inside a node by `Context.check`."""
 
 
@@ -142,7 +142,7 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     """
     from difflib import get_close_matches
 
-    few = len(known) <= MOST_COMPARED and len(name) <= LONGEST_COMPARED
+    few = len(known) <= MAX_COMPARED and len(name) <= MAX_COMPARED_LENGTH
     close = get_close_matches(name, known, n=1, cutoff=0.7) if few else []
     return f"did you mean {close[0]!r}?" if close else ""
 

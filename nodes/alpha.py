@@ -1,4 +1,4 @@
-"""Pictures with alpha."""
+"""Images with alpha."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PorterDuffMode = Literal[
 
 
 class WithMask(NamedTuple):
-    """Pictures, and the masks of what is transparent in them."""
+    """Images, and the masks of what is transparent in them."""
 
     IMAGE: Image
     MASK: Mask
@@ -23,11 +23,11 @@ class WithMask(NamedTuple):
 
 @node("JoinImageWithAlpha", category="mask/compositing")
 def join_image_with_alpha(image: Image, alpha: Mask) -> Image:
-    """Give pictures an alpha channel.
+    """Give images an alpha channel.
 
     Args:
-        image: pictures B×H×W×C; an alpha that they have is replaced.
-        alpha: masks B×H×W of what is transparent, resized to the pictures.
+        image: images B×H×W×C; an alpha that they have is replaced.
+        alpha: masks B×H×W of what is transparent, resized to the images.
     """
     from latentloom.diffusion.images.porter_duff import join_alpha
 
@@ -36,10 +36,10 @@ def join_image_with_alpha(image: Image, alpha: Mask) -> Image:
 
 @node("SplitImageWithAlpha", category="mask/compositing")
 def split_image_with_alpha(image: Image) -> WithMask:
-    """Take pictures apart into colours and a mask of what is transparent.
+    """Take images apart into colours and a mask of what is transparent.
 
     Args:
-        image: pictures B×H×W×C; without alpha the mask is 0.
+        image: images B×H×W×C; without alpha the mask is 0.
     """
     from latentloom.diffusion.images.porter_duff import split_alpha
 
@@ -54,12 +54,12 @@ def porter_duff_image_composite(
     destination_alpha: Mask,
     mode: PorterDuffMode = "DST",
 ) -> WithMask:
-    """Compose pictures by the rules of Porter and Duff.
+    """Compose images by the rules of Porter and Duff.
 
     Args:
-        source: pictures B×H×W×C, fitted to the size of the destination.
+        source: images B×H×W×C, fitted to the size of the destination.
         source_alpha: masks B×H×W of what is transparent in it.
-        destination: pictures B×H×W×C.
+        destination: images B×H×W×C.
         destination_alpha: masks B×H×W of what is transparent in it.
         mode: DST_IN is the destination where the source is, SRC_OVER the usual paste, and so on.
 

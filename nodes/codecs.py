@@ -14,15 +14,15 @@ from latentloom.engine.cache.fingerprint import Sink, register
 from latentloom.engine.cache.generation import declare
 from latentloom.engine.cache.packing import (
     Array,
-    CannotKeep,
-    Damaged,
+    CorruptEntryError,
+    UnstorableError,
     register_array,
     register_records,
 )
 from latentloom.engine.errors import InputError
 from latentloom.engine.execution import threads
-from latentloom.engine.files import images as pictures
-from latentloom.engine.files.images import Picture, PreviewMethod
+from latentloom.engine.files import images as images
+from latentloom.engine.files.images import EncodedImage, PreviewMethod
 from latentloom.engine.node import devices
 from latentloom.engine.node.devices import Device
 from latentloom.engine.node.spec import NodeSpec
@@ -52,13 +52,13 @@ def tensor_to_array(tensor: Tensor) -> Array:
     """A tensor's numbers, wherever it lies.
 
     Raises:
-        CannotKeep: they are of a kind that is not kept.
+        UnstorableError: they are of a kind that is not kept.
     """
     import torch
 
     name = str(tensor.dtype).removeprefix("torch.")
     if name not in DTYPES:
-        raise CannotKeep(f"a tensor of {name} is not kept")
+        raise UnstorableError(f"a tensor of {name} is not kept")
     flat = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
     return Array(DTYPES[name], tuple(tensor.shape), flat.numpy().tobytes())
 
@@ -67,13 +67,13 @@ def tensor_from_array(array: Array) -> Tensor:
     """The tensor on the CPU; it shares the memory of the array.
 
     Raises:
-        Damaged: the bytes are not as many as the shape wants.
+        CorruptEntryError: the bytes are not as many as the shape wants.
     """
     import torch
 
     dtype = getattr(torch, next(name for name, known in DTYPES.items() if known == array.dtype))
     if len(array.data) != math.prod(array.shape) * dtype.itemsize:
-        raise Damaged("a tensor has too few or too many bytes")
+        raise CorruptEntryError("a tensor has too few or too many bytes")
     if not array.data:
         return torch.empty(array.shape, dtype=dtype)
     return torch.frombuffer(array.data, dtype=dtype).reshape(array.shape)
@@ -85,12 +85,12 @@ register_records(
     "latentloom.diffusion.latents.latents.SamplePass",
     "latentloom.diffusion.conditioning.conditioning.Entry",
     "latentloom.diffusion.conditioning.conditioning.Sizes",
-    "latentloom.diffusion.conditioning.inpaint.Hole",
+    "latentloom.diffusion.conditioning.inpaint.InpaintMask",
     "latentloom.diffusion.conditioning.regions.Area",
     "latentloom.diffusion.conditioning.regions.Region",
     "latentloom.diffusion.images.crop_stitch.Stitch",
     "latentloom.diffusion.images.crop_stitch.Place",
-    "latentloom.diffusion.networks.clip_vision.Seen",
+    "latentloom.diffusion.networks.clip_vision.VisionOutput",
     "latentloom.diffusion.sampling.report.Report",
     "latentloom.diffusion.sampling.report.Row",
     "latentloom.diffusion.sampling.report.Change",
@@ -116,46 +116,46 @@ for _folder in (_CODE, _CODE.parent / "diffusion", _CODE.parent / "engine"):
     )
 
 
-class PictureFiles:
-    """What a server needs of pictures; see `engine.files.images.Pictures`."""
+class ImageFiles:
+    """What a server needs of images; see `engine.files.images.ImageService`."""
 
-    def clean(self, data: bytes) -> Picture:
+    def clean(self, data: bytes) -> EncodedImage:
         from latentloom.diffusion.images.transcode import clean
 
-        return _picture(lambda: clean(data))
+        return _image(lambda: clean(data))
 
-    def converted(self, data: bytes, kind: str, quality: int) -> Picture:
+    def converted(self, data: bytes, kind: str, quality: int) -> EncodedImage:
         from latentloom.diffusion.images.transcode import convert
 
-        return _picture(lambda: convert(data, kind, quality))
+        return _image(lambda: convert(data, kind, quality))
 
-    def channel(self, data: bytes, channel: str) -> Picture:
+    def channel(self, data: bytes, channel: str) -> EncodedImage:
         from latentloom.diffusion.images.transcode import channel as one_channel
 
-        return _picture(lambda: one_channel(data, channel))
+        return _image(lambda: one_channel(data, channel))
 
-    def with_alpha_of(self, original: bytes, mask: bytes) -> Picture:
+    def with_alpha_of(self, original: bytes, mask: bytes) -> EncodedImage:
         from latentloom.diffusion.images.transcode import with_alpha_of
 
-        return _picture(lambda: with_alpha_of(original, mask))
+        return _image(lambda: with_alpha_of(original, mask))
 
-    def preview(self, value: object, method: PreviewMethod) -> Picture | None:
+    def preview(self, value: object, method: PreviewMethod) -> EncodedImage | None:
         # What shows nothing must not load torch.
         if value.__class__.__module__ != "latentloom.diffusion.networks.preview":
             return None
         from latentloom.diffusion.networks.preview import Sketch, as_jpeg
 
         data = as_jpeg(value, method) if isinstance(value, Sketch) else None
-        return Picture(data, "image/jpeg") if data else None
+        return EncodedImage(data, "image/jpeg") if data else None
 
 
-def _picture(make: Callable[[], tuple[bytes, str]]) -> Picture:
-    from latentloom.diffusion.images.image_headers import PictureError
+def _image(make: Callable[[], tuple[bytes, str]]) -> EncodedImage:
+    from latentloom.diffusion.images.image_headers import ImageFileError
 
     try:
-        return Picture(*make())
-    except PictureError as error:
-        raise InputError("picture", "file", error.wanted, error.got, error.hint) from error
+        return EncodedImage(*make())
+    except ImageFileError as error:
+        raise InputError("image", "file", error.wanted, error.got, error.hint) from error
 
 
 def accelerators() -> list[Device]:
@@ -187,5 +187,5 @@ TENSORS = frozenset({"IMAGE", "MASK", "LATENT", "CONDITIONING", "SIGMAS", "MODEL
 _holds_tensors: dict[str, bool] = {}
 
 threads.register(sharing)
-pictures.register(PictureFiles())
+images.register(ImageFiles())
 devices.register(accelerators)

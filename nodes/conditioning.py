@@ -88,7 +88,7 @@ def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
 def conditioning_set_timestep_range(
     conditioning: Conditioning, start: Percent = 0.0, end: Percent = 1.0
 ) -> Conditioning:
-    """Let a conditioning hold for a part of the way from noise to picture only.
+    """Let a conditioning hold for a part of the way from noise to image only.
 
     Args:
         conditioning: what is limited.

@@ -1,4 +1,4 @@
-"""ControlNets: loaded, and put on conditionings with a picture."""
+"""ControlNets: loaded, and put on conditionings with an image."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class DiffControlNetLoader:
 
 @node("SetUnionControlNetType", category="conditioning/controlnet")
 def set_union_controlnet_type(control_net: ControlNet, type: UnionKind = "auto") -> ControlNet:
-    """Tell a ControlNet for several kinds of pictures which kind it is given.
+    """Tell a ControlNet for several kinds of images which kind it is given.
 
     Args:
         control_net: a union ControlNet; any other ignores it.
@@ -140,15 +140,15 @@ def controlnet_apply_advanced(
     end_percent: Percent = 1.0,
     vae: Vae | None = None,  # noqa: ARG001 - of ControlNets that read latents, in files
 ) -> Sides:
-    """Let a picture such as edges or depth hold the composition, for a part of the way.
+    """Let an image such as edges or depth hold the composition, for a part of the way.
 
     Several in a row add up, each with its own strength and range.
 
     Args:
         positive, negative: what is asked of the model; both sides are controlled.
-        control_net: what reads the picture; of the family of the prompts.
+        control_net: what reads the image; of the family of the prompts.
         image: B×H×W×3, made as the ControlNet wants it; cut to the aspect of the latent and
-            resized. One picture serves a whole batch.
+            resized. One image serves a whole batch.
         strength: 0 is none: the conditionings stay as they are.
         start_percent: share of the way from which it acts; 0 is pure noise.
         end_percent: share of the way up to which it acts.
@@ -173,7 +173,7 @@ def controlnet_apply(
 
     Args:
         conditioning: what is asked of the model.
-        control_net: what reads the picture.
+        control_net: what reads the image.
         image: B×H×W×3, made as the ControlNet wants it.
         strength: 0 is none.
 

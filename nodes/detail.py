@@ -48,12 +48,12 @@ def color_detector(color: Color = 0xFF0000, tolerance: Tolerance = 15.0) -> Dete
 
 @node("TemplateDetector", category="detect")
 def template_detector(template: Image) -> Detector:
-    """A detector of places that look like a small picture, at its own size.
+    """A detector of places that look like a small image, at its own size.
 
     Brightness and contrast may differ; the score is the normalised cross-correlation.
 
     Args:
-        template: the small picture; of a batch the first.
+        template: the small image; of a batch the first.
 
     Raises:
         InputError: it is of one colour, which is everywhere and nowhere.
@@ -62,7 +62,7 @@ def template_detector(template: Image) -> Detector:
 
     pixels = template[0, ..., :3]
     if float(pixels.std(dim=(0, 1)).max()) < 1e-4:
-        raise InputError("TemplateDetector", "template", "a picture of something", "one colour")
+        raise InputError("TemplateDetector", "template", "an image of something", "one colour")
     return TemplateDetector(pixels.expand(*pixels.shape[:2], 3).contiguous())
 
 
@@ -88,14 +88,14 @@ def detect_to_mask(
     dilation: Spread = 4,
     shape: Shape = "box",
 ) -> Detected:
-    """A mask of what a detector finds in pictures; empty where it finds nothing.
+    """A mask of what a detector finds in images; empty where it finds nothing.
 
     Args:
         detector: what to look for.
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         threshold: least score.
         drop_size: least width and height, in pixels.
-        most: how many in each picture, best first; 0 is all.
+        most: how many in each image, best first; 0 is all.
         dilation: by how much each is grown, in pixels.
         shape: what is drawn; detectors that know no outlines give boxes.
 
@@ -116,13 +116,13 @@ def detect_to_mask(
 
 @node("IfFound", category="detect")
 class IfFound:
-    """The detailed pictures where something was found, else the pictures as they are.
+    """The detailed images where something was found, else the images as they are.
 
     Where nothing was found, nothing that `detailed` alone needs is run.
 
     Args:
         found: how much was found, from DetectToMask.
-        image: the pictures B×H×W×C as they are.
+        image: the images B×H×W×C as they are.
         detailed: from InpaintStitch.
 
     Raises:
@@ -134,7 +134,7 @@ class IfFound:
         if found == 0:
             return image
         if detailed is None:
-            raise InputError("IfFound", "detailed", "the pictures of a detail pass", "no link")
+            raise InputError("IfFound", "detailed", "the images of a detail pass", "no link")
         return detailed
 
     @staticmethod

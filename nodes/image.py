@@ -1,4 +1,4 @@
-"""Pictures: batches, blends and pastes."""
+"""Images: batches, blends and pastes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BatchPlace = Annotated[int, Between(0, 4095)]
 
 @node("ImageBatch", category="image")
 def image_batch(image1: Image, image2: Image) -> Image:
-    """Put two batches of pictures into one.
+    """Put two batches of images into one.
 
     Args:
-        image1: the first pictures; their size is the size of the batch.
-        image2: the pictures that follow; resized and centre-cropped to that size.
+        image1: the first images; their size is the size of the batch.
+        image2: the images that follow; resized and centre-cropped to that size.
     """
     from latentloom.diffusion.images.compose import join
 
@@ -29,10 +29,10 @@ def image_batch(image1: Image, image2: Image) -> Image:
 
 @node("ImageFromBatch", category="image/batch")
 def image_from_batch(image: Image, batch_index: BatchPlace = 0, length: BatchSize = 1) -> Image:
-    """Take some pictures out of a batch.
+    """Take some images out of a batch.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         batch_index: the first, from 0; past the end it is the last.
         length: how many, cut to what is there.
     """
@@ -42,10 +42,10 @@ def image_from_batch(image: Image, batch_index: BatchPlace = 0, length: BatchSiz
 
 @node("RepeatImageBatch", category="image/batch")
 def repeat_image_batch(image: Image, amount: BatchSize = 1) -> Image:
-    """Repeat a batch of pictures.
+    """Repeat a batch of images.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         amount: how many times.
     """
     return image.repeat(amount, 1, 1, 1)
@@ -53,22 +53,22 @@ def repeat_image_batch(image: Image, amount: BatchSize = 1) -> Image:
 
 @node("RebatchImages", category="image/batch")
 def rebatch_images(images: list[Image], batch_size: BatchSize = 1) -> list[Image]:
-    """Put batches of pictures together and cut them anew; what follows runs once for each.
+    """Put batches of images together and cut them anew; what follows runs once for each.
 
     Args:
         images: batches B×H×W×C; a new batch begins where the size changes.
         batch_size: how many a batch has at most.
     """
-    from latentloom.diffusion.latents.rebatch import rebatch_pictures
+    from latentloom.diffusion.latents.rebatch import rebatch_images
 
-    return rebatch_pictures(images, batch_size)
+    return rebatch_images(images, batch_size)
 
 
 @node("EmptyImage", category="image")
 def empty_image(
     width: Pixels = 512, height: Pixels = 512, batch_size: BatchSize = 1, color: Color = 0
 ) -> Image:
-    """Pictures of one colour.
+    """Images of one colour.
 
     Args:
         width, height: size in pixels.
@@ -82,10 +82,10 @@ def empty_image(
 
 @node("ImageInvert", category="image")
 def image_invert(image: Image) -> Image:
-    """The negative of pictures: 1 - v.
+    """The negative of images: 1 - v.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
     """
     return 1.0 - image
 
@@ -94,11 +94,11 @@ def image_invert(image: Image) -> Image:
 def image_blend(
     image1: Image, image2: Image, blend_factor: Share = 0.5, blend_mode: BlendMode = "normal"
 ) -> Image:
-    """Lay one picture over another in a blend mode.
+    """Lay one image over another in a blend mode.
 
     Args:
-        image1: the pictures below; theirs is the size of the result.
-        image2: the pictures above; resized and centre-cropped to that size.
+        image1: the images below; theirs is the size of the result.
+        image2: the images above; resized and centre-cropped to that size.
         blend_factor: share of the blend; 0 gives `image1`.
         blend_mode: how the two meet; difference is signed and cut at 0.
     """
@@ -116,11 +116,11 @@ def image_composite_masked(
     resize_source: bool = False,
     mask: Mask | None = None,
 ) -> Image:
-    """Paste a picture on another; where the mask is 0 the destination keeps its exact values.
+    """Paste an image on another; where the mask is 0 the destination keeps its exact values.
 
     Args:
-        destination: the picture below; its size and batch are those of the result.
-        source: the picture that is pasted; what reaches outside is cut.
+        destination: the image below; its size and batch are those of the result.
+        source: the image that is pasted; what reaches outside is cut.
         x, y: where the source's top left corner comes, in pixels of the destination.
         resize_source: first stretch the source to the size of the destination.
         mask: where the source shows, 1 fully; resized to the source. Everywhere if not given.

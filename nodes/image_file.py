@@ -1,4 +1,4 @@
-"""Picture files: loading, saving, previews."""
+"""Image files: loading, saving, previews."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from latentloom.engine.node.context import Context, Saved
 from latentloom.engine.node.ports import Text
 from latentloom.engine.node.spec import node
 
-from .ports import Image, Mask, PictureFile
+from .ports import Image, ImageFile, Mask
 
 PREVIEW_PREFIX = "ComfyUI_temp"
 PREVIEW_LEVEL, SAVE_LEVEL = 1, 4
@@ -29,7 +29,7 @@ class LoadedImage(NamedTuple):
 
 @node("LoadImage", category="image")
 class LoadImage:
-    """Load a PNG, JPEG or WebP picture.
+    """Load a PNG, JPEG or WebP image.
 
     Its first frame, turned as its EXIF orientation says, as an image 1×H×W×3. MASK is 1 where
     the file is transparent; 64×64 zeros when it has no alpha. 16-bit grey keeps its 16 bits.
@@ -38,63 +38,63 @@ class LoadImage:
         image: the file's name, beside the graph or in the input folder.
 
     Raises:
-        InputError: it is no such picture, is cut short, or has more than 64 megapixels.
+        InputError: it is no such image, is cut short, or has more than 64 megapixels.
     """
 
     @staticmethod
-    def run(image: PictureFile) -> LoadedImage:
-        from latentloom.diffusion.images.image_headers import PictureError
+    def run(image: ImageFile) -> LoadedImage:
+        from latentloom.diffusion.images.image_headers import ImageFileError
         from latentloom.diffusion.images.images import load
 
         try:
             return LoadedImage(*load(image, read_resolved))
-        except PictureError as error:
+        except ImageFileError as error:
             raise InputError("LoadImage", "image", error.wanted, error.got, error.hint) from error
 
     @staticmethod
     def check(image: Path) -> None:
         """Refuse a file that cannot be loaded before anything runs."""
-        _check_picture("LoadImage", image)
+        _check_image("LoadImage", image)
 
 
 @node("LoadImageMask", category="mask")
 class LoadImageMask:
-    """Load one channel of a PNG, JPEG or WebP picture as a mask 1×H×W.
+    """Load one channel of a PNG, JPEG or WebP image as a mask 1×H×W.
 
     Args:
         image: the file's name, beside the graph or in the input folder.
         channel: the channel; alpha gives 1 where the file is transparent, zeros if it has none.
 
     Raises:
-        InputError: it is no such picture, is cut short, or has more than 64 megapixels.
+        InputError: it is no such image, is cut short, or has more than 64 megapixels.
     """
 
     @staticmethod
-    def run(image: PictureFile, channel: FileChannel = "alpha") -> Mask:
-        from latentloom.diffusion.images.image_headers import PictureError
+    def run(image: ImageFile, channel: FileChannel = "alpha") -> Mask:
+        from latentloom.diffusion.images.image_headers import ImageFileError
         from latentloom.diffusion.images.images import load_mask
 
         try:
             return load_mask(image, channel, read_resolved)
-        except PictureError as error:
+        except ImageFileError as error:
             where = ("LoadImageMask", "image")
             raise InputError(*where, error.wanted, error.got, error.hint) from error
 
     @staticmethod
     def check(image: Path) -> None:
         """Refuse a file that cannot be loaded before anything runs."""
-        _check_picture("LoadImageMask", image)
+        _check_image("LoadImageMask", image)
 
 
 @node("SaveImage", category="image", output=True)
 class SaveImage:
-    """Save pictures as PNG files that carry the graph.
+    """Save images as PNG files that carry the graph.
 
     Files are `<prefix>_00001_.png`, `<prefix>_00002_.png`, ...; the number counts on from what is
     there, and no file is ever replaced.
 
     Args:
-        images: pictures B×H×W×C in 0..1; values outside are cut.
+        images: images B×H×W×C in 0..1; values outside are cut.
         filename_prefix: name, perhaps with folders, inside the output folder. %width%, %height%,
             %year%, %month%, %day%, %hour%, %minute%, %second% and %date:yyyy-MM-dd% are filled in.
 
@@ -119,35 +119,35 @@ class SaveImage:
 
 @node("PreviewImage", category="image", output=True)
 def preview_image(images: Image, context: Context) -> Saved:
-    """Show pictures: saved as PNG files in the folder for temporary files.
+    """Show images: saved as PNG files in the folder for temporary files.
 
     Args:
-        images: pictures B×H×W×C in 0..1; values outside are cut.
+        images: images B×H×W×C in 0..1; values outside are cut.
     """
     return _save("PreviewImage", images, context, PREVIEW_PREFIX, PREVIEW_LEVEL)
 
 
 @node("MaskPreview", category="mask", output=True)
 def mask_preview(mask: Mask, context: Context) -> Saved:
-    """Show masks as grey pictures, saved in the folder for temporary files.
+    """Show masks as grey images, saved in the folder for temporary files.
 
     Args:
         mask: masks B×H×W in 0..1; values outside are cut.
     """
-    from latentloom.diffusion.images.masks import to_picture
+    from latentloom.diffusion.images.masks import to_image
 
     if mask.ndim != 3:
         raise InputError("MaskPreview", "mask", "masks B×H×W", tuple(mask.shape))
-    return _save("MaskPreview", to_picture(mask), context, PREVIEW_PREFIX, PREVIEW_LEVEL)
+    return _save("MaskPreview", to_image(mask), context, PREVIEW_PREFIX, PREVIEW_LEVEL)
 
 
-def _check_picture(name: str, image: Path) -> None:
+def _check_image(name: str, image: Path) -> None:
     from latentloom.diffusion.images.image_files import check_file
-    from latentloom.diffusion.images.image_headers import PictureError
+    from latentloom.diffusion.images.image_headers import ImageFileError
 
     try:
         check_file(image, read_resolved)
-    except PictureError as error:
+    except ImageFileError as error:
         raise InputError(name, "image", error.wanted, error.got, error.hint) from error
 
 
@@ -162,7 +162,7 @@ def _save(name: str, images: Image, context: Context, prefix: str, level: int) -
     )
 
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
-        wanted = "pictures B×H×W×C of 1, 3 or 4 channels"
+        wanted = "images B×H×W×C of 1, 3 or 4 channels"
         raise InputError(name, "images", wanted, tuple(images.shape))
     folder = context.output_dir if name == "SaveImage" else context.temp_dir
     expanded = expand_prefix(prefix, images.shape[2], images.shape[1], datetime.now())

@@ -24,10 +24,10 @@ KernelSize = Annotated[int, Between(3, 999)]
 
 @node("ImageBlur", category="image/postprocessing")
 def image_blur(image: Image, blur_radius: Radius = 1, sigma: BlurSigma = 1.0) -> Image:
-    """Blur pictures with a Gaussian.
+    """Blur images with a Gaussian.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         blur_radius: of the kernel, in pixels.
         sigma: width of the Gaussian, in radii.
     """
@@ -43,10 +43,10 @@ def image_sharpen(
     sigma: SharpenSigma = 1.0,
     alpha: SharpenAlpha = 1.0,
 ) -> Image:
-    """Sharpen pictures by what a blur takes away; results are cut to 0..1.
+    """Sharpen images by what a blur takes away; results are cut to 0..1.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         sharpen_radius: of the kernel, in pixels.
         sigma: width of the Gaussian, in radii.
         alpha: strength, in tenths.
@@ -58,10 +58,10 @@ def image_sharpen(
 
 @node("ImageAddNoise", category="image")
 def image_add_noise(image: Image, seed: Seed = 0, strength: Share = 0.5) -> Image:
-    """Add normal noise to pictures; results are cut to 0..1.
+    """Add normal noise to images; results are cut to 0..1.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         seed: of the noise.
         strength: its standard deviation.
     """
@@ -72,20 +72,20 @@ def image_add_noise(image: Image, seed: Seed = 0, strength: Share = 0.5) -> Imag
 
 @node("ImageQuantize", category="image/postprocessing")
 def image_quantize(image: Image, colors: Colors = 256, dither: Dither = "none") -> Image:
-    """Paint each picture with a palette of its own.
+    """Paint each image with a palette of its own.
 
     Args:
-        image: pictures B×H×W×C of at least 3 channels; alpha is left out.
+        image: images B×H×W×C of at least 3 channels; alpha is left out.
         colors: most colours in the palette.
         dither: how colours between those of the palette are shown.
 
     Raises:
-        InputError: the pictures are grey.
+        InputError: the images are grey.
     """
     from latentloom.diffusion.images.filters import quantize
 
     if image.shape[-1] < 3:
-        wanted = "pictures of 3 or 4 channels"
+        wanted = "images of 3 or 4 channels"
         raise InputError("ImageQuantize", "image", wanted, f"{image.shape[-1]}")
     return quantize(image, colors, dither)
 
@@ -97,7 +97,7 @@ def morphology(
     """Morphology with a square: each pixel takes the lowest or highest value around it.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         operation: open is erode and dilate, close the other way round; gradient is dilate minus
             erode; the hats are what open and close take away.
         kernel_size: side of the square in pixels.

@@ -1,4 +1,4 @@
-"""Pictures in other sizes."""
+"""Images in other sizes."""
 
 from __future__ import annotations
 
@@ -29,72 +29,72 @@ def image_scale(
     height: PixelsOrAuto = 512,
     crop: Crop = "disabled",
 ) -> Image:
-    """Resize pictures to a size in pixels.
+    """Resize images to a size in pixels.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         upscale_method: how pixels are read; none but area and lanczos is antialiased.
         width, height: new size in pixels; 0 keeps the aspect, two zeros the size.
         crop: center first cuts the longer side to the new aspect, disabled stretches.
     """
-    from latentloom.diffusion.images.resize import fit_size, resize_picture
+    from latentloom.diffusion.images.resize import fit_size, resize_image
 
     if width == 0 and height == 0:
         return image
     size = fit_size(image.shape[2], image.shape[1], width, height)
-    return resize_picture(image, *size, upscale_method, crop)
+    return resize_image(image, *size, upscale_method, crop)
 
 
 @node("ImageScaleBy", category="image/upscaling")
 def image_scale_by(
     image: Image, upscale_method: ImageResize = "nearest-exact", scale_by: ScaleFactor = 1.0
 ) -> Image:
-    """Resize both sides of pictures by one factor.
+    """Resize both sides of images by one factor.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         upscale_method: how pixels are read.
         scale_by: factor for both sides; the new size is rounded.
     """
-    from latentloom.diffusion.images.resize import resize_picture, scale_size
+    from latentloom.diffusion.images.resize import resize_image, scale_size
 
     size = scale_size(image.shape[2], image.shape[1], scale_by)
-    return resize_picture(image, *size, upscale_method)
+    return resize_image(image, *size, upscale_method)
 
 
 @node("ImageScaleToTotalPixels", category="image/upscaling")
 def image_scale_to_total_pixels(
     image: Image, upscale_method: ImageResize = "nearest-exact", megapixels: Megapixels = 1.0
 ) -> Image:
-    """Resize pictures to about an area, keeping their aspect.
+    """Resize images to about an area, keeping their aspect.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         upscale_method: how pixels are read.
         megapixels: the new area, in units of 1024×1024 pixels.
     """
-    from latentloom.diffusion.images.resize import resize_picture, size_of_area
+    from latentloom.diffusion.images.resize import resize_image, size_of_area
 
     size = size_of_area(image.shape[2], image.shape[1], megapixels)
-    return resize_picture(image, *size, upscale_method)
+    return resize_image(image, *size, upscale_method)
 
 
 @node("ImageScaleToMaxDimension", category="image/upscaling")
 def image_scale_to_max_dimension(
     image: Image, upscale_method: ImageResize = "area", largest_size: PixelsOrAuto = 512
 ) -> Image:
-    """Resize pictures so that the longer side has a length, keeping their aspect.
+    """Resize images so that the longer side has a length, keeping their aspect.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         upscale_method: how pixels are read.
         largest_size: of the longer side, in pixels; 0 keeps the size.
     """
-    from latentloom.diffusion.images.resize import fit_size, resize_picture
+    from latentloom.diffusion.images.resize import fit_size, resize_image
 
-    high, wide = image.shape[1:3]
-    wanted = (largest_size, 0) if wide >= high else (0, largest_size)
-    return resize_picture(image, *fit_size(wide, high, *wanted), upscale_method)
+    height, width = image.shape[1:3]
+    wanted = (largest_size, 0) if width >= height else (0, largest_size)
+    return resize_image(image, *fit_size(width, height, *wanted), upscale_method)
 
 
 @node("ResizeAndPadImage", category="image/transform")
@@ -105,10 +105,10 @@ def resize_and_pad_image(
     padding_color: PaddingColor = "white",
     interpolation: ImageResize = "area",
 ) -> Image:
-    """Fit pictures into a size in their aspect, in the middle of a plain ground.
+    """Fit images into a size in their aspect, in the middle of a plain ground.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         target_width, target_height: the new size in pixels.
         padding_color: of the ground.
         interpolation: how pixels are read.
@@ -120,10 +120,10 @@ def resize_and_pad_image(
 
 @node("GetImageSize", category="image")
 def get_image_size(image: Image) -> ImageSize:
-    """The size of pictures.
+    """The size of images.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
     """
-    batch, high, wide = image.shape[:3]
-    return ImageSize(wide, high, batch)
+    batch, height, width = image.shape[:3]
+    return ImageSize(width, height, batch)

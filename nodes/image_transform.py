@@ -1,4 +1,4 @@
-"""Pictures cut, padded, stitched, turned and flipped."""
+"""Images cut, padded, stitched, turned and flipped."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Padded(NamedTuple):
 def image_crop(
     image: Image, width: Pixels = 512, height: Pixels = 512, x: Offset = 0, y: Offset = 0
 ) -> Image:
-    """Cut a part out of pictures.
+    """Cut a part out of images.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         width, height: size of the part in pixels, cut to what is there.
         x, y: its top left corner, moved to the last column or row if it lies outside.
     """
@@ -49,13 +49,13 @@ def image_pad_for_outpaint(
     bottom: Margin = 0,
     feathering: Offset = 40,
 ) -> Padded:
-    """Put grey margins around pictures, and say in a mask that they are to be painted.
+    """Put grey margins around images, and say in a mask that they are to be painted.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         left, top, right, bottom: widths of the margins in pixels.
-        feathering: pixels over which the mask falls off inside the picture, along sides that
-            have a margin; there is none where the picture is not more than twice as large.
+        feathering: pixels over which the mask falls off inside the image, along sides that
+            have a margin; there is none where the image is not more than twice as large.
     """
     from latentloom.diffusion.images.layout import pad_to_paint
 
@@ -71,16 +71,16 @@ def image_stitch(
     spacing_color: GapColor = "white",
     image2: Image | None = None,
 ) -> Image:
-    """Put two pictures side by side.
+    """Put two images side by side.
 
     Args:
-        image1: the first picture.
+        image1: the first image.
         direction: where the second goes.
         match_image_size: resize the second so that the sides that meet are equally long;
             otherwise the shorter one is centred on black.
         spacing_width: width of a stripe between them in pixels, made even.
         spacing_color: of the stripe.
-        image2: the second picture; without it the first is given back.
+        image2: the second image; without it the first is given back.
     """
     from latentloom.diffusion.images.layout import stitch
 
@@ -91,10 +91,10 @@ def image_stitch(
 
 @node("ImageRotate", category="image/transform")
 def image_rotate(image: Image, rotation: Rotation = "none") -> Image:
-    """Turn pictures clockwise.
+    """Turn images clockwise.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         rotation: how far.
     """
     from latentloom.diffusion.images.layout import turn
@@ -104,10 +104,10 @@ def image_rotate(image: Image, rotation: Rotation = "none") -> Image:
 
 @node("ImageFlip", category="image/transform")
 def image_flip(image: Image, flip_method: FlipMethod = "x-axis: vertically") -> Image:
-    """Mirror pictures.
+    """Mirror images.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         flip_method: x-axis turns them upside down, y-axis swaps left and right.
     """
     from latentloom.diffusion.images.layout import flip

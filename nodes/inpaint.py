@@ -1,4 +1,4 @@
-"""Inpainting and editing: latents with a hole, models that see a picture, grey masks."""
+"""Inpainting and editing: latents with a hole, models that see an image, grey masks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ToneMeasure = Literal["drift", "surroundings"]
 
 
 class SightedConditioning(NamedTuple):
-    """Both sides, told of a picture, and the latent to sample from."""
+    """Both sides, told of an image, and the latent to sample from."""
 
     positive: Conditioning
     negative: Conditioning
@@ -29,23 +29,23 @@ class SightedConditioning(NamedTuple):
 
 @node("VAEEncodeForInpaint", category="latent/inpaint", device=True)
 def vae_encode_for_inpaint(pixels: Image, vae: Vae, mask: Mask, grow_mask_by: Square = 6) -> Latent:
-    """Encode a picture whose masked part is forgotten, to be painted anew at denoise 1.
+    """Encode an image whose masked part is forgotten, to be painted anew at denoise 1.
 
     Args:
         pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
         vae: the autoencoder.
-        mask: masks B×H×W, resized to the picture; more than 0.5 is painted grey.
+        mask: masks B×H×W, resized to the image; more than 0.5 is painted grey.
         grow_mask_by: side of the square that the latent's noise mask is grown with, in pixels.
 
     Raises:
-        InputError: the picture is smaller than one latent cell, or the mask is none.
+        InputError: the image is smaller than one latent cell, or the mask is none.
 
     Source: ComfyUI's VAEEncodeForInpaint.
     """
-    from latentloom.diffusion.conditioning.inpaint import encode_with_hole
+    from latentloom.diffusion.conditioning.inpaint import encode_for_inpaint
 
     _check("VAEEncodeForInpaint", pixels, mask, vae)
-    return encode_with_hole(vae, pixels, mask, grow_mask_by)
+    return encode_for_inpaint(vae, pixels, mask, grow_mask_by)
 
 
 @node("InpaintModelConditioning", category="conditioning/inpaint", device=True)
@@ -63,47 +63,49 @@ def inpaint_model_conditioning(
         positive, negative: each entry is given the hole.
         vae: the autoencoder.
         pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
-        mask: masks B×H×W, resized to the picture, 1 in the hole.
+        mask: masks B×H×W, resized to the image, 1 in the hole.
         noise_mask: also keep the sampler inside the mask.
 
     Raises:
-        InputError: the picture is smaller than one latent cell, or the mask is none.
+        InputError: the image is smaller than one latent cell, or the mask is none.
 
     Source: ComfyUI's InpaintModelConditioning.
     """
-    from latentloom.diffusion.conditioning.conditioning import with_hole
+    from latentloom.diffusion.conditioning.conditioning import with_inpaint_mask
     from latentloom.diffusion.conditioning.inpaint import encode_both
 
     _check("InpaintModelConditioning", pixels, mask, vae)
-    latent, hole = encode_both(vae, pixels, mask)
+    latent, inpaint = encode_both(vae, pixels, mask)
     if not noise_mask:
         latent = replace(latent, noise_mask=None)
-    return SightedConditioning(with_hole(positive, hole), with_hole(negative, hole), latent)
+    return SightedConditioning(
+        with_inpaint_mask(positive, inpaint), with_inpaint_mask(negative, inpaint), latent
+    )
 
 
 @node("InstructPixToPixConditioning", category="conditioning/instructpix2pix", device=True)
 def instruct_pix_to_pix_conditioning(
     positive: Conditioning, negative: Conditioning, vae: Vae, pixels: Image
 ) -> SightedConditioning:
-    """Show a model that edits by instructions the picture to change.
+    """Show a model that edits by instructions the image to change.
 
     Args:
-        positive, negative: each entry is given the picture. For a guidance by the picture of its
-            own, give DualCFGGuider these two and a negative without the picture.
+        positive, negative: each entry is given the image. For a guidance by the image of its
+            own, give DualCFGGuider these two and a negative without the image.
         vae: the autoencoder.
         pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
 
     Raises:
-        InputError: the picture is smaller than one latent cell.
+        InputError: the image is smaller than one latent cell.
 
     Source: ComfyUI's InstructPixToPixConditioning; the latent it gives is empty.
     """
-    from latentloom.diffusion.conditioning.conditioning import with_picture
+    from latentloom.diffusion.conditioning.conditioning import with_image
     from latentloom.diffusion.networks.vae import encode
 
     _check_size("InstructPixToPixConditioning", pixels, vae)
     found = encode(vae, pixels)
-    positive, negative = (with_picture(each, found.samples) for each in (positive, negative))
+    positive, negative = (with_image(each, found.samples) for each in (positive, negative))
     empty = replace(found, samples=found.samples.new_zeros(found.shape))
     return SightedConditioning(positive, negative, empty)
 
@@ -138,13 +140,13 @@ def masked_tone_fix(
     Means and spreads are compared in CIE Lab; contrast changes by at most half.
 
     Args:
-        image: the painted pictures B×H×W×C, as decoded: as large as the source, or that cut to
+        image: the painted images B×H×W×C, as decoded: as large as the source, or that cut to
             whole latent cells.
-        source: the pictures as they were.
-        mask: masks B×H×W, resized to the pictures; more than 0.5 is inside.
+        source: the images as they were.
+        mask: masks B×H×W, resized to the images; more than 0.5 is inside.
         ring: width of the ring around the mask that is compared, in pixels.
         strength: share of the correction.
-        measure: drift takes out how far the painted picture's ring is from the source's, which
+        measure: drift takes out how far the painted image's ring is from the source's, which
             should be alike; surroundings gives the inside mean and spread of the source's ring.
 
     Raises:
@@ -171,6 +173,6 @@ def _check(name: str, pixels: Tensor, mask: Tensor, vae: Vae) -> None:
 
 def _check_size(name: str, pixels: Tensor, vae: Vae) -> None:
     factor = vae.family.vae_factor
-    high, wide = pixels.shape[1:3]
-    if min(high, wide) < factor:
-        raise InputError(name, "pixels", f"at least {factor}×{factor} pixels", f"{wide}×{high}")
+    height, width = pixels.shape[1:3]
+    if min(height, width) < factor:
+        raise InputError(name, "pixels", f"at least {factor}×{factor} pixels", f"{width}×{height}")

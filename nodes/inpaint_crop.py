@@ -42,20 +42,20 @@ def inpaint_crop(
     rescale_algorithm: ImageResize = "bicubic",
     model: Model | None = None,
 ) -> Cropped:
-    """Cut what a mask covers out of pictures, with context, at the size that a model likes.
+    """Cut what a mask covers out of images, with context, at the size that a model likes.
 
     Every crop has the same size, sides that are multiples of 8, and about the area that was asked
     for. Sample the crops inside `cropped_mask`, then give them to InpaintStitch.
 
     Args:
-        image: pictures B×H×W×C.
-        mask: masks B×H×W, resized to the pictures; what is not 0 is painted.
+        image: images B×H×W×C.
+        mask: masks B×H×W, resized to the images; what is not 0 is painted.
         context_expand_pixels: what is seen around the part on each side, in pixels, as far as
-            the picture reaches.
+            the image reaches.
         context_expand_factor: sides of the part are first multiplied with this.
         blend_pixels: `cropped_mask` is the mask grown by this many pixels, over which what is
             painted fades out; beyond them nothing changes.
-        islands: together cuts one part out of each picture, apart one for each island of its
+        islands: together cuts one part out of each image, apart one for each island of its
             mask, where islands are further than their rings apart.
         target_size: side of a square of the area of each crop; 0 is the native size of `model`,
             or 512 without one.
@@ -83,7 +83,7 @@ def inpaint_crop(
     except EmptyMaskError as error:
         hint = (
             "draw what is to be painted in white; behind a detector that may find nothing, "
-            "IfFound passes the picture through"
+            "IfFound passes the image through"
         )
         wanted, got = "a mask that covers something", "an empty mask, 0 everywhere"
         raise InputError("InpaintCrop", "mask", wanted, got, hint) from error
@@ -91,10 +91,10 @@ def inpaint_crop(
 
 @node("InpaintStitch", category="image/inpaint")
 def inpaint_stitch(stitch: Stitch, inpainted_image: Image) -> Image:
-    """Put painted crops back into the pictures that InpaintCrop cut them from.
+    """Put painted crops back into the images that InpaintCrop cut them from.
 
     More than `blend_pixels` from the mask every value is the source's, and so is every byte of
-    the saved picture.
+    the saved image.
 
     Args:
         stitch: from InpaintCrop.
@@ -108,6 +108,6 @@ def inpaint_stitch(stitch: Stitch, inpainted_image: Image) -> Image:
 
     wanted = len(stitch.places)
     if len(inpainted_image) != wanted:
-        text = f"{wanted} pictures, as many as were cut"
+        text = f"{wanted} images, as many as were cut"
         raise InputError("InpaintStitch", "inpainted_image", text, len(inpainted_image))
     return put_back(stitch, inpainted_image)

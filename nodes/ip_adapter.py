@@ -1,4 +1,4 @@
-"""Pictures as prompts: CLIP's picture encoder, IP-Adapters, and how they are put on a model."""
+"""Images as prompts: CLIP's image encoder, IP-Adapters, and how they are put on a model."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from latentloom.diffusion.networks import clip_vision, ip_adapter
 
 ClipVision = Annotated["clip_vision.ClipVision", Socket("CLIP_VISION")]
-Seen = Annotated["clip_vision.Seen", Socket("CLIP_VISION_OUTPUT")]
+VisionOutput = Annotated["clip_vision.VisionOutput", Socket("CLIP_VISION_OUTPUT")]
 IpAdapter = Annotated["ip_adapter.IpAdapter", Socket("IPADAPTER", family=True)]
 Weight = Annotated[float, Between(-1.0, 5.0, step=0.05)]
-WHOLE_VISION = "a CLIP picture encoder in a folder of transformers"
-WHOLE_ADAPTER = "an IP-Adapter for pictures"
+WHOLE_VISION = "a CLIP image encoder in a folder of transformers"
+WHOLE_ADAPTER = "an IP-Adapter for images"
 
 
 @node("CLIPVisionLoader", category="loaders", device=True)
 class CLIPVisionLoader:
-    """Load CLIP's picture encoder.
+    """Load CLIP's image encoder.
 
     Args:
         clip_name: name of an installed encoder: a folder in `clip_vision`.
@@ -54,13 +54,13 @@ class CLIPVisionLoader:
 @node("CLIPVisionEncode", category="conditioning", device=True)
 def clip_vision_encode(
     clip_vision: ClipVision, image: Image, crop: Literal["center", "none"] = "center"
-) -> Seen:
-    """What CLIP's picture encoder makes of pictures, for nodes of packs that ask for it.
+) -> VisionOutput:
+    """What CLIP's image encoder makes of images, for nodes of packs that ask for it.
 
     Args:
         clip_vision: the encoder.
-        image: pictures B×H×W×C.
-        crop: center sees the middle square, none all of the picture, squeezed.
+        image: images B×H×W×C.
+        crop: center sees the middle square, none all of the image, squeezed.
 
     Source: ComfyUI's CLIPVisionEncode.
     """
@@ -77,7 +77,7 @@ class IPAdapterModelLoader:
         ipadapter_file: name of an installed adapter, from `ipadapter`.
 
     Raises:
-        InputError: it is damaged, not safe to load, or none for pictures.
+        InputError: it is damaged, not safe to load, or none for images.
 
     Source: the node of this name of the extension ComfyUI_IPAdapter_plus.
     """
@@ -119,20 +119,20 @@ def ip_adapter_advanced(
     attn_mask: Mask | None = None,
     clip_vision: ClipVision,
 ) -> Model:
-    """Prompt a model with pictures, beside its text.
+    """Prompt a model with images, beside its text.
 
     Args:
         model: the model to sample with.
         ipadapter: of the model's family.
-        image: pictures B×H×W×C; their middle square is seen.
+        image: images B×H×W×C; their middle square is seen.
         weight: how much they count; 0 is not at all.
         weight_type: linear is the same weight in all layers.
-        combine_embeds: concat puts the tokens of several pictures one after another, average
+        combine_embeds: concat puts the tokens of several images one after another, average
             takes what they have in common.
-        start_at, end_at: shares of the way from noise to picture between which they count.
+        start_at, end_at: shares of the way from noise to image between which they count.
         embeds_scaling: V only is the weight on what is found.
-        attn_mask: masks B×H×W, 1 where the pictures count; resized to the latent.
-        clip_vision: the picture encoder that the adapter was trained on.
+        attn_mask: masks B×H×W, 1 where the images count; resized to the latent.
+        clip_vision: the image encoder that the adapter was trained on.
 
     Raises:
         InputError: the adapter has other layers than the model, or another encoder.
@@ -149,7 +149,7 @@ def ip_adapter_advanced(
         raise InputError(name, "ipadapter", f"an adapter of {wanted} layers", f"{got} layers")
     if attn_mask is not None and attn_mask.ndim != 3:
         raise InputError(name, "attn_mask", "masks B×H×W", tuple(attn_mask.shape))
-    with refusing(name, "clip_vision", "the picture encoder that the adapter was trained on"):
+    with refusing(name, "clip_vision", "the image encoder that the adapter was trained on"):
         tokens = tokens_of(ipadapter, clip_vision, image, combine_embeds == "average")
     prompt = ImagePrompt(ipadapter, tokens, weight, start_at, end_at, attn_mask)
     return replace(model, patches=(*model.patches, prompt))

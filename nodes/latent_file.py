@@ -47,8 +47,8 @@ class SaveLatent:
             write_numbered,
         )
 
-        high, wide = (side * CELL_PX for side in samples.shape[-2:])
-        expanded = expand_prefix(filename_prefix, wide, high, datetime.now())
+        height, width = (side * CELL_PX for side in samples.shape[-2:])
+        expanded = expand_prefix(filename_prefix, width, height, datetime.now())
         data, where = encode_latent(samples, context.embedded()), ("SaveLatent", "filename_prefix")
         try:
             target = place(expanded, context.output_dir)

@@ -1,4 +1,4 @@
-"""Rules about our nodes: the pitfalls of refining pictures, each with what to do instead.
+"""Rules about our nodes: the pitfalls of refining images, each with what to do instead.
 
 Sources: the questions that come back in the trackers of ComfyUI and its peers, and what their
 answers say. A rule speaks only where the graph itself proves it; a value that is linked proves
@@ -13,24 +13,24 @@ from latentloom.engine.graph.lint import Finding, Spot, rule
 
 KSAMPLERS = ("KSampler", "KSamplerAdvanced")
 MASKING = ("SetLatentNoiseMask", "VAEEncodeForInpaint", "InpaintModelConditioning")
-PICTURES = ("VAEEncode", "VAEEncodeTiled")
+IMAGES = ("VAEEncode", "VAEEncodeTiled")
 LOADERS = ("LoadImage", "LoadImageMask")
 DECODERS = ("VAEDecode", "VAEDecodeTiled")
 SOFTENING = ("LatentUpscale", "LatentUpscaleBy")
-LEAST_AFTER_UPSCALING = 0.4
+MIN_AFTER_UPSCALING = 0.4
 # Four times the megapixel that the largest models were trained at.
-MOST_AT_ONCE = 2048 * 2048
+MAX_AT_ONCE = 2048 * 2048
 
 
 @rule("KSampler")
 def source_ignored(spot: Spot) -> Iterator[Finding]:
     """Denoise 1 starts from noise alone."""
     way = _latent_way(spot)
-    if spot.number("denoise") >= 1 and way and way[-1].type in PICTURES and not _masked(way):
+    if spot.number("denoise") >= 1 and way and way[-1].type in IMAGES and not _masked(way):
         yield Finding(
             "denoise",
-            f"denoise 1 keeps nothing of the picture that {_named(way[-1])} encodes",
-            "denoise 0.3 to 0.7 keeps its layout; for a new picture use EmptyLatentImage",
+            f"denoise 1 keeps nothing of the image that {_named(way[-1])} encodes",
+            "denoise 0.3 to 0.7 keeps its layout; for a new image use EmptyLatentImage",
         )
 
 
@@ -41,8 +41,8 @@ def empty_latent_kept(spot: Spot) -> Iterator[Finding]:
     if spot.number("denoise") < 1 and way and way[-1].type == "EmptyLatentImage":
         yield Finding(
             "denoise",
-            "an empty latent holds no picture; denoise below 1 leaves a grey veil of it",
-            "denoise 1, or encode a picture with VAEEncode",
+            "an empty latent holds no image; denoise below 1 leaves a grey veil of it",
+            "denoise 1, or encode an image with VAEEncode",
         )
 
 
@@ -60,14 +60,14 @@ def hole_kept(spot: Spot) -> Iterator[Finding]:
 
 @rule("KSampler")
 def soft_upscale(spot: Spot) -> Iterator[Finding]:
-    """A latent that was made larger is no sharp picture."""
+    """A latent that was made larger is no sharp image."""
     direct = spot.origin("latent_image")
-    low = spot.number("denoise") < LEAST_AFTER_UPSCALING
+    low = spot.number("denoise") < MIN_AFTER_UPSCALING
     if direct is not None and direct.type in SOFTENING and low:
         yield Finding(
             "denoise",
             "a latent that was enlarged is soft, and so little denoise leaves it so",
-            "denoise 0.5 or more, or enlarge the picture and encode it",
+            "denoise 0.5 or more, or enlarge the image and encode it",
         )
 
 
@@ -170,14 +170,14 @@ def lora_ignored(spot: Spot) -> Iterator[Finding]:
         )
 
 
-@rule(*PICTURES)
+@rule(*IMAGES)
 def round_trip(spot: Spot) -> Iterator[Finding]:
     """Decoding and encoding again loses a little each time."""
     before = spot.origin("pixels")
     if before is not None and before.type in DECODERS:
         yield Finding(
             "pixels",
-            f"the picture was just decoded by {_named(before)}; each such round loses detail",
+            f"the image was just decoded by {_named(before)}; each such round loses detail",
             "pass the latent on as it is",
         )
 
@@ -190,7 +190,7 @@ def mask_over_nothing(spot: Spot) -> Iterator[Finding]:
         yield Finding(
             "mask",
             "outside the mask the latent stays as it is, and here it is empty: grey",
-            "encode a picture, or leave the mask out",
+            "encode an image, or leave the mask out",
         )
 
 
@@ -205,51 +205,51 @@ def mask_replaced(spot: Spot) -> Iterator[Finding]:
 
 @rule("SetLatentNoiseMask", "VAEEncodeForInpaint")
 def mask_stretched(spot: Spot) -> Iterator[Finding]:
-    """A mask of another shape than its picture's."""
+    """A mask of another shape than its image's."""
     maker = spot
     if spot.type == "SetLatentNoiseMask":
         maker = [spot, *spot.way("samples", "samples")][-1]
     mask = [spot, *spot.way("mask", "mask")][-1]
-    picture = maker.origin("pixels")
-    ours, theirs = _size(mask), _size(picture)
+    image = maker.origin("pixels")
+    ours, theirs = _size(mask), _size(image)
     if ours is None or theirs is None:
         return
     if not any(_alike(ours, size) for size in (theirs, theirs[::-1])):
         shapes = [f"{width}×{height}" for width, height in (ours, theirs)]
         yield Finding(
             "mask",
-            f"the mask is {shapes[0]} and the picture {shapes[1]}; it will be stretched over it",
-            "a mask of the picture's proportions, or crop the picture first",
+            f"the mask is {shapes[0]} and the image {shapes[1]}; it will be stretched over it",
+            "a mask of the image's proportions, or crop the image first",
         )
 
 
 @rule(*KSAMPLERS)
-def picture_large(spot: Spot) -> Iterator[Finding]:
+def image_large(spot: Spot) -> Iterator[Finding]:
     """A photo is sampled at its full size, for which no model was trained."""
     encoder = spot.origin("latent_image")
     size = _size(encoder.origin("pixels")) if encoder is not None else None
     tiled = any(each.type == "TiledDiffusion" for each in spot.way("model", "model"))
-    if size is None or tiled or size[0] * size[1] <= MOST_AT_ONCE:
+    if size is None or tiled or size[0] * size[1] <= MAX_AT_ONCE:
         return
     yield Finding(
         "latent_image",
-        f"the picture has {size[0]}×{size[1]} pixels, far more than models know; it takes long, "
+        f"the image has {size[0]}×{size[1]} pixels, far more than models know; it takes long, "
         "much memory, and repeats what the prompt says",
         "ImageScaleToTotalPixels to 1 megapixel before it, or TiledDiffusion",
     )
 
 
 def _size(spot: Spot | None) -> tuple[int, int] | None:
-    """Width and height of the picture that a node loads."""
+    """Width and height of the image that a node loads."""
     path = spot.file("image") if spot is not None and spot.type in LOADERS else None
     if path is None:
         return None
     from latentloom.diffusion.images.image_files import check_file
-    from latentloom.diffusion.images.image_headers import PictureError
+    from latentloom.diffusion.images.image_headers import ImageFileError
 
     try:
         header = check_file(path)
-    except PictureError:
+    except ImageFileError:
         return None
     return header.width, header.height
 

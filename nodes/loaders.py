@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from latentloom.engine.node.spec import Lack, node
+from latentloom.engine.node.spec import Unavailable, node
 
 from .ports import CheckpointFile, Clip, DiffusersFolder, Model, Vae, VaeFile, refusing
 
@@ -54,13 +54,15 @@ class CheckpointLoaderSimple:
             return checkpoint_family(ckpt_name).name
 
     @staticmethod
-    def lacks(ckpt_name: Path) -> Mapping[str, Lack]:
+    def unavailable(ckpt_name: Path) -> Mapping[str, Unavailable]:
         from latentloom.diffusion.weights.absent import TEXT_ENCODER
         from latentloom.diffusion.weights.detect import missing_parts
 
         with refusing("CheckpointLoaderSimple", "ckpt_name", _WHOLE):
             return {
-                "CLIP" if part is TEXT_ENCODER else "VAE": Lack(part.reason(ckpt_name), part.remedy)
+                "CLIP" if part is TEXT_ENCODER else "VAE": Unavailable(
+                    part.reason(ckpt_name), part.remedy
+                )
                 for part in missing_parts(ckpt_name)
             }
 
@@ -131,9 +133,9 @@ class VAELoader:
     @staticmethod
     def reads(vae_name: Path | None) -> Mapping[str, Path]:
         """The other half of an autoencoder in two files."""
-        from latentloom.diffusion.weights.tiny_vae import halves_of
+        from latentloom.diffusion.weights.tiny_vae import tiny_vae_files
 
-        halves = halves_of(vae_name) if vae_name is not None else None
+        halves = tiny_vae_files(vae_name) if vae_name is not None else None
         return {} if halves is None else {"decoder": halves.decoder}
 
     @staticmethod

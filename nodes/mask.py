@@ -1,4 +1,4 @@
-"""Masks: made, read from pictures, grown, cut, combined."""
+"""Masks: made, read from images, grown, cut, combined."""
 
 from __future__ import annotations
 
@@ -17,54 +17,54 @@ MaskOperation = Literal["multiply", "add", "subtract", "and", "or", "xor"]
 
 @node("ImageToMask", category="mask")
 def image_to_mask(image: Image, channel: Channel = "red") -> Mask:
-    """Take one channel of pictures as masks.
+    """Take one channel of images as masks.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         channel: the channel; 1 in it is 1 in the mask.
 
     Raises:
-        InputError: the pictures have no such channel.
+        InputError: the images have no such channel.
     """
-    from latentloom.diffusion.images.masks import from_picture
+    from latentloom.diffusion.images.masks import from_image
 
     try:
-        return from_picture(image, channel)
+        return from_image(image, channel)
     except ValueError as error:
-        wanted = f"a channel of a picture that has {image.shape[-1]}"
-        hint = "a picture's alpha is on LoadImage's MASK" if channel == "alpha" else ""
+        wanted = f"a channel of an image that has {image.shape[-1]}"
+        hint = "an image's alpha is on LoadImage's MASK" if channel == "alpha" else ""
         raise InputError("ImageToMask", "channel", wanted, channel, hint) from error
 
 
 @node("ImageColorToMask", category="mask")
 def image_color_to_mask(image: Image, color: Color = 0) -> Mask:
-    """1 where pictures have a colour.
+    """1 where images have a colour.
 
     Args:
-        image: pictures B×H×W×C of at least 3 channels; values are rounded to 8 bits.
+        image: images B×H×W×C of at least 3 channels; values are rounded to 8 bits.
         color: the colour, 65536·red + 256·green + blue.
 
     Raises:
-        InputError: the pictures are grey.
+        InputError: the images are grey.
     """
     from latentloom.diffusion.images.masks import from_color
 
     if image.shape[-1] < 3:
-        wanted = "pictures of 3 or 4 channels"
+        wanted = "images of 3 or 4 channels"
         raise InputError("ImageColorToMask", "image", wanted, f"{image.shape[-1]}")
     return from_color(image, color)
 
 
 @node("MaskToImage", category="mask")
 def mask_to_image(mask: Mask) -> Image:
-    """Show masks as grey pictures.
+    """Show masks as grey images.
 
     Args:
         mask: masks B×H×W.
     """
-    from latentloom.diffusion.images.masks import to_picture
+    from latentloom.diffusion.images.masks import to_image
 
-    return to_picture(mask)
+    return to_image(mask)
 
 
 @node("SolidMask", category="mask")
@@ -125,7 +125,7 @@ def grow_mask(mask: Mask, expand: Growth = 0, tapered_corners: bool = True) -> M
 def feather_mask(
     mask: Mask, left: Offset = 0, top: Offset = 0, right: Offset = 0, bottom: Offset = 0
 ) -> Mask:
-    """Fade masks out towards the edges of the picture.
+    """Fade masks out towards the edges of the image.
 
     Args:
         mask: masks B×H×W.

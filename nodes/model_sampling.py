@@ -29,7 +29,7 @@ def model_sampling_discrete(
     Args:
         model: with a table of noise levels.
         sampling: it gives the noise, the velocity, the noise of a latent consistency model, or
-            the picture itself.
+            the image itself.
         zsnr: the last of its levels has no signal left.
 
     Source: ComfyUI's ModelSamplingDiscrete.
@@ -48,7 +48,7 @@ def model_sampling_sd3(model: Model, shift: Shift = 3.0) -> Model:
     """Say that a model was trained by flow matching, and is told the level times 1000.
 
     Args:
-        model: gives the way from the picture to the noise.
+        model: gives the way from the image to the noise.
         shift: above 1 spends more steps at high noise.
 
     Source: ComfyUI's ModelSamplingSD3; arXiv 2403.03206.
@@ -63,7 +63,7 @@ def model_sampling_aura_flow(model: Model, shift: Shift = 1.73) -> Model:
     """Say that a model was trained by flow matching, and is told the level itself.
 
     Args:
-        model: gives the way from the picture to the noise.
+        model: gives the way from the image to the noise.
         shift: above 1 spends more steps at high noise.
 
     Source: ComfyUI's ModelSamplingAuraFlow.
@@ -81,13 +81,13 @@ def model_sampling_flux(
     width: Side = 1024,
     height: Side = 1024,
 ) -> Model:
-    """Say that a model was trained by flow matching with a shift that grows with the picture.
+    """Say that a model was trained by flow matching with a shift that grows with the image.
 
     Args:
-        model: gives the way from the picture to the noise, and is told the level itself.
+        model: gives the way from the image to the noise, and is told the level itself.
         max_shift: logarithm of the shift at 1024 x 1024 pixels.
         base_shift: the same at 256 x 256; linear in the area.
-        width, height: of the pictures to come, in pixels.
+        width, height: of the images to come, in pixels.
 
     Source: ComfyUI's ModelSamplingFlux.
     """
@@ -104,7 +104,7 @@ class ModelSamplingContinuousEDM:
 
     Args:
         model: is told the logarithm of the level.
-        sampling: it gives the velocity, EDM's mixture of noise and picture, or the noise.
+        sampling: it gives the velocity, EDM's mixture of noise and image, or the noise.
         sigma_max, sigma_min: the ends.
 
     Raises:

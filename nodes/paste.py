@@ -17,19 +17,19 @@ Ring = Annotated[int, Between(0, 1024)]
 def image_paste_back(
     source: Image, image: Image, mask: Mask, grow: Ring = 0, blend: Ring = 0
 ) -> Image:
-    """Put the changed part of a picture back on its source; outside the mask nothing changes.
+    """Put the changed part of an image back on its source; outside the mask nothing changes.
 
     More than `grow` pixels from what the mask covers, every value is the source's, and so is every
-    byte of the saved picture. A mask that is partly grey mixes there. What a VAE cut away of sides
+    byte of the saved image. A mask that is partly grey mixes there. What a VAE cut away of sides
     that are no multiples of 8, at most 4 pixels at an edge, stays the source's in the mask too;
     InpaintCrop paints it all the same.
 
     Args:
-        source: the pictures B×H×W×C before the change; theirs is the size of the result.
-        image: the changed pictures, of the same size or cut to whole latent cells, as a VAE does;
+        source: the images B×H×W×C before the change; theirs is the size of the result.
+        image: the changed images, of the same size or cut to whole latent cells, as a VAE does;
             without alpha they leave the source's as it is.
-        mask: masks B×H×W, 1 where the changed pictures show; resized to the source.
-        grow: how far beyond the mask the changed pictures may show, in pixels.
+        mask: masks B×H×W, 1 where the changed images show; resized to the source.
+        grow: how far beyond the mask the changed images may show, in pixels.
         blend: the outer part of that, over which they fade out, in pixels.
 
     Raises:

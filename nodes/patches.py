@@ -68,7 +68,7 @@ def perturbed_attention_guidance(model: Model, scale: Guidance = 3.0) -> Model:
 def self_attention_guidance(
     model: Model, scale: SelfGuidance = 0.5, blur_sigma: Blur = 2.0
 ) -> Model:
-    """Guide away from a picture that is blurred where the model looks.
+    """Guide away from an image that is blurred where the model looks.
 
     One call more a step; the negative side is asked at cfg 1 too.
 
@@ -191,7 +191,7 @@ def hyper_tile(
     max_depth: Depth = 0,
     scale_depth: bool = False,
 ) -> Model:
-    """Let each place look at a part of the picture only, which makes large ones cheaper.
+    """Let each place look at a part of the image only, which makes large ones cheaper.
 
     Args:
         model: the model.
@@ -218,7 +218,7 @@ def patch_model_add_downscale(
     downscale_method: DownscaleMethod = "bicubic",
     upscale_method: DownscaleMethod = "bicubic",
 ) -> Model:
-    """Let a model compose a picture larger than it learned, by working on fewer cells first.
+    """Let a model compose an image larger than it learned, by working on fewer cells first.
 
     Args:
         model: the model.

@@ -1,4 +1,4 @@
-"""Pictures that ControlNets are guided by; all but depth are made without weights."""
+"""Images that ControlNets are guided by; all but depth are made without weights."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def canny(image: Image, low_threshold: Threshold = 0.4, high_threshold: Threshol
     """White edges on black, one pixel wide, by Canny's detector.
 
     Args:
-        image: pictures B×H×W×C, 3 px a side at least.
+        image: images B×H×W×C, 3 px a side at least.
         low_threshold: gradients above it continue an edge; a step from 0 to 1 reads 2.6.
         high_threshold: gradients above it start an edge.
 
     Raises:
-        InputError: the low threshold is above the high one, or the picture is too small.
+        InputError: the low threshold is above the high one, or the image is too small.
     """
-    from latentloom.diffusion.images.canny import SMALLEST_SIDE, canny
+    from latentloom.diffusion.images.canny import MIN_SIDE, canny
 
     if low_threshold > high_threshold:
         wanted = f"high_threshold at most, {high_threshold}"
         raise InputError("Canny", "low_threshold", wanted, low_threshold, "swap the two")
-    if min(image.shape[1:3]) < SMALLEST_SIDE:
+    if min(image.shape[1:3]) < MIN_SIDE:
         got = f"{image.shape[2]}×{image.shape[1]}"
-        raise InputError("Canny", "image", f"a picture of {SMALLEST_SIDE} px a side or more", got)
+        raise InputError("Canny", "image", f"an image of {MIN_SIDE} px a side or more", got)
     return canny(image, low_threshold, high_threshold)
 
 
@@ -49,10 +49,10 @@ def canny(image: Image, low_threshold: Threshold = 0.4, high_threshold: Threshol
 def tile_preprocessor(
     image: Image, pyrUp_iters: Halvings = 3, resolution: Resolution = 512
 ) -> Image:
-    """A picture without its details, for ControlNets that add them anew.
+    """An image without its details, for ControlNets that add them anew.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         pyrUp_iters: how often it is halved and doubled again.
         resolution: shorter side of the result in pixels.
 
@@ -69,7 +69,7 @@ def color_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
     """One colour for each 64×64 px.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         resolution: shorter side of the result in pixels.
 
     Source: the T2I-Adapter colour annotator; inputs as in comfyui_controlnet_aux.
@@ -81,10 +81,10 @@ def color_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
 
 @node("ShufflePreprocessor", category=PREPROCESSORS)
 def shuffle_preprocessor(image: Image, resolution: Resolution = 512, seed: Seed32 = 0) -> Image:
-    """A picture's content drawn about, so that its colours stay and its places do not.
+    """An image's content drawn about, so that its colours stay and its places do not.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         resolution: shorter side of the result in pixels.
         seed: of how it is drawn about.
 
@@ -100,7 +100,7 @@ def scribble_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
     """The dark strokes of a drawing as white on black.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         resolution: shorter side of the result in pixels.
 
     Source: the scribble annotator of ControlNet 1.0; inputs as in comfyui_controlnet_aux.
@@ -120,7 +120,7 @@ def lineart_standard_preprocessor(
     """The lines of a drawing or a photo as white on black, for lineart ControlNets.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         guassian_sigma: how far around a pixel it is compared with, in pixels.
         intensity_threshold: how much darker a pixel is to count as one of a line, of 255.
         resolution: shorter side of the result in pixels.
@@ -138,7 +138,7 @@ class DepthAnythingV2Preprocessor:
     """How near each pixel is: near is white, for depth ControlNets.
 
     Args:
-        image: pictures B×H×W×C.
+        image: images B×H×W×C.
         ckpt_name: name of an installed Depth Anything, version 1 or 2: a folder of transformers
             in `depth_estimation`, such as depth-anything/Depth-Anything-V2-Small-hf of the hub.
         resolution: shorter side of the result in pixels.
@@ -173,8 +173,8 @@ def binary_preprocessor(
     """Dark as white, light as black.
 
     Args:
-        image: pictures B×H×W×C.
-        bin_threshold: grey value up to which it is dark; 0 and 255 find one for each picture.
+        image: images B×H×W×C.
+        bin_threshold: grey value up to which it is dark; 0 and 255 find one for each image.
         resolution: shorter side of the result in pixels.
 
     Source: the binary annotator; the automatic threshold is Otsu's.
@@ -191,8 +191,8 @@ def inpaint_preprocessor(
     """Mark what an inpainting ControlNet is to fill, by pixels of -1.
 
     Args:
-        image: pictures B×H×W×C.
-        mask: where to fill; resized to the picture, above a half counts.
+        image: images B×H×W×C.
+        mask: where to fill; resized to the image, above a half counts.
         black_pixel_for_xinsir_cn: mark with 0 instead.
 
     Source: the annotator of control_v11p_sd15_inpaint; inputs as in comfyui_controlnet_aux.

@@ -1,4 +1,4 @@
-"""Prompts for a part of the picture: by rectangle or by mask."""
+"""Prompts for a part of the image: by rectangle or by mask."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def conditioning_set_area(
 
     Args:
         conditioning: what is limited.
-        width, height: in pixels, rounded down to 8; cut at the picture's edges.
+        width, height: in pixels, rounded down to 8; cut at the image's edges.
         x, y: the left top corner in pixels.
         strength: its weight among the conditionings of its side.
 
@@ -39,8 +39,8 @@ def conditioning_set_area(
     from latentloom.diffusion.conditioning.regions import Area
     from latentloom.diffusion.latents.latents import CELL_PX
 
-    high, wide, top, left = (pixels // CELL_PX for pixels in (height, width, y, x))
-    return with_area(conditioning, Area(high, wide, top, left), strength)
+    old_height, old_width, top, left = (pixels // CELL_PX for pixels in (height, width, y, x))
+    return with_area(conditioning, Area(old_height, old_width, top, left), strength)
 
 
 @node("ConditioningSetAreaPercentage", category="conditioning")
@@ -52,11 +52,11 @@ def conditioning_set_area_percentage(
     y: Share = 0.0,
     strength: Weight = 1.0,
 ) -> Conditioning:
-    """ConditioningSetArea in shares of the picture, so that it fits any size.
+    """ConditioningSetArea in shares of the image, so that it fits any size.
 
     Args:
         conditioning: what is limited.
-        width, height: shares of the picture's sides.
+        width, height: shares of the image's sides.
         x, y: the left top corner, as shares of them.
         strength: its weight among the conditionings of its side.
 

@@ -1,4 +1,4 @@
-"""Reports: what passes did to a picture, and what they cost."""
+"""Reports: what passes did to an image, and what they cost."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def pass_report(
     """Measure what sampling changed, inside and outside a mask, as it will be saved.
 
     Each pass that the latent went through has a line: sampler, steps, first noise level, model
-    calls, seconds. The line of the last one says how far the picture is from its source: PSNR in
+    calls, seconds. The line of the last one says how far the image is from its source: PSNR in
     dB, mean CIEDE2000, pixels that differ.
 
     Args:
-        source: the picture B×H×W×C before the first pass.
-        image: the picture after the last pass, of the same size or cut to whole latent cells.
+        source: the image B×H×W×C before the first pass.
+        image: the image after the last pass, of the same size or cut to whole latent cells.
         latent: what the last pass gave.
         mask: masks B×H×W; more than 0 is inside, everything without one.
         previous: the report of an earlier pass, whose lines come first.
@@ -63,7 +63,7 @@ class SaveReport:
     Args:
         report: from PassReport.
         filename_prefix: name, perhaps with folders, inside the output folder; numbered as
-            pictures are.
+            images are.
 
     Raises:
         InputError: the prefix leaves the output folder, or no file can be written there.

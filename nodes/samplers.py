@@ -159,7 +159,7 @@ def basic_guider(model: Model, conditioning: Conditioning) -> Guider:
 
     Args:
         model: the model that is asked.
-        conditioning: what the picture should show.
+        conditioning: what the image should show.
     """
     from latentloom.diffusion.sampling.guidance import Guidance
 
@@ -174,7 +174,7 @@ def cfg_guider(
 
     Args:
         model: the model that is asked.
-        positive: what the picture should show.
+        positive: what the image should show.
         negative: what it should not show; unused at cfg 1.
         cfg: how far to go from the negative's answer past the positive's; 1 is none.
     """
@@ -193,11 +193,11 @@ def dual_cfg_guider(
     cfg_cond2_negative: Cfg = 8.0,
     style: Literal["regular", "nested"] = "regular",
 ) -> Guider:
-    """Guidance by two conditionings, such as a text and a picture.
+    """Guidance by two conditionings, such as a text and an image.
 
     Args:
         model: the model that is asked.
-        cond1: what the picture should show.
+        cond1: what the image should show.
         cond2: what it should show first of all.
         negative: what it should not show.
         cfg_conds: guidance of `cond1` against `cond2`.
@@ -224,13 +224,13 @@ def perp_neg_guider(
 
     Args:
         model: the model that is asked.
-        positive: what the picture should show.
+        positive: what the image should show.
         negative: what it should not show.
         empty_conditioning: an empty prompt, which both are measured from.
         cfg: how far to go.
         neg_scale: how much the negative counts.
 
-    Source: Perp-Neg (arXiv 2304.04968). Each picture of a batch is taken by itself, where
+    Source: Perp-Neg (arXiv 2304.04968). Each image of a batch is taken by itself, where
         ComfyUI takes the batch as one.
     """
     from latentloom.diffusion.sampling.guidance import Guidance

@@ -34,7 +34,7 @@ Step = Annotated[int, Between(0, 10_000)]
 
 
 class Samples(NamedTuple):
-    """The latent at the last level, and the model's last prediction of the picture."""
+    """The latent at the last level, and the model's last prediction of the image."""
 
     output: Latent
     denoised_output: Latent
@@ -55,14 +55,14 @@ def ksampler(
     denoise: Denoise = 1.0,
     context: Context,
 ) -> Latent:
-    """Denoise a latent: from noise at denoise 1, from the picture in it below.
+    """Denoise a latent: from noise at denoise 1, from the image in it below.
 
     Args:
         model: the model that predicts the noise.
-        positive: what the picture should show.
+        positive: what the image should show.
         negative: what it should not show; unused at cfg 1.
         latent_image: latents B×C×h×w to start from; a noise mask keeps what it leaves out.
-        seed: of the noise; the same seed gives the same picture.
+        seed: of the noise; the same seed gives the same image.
         steps: model steps that are run, whatever denoise is.
         cfg: classifier-free guidance; 1 is none.
         sampler_name: how the steps are taken.
@@ -105,7 +105,7 @@ def ksampler_advanced(
 
     Args:
         model: the model that predicts the noise.
-        positive: what the picture should show.
+        positive: what the image should show.
         negative: what it should not show; unused at cfg 1.
         latent_image: latents B×C×h×w to start from.
         add_noise: disable where the latent has noise in it already.
@@ -162,7 +162,7 @@ def sampler_custom(
         add_noise: False where the latent has noise in it already.
         noise_seed: of the noise, that of the steps too.
         cfg: classifier-free guidance; 1 is none.
-        positive: what the picture should show.
+        positive: what the image should show.
         negative: what it should not show; unused at cfg 1.
         sampler: how the steps are taken.
         sigmas: the levels; one alone only adds its noise, none leave the latent as it is.

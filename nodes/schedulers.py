@@ -301,7 +301,7 @@ def split_sigmas_denoise(sigmas: Sigmas, denoise: Denoise = 1.0) -> Split:
 
 @node("FlipSigmas", category=LEVELS)
 def flip_sigmas(sigmas: Sigmas) -> Sigmas:
-    """Levels in rising order, which runs a model backwards, from picture to noise.
+    """Levels in rising order, which runs a model backwards, from image to noise.
 
     Args:
         sigmas: the levels; a last one of 0 becomes a first one of 0.0001.
@@ -353,11 +353,11 @@ def set_first_sigma(sigmas: Sigmas, sigma: FirstLevel = 136.0) -> Sigmas:
 def sampling_percent_to_sigma(
     model: Model, sampling_percent: FinePercent = 0.0, return_actual_sigma: bool = False
 ) -> SigmaValue:
-    """The level at a share of the way from noise to picture.
+    """The level at a share of the way from noise to image.
 
     Args:
         model: gives the table of levels.
-        sampling_percent: 0 is pure noise, 1 the picture.
+        sampling_percent: 0 is pure noise, 1 the image.
         return_actual_sigma: at the ends give the table's ends, not a number beyond them.
     """
     sampling = model.sampling

@@ -120,7 +120,7 @@ def sampler_sa_solver(
     Args:
         model: gives the levels of the two shares.
         eta: share of the SDE's noise; 0 is the ODE.
-        sde_start_percent, sde_end_percent: shares of the way from noise to picture between which
+        sde_start_percent, sde_end_percent: shares of the way from noise to image between which
             there is noise.
         s_noise: what the noise is multiplied with.
         predictor_order, corrector_order: how many of the last answers count; a corrector of 0

@@ -50,9 +50,9 @@ class CLIPTextEncodeSDXL:
 
     Args:
         clip: the text encoders.
-        width, height: of the picture before it was cut; small ones give a blurred picture.
+        width, height: of the image before it was cut; small ones give a blurred image.
         crop_w, crop_h: what was cut off at its left and at its top.
-        target_width, target_height: of the picture that was left.
+        target_width, target_height: of the image that was left.
         text_g: the prompt for the larger one, OpenCLIP-G.
         text_l: the prompt for the smaller one, CLIP-L.
 
@@ -89,11 +89,11 @@ class CLIPTextEncodeSDXL:
 
 @node("CLIPTextEncodeSDXLRefiner", category="advanced/conditioning", device=True)
 class CLIPTextEncodeSDXLRefiner:
-    """Encode a prompt for SDXL's refiner, and say how pleasing a picture to paint.
+    """Encode a prompt for SDXL's refiner, and say how pleasing an image to paint.
 
     Args:
         ascore: 6 and more is pleasing, 2.5 is what to keep from.
-        width, height: of the picture to paint like.
+        width, height: of the image to paint like.
         text: the prompt.
         clip: the text encoder.
 

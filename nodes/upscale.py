@@ -1,4 +1,4 @@
-"""Pictures made larger by networks."""
+"""Images made larger by networks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WHOLE = "an ESRGAN net (RRDB) or a compact one (SRVGG)"
 
 @node("UpscaleModelLoader", category="loaders", device=True)
 class UpscaleModelLoader:
-    """Load a network that makes pictures larger.
+    """Load a network that makes images larger.
 
     Args:
         model_name: name of an installed network, from `upscale_models`.
@@ -70,11 +70,11 @@ class UpscaleModelLoader:
 
 @node("ImageUpscaleWithModel", category="image/upscaling", device=True)
 def image_upscale_with_model(upscale_model: UpscaleModel, image: Image, context: Context) -> Image:
-    """Make pictures larger with a network, in tiles.
+    """Make images larger with a network, in tiles.
 
     Args:
         upscale_model: the network; it says how much larger.
-        image: pictures B×H×W×C; alpha is left out.
+        image: images B×H×W×C; alpha is left out.
 
     Source: ComfyUI's ImageUpscaleWithModel: tiles of 512 pixels that overlap by 32.
     """
@@ -143,18 +143,18 @@ def ultimate_sd_upscale(
     tiled_decode: bool = False,  # noqa: ARG001
     context: Context,
 ) -> Image:
-    """Make a picture larger and refine it in tiles, with no seam between them.
+    """Make an image larger and refine it in tiles, with no seam between them.
 
     The extension of this name paints one tile after another and then mends their seams. Here all
     tiles are painted at once: they are faded together at every model call, so that there is no
     seam to mend, and what tells the extension how to mend is left unused.
 
     Args:
-        image: pictures B×H×W×C; alpha is left out.
+        image: images B×H×W×C; alpha is left out.
         model: the model that paints.
-        positive: what the picture should show.
+        positive: what the image should show.
         negative: what it should not show.
-        vae: the autoencoder; pictures of more than 512 pixels are encoded and decoded in tiles.
+        vae: the autoencoder; images of more than 512 pixels are encoded and decoded in tiles.
         upscale_by: how much larger both sides get.
         seed: of the noise.
         steps: model steps.
@@ -162,14 +162,14 @@ def ultimate_sd_upscale(
         sampler_name: how the steps are taken.
         scheduler: how the noise levels are spaced.
         denoise: share of the noise schedule that is run.
-        upscale_model: makes the picture larger first; Lanczos without one, and for the rest.
-        mode_type: None only makes the picture larger; the others are the same here.
+        upscale_model: makes the image larger first; Lanczos without one, and for the rest.
+        mode_type: None only makes the image larger; the others are the same here.
         tile_width, tile_height: of a tile in pixels.
         mask_blur: unused here.
         tile_padding: what a tile sees more on each side, in pixels.
         seam_fix_mode, seam_fix_denoise, seam_fix_width: unused here.
         seam_fix_mask_blur, seam_fix_padding: unused here.
-        force_uniform_tiles: unused here; tiles are uniform where the picture is large enough.
+        force_uniform_tiles: unused here; tiles are uniform where the image is large enough.
         tiled_decode: unused here.
 
     Raises:
@@ -177,7 +177,7 @@ def ultimate_sd_upscale(
 
     Source: the job of the extension UltimateSDUpscale, by MultiDiffusion (arXiv 2302.08113).
     """
-    from latentloom.diffusion.images.resize import resize_picture, scale_size
+    from latentloom.diffusion.images.resize import resize_image, scale_size
     from latentloom.diffusion.networks.upscale import upscale
     from latentloom.diffusion.sampling.hooks import Hooks
     from latentloom.diffusion.sampling.refine import TilePlan, refine
@@ -186,7 +186,7 @@ def ultimate_sd_upscale(
     size = scale_size(image.shape[2], image.shape[1], upscale_by)
     if upscale_model is not None:
         image = upscale(upscale_model, image, context.progress)
-    larger = resize_picture(image[..., :3], *size, "lanczos")
+    larger = resize_image(image[..., :3], *size, "lanczos")
     if mode_type == "None":
         return larger
 

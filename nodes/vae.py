@@ -1,4 +1,4 @@
-"""Pictures to latents and back."""
+"""Images to latents and back."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TemporalOverlap = Annotated[int, Between(4, 4096, step=4)]
 
 @node("VAEEncode", category="latent", device=True)
 def vae_encode(pixels: Image, vae: Vae) -> Latent:
-    """Encode a picture.
+    """Encode an image.
 
     Args:
         pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
         vae: the autoencoder.
 
     Raises:
-        InputError: the picture is smaller than one latent cell.
+        InputError: the image is smaller than one latent cell.
 
     Source: ComfyUI's VAEEncode; the posterior's mean, nothing is drawn.
     """
@@ -64,7 +64,7 @@ def vae_encode_tiled(
     temporal_size: TemporalSize = 64,  # noqa: ARG001 - of videos, in ComfyUI's files
     temporal_overlap: TemporalOverlap = 8,  # noqa: ARG001
 ) -> Latent:
-    """Encode a large picture in tiles.
+    """Encode a large image in tiles.
 
     Args:
         pixels: B×H×W×C.
@@ -75,7 +75,7 @@ def vae_encode_tiled(
         temporal_overlap: of videos; unused here.
 
     Raises:
-        InputError: the picture is too small, or the overlap as wide as a tile.
+        InputError: the image is too small, or the overlap as wide as a tile.
 
     Source: ComfyUI's VAEEncodeTiled: the mean of three tilings.
     """
@@ -119,9 +119,9 @@ def vae_decode_tiled(
 
 def _check_size(name: str, pixels: Image, vae: Vae) -> None:
     factor = vae.family.vae_factor
-    high, wide = pixels.shape[1:3]
-    if min(high, wide) < factor:
-        raise InputError(name, "pixels", f"at least {factor}×{factor} pixels", f"{wide}×{high}")
+    height, width = pixels.shape[1:3]
+    if min(height, width) < factor:
+        raise InputError(name, "pixels", f"at least {factor}×{factor} pixels", f"{width}×{height}")
 
 
 def _check_channels(name: str, samples: Latent, vae: Vae) -> None:

@@ -33,14 +33,14 @@ def engine() -> Iterator[Engine]:
         yield made
 
 
-def bytes_of(picture: Tensor) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(picture[0].mul(255).round().byte().numpy()))
+def bytes_of(image: Tensor) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(image[0].mul(255).round().byte().numpy()))
 
 
 def prompted(
     b: Any, model: Any, clip: Any, vae: Any, prompt: str, seed: int, **control: Any
 ) -> None:
-    """Nodes from a prompt to `picture`; `control` goes to ControlNetApplyAdvanced."""
+    """Nodes from a prompt to `image`; `control` goes to ControlNetApplyAdvanced."""
     positive, negative = (b.CLIPTextEncode(text=text, clip=clip) for text in (prompt, ""))
     if control:
         positive, negative = b.ControlNetApplyAdvanced(
@@ -54,11 +54,11 @@ def prompted(
         seed=seed,
         **SAMPLING,
     )
-    b.VAEDecode(samples=latent, vae=vae, id="picture")
+    b.VAEDecode(samples=latent, vae=vae, id="image")
 
 
 def traced(engine: Engine, source: Path, prompt: str, seed: int, strength: float) -> Image.Image:
-    """A prompt along the edges of a picture, through the nodes."""
+    """A prompt along the edges of an image, through the nodes."""
     b = latentloom.build()
     model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="demo")
     image, _ = b.LoadImage(image=source.name)
@@ -66,7 +66,7 @@ def traced(engine: Engine, source: Path, prompt: str, seed: int, strength: float
     net = b.ControlNetLoader(control_net_name="demo-canny")
     prompted(b, model, clip, vae, prompt, seed, control_net=net, image=hint, strength=strength)
     where = latentloom.workspace(b.graph, input_dir=source.parent)
-    return bytes_of(engine.run(b.graph, where, ["picture"])["picture"])
+    return bytes_of(engine.run(b.graph, where, ["image"])["image"])
 
 
 def toned(engine: Engine, strength: float | None) -> Image.Image:
@@ -78,10 +78,10 @@ def toned(engine: Engine, strength: float | None) -> Image.Image:
         model = b.LoraLoaderModelOnly(model=loaded, lora_name=LORA, strength_model=strength)
     prompted(b, model, clip, vae, "a red house on the left, summer, hills, sun", 3)
     where = latentloom.workspace(b.graph)
-    return bytes_of(engine.run(b.graph, where, ["picture"])["picture"])
+    return bytes_of(engine.run(b.graph, where, ["image"])["image"])
 
 
-def test_the_edges_hold_and_the_picture_is_the_evaluation_s(engine: Engine, tmp_path: Path) -> None:
+def test_the_edges_hold_and_the_image_is_the_evaluation_s(engine: Engine, tmp_path: Path) -> None:
     studio, scores = open_studio(MODELS), []
     for seed, scene in enumerate(traced_scenes(6, seed=46)):
         source, path = render(scene), tmp_path / f"{seed}.png"
@@ -113,10 +113,10 @@ def test_more_of_the_lora_is_nearer_to_its_two_tones(engine: Engine) -> None:
 
 
 def test_the_base_model_is_the_same_after_a_lora_as_before() -> None:
-    pictures = []
+    images = []
     for strength in (None, 1.0, 0.0, None):
         with Engine(latentloom.registry()) as fresh:
-            pictures.append(toned(fresh, strength).tobytes())
+            images.append(toned(fresh, strength).tobytes())
 
-    assert pictures[0] == pictures[2] == pictures[3]
-    assert pictures[1] != pictures[0]
+    assert images[0] == images[2] == images[3]
+    assert images[1] != images[0]

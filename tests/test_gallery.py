@@ -14,13 +14,13 @@ GRAPHS = sorted((ROOT / "graphs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
-def test_the_gallery_tells_what_a_graph_says_of_itself_and_shows_its_picture(path: Path) -> None:
+def test_the_gallery_tells_what_a_graph_says_of_itself_and_shows_its_image(path: Path) -> None:
     assert entry(path) in (ROOT / "docs" / "gallery.md").read_text("utf-8")
-    with Image.open(ROOT / "docs" / "gallery" / f"{path.stem}.png") as picture:
-        assert picture.width >= 128
+    with Image.open(ROOT / "docs" / "gallery" / f"{path.stem}.png") as image:
+        assert image.width >= 128
 
 
-def test_each_graph_has_a_small_picture_of_its_own() -> None:
+def test_each_graph_has_a_small_image_of_its_own() -> None:
     found = sorted((ROOT / "graphs" / "thumbnails").iterdir())
     assert [path.name for path in found] == [f"{path.stem}.webp" for path in GRAPHS]
     assert len({path.read_bytes() for path in found}) == len(found)
@@ -28,7 +28,7 @@ def test_each_graph_has_a_small_picture_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
-def test_the_small_picture_is_the_result_in_the_gallery(path: Path) -> None:
+def test_the_small_image_is_the_result_in_the_gallery(path: Path) -> None:
     with (
         Image.open(ROOT / "graphs" / "thumbnails" / f"{path.stem}.webp") as small,
         Image.open(ROOT / "docs" / "gallery" / f"{path.stem}.png") as sheet,

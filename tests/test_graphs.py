@@ -33,7 +33,7 @@ def run(engine: Engine, tmp_path: Path) -> Any:
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """Root mean square difference of two pictures, in 0..255."""
+    """Root mean square difference of two images, in 0..255."""
     return float(((a - b) ** 2).mean() ** 0.5) * 255
 
 
@@ -55,7 +55,7 @@ def test_a_graph_says_what_it_teaches_and_has_no_problems(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=NAMES)
-def test_a_graph_runs_and_saves_a_picture(path: Path, run: Any, tmp_path: Path) -> None:
+def test_a_graph_runs_and_saves_a_image(path: Path, run: Any, tmp_path: Path) -> None:
     result = run(latentloom.load(path))
     assert result.status == "done"
     file = dict(result.saved)["save"]
@@ -64,7 +64,7 @@ def test_a_graph_runs_and_saves_a_picture(path: Path, run: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["txt2img", "inpaint"])
-def test_a_saved_picture_holds_its_graph(name: str, run: Any) -> None:
+def test_a_saved_image_holds_its_graph(name: str, run: Any) -> None:
     first = run(latentloom.load(name))
     again = run(latentloom.load(first.saved[0][1]))
     assert again.saved == first.saved
@@ -76,9 +76,11 @@ def test_more_denoise_moves_further_from_the_source(run: Any) -> None:
     source = run(graph, ["photo"])["photo"].IMAGE
     distances = []
     for denoise in (0.2, 0.5, 0.8):
-        changed = [graph.knob("denoise", denoise).knob("seed", seed) for seed in (1, 2, 3)]
-        pictures = [run(each, ["decode"])["decode"] for each in changed]
-        distances.append(sum(distance(picture, source) for picture in pictures))
+        changed = [
+            graph.set_input("denoise", denoise).set_input("seed", seed) for seed in (1, 2, 3)
+        ]
+        images = [run(each, ["decode"])["decode"] for each in changed]
+        distances.append(sum(distance(image, source) for image in images))
     assert distances == sorted(distances)
     assert distances[0] < 0.6 * distances[2]
 
@@ -86,7 +88,7 @@ def test_more_denoise_moves_further_from_the_source(run: Any) -> None:
 def test_the_prompted_colours_appear(run: Any) -> None:
     graph = latentloom.load("txt2img")
     prompt = "a big {} square in the center on a {} background, flat style"
-    reds = run(graph.knob("prompt", prompt.format("red", "blue")), ["decode"])["decode"][0]
+    reds = run(graph.set_input("prompt", prompt.format("red", "blue")), ["decode"])["decode"][0]
     inner, corner = reds[54:74, 54:74].mean((0, 1)), reds[:12, :12].mean((0, 1))
     assert inner[0] > inner[2] + 0.2
     assert corner[2] > corner[0] + 0.2
@@ -99,7 +101,7 @@ def test_outside_the_mask_every_pixel_is_the_sources(run: Any) -> None:
     result = run(graph)
     inputs = ROOT / "graphs" / "inputs"
     with Image.open(result.saved[0][1]) as saved, Image.open(inputs / "house.png") as source:
-        got, was = (_bytes(picture.convert("RGB")) for picture in (saved, source))
+        got, was = (_bytes(image.convert("RGB")) for image in (saved, source))
     with Image.open(inputs / "mask.png") as mask:
         keep = _bytes(mask.convert("L")) == 0
     assert torch.equal(got[keep], was[keep])
@@ -117,7 +119,7 @@ def test_beyond_the_ring_of_the_mask_every_pixel_is_the_sources(
     result = run(latentloom.load(name))
     inputs = ROOT / "graphs" / "inputs"
     with Image.open(result.saved[0][1]) as saved, Image.open(inputs / "house.png") as source:
-        got, was = (_bytes(picture.convert("RGB")) for picture in (saved, source))
+        got, was = (_bytes(image.convert("RGB")) for image in (saved, source))
     with Image.open(inputs / "mask.png") as mask:
         covered = _bytes(mask.convert("L")).float()[None]
     ring = grow(covered, ring_px, tapered=False)[0]
@@ -137,7 +139,7 @@ def test_three_masked_passes_cost_one_decode_and_leave_the_outside(run: Any) -> 
     assert passes[2]["inside"]["delta_e"] > 1
 
 
-def test_outpainting_keeps_the_picture_and_fills_the_margin(run: Any) -> None:
+def test_outpainting_keeps_the_image_and_fills_the_margin(run: Any) -> None:
     result = run(latentloom.load("outpaint"), ["paste_back", "photo"])
     painted, source = result["paste_back"], result["photo"].IMAGE
     assert painted.shape == (1, 128, 192, 3)
@@ -183,7 +185,7 @@ def test_another_seed_for_one_variation_pays_for_that_one(run: Any) -> None:
     assert all(distance(quarters[0], other) > 1 for other in quarters[1:])
     result = run(graph.set("seed3.seed", 999), ["sheet"])
     ran = {id for id, report in result.nodes.items() if report.state == "ran"}
-    assert ran == {"seed3", "picture3", "below", "sheet"}
+    assert ran == {"seed3", "image3", "below", "sheet"}
 
 
 def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
@@ -191,7 +193,7 @@ def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
 ) -> None:
     from latentloom.engine.execution.batch import run_folder
 
-    inputs, folder = ROOT / "graphs" / "inputs", tmp_path / "pictures"
+    inputs, folder = ROOT / "graphs" / "inputs", tmp_path / "images"
     folder.mkdir()
     for name in ("house.png", "lake.png"):
         (folder / name).write_bytes((inputs / name).read_bytes())
@@ -206,20 +208,20 @@ def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def unevenness(picture: Tensor) -> float:
+def unevenness(image: Tensor) -> float:
     """How far the steepest stretch of rows or columns stands out; 1 is not at all."""
     found = []
     for axis in (0, 1):
-        steps = picture.diff(dim=axis).abs().mean(dim=(1 - axis, 2))
+        steps = image.diff(dim=axis).abs().mean(dim=(1 - axis, 2))
         # The decoder draws in cells of 8 pixels; their edges are no seams of tiles.
         peaks = steps[: len(steps) // 8 * 8].reshape(-1, 8).amax(dim=1)
         found.append(float(peaks.max() / peaks.median()))
     return max(found)
 
 
-def test_tiles_of_a_refined_picture_show_no_seam(run: Any) -> None:
+def test_tiles_of_a_refined_image_show_no_seam(run: Any) -> None:
     """On plain ground, where one would show best, tiles stand out no more than one tile does."""
-    pictures = []
+    images = []
     for side in (96, 512):
         b = latentloom.build()
         model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="demo")
@@ -230,15 +232,15 @@ def test_tiles_of_a_refined_picture_show_no_seam(run: Any) -> None:
             image=plain, model=model, positive=prompt, negative=prompt, vae=vae,
             tile_width=side, tile_height=side, id="refine", **options,
         )  # fmt: skip
-        pictures.append(run(b.graph, ["refine"])["refine"][0])
-    assert pictures[0].shape == (256, 256, 3)
-    assert unevenness(pictures[0]) < 1.25 * unevenness(pictures[1])
+        images.append(run(b.graph, ["refine"])["refine"][0])
+    assert images[0].shape == (256, 256, 3)
+    assert unevenness(images[0]) < 1.25 * unevenness(images[1])
 
 
-def _bytes(picture: Any) -> Tensor:
-    channels = len(picture.getbands())
-    flat = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    return flat.reshape(picture.height, picture.width, *([channels] if channels > 1 else []))
+def _bytes(image: Any) -> Tensor:
+    channels = len(image.getbands())
+    flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return flat.reshape(image.height, image.width, *([channels] if channels > 1 else []))
 
 
 def test_changing_the_last_pass_pays_for_the_last_pass(engine: Engine, tmp_path: Path) -> None:
@@ -257,7 +259,7 @@ def test_changing_the_last_pass_pays_for_the_last_pass(engine: Engine, tmp_path:
 def test_changing_the_seed_keeps_the_encodings(run: Any) -> None:
     graph = latentloom.load("img2img")
     run(graph)
-    result = run(graph.knob("seed", 12345))
+    result = run(graph.set_input("seed", 12345))
     ran = {id for id, report in result.nodes.items() if report.state == "ran"}
     assert ran == {"sample", "decode", "save"}
 
@@ -265,7 +267,7 @@ def test_changing_the_seed_keeps_the_encodings(run: Any) -> None:
 def test_changing_one_prompt_keeps_the_other(run: Any) -> None:
     graph = latentloom.load("img2img")
     run(graph)
-    result = run(graph.knob("prompt", "a green tree"))
+    result = run(graph.set_input("prompt", "a green tree"))
     ran = {id for id, report in result.nodes.items() if report.state == "ran"}
     assert ran == {"positive", "sample", "decode", "save"}
 
@@ -274,5 +276,5 @@ def test_the_size_comes_from_the_model(run: Any) -> None:
     assert run(latentloom.load("txt2img"), ["decode"])["decode"].shape == (1, 128, 128, 3)
 
 
-def test_the_larger_picture_is_larger(run: Any) -> None:
+def test_the_larger_image_is_larger(run: Any) -> None:
     assert run(latentloom.load("upscale_refine"), ["decode"])["decode"].shape == (1, 192, 192, 3)

@@ -2,7 +2,7 @@
 
 The checkpoints are the seeded ones of goldens/model, with fewer blocks than the real ones, so that
 what is read from their keys is the shape of a network too. SDXL's ControlNet has no attention, as
-the small published ones; its LoRA is on some layers. Small pictures, one step.
+the small published ones; its LoRA is on some layers. Small images, one step.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def make_sdxl_lora(path: Path) -> None:
 
 
 def on(graph: Graph, models: dict[str, str]) -> Graph:
-    """The graph on other models, with one step in each sampler and small pictures."""
+    """The graph on other models, with one step in each sampler and small images."""
     for id, node in graph.nodes.items():
         spec = latentloom.registry()[node.type]
         values: dict[str, object] = {**models, "steps": 1}

@@ -100,8 +100,8 @@ def write_tiny_sdxl(folder: Path, seed: int = 0, refiner: bool = False) -> Path:
             (narrow, "", CLIPTextModel),
             (wide, "_2", CLIPTextModelWithProjection),
         )
-        for width, ending, kind in encoders[refiner:]:
-            size = write_tokenizer(folder / f"tokenizer{ending}", pad="!" if ending else END)
+        for width, extension, kind in encoders[refiner:]:
+            size = write_tokenizer(folder / f"tokenizer{extension}", pad="!" if extension else END)
             config = CLIPTextConfig(
                 vocab_size=size,
                 hidden_size=width,
@@ -109,12 +109,12 @@ def write_tiny_sdxl(folder: Path, seed: int = 0, refiner: bool = False) -> Path:
                 num_hidden_layers=LAYERS,
                 num_attention_heads=1,
                 projection_dim=width,
-                hidden_act="gelu" if ending else "quick_gelu",
+                hidden_act="gelu" if extension else "quick_gelu",
                 bos_token_id=size - 2,
                 eos_token_id=size - 1,
-                pad_token_id=0 if ending else size - 1,
+                pad_token_id=0 if extension else size - 1,
             )
-            parts[f"text_encoder{ending}"] = kind(config)
+            parts[f"text_encoder{extension}"] = kind(config)
         for name, module in parts.items():
             _spread(module)
             module.save_pretrained(folder / name)
@@ -129,7 +129,7 @@ def write_tiny_control(
     """Write a ControlNet that fits the tiny model, in the diffusers layout.
 
     Args:
-        union: one for six kinds of pictures.
+        union: one for six kinds of images.
     """
     from diffusers import ControlNetModel, ControlNetUnionModel
 

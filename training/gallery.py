@@ -20,7 +20,7 @@ HEAD = """# Gallery
 What the graphs in [graphs/](../graphs) make with the demo model, at their defaults. `python -m
 training.gallery` draws it again.
 """
-LONGEST = 520
+MAX_LENGTH = 520
 THUMBNAIL = 256
 
 
@@ -70,7 +70,7 @@ def _beside(paths: list[Path]) -> Image.Image:
     for picture in pictures:
         sheet.paste(picture, (left, 0))
         left += picture.width + 4
-    sheet.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    sheet.thumbnail((MAX_LENGTH, MAX_LENGTH), Image.Resampling.LANCZOS)
     return sheet.quantize(256)
 
 

@@ -27,9 +27,9 @@ from . import (
     userdata,
 )
 from .guard import Guard
-from .prompts import PromptRefused
+from .prompts import RejectedPromptError
 from .redact import without_folders
-from .routes import ROUTES, Refusal, Route, answer
+from .routes import ROUTES, RequestError, Route, answer
 from .site import Site
 
 log = logging.getLogger(__name__)
@@ -88,9 +88,9 @@ async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
     """Answer what a handler raises; what nobody foresaw is logged, and told without details."""
     try:
         return await handler(request)
-    except Refusal as refusal:
+    except RequestError as refusal:
         return answer(refusal.body, refusal.status)
-    except PromptRefused as refused:
+    except RejectedPromptError as refused:
         return answer(refused.body, 400)
     except (FormatError, InputError, UnsafePathError) as error:
         return answer({"error": without_folders(str(error))}, 400)

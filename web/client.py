@@ -5,7 +5,7 @@ async with Client("http://127.0.0.1:8188") as client:
     async for event in client.follow(job):
         print(event.type, event.data)
     outcome = await client.outcome(job)
-    pictures = [await client.fetch(file) for file in outcome.files]
+    images = [await client.fetch(file) for file in outcome.files]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Self
 import aiohttp
 
 ENDED = "executing"
-MOST_MESSAGE_BYTES = 64 * 2**20
+MAX_MESSAGE_BYTES = 64 * 2**20
 
 
 class RejectedError(Exception):
@@ -39,11 +39,11 @@ class RejectedError(Exception):
 
 @dataclass(frozen=True)
 class Event:
-    """A message of the server; of a binary one, `picture` holds the bytes of the frame."""
+    """A message of the server; of a binary one, `image` holds the bytes of the frame."""
 
     type: str
     data: Mapping[str, Any]
-    picture: bytes = b""
+    image: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Outcome:
 
     Attributes:
         status: "success" or "error".
-        files: what its output nodes saved, pictures and others.
+        files: what its output nodes saved, images and others.
         events: the messages kept of it.
         texts: what its output nodes show as text.
     """
@@ -187,10 +187,10 @@ class Client:
             return await response.read()
 
     async def upload(self, name: str, data: bytes, **fields: str) -> str:
-        """Put a picture into the input folder; the name that LoadImage takes.
+        """Put an image into the input folder; the name that LoadImage takes.
 
         Raises:
-            RejectedError: it is no picture.
+            RejectedError: it is no image.
         """
         form = aiohttp.FormData(fields)
         form.add_field("image", data, filename=name)
@@ -215,7 +215,7 @@ class Client:
     async def _connect(self) -> None:
         query = {"clientId": self.id}
         self._socket = await self._session.ws_connect(
-            f"{self.url}/ws", params=query, max_msg_size=MOST_MESSAGE_BYTES
+            f"{self.url}/ws", params=query, max_msg_size=MAX_MESSAGE_BYTES
         )
         flags = {"supports_preview_metadata": True}
         await self._socket.send_json({"type": "feature_flags", "data": flags})

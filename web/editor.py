@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from .routes import ROUTES, Refusal, Route, Routes, answer
+from .routes import ROUTES, RequestError, Route, Routes, answer
 from .site import Site
 
 routes = Routes()
@@ -56,7 +56,7 @@ async def static(site: Site, request: web.Request) -> web.StreamResponse:
     found = await asyncio.to_thread(static_files)
     path = found.get(request.match_info["name"])
     if path is None:
-        raise Refusal(404, "there is nothing here")
+        raise RequestError(404, "there is nothing here")
     return _file(path)
 
 

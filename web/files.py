@@ -1,4 +1,4 @@
-"""Routes of files: pictures out (/view) and in (/upload/image, /upload/mask)."""
+"""Routes of files: images out (/view) and in (/upload/image, /upload/mask)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path, PurePosixPath
 from aiohttp import BodyPartReader, web
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.files.images import Picture, pictures
+from latentloom.engine.files.images import EncodedImage, images
 from latentloom.engine.files.inside import Folder, opened, read_inside, split
 from latentloom.engine.files.workspace import UnsafePathError, safe_path, split_annotated
 from latentloom.engine.formats.parsing import parse_json
 
-from .routes import Refusal, Routes, answer, patiently
+from .routes import RequestError, Routes, answer, patiently
 from .site import Site
 
 routes = Routes()
-MOST_VIEWED = 512 * 2**20
-MOST_FIELDS = 16
-MOST_FIELD_BYTES = 65_536
-ENDINGS = {
+MAX_VIEWED = 512 * 2**20
+MAX_FIELDS = 16
+MAX_FIELD_BYTES = 65_536
+EXTENSIONS = {
     "image/png": (".png",),
     "image/jpeg": (".jpg", ".jpeg", ".jfif"),
     "image/webp": (".webp",),
@@ -29,11 +29,11 @@ ENDINGS = {
 MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
-@routes.add("GET", "/view", "A picture of the input, output or temp folder")
+@routes.add("GET", "/view", "An image of the input, output or temp folder")
 async def view(site: Site, request: web.Request) -> web.Response:
     query = request.query
     data = await asyncio.to_thread(
-        read_picture_file,
+        read_image_file,
         site,
         query.get("filename", ""),
         query.get("subfolder", ""),
@@ -41,48 +41,48 @@ async def view(site: Site, request: web.Request) -> web.Response:
     )
     name = PurePosixPath(split_annotated(query.get("filename", ""))[0]).name
     found = await asyncio.to_thread(_shown, data, query.get("preview"), query.get("channel", ""))
-    return _picture_answer(found, name)
+    return _image_answer(found, name)
 
 
-@routes.add("POST", "/upload/image", "Put a picture into the input folder", body="form")
+@routes.add("POST", "/upload/image", "Put an image into the input folder", body="form")
 async def upload_image(site: Site, request: web.Request) -> web.Response:
     async with site.uploads:
         form = await _read_form(site, request)
-        picture = await asyncio.to_thread(pictures().clean, form.file)
-        return answer(await asyncio.to_thread(_store, site, form, picture))
+        image = await asyncio.to_thread(images().clean, form.file)
+        return answer(await asyncio.to_thread(_store, site, form, image))
 
 
-@routes.add("POST", "/upload/mask", "Give a stored picture the alpha of another", body="form")
+@routes.add("POST", "/upload/mask", "Give a stored image the alpha of another", body="form")
 async def upload_mask(site: Site, request: web.Request) -> web.Response:
     async with site.uploads:
         form = await _read_form(site, request)
         original = await asyncio.to_thread(_original, site, form)
-        picture = await asyncio.to_thread(pictures().with_alpha_of, original, form.file)
-        return answer(await asyncio.to_thread(_store, site, form, picture))
+        image = await asyncio.to_thread(images().with_alpha_of, original, form.file)
+        return answer(await asyncio.to_thread(_store, site, form, image))
 
 
 def folder_of(site: Site, kind: str, subfolder: str = "") -> Path:
     """The folder that a request names.
 
     Raises:
-        Refusal: there is no such kind, or the subfolder leads out of it.
+        RequestError: there is no such kind, or the subfolder leads out of it.
     """
     root = site.folders.get(kind)
     if root is None:
-        raise Refusal(400, f"type wants one of {', '.join(site.folders)}, got {kind[:40]!r}")
+        raise RequestError(400, f"type wants one of {', '.join(site.folders)}, got {kind[:40]!r}")
     if not subfolder:
         return root
     try:
         return safe_path(root, subfolder)
     except UnsafePathError as error:
-        raise Refusal(403, str(error)) from error
+        raise RequestError(403, str(error)) from error
 
 
-def read_picture_file(site: Site, filename: str, subfolder: str, kind: str) -> bytes:
+def read_image_file(site: Site, filename: str, subfolder: str, kind: str) -> bytes:
     """The content of a file that a request names.
 
     Raises:
-        Refusal: the name is unsafe, or there is no such file.
+        RequestError: the name is unsafe, or there is no such file.
     """
     filename, annotated = split_annotated(filename)
     kind = annotated or kind
@@ -92,44 +92,44 @@ def read_picture_file(site: Site, filename: str, subfolder: str, kind: str) -> b
     if kind == "input" and site.library is not None:
         roots.append(site.library)
     if not filename or PurePosixPath(filename).name != filename:
-        raise Refusal(400, f"filename wants the name of a file, got {filename[:80]!r}")
+        raise RequestError(400, f"filename wants the name of a file, got {filename[:80]!r}")
     for root in roots:
         try:
-            return read_inside(root, name, MOST_VIEWED)
+            return read_inside(root, name, MAX_VIEWED)
         except UnsafePathError as error:
-            raise Refusal(400, str(error)) from error
+            raise RequestError(400, str(error)) from error
         except FileNotFoundError:
             continue
         except ValueError as error:
-            raise Refusal(413, str(error)) from error
-    raise Refusal(404, f"there is no file {name[:80]!r}")
+            raise RequestError(413, str(error)) from error
+    raise RequestError(404, f"there is no file {name[:80]!r}")
 
 
-def _shown(data: bytes, preview: str | None, channel: str) -> Picture:
-    """The file itself, or what is asked of it; what is no picture is never shown inline."""
+def _shown(data: bytes, preview: str | None, channel: str) -> EncodedImage:
+    """The file itself, or what is asked of it; what is no image is never shown inline."""
     if preview:
         kind, _, given = preview.partition(";")
         quality = int(given) if given.isascii() and given.isdigit() and len(given) < 4 else 90
         asked = "jpeg" if kind == "jpeg" and "a" not in channel else "webp"
-        return pictures().converted(data, asked, min(100, max(1, quality)))
+        return images().converted(data, asked, min(100, max(1, quality)))
     if channel in ("rgb", "a"):
-        return pictures().channel(data, channel)
+        return images().channel(data, channel)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return Picture(data, "image/webp")
+        return EncodedImage(data, "image/webp")
     kind = next((mime for magic, mime in MAGIC.items() if data.startswith(magic)), "")
-    return Picture(data, kind or "application/octet-stream")
+    return EncodedImage(data, kind or "application/octet-stream")
 
 
-def _picture_answer(picture: Picture, name: str) -> web.Response:
+def _image_answer(image: EncodedImage, name: str) -> web.Response:
     shown = name.encode("ascii", "replace").decode().replace('"', "_").replace("\\", "_")
-    inline = picture.mime.startswith("image/")
+    inline = image.mime.startswith("image/")
     disposition = f'filename="{shown}"' if inline else f'attachment; filename="{shown}"'
     headers = {
         "Content-Disposition": disposition,
         "Cache-Control": "no-cache",
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
-    return web.Response(body=picture.data, content_type=picture.mime, headers=headers)
+    return web.Response(body=image.data, content_type=image.mime, headers=headers)
 
 
 @dataclass
@@ -142,25 +142,25 @@ class _Form:
 async def _read_form(site: Site, request: web.Request) -> _Form:
     """The parts of an upload, each read no further than its bound."""
     most = site.options.max_upload_bytes
-    if (request.content_length or 0) > most + MOST_FIELDS * MOST_FIELD_BYTES:
-        raise Refusal(413, f"the upload has {request.content_length} bytes; at most {most}")
+    if (request.content_length or 0) > most + MAX_FIELDS * MAX_FIELD_BYTES:
+        raise RequestError(413, f"the upload has {request.content_length} bytes; at most {most}")
     if not request.content_type.startswith("multipart/"):
-        raise Refusal(400, "wants a form with a file: multipart/form-data")
+        raise RequestError(400, "wants a form with a file: multipart/form-data")
     form, count = _Form(), 0
     try:
         async for part in await request.multipart():
             count += 1
-            if not isinstance(part, BodyPartReader) or count > MOST_FIELDS:
-                raise Refusal(400, f"a form may have {MOST_FIELDS} plain parts")
+            if not isinstance(part, BodyPartReader) or count > MAX_FIELDS:
+                raise RequestError(400, f"a form may have {MAX_FIELDS} plain parts")
             if part.name == "image" and part.filename:
                 form.name, form.file = part.filename, await _read_part(part, most)
             elif part.name:
-                data = await _read_part(part, MOST_FIELD_BYTES)
+                data = await _read_part(part, MAX_FIELD_BYTES)
                 form.fields[part.name] = data.decode("utf-8", "replace")
     except (ValueError, RuntimeError, AssertionError) as error:
-        raise Refusal(400, f"this form cannot be read: {error}") from error
+        raise RequestError(400, f"this form cannot be read: {error}") from error
     if not form.name or not form.file:
-        raise Refusal(400, "the form has no file called image")
+        raise RequestError(400, "the form has no file called image")
     return form
 
 
@@ -169,44 +169,44 @@ async def _read_part(part: BodyPartReader, most: int) -> bytes:
     while chunk := await patiently(part.read_chunk(65_536)):
         found += chunk
         if len(found) > most:
-            raise Refusal(413, f"the part {part.name!r} has more than {most} bytes")
+            raise RequestError(413, f"the part {part.name!r} has more than {most} bytes")
     return bytes(found)
 
 
 def _original(site: Site, form: _Form) -> bytes:
-    """The stored picture that a mask is for."""
+    """The stored image that a mask is for."""
     try:
         ref = parse_json(form.fields.get("original_ref", ""))
     except FormatError as error:
-        raise Refusal(400, f"original_ref: {error}") from error
+        raise RequestError(400, f"original_ref: {error}") from error
     if not isinstance(ref, dict) or not isinstance(ref.get("filename"), str):
-        raise Refusal(400, "original_ref wants an object with a filename")
+        raise RequestError(400, "original_ref wants an object with a filename")
     name, kind = split_annotated(ref["filename"])
     place = PurePosixPath(name)
     parent = "" if place.parent == PurePosixPath() else place.parent.as_posix()
     subfolder = ref.get("subfolder") or parent
     kind = kind or ref.get("type") or "output"
     if not isinstance(subfolder, str) or not isinstance(kind, str):
-        raise Refusal(400, "original_ref wants texts")
-    return read_picture_file(site, place.name, subfolder, kind)
+        raise RequestError(400, "original_ref wants texts")
+    return read_image_file(site, place.name, subfolder, kind)
 
 
-def _store(site: Site, form: _Form, picture: Picture) -> dict[str, str]:
-    """Write a picture under its name; the reply of an upload. No other file is ever replaced."""
+def _store(site: Site, form: _Form, image: EncodedImage) -> dict[str, str]:
+    """Write an image under its name; the reply of an upload. No other file is ever replaced."""
     kind, subfolder = form.fields.get("type", "") or "input", form.fields.get("subfolder", "")
     folder_of(site, kind, subfolder)
     name = form.name
-    if PurePosixPath(name).suffix.lower() not in ENDINGS[picture.mime]:
-        name += ENDINGS[picture.mime][0]
+    if PurePosixPath(name).suffix.lower() not in EXTENSIONS[image.mime]:
+        name += EXTENSIONS[image.mime][0]
     replace = form.fields.get("overwrite", "") in ("true", "1")
     try:
         if "/" in name:
             raise UnsafePathError(f"{name[:80]!r} is no plain name")
-        stored = write_file(site.folders[kind], subfolder, name, picture.data, replace)
+        stored = write_file(site.folders[kind], subfolder, name, image.data, replace)
     except UnsafePathError as error:
-        raise Refusal(400, str(error)) from error
+        raise RequestError(400, str(error)) from error
     except OSError as error:
-        raise Refusal(400, f"this cannot be stored: {error.strerror}") from error
+        raise RequestError(400, f"this cannot be stored: {error.strerror}") from error
     return {"name": stored, "subfolder": subfolder, "type": kind}
 
 
@@ -227,10 +227,10 @@ def write_file(root: Path, subfolder: str, name: str, data: bytes, replace: bool
         if replace and not folder.is_link(name):
             folder.replace(part, folder, name)
             return name
-        stem, ending = PurePosixPath(name).stem, PurePosixPath(name).suffix
+        stem, extension = PurePosixPath(name).stem, PurePosixPath(name).suffix
         number = 0
         while True:
-            candidate = f"{stem} ({number}){ending}" if number else name
+            candidate = f"{stem} ({number}){extension}" if number else name
             if folder.publish(part, candidate) or _holds(folder, candidate, data):
                 return candidate
             number += 1

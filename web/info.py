@@ -13,7 +13,7 @@ from aiohttp import web
 
 from . import machine
 from .object_info import definition, definitions
-from .routes import Refusal, Routes, answer, done, read_object
+from .routes import RequestError, Routes, answer, done, read_object
 from .site import Site
 from .sockets import Hub
 
@@ -24,7 +24,7 @@ FRONTEND, TEMPLATES = "comfyui-frontend-package", "comfyui-workflow-templates"
 
 @routes.add("GET", "/object_info", "The definitions of all nodes")
 async def object_info(site: Site, request: web.Request) -> web.Response:
-    found = await asyncio.to_thread(definitions, site.registry, site.pictures)
+    found = await asyncio.to_thread(definitions, site.registry, site.images)
     response = answer(found)
     response.enable_compression()
     return response
@@ -35,7 +35,7 @@ async def one_object_info(site: Site, request: web.Request) -> web.Response:
     spec = site.registry.get(request.match_info["node"])
     if spec is None:
         return answer({})
-    return answer({spec.name: await asyncio.to_thread(definition, spec, site.pictures)})
+    return answer({spec.name: await asyncio.to_thread(definition, spec, site.images)})
 
 
 @routes.add("GET", "/features", "What this server can")
@@ -84,7 +84,7 @@ async def subscribe(site: Site, request: web.Request) -> web.Response:
     body = await read_object(request)
     client = body.get("clientId")
     if not isinstance(client, str):
-        raise Refusal(400, "clientId wants a text")
+        raise RequestError(400, "clientId wants a text")
     if body.get("enabled") is True and client in site.hub.clients:
         site.logs.subscribers.add(client)
     else:
@@ -101,7 +101,7 @@ async def folder_paths(site: Site, request: web.Request) -> web.Response:
 async def files(site: Site, request: web.Request) -> web.Response:
     folder = site.folders.get(request.match_info["kind"])
     if folder is None:
-        raise Refusal(400, "Invalid directory type")
+        raise RequestError(400, "Invalid directory type")
     found = [entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
     found.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
     return answer([entry.name for entry in found if not entry.name.startswith(".")])
@@ -111,7 +111,7 @@ async def files(site: Site, request: web.Request) -> web.Response:
 async def socket(site: Site, request: web.Request) -> web.StreamResponse:
     hub: Hub = site.hub
     if request.headers.get("Upgrade", "").lower() != "websocket":
-        raise Refusal(426, "this is a WebSocket")
+        raise RequestError(426, "this is a WebSocket")
     return await hub.listen(request)
 
 

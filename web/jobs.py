@@ -12,7 +12,7 @@ from aiohttp import web
 from latentloom.engine.jobs.store import QueuedJob, State
 
 from .queueing import entry
-from .routes import Refusal, Routes, answer, read_object, texts, whole_number
+from .routes import RequestError, Routes, answer, read_object, texts, whole_number
 from .site import Site
 
 routes = Routes()
@@ -20,8 +20,8 @@ STATES: tuple[State, ...] = ("pending", "running", "completed", "failed", "cance
 STATUS: Mapping[str, str] = {"running": "in_progress"}
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
 SORTS = ("created_at", "execution_duration")
-MOST_LISTED = 1000
-MOST_TEXT = 1024
+MAX_LISTED = 1000
+MAX_TEXT = 1024
 
 
 @routes.add("GET", "/jobs", "Jobs in any state, newest first")
@@ -30,11 +30,15 @@ async def jobs(site: Site, request: web.Request) -> web.Response:
     wanted = [text for text in query.get("status", "").split(",") if text]
     for text in wanted:
         if text not in STATUSES:
-            raise Refusal(400, f"status wants some of {', '.join(STATUSES)}, got {text[:40]!r}")
+            raise RequestError(
+                400, f"status wants some of {', '.join(STATUSES)}, got {text[:40]!r}"
+            )
     sort, order = query.get("sort_by", SORTS[0]), query.get("sort_order", "desc")
     if sort not in SORTS or order not in ("asc", "desc"):
-        raise Refusal(400, f"sort_by wants one of {', '.join(SORTS)}, and sort_order asc or desc")
-    limit = whole_number(request, "limit", low=1, high=MOST_LISTED) or MOST_LISTED
+        raise RequestError(
+            400, f"sort_by wants one of {', '.join(SORTS)}, and sort_order asc or desc"
+        )
+    limit = whole_number(request, "limit", low=1, high=MAX_LISTED) or MAX_LISTED
     offset = whole_number(request, "offset") or 0
     page = Page(wanted or list(STATUSES), sort, order == "desc", limit, offset)
     found, total = await asyncio.to_thread(_read_page, site, page, query.get("workflow_id", ""))
@@ -73,7 +77,7 @@ def _read_page(site: Site, page: Page, workflow: str) -> tuple[list[dict[str, An
 async def one_job(site: Site, request: web.Request) -> web.Response:
     job = await asyncio.to_thread(site.store.find, request.match_info["id"])
     if job is None:
-        raise Refusal(404, "Job not found")
+        raise RequestError(404, "Job not found")
     found = summary(job)
     found["workflow"] = {"prompt": job.prompt, "extra_data": job.extra}
     if found["status"] not in ("pending", "in_progress"):
@@ -127,7 +131,7 @@ def summary(job: QueuedJob) -> dict[str, Any]:
 
 
 def _outputs(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """How many files a job made, and what to show for it: saved pictures first, text last."""
+    """How many files a job made, and what to show for it: saved images first, text last."""
     items = [
         {**item, "nodeId": id, "mediaType": kind}
         for id, output in outputs.items()
@@ -148,7 +152,7 @@ def _text(id: str, output: Mapping[str, Any]) -> dict[str, Any]:
     """The text that a node shows, with the file that holds it, if there is one."""
     nowhere = {"filename": "", "subfolder": "", "type": "output"}
     file = next(iter(output.get("files", ())), nowhere)
-    content = "\n".join(output["text"])[:MOST_TEXT]
+    content = "\n".join(output["text"])[:MAX_TEXT]
     return {**file, "nodeId": id, "mediaType": "text", "content": content}
 
 

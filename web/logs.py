@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-MOST_LINES = 300
+MAX_LINES = 300
 
 
 class LogTail(logging.Handler):
@@ -17,7 +17,7 @@ class LogTail(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-        self.lines: deque[dict[str, str]] = deque(maxlen=MOST_LINES)
+        self.lines: deque[dict[str, str]] = deque(maxlen=MAX_LINES)
         self.subscribers: set[str] = set()
         self.on_line: Callable[[str, dict[str, Any]], None] | None = None
 

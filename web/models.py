@@ -13,7 +13,7 @@ from aiohttp import web
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import NodeSpec
 
-from .routes import Refusal, Routes, answer
+from .routes import RequestError, Routes, answer
 from .site import Site
 
 routes = Routes()
@@ -25,7 +25,7 @@ FOLDERS = (
     "audio_encoders",
 )  # fmt: skip
 OLD_NAMES = {"unet": "diffusion_models", "clip": "text_encoders"}
-MOST_HEADER_BYTES = 100 * 2**20
+MAX_HEADER_BYTES = 100 * 2**20
 EXTENSIONS = [".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin"]
 PREVIEWS = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -63,19 +63,17 @@ async def library_folder(site: Site, request: web.Request) -> web.Response:
     return answer(await asyncio.to_thread(gather))
 
 
-@routes.add(
-    "GET", "/experiment/models/preview/{folder}/{index}/{file}", "The picture beside a model"
-)
+@routes.add("GET", "/experiment/models/preview/{folder}/{index}/{file}", "The image beside a model")
 async def preview(site: Site, request: web.Request) -> web.Response:
     path = await _model(site, request, request.match_info["file"])
-    from latentloom.engine.files.images import pictures
+    from latentloom.engine.files.images import images
 
     def read() -> bytes:
-        for ending in PREVIEWS:
-            beside = path.with_name(f"{path.stem}{ending}")
+        for extension in PREVIEWS:
+            beside = path.with_name(f"{path.stem}{extension}")
             if beside.is_file() and not beside.is_symlink():
-                return pictures().converted(beside.read_bytes(), "webp", 90).data
-        raise Refusal(404, "there is no picture of this model")
+                return images().converted(beside.read_bytes(), "webp", 90).data
+        raise RequestError(404, "there is no image of this model")
 
     return web.Response(body=await asyncio.to_thread(read), content_type="image/webp")
 
@@ -85,7 +83,7 @@ async def metadata(site: Site, request: web.Request) -> web.Response:
     path = await _model(site, request, request.query.get("filename", ""))
     found = await asyncio.to_thread(read_metadata, path)
     if found is None:
-        raise Refusal(404, "the file says nothing of itself")
+        raise RequestError(404, "the file says nothing of itself")
     return answer(found)
 
 
@@ -105,7 +103,7 @@ def read_metadata(path: Path) -> dict[str, str] | None:
     try:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            if length > min(MOST_HEADER_BYTES, path.stat().st_size):
+            if length > min(MAX_HEADER_BYTES, path.stat().st_size):
                 return None
             header = json.loads(stream.read(length))
     except (OSError, ValueError, struct.error, RecursionError):
@@ -128,7 +126,7 @@ def _folder(request: web.Request) -> str:
     name = request.match_info["folder"]
     name = OLD_NAMES.get(name, name)
     if name not in FOLDERS:
-        raise Refusal(404, f"there is no folder {name[:40]!r}")
+        raise RequestError(404, f"there is no folder {name[:40]!r}")
     return name
 
 
@@ -136,7 +134,7 @@ async def _model(site: Site, request: web.Request, name: str) -> Path:
     """A model by its name; names are looked up in a list, never made into a path."""
     found = await asyncio.to_thread(installed, site.registry, _folder(request))
     if name not in found:
-        raise Refusal(404, f"there is no model {name[:80]!r}")
+        raise RequestError(404, f"there is no model {name[:80]!r}")
     return found[name]
 
 

@@ -10,29 +10,29 @@ from latentloom.engine.node.ports import ANY
 from latentloom.engine.node.spec import NodeSpec, Port
 
 Names = Callable[[], Sequence[str]]
-PICTURE = "input"
+IMAGE = "input"
 OF_THE_EDITOR = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z][A-Z])(?=[A-Z][a-z])")
 
 
-def definitions(registry: Mapping[str, NodeSpec], pictures: Names) -> dict[str, Any]:
+def definitions(registry: Mapping[str, NodeSpec], images: Names) -> dict[str, Any]:
     """The definitions of all nodes, by name.
 
     Args:
-        pictures: lists the pictures that a node may load.
+        images: lists the images that a node may load.
     """
     return {
-        name: definition(spec, pictures)
+        name: definition(spec, images)
         for name, spec in sorted(registry.items())
         if name not in OF_THE_EDITOR
     }
 
 
-def definition(spec: NodeSpec, pictures: Names) -> dict[str, Any]:
+def definition(spec: NodeSpec, images: Names) -> dict[str, Any]:
     """The definition of one node, as /object_info gives it."""
     shown: dict[str, dict[str, Any]] = {"required": {}, "optional": {}}
     for port in spec.inputs:
-        shown[_section(port)][port.name] = input_config(port, pictures)
+        shown[_section(port)][port.name] = input_config(port, images)
     inputs = {section: ports for section, ports in shown.items() if ports or section == "required"}
     found: dict[str, Any] = {
         "input": inputs,
@@ -56,11 +56,11 @@ def definition(spec: NodeSpec, pictures: Names) -> dict[str, Any]:
     return found
 
 
-def input_config(port: Port, pictures: Names) -> list[Any]:
+def input_config(port: Port, images: Names) -> list[Any]:
     """The type and options of an input: `[type, options]`, or `[[choices], options]`."""
     options: dict[str, Any] = {"tooltip": port.tooltip} if port.tooltip else {}
-    if port.file is not None and port.file.kind == PICTURE:
-        return [list(pictures()), {**options, "image_upload": True}]
+    if port.file is not None and port.file.kind == IMAGE:
+        return [list(images()), {**options, "image_upload": True}]
     if not port.required and port.default is not None:
         options["default"] = port.default
     if port.lazy:

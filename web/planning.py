@@ -13,23 +13,23 @@ from typing import Any
 from aiohttp import web
 
 from latentloom.engine.errors import GraphError
-from latentloom.engine.graph.lint import Advice, lint
+from latentloom.engine.graph.lint import LintWarning, lint
 
-from .prompts import PromptRefused, read_graph
+from .prompts import RejectedPromptError, read_graph
 from .redact import without_folders
-from .routes import Refusal, Routes, answer, read_object
+from .routes import RequestError, Routes, answer, read_object
 from .site import Site
 
 routes = Routes()
 
 
 @routes.add(
-    "POST", "/latentloom/plan", "What a run would do to each node, and why; advice", body="json"
+    "POST", "/latentloom/plan", "What a run would do to each node, and why; warnings", body="json"
 )
 async def plan(site: Site, request: web.Request) -> web.Response:
     prompt = (await read_object(request)).get("prompt")
     if not isinstance(prompt, Mapping):
-        raise Refusal(400, "prompt wants a graph in API format")
+        raise RequestError(400, "prompt wants a graph in API format")
     return answer(await asyncio.to_thread(_plan, site, prompt))
 
 
@@ -37,12 +37,12 @@ def _plan(site: Site, prompt: Mapping[str, Any]) -> dict[str, Any]:
     """The steps by node; a graph that cannot run yet has none, and its problems instead."""
     steps: dict[str, Any] = {}
     problems: list[str] = []
-    advice: tuple[Advice, ...] = ()
+    warnings: tuple[LintWarning, ...] = ()
     try:
         graph = read_graph(prompt, site.registry)
-        advice = lint(graph, site.registry, site.workspace)
+        warnings = lint(graph, site.registry, site.workspace)
         for id, step in site.engine.plan(graph, site.workspace).nodes.items():
             steps[id] = {"action": step.action, "why": step.why}
-    except (GraphError, PromptRefused) as error:
+    except (GraphError, RejectedPromptError) as error:
         problems = without_folders(str(error)).splitlines()
-    return {"nodes": steps, "problems": problems, "advice": [asdict(each) for each in advice]}
+    return {"nodes": steps, "problems": problems, "warnings": [asdict(each) for each in warnings]}

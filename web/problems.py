@@ -30,7 +30,7 @@ TYPES = {
 SMALL = ("value_smaller_than_min", "Value is smaller than the minimum")
 LITERAL = ("invalid_input_type", "The value is of another type")
 LINKED = ("return_type_mismatch", "Return type mismatch between linked nodes")
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 
 
 def node_errors(
@@ -157,7 +157,7 @@ def _details(problem: Problem, type_name: str) -> str:
 
 def _config(port: Port) -> list[Any] | None:
     config = input_config(port, lambda: ())
-    long = isinstance(config[0], list) and len(config[0]) > MOST_SHOWN
+    long = isinstance(config[0], list) and len(config[0]) > MAX_SHOWN
     return None if long else config
 
 

@@ -22,10 +22,10 @@ from .problems import missing_type, node_errors, prompt_error, stopped, summary
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 CLIENT = re.compile(r"[\x21-\x7e]{1,128}\Z")
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
-MOST_NODES = 50_000
+MAX_NODES = 50_000
 
 
-class PromptRefused(Exception):
+class RejectedPromptError(Exception):
     """A prompt that cannot run; `body` is the answer."""
 
     def __init__(self, error: Mapping[str, Any], errors: Mapping[str, Any] | None = None) -> None:
@@ -45,24 +45,24 @@ def read_graph(prompt: Mapping[str, Any], registry: Registry) -> Graph:
     """The graph of a prompt.
 
     Raises:
-        PromptRefused: it is no prompt, or names a node that is not installed.
+        RejectedPromptError: it is no prompt, or names a node that is not installed.
     """
     if not prompt:
-        raise PromptRefused(prompt_error("prompt_no_outputs", "Prompt has no outputs"))
+        raise RejectedPromptError(prompt_error("prompt_no_outputs", "Prompt has no outputs"))
     if is_editor_workflow(prompt):
         text = "This is the file that the editor saves; a prompt is what it exports as API"
         hint = "`latentloom convert workflow.json workflow.api.json` makes one of it"
-        raise PromptRefused(prompt_error("invalid_prompt", text, hint))
-    if len(prompt) > MOST_NODES:
-        text = f"The prompt has {len(prompt)} nodes; at most {MOST_NODES} are taken"
-        raise PromptRefused(prompt_error("invalid_prompt", text))
+        raise RejectedPromptError(prompt_error("invalid_prompt", text, hint))
+    if len(prompt) > MAX_NODES:
+        text = f"The prompt has {len(prompt)} nodes; at most {MAX_NODES} are taken"
+        raise RejectedPromptError(prompt_error("invalid_prompt", text))
     for id, entry in prompt.items():
         if not isinstance(entry, Mapping) or not isinstance(entry.get("class_type"), str):
             text = "Cannot execute because a node is missing the class_type property."
-            raise PromptRefused(prompt_error("invalid_prompt", text, f"Node ID '#{id}'"))
+            raise RejectedPromptError(prompt_error("invalid_prompt", text, f"Node ID '#{id}'"))
         if not isinstance(entry.get("inputs"), Mapping):
             text = "Cannot execute because a node has no inputs object."
-            raise PromptRefused(prompt_error("invalid_prompt", text, f"Node ID '#{id}'"))
+            raise RejectedPromptError(prompt_error("invalid_prompt", text, f"Node ID '#{id}'"))
     assert is_prompt(prompt)
     return read_prompt(prompt, registry)
 
@@ -74,25 +74,29 @@ def accept(body: Any, registry: Registry, workspace: Workspace, counter: int) ->
         counter: how many prompts came before it.
 
     Raises:
-        PromptRefused: it cannot run; says why as the editor reads it.
+        RejectedPromptError: it cannot run; says why as the editor reads it.
     """
     if not isinstance(body, Mapping) or not isinstance(body.get("prompt"), Mapping):
-        raise PromptRefused(prompt_error("no_prompt", "No prompt provided", "No prompt provided"))
+        raise RejectedPromptError(
+            prompt_error("no_prompt", "No prompt provided", "No prompt provided")
+        )
     id, extra = _id(body.get("prompt_id")), _extra(body.get("extra_data"))
     client = body.get("client_id")
     if client is not None and not (isinstance(client, str) and CLIENT.match(client)):
-        raise PromptRefused(prompt_error("invalid_client_id", "client_id is no short plain text"))
+        raise RejectedPromptError(
+            prompt_error("invalid_client_id", "client_id is no short plain text")
+        )
     graph = read_graph(body["prompt"], registry)
     outputs = _outputs(body.get("partial_execution_targets"), graph, registry)
     problems = prepare(graph, registry, workspace, outputs).problems
     unknown = next((each for each in problems if each.kind == "unknown_node"), None)
     if unknown is not None:
-        raise PromptRefused(missing_type(unknown, graph))
+        raise RejectedPromptError(missing_type(unknown, graph))
     errors = node_errors(problems, graph, registry, outputs)
     good = _good(outputs, problems, graph)
     if not good:
         text = "Prompt outputs failed validation"
-        raise PromptRefused(
+        raise RejectedPromptError(
             prompt_error("prompt_outputs_failed_validation", text, summary(errors)), errors
         )
     job = QueuedJob(
@@ -123,7 +127,7 @@ def _outputs(targets: Any, graph: Graph, registry: Registry) -> tuple[str, ...]:
     if targets is not None:
         if not isinstance(targets, list) or not all(isinstance(id, str) for id in targets):
             text = "partial_execution_targets is no list of node ids"
-            raise PromptRefused(prompt_error("invalid_prompt", text))
+            raise RejectedPromptError(prompt_error("invalid_prompt", text))
         outputs = tuple(id for id in outputs if id in targets)
     if outputs:
         return outputs
@@ -133,8 +137,8 @@ def _outputs(targets: Any, graph: Graph, registry: Registry) -> tuple[str, ...]:
         if node.type not in registry
     ]
     if strangers:
-        raise PromptRefused(missing_type(strangers[0], graph))
-    raise PromptRefused(prompt_error("prompt_no_outputs", "Prompt has no outputs"))
+        raise RejectedPromptError(missing_type(strangers[0], graph))
+    raise RejectedPromptError(prompt_error("prompt_no_outputs", "Prompt has no outputs"))
 
 
 def _id(given: Any) -> str:
@@ -143,14 +147,14 @@ def _id(given: Any) -> str:
     if isinstance(given, str) and ID.match(given):
         return given
     text = "prompt_id is no plain text of at most 128 letters, digits, and . _ : -"
-    raise PromptRefused(prompt_error("invalid_prompt_id", text))
+    raise RejectedPromptError(prompt_error("invalid_prompt_id", text))
 
 
 def _extra(given: Any) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise PromptRefused(prompt_error("invalid_prompt", "extra_data is no object"))
+        raise RejectedPromptError(prompt_error("invalid_prompt", "extra_data is no object"))
     return {key: value for key, value in given.items() if key not in SECRETS}
 
 
@@ -159,13 +163,13 @@ def _number(body: Mapping[str, Any], counter: int) -> float:
     if given is not None:
         good = isinstance(given, int | float) and not isinstance(given, bool)
         if not good or not math.isfinite(given):
-            raise PromptRefused(prompt_error("invalid_prompt", "number is no number"))
+            raise RejectedPromptError(prompt_error("invalid_prompt", "number is no number"))
         return float(given)
     return float(-counter if body.get("front") is True else counter)
 
 
 def workflow_texts(job: QueuedJob) -> dict[str, str]:
-    """What pictures of this job carry besides the graph: the editor's own file of it."""
+    """What images of this job carry besides the graph: the editor's own file of it."""
     from json import dumps
 
     info = job.extra.get("extra_pnginfo")

@@ -11,9 +11,9 @@ from aiohttp import web
 from latentloom.engine.jobs.store import DuplicateError, QueuedJob
 
 from .problems import prompt_error
-from .prompts import PromptRefused, accept
+from .prompts import RejectedPromptError, accept
 from .routes import (
-    Refusal,
+    RequestError,
     Routes,
     answer,
     done,
@@ -25,7 +25,7 @@ from .routes import (
 from .site import Site
 
 routes = Routes()
-MOST_QUEUED = 100_000
+MAX_QUEUED = 100_000
 
 
 @routes.add("GET", "/prompt", "How many jobs wait or run")
@@ -39,12 +39,12 @@ async def submit(site: Site, request: web.Request) -> web.Response:
     try:
         body = await read_json(request)
         accepted = await asyncio.to_thread(accept, body, site.registry, site.workspace, counter)
-        if site.store.remaining() >= MOST_QUEUED:
-            raise Refusal(503, f"the queue is full: {MOST_QUEUED} jobs wait")
+        if site.store.remaining() >= MAX_QUEUED:
+            raise RequestError(503, f"the queue is full: {MAX_QUEUED} jobs wait")
         await asyncio.to_thread(site.store.submit, accepted.job)
-    except PromptRefused as refused:
+    except RejectedPromptError as refused:
         return answer(refused.body, 400)
-    except Refusal as refused:
+    except RequestError as refused:
         error = prompt_error("invalid_prompt", str(refused))
         return answer({"error": error, "node_errors": {}}, refused.status)
     except DuplicateError as error:
@@ -87,7 +87,7 @@ async def change_queue(site: Site, request: web.Request) -> web.Response:
 async def interrupt(site: Site, request: web.Request) -> web.Response:
     id = (await read_object(request)).get("prompt_id")
     if id is not None and not isinstance(id, str):
-        raise Refusal(400, "prompt_id wants a text")
+        raise RequestError(400, "prompt_id wants a text")
     site.worker.interrupt(id)
     return done()
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from aiohttp import web
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.formats.parsing import MOST_BYTES, parse_json
+from latentloom.engine.formats.parsing import MAX_BYTES, parse_json
 
 if TYPE_CHECKING:
     from .site import Site
 
 Handler = Callable[["Site", web.Request], Awaitable[web.StreamResponse]]
-MOST_SILENT_S = 30
+MAX_SILENT_S = 30
 LONG = 100_000
 _NUMBER = re.compile(r"-?[0-9]{1,12}\Z")
 Body = Literal["none", "json", "raw", "form"]
@@ -65,7 +65,7 @@ class Routes:
         return declare
 
 
-class Refusal(Exception):
+class RequestError(Exception):
     """A request that is answered with an error: a status and a sentence."""
 
     def __init__(self, status: int, message: str, **facts: Any) -> None:
@@ -84,32 +84,32 @@ def done(status: int = 200) -> web.Response:
     return web.Response(status=status)
 
 
-async def read_text(request: web.Request, most_bytes: int = MOST_BYTES) -> str:
+async def read_text(request: web.Request, max_bytes: int = MAX_BYTES) -> str:
     """The body as text.
 
     Raises:
-        Refusal: it is too large, or no UTF-8.
+        RequestError: it is too large, or no UTF-8.
     """
-    data = await read_bytes(request, most_bytes)
+    data = await read_bytes(request, max_bytes)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Refusal(400, f"the body is no text in UTF-8: {error.reason}") from error
+        raise RequestError(400, f"the body is no text in UTF-8: {error.reason}") from error
 
 
-async def read_bytes(request: web.Request, most_bytes: int) -> bytes:
+async def read_bytes(request: web.Request, max_bytes: int) -> bytes:
     """The body, read no further than its bound.
 
     Raises:
-        Refusal: it is too large.
+        RequestError: it is too large.
     """
-    if (request.content_length or 0) > most_bytes:
-        raise Refusal(413, f"the body has {request.content_length} bytes; at most {most_bytes}")
+    if (request.content_length or 0) > max_bytes:
+        raise RequestError(413, f"the body has {request.content_length} bytes; at most {max_bytes}")
     found = bytearray()
     while chunk := await patiently(request.content.read(65_536)):
         found += chunk
-        if len(found) > most_bytes:
-            raise Refusal(413, f"the body has more than {most_bytes} bytes")
+        if len(found) > max_bytes:
+            raise RequestError(413, f"the body has more than {max_bytes} bytes")
     return bytes(found)
 
 
@@ -117,20 +117,20 @@ async def patiently(reading: Awaitable[bytes]) -> bytes:
     """The next piece of a body.
 
     Raises:
-        Refusal: it does not come.
+        RequestError: it does not come.
     """
     try:
-        async with asyncio.timeout(MOST_SILENT_S):
+        async with asyncio.timeout(MAX_SILENT_S):
             return await reading
     except TimeoutError as error:
-        raise Refusal(408, f"nothing came for {MOST_SILENT_S} s") from error
+        raise RequestError(408, f"nothing came for {MAX_SILENT_S} s") from error
 
 
 async def read_json(request: web.Request, empty: Any = None) -> Any:
     """The body as JSON; `empty` where there is none.
 
     Raises:
-        Refusal: it is too large, or not JSON; the message says where.
+        RequestError: it is too large, or not JSON; the message says where.
     """
     text = await read_text(request)
     if not text.strip():
@@ -139,18 +139,18 @@ async def read_json(request: web.Request, empty: Any = None) -> Any:
         # A long text takes a while; the loop goes on meanwhile.
         return await asyncio.to_thread(parse_json, text) if len(text) > LONG else parse_json(text)
     except FormatError as error:
-        raise Refusal(400, str(error)) from error
+        raise RequestError(400, str(error)) from error
 
 
 async def read_object(request: web.Request) -> Mapping[str, Any]:
     """The body as a JSON object; an empty body is an empty one.
 
     Raises:
-        Refusal: it is none.
+        RequestError: it is none.
     """
     found = await read_json(request, {})
     if not isinstance(found, Mapping):
-        raise Refusal(400, "the body is no JSON object")
+        raise RequestError(400, "the body is no JSON object")
     return found
 
 
@@ -158,14 +158,16 @@ def whole_number(request: web.Request, name: str, low: int = 0, high: int = 10**
     """A number of the query, None if it is not given.
 
     Raises:
-        Refusal: it is no whole number from `low` to `high`.
+        RequestError: it is no whole number from `low` to `high`.
     """
     text = request.query.get(name, "")
     if not text:
         return None
     number = int(text) if _NUMBER.match(text) else None
     if number is None or not low <= number <= high:
-        raise Refusal(400, f"{name} wants a whole number from {low} to {high}, got {text[:40]!r}")
+        raise RequestError(
+            400, f"{name} wants a whole number from {low} to {high}, got {text[:40]!r}"
+        )
     return number
 
 
@@ -173,8 +175,8 @@ def texts(value: Any, name: str) -> list[str]:
     """A list of texts in a body.
 
     Raises:
-        Refusal: it is none.
+        RequestError: it is none.
     """
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Refusal(400, f"{name} wants a list of texts")
+        raise RequestError(400, f"{name} wants a list of texts")
     return value

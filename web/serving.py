@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .site import Options
 
-SHORTEST_TOKEN = 16
+MIN_TOKEN_LENGTH = 16
 
 
 class ServeError(LatentloomError):
@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--preview-method",
         choices=["none", *get_args(PreviewMethod)],
         default="auto",
-        help="how pictures are shown while they are made; auto: TAESD, where it is installed and "
+        help="how images are shown while they are made; auto: TAESD, where it is installed and "
         "there is a GPU, else rough colours",
     )
 
@@ -166,7 +166,7 @@ def _token(given: argparse.Namespace) -> str:
             raise ServeError(f"--token-file {given.token_file} cannot be read: {reason}") from error
         if not token:
             raise ServeError(f"--token-file {given.token_file} is empty")
-    if token and len(token) < SHORTEST_TOKEN:
+    if token and len(token) < MIN_TOKEN_LENGTH:
         raise ServeError(f"a token of {len(token)} characters can be guessed; wants 16 or more")
     return token
 

@@ -13,7 +13,7 @@ from typing import Any
 from latentloom.engine.cache.generation import open_store
 from latentloom.engine.errors import LatentloomError
 from latentloom.engine.execution.executor import Engine
-from latentloom.engine.files.images import ENDINGS, Picture, PreviewMethod, pictures
+from latentloom.engine.files.images import EXTENSIONS, EncodedImage, PreviewMethod, images
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.graph.library import graphs_dir
 from latentloom.engine.jobs.store import JobStore
@@ -24,7 +24,7 @@ from .sockets import Hub, Preview
 from .worker import Worker
 
 log = logging.getLogger(__name__)
-MOST_LISTED = 10_000
+MAX_LISTED = 10_000
 UPLOADS_AT_ONCE = 3
 
 
@@ -36,7 +36,7 @@ class Options:
         data: the folder that holds input, output, temp, user and the queue.
         hosts: further names that it may be asked by.
         origins: other origins whose pages may use it; none by default.
-        previews: how pictures are shown while they are made; None shows none.
+        previews: how images are shown while they are made; None shows none.
     """
 
     data: Path
@@ -100,10 +100,10 @@ class Site:
             "node_replacements": False,
         }
 
-    def pictures(self) -> list[str]:
-        """The pictures that a node may load, by name: uploaded ones first, then shipped ones."""
-        own = _pictures_in(self.folders["input"], "")
-        shipped = _pictures_in(self.library / "inputs", "inputs/") if self.library else []
+    def images(self) -> list[str]:
+        """The images that a node may load, by name: uploaded ones first, then shipped ones."""
+        own = _images_in(self.folders["input"], "")
+        shipped = _images_in(self.library / "inputs", "inputs/") if self.library else []
         return own + [name for name in shipped if name not in own]
 
     def close(self) -> None:
@@ -120,19 +120,19 @@ class Site:
         if method is None or not self.hub.wants_previews(client):
             return
         try:
-            picture: Picture | None = pictures().preview(value, method)
+            image: EncodedImage | None = images().preview(value, method)
         except LatentloomError:
             return
-        if picture is not None:
-            self.hub.show(client, Preview(picture.data, picture.mime, place))
+        if image is not None:
+            self.hub.show(client, Preview(image.data, image.mime, place))
 
 
-def _pictures_in(folder: Path, prefix: str) -> list[str]:
+def _images_in(folder: Path, prefix: str) -> list[str]:
     try:
         names = sorted(
             entry.name
-            for entry in itertools.islice(folder.iterdir(), MOST_LISTED)
-            if entry.suffix.lower() in ENDINGS and entry.is_file()
+            for entry in itertools.islice(folder.iterdir(), MAX_LISTED)
+            if entry.suffix.lower() in EXTENSIONS and entry.is_file()
         )
     except OSError:
         return []

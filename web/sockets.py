@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMsgType, web
 
 CALM = 32
-MOST_BYTES = 4 * 2**20
+MAX_BYTES = 4 * 2**20
 FLAGS_BYTES = 65_536
 STALE = frozenset({"progress", "progress_state", "status", "preview"})
 PREVIEW, PREVIEW_WITH_METADATA = 1, 4
@@ -29,7 +29,7 @@ FORMATS = {"image/jpeg": 1, "image/png": 2}
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A picture of a node on its way, as bytes of a JPEG or PNG."""
+    """An image of a node on its way, as bytes of a JPEG or PNG."""
 
     data: bytes
     mime: str
@@ -66,7 +66,7 @@ class Client:
             self.waiting_bytes -= len(old)
         self.buffer[key] = message
         self.waiting_bytes += len(message)
-        if self.waiting_bytes > MOST_BYTES:
+        if self.waiting_bytes > MAX_BYTES:
             self.cut = True
             self.buffer.clear()
         self.awake.set()

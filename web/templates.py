@@ -1,4 +1,4 @@
-"""Routes of templates: the shipped graphs, as the editor opens them, with pictures of them."""
+"""Routes of templates: the shipped graphs, as the editor opens them, with images of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from aiohttp import web
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.files.images import ENDINGS, pictures
+from latentloom.engine.files.images import EXTENSIONS, images
 from latentloom.engine.files.workspace import unsafe
 from latentloom.engine.formats import load_graph
 from latentloom.engine.formats.comfy_workflow import write_workflow
 from latentloom.engine.graph.graph import Graph
 from latentloom.engine.graph.library import find_graph
 
-from .routes import Refusal, Routes, answer
+from .routes import RequestError, Routes, answer
 from .site import Site
 
 routes = Routes()
@@ -29,19 +29,19 @@ async def packs(site: Site, request: web.Request) -> web.Response:
     return answer({})
 
 
-@routes.add("GET", "/templates/{name}", "The list of templates, a template, or a picture of one")
+@routes.add("GET", "/templates/{name}", "The list of templates, a template, or an image of one")
 async def template(site: Site, request: web.Request) -> web.Response:
     name = request.match_info["name"]
     if name == "index.json":
         return answer(await asyncio.to_thread(index, site))
     if name == "index_logo.json":
         return answer({})
-    for ending, picture in ((RESULT, result), (SOURCE, source)):
-        if name.endswith(ending):
-            data = await asyncio.to_thread(picture, site, name.removesuffix(ending))
+    for extension, image in ((RESULT, result), (SOURCE, source)):
+        if name.endswith(extension):
+            data = await asyncio.to_thread(image, site, name.removesuffix(extension))
             return web.Response(body=data, content_type="image/webp")
     if not name.endswith(".json"):
-        raise Refusal(404, "there is no such template")
+        raise RequestError(404, "there is no such template")
     graph = await asyncio.to_thread(_graph, site, name.removesuffix(".json"))
     return answer(await asyncio.to_thread(write_workflow, graph, site.registry))
 
@@ -53,7 +53,7 @@ async def subgraphs(site: Site, request: web.Request) -> web.Response:
 
 @routes.add("GET", "/global_subgraphs/{id}", "A subgraph of a pack of nodes")
 async def subgraph(site: Site, request: web.Request) -> web.Response:
-    raise Refusal(404, "there is no such subgraph")
+    raise RequestError(404, "there is no such subgraph")
 
 
 @routes.add("GET", "/node_replacements", "What stands for renamed nodes; none were renamed")
@@ -78,32 +78,32 @@ def index(site: Site) -> list[dict[str, Any]]:
 
 
 def result(site: Site, name: str) -> bytes:
-    """A picture of what a template makes; `training.gallery` draws it."""
+    """An image of what a template makes; `training.gallery` draws it."""
     path = _path(name)
     try:
         return (path.parent / "thumbnails" / f"{path.stem}.webp").read_bytes()
     except FileNotFoundError as error:
-        raise Refusal(404, "there is no picture of this template") from error
+        raise RequestError(404, "there is no image of this template") from error
 
 
 def source(site: Site, name: str) -> bytes:
-    """The picture that a template starts from, which the editor shows under the mouse."""
-    for value in _pictures(_graph(site, name)):
+    """The image that a template starts from, which the editor shows under the mouse."""
+    for value in _images(_graph(site, name)):
         try:
             data = site.workspace.resolve("input", value).read_bytes()
         except (OSError, ValueError):
             continue
-        return pictures().converted(data, "webp", 85).data
-    raise Refusal(404, "this template starts from no picture")
+        return images().converted(data, "webp", 85).data
+    raise RequestError(404, "this template starts from no image")
 
 
-def _pictures(graph: Graph) -> list[str]:
-    """The pictures that a graph names."""
+def _images(graph: Graph) -> list[str]:
+    """The images that a graph names."""
     return [
         value
         for node in graph.bound().nodes.values()
         for value in node.inputs.values()
-        if isinstance(value, str) and Path(value).suffix.lower() in ENDINGS
+        if isinstance(value, str) and Path(value).suffix.lower() in EXTENSIONS
     ]
 
 
@@ -115,7 +115,7 @@ def _entry(name: str, site: Site) -> dict[str, Any]:
         "description": graph.description or graph.title or name,
         "mediaType": "image",
         "mediaSubtype": "webp",
-        **({"thumbnailVariant": "hoverDissolve"} if _pictures(graph) else {}),
+        **({"thumbnailVariant": "hoverDissolve"} if _images(graph) else {}),
         "tags": ["Latentloom"],
         "models": ["demo"],
         "date": "2026-11-21",
@@ -132,12 +132,12 @@ def _graph(site: Site, name: str) -> Graph:
     try:
         return load_graph(_path(name), site.registry)
     except FormatError as error:
-        raise Refusal(404, str(error)) from error
+        raise RequestError(404, str(error)) from error
 
 
 def _path(name: str) -> Path:
     """The file of a shipped graph by its name; no other file can be named."""
     path = None if unsafe(name) else find_graph(name)
     if path is None:
-        raise Refusal(404, f"there is no template {name[:80]!r}")
+        raise RequestError(404, f"there is no template {name[:80]!r}")
     return path

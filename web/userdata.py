@@ -19,12 +19,12 @@ from latentloom.engine.files.workspace import UnsafePathError, safe_path
 from latentloom.engine.formats.parsing import parse_json
 
 from .files import write_file
-from .routes import Refusal, Routes, answer, done, read_bytes, read_json, read_object
+from .routes import RequestError, Routes, answer, done, read_bytes, read_json, read_object
 from .site import Site
 
 routes = Routes()
-MOST_FILE_BYTES = 64 * 2**20
-MOST_SETTINGS_BYTES = 4 * 2**20
+MAX_FILE_BYTES = 64 * 2**20
+MAX_SETTINGS_BYTES = 4 * 2**20
 SETTINGS = "comfy.settings.json"
 INLINE = {"user.css": "text/css"}
 
@@ -37,7 +37,7 @@ async def users(site: Site, request: web.Request) -> web.Response:
 @routes.add("POST", "/users", "Add a user; there is one only", body="json")
 async def add_user(site: Site, request: web.Request) -> web.Response:
     await read_object(request)
-    raise Refusal(400, "this server has one user")
+    raise RequestError(400, "this server has one user")
 
 
 @routes.add("GET", "/settings", "All settings")
@@ -90,13 +90,13 @@ async def list_entries(site: Site, request: web.Request) -> web.Response:
 async def read_file(site: Site, request: web.Request) -> web.Response:
     name = _name(request, "file")
     try:
-        data = await asyncio.to_thread(read_inside, site.user_dir, name, MOST_FILE_BYTES)
+        data = await asyncio.to_thread(read_inside, site.user_dir, name, MAX_FILE_BYTES)
     except FileNotFoundError as error:
         if name not in INLINE:
-            raise Refusal(404, f"there is no file {name[:80]!r}") from error
+            raise RequestError(404, f"there is no file {name[:80]!r}") from error
         data = b""
     except UnsafePathError as error:
-        raise Refusal(403, str(error)) from error
+        raise RequestError(403, str(error)) from error
     kind = INLINE.get(name)
     if kind is None:
         guessed = mimetypes.guess_type(name)[0]
@@ -110,7 +110,7 @@ async def read_file(site: Site, request: web.Request) -> web.Response:
 @routes.add("GET", "/user.css", "The user's own style of the editor")
 async def user_style(site: Site, request: web.Request) -> web.Response:
     try:
-        data = await asyncio.to_thread(read_inside, site.user_dir, "user.css", MOST_FILE_BYTES)
+        data = await asyncio.to_thread(read_inside, site.user_dir, "user.css", MAX_FILE_BYTES)
     except (OSError, ValueError):
         data = b""
     return web.Response(body=data, content_type="text/css")
@@ -121,7 +121,7 @@ async def store_file(site: Site, request: web.Request) -> web.Response:
     name, query = _name(request, "file"), request.query
     path = _inside(site, name, "file")
     folder, file = split(name)
-    data = await read_bytes(request, MOST_FILE_BYTES)
+    data = await read_bytes(request, MAX_FILE_BYTES)
     replace = query.get("overwrite", "true") != "false"
 
     def store() -> None:
@@ -129,7 +129,7 @@ async def store_file(site: Site, request: web.Request) -> web.Response:
             if replace:
                 place.replace(part, place, file)
             elif not place.publish(part, file):
-                raise Refusal(409, f"there is a file {name[:80]!r}")
+                raise RequestError(409, f"there is a file {name[:80]!r}")
 
     await _touching(name, store)
     return _stored(site, path, query.get("full_info"))
@@ -166,7 +166,7 @@ async def move_file(site: Site, request: web.Request) -> web.Response:
                 if replace:
                     place.replace(file, new_place, new_file)
                 elif not place.link(file, new_place, new_file):
-                    raise Refusal(409, f"there is a file {new_file[:80]!r}")
+                    raise RequestError(409, f"there is a file {new_file[:80]!r}")
                 elif place.is_file(file):
                     place.remove(file)
 
@@ -193,11 +193,11 @@ def _stored(site: Site, path: Path, full: str | None) -> web.Response:
 def _inside(site: Site, name: str, what: str) -> Path:
     """The path of a name in the user's folder, whether there is something or not."""
     if not name:
-        raise Refusal(400, f"{what} is missing")
+        raise RequestError(400, f"{what} is missing")
     try:
         return safe_path(site.user_dir, name.strip("/") if what in ("dir", "path") else name)
     except UnsafePathError as error:
-        raise Refusal(403, str(error)) from error
+        raise RequestError(403, str(error)) from error
 
 
 def _check_file(folder: Folder, name: str) -> None:
@@ -209,7 +209,7 @@ def _name(request: web.Request, part: str) -> str:
     """A file name in the path of a request, slashes and all; encoded once, as it came."""
     name = request.match_info[part]
     if unquote(name) != name and ("/" in unquote(name) or ".." in unquote(name)):
-        raise Refusal(403, f"{name[:80]!r} is encoded twice")
+        raise RequestError(403, f"{name[:80]!r} is encoded twice")
     return name
 
 
@@ -219,7 +219,7 @@ def _yes(value: str | None) -> bool:
 
 def _list(folder: Path, recurse: bool) -> list[Path]:
     if not folder.is_dir():
-        raise Refusal(404, "there is no such folder")
+        raise RequestError(404, "there is no such folder")
     found = folder.rglob("*") if recurse else folder.iterdir()
     return sorted(
         path
@@ -230,7 +230,7 @@ def _list(folder: Path, recurse: bool) -> list[Path]:
 
 def _entries(folder: Path, root: Path) -> list[dict[str, Any]]:
     if not folder.is_dir():
-        raise Refusal(404, "there is no such folder")
+        raise RequestError(404, "there is no such folder")
     found: list[dict[str, Any]] = []
     for path in sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name)):
         if path.is_symlink():
@@ -250,17 +250,17 @@ async def _touching(name: str, work: Callable[[], object]) -> None:
     try:
         await asyncio.to_thread(work)
     except UnsafePathError as error:
-        raise Refusal(403, str(error)) from error
+        raise RequestError(403, str(error)) from error
     except FileNotFoundError as error:
-        raise Refusal(404, f"there is no file {name[:80]!r}") from error
+        raise RequestError(404, f"there is no file {name[:80]!r}") from error
     except OSError as error:
-        raise Refusal(400, f"{name[:80]!r}: {error.strerror}") from error
+        raise RequestError(400, f"{name[:80]!r}: {error.strerror}") from error
 
 
 def _read_settings(site: Site) -> dict[str, Any]:
     """The settings; what cannot be read is none, and stays as it is until one is changed."""
     try:
-        data = read_inside(site.user_dir, SETTINGS, MOST_SETTINGS_BYTES)
+        data = read_inside(site.user_dir, SETTINGS, MAX_SETTINGS_BYTES)
         found = parse_json(data.decode("utf-8-sig"))
     except (OSError, ValueError, FormatError):
         return {}
@@ -271,8 +271,8 @@ async def _change_settings(site: Site, changes: dict[str, Any]) -> None:
     async with site.settings_lock:
         found = await asyncio.to_thread(_read_settings, site)
         text = json.dumps({**found, **changes}, indent=2, ensure_ascii=False)
-        if len(text) > MOST_SETTINGS_BYTES:
-            raise Refusal(413, "these are too many settings")
+        if len(text) > MAX_SETTINGS_BYTES:
+            raise RequestError(413, "these are too many settings")
         data = text.encode("utf-8")
 
         def store() -> None:

@@ -16,7 +16,7 @@ from ..latents.latents import CELL_PX
 from ..networks.handles import Added
 from .conditioning import Entry, Sizes
 
-# The refiner is asked for a pleasing picture, and to keep from a displeasing one; what guiders
+# The refiner is asked for a pleasing image, and to keep from a displeasing one; what guiders
 # have between the two counts as the latter, as in ComfyUI.
 POSITIVE_SCORE, NEGATIVE_SCORE = 6.0, 2.5
 POSITIVE = 0
@@ -53,9 +53,9 @@ def added_inputs(
 
 
 def _numbers(family: Family, x: Tensor, sizes: Sizes, side: int) -> list[float]:
-    high, wide = x.shape[-2] * CELL_PX, x.shape[-1] * CELL_PX
-    height = high if sizes.height is None else sizes.height
-    width = wide if sizes.width is None else sizes.width
+    old_height, old_width = x.shape[-2] * CELL_PX, x.shape[-1] * CELL_PX
+    height = old_height if sizes.height is None else sizes.height
+    width = old_width if sizes.width is None else sizes.width
     start = [height, width, sizes.crop_h, sizes.crop_w]
     if family.size_inputs == "score":
         default = POSITIVE_SCORE if side == POSITIVE else NEGATIVE_SCORE

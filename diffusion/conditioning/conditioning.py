@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..networks.control import Control
-from .inpaint import Hole
+from .inpaint import InpaintMask
 from .regions import Area, Region
 
 
@@ -17,7 +17,7 @@ class Sizes:
     """What SDXL is told beside the prompt; None is as large as what is sampled, or the default.
 
     Attributes:
-        width, height: of the picture before it was cut, in pixels.
+        width, height: of the image before it was cut, in pixels.
         crop_w, crop_h: what was cut off at its left and at its top.
         target_width, target_height: of what was left.
         score: how pleasing it is, 0 to 10, for the refiner.
@@ -39,13 +39,13 @@ class Entry:
     Attributes:
         tokens: 1×n×d float32.
         pooled: 1×d, where the encoder gives one.
-        start, end: shares of the way from noise (0) to picture (1) between which it is active.
+        start, end: shares of the way from noise (0) to image (1) between which it is active.
         strength: its weight among the entries of its side.
         controls: what guides the network beside it; their effects add up.
-        hole: what an inpainting model is told; other models leave it.
-        picture: B×C×h×w in unscaled VAE space, what an editing model changes.
+        inpaint: what an inpainting model is told; other models leave it.
+        image: B×C×h×w in unscaled VAE space, what an editing model changes.
         sizes: what SDXL is told too; None is its defaults.
-        region: where in the picture it holds; None is everywhere.
+        region: where in the image it holds; None is everywhere.
     """
 
     tokens: Tensor
@@ -54,8 +54,8 @@ class Entry:
     end: float = 1.0
     strength: float = 1.0
     controls: tuple[Control, ...] = ()
-    hole: Hole | None = None
-    picture: Tensor | None = None
+    inpaint: InpaintMask | None = None
+    image: Tensor | None = None
     sizes: Sizes | None = None
     region: Region | None = None
 
@@ -123,14 +123,14 @@ def share_controls(positive: Conditioning, negative: Conditioning) -> Conditioni
     )
 
 
-def with_hole(conditioning: Conditioning, hole: Hole) -> Conditioning:
+def with_inpaint_mask(conditioning: Conditioning, inpaint: InpaintMask) -> Conditioning:
     """The same entries, telling an inpainting model what to fill."""
-    return tuple(replace(each, hole=hole) for each in conditioning)
+    return tuple(replace(each, inpaint=inpaint) for each in conditioning)
 
 
-def with_picture(conditioning: Conditioning, picture: Tensor) -> Conditioning:
+def with_image(conditioning: Conditioning, image: Tensor) -> Conditioning:
     """The same entries, showing an editing model the latent of what to change."""
-    return tuple(replace(each, picture=picture) for each in conditioning)
+    return tuple(replace(each, image=image) for each in conditioning)
 
 
 def with_area(conditioning: Conditioning, area: Area, strength: float) -> Conditioning:

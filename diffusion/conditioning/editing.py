@@ -1,4 +1,4 @@
-"""What models that edit a picture by an instruction see of it. Source: arXiv 2211.09800."""
+"""What models that edit an image by an instruction see of it. Source: arXiv 2211.09800."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 from ..images.compose import repeat_to_batch
 from ..images.resize import resize
-from .inpaint import Hole
+from .inpaint import InpaintMask
 
 
-def picture_channels(x: Tensor, picture: Tensor | None, hole: Hole | None) -> Tensor:
+def image_channels(x: Tensor, image: Tensor | None, inpaint: InpaintMask | None) -> Tensor:
     """The C channels that an editing model sees beside the noisy latent.
 
     Args:
         x: B×C×h×w; gives size and batch.
-        picture: B×C×h×w in unscaled VAE space, which these models are trained on.
-        hole: where there is no picture, that of a hole is seen; without both, zeros.
+        image: B×C×h×w in unscaled VAE space, which these models are trained on.
+        inpaint: where there is no image, that of a hole is seen; without both, zeros.
     """
-    seen = hole.latent if picture is None and hole is not None else picture
+    seen = inpaint.latent if image is None and inpaint is not None else image
     if seen is None:
         return torch.zeros_like(x)
     if seen.shape[-2:] != x.shape[-2:]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import ModelFileError
-from ..weights.folders import MOST_EMBEDDING_BYTES, find_embedding
+from ..weights.folders import MAX_EMBEDDING_BYTES, find_embedding
 from ..weights.text_keys import TextKind
 from ..weights.weight_file import load_weights
 
@@ -54,7 +54,7 @@ def read_vectors(path: Path, kind: TextKind) -> Tensor:
     Raises:
         ModelFileError: the file cannot be read safely, or holds no vectors.
     """
-    if path.stat().st_size > MOST_EMBEDDING_BYTES:
+    if path.stat().st_size > MAX_EMBEDDING_BYTES:
         raise ModelFileError(f"{path.name} is too large for an embedding")
     found = load_weights(path)
     chosen = found.get(KEYS[kind], next(iter(found.values()), None))

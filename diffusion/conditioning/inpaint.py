@@ -1,4 +1,4 @@
-"""Inpainting: latents of pictures with a hole, and what inpainting models are told of the hole."""
+"""Inpainting: latents of images with a hole, and what inpainting models are told of the hole."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ..latents.latents import Latent
 from ..networks.handles import Vae
 from ..networks.vae import cut_to_cells, encode
 
-# A grey picture in the scaled latent space of Stable Diffusion 1.
+# A grey image in the scaled latent space of Stable Diffusion 1.
 GREY_LATENT = (0.8223, -0.6876, 0.6364, 0.1380)
 
 
 @dataclass(frozen=True, eq=False)
-class Hole:
+class InpaintMask:
     """What an inpainting model is told beside the noisy latent.
 
     Attributes:
         mask: B×H×W of any size, 1 in the hole.
-        latent: B×C×h×w in unscaled VAE space, of the picture with its hole painted grey.
+        latent: B×C×h×w in unscaled VAE space, of the image with its hole painted grey.
     """
 
     mask: Tensor
@@ -33,18 +33,18 @@ class Hole:
 
 
 class Inpainting(NamedTuple):
-    """The latent of a whole picture, and the hole in it."""
+    """The latent of a whole image, and the hole in it."""
 
     latent: Latent
-    hole: Hole
+    inpaint: InpaintMask
 
 
-def encode_with_hole(vae: Vae, pixels: Tensor, mask: Tensor, grow: int) -> Latent:
-    """The latent of a picture whose hole is grey, with a hard noise mask that is a little larger.
+def encode_for_inpaint(vae: Vae, pixels: Tensor, mask: Tensor, grow: int) -> Latent:
+    """The latent of an image whose hole is grey, with a hard noise mask that is a little larger.
 
     Args:
         pixels: B×H×W×C, cut to multiples of the VAE's factor; so is the mask.
-        mask: masks B×H×W, resized to the picture; 0.5 and less is outside.
+        mask: masks B×H×W, resized to the image; 0.5 and less is outside.
         grow: side of the square that the noise mask is grown with, in pixels.
     """
     pixels, mask = _fitted(vae, pixels, mask)
@@ -58,15 +58,15 @@ def encode_with_hole(vae: Vae, pixels: Tensor, mask: Tensor, grow: int) -> Laten
 
 
 def encode_both(vae: Vae, pixels: Tensor, mask: Tensor) -> Inpainting:
-    """The latent of the whole picture, and its hole for an inpainting model.
+    """The latent of the whole image, and its hole for an inpainting model.
 
     Args:
         pixels: B×H×W×C, cut to multiples of the VAE's factor; so is the mask.
-        mask: masks B×H×W, resized to the picture; kept soft in the noise mask.
+        mask: masks B×H×W, resized to the image; kept soft in the noise mask.
     """
     pixels, mask = _fitted(vae, pixels, mask)
-    hole = Hole(mask, encode(vae, _paint_grey(pixels, mask)).samples)
-    return Inpainting(replace(encode(vae, pixels), noise_mask=mask), hole)
+    inpaint = InpaintMask(mask, encode(vae, _paint_grey(pixels, mask)).samples)
+    return Inpainting(replace(encode(vae, pixels), noise_mask=mask), inpaint)
 
 
 def _fitted(vae: Vae, pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,26 +80,30 @@ def _paint_grey(pixels: Tensor, mask: Tensor) -> Tensor:
     return (pixels - 0.5) * (1 - mask.round()).unsqueeze(-1) + 0.5
 
 
-def hole_channels(x: Tensor, hole: Hole | None, source: Latent | None, scale: float) -> Tensor:
-    """The 1 + C channels that an inpainting model sees beside the noisy latent: mask, picture.
+def inpaint_channels(
+    x: Tensor, inpaint: InpaintMask | None, source: Latent | None, scale: float
+) -> Tensor:
+    """The 1 + C channels that an inpainting model sees beside the noisy latent: mask, image.
 
     Args:
         x: B×C×h×w; gives size and batch.
-        hole: of this conditioning; without one it is made of `source` and its noise mask.
+        inpaint: of this conditioning; without one it is made of `source` and its noise mask.
         source: what is sampled from; without a noise mask all is hole.
         scale: of the family's latents.
     """
-    if hole is None and source is not None and source.noise_mask is not None:
+    if inpaint is None and source is not None and source.noise_mask is not None:
         # Stretched over the latent, as it is in sampling; a hole of its own is cut to the aspect.
-        hole = Hole(resize_mask(source.noise_mask, x.shape[-1], x.shape[-2]), source.samples)
-    if hole is None:
+        inpaint = InpaintMask(
+            resize_mask(source.noise_mask, x.shape[-1], x.shape[-2]), source.samples
+        )
+    if inpaint is None:
         grey = x.new_tensor(GREY_LATENT)[None, :, None, None].expand_as(x)
         return torch.cat([torch.ones_like(x[:, :1]), grey], dim=1)
-    high, wide = x.shape[-2:]
-    mask, latent = hole.mask[:, None], hole.latent * scale
+    height, width = x.shape[-2:]
+    mask, latent = inpaint.mask[:, None], inpaint.latent * scale
     if mask.shape[-2:] != x.shape[-2:]:
-        mask = resize(mask, wide, high, "bilinear", "center")
+        mask = resize(mask, width, height, "bilinear", "center")
     if latent.shape[-2:] != x.shape[-2:]:
-        latent = resize(latent, wide, high, "bilinear", "center")
+        latent = resize(latent, width, height, "bilinear", "center")
     parts = (repeat_to_batch(each, len(x)).to(x) for each in (mask.round(), latent))
     return torch.cat(tuple(parts), dim=1)

@@ -40,9 +40,9 @@ def placed(sides: Sequence[Sequence[Entry]], x: Tensor, sampling: ModelSampling)
     of its smallest entry that encloses it. Areas are compared as they were asked for, with what
     of them lies outside of the latent.
     """
-    high, wide = x.shape[-2:]
-    whole = Box(high, wide, 0, 0)
-    known = [[(entry, _region(entry).wanted(high, wide)) for entry in side] for side in sides]
+    height, width = x.shape[-2:]
+    whole = Box(height, width, 0, 0)
+    known = [[(entry, _region(entry).wanted(height, width)) for entry in side] for side in sides]
     for mine in known:
         for other in known:
             if other is not mine and other:
@@ -52,7 +52,7 @@ def placed(sides: Sequence[Sequence[Entry]], x: Tensor, sampling: ModelSampling)
         Placed(
             entry,
             side,
-            _region(entry).box(high, wide) or whole,
+            _region(entry).box(height, width) or whole,
             _weight(entry, x),
             level(entry.start),
             level(entry.end),
@@ -80,8 +80,8 @@ def _opposites(mine: Known, other: Known) -> Known:
                 entry,
                 tokens=smallest[0].tokens,
                 pooled=smallest[0].pooled,
-                hole=smallest[0].hole,
-                picture=smallest[0].picture,
+                inpaint=smallest[0].inpaint,
+                image=smallest[0].image,
                 sizes=smallest[0].sizes,
             )
             found.append((asked, box))

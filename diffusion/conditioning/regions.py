@@ -1,4 +1,4 @@
-"""Where in a picture a prompt holds: an area, a mask, or both. Sizes in latent cells."""
+"""Where in an image a prompt holds: an area, a mask, or both. Sizes in latent cells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 FEATHER = 8
-SMALLEST_BOUNDS = 8
+MIN_BOUNDS = 8
 
 
 class Box(NamedTuple):
@@ -62,25 +62,25 @@ class Region:
     mask_strength: float = 1.0
     bounds: bool = False
 
-    def wanted(self, high: int, wide: int) -> Box | None:
+    def wanted(self, height: int, width: int) -> Box | None:
         """Its window for a latent of this size, which may reach outside; None for all of it."""
         if self.bounds and self.mask is not None:
-            return _bounds(_fitted(self.mask, high, wide))
+            return _bounds(_fitted(self.mask, height, width))
         if self.area is None:
             return None
         area = self.area
         if not area.share:
             return Box(int(area.height), int(area.width), int(area.y), int(area.x))
-        size = (max(1, round(area.height * high)), max(1, round(area.width * wide)))
-        return Box(*size, round(area.y * high), round(area.x * wide))
+        size = (max(1, round(area.height * height)), max(1, round(area.width * width)))
+        return Box(*size, round(area.y * height), round(area.x * width))
 
-    def box(self, high: int, wide: int) -> Box | None:
+    def box(self, height: int, width: int) -> Box | None:
         """The part of its window that lies on the latent; its last row or column if none does."""
-        box = self.wanted(high, wide)
+        box = self.wanted(height, width)
         if box is None:
             return None
-        top, left = min(box.top, high - 1), min(box.left, wide - 1)
-        return Box(min(box.high, high - top), min(box.wide, wide - left), top, left)
+        top, left = min(box.top, height - 1), min(box.left, width - 1)
+        return Box(min(box.high, height - top), min(box.wide, width - left), top, left)
 
     def weight(self, box: Box | None, x: Tensor) -> Tensor:
         """How much each cell of its window counts, B×1×h×w or 1×1×h×w.
@@ -89,39 +89,42 @@ class Region:
             box: as `box` gives it.
             x: B×C×h×w, the whole latent.
         """
-        high, wide = x.shape[-2:]
-        window = box or Box(high, wide, 0, 0)
+        height, width = x.shape[-2:]
+        window = box or Box(height, width, 0, 0)
         if self.mask is not None:
-            mask = window.of(_fitted(self.mask, high, wide)).unsqueeze(1) * self.mask_strength
+            mask = window.of(_fitted(self.mask, height, width)).unsqueeze(1) * self.mask_strength
             repeats = -(-len(x) // len(mask))
             return mask.repeat(repeats, 1, 1, 1)[: len(x)].to(x)
         weight = torch.ones(1, 1, window.high, window.wide)
         if box is not None:
-            _feather(weight, box, high, wide)
+            _feather(weight, box, height, width)
         return weight.to(x)
 
 
-def _fitted(mask: Tensor, high: int, wide: int) -> Tensor:
+def _fitted(mask: Tensor, height: int, width: int) -> Tensor:
     """A mask as large as the latent: bilinear, B×h×w."""
-    if mask.shape[-2:] == (high, wide):
+    if mask.shape[-2:] == (height, width):
         return mask.float()
-    return interpolate(mask.float().unsqueeze(1), (high, wide), mode="bilinear").squeeze(1)
+    return interpolate(mask.float().unsqueeze(1), (height, width), mode="bilinear").squeeze(1)
 
 
 def _bounds(mask: Tensor) -> Box:
     """The smallest box, of 8×8 cells at least, that holds what is not 0 in any of the batch."""
     seen = mask.abs().amax(0) > 0
     if not bool(seen.any()):
-        return Box(SMALLEST_BOUNDS, SMALLEST_BOUNDS, 0, 0)
+        return Box(MIN_BOUNDS, MIN_BOUNDS, 0, 0)
     rows, columns = seen.any(1).nonzero(), seen.any(0).nonzero()
     top, left = int(rows[0]), int(columns[0])
     size = (int(rows[-1]) - top + 1, int(columns[-1]) - left + 1)
-    return Box(max(size[0], SMALLEST_BOUNDS), max(size[1], SMALLEST_BOUNDS), top, left)
+    return Box(max(size[0], MIN_BOUNDS), max(size[1], MIN_BOUNDS), top, left)
 
 
-def _feather(weight: Tensor, box: Box, high: int, wide: int) -> None:
+def _feather(weight: Tensor, box: Box, height: int, width: int) -> None:
     """Fade the edges of an area that do not lie at the latent's, in place."""
-    for axis, size, start, whole in ((2, box.high, box.top, high), (3, box.wide, box.left, wide)):
+    for axis, size, start, whole in (
+        (2, box.high, box.top, height),
+        (3, box.wide, box.left, width),
+    ):
         depth = min(FEATHER, size // 4)
         for step in range(depth):
             if start != 0:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import PromptError
 from ..networks.handles import Clip, TextPart
-from ..networks.residency import with_room
+from ..networks.residency import with_memory
 from ..text.prompt import Token, tokenize
 from ..weights.text_keys import TextKind
 from .conditioning import Conditioning, Entry, Sizes
@@ -45,7 +45,7 @@ def encode_texts(
     Raises:
         PromptError: a prompt cannot be read, or there is none for one of the encoders.
     """
-    tokens, pooled = with_room(lambda: _encode_all(clip, texts))
+    tokens, pooled = with_memory(lambda: _encode_all(clip, texts))
     # Clones, since what is made while computing takes no part in other arithmetic.
     return (Entry(tokens.clone(), pooled.clone(), sizes=sizes),)
 

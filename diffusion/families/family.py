@@ -23,9 +23,9 @@ class Family:
         levels: the lowest and the highest noise level of a model that takes any between them.
         native_size: width and height in pixels that the model was trained at.
         vae_factor: pixels a latent cell is wide.
-        in_channels: what the network sees: a latent's; for editing, those of a picture too; for
-            inpainting, those, a mask's and the masked picture's.
-        size_inputs: what the network is told beside the prompt: nothing; picture and crop sizes
+        in_channels: what the network sees: a latent's; for editing, those of an image too; for
+            inpainting, those, a mask's and the masked image's.
+        size_inputs: what the network is told beside the prompt: nothing; image and crop sizes
             (SDXL); sizes and an aesthetic score (SDXL's refiner).
     """
 
@@ -43,7 +43,7 @@ class Family:
 
     @property
     def edits(self) -> bool:
-        """Whether its network sees a picture beside the noisy latent, as InstructPix2Pix's."""
+        """Whether its network sees an image beside the noisy latent, as InstructPix2Pix's."""
         return self.in_channels == 2 * self.latent_channels
 
 

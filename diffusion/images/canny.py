@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.nn import functional
 
 LUMA = (0.299, 0.587, 0.114)
-SMALLEST_SIDE = 3
+MIN_SIDE = 3
 TIE = 1e-5
 # Neighbours (row, column) by the gradient's direction in steps of 45°, from right, downwards.
 NEIGHBOURS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
-WITHIN_A_PICTURE = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
+WITHIN_A_IMAGE = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
 
 
 def canny(pixels: Tensor, low: float, high: float) -> Tensor:
-    """Edges of B×H×W×C pictures in 0..1, as B×H×W×3 pictures of 0 and 1 on the CPU.
+    """Edges of B×H×W×C images in 0..1, as B×H×W×3 images of 0 and 1 on the CPU.
 
     Args:
         pixels: 3 channels or more (the first three count) or 1; sides of 3 px at least.
@@ -28,7 +28,7 @@ def canny(pixels: Tensor, low: float, high: float) -> Tensor:
         high: gradients above it are edges; `low` at least.
 
     Raises:
-        ValueError: `low` is above `high`, or the pictures are too small.
+        ValueError: `low` is above `high`, or the images are too small.
 
     Source:
         J. Canny, "A Computational Approach to Edge Detection", 1986, with the constants of
@@ -39,8 +39,8 @@ def canny(pixels: Tensor, low: float, high: float) -> Tensor:
     """
     if low > high:
         raise ValueError(f"the low threshold {low} is above the high one, {high}")
-    if min(pixels.shape[1:3]) < SMALLEST_SIDE:
-        raise ValueError(f"a picture of {pixels.shape[2]}×{pixels.shape[1]} px is too small")
+    if min(pixels.shape[1:3]) < MIN_SIDE:
+        raise ValueError(f"an image of {pixels.shape[2]}×{pixels.shape[1]} px is too small")
     across, down = _gradient(_smooth(_grey(pixels.float().cpu())))
     size = (across.square() + down.square() + 1e-6).sqrt()
     size = torch.where(_is_ridge(size, across, down), size, 0.0)
@@ -56,7 +56,7 @@ def _grey(pixels: Tensor) -> Tensor:
 
 
 def _smooth(grey: Tensor) -> Tensor:
-    """Convolved with a Gaussian of 5×5, sigma 1; pictures of 3 or more pixels a side."""
+    """Convolved with a Gaussian of 5×5, sigma 1; images of 3 or more pixels a side."""
     offsets = torch.arange(-2.0, 3.0)
     kernel = torch.softmax(-offsets.square() / 2.0, dim=0)
     padded = functional.pad(grey.unsqueeze(1), (2, 2, 2, 2), "reflect")
@@ -91,7 +91,7 @@ def _is_ridge(size: Tensor, across: Tensor, down: Tensor) -> Tensor:
 
 def _connected(weak: Tensor, strong: Tensor) -> Tensor:
     """Hysteresis: the eight-connected pieces of `weak` that hold a `strong` pixel."""
-    pieces, count = ndimage.label(weak.numpy(), WITHIN_A_PICTURE)
+    pieces, count = ndimage.label(weak.numpy(), WITHIN_A_IMAGE)
     kept = np.zeros(count + 1, dtype=bool)
     kept[pieces[strong.numpy()]] = True
     kept[0] = False

@@ -1,4 +1,4 @@
-"""Putting pictures together: blends, pastes, and making batches and channels match."""
+"""Putting images together: blends, pastes, and making batches and channels match."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from .resize import resize_picture
+from .resize import resize_image
 
 
 def repeat_to_batch(samples: Tensor, batch: int) -> Tensor:
@@ -33,10 +33,10 @@ def match_channels(target: Tensor, other: Tensor) -> Tensor:
 
 def join(first: Tensor, second: Tensor) -> Tensor:
     """One batch of two; the second is fitted to the size of the first, cut to its aspect."""
-    channels = max(first, second, key=lambda picture: picture.shape[-1])
+    channels = max(first, second, key=lambda image: image.shape[-1])
     first, second = match_channels(channels, first), match_channels(channels, second)
     if second.shape[1:3] != first.shape[1:3]:
-        second = resize_picture(second, first.shape[2], first.shape[1], "bilinear", "center")
+        second = resize_image(second, first.shape[2], first.shape[1], "bilinear", "center")
     return torch.cat((first, second))
 
 
@@ -54,7 +54,7 @@ def blend(first: Tensor, second: Tensor, share: float, mode: str) -> Tensor:
     """
     second = match_channels(first, second)
     if second.shape[1:3] != first.shape[1:3]:
-        second = resize_picture(second, first.shape[2], first.shape[1], "bicubic", "center")
+        second = resize_image(second, first.shape[2], first.shape[1], "bicubic", "center")
     first, second = same_batch(first, second)
     mixed = first * (1 - share) + _blended(first, second, mode) * share
     return mixed.clamp(0.0, 1.0)
@@ -80,9 +80,9 @@ def _blended(first: Tensor, second: Tensor, mode: str) -> Tensor:
     raise ValueError(f"no blend mode {mode!r}")
 
 
-def _soft(picture: Tensor) -> Tensor:
-    low = ((16 * picture - 12) * picture + 4) * picture
-    return torch.where(picture <= 0.25, low, picture.clamp(min=0.0).sqrt())
+def _soft(image: Tensor) -> Tensor:
+    low = ((16 * image - 12) * image + 4) * image
+    return torch.where(image <= 0.25, low, image.clamp(min=0.0).sqrt())
 
 
 def composite(
@@ -97,15 +97,15 @@ def composite(
         fit: first stretch the source to the target's size, bilinearly.
     """
     source = match_channels(target, source)
-    high, wide = target.shape[1:3]
+    height, width = target.shape[1:3]
     if fit:
-        source = resize_picture(source, wide, high)
+        source = resize_image(source, width, height)
     source = repeat_to_batch(source, target.shape[0])
     if mask is None:
         mask = torch.ones(source.shape[:3])
     mask = interpolate(mask.unsqueeze(1), size=source.shape[1:3], mode="bilinear").movedim(1, -1)
     mask = repeat_to_batch(mask, target.shape[0])
-    rows, columns = max(0, high - y), max(0, wide - x)
+    rows, columns = max(0, height - y), max(0, width - x)
     source, mask = source[:, :rows, :columns], mask[:, :rows, :columns]
     place = (slice(None), slice(y, y + source.shape[1]), slice(x, x + source.shape[2]))
     result = target.clone()

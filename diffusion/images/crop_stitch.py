@@ -1,4 +1,4 @@
-"""Masked parts of pictures cut out at the size a model likes, and stitched back exactly."""
+"""Masked parts of images cut out at the size a model likes, and stitched back exactly."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor
 from .compose import same_batch
 from .masks import grow
 from .paste import paste, widen
-from .resize import resize_mask, resize_picture
+from .resize import resize_image, resize_mask
 
 CELL_PX = 8
-# A part of a longer shape is cut with more context across, if the picture has it.
-MOST_ASPECT = 4
+# A part of a longer shape is cut with more context across, if the image has it.
+MAX_ASPECT = 4
 
 
 class EmptyMaskError(ValueError):
@@ -47,9 +47,9 @@ class CropPlan:
 
 
 class Place(NamedTuple):
-    """Which picture of the batch a crop is of, and the pixel of its top left corner."""
+    """Which image of the batch a crop is of, and the pixel of its top left corner."""
 
-    picture: int
+    image: int
     x: int
     y: int
 
@@ -59,7 +59,7 @@ class Stitch:
     """What it takes to put crops back.
 
     Attributes:
-        source: the whole pictures B×H×W×C.
+        source: the whole images B×H×W×C.
         places: of each crop; all are `width`×`height` pixels of the source.
         share: N×h×w, how much of each crop will show.
         method: how pixels are read when sizes change.
@@ -77,19 +77,19 @@ class Crops(NamedTuple):
     """Crops N×h×w×C, the masks N×h×w of what to paint in them, and how they go back."""
 
     stitch: Stitch
-    pictures: Tensor
+    images: Tensor
     masks: Tensor
 
 
 class _Island(NamedTuple):
-    """A part of one picture: its ring's box (left, top, right, bottom), and the mask in the box."""
+    """A part of one image: its ring's box (left, top, right, bottom), and the mask in the box."""
 
-    picture: int
+    image: int
     box: tuple[int, int, int, int]
     mask: Tensor
 
     def over(self, x: int, y: int, width: int, height: int) -> Tensor:
-        """The mask 1×h×w over a part of the picture that holds the box."""
+        """The mask 1×h×w over a part of the image that holds the box."""
         left, top, right, bottom = self.box
         canvas = torch.zeros(1, height, width)
         canvas[0, top - y : bottom - y, left - x : right - x] = self.mask
@@ -97,11 +97,11 @@ class _Island(NamedTuple):
 
 
 def cut(source: Tensor, mask: Tensor, plan: CropPlan) -> Crops:
-    """Cut the masked parts out of pictures.
+    """Cut the masked parts out of images.
 
     Args:
-        source: pictures B×H×W×C.
-        mask: masks B×H×W, resized to the pictures; 0 is outside.
+        source: images B×H×W×C.
+        mask: masks B×H×W, resized to the images; 0 is outside.
 
     Raises:
         EmptyMaskError: the mask covers nothing.
@@ -112,32 +112,32 @@ def cut(source: Tensor, mask: Tensor, plan: CropPlan) -> Crops:
     if not islands:
         raise EmptyMaskError("the mask covers nothing")
     (width, height), size = _sizes(islands, source, plan)
-    places, pictures, masks, shares = [], [], [], []
+    places, images, masks, shares = [], [], [], []
     for island in islands:
         x, y = _corner(island.box, width, height, source)
-        part = source[island.picture : island.picture + 1, y : y + height, x : x + width]
+        part = source[island.image : island.image + 1, y : y + height, x : x + width]
         own = island.over(x, y, width, height)
         reach = grow(own, plan.blend_px, tapered=False)
-        places.append(Place(island.picture, x, y))
+        places.append(Place(island.image, x, y))
         shares.append(widen(own, plan.blend_px, plan.blend_px))
-        pictures.append(_resized(part, *size, plan.method))
+        images.append(_resized(part, *size, plan.method))
         masks.append(resize_mask(reach, *size))
     stitch = Stitch(source, tuple(places), width, height, torch.cat(shares), plan.method)
-    return Crops(stitch, torch.cat(pictures), torch.cat(masks))
+    return Crops(stitch, torch.cat(images), torch.cat(masks))
 
 
-def put_back(stitch: Stitch, pictures: Tensor) -> Tensor:
-    """The whole pictures with changed crops in them.
+def put_back(stitch: Stitch, images: Tensor) -> Tensor:
+    """The whole images with changed crops in them.
 
     Further than the plan's `blend_px` from the mask every value is the source's.
 
     Args:
-        pictures: one for each place, of any size.
+        images: one for each place, of any size.
     """
     result = stitch.source.clone()
-    parts = _resized(pictures, stitch.width, stitch.height, stitch.method)
-    for index, (picture, x, y) in enumerate(stitch.places):
-        one = slice(picture, picture + 1)
+    parts = _resized(images, stitch.width, stitch.height, stitch.method)
+    for index, (image, x, y) in enumerate(stitch.places):
+        one = slice(image, image + 1)
         here = slice(index, index + 1)
         result[one] = paste(result[one], parts[here], stitch.share[here], x, y)
     return result
@@ -148,32 +148,32 @@ def _islands(mask: Tensor, plan: CropPlan) -> Iterator[_Island]:
     from scipy.ndimage import find_objects, label
 
     reach = grow(mask, plan.blend_px, tapered=False) > 0
-    for picture in range(len(mask)):
-        covered = reach[picture].numpy()
+    for image in range(len(mask)):
+        covered = reach[image].numpy()
         numbers = covered.astype(np.int32)
         if plan.apart:
             numbers = label(covered, structure=np.ones((3, 3)))[0]
         for number, (rows, columns) in enumerate(find_objects(numbers), start=1):
             own = torch.from_numpy(numbers[rows, columns] == number)
             box = (columns.start, rows.start, columns.stop, rows.stop)
-            yield _Island(picture, box, torch.where(own, mask[picture, rows, columns], 0.0))
+            yield _Island(image, box, torch.where(own, mask[image, rows, columns], 0.0))
 
 
 def _sizes(
     islands: list[_Island], source: Tensor, plan: CropPlan
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Width and height of all crops in the source, and what they are resized to."""
-    high, wide = source.shape[1:3]
+    old_height, old_width = source.shape[1:3]
     factor, margin = plan.context_factor, 2 * plan.context_px
     width = max(math.ceil((box[2] - box[0]) * factor) + margin for _, box, _ in islands)
     height = max(math.ceil((box[3] - box[1]) * factor) + margin for _, box, _ in islands)
-    width = min(wide, max(width, height // MOST_ASPECT))
-    height = min(high, max(height, width // MOST_ASPECT))
+    width = min(old_width, max(width, height // MAX_ASPECT))
+    height = min(old_height, max(height, width // MAX_ASPECT))
     scale = plan.native_px / math.sqrt(width * height)
     size = (_cells(width * scale), _cells(height * scale))
-    # Whole cells are a little more than was asked for; more of the picture keeps its aspect.
-    width = min(wide, max(width, round(size[0] / scale)))
-    height = min(high, max(height, round(size[1] / scale)))
+    # Whole cells are a little more than was asked for; more of the image keeps its aspect.
+    width = min(old_width, max(width, round(size[0] / scale)))
+    height = min(old_height, max(height, round(size[1] / scale)))
     return (width, height), size
 
 
@@ -185,13 +185,13 @@ def _corner(
     box: tuple[int, int, int, int], width: int, height: int, source: Tensor
 ) -> tuple[int, int]:
     """Where a crop begins so that a box is in its middle, or near an edge as far as it can."""
-    high, wide = source.shape[1:3]
+    old_height, old_width = source.shape[1:3]
     x = (box[0] + box[2] - width) // 2
     y = (box[1] + box[3] - height) // 2
-    return min(max(x, 0), wide - width), min(max(y, 0), high - height)
+    return min(max(x, 0), old_width - width), min(max(y, 0), old_height - height)
 
 
-def _resized(picture: Tensor, width: int, height: int, method: str) -> Tensor:
-    if picture.shape[1:3] == (height, width):
-        return picture
-    return resize_picture(picture, width, height, method).clamp(0.0, 1.0)
+def _resized(image: Tensor, width: int, height: int, method: str) -> Tensor:
+    if image.shape[1:3] == (height, width):
+        return image
+    return resize_image(image, width, height, method).clamp(0.0, 1.0)

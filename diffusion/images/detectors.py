@@ -1,4 +1,4 @@
-"""Detectors: what finds parts of pictures to work on. None needs weights.
+"""Detectors: what finds parts of images to work on. None needs weights.
 
 A detector is a frozen value with `find`; a pack may bring others, and the node that turns what is
 found into masks takes any.
@@ -21,13 +21,13 @@ from .lab import delta_e, to_lab
 from .masks import grow
 
 # Matches of a template that cover more of each other than this are one.
-MOST_SHARED = 0.3
-LEAST_CORRELATION = 0.5
-MOST_MATCHES = 256
+MAX_SHARED = 0.3
+MIN_CORRELATION = 0.5
+MAX_MATCHES = 256
 
 
 class Found(NamedTuple):
-    """A part of a picture.
+    """A part of an image.
 
     Attributes:
         box: left, top, right, bottom in pixels; the last two are outside.
@@ -41,14 +41,14 @@ class Found(NamedTuple):
 
 
 class Detector(Protocol):
-    """What finds parts of a picture."""
+    """What finds parts of an image."""
 
     @property
     def fingerprint(self) -> str:
         """Tells two detectors apart that may find other things."""
 
-    def find(self, picture: Tensor) -> list[Found]:
-        """The parts of one picture H×W×3 in 0..1, best first."""
+    def find(self, image: Tensor) -> list[Found]:
+        """The parts of one image H×W×3 in 0..1, best first."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class ColorDetector:
     def fingerprint(self) -> str:
         return repr(self)
 
-    def find(self, picture: Tensor) -> list[Found]:
+    def find(self, image: Tensor) -> list[Found]:
         """Each island of such pixels, the one nearest in colour first."""
         levels = torch.tensor([self.color >> 16 & 255, self.color >> 8 & 255, self.color & 255])
-        off = delta_e(to_lab(picture), to_lab(levels / 255.0).expand(*picture.shape[:2], 3))
+        off = delta_e(to_lab(image), to_lab(levels / 255.0).expand(*image.shape[:2], 3))
         found = []
         for outline, box in _islands(off <= self.tolerance):
             score = 1.0 - 0.5 * float(off[outline].mean()) / max(self.tolerance, 1e-6)
@@ -89,7 +89,7 @@ def _islands(covered: Tensor) -> Iterator[tuple[Tensor, tuple[int, int, int, int
 
 @dataclass(frozen=True, eq=False)
 class TemplateDetector:
-    """Finds where a small picture appears, at its own size, whatever brightness and contrast.
+    """Finds where a small image appears, at its own size, whatever brightness and contrast.
 
     Args:
         template: h×w×3 in 0..1, not of one colour.
@@ -105,53 +105,53 @@ class TemplateDetector:
         data = self.template.contiguous().numpy().tobytes()
         return f"template {tuple(self.template.shape)} {hashlib.sha256(data).hexdigest()}"
 
-    def find(self, picture: Tensor) -> list[Found]:
+    def find(self, image: Tensor) -> list[Found]:
         """Places that correlate by at least a half, without those that lie on better ones."""
-        high, wide = self.template.shape[:2]
-        if picture.shape[0] < high or picture.shape[1] < wide:
+        height, width = self.template.shape[:2]
+        if image.shape[0] < height or image.shape[1] < width:
             return []
-        scores = _correlation(picture.double(), self.template.double())
-        places = (scores >= LEAST_CORRELATION).nonzero()
+        scores = _correlation(image.double(), self.template.double())
+        places = (scores >= MIN_CORRELATION).nonzero()
         values = scores[places[:, 0], places[:, 1]]
         found: list[Found] = []
         for index in values.argsort(descending=True).tolist():
             y, x = places[index].tolist()
-            box = (x, y, x + wide, y + high)
-            if all(_shared(box, each.box) <= MOST_SHARED for each in found):
+            box = (x, y, x + width, y + height)
+            if all(_shared(box, each.box) <= MAX_SHARED for each in found):
                 found.append(Found(box, min(float(values[index]), 1.0)))
-            if len(found) == MOST_MATCHES:
+            if len(found) == MAX_MATCHES:
                 break
         return found
 
 
-def _correlation(picture: Tensor, template: Tensor) -> Tensor:
+def _correlation(image: Tensor, template: Tensor) -> Tensor:
     """The correlation of a template with each window of its size, -1..1."""
-    high, wide = template.shape[:2]
+    height, width = template.shape[:2]
     centred = template - template.mean((0, 1))
     length = centred.square().sum().sqrt()
-    size = picture.shape[:2]
-    planes = torch.fft.rfft2(picture.movedim(-1, 0))
+    size = image.shape[:2]
+    planes = torch.fft.rfft2(image.movedim(-1, 0))
     kernel = torch.fft.rfft2(centred.movedim(-1, 0), s=size)
     product = torch.fft.irfft2(planes * kernel.conj(), s=size).sum(0)
-    rows, columns = size[0] - high + 1, size[1] - wide + 1
-    mean = _window_sums(picture, high, wide)
-    spread = _window_sums(picture**2, high, wide) - mean**2 / (high * wide)
+    rows, columns = size[0] - height + 1, size[1] - width + 1
+    mean = _window_sums(image, height, width)
+    spread = _window_sums(image**2, height, width) - mean**2 / (height * width)
     scale = spread.clamp(min=0.0).sum(-1).sqrt() * length
     result = product[:rows, :columns] / scale.clamp(min=1e-6)
     return torch.where(scale > 1e-6, result, torch.zeros_like(result))
 
 
-def _window_sums(picture: Tensor, high: int, wide: int) -> Tensor:
-    total = torch.nn.functional.pad(picture.cumsum(0).cumsum(1), (0, 0, 1, 0, 1, 0))
-    tall = total[high:] - total[:-high]
-    return tall[:, wide:] - tall[:, :-wide]
+def _window_sums(image: Tensor, height: int, width: int) -> Tensor:
+    total = torch.nn.functional.pad(image.cumsum(0).cumsum(1), (0, 0, 1, 0, 1, 0))
+    tall = total[height:] - total[:-height]
+    return tall[:, width:] - tall[:, :-width]
 
 
 def _shared(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> float:
     """Overlap of two boxes, as a share of what they cover together."""
-    wide = min(first[2], second[2]) - max(first[0], second[0])
-    high = min(first[3], second[3]) - max(first[1], second[1])
-    both = max(0, wide) * max(0, high)
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    both = max(0, width) * max(0, height)
     areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
     return both / (sum(areas) - both)
 
@@ -172,7 +172,7 @@ class FaceDetector:
     def fingerprint(self) -> str:
         return repr(self)
 
-    def find(self, picture: Tensor) -> list[Found]:
+    def find(self, image: Tensor) -> list[Found]:
         """Faces, the largest first.
 
         Raises:
@@ -182,11 +182,11 @@ class FaceDetector:
             import cv2
         except ImportError as error:
             raise MissingLibraryError("OpenCV", "latentloom[faces]") from error
-        grey = (picture.mean(-1) * 255).byte().numpy()
+        grey = (image.mean(-1) * 255).byte().numpy()
         cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / FACES))
         hits = cascade.detectMultiScale(grey, 1.1, self.neighbors)
         boxes = sorted((tuple(int(side) for side in hit) for hit in hits), key=lambda box: -box[2])
-        return [Found((x, y, x + wide, y + high), 1.0) for x, y, wide, high in boxes]
+        return [Found((x, y, x + width, y + height), 1.0) for x, y, width, height in boxes]
 
 
 FACES = "haarcascade_frontalface_default.xml"
@@ -211,10 +211,10 @@ class Selection:
     outlines: bool = False
 
 
-def draw(detector: Detector, picture: Tensor, selection: Selection) -> tuple[Tensor, int]:
-    """A mask B×H×W of what is found in pictures B×H×W×C, and how many parts that is."""
-    masks, total = torch.zeros(picture.shape[:3]), 0
-    for mask, one in zip(masks, picture[..., :3], strict=True):
+def draw(detector: Detector, image: Tensor, selection: Selection) -> tuple[Tensor, int]:
+    """A mask B×H×W of what is found in images B×H×W×C, and how many parts that is."""
+    masks, total = torch.zeros(image.shape[:3]), 0
+    for mask, one in zip(masks, image[..., :3], strict=True):
         kept = [each for each in detector.find(one) if _wanted(each, selection)]
         kept = kept[: selection.most] if selection.most else kept
         total += len(kept)

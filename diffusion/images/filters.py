@@ -1,4 +1,4 @@
-"""Filters of pictures B×H×W×C in 0..1: blur, sharpen, noise, few colours, morphology."""
+"""Filters of images B×H×W×C in 0..1: blur, sharpen, noise, few colours, morphology."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def gaussian_kernel(radius: int, sigma: float) -> Tensor:
     return kernel / kernel.sum()
 
 
-def blur(picture: Tensor, radius: int, sigma: float) -> Tensor:
-    """A Gaussian blur; the picture is mirrored beyond its edges."""
-    return convolve(picture.movedim(-1, 1), gaussian_kernel(radius, sigma)).movedim(1, -1)
+def blur(image: Tensor, radius: int, sigma: float) -> Tensor:
+    """A Gaussian blur; the image is mirrored beyond its edges."""
+    return convolve(image.movedim(-1, 1), gaussian_kernel(radius, sigma)).movedim(1, -1)
 
 
-def sharpen(picture: Tensor, radius: int, sigma: float, alpha: float) -> Tensor:
-    """Unsharp masking: the picture plus 10·alpha times what a blur takes away, cut to 0..1."""
+def sharpen(image: Tensor, radius: int, sigma: float, alpha: float) -> Tensor:
+    """Unsharp masking: the image plus 10·alpha times what a blur takes away, cut to 0..1."""
     kernel = sharpening_kernel(radius, sigma, alpha)
-    return convolve(picture.movedim(-1, 1), kernel).movedim(1, -1).clamp(0.0, 1.0)
+    return convolve(image.movedim(-1, 1), kernel).movedim(1, -1).clamp(0.0, 1.0)
 
 
 def sharpening_kernel(radius: int, sigma: float, alpha: float) -> Tensor:
@@ -53,39 +53,39 @@ def _mirror(size: int, margin: int) -> Tensor:
     return torch.where(place < size, place, period - place)
 
 
-def add_noise(picture: Tensor, seed: int, strength: float) -> Tensor:
-    """The picture plus `strength` times normal noise from a CPU generator, cut to 0..1."""
+def add_noise(image: Tensor, seed: int, strength: float) -> Tensor:
+    """The image plus `strength` times normal noise from a CPU generator, cut to 0..1."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(picture.shape, generator=generator)
-    return (picture + strength * noise).clamp(0.0, 1.0)
+    noise = torch.randn(image.shape, generator=generator)
+    return (image + strength * noise).clamp(0.0, 1.0)
 
 
-def quantize(picture: Tensor, colors: int, dither: str) -> Tensor:
-    """Each picture in a palette of its own of at most so many colours (median cut).
+def quantize(image: Tensor, colors: int, dither: str) -> Tensor:
+    """Each image in a palette of its own of at most so many colours (median cut).
 
     Args:
         dither: none, floyd-steinberg, or bayer-N: ordered, with an N×N matrix.
     """
-    levels = to_bytes(picture[..., :3]).numpy()
-    pictures = [_quantized(Pillow.fromarray(each), colors, dither) for each in levels]
-    return torch.from_numpy(np.stack(pictures).astype(np.float32) / 255.0)
+    levels = to_bytes(image[..., :3]).numpy()
+    images = [_quantized(Pillow.fromarray(each), colors, dither) for each in levels]
+    return torch.from_numpy(np.stack(images).astype(np.float32) / 255.0)
 
 
-def _quantized(picture: Pillow.Image, colors: int, dither: str) -> np.ndarray:
-    palette = picture.quantize(colors=colors)
+def _quantized(image: Pillow.Image, colors: int, dither: str) -> np.ndarray:
+    palette = image.quantize(colors=colors)
     method = Pillow.Dither.FLOYDSTEINBERG if dither == "floyd-steinberg" else Pillow.Dither.NONE
     if dither.startswith("bayer-"):
-        picture = _ordered(picture, int(dither.removeprefix("bayer-")), colors)
-    found = picture.quantize(colors=colors, palette=palette, dither=method)
+        image = _ordered(image, int(dither.removeprefix("bayer-")), colors)
+    found = image.quantize(colors=colors, palette=palette, dither=method)
     return np.asarray(found.convert("RGB"))
 
 
-def _ordered(picture: Pillow.Image, order: int, colors: int) -> Pillow.Image:
+def _ordered(image: Pillow.Image, order: int, colors: int) -> Pillow.Image:
     """Add a Bayer matrix in -½..½ times twice the mean distance of so many levels."""
-    pixels = np.asarray(picture).astype(np.float32)
+    pixels = np.asarray(image).astype(np.float32)
     matrix = bayer(order)
-    high, wide = pixels.shape[:2]
-    tiles = np.tile(matrix, (-(-high // order), -(-wide // order)))[:high, :wide, None]
+    height, width = pixels.shape[:2]
+    tiles = np.tile(matrix, (-(-height // order), -(-width // order)))[:height, :width, None]
     spread = 2 * 256 / colors
     return Pillow.fromarray(np.clip(pixels + spread * tiles, 0, 255).astype(np.uint8))
 
@@ -98,33 +98,33 @@ def bayer(order: int) -> np.ndarray:
     return np.asarray(matrix / matrix.size - 0.5, dtype=np.float32)
 
 
-def morph(picture: Tensor, operation: str, size: int) -> Tensor:
+def morph(image: Tensor, operation: str, size: int) -> Tensor:
     """Morphology with a `size`×`size` square: erode, dilate, open, close, gradient, hats.
 
     The world beyond the edge counts as nothing.
     """
     match operation:
         case "erode":
-            return _erode(picture, size)
+            return _erode(image, size)
         case "dilate":
-            return _dilate(picture, size)
+            return _dilate(image, size)
         case "open":
-            return _dilate(_erode(picture, size), size)
+            return _dilate(_erode(image, size), size)
         case "close":
-            return _erode(_dilate(picture, size), size)
+            return _erode(_dilate(image, size), size)
         case "gradient":
-            return _dilate(picture, size) - _erode(picture, size)
+            return _dilate(image, size) - _erode(image, size)
         case "top_hat":
-            return picture - morph(picture, "open", size)
+            return image - morph(image, "open", size)
         case "bottom_hat":
-            return morph(picture, "close", size) - picture
+            return morph(image, "close", size) - image
     raise ValueError(f"no operation {operation!r}")
 
 
-def _dilate(picture: Tensor, size: int) -> Tensor:
+def _dilate(image: Tensor, size: int) -> Tensor:
     before, after = size // 2, size - size // 2 - 1
-    return highest(highest(picture, 1, before, after), 2, before, after)
+    return highest(highest(image, 1, before, after), 2, before, after)
 
 
-def _erode(picture: Tensor, size: int) -> Tensor:
-    return -_dilate(-picture, size)
+def _erode(image: Tensor, size: int) -> Tensor:
+    return -_dilate(-image, size)

@@ -1,6 +1,6 @@
-"""Picture files in: checked before decoding, first frame, upright. No torch here.
+"""Image files in: checked before decoding, first frame, upright. No torch here.
 
-What a picture means is in its pixels and its orientation; colour profiles are not applied.
+What an image means is in its pixels and its orientation; colour profiles are not applied.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from .image_headers import MAX_BYTES, Header, PictureError, check_size, read_header
+from .image_headers import MAX_BYTES, Header, ImageFileError, check_size, read_header
 
 Read = Callable[[Path, int], bytes]
 
@@ -36,42 +36,42 @@ DECODE_ERRORS = (
 )
 
 
-def read_all(path: Path, _most_bytes: int) -> bytes:
+def read_all(path: Path, _max_bytes: int) -> bytes:
     """The content of a file."""
     return path.read_bytes()
 
 
 def check_file(path: Path, read: Read = read_all) -> Header:
-    """Read and check a picture file without decoding it.
+    """Read and check an image file without decoding it.
 
     Args:
         read: gives the content of a file of at most so many bytes, raising
             OSError.
 
     Raises:
-        PictureError: it is missing, not a PNG, JPEG or WebP, cut short or too large.
+        ImageFileError: it is missing, not a PNG, JPEG or WebP, cut short or too large.
     """
-    wanted = "a PNG, JPEG or WebP picture"
+    wanted = "a PNG, JPEG or WebP image"
     try:
         if not path.exists():
-            raise PictureError(wanted, f"{path.name!r}, which does not exist")
+            raise ImageFileError(wanted, f"{path.name!r}, which does not exist")
         if not path.is_file():
-            raise PictureError(wanted, f"{path.name!r}, which is not a file")
+            raise ImageFileError(wanted, f"{path.name!r}, which is not a file")
         size = path.stat().st_size
         if size > MAX_BYTES:
             got = f"{size / 2**20:.0f} MiB"
-            raise PictureError(f"a picture file of at most {MAX_BYTES // 2**20} MiB", got)
+            raise ImageFileError(f"an image file of at most {MAX_BYTES // 2**20} MiB", got)
         data = read(path, MAX_BYTES)
     except OSError as error:
-        raise PictureError(wanted, f"{path.name!r}: {error.strerror or error}") from error
+        raise ImageFileError(wanted, f"{path.name!r}: {error.strerror or error}") from error
     return read_header(data)
 
 
-def read_picture(path: Path, read: Read = read_all) -> Image.Image:
-    """Decode a picture file: its first frame, turned upright, in the mode that the file has.
+def read_image(path: Path, read: Read = read_all) -> Image.Image:
+    """Decode an image file: its first frame, turned upright, in the mode that the file has.
 
     Raises:
-        PictureError: as check_file, or its pixels are damaged.
+        ImageFileError: as check_file, or its pixels are damaged.
     """
     return decode(check_file(path, read))
 
@@ -80,23 +80,23 @@ def decode(header: Header) -> Image.Image:
     """The same for a file that is in memory and checked.
 
     Raises:
-        PictureError: its pixels are damaged.
+        ImageFileError: its pixels are damaged.
     """
     try:
-        picture = Image.open(io.BytesIO(header.data), formats=(header.format,))
-        check_size(*picture.size)
-        picture.load()
-    except PictureError:
+        image = Image.open(io.BytesIO(header.data), formats=(header.format,))
+        check_size(*image.size)
+        image.load()
+    except ImageFileError:
         raise
     except DECODE_ERRORS as error:
-        wanted = f"a {header.format} picture that can be decoded"
-        raise PictureError(wanted, f"a damaged one: {error}", "save it again") from error
-    return _upright(picture)
+        wanted = f"a {header.format} image that can be decoded"
+        raise ImageFileError(wanted, f"a damaged one: {error}", "save it again") from error
+    return _upright(image)
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; EXIF that cannot be read says nothing."""
     try:
-        return ImageOps.exif_transpose(picture)
+        return ImageOps.exif_transpose(image)
     except DECODE_ERRORS:
-        return picture
+        return image

@@ -27,8 +27,8 @@ JPEG_COLOUR_TAG, JPEG_EXIF = 0xEE, 0xE1
 JPEG_LEFT_OUT = (frozenset(range(0xE0, 0xF0)) - {0xE0, JPEG_EXIF, JPEG_COLOUR_TAG}) | {0xFE}
 
 
-class PictureError(ValueError):
-    """A file that cannot be used as a picture: what was wanted, what came, what to do."""
+class ImageFileError(ValueError):
+    """A file that cannot be used as an image: what was wanted, what came, what to do."""
 
     def __init__(self, wanted: str, got: str, hint: str = "") -> None:
         super().__init__(f"wants {wanted}, got {got}")
@@ -37,7 +37,7 @@ class PictureError(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """A picture file: its format and size, and the bytes that a decoder needs."""
+    """An image file: its format and size, and the bytes that a decoder needs."""
 
     format: str
     width: int
@@ -49,7 +49,7 @@ def read_header(data: bytes) -> Header:
     """Read format and size, and check that the file is whole.
 
     Raises:
-        PictureError: not a PNG, JPEG or WebP; cut short; or more than MAX_PIXELS.
+        ImageFileError: not a PNG, JPEG or WebP; cut short; or more than MAX_PIXELS.
     """
     if data.startswith(PNG_MAGIC):
         header = _read_png(data)
@@ -58,22 +58,22 @@ def read_header(data: bytes) -> Header:
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         header = _read_webp(data)
     else:
-        raise PictureError("a PNG, JPEG or WebP picture", _kind(data))
+        raise ImageFileError("a PNG, JPEG or WebP image", _kind(data))
     check_size(header.width, header.height)
     return header
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse a picture of no pixels, or of more than MAX_PIXELS.
+    """Refuse an image of no pixels, or of more than MAX_PIXELS.
 
     Raises:
-        PictureError: it is.
+        ImageFileError: it is.
     """
     if width < 1 or height < 1:
-        raise PictureError("a picture with pixels", f"one of {width}×{height}")
+        raise ImageFileError("an image with pixels", f"one of {width}×{height}")
     if width * height > MAX_PIXELS:
-        raise PictureError(
-            f"a picture of at most {MAX_PIXELS / 1e6:g} megapixels",
+        raise ImageFileError(
+            f"an image of at most {MAX_PIXELS / 1e6:g} megapixels",
             f"{width}×{height} ({width * height / 1e6:.1f} megapixels)",
             "make it smaller first",
         )
@@ -88,8 +88,8 @@ def _kind(data: bytes) -> str:
     return found[0] if found else "a file of another kind"
 
 
-def _cut(format: str, detail: str) -> PictureError:
-    return PictureError(f"a whole {format} file", f"a damaged one: {detail}", "copy it again")
+def _cut(format: str, detail: str) -> ImageFileError:
+    return ImageFileError(f"a whole {format} file", f"a damaged one: {detail}", "copy it again")
 
 
 def _read_png(data: bytes) -> Header:
@@ -132,14 +132,14 @@ def _read_jpeg(data: bytes) -> Header:
         if marker not in JPEG_LEFT_OUT:
             kept.append(data[start:end])
     if size is None:
-        raise _cut("JPEG", "it has no picture in it")
+        raise _cut("JPEG", "it has no image in it")
     return Header("JPEG", *size, b"".join(kept))
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Markers with the places where their segments, entropy-coded data included, start and end.
 
-    Ends with the end mark, so that what follows it (other pictures of an MPO) is not seen.
+    Ends with the end mark, so that what follows it (other images of an MPO) is not seen.
     """
     place = 0
     while True:

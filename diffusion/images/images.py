@@ -1,4 +1,4 @@
-"""IMAGE tensors (float32 B×H×W×C, sRGB, 0..1, on the CPU) from picture files and into them."""
+"""IMAGE tensors (float32 B×H×W×C, sRGB, 0..1, on the CPU) from image files and into them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from .image_files import Read, read_all, read_picture
+from .image_files import Read, read_all, read_image
 
 NO_MASK_SIDE = 64
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 class Loaded(NamedTuple):
-    """A picture, and the mask of what is transparent in it."""
+    """An image, and the mask of what is transparent in it."""
 
     image: Tensor
     mask: Tensor
 
 
 def load(path: Path, read: Read = read_all) -> Loaded:
-    """A picture file as a 1×H×W×3 image, and 1 - alpha as its 1×H×W mask.
+    """An image file as a 1×H×W×3 image, and 1 - alpha as its 1×H×W mask.
 
     A file without alpha gives a mask of 64×64 zeros, as ComfyUI does. 16-bit grey keeps its
     16 bits. Colours under full transparency are kept.
@@ -36,26 +36,26 @@ def load(path: Path, read: Read = read_all) -> Loaded:
         read: gives the content of the file, as in `check_file`.
 
     Raises:
-        PictureError: it is no picture that can be used.
+        ImageFileError: it is no image that can be used.
     """
-    picture = read_picture(path, read)
-    if picture.mode.startswith("I"):
-        grey = torch.from_numpy(np.asarray(picture).astype(np.float32) / 65535.0)
+    image = read_image(path, read)
+    if image.mode.startswith("I"):
+        grey = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535.0)
         return Loaded(grey[None, :, :, None].repeat(1, 1, 1, 3), no_mask())
-    if not picture.has_transparency_data:
-        return Loaded(_tensor(picture.convert("RGB")), no_mask())
-    pixels = _tensor(picture.convert("RGBA"))
+    if not image.has_transparency_data:
+        return Loaded(_tensor(image.convert("RGB")), no_mask())
+    pixels = _tensor(image.convert("RGBA"))
     return Loaded(pixels[..., :3].contiguous(), 1.0 - pixels[..., 3])
 
 
 def load_mask(path: Path, channel: str, read: Read = read_all) -> Tensor:
-    """One channel of a picture file as a 1×H×W mask; `alpha` gives 1 - alpha.
+    """One channel of an image file as a 1×H×W mask; `alpha` gives 1 - alpha.
 
     Args:
         channel: red, green, blue or alpha.
 
     Raises:
-        PictureError: it is no picture that can be used.
+        ImageFileError: it is no image that can be used.
     """
     image, transparent = load(path, read)
     if channel != "alpha":
@@ -65,7 +65,7 @@ def load_mask(path: Path, channel: str, read: Read = read_all) -> Tensor:
 
 
 def no_mask() -> Tensor:
-    """The mask of a picture that has no alpha."""
+    """The mask of an image that has no alpha."""
     return torch.zeros(1, NO_MASK_SIDE, NO_MASK_SIDE)
 
 
@@ -75,13 +75,13 @@ def to_bytes(image: Tensor) -> Tensor:
 
 
 def to_pillow(image: Tensor) -> Pillow.Image:
-    """One H×W×C image of 1, 3 or 4 channels as a Pillow picture.
+    """One H×W×C image of 1, 3 or 4 channels as a Pillow image.
 
     Raises:
         ValueError: it has no pixels, or other channels.
     """
     if image.ndim != 3 or image.shape[-1] not in MODES or 0 in image.shape:
-        raise ValueError(f"an image of {tuple(image.shape)} cannot be a picture")
+        raise ValueError(f"an image of {tuple(image.shape)} cannot be an image")
     levels = to_bytes(image).cpu().numpy()
     return Pillow.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
 
@@ -104,5 +104,5 @@ def encode_png(image: Tensor, text: Mapping[str, str] | None = None, level: int 
     return sink.getvalue()
 
 
-def _tensor(picture: Pillow.Image) -> Tensor:
-    return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255.0).unsqueeze(0)
+def _tensor(image: Pillow.Image) -> Tensor:
+    return torch.from_numpy(np.asarray(image).astype(np.float32) / 255.0).unsqueeze(0)

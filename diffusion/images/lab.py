@@ -17,9 +17,9 @@ CORNER = 6 / 29
 CHROMA_7 = 25.0**7
 
 
-def to_lab(picture: Tensor) -> Tensor:
+def to_lab(image: Tensor) -> Tensor:
     """Lab (L 0..100) of sRGB colours in 0..1, over the last axis, float64."""
-    rgb = picture[..., :3].double().clamp(0.0, 1.0)
+    rgb = image[..., :3].double().clamp(0.0, 1.0)
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     matrix = torch.tensor(TO_XYZ, dtype=torch.float64)
     ratio = linear @ (matrix / matrix.sum(dim=1, keepdim=True)).T

@@ -1,4 +1,4 @@
-"""Where pictures lie: cut, padded, put side by side, turned. B×H×W×C in 0..1."""
+"""Where images lie: cut, padded, put side by side, turned. B×H×W×C in 0..1."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .compose import match_channels
-from .resize import resize_picture
+from .resize import resize_image
 
 COLORS = {
     "white": (1.0, 1.0, 1.0),
@@ -20,38 +20,38 @@ GREY = 0.5
 
 
 def plain(width: int, height: int, batch: int, color: int) -> Tensor:
-    """Pictures of one colour 0xRRGGBB."""
+    """Images of one colour 0xRRGGBB."""
     levels = torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255]) / 255.0
     return levels.repeat(batch, height, width, 1)
 
 
-def crop(picture: Tensor, x: int, y: int, width: int, height: int) -> Tensor:
+def crop(image: Tensor, x: int, y: int, width: int, height: int) -> Tensor:
     """The part with its top left corner at (x, y), both kept inside, cut to what is there."""
-    x, y = min(x, picture.shape[2] - 1), min(y, picture.shape[1] - 1)
-    return picture[:, y : y + height, x : x + width].clone()
+    x, y = min(x, image.shape[2] - 1), min(y, image.shape[1] - 1)
+    return image[:, y : y + height, x : x + width].clone()
 
 
 def pad_to_paint(
-    picture: Tensor, left: int, top: int, right: int, bottom: int, feathering: int
+    image: Tensor, left: int, top: int, right: int, bottom: int, feathering: int
 ) -> tuple[Tensor, Tensor]:
-    """A picture with grey margins, and the 1×H×W mask of what is to be painted.
+    """An image with grey margins, and the 1×H×W mask of what is to be painted.
 
     Args:
         left, top, right, bottom: widths of the margins in pixels.
-        feathering: pixels over which the mask falls off inside the picture, quadratically, along
-            sides that have a margin; none if the picture is not more than twice as large.
+        feathering: pixels over which the mask falls off inside the image, quadratically, along
+            sides that have a margin; none if the image is not more than twice as large.
     """
-    batch, high, wide, channels = picture.shape
-    padded = torch.full((batch, high + top + bottom, wide + left + right, channels), GREY)
-    padded[:, top : top + high, left : left + wide] = picture
-    inner = torch.zeros(high, wide)
-    if 0 < 2 * feathering < min(high, wide):
-        rows = _distance(high, top > 0, bottom > 0)
-        columns = _distance(wide, left > 0, right > 0)
+    batch, height, width, channels = image.shape
+    padded = torch.full((batch, height + top + bottom, width + left + right, channels), GREY)
+    padded[:, top : top + height, left : left + width] = image
+    inner = torch.zeros(height, width)
+    if 0 < 2 * feathering < min(height, width):
+        rows = _distance(height, top > 0, bottom > 0)
+        columns = _distance(width, left > 0, right > 0)
         away = torch.minimum(rows[:, None], columns[None])
         inner = (1 - away / feathering).clamp(min=0.0) ** 2
     mask = torch.ones(1, *padded.shape[1:3])
-    mask[:, top : top + high, left : left + wide] = inner
+    mask[:, top : top + height, left : left + width] = inner
     return padded, mask
 
 
@@ -64,13 +64,13 @@ def _distance(size: int, before: bool, after: bool) -> Tensor:
     return torch.minimum(away, size - place) if after else away
 
 
-def fit_and_pad(picture: Tensor, width: int, height: int, color: str, method: str) -> Tensor:
-    """Resize into `width`×`height` in the picture's aspect, in the middle of a plain ground."""
-    high, wide = picture.shape[1:3]
-    scale = min(width / wide, height / high)
-    new_wide, new_high = max(1, int(wide * scale)), max(1, int(high * scale))
-    fitted = resize_picture(picture, new_wide, new_high, method)
-    ground = _ground(picture, width, height, color)
+def fit_and_pad(image: Tensor, width: int, height: int, color: str, method: str) -> Tensor:
+    """Resize into `width`×`height` in the image's aspect, in the middle of a plain ground."""
+    old_height, old_width = image.shape[1:3]
+    scale = min(width / old_width, height / old_height)
+    new_wide, new_high = max(1, int(old_width * scale)), max(1, int(old_height * scale))
+    fitted = resize_image(image, new_wide, new_high, method)
+    ground = _ground(image, width, height, color)
     x, y = (width - new_wide) // 2, (height - new_high) // 2
     ground[:, y : y + new_high, x : x + new_wide] = fitted
     return ground
@@ -79,7 +79,7 @@ def fit_and_pad(picture: Tensor, width: int, height: int, color: str, method: st
 def stitch(
     first: Tensor, second: Tensor, direction: str, match_size: bool, gap: int, color: str
 ) -> Tensor:
-    """Two pictures side by side.
+    """Two images side by side.
 
     Args:
         direction: where the second goes: right, down, left or up.
@@ -89,17 +89,17 @@ def stitch(
         color: of the stripe.
     """
     axis = 2 if direction in ("right", "left") else 1
-    channels = max(first, second, key=lambda picture: picture.shape[-1])
+    channels = max(first, second, key=lambda image: image.shape[-1])
     first, second = match_channels(channels, first), match_channels(channels, second)
     batch = max(len(first), len(second))
     first, second = _fill(first, batch), _fill(second, batch)
     if match_size:
-        high, wide = second.shape[1:3]
+        height, width = second.shape[1:3]
         if axis == 2:
-            size = (max(1, int(first.shape[1] * wide / high)), first.shape[1])
+            size = (max(1, int(first.shape[1] * width / height)), first.shape[1])
         else:
-            size = (first.shape[2], max(1, int(first.shape[2] * high / wide)))
-        second = resize_picture(second, *size, "lanczos")
+            size = (first.shape[2], max(1, int(first.shape[2] * height / width)))
+        second = resize_image(second, *size, "lanczos")
     length = max(first.shape[3 - axis], second.shape[3 - axis])
     parts = [_centred(first, 3 - axis, length), _centred(second, 3 - axis, length)]
     if direction in ("left", "up"):
@@ -111,33 +111,33 @@ def stitch(
     return torch.cat(parts, dim=axis)
 
 
-def _fill(picture: Tensor, batch: int) -> Tensor:
-    """Repeat the last picture up to this batch."""
-    return torch.cat([picture, picture[-1:].repeat(batch - len(picture), 1, 1, 1)])
+def _fill(image: Tensor, batch: int) -> Tensor:
+    """Repeat the last image up to this batch."""
+    return torch.cat([image, image[-1:].repeat(batch - len(image), 1, 1, 1)])
 
 
-def _centred(picture: Tensor, axis: int, length: int) -> Tensor:
-    if picture.shape[axis] == length:
-        return picture
-    shape = list(picture.shape)
+def _centred(image: Tensor, axis: int, length: int) -> Tensor:
+    if image.shape[axis] == length:
+        return image
+    shape = list(image.shape)
     shape[axis] = length
-    ground, start = torch.zeros(shape), (length - picture.shape[axis]) // 2
-    ground.narrow(axis, start, picture.shape[axis]).copy_(picture)
+    ground, start = torch.zeros(shape), (length - image.shape[axis]) // 2
+    ground.narrow(axis, start, image.shape[axis]).copy_(image)
     return ground
 
 
 def _ground(like: Tensor, width: int, height: int, color: str) -> Tensor:
-    """A plain picture with the batch and channels of another; opaque."""
+    """A plain image with the batch and channels of another; opaque."""
     channels = like.shape[-1]
     values = [*COLORS[color], 1.0][:channels]
     return torch.tensor(values).repeat(len(like), height, width, 1)
 
 
-def turn(picture: Tensor, rotation: str) -> Tensor:
+def turn(image: Tensor, rotation: str) -> Tensor:
     """Turned clockwise by one of `TURNS`."""
-    return picture.rot90(TURNS.index(rotation), (2, 1)).contiguous()
+    return image.rot90(TURNS.index(rotation), (2, 1)).contiguous()
 
 
-def flip(picture: Tensor, vertically: bool) -> Tensor:
+def flip(image: Tensor, vertically: bool) -> Tensor:
     """Mirrored: upside down, or left to right."""
-    return picture.flip(1 if vertically else 2)
+    return image.flip(1 if vertically else 2)

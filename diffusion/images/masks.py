@@ -10,27 +10,27 @@ from .compose import same_batch
 CHANNELS = ("red", "green", "blue", "alpha")
 
 
-def from_picture(picture: Tensor, channel: str) -> Tensor:
-    """One channel of a B×H×W×C picture.
+def from_image(image: Tensor, channel: str) -> Tensor:
+    """One channel of a B×H×W×C image.
 
     Raises:
-        ValueError: the picture has no such channel.
+        ValueError: the image has no such channel.
     """
     index = CHANNELS.index(channel)
-    if index >= picture.shape[-1]:
-        raise ValueError(f"a picture of {picture.shape[-1]} channels has no {channel}")
-    return picture[..., index].clone()
+    if index >= image.shape[-1]:
+        raise ValueError(f"an image of {image.shape[-1]} channels has no {channel}")
+    return image[..., index].clone()
 
 
-def from_color(picture: Tensor, color: int) -> Tensor:
-    """1 where a picture, rounded to 8 bits, has the colour 0xRRGGBB."""
-    levels = (picture[..., :3].clamp(0.0, 1.0) * 255.0).round().long()
+def from_color(image: Tensor, color: int) -> Tensor:
+    """1 where an image, rounded to 8 bits, has the colour 0xRRGGBB."""
+    levels = (image[..., :3].clamp(0.0, 1.0) * 255.0).round().long()
     wanted = torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255])
     return (levels == wanted).all(dim=-1).float()
 
 
-def to_picture(mask: Tensor) -> Tensor:
-    """A grey B×H×W×3 picture of a mask."""
+def to_image(mask: Tensor) -> Tensor:
+    """A grey B×H×W×3 image of a mask."""
     return mask.unsqueeze(-1).repeat(1, 1, 1, 3)
 
 
@@ -139,9 +139,9 @@ def feather(mask: Tensor, left: int, top: int, right: int, bottom: int) -> Tenso
         ComfyUI's FeatherMask, with its quirk: counted from the right (bottom) the first line is
         the first column (row), which is scaled by 1/right (1/bottom); the last one stays.
     """
-    high, wide = mask.shape[1:]
-    rows = _ramp(high, top) * _ramp(high, bottom, from_end=True)
-    columns = _ramp(wide, left) * _ramp(wide, right, from_end=True)
+    height, width = mask.shape[1:]
+    rows = _ramp(height, top) * _ramp(height, bottom, from_end=True)
+    columns = _ramp(width, left) * _ramp(width, right, from_end=True)
     return mask * rows[:, None] * columns
 
 

@@ -1,4 +1,4 @@
-"""Changed pictures pasted back: outside the mask every value stays the source's, bit for bit."""
+"""Changed images pasted back: outside the mask every value stays the source's, bit for bit."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from .masks import around, highest
 from .masks import grow as grown
 from .resize import resize_mask
 
-# An encoder cuts pictures to whole latent cells around their centre.
+# An encoder cuts images to whole latent cells around their centre.
 CELL_PX = 8
 
 
 class SizeError(ValueError):
-    """Two pictures that should lie on each other differ in size."""
+    """Two images that should lie on each other differ in size."""
 
-    def __init__(self, source: Tensor, picture: Tensor) -> None:
-        (high, wide), (rows, columns) = source.shape[1:3], picture.shape[1:3]
-        self.wanted = f"{wide}×{high} pixels, as the source, or that cut to whole latent cells"
+    def __init__(self, source: Tensor, image: Tensor) -> None:
+        (height, width), (rows, columns) = source.shape[1:3], image.shape[1:3]
+        self.wanted = f"{width}×{height} pixels, as the source, or that cut to whole latent cells"
         self.got = f"{columns}×{rows}"
         super().__init__(f"wants {self.wanted}, got {self.got}")
 
 
-def cut_offset(source: Tensor, picture: Tensor) -> tuple[int, int]:
-    """Where a picture that may have been cut to whole latent cells lies in its source: x, y.
+def cut_offset(source: Tensor, image: Tensor) -> tuple[int, int]:
+    """Where an image that may have been cut to whole latent cells lies in its source: x, y.
 
     Raises:
         SizeError: it is not as large as that.
     """
-    rows, columns = (source.shape[axis] - picture.shape[axis] for axis in (1, 2))
+    rows, columns = (source.shape[axis] - image.shape[axis] for axis in (1, 2))
     if not (0 <= rows < CELL_PX and 0 <= columns < CELL_PX):
-        raise SizeError(source, picture)
+        raise SizeError(source, image)
     return columns // 2, rows // 2
 
 
-def cut_like(picture: Tensor, source: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The source, and a mask over it, cut as a picture was; see `cut_offset`.
+def cut_like(image: Tensor, source: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The source, and a mask over it, cut as an image was; see `cut_offset`.
 
     Raises:
-        SizeError: the picture is of another size.
+        SizeError: the image is of another size.
     """
-    x, y = cut_offset(source, picture)
-    place = (slice(None), slice(y, y + picture.shape[1]), slice(x, x + picture.shape[2]))
+    x, y = cut_offset(source, image)
+    place = (slice(None), slice(y, y + image.shape[1]), slice(x, x + image.shape[2]))
     if mask is not None:
         mask = resize_mask(mask, source.shape[2], source.shape[1])[place]
     return source[place], mask
@@ -61,12 +61,12 @@ def widen(mask: Tensor, grow: int, blend: int) -> Tensor:
     """
     if 0 in mask.shape:
         return mask.clone()
-    wide = grown(mask, grow - blend, tapered=False)
-    result, place = wide.clone(), around(wide, blend)
-    wide, fading = wide[place], result[place]
+    width = grown(mask, grow - blend, tapered=False)
+    result, place = width.clone(), around(width, blend)
+    width, fading = width[place], result[place]
     for step in range(1, blend + 1):
-        wide = highest(highest(wide, 1, 1, 1), 2, 1, 1)
-        torch.maximum(fading, wide * (1 - step / (blend + 1)), out=fading)
+        width = highest(highest(width, 1, 1, 1), 2, 1, 1)
+        torch.maximum(fading, width * (1 - step / (blend + 1)), out=fading)
     return result
 
 
@@ -78,8 +78,8 @@ def paste(source: Tensor, changed: Tensor, share: Tensor, x: int = 0, y: int = 0
     without alpha changes colours only, a grey one all of them.
 
     Args:
-        source: pictures B×H×W×C.
-        changed: pictures b×h×w×C whose top left corner comes at pixel (x, y), all inside.
+        source: images B×H×W×C.
+        changed: images b×h×w×C whose top left corner comes at pixel (x, y), all inside.
         share: b×h×w, how much of the changed part shows.
     """
     if changed.shape[-1] == 1:
@@ -89,8 +89,8 @@ def paste(source: Tensor, changed: Tensor, share: Tensor, x: int = 0, y: int = 0
     batch = max(len(source), len(changed), len(share))
     result, changed = repeat_to_batch(source, batch).clone(), repeat_to_batch(changed, batch)
     share = repeat_to_batch(share, batch).unsqueeze(-1)
-    high, wide = changed.shape[1:3]
-    below = result[:, y : y + high, x : x + wide, :channels]
+    height, width = changed.shape[1:3]
+    below = result[:, y : y + height, x : x + width, :channels]
     mixed = torch.where(share == 1, changed, changed * share + below * (1 - share))
     below[:] = torch.where(share == 0, below, mixed)
     return result

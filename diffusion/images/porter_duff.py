@@ -1,6 +1,6 @@
-"""Pictures with alpha: joined, split, and composed by the rules of Porter and Duff.
+"""Images with alpha: joined, split, and composed by the rules of Porter and Duff.
 
-Masks beside pictures say what is transparent: alpha is 1 - mask.
+Masks beside images say what is transparent: alpha is 1 - mask.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .compose import repeat_to_batch, same_batch
-from .resize import resize_mask, resize_picture
+from .resize import resize_image, resize_mask
 
 # Below this alpha a colour cannot be told; it becomes black.
 CLEAR = 1e-5
@@ -27,14 +27,14 @@ class Layer(NamedTuple):
     alpha: Tensor
 
 
-def join_alpha(picture: Tensor, mask: Tensor) -> Tensor:
-    """RGBA of a picture and of what is transparent in it; the mask is resized to the picture.
+def join_alpha(image: Tensor, mask: Tensor) -> Tensor:
+    """RGBA of an image and of what is transparent in it; the mask is resized to the image.
 
     Alpha that came from 8 bits and through a mask is the same 8 bits again.
     """
-    alpha = _whole(1.0 - resize_mask(mask, picture.shape[2], picture.shape[1]))
-    picture, alpha = same_batch(picture[..., :3], alpha)
-    return torch.cat([picture, alpha.unsqueeze(-1)], dim=-1)
+    alpha = _whole(1.0 - resize_mask(mask, image.shape[2], image.shape[1]))
+    image, alpha = same_batch(image[..., :3], alpha)
+    return torch.cat([image, alpha.unsqueeze(-1)], dim=-1)
 
 
 def _whole(alpha: Tensor) -> Tensor:
@@ -43,11 +43,11 @@ def _whole(alpha: Tensor) -> Tensor:
     return torch.where((alpha * 255 - level).abs() < HAIR, level / 255, alpha)
 
 
-def split_alpha(picture: Tensor) -> tuple[Tensor, Tensor]:
+def split_alpha(image: Tensor) -> tuple[Tensor, Tensor]:
     """RGB, and the mask of what is transparent; nothing is where there is no alpha."""
-    if picture.shape[-1] < 4:
-        return picture[..., :3].clone(), torch.zeros(picture.shape[:3])
-    return picture[..., :3].clone(), 1.0 - picture[..., 3]
+    if image.shape[-1] < 4:
+        return image[..., :3].clone(), torch.zeros(image.shape[:3])
+    return image[..., :3].clone(), 1.0 - image[..., 3]
 
 
 def compose(
@@ -66,23 +66,23 @@ def compose(
         Porter and Duff, "Compositing digital images" (SIGGRAPH 1984); the blends as Android's
         PorterDuff.Mode documents them.
     """
-    high, wide = target.shape[1:3]
+    height, width = target.shape[1:3]
     if source.shape[1:3] != target.shape[1:3]:
-        source = resize_picture(source, wide, high, "bicubic", "center")
+        source = resize_image(source, width, height, "bicubic", "center")
     batch = max(len(source), len(target))
     above, below = (
-        _layer(repeat_to_batch(picture, batch), mask)
-        for picture, mask in ((source, source_mask), (target, target_mask))
+        _layer(repeat_to_batch(image, batch), mask)
+        for image, mask in ((source, source_mask), (target, target_mask))
     )
     color, alpha = MODES[mode](above, below)
     shown = torch.where(alpha > CLEAR, color / alpha.clamp(min=CLEAR), torch.zeros_like(color))
     return shown.clamp(0.0, 1.0), 1.0 - alpha.squeeze(-1).clamp(0.0, 1.0)
 
 
-def _layer(picture: Tensor, mask: Tensor) -> Layer:
-    fitted = resize_mask(mask, picture.shape[2], picture.shape[1])
-    alpha = 1.0 - repeat_to_batch(fitted, len(picture)).unsqueeze(-1)
-    return Layer(picture[..., :3] * alpha, alpha)
+def _layer(image: Tensor, mask: Tensor) -> Layer:
+    fitted = resize_mask(mask, image.shape[2], image.shape[1])
+    alpha = 1.0 - repeat_to_batch(fitted, len(image)).unsqueeze(-1)
+    return Layer(image[..., :3] * alpha, alpha)
 
 
 def _union(s: Layer, d: Layer) -> Tensor:

@@ -1,4 +1,4 @@
-"""Resizing of B×C×H×W tensors: pictures, masks and latents alike.
+"""Resizing of B×C×H×W tensors: images, masks and latents alike.
 
 The arithmetic is that of ComfyUI's `common_upscale`, so that its graphs give the same numbers: no
 antialiasing, half-pixel centres, and Lanczos through 8 bits.
@@ -24,7 +24,7 @@ def resize(
     """Resize B×C×H×W to `width`×`height`.
 
     Args:
-        method: nearest-exact, bilinear, area, bicubic, lanczos (pictures in 0..1 only) or bislerp.
+        method: nearest-exact, bilinear, area, bicubic, lanczos (images in 0..1 only) or bislerp.
         crop: `center` first cuts the longer side to the new aspect; `disabled` stretches.
     """
     if crop == "center":
@@ -36,11 +36,11 @@ def resize(
     return interpolate(samples, size=(height, width), mode=method)
 
 
-def resize_picture(
-    picture: Tensor, width: int, height: int, method: str = "bilinear", crop: str = "disabled"
+def resize_image(
+    image: Tensor, width: int, height: int, method: str = "bilinear", crop: str = "disabled"
 ) -> Tensor:
-    """The same for a B×H×W×C picture."""
-    return resize(picture.movedim(-1, 1), width, height, method, crop).movedim(1, -1).contiguous()
+    """The same for a B×H×W×C image."""
+    return resize(image.movedim(-1, 1), width, height, method, crop).movedim(1, -1).contiguous()
 
 
 def resize_mask(mask: Tensor, width: int, height: int) -> Tensor:
@@ -50,36 +50,36 @@ def resize_mask(mask: Tensor, width: int, height: int) -> Tensor:
 
 def crop_to_aspect(samples: Tensor, width: int, height: int) -> Tensor:
     """Cut both ends of the side that is too long for the aspect `width`:`height`."""
-    high, wide = samples.shape[-2:]
-    aspect, wanted = wide / high, width / height
+    old_height, old_width = samples.shape[-2:]
+    aspect, wanted = old_width / old_height, width / height
     x = y = 0
     if aspect > wanted:
-        x = round((wide - wide * (wanted / aspect)) / 2)
+        x = round((old_width - old_width * (wanted / aspect)) / 2)
     elif aspect < wanted:
-        y = round((high - high * (aspect / wanted)) / 2)
-    x, y = min(x, (wide - 1) // 2), min(y, (high - 1) // 2)
-    return samples[..., y : high - y, x : wide - x]
+        y = round((old_height - old_height * (aspect / wanted)) / 2)
+    x, y = min(x, (old_width - 1) // 2), min(y, (old_height - 1) // 2)
+    return samples[..., y : old_height - y, x : old_width - x]
 
 
-def fit_size(wide: int, high: int, width: int, height: int) -> tuple[int, int]:
-    """A wanted size in which 0 means: what keeps the aspect of `wide`×`high`."""
+def fit_size(old_width: int, old_height: int, width: int, height: int) -> tuple[int, int]:
+    """A wanted size in which 0 means: what keeps the aspect of `old_width`×`old_height`."""
     if width == 0 and height == 0:
-        return wide, high
+        return old_width, old_height
     if width == 0:
-        return max(1, round(wide * height / high)), height
+        return max(1, round(old_width * height / old_height)), height
     if height == 0:
-        return width, max(1, round(high * width / wide))
+        return width, max(1, round(old_height * width / old_width))
     return width, height
 
 
-def scale_size(wide: int, high: int, factor: float) -> tuple[int, int]:
+def scale_size(width: int, height: int, factor: float) -> tuple[int, int]:
     """Both sides times a factor, rounded, at least one."""
-    return max(1, round(wide * factor)), max(1, round(high * factor))
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def size_of_area(wide: int, high: int, megapixels: float) -> tuple[int, int]:
+def size_of_area(width: int, height: int, megapixels: float) -> tuple[int, int]:
     """The size of about this area with the same aspect; a megapixel is 1024×1024."""
-    return scale_size(wide, high, math.sqrt(megapixels * 1024 * 1024 / (wide * high)))
+    return scale_size(width, height, math.sqrt(megapixels * 1024 * 1024 / (width * height)))
 
 
 def _lanczos(samples: Tensor, width: int, height: int) -> Tensor:

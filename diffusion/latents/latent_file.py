@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUFFIX = ".latent"
 SAMPLES, VERSION = "latent_tensor", "latent_format_version_0"
 MASK, DRAWS, FAMILY = "noise_mask", "batch_index", "family"
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 # Before it had a version, the samples were multiplied with the scale of SD1.5.
 FIRST_SCALE = 0.18215
 
@@ -49,7 +49,7 @@ def check_latent_file(path: Path) -> None:
     Raises:
         ModelFileError: it does not.
     """
-    if path.stat().st_size > MOST_BYTES:
+    if path.stat().st_size > MAX_BYTES:
         raise ModelFileError(f"{path.name} is too large for latents")
     found = read_heads(path).get(SAMPLES)
     if found is None or len(found.shape) != 4 or 0 in found.shape or found.dtype[0] not in "FB":

@@ -67,9 +67,9 @@ def crop(latent: Latent, width: int, height: int, x: int, y: int) -> Latent:
 
     It starts at least 64 pixels before the right and the lower edge.
     """
-    high, wide = latent.shape[-2:]
-    left = max(0, min(x // CELL_PX, wide - MIN_CELLS))
-    top = max(0, min(y // CELL_PX, high - MIN_CELLS))
+    old_height, old_width = latent.shape[-2:]
+    left = max(0, min(x // CELL_PX, old_width - MIN_CELLS))
+    top = max(0, min(y // CELL_PX, old_height - MIN_CELLS))
     window = latent.samples[..., top : top + height // CELL_PX, left : left + width // CELL_PX]
     return replace(latent, samples=window.clone())
 
@@ -93,8 +93,8 @@ def paste_masked(
         mask: B×H×W, resized to the source; None shows it all.
         fit: first stretch the source to the target's size.
     """
-    pictures = [each.samples.movedim(1, -1) for each in (target, source)]
-    pasted = composite(pictures[0], pictures[1], x // CELL_PX, y // CELL_PX, mask, fit)
+    images = [each.samples.movedim(1, -1) for each in (target, source)]
+    pasted = composite(images[0], images[1], x // CELL_PX, y // CELL_PX, mask, fit)
     return replace(target, samples=pasted.movedim(-1, 1).contiguous())
 
 

@@ -66,7 +66,7 @@ class Latent:
 def empty(
     width: int, height: int, batch: int = 1, channels: int = 4, family: str | None = None
 ) -> Latent:
-    """Zeros for a picture of `width`×`height` pixels, each cut to whole cells."""
+    """Zeros for an image of `width`×`height` pixels, each cut to whole cells."""
     return Latent(torch.zeros(batch, channels, height // CELL_PX, width // CELL_PX), family=family)
 
 
@@ -106,13 +106,13 @@ def paste(target: Latent, source: Latent, x: int, y: int, feather: int = 0) -> L
     Args:
         feather: cells over which edges that lie inside the target fade in.
     """
-    high, wide = target.shape[-2:]
-    if x >= wide or y >= high:
+    height, width = target.shape[-2:]
+    if x >= width or y >= height:
         return target
-    piece = repeat_to_batch(source.samples, target.shape[0])[..., : high - y, : wide - x]
+    piece = repeat_to_batch(source.samples, target.shape[0])[..., : height - y, : width - x]
     rows, columns = piece.shape[-2:]
-    down = _ramp(rows, feather if y > 0 else 0, feather if y + rows < high else 0)
-    across = _ramp(columns, feather if x > 0 else 0, feather if x + columns < wide else 0)
+    down = _ramp(rows, feather if y > 0 else 0, feather if y + rows < height else 0)
+    across = _ramp(columns, feather if x > 0 else 0, feather if x + columns < width else 0)
     mask = down[:, None] * across
     samples = target.samples.clone()
     below = samples[..., y : y + rows, x : x + columns]

@@ -14,8 +14,8 @@ from ..images.resize import resize_mask
 from .latents import CELL_PX, Latent
 
 
-def rebatch_pictures(batches: Iterable[Tensor], size: int) -> list[Tensor]:
-    """Batches B×H×W×C of at most `size` pictures; a new one begins where the size changes."""
+def rebatch_images(batches: Iterable[Tensor], size: int) -> list[Tensor]:
+    """Batches B×H×W×C of at most `size` images; a new one begins where the size changes."""
     runs = groupby(batches, key=lambda batch: batch.shape[1:])
     return [part for _, run in runs for part in torch.split(torch.cat([*run]), size)]
 
@@ -24,7 +24,7 @@ def rebatch_latents(latents: Iterable[Latent], size: int) -> list[Latent]:
     """Batches of at most `size` latents; a new one begins where the size or the family changes.
 
     Each latent has the noise of its place in the whole, unless it has a draw of its own already.
-    Masks come in the size of the picture; a batch that may change everywhere has none.
+    Masks come in the size of the image; a batch that may change everywhere has none.
     """
     runs = groupby(_placed(latents), key=lambda placed: (placed.shape[1:], placed.latent.family))
     return [part for _, run in runs for part in _cut([*run], size)]
@@ -43,11 +43,11 @@ class _Placed:
 
     @property
     def mask(self) -> Tensor:
-        """A mask for each latent, in the size of the picture."""
-        count, _, high, wide = self.shape
+        """A mask for each latent, in the size of the image."""
+        count, _, height, width = self.shape
         if self.latent.noise_mask is None:
-            return torch.ones(count, high * CELL_PX, wide * CELL_PX)
-        mask = resize_mask(self.latent.noise_mask, wide * CELL_PX, high * CELL_PX)
+            return torch.ones(count, height * CELL_PX, width * CELL_PX)
+        mask = resize_mask(self.latent.noise_mask, width * CELL_PX, height * CELL_PX)
         return repeat_to_batch(mask, count)
 
 

@@ -1,4 +1,4 @@
-"""CLIP's picture encoder: what a picture shows, as vectors."""
+"""CLIP's image encoder: what an image shows, as vectors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..weights.keys import Part, count
 from . import devices
 from .handles import Handle, Weights
 from .networks import from_file, from_folder, shared
-from .residency import with_room
+from .residency import with_memory
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 SPREAD = (0.26862954, 0.26130258, 0.27577711)
@@ -31,11 +31,11 @@ INPUT, LAYERS = "vision_model.embeddings.", "vision_model.encoder.layers."
 HEADS, OPENAI_WIDTH = 16, 1024
 
 
-class Seen(NamedTuple):
-    """What the encoder makes of pictures.
+class VisionOutput(NamedTuple):
+    """What the encoder makes of images.
 
     Attributes:
-        embeds: B×d, one vector for each picture.
+        embeds: B×d, one vector for each image.
         patches: B×n×w, the last layer but one: a vector for each patch and one for the whole.
     """
 
@@ -44,24 +44,24 @@ class Seen(NamedTuple):
 
 
 class VisionWeights(Weights):
-    """A picture encoder."""
+    """An image encoder."""
 
-    def see(self, pixels: Tensor) -> Seen:
+    def see(self, pixels: Tensor) -> VisionOutput:
         """Pixels B×3×s×s, normalised as `prepared` does."""
         output = self.module(pixels.to(self.device, self.dtype), output_hidden_states=True)
-        return Seen(output.image_embeds.float(), output.hidden_states[-2].float())
+        return VisionOutput(output.image_embeds.float(), output.hidden_states[-2].float())
 
 
 @dataclass(frozen=True, eq=False)
 class ClipVision(Handle):
-    """A picture encoder as it travels on edges."""
+    """An image encoder as it travels on edges."""
 
     weights: VisionWeights
     side_px: int
 
 
 def check_clip_vision(path: Path) -> None:
-    """Whether a picture encoder's folder or file can be loaded.
+    """Whether an image encoder's folder or file can be loaded.
 
     Raises:
         ModelFileError: it is incomplete, unsafe, or holds another network.
@@ -95,14 +95,14 @@ def _part(path: Path) -> Part:
             "hidden_act": "quick_gelu" if hidden == OPENAI_WIDTH else "gelu",
         }
     except (KeyError, IndexError) as error:
-        raise ModelFileError(f"{path.name} holds no CLIP picture encoder") from error
+        raise ModelFileError(f"{path.name} holds no CLIP image encoder") from error
     known = ("vision_model.", "visual_projection.")
     names = {each: each for each in heads if each.startswith(known)}
     return Part(config, {each: name for each, name in names.items() if "position_ids" not in each})
 
 
 def load_clip_vision(path: Path) -> ClipVision:
-    """A picture encoder from a folder of transformers or from one file.
+    """An image encoder from a folder of transformers or from one file.
 
     Raises:
         ModelFileError: it is incomplete, unsafe or damaged.
@@ -126,16 +126,16 @@ def load_clip_vision(path: Path) -> ClipVision:
     return ClipVision(shared("clip_vision", make, path), side)
 
 
-def prepared(picture: Tensor, side: int, whole: bool = False) -> Tensor:
-    """Pictures B×H×W×C as CLIP sees them: the middle square, B×3×side×side, normalised.
+def prepared(image: Tensor, side: int, whole: bool = False) -> Tensor:
+    """Images B×H×W×C as CLIP sees them: the middle square, B×3×side×side, normalised.
 
     Args:
-        whole: squeeze the whole picture into the square instead.
+        whole: squeeze the whole image into the square instead.
     """
-    pixels = picture[..., :3].expand(*picture.shape[:3], 3).movedim(-1, 1)
-    high, wide = pixels.shape[-2:]
-    scale = side / min(high, wide)
-    size = (max(side, round(high * scale)), max(side, round(wide * scale)))
+    pixels = image[..., :3].expand(*image.shape[:3], 3).movedim(-1, 1)
+    height, width = pixels.shape[-2:]
+    scale = side / min(height, width)
+    size = (max(side, round(height * scale)), max(side, round(width * scale)))
     size = (side, side) if whole else size
     pixels = interpolate(pixels, size=size, mode="bicubic", antialias=True)
     top, left = (size[0] - side) // 2, (size[1] - side) // 2
@@ -144,20 +144,20 @@ def prepared(picture: Tensor, side: int, whole: bool = False) -> Tensor:
     return (levels - mean) / spread
 
 
-def see(vision: ClipVision, picture: Tensor, whole: bool = False) -> Seen:
-    """What the encoder makes of pictures B×H×W×C in 0..1; see `prepared`."""
-    return _seen(vision, prepared(picture, vision.side_px, whole))
+def see(vision: ClipVision, image: Tensor, whole: bool = False) -> VisionOutput:
+    """What the encoder makes of images B×H×W×C in 0..1; see `prepared`."""
+    return _seen(vision, prepared(image, vision.side_px, whole))
 
 
-def see_nothing(vision: ClipVision) -> Seen:
-    """What it makes of a picture of zeros, which some adapters take for no picture."""
+def encode_blank(vision: ClipVision) -> VisionOutput:
+    """What it makes of an image of zeros, which some adapters take for no image."""
     return _seen(vision, torch.zeros(1, 3, vision.side_px, vision.side_px))
 
 
-def _seen(vision: ClipVision, pixels: Tensor) -> Seen:
-    def work() -> Seen:
+def _seen(vision: ClipVision, pixels: Tensor) -> VisionOutput:
+    def work() -> VisionOutput:
         with vision.weights.computing():
             found = vision.weights.see(pixels)
-        return Seen(found.embeds.cpu().clone(), found.patches.cpu().clone())
+        return VisionOutput(found.embeds.cpu().clone(), found.patches.cpu().clone())
 
-    return with_room(work)
+    return with_memory(work)

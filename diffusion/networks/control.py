@@ -1,4 +1,4 @@
-"""ControlNets: a picture that guides sampling, through a copy of the network's first half."""
+"""ControlNets: an image that guides sampling, through a copy of the network's first half."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .handles import Handle, Inputs, Residuals, Weights, told
 from .residency import residency
 from .tiled_model import Window
 
-# What a net for several kinds of pictures can be told, by its place in the net's table.
+# What a net for several kinds of images can be told, by its place in the net's table.
 UNION_KINDS = {
     "auto": -1,
     "openpose": 0,
@@ -46,7 +46,7 @@ class ControlWeights(Weights):
 
         Args:
             inputs: what the denoising network is asked with.
-            hint: B×3×H×W in 0..1, H and W those of the picture.
+            hint: B×3×H×W in 0..1, H and W those of the image.
             kind: of the hint, for nets that take several; see UNION_KINDS.
         """
         dtype = self.dtype
@@ -63,7 +63,7 @@ class ControlWeights(Weights):
 
 
 class UnionWeights(ControlWeights):
-    """A ControlNet for several kinds of pictures, as diffusers' ControlNetUnionModel has it."""
+    """A ControlNet for several kinds of images, as diffusers' ControlNetUnionModel has it."""
 
     @property
     def kinds(self) -> int:
@@ -102,7 +102,7 @@ class ControlNet(Handle):
     """A ControlNet as it travels on edges.
 
     Attributes:
-        kind: of the pictures that it is given, where it takes several; see UNION_KINDS.
+        kind: of the images that it is given, where it takes several; see UNION_KINDS.
     """
 
     weights: ControlWeights
@@ -112,12 +112,12 @@ class ControlNet(Handle):
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """A ControlNet with its picture, as a conditioning carries it.
+    """A ControlNet with its image, as a conditioning carries it.
 
     Attributes:
-        hint: B×H×W×3 in 0..1; resized to the picture that is sampled.
+        hint: B×H×W×3 in 0..1; resized to the image that is sampled.
         strength: what its outputs are multiplied with.
-        start, end: shares of the way from noise (0) to picture (1) between which it acts.
+        start, end: shares of the way from noise (0) to image (1) between which it acts.
         both_sides: the negative side is controlled too if it has no control of its own.
     """
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelFileError
-from ..images.resize import resize_picture
+from ..images.resize import resize_image
 from ..weights.config_file import ConfigFile, read_config
 from ..weights.detect import check_weights
 from . import devices
 from .handles import Handle, Weights
 from .networks import from_folder, shared
-from .residency import with_room
+from .residency import with_memory
 
 KIND = "DepthAnythingForDepthEstimation"
 FILE = "model.safetensors"
@@ -82,28 +82,26 @@ def load_depth(path: Path) -> DepthModel:
     return DepthModel(shared("depth", make, path), *sizes)
 
 
-def nearness(model: DepthModel, picture: Tensor) -> Tensor:
-    """Pictures of B×H×W×C in 0..1, white where they show what is nearest, black the farthest.
+def nearness(model: DepthModel, image: Tensor) -> Tensor:
+    """Images of B×H×W×C in 0..1, white where they show what is nearest, black the farthest.
 
     Args:
-        picture: seen with its shorter side at the model's size, sides being whole patches.
+        image: seen with its shorter side at the model's size, sides being whole patches.
 
     Source: "Depth Anything V2" (arXiv 2406.09414) and its repository's preparation.
     """
-    high, wide = picture.shape[1:3]
-    scale = model.side_px / min(high, wide)
-    columns, rows = (max(round(side * scale / model.patch_px), 1) for side in (wide, high))
-    rgb = picture[..., :3].expand(*picture.shape[:3], 3)
-    seen = resize_picture(rgb, columns * model.patch_px, rows * model.patch_px, "bicubic").clamp(
-        0, 1
-    )
+    height, width = image.shape[1:3]
+    scale = model.side_px / min(height, width)
+    columns, rows = (max(round(side * scale / model.patch_px), 1) for side in (width, height))
+    rgb = image[..., :3].expand(*image.shape[:3], 3)
+    seen = resize_image(rgb, columns * model.patch_px, rows * model.patch_px, "bicubic").clamp(0, 1)
     pixels = ((seen - torch.tensor(MEAN)) / torch.tensor(SPREAD)).movedim(-1, 1)
 
     def work() -> Tensor:
         with model.weights.computing():
             return torch.cat([model.weights.near(one[None]).cpu().clone() for one in pixels])
 
-    near = resize_picture(with_room(work).unsqueeze(-1), wide, high, "bilinear")
+    near = resize_image(with_memory(work).unsqueeze(-1), width, height, "bilinear")
     low, most = near.amin((1, 2), keepdim=True), near.amax((1, 2), keepdim=True)
     return ((near - low) / (most - low).clamp(min=1e-6)).repeat(1, 1, 1, 3)
 

@@ -20,7 +20,7 @@ from ..schedules.model_sampling import ModelSampling
 from ..text.tokenizers import Tokenizer
 from ..weights.text_keys import TextKind
 from . import devices
-from .patch import Moment
+from .patch import StepState
 from .patching import Patch, patched
 from .residency import Hook, place_partly, residency
 
@@ -96,7 +96,7 @@ class Weights:
 
     @contextmanager
     def computing(
-        self, patches: Sequence[Patch] = (), moment: Moment | None = None
+        self, patches: Sequence[Patch] = (), moment: StepState | None = None
     ) -> Iterator[None]:
         """To be entered around the network's calls, which see it patched and on its device.
 
@@ -243,12 +243,12 @@ class VaeWeights(Weights):
     """An autoencoder."""
 
     def mean(self, pixels: Tensor) -> Tensor:
-        """Unscaled latents of pictures B×C×H×W in -1..1: the mean of the posterior."""
+        """Unscaled latents of images B×C×H×W in -1..1: the mean of the posterior."""
         found: Tensor = self.module.encode(pixels).latent_dist.mean  # type: ignore[operator]
         return found
 
-    def picture(self, samples: Tensor) -> Tensor:
-        """Pictures B×C×H×W, about -1..1, of unscaled latents."""
+    def image(self, samples: Tensor) -> Tensor:
+        """Images B×C×H×W, about -1..1, of unscaled latents."""
         found: Tensor = self.module.decode(samples, return_dict=False)[0]  # type: ignore[operator]
         return found
 
@@ -261,13 +261,13 @@ class TinyVaeWeights(VaeWeights):
         self.scale = family.latent_scale
 
     def mean(self, pixels: Tensor) -> Tensor:
-        """Unscaled latents of pictures B×C×H×W in -1..1."""
+        """Unscaled latents of images B×C×H×W in -1..1."""
         found: Tensor = self.module.encode(pixels).latents  # type: ignore[operator]
         return found / self.scale
 
-    def picture(self, samples: Tensor) -> Tensor:
-        """Pictures B×C×H×W, about -1..1, of unscaled latents."""
-        return super().picture(samples * self.scale)
+    def image(self, samples: Tensor) -> Tensor:
+        """Images B×C×H×W, about -1..1, of unscaled latents."""
+        return super().image(samples * self.scale)
 
 
 @dataclass(frozen=True, eq=False)

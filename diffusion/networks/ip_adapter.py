@@ -1,4 +1,4 @@
-"""IP-Adapters: pictures as prompts, through attention layers of their own.
+"""IP-Adapters: images as prompts, through attention layers of their own.
 
 Source: Ye et al., "IP-Adapter" (arXiv 2308.06721).
 """
@@ -18,10 +18,10 @@ from ..weights.headers import read_heads
 from ..weights.keys import Heads
 from ..weights.weight_file import load_weights
 from . import devices
-from .clip_vision import ClipVision, see, see_nothing
+from .clip_vision import ClipVision, encode_blank, see
 from .handles import Handle, Weights
 from .networks import shared
-from .residency import with_room
+from .residency import with_memory
 
 PROJECTION, LAYERS = "image_proj.", "ip_adapter."
 PLAIN, FULL, PLUS = "proj.weight", "proj.3.weight", "latents"
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     Attributes:
         layers: the numbers of its attention layers, in order.
         width: of the text encoding of its models.
-        patches: it looks at patches of the picture, not at the whole alone.
+        patches: it looks at patches of the image, not at the whole alone.
     """
 
     layers: tuple[int, ...]
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 
 class AdapterNet(nn.Module):
-    """The projection of pictures to tokens, and a key and a value matrix for each layer."""
+    """The projection of images to tokens, and a key and a value matrix for each layer."""
 
     def __init__(self, projection: nn.Module, keys: list[Tensor], values: list[Tensor]) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class IpAdapter(Handle):
 
 
 class Tokens(NamedTuple):
-    """Pictures as tokens 1×n×d: what to show, and what no picture gives."""
+    """Images as tokens 1×n×d: what to show, and what no image gives."""
 
     positive: Tensor
     negative: Tensor
@@ -77,13 +77,13 @@ def adapter_plan(path: Path) -> Plan:
     """What a file holds, from its header.
 
     Raises:
-        ModelFileError: it is damaged, unsafe, or no IP-Adapter for pictures.
+        ModelFileError: it is damaged, unsafe, or no IP-Adapter for images.
     """
     heads = read_heads(path)
     kinds = [kind for kind in (PLAIN, FULL, PLUS) if f"{PROJECTION}{kind}" in heads]
     numbers = _layers(heads)
     if len(kinds) != 1 or not numbers:
-        raise ModelFileError(f"{path.name} holds no IP-Adapter for pictures")
+        raise ModelFileError(f"{path.name} holds no IP-Adapter for images")
     widths = {heads[f"{LAYERS}{numbers[0]}.to_k_ip.weight"].shape[-1]}
     return Plan(numbers, widths.pop(), kinds[0] != PLAIN)
 
@@ -113,7 +113,7 @@ def load_ip_adapter(path: Path) -> IpAdapter:
     """An IP-Adapter from a file; weights in use already are shared.
 
     Raises:
-        ModelFileError: it is damaged, unsafe, or no IP-Adapter for pictures.
+        ModelFileError: it is damaged, unsafe, or no IP-Adapter for images.
     """
     plan = adapter_plan(path)
 
@@ -149,33 +149,33 @@ def _projection(path: Path, tensors: dict[str, Tensor]) -> nn.Module:
 
 
 def tokens_of(
-    adapter: IpAdapter, vision: ClipVision, picture: Tensor, average: bool = False
+    adapter: IpAdapter, vision: ClipVision, image: Tensor, average: bool = False
 ) -> Tokens:
-    """Pictures B×H×W×C as tokens for attention.
+    """Images B×H×W×C as tokens for attention.
 
     Args:
-        average: one prompt of what the pictures have in common; otherwise their tokens follow
+        average: one prompt of what the images have in common; otherwise their tokens follow
             one another.
 
     Raises:
         ModelFileError: the encoder is not the one that the adapter was trained on.
     """
-    seen = see(vision, picture)
+    seen = see(vision, image)
     given = seen.patches if adapter.patches else seen.embeds
     if average:
         given = given.mean(0, keepdim=True)
-    nothing = see_nothing(vision).patches if adapter.patches else torch.zeros_like(given[:1])
+    nothing = encode_blank(vision).patches if adapter.patches else torch.zeros_like(given[:1])
     try:
         positive, negative = (_projected(adapter, each) for each in (given, nothing))
     except RuntimeError as error:
         raise ModelFileError(
-            f"the adapter was trained on another picture encoder: {error}"
+            f"the adapter was trained on another image encoder: {error}"
         ) from error
     return Tokens(positive, negative.repeat(1, positive.shape[1] // negative.shape[1], 1))
 
 
 def _projected(adapter: IpAdapter, given: Tensor) -> Tensor:
-    """1×n×d, the tokens of all pictures one after another."""
+    """1×n×d, the tokens of all images one after another."""
     weights = adapter.weights
 
     def work() -> Tensor:
@@ -183,4 +183,4 @@ def _projected(adapter: IpAdapter, given: Tensor) -> Tensor:
             found: Tensor = weights.module.projection(given.to(weights.device, weights.dtype))
         return found.reshape(1, -1, found.shape[-1]).float().cpu().clone()
 
-    return with_room(work)
+    return with_memory(work)

@@ -28,7 +28,7 @@ from ..weights.detect import (
 )
 from ..weights.single_file import Contents, read_checkpoint, read_contents
 from ..weights.text_keys import KINDS, ORDER, TextKeys, TextKind
-from ..weights.tiny_vae import Halves, halves_of, read_halves
+from ..weights.tiny_vae import TinyVaeFiles, read_tiny_vae, tiny_vae_files
 from . import devices
 from .handles import (
     Clip,
@@ -106,7 +106,7 @@ def load_vae(path: Path) -> Vae:
         ModelFileError: it is incomplete, unsafe or damaged, or the file holds none.
     """
     check_vae(path)
-    family, halves = vae_family(path), halves_of(path)
+    family, halves = vae_family(path), tiny_vae_files(path)
     if halves is not None:
         return Vae(_tiny_vae(halves), family)
     if path.is_file():
@@ -165,9 +165,9 @@ def _file_vae(path: Path, contents: Contents) -> VaeWeights:
     return shared("vae", make, path)
 
 
-def _tiny_vae(halves: Halves) -> VaeWeights:
+def _tiny_vae(halves: TinyVaeFiles) -> VaeWeights:
     def make(digest: str) -> VaeWeights:
-        return TinyVaeWeights(read_halves(halves), f"{digest}{halves.name}", halves.family)
+        return TinyVaeWeights(read_tiny_vae(halves), f"{digest}{halves.name}", halves.family)
 
     return shared(halves.name, make, halves.encoder, halves.decoder)
 

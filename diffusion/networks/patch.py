@@ -14,7 +14,7 @@ from ..schedules.model_sampling import ModelSampling
 
 
 @dataclass
-class Moment:
+class StepState:
     """Where a run is; kept by guidance, read by the patches of the network.
 
     Attributes:
@@ -31,7 +31,7 @@ class Moment:
     draws: torch.Generator = field(default_factory=torch.Generator)
 
     def between(self, start: float, end: float) -> bool:
-        """Whether the level lies between two shares of the way from noise (0) to picture (1)."""
+        """Whether the level lies between two shares of the way from noise (0) to image (1)."""
         high, low = (self.sampling.percent_to_sigma(share) for share in (start, end))
         return low <= self.sigma <= high
 
@@ -54,7 +54,7 @@ class Step:
     cfg: float
     ask: Callable[[Tensor, int], Tensor]
     network: nn.Module
-    moment: Moment
+    moment: StepState
 
 
 class GuidingPatch:
@@ -88,7 +88,7 @@ class GuidingPatch:
 class NetworkPatch(Protocol):
     """A patch of what the network computes."""
 
-    def attach(self, network: nn.Module, moment: Moment) -> Iterator[None]:
+    def attach(self, network: nn.Module, moment: StepState) -> Iterator[None]:
         """Change the network, yield, and undo it."""
 
 
@@ -146,9 +146,9 @@ def cross_attentions(network: nn.Module) -> list[Any]:
 
 
 def _attentions(network: Any, kind: str) -> list[Any]:
-    ending = ".processor"
-    names = [name for name in network.attn_processors if name.endswith(f"{kind}{ending}")]
-    return [network.get_submodule(name.removesuffix(ending)) for name in names]
+    extension = ".processor"
+    names = [name for name in network.attn_processors if name.endswith(f"{kind}{extension}")]
+    return [network.get_submodule(name.removesuffix(extension)) for name in names]
 
 
 def middle_attentions(network: nn.Module) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from .patch import Moment, NetworkPatch
+from .patch import NetworkPatch, StepState
 
 
 class Patch(Protocol):
@@ -35,7 +35,7 @@ def patched(
     module: nn.Module,
     patches: Sequence[Patch],
     halves: bool = False,
-    moment: Moment | None = None,
+    moment: StepState | None = None,
 ) -> Iterator[None]:
     """Use a network with its patches, in their order.
 

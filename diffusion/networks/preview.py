@@ -1,7 +1,7 @@
-"""Pictures of latents on their way: by a linear map from latent channels to colours, or by TAESD.
+"""Images of latents on their way: by a linear map from latent channels to colours, or by TAESD.
 
 The map of a family is not a table of constants. It is learned by least squares from the latents
-and pictures that the family's autoencoder turned into each other in this process, which costs
+and images that the family's autoencoder turned into each other in this process, which costs
 next to nothing; before the first of them there is no preview. TAESD shows more where its files
 are installed, at about a hundredth of the cost of the autoencoder.
 """
@@ -22,13 +22,13 @@ from torch.nn.functional import adaptive_avg_pool2d
 from ..errors import ModelFileError
 from ..families.family import ANY, Family, latent_space
 from ..weights.folders import tiny_vae
-from ..weights.tiny_vae import Halves, read_halves
+from ..weights.tiny_vae import TinyVaeFiles, read_tiny_vae
 
 Method = Literal["auto", "latent2rgb", "taesd"]
-MOST_PAIRS = 16
-MOST_CELLS = 4096
+MAX_PAIRS = 16
+MAX_CELLS = 4096
 RIDGE = 1e-3
-ENLARGED, LONGEST_SIDE = 8, 512
+ENLARGED, MAX_SIDE = 8, 512
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ def learn(family: Family, samples: Tensor, pixels: Tensor) -> None:
 
     Args:
         samples: latents B×C×h×w in unscaled VAE space.
-        pixels: the pictures B×H×W×C in 0..1.
+        pixels: the images B×H×W×C in 0..1.
     """
     known = _learned.get(family.name)
-    if family.name == ANY or (known is not None and known.pairs >= MOST_PAIRS):
+    if family.name == ANY or (known is not None and known.pairs >= MAX_PAIRS):
         return
     small = adaptive_avg_pool2d(
         pixels[:1, ..., :3].movedim(-1, 1), (samples.shape[-2], samples.shape[-1])
     )
     values = _with_one(samples[:1] * family.latent_scale)
     colours = (small * 2 - 1)[0].flatten(1).T.double()
-    step = max(1, len(values) // MOST_CELLS)
+    step = max(1, len(values) // MAX_CELLS)
     values, colours = values[::step], colours[::step]
     if not (values.isfinite().all() and colours.isfinite().all()):
         return
@@ -90,9 +90,9 @@ def colours_of(sketch: Sketch) -> Tensor | None:
             return None
         ridge = RIDGE * sums.pairs * torch.eye(sums.cells.shape[0]).double()
         map = torch.linalg.solve(sums.cells + ridge, sums.colours)
-    high, wide = sketch.denoised.shape[-2:]
+    height, width = sketch.denoised.shape[-2:]
     found: Tensor = _with_one(sketch.denoised[:1].detach().cpu()) @ map
-    colours: Tensor = ((found.reshape(high, wide, 3) + 1) / 2).nan_to_num(0).clamp(0, 1).float()
+    colours: Tensor = ((found.reshape(height, width, 3) + 1) / 2).nan_to_num(0).clamp(0, 1).float()
     return colours
 
 
@@ -104,21 +104,21 @@ def as_jpeg(sketch: Sketch, method: Method = "auto") -> bytes | None:
             takes TAESD on an accelerator only, since on a CPU it would slow the sampling.
     """
     drawn = method == "taesd" or (method == "auto" and sketch.denoised.device.type != "cpu")
-    colours, most = (picture_of(sketch) if drawn else None), 1
+    colours, most = (image_of(sketch) if drawn else None), 1
     if colours is None:
         colours, most = colours_of(sketch), ENLARGED
     if colours is None:
         return None
-    picture = Image.fromarray((colours * 255).round().to(torch.uint8).numpy())
-    scale = max(1, min(most, LONGEST_SIDE // max(picture.size)))
-    shown = picture.resize((picture.width * scale, picture.height * scale))
-    shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    image = Image.fromarray((colours * 255).round().to(torch.uint8).numpy())
+    scale = max(1, min(most, MAX_SIDE // max(image.size)))
+    shown = image.resize((image.width * scale, image.height * scale))
+    shown.thumbnail((MAX_SIDE, MAX_SIDE))
     sink = io.BytesIO()
     shown.save(sink, "JPEG", quality=85)
     return sink.getvalue()
 
 
-def picture_of(sketch: Sketch) -> Tensor | None:
+def image_of(sketch: Sketch) -> Tensor | None:
     """The first latent of a batch as TAESD draws it, H×W×3 in 0..1; None where it cannot."""
     halves = tiny_vae(latent_space(sketch.family.name))
     latent = sketch.denoised[:1].detach()
@@ -134,9 +134,9 @@ def picture_of(sketch: Sketch) -> Tensor | None:
 
 
 @lru_cache(maxsize=2)
-def _network(halves: Halves, _changed: int, device: torch.device) -> torch.nn.Module:
+def _network(halves: TinyVaeFiles, _changed: int, device: torch.device) -> torch.nn.Module:
     """TAESD on a device; 10 MB, which residency need not know of."""
-    network: torch.nn.Module = read_halves(halves).eval()
+    network: torch.nn.Module = read_tiny_vae(halves).eval()
     return network.to(device)
 
 

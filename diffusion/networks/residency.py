@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import nn
 
-from ..errors import MemoryLackError, SettingError
+from ..errors import OutOfMemoryError, SettingError
 from . import devices
 
 VRAM, RESERVE = "LATENTLOOM_VRAM", "LATENTLOOM_RESERVE_VRAM"
@@ -141,10 +141,10 @@ class Residency:
 @cache
 def residency() -> Residency:
     """The one of this process, by the budgets of the environment."""
-    return Residency(device_room, int(MEMORY_SHARE * _memory_bytes()))
+    return Residency(free_device_memory, int(MEMORY_SHARE * _memory_bytes()))
 
 
-def device_room() -> int:
+def free_device_memory() -> int:
     """Bytes that weights may take on the device: LATENTLOOM_VRAM, less the reserve.
 
     Raises:
@@ -157,14 +157,14 @@ def device_room() -> int:
     return int((min(wanted, total / GIB) - _gibibytes(RESERVE, DEFAULT_RESERVE)) * GIB)
 
 
-def with_room(work: Callable[[], T], smaller: Callable[[], T] | None = None) -> T:
+def with_memory(work: Callable[[], T], smaller: Callable[[], T] | None = None) -> T:
     """Do some work, and once more with all other weights off the device where memory runs out.
 
     Args:
         smaller: the same in smaller pieces, for the second time.
 
     Raises:
-        MemoryLackError: it runs out again.
+        OutOfMemoryError: it runs out again.
     """
     try:
         return work()
@@ -176,8 +176,8 @@ def with_room(work: Callable[[], T], smaller: Callable[[], T] | None = None) -> 
     except torch.OutOfMemoryError as error:
         reason = str(error).partition("\n")[0]
     residency().clear_device()
-    raise MemoryLackError(
-        f"the device's memory does not suffice: {reason}; take a smaller picture or batch, "
+    raise OutOfMemoryError(
+        f"the device's memory does not suffice: {reason}; take a smaller image or batch, "
         "tiled decoding, or keep more of it free (--reserve-vram)"
     )
 

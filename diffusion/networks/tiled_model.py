@@ -1,4 +1,4 @@
-"""A denoising network asked tile by tile, so that a picture of any size fits what it learned."""
+"""A denoising network asked tile by tile, so that an image of any size fits what it learned."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Window(NamedTuple):
     left: int
     whole: tuple[int, int]
 
-    def of(self, x: Tensor, high: int, wide: int) -> Tensor:
-        """The tile's part, `high` × `wide` cells, of a tensor as large as the whole."""
-        return x[..., self.top : self.top + high, self.left : self.left + wide]
+    def of(self, x: Tensor, height: int, width: int) -> Tensor:
+        """The tile's part, `height` × `width` cells, of a tensor as large as the whole."""
+        return x[..., self.top : self.top + height, self.left : self.left + width]
 
 
 @dataclass(frozen=True)

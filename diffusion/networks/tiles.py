@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 
-def tile_count(high: int, wide: int, tile: int, overlap: int) -> int:
+def tile_count(height: int, width: int, tile: int, overlap: int) -> int:
     """How many square tiles `in_tiles` makes."""
-    return len(list(_starts(high, tile, overlap))) * len(list(_starts(wide, tile, overlap)))
+    return len(list(_starts(height, tile, overlap))) * len(list(_starts(width, tile, overlap)))
 
 
 def in_tiles(
@@ -49,9 +49,9 @@ def _faded(
     scale: float,
     places: list[list[int]],
 ) -> Tensor:
-    high, wide = x.shape[-2:]
+    height, width = x.shape[-2:]
     total: Tensor | None = None
-    weights = x.new_zeros(1, 1, round(high * scale), round(wide * scale), dtype=torch.float32)
+    weights = x.new_zeros(1, 1, round(height * scale), round(width * scale), dtype=torch.float32)
     for top in places[0]:
         for left in places[1]:
             piece = whole(x[..., top : top + tile[0], left : left + tile[1]], top, left)
@@ -83,8 +83,8 @@ def _even(size: int, tile: int, overlap: int) -> list[int]:
 
 def _fade(piece: Tensor, width: int) -> Tensor:
     """1×1×h×w of weights that rise from the edges over `width` cells."""
-    high, wide = piece.shape[-2:]
-    rows, columns = (_ramp(size, width) for size in (high, wide))
+    old_height, old_width = piece.shape[-2:]
+    rows, columns = (_ramp(size, width) for size in (old_height, old_width))
     return (rows[:, None] * columns)[None, None].to(piece)
 
 

@@ -1,4 +1,4 @@
-"""Pictures made larger by a network, in tiles."""
+"""Images made larger by a network, in tiles."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.nn.functional import pad
 from ..weights.upscale_file import upscale_part
 from .handles import Handle, Weights
 from .networks import from_file, shared
-from .residency import with_room
+from .residency import with_memory
 from .tiles import in_tiles, tile_count
 from .upscale_nets import CompactNet, RrdbNet
 
-TILE_PX, LEAST_TILE_PX, OVERLAP_PX = 512, 128, 32
+TILE_PX, MIN_TILE_PX, OVERLAP_PX = 512, 128, 32
 OnTile = Callable[[int, int], None]
 
 
@@ -63,42 +63,42 @@ def load_upscaler(path: Path) -> UpscaleModel:
     return UpscaleModel(shared("upscaler", make, path))
 
 
-def upscale(model: UpscaleModel, picture: Tensor, on_tile: OnTile) -> Tensor:
-    """The pictures, larger by the network's scale, cut to 0..1.
+def upscale(model: UpscaleModel, image: Tensor, on_tile: OnTile) -> Tensor:
+    """The images, larger by the network's scale, cut to 0..1.
 
     Tiles of 512 pixels overlap by 32; where memory is short they are halved, down to 128.
 
     Args:
-        picture: B×H×W×C in 0..1; alpha is left out.
+        image: B×H×W×C in 0..1; alpha is left out.
         on_tile: (tiles done, tiles in all).
 
     Raises:
-        MemoryLackError: the smallest tiles do not fit either.
+        OutOfMemoryError: the smallest tiles do not fit either.
     """
     tile = TILE_PX
-    while tile > LEAST_TILE_PX:
+    while tile > MIN_TILE_PX:
         try:
-            return _upscale(model, picture, tile, on_tile)
+            return _upscale(model, image, tile, on_tile)
         except torch.OutOfMemoryError:
             tile //= 2
-    return with_room(lambda: _upscale(model, picture, LEAST_TILE_PX, on_tile))
+    return with_memory(lambda: _upscale(model, image, MIN_TILE_PX, on_tile))
 
 
-def _upscale(model: UpscaleModel, picture: Tensor, tile: int, on_tile: OnTile) -> Tensor:
+def _upscale(model: UpscaleModel, image: Tensor, tile: int, on_tile: OnTile) -> Tensor:
     weights = model.weights
-    total = len(picture) * tile_count(picture.shape[1], picture.shape[2], tile, OVERLAP_PX)
+    total = len(image) * tile_count(image.shape[1], image.shape[2], tile, OVERLAP_PX)
     done = 0
 
     def whole(piece: Tensor, _top: int, _left: int) -> Tensor:
         nonlocal done
-        high, wide = piece.shape[-2:]
-        edges = (0, -wide % module.unshuffle, 0, -high % module.unshuffle)
+        height, width = piece.shape[-2:]
+        edges = (0, -width % module.unshuffle, 0, -height % module.unshuffle)
         found: Tensor = module(pad(piece.to(weights.device), edges, mode="replicate"))
         done += 1
         on_tile(done, total)
-        return found[..., : high * module.scale, : wide * module.scale].float().cpu()
+        return found[..., : height * module.scale, : width * module.scale].float().cpu()
 
-    pixels = picture[..., :3].movedim(-1, 1)
+    pixels = image[..., :3].movedim(-1, 1)
     if pixels.shape[1] == 1:
         pixels = pixels.repeat(1, 3, 1, 1)
     sides = (tile, tile)

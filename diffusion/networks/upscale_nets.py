@@ -76,7 +76,7 @@ class RrdbNet(nn.Module):
 
 
 class CompactNet(nn.Module):
-    """A plain stack of convolutions at the small size, over the enlarged picture.
+    """A plain stack of convolutions at the small size, over the enlarged image.
 
     Source: Real-ESRGAN's SRVGGNetCompact.
     """

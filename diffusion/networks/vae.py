@@ -11,10 +11,10 @@ from ..families.family import ANY
 from ..latents.latents import Latent
 from .handles import Vae
 from .preview import learn
-from .residency import with_room
+from .residency import with_memory
 from .tiles import in_tiles
 
-# Side and overlap of tiles, in pixels, where a whole picture does not fit into memory: ComfyUI's.
+# Side and overlap of tiles, in pixels, where a whole image does not fit into memory: ComfyUI's.
 SPARE_ENCODING, SPARE_DECODING = (512, 64), (512, 128)
 
 
@@ -32,7 +32,7 @@ def encode(vae: Vae, pixels: Tensor) -> Latent:
         learn(vae.family, samples, cells)
         return Latent(samples.clone(), family=_family_name(vae))
 
-    return with_room(whole, lambda: _encode_tiled(vae, pixels, *SPARE_ENCODING))
+    return with_memory(whole, lambda: _encode_tiled(vae, pixels, *SPARE_ENCODING))
 
 
 def decode(vae: Vae, latent: Latent) -> Tensor:
@@ -44,28 +44,28 @@ def decode(vae: Vae, latent: Latent) -> Tensor:
         learn(vae.family, latent.samples, pixels)
         return pixels.clone()
 
-    return with_room(whole, lambda: _decode_tiled(vae, latent, *SPARE_DECODING))
+    return with_memory(whole, lambda: _decode_tiled(vae, latent, *SPARE_DECODING))
 
 
 def encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
     """`encode` in tiles of about `tile` pixels that overlap by `overlap`."""
-    return with_room(lambda: _encode_tiled(vae, pixels, tile, overlap))
+    return with_memory(lambda: _encode_tiled(vae, pixels, tile, overlap))
 
 
 def decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
     """`decode` in tiles of about `tile` pixels; the overlap is at most a quarter of a tile."""
-    return with_room(lambda: _decode_tiled(vae, latent, tile, overlap))
+    return with_memory(lambda: _decode_tiled(vae, latent, tile, overlap))
 
 
 def _encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
     factor = vae.family.vae_factor
-    picture = cut_to_cells(pixels, factor).movedim(-1, 1)
+    image = cut_to_cells(pixels, factor).movedim(-1, 1)
 
     def whole(piece: Tensor) -> Tensor:
         return _encode(vae, piece.movedim(1, -1))
 
     with vae.weights.computing():
-        samples = _three_passes(whole, picture, tile, overlap, 1 / factor)
+        samples = _three_passes(whole, image, tile, overlap, 1 / factor)
     return Latent(samples.clone(), family=_family_name(vae))
 
 
@@ -94,7 +94,7 @@ def _encode(vae: Vae, pixels: Tensor) -> Tensor:
 
 def _decode(vae: Vae, samples: Tensor) -> Tensor:
     weights = vae.weights
-    return weights.picture(samples.to(weights.device, weights.dtype)).float().cpu()
+    return weights.image(samples.to(weights.device, weights.dtype)).float().cpu()
 
 
 def _to_pixels(decoded: Tensor) -> Tensor:
@@ -102,10 +102,10 @@ def _to_pixels(decoded: Tensor) -> Tensor:
 
 
 def cut_to_cells(pixels: Tensor, factor: int) -> Tensor:
-    """The centre of a picture B×H×W×C or a mask B×H×W, its sides multiples of the factor."""
-    high, wide = pixels.shape[1:3]
-    top, left = (high % factor) // 2, (wide % factor) // 2
-    return pixels[:, top : top + high // factor * factor, left : left + wide // factor * factor]
+    """The centre of an image B×H×W×C or a mask B×H×W, its sides multiples of the factor."""
+    height, width = pixels.shape[1:3]
+    top, left = (height % factor) // 2, (width % factor) // 2
+    return pixels[:, top : top + height // factor * factor, left : left + width // factor * factor]
 
 
 def _three_passes(

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..images.resize import resize
-from ..networks.patch import Moment
+from ..networks.patch import StepState
 
 Size = tuple[int, int]
 
@@ -23,11 +23,11 @@ class Downscale:
         block: number of the block; the first layer is 0, each residual layer and each step down
             counts one.
         factor: by which both sides shrink.
-        start, end: shares of the way from noise (0) to picture (1) between which it does.
+        start, end: shares of the way from noise (0) to image (1) between which it does.
         after_skip: the block's skip keeps its size.
         down, up: how it is shrunk and grown; see `diffusion.images.resize.resize`.
 
-    Source: kohya's "deep shrink" for pictures larger than a model was trained on; ScaleCrafter
+    Source: kohya's "deep shrink" for images larger than a model was trained on; ScaleCrafter
     (arXiv 2310.07702) gives the reason.
     """
 
@@ -44,7 +44,7 @@ class Downscale:
         """Tells two patches apart."""
         return repr(self)
 
-    def attach(self, network: nn.Module, moment: Moment) -> Iterator[None]:
+    def attach(self, network: nn.Module, moment: StepState) -> Iterator[None]:
         """Change what goes into and comes out of the blocks."""
         net: Any = network
         firsts, lasts = _blocks(net)
@@ -53,8 +53,8 @@ class Downscale:
         def shrunk(x: Tensor) -> Tensor:
             if not moment.between(self.start, self.end):
                 return x
-            high, wide = (max(round(side / self.factor), 1) for side in x.shape[-2:])
-            return resize(x, wide, high, self.down)
+            height, width = (max(round(side / self.factor), 1) for side in x.shape[-2:])
+            return resize(x, width, height, self.down)
 
         def enter(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             return (shrunk(inputs[0]), *inputs[1:])

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..networks.patch import Moment
+from ..networks.patch import StepState
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class FreeU:
         """Tells two patches apart."""
         return repr(self)
 
-    def attach(self, network: nn.Module, _moment: Moment) -> Iterator[None]:
+    def attach(self, network: nn.Module, _moment: StepState) -> Iterator[None]:
         """Change what each residual block of the second half is given."""
         config: Any = network.config
         first = config["block_out_channels"][0]

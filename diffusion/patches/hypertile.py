@@ -11,22 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..networks.patch import Moment, over_self_attentions
+from ..networks.patch import StepState, over_self_attentions
 
-SMALLEST_PX, CELL_PX = 32, 8
+MIN_PX, CELL_PX = 32, 8
 
 
 @dataclass(frozen=True)
 class HyperTile:
-    """Each place looks at a part of the grid only, which makes large pictures cheaper.
+    """Each place looks at a part of the grid only, which makes large images cheaper.
 
     Tiles are even parts of a layer's grid, as small as `tile_px` allows; where a side has none,
-    it stays whole. In two points this is ComfyUI's form, not the author's, for the same pictures:
+    it stays whole. In two points this is ComfyUI's form, not the author's, for the same images:
     of a grid that is no square rows and columns change places, and a tile looks at as many places
     of its number in reading order, which are its own only where tiles are as wide as the grid.
 
     Args:
-        tile_px: least side of a tile, of the picture; 32 is the least.
+        tile_px: least side of a tile, of the image; 32 is the least.
         swaps: a tile's side is drawn at each call from so many of the smallest but the last.
         depth: layers are tiled down to half the grid this many times.
         scaled: on a smaller grid tiles have as many more pixels a side.
@@ -44,12 +44,12 @@ class HyperTile:
         """Tells two patches apart."""
         return repr(self)
 
-    def attach(self, network: nn.Module, moment: Moment) -> Iterator[None]:
+    def attach(self, network: nn.Module, moment: StepState) -> Iterator[None]:
         """Let each self-attention of the larger grids look within tiles."""
         with over_self_attentions(network, partial(self._tiled, moment)):
             yield
 
-    def _tiled(self, moment: Moment, layer: Any, size: list[int]) -> Any:
+    def _tiled(self, moment: StepState, layer: Any, size: list[int]) -> Any:
         before = layer.processor
 
         def tiled(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:
@@ -68,12 +68,12 @@ class HyperTile:
         self, count: int, size: list[int], draws: torch.Generator
     ) -> tuple[list[int], list[int]]:
         """A layer's grid of so many places, and into how many parts each of its sides is cut."""
-        high, wide = size
-        counts = [high / 2**level * (wide / 2**level) for level in range(self.depth + 1)]
-        grid = [round(math.sqrt(count * ratio)) for ratio in (wide / high, high / wide)]
+        height, width = size
+        counts = [height / 2**level * (width / 2**level) for level in range(self.depth + 1)]
+        grid = [round(math.sqrt(count * ratio)) for ratio in (width / height, height / width)]
         if count not in counts or math.prod(grid) != count:
             return grid, [1, 1]
-        least = max(self.tile_px, SMALLEST_PX) // CELL_PX
+        least = max(self.tile_px, MIN_PX) // CELL_PX
         least *= 2 ** counts.index(count) if self.scaled else 1
         return grid, [parts_of(side, least, self.swaps, draws) for side in grid]
 

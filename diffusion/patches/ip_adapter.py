@@ -1,4 +1,4 @@
-"""Pictures as prompts: attention to their tokens beside that to the text."""
+"""Images as prompts: attention to their tokens beside that to the text."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, linear, scaled_dot_product_attention
 
 from ..networks.ip_adapter import IpAdapter, Tokens
-from ..networks.patch import Moment, cross_attentions, network_size, processed_by
+from ..networks.patch import StepState, cross_attentions, network_size, processed_by
 
 
 @dataclass(frozen=True, eq=False)
 class ImagePrompt:
-    """Adds to each cross-attention what its queries find in the tokens of pictures.
+    """Adds to each cross-attention what its queries find in the tokens of images.
 
     Attributes:
         weight: what is found there is multiplied with; 0 leaves the network as it is.
-        start, end: shares of the way from noise (0) to picture (1) between which it acts.
+        start, end: shares of the way from noise (0) to image (1) between which it acts.
         mask: B×H×W, 1 where it acts; None is everywhere. It is for the whole latent, so that
             a model that is asked in tiles takes none.
     """
@@ -43,8 +43,8 @@ class ImagePrompt:
             sink.update(b"" if each is None else each.contiguous().numpy().tobytes())
         return f"{self.adapter.fingerprint} {sink.hexdigest()}"
 
-    def attach(self, network: nn.Module, moment: Moment) -> Iterator[None]:
-        """Let each cross-attention look at the pictures too."""
+    def attach(self, network: nn.Module, moment: StepState) -> Iterator[None]:
+        """Let each cross-attention look at the images too."""
         matrices = self.adapter.weights.module
         with ExitStack() as attached:
             size = attached.enter_context(network_size(network))
@@ -55,8 +55,8 @@ class ImagePrompt:
                 attached.enter_context(processed_by(layer, look))
             yield
 
-    def pieces(self, moment: Moment, batch: int) -> Tensor:
-        """The tokens for each picture of a batch: those of its side."""
+    def pieces(self, moment: StepState, batch: int) -> Tensor:
+        """The tokens for each image of a batch: those of its side."""
         count = len(moment.sides) or 1
         sides = moment.sides or (0,)
         chosen = [self.tokens.positive if side == 0 else self.tokens.negative for side in sides]
@@ -69,7 +69,7 @@ class _Look:
     def __init__(
         self,
         prompt: ImagePrompt,
-        moment: Moment,
+        moment: StepState,
         before: Any,
         key: Tensor,
         value: Tensor,
@@ -99,10 +99,10 @@ class _Look:
 
 def _over_places(mask: Tensor, size: list[int], places: Tensor) -> Tensor:
     """A mask as factors B×n×1 for the n places of a layer, whose rows and columns shrank alike."""
-    high, wide = size
-    while high * wide > places.shape[1] and high * wide > 1:
-        high, wide = -(-high // 2), -(-wide // 2)
-    fitted = interpolate(mask[:, None].float(), size=(high, wide), mode="area")
+    height, width = size
+    while height * width > places.shape[1] and height * width > 1:
+        height, width = -(-height // 2), -(-width // 2)
+    fitted = interpolate(mask[:, None].float(), size=(height, width), mode="area")
     factors = _beside(places, fitted.reshape(len(mask), -1, 1))
     return factors.repeat(-(-len(places) // len(factors)), 1, 1)[: len(places)]
 

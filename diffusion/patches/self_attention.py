@@ -1,4 +1,4 @@
-"""Self-attention guidance: away from a picture that is blurred where the network looks."""
+"""Self-attention guidance: away from an image that is blurred where the network looks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, pad
 
 from ..errors import SamplingError
-from ..networks.patch import GuidingPatch, Moment, Step, middle_attentions, processed_by
+from ..networks.patch import GuidingPatch, Step, StepState, middle_attentions, processed_by
 
 KERNEL = 9
 THRESHOLD = 1.0
-SMALLEST_SIDE = 4
+MIN_SIDE = 4
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SelfAttentionGuidance(GuidingPatch):
     scale: float = 0.5
     blur_sigma: float = 2.0
 
-    def attach(self, network: nn.Module, moment: Moment) -> Iterator[None]:
+    def attach(self, network: nn.Module, moment: StepState) -> Iterator[None]:
         """Keep the negative side's attention map of the middle block."""
         layers = middle_attentions(network)
         if not layers:
@@ -60,7 +60,7 @@ class SelfAttentionGuidance(GuidingPatch):
 
     def after(self, step: Step, denoised: Tensor) -> Tensor:
         scores = step.moment.notes.get(self.fingerprint)
-        if scores is None or min(denoised.shape[2:]) <= SMALLEST_SIDE:
+        if scores is None or min(denoised.shape[2:]) <= MIN_SIDE:
             return denoised
         degraded = _blurred_where_seen(step.negative, scores, self.blur_sigma)
         answer = step.ask(degraded + step.x - step.negative, 1)
@@ -73,15 +73,15 @@ def _blurred_where_seen(latent: Tensor, scores: Tensor, sigma: float) -> Tensor:
     Args:
         scores: (batch·heads)×n×n.
     """
-    batch, _, high, wide = latent.shape
-    by_picture = scores.reshape(batch, -1, *scores.shape[-2:])
-    seen = by_picture.mean(1).sum(1) > THRESHOLD
-    shrunk = math.ceil(math.sqrt(high * wide / scores.shape[-1]))
-    size = (math.ceil(high / shrunk), math.ceil(wide / shrunk))
+    batch, _, height, width = latent.shape
+    by_image = scores.reshape(batch, -1, *scores.shape[-2:])
+    seen = by_image.mean(1).sum(1) > THRESHOLD
+    shrunk = math.ceil(math.sqrt(height * width / scores.shape[-1]))
+    size = (math.ceil(height / shrunk), math.ceil(width / shrunk))
     if math.prod(size) != scores.shape[-1]:
         raise SamplingError("self-attention guidance wants a model that sees the whole latent")
     mask = seen.reshape(batch, 1, *size).to(latent.dtype)
-    mask = interpolate(mask, (high, wide))
+    mask = interpolate(mask, (height, width))
     return _blur(latent, sigma) * mask + latent * (1 - mask)
 
 

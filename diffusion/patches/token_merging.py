@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..networks.patch import Moment, over_self_attentions
+from ..networks.patch import StepState, over_self_attentions
 
 CELL = 2  # of each 2×2 places one is asked for whatever it looks like
 Merge = Callable[[Tensor], Tensor]
@@ -39,12 +39,12 @@ class TokenMerging:
         """Tells two patches apart."""
         return repr(self)
 
-    def attach(self, network: nn.Module, moment: Moment) -> Iterator[None]:
+    def attach(self, network: nn.Module, moment: StepState) -> Iterator[None]:
         """Let each self-attention ask for fewer places."""
         with over_self_attentions(network, partial(self._merging, moment)):
             yield
 
-    def _merging(self, moment: Moment, layer: Any, size: list[int]) -> Any:
+    def _merging(self, moment: StepState, layer: Any, size: list[int]) -> Any:
         before = layer.processor
 
         def merged(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:
@@ -60,7 +60,7 @@ class TokenMerging:
 
 
 def merging(
-    features: Tensor, high: int, wide: int, count: int, draws: torch.Generator
+    features: Tensor, height: int, width: int, count: int, draws: torch.Generator
 ) -> tuple[Merge, Merge]:
     """How the places of a grid are merged, and how what was found for them is spread again.
 
@@ -72,7 +72,7 @@ def merging(
     Returns:
         B×n×c to B×(n-count)×c, means of what is merged; and back, to copies.
     """
-    parted = _parted(high, wide, draws)
+    parted = _parted(height, width, draws)
     kept, rest = (each.to(features.device, non_blocking=True) for each in parted)
     alike = normalize(features, dim=-1)
     best, target = (alike[:, rest] @ alike[:, kept].mT).max(dim=-1)
@@ -90,20 +90,20 @@ def merging(
         apart = x.new_empty(len(x), len(rest), x.shape[2])
         apart.scatter_(1, _wide(stays, x), alone)
         apart.scatter_(1, _wide(goes, x), _at(means, target))
-        whole = x.new_empty(len(x), high * wide, x.shape[2])
+        whole = x.new_empty(len(x), height * width, x.shape[2])
         whole[:, kept], whole[:, rest] = means, apart
         return whole
 
     return merge, unmerge
 
 
-def _parted(high: int, wide: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+def _parted(height: int, width: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
     """One place of each whole cell, and all others; numbers of places, row by row."""
-    rows, columns = high // CELL, wide // CELL
+    rows, columns = height // CELL, width // CELL
     chosen = torch.randint(CELL * CELL, (rows, columns, 1), generator=draws)[..., 0]
     row = torch.arange(rows)[:, None] * CELL + chosen // CELL
     column = torch.arange(columns)[None] * CELL + chosen % CELL
-    keeps = torch.zeros(high, wide, dtype=torch.bool)
+    keeps = torch.zeros(height, width, dtype=torch.bool)
     keeps[row, column] = True
     flat = keeps.flatten()
     return flat.nonzero()[:, 0], (~flat).nonzero()[:, 0]

@@ -1,7 +1,7 @@
 """CFG++: samplers that renoise with the unguided prediction.
 
 The model call gives two predictions, D under guidance and D_u without a prompt; a step goes to D
-and adds the noise that D_u leaves, which keeps large guidance on the manifold of pictures.
+and adds the noise that D_u leaves, which keeps large guidance on the manifold of images.
 Source: arXiv 2406.08070; forms for each base sampler as in ComfyUI.
 """
 

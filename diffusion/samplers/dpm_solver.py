@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import SamplingError
 from .step import Denoise, Noise, OnStep, ancestral_split, slope
 
-MOST_TRIES, LARGEST = 100, 1e300
+MAX_TRIES, MAX_VALUE = 100, 1e300
 
 
 class _Stages:
@@ -107,7 +107,7 @@ class _StepSize:
 
         Errors count by their inverse logarithms, which do not overflow.
         """
-        now = -math.log(min(error, LARGEST) + 1e-8)
+        now = -math.log(min(error, MAX_VALUE) + 1e-8)
         known = [now, *self._logs] if self._logs else [now] * 3
         raw = sum(each * power for each, power in zip(known, self.powers, strict=True))
         factor = 1 + math.atan(math.exp(min(raw, 700.0)) - 1)
@@ -176,7 +176,7 @@ def dpm_adaptive(
             t = t_next
             done = int(float((t - start) / (end - start)) * total)
             on_step(max(0, min(done, total) - 1), stages.denoised)
-        elif tries == MOST_TRIES:
+        elif tries == MAX_TRIES:
             raise SamplingError(
                 f"dpm_adaptive found no step that is good enough in {tries} tries; "
                 "the model gave no numbers, or rtol, atol and accept_safety allow too little"

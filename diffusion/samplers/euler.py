@@ -123,13 +123,13 @@ def lcm_upscale(
     """
     steps = len(sigmas) - 1
     growing = max(steps + 1, 2) // 2 if scale_steps < 0 else min(scale_steps, steps)
-    high, wide = x.shape[-2:]
+    height, width = x.shape[-2:]
     for i, sigma, sigma_next in pairs(sigmas):
         x = denoise(x, sigma)
         on_step(i, x)
         if i < growing:
             factor = 1 + (scale - 1) * (i + 1) / growing
-            x = resize(x, max(round(wide * factor), 1), max(round(high * factor), 1), method)
+            x = resize(x, max(round(width * factor), 1), max(round(height * factor), 1), method)
         if sigma_next > 0:
             x = x + noise_like(x) * sigma_next
     return x

@@ -1,6 +1,6 @@
-"""Samplers on flow-matching models, where a latent is (1 - sigma) picture + sigma noise.
+"""Samplers on flow-matching models, where a latent is (1 - sigma) image + sigma noise.
 
-Divided by 1 - sigma such a latent is picture + noise at level sigma / (1 - sigma), the form that
+Divided by 1 - sigma such a latent is image + noise at level sigma / (1 - sigma), the form that
 the other files are written for, so most samplers run there. The ancestral ones have a rule of
 their own for how far down a step goes before its noise.
 """
@@ -16,14 +16,14 @@ from torch import Tensor
 
 from .step import Denoise, Noise, OnStep, pairs, slope
 
-# Share of the picture in pure noise; exactly zero has no ratio.
-LEAST_PICTURE = 1e-10
+# Share of the image in pure noise; exactly zero has no ratio.
+MIN_IMAGE_SHARE = 1e-10
 # The middle of a step from level 1, whose logarithmic ratio is infinite.
 MIDDLE_OF_FIRST = 0.9999
 
 
 def by_ratio(sampler: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A sampler in the form divided by the picture's share, from and to flow's own form."""
+    """A sampler in the form divided by the image's share, from and to flow's own form."""
 
     @wraps(sampler)
     def sample(
@@ -44,9 +44,9 @@ def by_ratio(sampler: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
         if tau is not None:
             options["tau"] = lambda ratio: tau(_level(ratio))
-        picture = (1 - sigmas).clamp(min=LEAST_PICTURE)
-        y = sampler(ask, x / picture[0], sigmas / picture, noise=draw, on_step=on_step, **options)
-        return y * picture[-1]
+        image = (1 - sigmas).clamp(min=MIN_IMAGE_SHARE)
+        y = sampler(ask, x / image[0], sigmas / image, noise=draw, on_step=on_step, **options)
+        return y * image[-1]
 
     return sample
 
@@ -142,7 +142,7 @@ def _down(sigma: Tensor, sigma_next: Tensor, eta: float) -> Tensor:
 def _renoised(
     x: Tensor, down: Tensor, sigma: Tensor, sigma_next: Tensor, noise: Noise, eta: float
 ) -> Tensor:
-    """x at level `down` with as much picture and noise as `sigma_next` has."""
+    """x at level `down` with as much image and noise as `sigma_next` has."""
     if not eta:
         return x
     share = (1 - sigma_next) / (1 - down)

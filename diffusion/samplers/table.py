@@ -45,7 +45,7 @@ class Sampler:
         resizes: the latent grows on its way, and with it the noise of its steps.
         may_rest: it can be told to leave the latent as it is where there is one step only.
         flow: its form for flow-matching models, where that is another.
-        below_one: it starts a little below level 1, where a flow has no picture at all.
+        below_one: it starts a little below level 1, where a flow has no image at all.
     """
 
     function: Callable[..., Tensor]
@@ -84,7 +84,7 @@ class SamplerChoice:
 
 
 def _exponential(function: Callable[..., Tensor], noise: NoiseKind, tau: bool = False) -> Sampler:
-    """A sampler over the logarithm of the ratio of noise to picture."""
+    """A sampler over the logarithm of the ratio of noise to image."""
     return Sampler(function, noise, tau=tau, flow=flow.by_ratio(function), below_one=True)
 
 

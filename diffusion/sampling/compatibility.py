@@ -15,7 +15,7 @@ Rule = Literal["current", "0.3.64"]
 VARIABLE = "LATENTLOOM_COMFYUI"
 
 
-def chosen_rule() -> Rule:
+def compatibility_mode() -> Rule:
     """The rule that the environment names; the current one where it names none.
 
     Raises:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..conditioning.added import added_inputs
 from ..conditioning.conditioning import Conditioning, Entry, share_controls
-from ..conditioning.editing import picture_channels
-from ..conditioning.inpaint import hole_channels
+from ..conditioning.editing import image_channels
+from ..conditioning.inpaint import inpaint_channels
 from ..conditioning.placing import Placed, placed
 from ..latents.latents import Latent
 from ..networks.control import Controls
 from ..networks.handles import Added, Inputs, Model
-from ..networks.patch import GuidingPatch, Moment, Step
+from ..networks.patch import GuidingPatch, Step, StepState
 from ..networks.tiled_model import Window, tiling
 from .hooks import SILENT, Hooks
 
@@ -26,7 +26,7 @@ from .hooks import SILENT, Hooks
 TINY = 1e-37
 # Token lengths are brought to their least common multiple by repeating, up to this factor;
 # repeating keys and values leaves softmax attention as it is.
-MOST_REPEATS = 4
+MAX_REPEATS = 4
 POSITIVE, NEGATIVE, SECOND = SIDES = range(3)
 
 
@@ -90,13 +90,13 @@ class Guide:
         hooks: Hooks = SILENT,
         source: Latent | None = None,
         both: bool = False,
-        moment: Moment | None = None,
+        moment: StepState | None = None,
     ) -> None:
         self.guidance, self.model, self.hooks = guidance, guidance.model, hooks
         self.source, self.apart, self.missing_is_zero = source, False, False
         self.controls = Controls(self.model.sampling)
         self.tiling = tiling(self.model.patches)
-        self.moment = moment or Moment(self.model.sampling)
+        self.moment = moment or StepState(self.model.sampling)
         self.patches = [each for each in self.model.patches if isinstance(each, GuidingPatch)]
         both |= any(patch.needs_negative for patch in self.patches)
         single = guidance.style == "single"
@@ -244,8 +244,8 @@ class Guide:
 
     def _beside(self, x: Tensor, entry: Entry) -> Tensor:
         if self.model.family.edits:
-            return picture_channels(x, entry.picture, entry.hole)
-        return hole_channels(x, entry.hole, self.source, self.model.family.latent_scale)
+            return image_channels(x, entry.image, entry.inpaint)
+        return inpaint_channels(x, entry.inpaint, self.source, self.model.family.latent_scale)
 
 
 def _perpendicular(toward: Tensor, away: Tensor, scale: float) -> Tensor:
@@ -262,7 +262,7 @@ def _groups(parts: Sequence[Placed]) -> list[list[Placed]]:
             lengths = [member.entry.tokens.shape[1] for member in (*group, part)]
             alike = part.entry.controls == group[0].entry.controls
             alike &= part.box[:2] == group[0].box[:2]
-            if alike and math.lcm(*lengths) <= MOST_REPEATS * min(lengths):
+            if alike and math.lcm(*lengths) <= MAX_REPEATS * min(lengths):
                 group.append(part)
                 break
         else:

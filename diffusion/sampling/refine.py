@@ -1,4 +1,4 @@
-"""Large pictures refined by a model of a smaller native size, in tiles that agree."""
+"""Large images refined by a model of a smaller native size, in tiles that agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VAE_TILE_PX, VAE_OVERLAP_PX = 512, 64
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How a picture is seen: tiles of `width`×`height` pixels, with `padding` more on each side."""
+    """How an image is seen: tiles of `width`×`height` pixels, with `padding` more on each side."""
 
     width: int
     height: int
@@ -27,8 +27,8 @@ class TilePlan:
 
     def patch(self, cell: int) -> TiledModel:
         """The tiling of a model whose latent cells are this wide."""
-        wide, high = (side + 2 * self.padding for side in (self.width, self.height))
-        return TiledModel(max(1, wide // cell), max(1, high // cell), 2 * self.padding // cell)
+        width, height = (side + 2 * self.padding for side in (self.width, self.height))
+        return TiledModel(max(1, width // cell), max(1, height // cell), 2 * self.padding // cell)
 
 
 def tiled(model: Model, plan: TilePlan) -> Model:
@@ -38,28 +38,28 @@ def tiled(model: Model, plan: TilePlan) -> Model:
 
 
 def refine(
-    picture: Tensor,
+    image: Tensor,
     models: tuple[Model, Vae],
     sides: tuple[Conditioning, Conditioning],
     plan: SamplePlan,
     tiles: TilePlan,
     hooks: Hooks = SILENT,
 ) -> Tensor:
-    """Image to image over a large picture, of the same size as before.
+    """Image to image over a large image, of the same size as before.
 
     Args:
-        picture: B×H×W×C in 0..1.
+        image: B×H×W×C in 0..1.
         models: what samples, and what encodes and decodes.
         sides: positive and negative conditioning.
     """
     model, vae = models
-    high, wide = picture.shape[1:3]
+    height, width = image.shape[1:3]
     factor = vae.family.vae_factor
-    edges = (0, -wide % factor, 0, -high % factor)
-    whole = pad(picture[..., :3].movedim(-1, 1), edges, mode="replicate").movedim(1, -1)
-    large = max(high, wide) > VAE_TILE_PX
+    edges = (0, -width % factor, 0, -height % factor)
+    whole = pad(image[..., :3].movedim(-1, 1), edges, mode="replicate").movedim(1, -1)
+    large = max(height, width) > VAE_TILE_PX
     size = (VAE_TILE_PX, VAE_OVERLAP_PX)
     latent = encode_tiled(vae, whole, *size) if large else encode(vae, whole)
     latent = sample(tiled(model, tiles), latent, *sides, plan, hooks)
     pixels = decode_tiled(vae, latent, *size) if large else decode(vae, latent)
-    return pixels[:, :high, :wide].contiguous()
+    return pixels[:, :height, :width].contiguous()

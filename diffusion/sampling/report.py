@@ -1,4 +1,4 @@
-"""What passes did to a picture: change inside and outside a mask, and what each pass cost."""
+"""What passes did to an image: change inside and outside a mask, and what each pass cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..latents.latents import SamplePass
 
 @dataclass(frozen=True)
 class Change:
-    """How far a part of a picture is from its source, in saved 8-bit levels.
+    """How far a part of an image is from its source, in saved 8-bit levels.
 
     Attributes:
         pixels: how many the part has.
@@ -51,35 +51,35 @@ def extend(
     report: Report,
     passes: tuple[SamplePass, ...],
     source: Tensor,
-    picture: Tensor,
+    image: Tensor,
     mask: Tensor | None,
 ) -> Report:
-    """The report with the passes that are new, and what the picture is like after the last.
+    """The report with the passes that are new, and what the image is like after the last.
 
     Args:
-        passes: all that the picture's latent went through.
-        source, picture: B×H×W×C of one size.
+        passes: all that the image's latent went through.
+        source, image: B×H×W×C of one size.
         mask: B×H×W over them; more than 0 is inside. Everything is, without one.
     """
     rows = [Row(sampled=each) for each in passes[len(report.rows) :]] or [Row()]
-    inside, outside = _changes(source, picture, mask)
+    inside, outside = _changes(source, image, mask)
     rows[-1] = replace(rows[-1], inside=inside, outside=outside)
     return Report((*report.rows, *rows))
 
 
 def _changes(
-    source: Tensor, picture: Tensor, mask: Tensor | None
+    source: Tensor, image: Tensor, mask: Tensor | None
 ) -> tuple[Change | None, Change | None]:
-    source, picture = source[..., :3].expand_as(picture[..., :3]), picture[..., :3]
+    source, image = source[..., :3].expand_as(image[..., :3]), image[..., :3]
     if mask is None:
-        return _change(source, picture), None
-    inside = mask.expand(picture.shape[:3]) > 0
-    return _change(source[inside], picture[inside]), _change(source[~inside], picture[~inside])
+        return _change(source, image), None
+    inside = mask.expand(image.shape[:3]) > 0
+    return _change(source[inside], image[inside]), _change(source[~inside], image[~inside])
 
 
-def _change(source: Tensor, picture: Tensor) -> Change | None:
+def _change(source: Tensor, image: Tensor) -> Change | None:
     """None where the part is empty."""
-    before, after = to_bytes(source).reshape(-1, 3), to_bytes(picture).reshape(-1, 3)
+    before, after = to_bytes(source).reshape(-1, 3), to_bytes(image).reshape(-1, 3)
     if not len(before):
         return None
     changed = int((before != after).any(dim=-1).sum())

@@ -19,12 +19,12 @@ from ..conditioning.conditioning import Conditioning
 from ..errors import SamplingError
 from ..latents.latents import Latent, SamplePass
 from ..networks.handles import Model
-from ..networks.patch import Moment
-from ..networks.residency import with_room
+from ..networks.patch import StepState
+from ..networks.residency import with_memory
 from ..samplers.step import Denoise, Noise, PairDenoise
 from ..samplers.table import SAMPLER_TABLE, SamplerChoice
 from ..schedules.schedules import calculate_sigmas
-from .compatibility import Rule, chosen_rule
+from .compatibility import Rule, compatibility_mode
 from .differential import DifferentialMask, MaskAt
 from .guidance import Guidance, Guide
 from .hooks import SILENT, Hooks
@@ -62,7 +62,7 @@ class SamplePlan:
     end: int = 10_000
     add_noise: bool = True
     leftover_noise: bool = False
-    rule: Rule = field(default_factory=chosen_rule)
+    rule: Rule = field(default_factory=compatibility_mode)
 
 
 def plan_sigmas(model: Model, plan: SamplePlan) -> Tensor:
@@ -119,7 +119,7 @@ class Route:
     sampler: SamplerChoice
     noise: NoiseChoice
     scheduler: str = "custom"
-    rule: Rule = field(default_factory=chosen_rule)
+    rule: Rule = field(default_factory=compatibility_mode)
 
 
 class Sampled(NamedTuple):
@@ -161,7 +161,7 @@ def sample_route(
 
     def run(apart: bool) -> list[Tensor]:
         draws = draws_after(shape, seed, latent.batch_index)
-        moment = Moment(model.sampling, draws=draws)
+        moment = StepState(model.sampling, draws=draws)
         with model.weights.computing(model.patches, moment):
             guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, moment)
             guide.apart = apart
@@ -169,7 +169,7 @@ def sample_route(
             inside = _Run(guide, latent, route).through(hooks)
         return [each.clone() for each in inside]
 
-    found = with_room(lambda: run(False), lambda: run(True))
+    found = with_memory(lambda: run(False), lambda: run(True))
     if not all(bool(torch.isfinite(each).all()) for each in found):
         raise SamplingError(
             f"{name} gave NaN or infinity; the model may overflow at this precision"

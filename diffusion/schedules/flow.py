@@ -1,4 +1,4 @@
-"""Flow-matching models: levels from 0 to 1 where a latent is (1 - sigma) picture + sigma noise."""
+"""Flow-matching models: levels from 0 to 1 where a latent is (1 - sigma) image + sigma noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .model_sampling import ModelSampling
 
 @dataclass(frozen=True)
 class FlowSampling(ModelSampling):
-    """Levels of a model that gives the way from the picture to the noise.
+    """Levels of a model that gives the way from the image to the noise.
 
     Args:
         shift: above 1 spends more of the schedule at high levels: t becomes s t / (1 + (s - 1) t).
@@ -35,7 +35,7 @@ class FlowSampling(ModelSampling):
         return self.shifted(torch.arange(1, self.timesteps + 1) / self.timesteps)
 
     def shifted(self, share: Tensor) -> Tensor:
-        """The level at a share of the way from picture (0) to noise (1)."""
+        """The level at a share of the way from image (0) to noise (1)."""
         return self.shift * share / (1 + (self.shift - 1) * share)
 
     def sigma(self, timestep: Tensor) -> Tensor:
@@ -66,12 +66,12 @@ class FlowSampling(ModelSampling):
         return (1 - sigma) * latent + sigma * noise
 
     def finished(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """A latent as sampling leaves it at its last level, its picture at full strength."""
+        """A latent as sampling leaves it at its last level, its image at full strength."""
         return x / (1 - sigma)
 
 
 def flux_shift(width: int, height: int, base: float, most: float) -> float:
-    """The shift for a picture: the logarithm goes linearly from `base` at 256 patches of 16 x 16
+    """The shift for an image: the logarithm goes linearly from `base` at 256 patches of 16 x 16
     pixels to `most` at 4096.
 
     Source: the sampling of FLUX.1 (Black Forest Labs, Apache 2.0).

@@ -26,12 +26,12 @@ class ModelSampling:
     """Noise schedule and prediction type of a model with 1000 training timesteps.
 
     Args:
-        prediction: what the network gives: the noise (eps), the velocity (v), the picture itself
+        prediction: what the network gives: the noise (eps), the velocity (v), the image itself
             (x0, or img_to_img, which also sees x as it is), EDM's mixture, or the noise with the
             boundary condition of consistency models (lcm); flow is in `schedules.flow`.
         zsnr: the table is rescaled so that its last step has no signal (arXiv 2305.08891).
         beta_start, beta_end: ends of the scaled-linear beta schedule.
-        sigma_data: spread of the pictures, for v and edm.
+        sigma_data: spread of the images, for v and edm.
 
     Source: DDPM (arXiv 2006.11239), EDM's preconditioning (arXiv 2206.00364), v-prediction
     (arXiv 2202.00512).

@@ -22,8 +22,8 @@ Embedding = Callable[[str], "Sequence[Vector] | None"]
 EMPHASIS = 1.1
 CHUNK = 77
 SHORT = 8
-LONGEST = 65_536
-DEEPEST = 64
+MAX_LENGTH = 65_536
+MAX_DEPTH = 64
 IDENTIFIER = "embedding:"
 EMBEDDED = -1
 _OPEN, _CLOSE = "\0o", "\0c"
@@ -54,8 +54,8 @@ def parse_weights(text: str) -> list[tuple[str, float]]:
     Raises:
         PromptError: it is longer than LONGEST characters or nested deeper than DEEPEST.
     """
-    if len(text) > LONGEST:
-        raise PromptError(f"the prompt has {len(text)} characters; at most {LONGEST} are read")
+    if len(text) > MAX_LENGTH:
+        raise PromptError(f"the prompt has {len(text)} characters; at most {MAX_LENGTH} are read")
     hidden = text.replace("\\)", _CLOSE).replace("\\(", _OPEN)
     found: list[tuple[str, float]] = []
     waiting = [(part, 1.0, 0) for part in reversed(_top_level(hidden))]
@@ -64,8 +64,8 @@ def parse_weights(text: str) -> list[tuple[str, float]]:
         if not _is_group(part):
             found.append((_shown(part), weight))
             continue
-        if depth == DEEPEST:
-            raise PromptError(f"the prompt has brackets nested deeper than {DEEPEST}")
+        if depth == MAX_DEPTH:
+            raise PromptError(f"the prompt has brackets nested deeper than {MAX_DEPTH}")
         inner, weight = _open(part, weight)
         waiting += [(piece, weight, depth + 1) for piece in reversed(_top_level(inner))]
     return found

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..errors import ModelFileError
 
-MOST_BYTES = 2**20
-MOST_COUNT = 2**16
+MAX_BYTES = 2**20
+MAX_COUNT = 2**16
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class ConfigFile:
         value = self.values.get(key)
         if value is None:
             value = default
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_COUNT:
-            raise self.wrong(key, f"a whole number from 1 to {MOST_COUNT}")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_COUNT:
+            raise self.wrong(key, f"a whole number from 1 to {MAX_COUNT}")
         return value
 
     def positive(self, key: str, default: float) -> float:
@@ -76,7 +76,7 @@ def read_config(path: Path) -> ConfigFile:
     """
     name = f"{path.parent.name}/{path.name}"
     try:
-        if path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > MAX_BYTES:
             raise ModelFileError(f"{name} is too large for a configuration")
         found = json.loads(path.read_text("utf-8"))
     except ModelFileError:

@@ -14,13 +14,13 @@ from typing import Any
 from ..errors import ModelFileError
 from ..families.family import Family, family_for
 from .config_file import ConfigFile, read_config
-from .detect import MOST_LEVELS, WEIGHTS, check_weights
+from .detect import MAX_LEVELS, WEIGHTS, check_weights
 from .headers import read_heads
 from .keys import Heads, Part
 from .unet_keys import encoder
 
 KINDS = ("ControlNetModel", "ControlNetUnionModel")
-# A key that only ControlNets for several kinds of pictures have.
+# A key that only ControlNets for several kinds of images have.
 UNION = "task_embedding"
 HINT = "conditioning_embedding_out_channels"
 PREFIX = "control_model."
@@ -65,12 +65,12 @@ def control_family(path: Path) -> Family:
         if config.values.get("_class_name") not in KINDS:
             raise config.wrong("_class_name", " or ".join(KINDS))
     # Each step of the hint's own network halves it, down to the size of a latent.
-    levels = config.length(HINT, 4, MOST_LEVELS)
+    levels = config.length(HINT, 4, MAX_LEVELS)
     return replace(family_for(config.count("cross_attention_dim")), vae_factor=2 ** (levels - 1))
 
 
 def is_union(path: Path) -> bool:
-    """Whether a ControlNet takes several kinds of pictures, and is told which."""
+    """Whether a ControlNet takes several kinds of images, and is told which."""
     if path.is_file():
         return UNION in read_heads(path)
     return read_config(path / "config.json").values.get("_class_name") == KINDS[1]

@@ -12,7 +12,7 @@ from .config_file import ConfigFile, read_config
 from .headers import read_heads
 from .single_file import SCORE_NUMBERS, file_family, read_checkpoint, read_contents
 from .text_keys import VOCABULARY
-from .tiny_vae import check_halves, halves_of
+from .tiny_vae import check_tiny_vae, tiny_vae_files
 
 WEIGHTS = {
     "unet": "diffusion_pytorch_model.safetensors",
@@ -31,7 +31,7 @@ WITHOUT_PROJECTION, WITH_PROJECTION = "CLIPTextModel", "CLIPTextModelWithProject
 # A network with one of these is asked with more than a prompt and sizes.
 EXTRA_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim")
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
-MOST_LEVELS = 8
+MAX_LEVELS = 8
 POSITIONS = 77
 
 
@@ -83,9 +83,9 @@ def check_vae(path: Path) -> None:
         ModelFileError: a file is missing, damaged, or holds no autoencoder.
     """
     vae_family(path)
-    halves = halves_of(path)
+    halves = tiny_vae_files(path)
     if halves is not None:
-        check_halves(halves)
+        check_tiny_vae(halves)
     if path.is_file():
         return
     _check_class("vae", read_config(path / "config.json"))
@@ -155,7 +155,7 @@ def vae_family(path: Path) -> Family:
     Raises:
         ModelFileError: a configuration is missing or unreadable, or a file holds none.
     """
-    halves = halves_of(path)
+    halves = tiny_vae_files(path)
     if halves is not None:
         return halves.family
     if path.is_file():
@@ -258,7 +258,7 @@ def noise_table(path: Path) -> NoiseTable:
 
 def _with_latents(family: Family, vae: ConfigFile) -> Family:
     """The family with the figures of its autoencoder."""
-    levels = vae.length("block_out_channels", 4, MOST_LEVELS)
+    levels = vae.length("block_out_channels", 4, MAX_LEVELS)
     return replace(
         family,
         latent_channels=vae.count("latent_channels", 4),

@@ -18,7 +18,7 @@ from ..errors import ModelFileError
 
 VARIABLE = "LATENTLOOM_EXTRA_MODEL_PATHS"
 FILE = "extra_model_paths.yaml"
-MOST_BYTES = 2**18
+MAX_BYTES = 2**18
 
 # The subfolders of a root by kind, where they are not called like it.
 FOLDERS: Mapping[str, tuple[str, ...]] = {
@@ -57,7 +57,7 @@ def extra_folders(roots: Sequence[Path]) -> Iterator[ExtraFolder]:
 
 @lru_cache(maxsize=16)
 def _read(path: Path, size: int, _changed: int) -> tuple[ExtraFolder, ...]:
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise ModelFileError(f"{path.name} is too large")
     try:
         found = _parse(path.read_text("utf-8"))

@@ -17,8 +17,8 @@ from pathlib import Path
 from ..errors import MissingModelError
 from .extra_paths import FOLDERS, extra_folders
 from .tiny_vae import FOLDER as TINY_FOLDER
-from .tiny_vae import Halves, tiny_vaes
-from .torch_file import ENDINGS as TORCH_ENDINGS
+from .tiny_vae import TinyVaeFiles, tiny_vaes
+from .torch_file import EXTENSIONS as TORCH_ENDINGS
 
 VARIABLE = "LATENTLOOM_MODELS"
 PIPELINE, CONFIG = "model_index.json", "config.json"
@@ -28,8 +28,8 @@ WEIGHTS = (".safetensors", ".sft", *TORCH_ENDINGS)
 STATES = re.compile(
     r"(optimizer|scheduler|scaler|training_args|random_states|rng_state)[_\d]*\.\w+"
 )
-MOST_EMBEDDING_BYTES = 64 * 2**20
-DEEPEST = 16
+MAX_EMBEDDING_BYTES = 64 * 2**20
+MAX_DEPTH = 16
 
 
 def roots() -> list[Path]:
@@ -85,16 +85,16 @@ def find_embedding(name: str) -> Path | None:
     places: dict[str, Path] = {}
     for found, path in _models("embeddings"):
         places.setdefault(found, path)
-    wanted = (name, *(name + ending for ending in WEIGHTS))
+    wanted = (name, *(name + extension for extension in WEIGHTS))
     return next((places[each] for each in wanted if each in places), None)
 
 
-def tiny_vae(family: str) -> Halves | None:
+def tiny_vae(family: str) -> TinyVaeFiles | None:
     """The TAESD of a family's latents; None where its files are not there."""
     return next((found for found in _tiny_vaes() if found.family.name == family), None)
 
 
-def _tiny_vaes() -> Iterator[Halves]:
+def _tiny_vaes() -> Iterator[TinyVaeFiles]:
     for folder in folders(TINY_FOLDER):
         yield from tiny_vaes(folder)
 
@@ -145,18 +145,18 @@ def _is_part(path: Path, top: Path) -> bool:
     return False
 
 
-def _files(folder: Path, endings: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+def _files(folder: Path, extensions: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     """Name and place of each file with one of these endings; links to folders are followed."""
     seen: set[str] = set()
     for place, names, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         depth = len(Path(place).relative_to(folder).parts)
         names[:] = sorted(name for name in names if not name.startswith("."))
-        if real in seen or depth > DEEPEST:
+        if real in seen or depth > MAX_DEPTH:
             names.clear()
             continue
         seen.add(real)
         for name in sorted(files):
-            if name.endswith(endings):
+            if name.endswith(extensions):
                 path = Path(place, name)
                 yield path.relative_to(folder).as_posix(), path

@@ -11,10 +11,10 @@ from pathlib import Path
 from ..errors import ModelFileError
 from .safetensors_file import read_safetensors
 from .tensor_head import FileHead, TensorHead, row_strides
-from .torch_file import ENDINGS, read_torch
+from .torch_file import EXTENSIONS, read_torch
 
 FLOATS = {"F32": "f", "F16": "e", "F64": "d", "BF16": "f"}
-MOST_NUMBER_BYTES = 2**20
+MAX_NUMBER_BYTES = 2**20
 
 
 def read_heads(path: Path) -> dict[str, TensorHead]:
@@ -52,7 +52,7 @@ def read_numbers(path: Path, name: str) -> tuple[float, ...]:
     """
     located = _read(path).tensors[name]
     dtype, shape = located.head
-    is_plain = located.stride == row_strides(shape) and located.span <= MOST_NUMBER_BYTES
+    is_plain = located.stride == row_strides(shape) and located.span <= MAX_NUMBER_BYTES
     if dtype not in FLOATS or not is_plain:
         raise ModelFileError(f"{path.name}: {name[:60]!r} is no small tensor of floats")
     with path.open("rb") as stream:
@@ -65,4 +65,4 @@ def read_numbers(path: Path, name: str) -> tuple[float, ...]:
 
 
 def _read(path: Path) -> FileHead:
-    return read_torch(path) if path.suffix in ENDINGS else read_safetensors(path)
+    return read_torch(path) if path.suffix in EXTENSIONS else read_safetensors(path)

@@ -23,7 +23,7 @@ from .keys import Heads
 from .lora_file import lora_family
 from .single_file import read_contents
 from .tensor_head import WIDTHS, TensorHead
-from .tiny_vae import halves_of
+from .tiny_vae import tiny_vae_files
 from .upscale_file import upscale_part
 
 PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
@@ -83,7 +83,7 @@ def _folder(path: Path) -> tuple[str, str]:
 
 def _file(path: Path) -> tuple[str, str]:
     """What a file holds, and of which family."""
-    halves = halves_of(path)
+    halves = tiny_vae_files(path)
     if halves is not None:
         return "autoencoder", halves.family.name
     try:

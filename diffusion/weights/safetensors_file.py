@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import ModelFileError
 from .tensor_head import WIDTHS, FileHead, Located, TensorHead, row_strides
 
-MOST_HEADER_BYTES = 100 * 2**20
+MAX_HEADER_BYTES = 100 * 2**20
 # What other files begin with that are named so by mistake, or to deceive.
 OTHERS = {b"PK\x03\x04": "a zip", b"\x80\x02": "a pickle", b"\x80\x04": "a pickle"}
 
@@ -50,7 +50,7 @@ def _header(path: Path, size: int) -> bytes:
     with path.open("rb") as stream:
         first = stream.read(8)
         length = int.from_bytes(first, "little")
-        if size < 10 or length > min(size - 8, MOST_HEADER_BYTES):
+        if size < 10 or length > min(size - 8, MAX_HEADER_BYTES):
             others = [other for mark, other in OTHERS.items() if first.startswith(mark)]
             raise ValueError(f"it is {others[0]}" if others else "it is not whole")
         return stream.read(length)

@@ -101,11 +101,11 @@ def _open_clip(heads: Heads, root: str) -> TextKeys:
             number, _, key = name.removeprefix(blocks).partition(".")
             ours = f"encoder.layers.{number}."
             if key.startswith(JOINED):
-                ending = key.removeprefix(JOINED)
-                split[name] = tuple(f"{ours}self_attn.{one}_proj.{ending}" for one in "qkv")
+                extension = key.removeprefix(JOINED)
+                split[name] = tuple(f"{ours}self_attn.{one}_proj.{extension}" for one in "qkv")
             else:
-                module, _, ending = key.rpartition(".")
-                names[name] = f"{ours}{OPEN_CLIP.get(module, module)}.{ending}"
+                module, _, extension = key.rpartition(".")
+                names[name] = f"{ours}{OPEN_CLIP.get(module, module)}.{extension}"
     bare = f"{root}text_projection"
     for stored in (bare, f"{bare}.weight"):
         if stored in heads:

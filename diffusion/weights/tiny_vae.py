@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 FOLDER = "vae_approx"
 FAMILIES = {"taesd": SD15, "taesdxl": SDXL}
-ENDINGS = (".safetensors", ".pth")
+EXTENSIONS = (".safetensors", ".pth")
 # The decoder counts the bend of its input as its first layer, diffusers does not.
 FIRST_LAYERS = {"encoder": 0, "decoder": 1}
 
 
-class Halves(NamedTuple):
+class TinyVaeFiles(NamedTuple):
     """The files of one, and what it goes by."""
 
     name: str
@@ -39,23 +39,23 @@ class Halves(NamedTuple):
         return FAMILIES[self.name]
 
 
-def tiny_vaes(folder: Path) -> Iterator[Halves]:
+def tiny_vaes(folder: Path) -> Iterator[TinyVaeFiles]:
     """Those of a folder that have both halves."""
     for name in FAMILIES:
-        for ending in ENDINGS:
-            halves = (folder / f"{name}_{side}{ending}" for side in FIRST_LAYERS)
-            found = Halves(name, *halves)
+        for extension in EXTENSIONS:
+            halves = (folder / f"{name}_{side}{extension}" for side in FIRST_LAYERS)
+            found = TinyVaeFiles(name, *halves)
             if found.encoder.is_file() and found.decoder.is_file():
                 yield found
                 break
 
 
-def halves_of(encoder: Path) -> Halves | None:
+def tiny_vae_files(encoder: Path) -> TinyVaeFiles | None:
     """Both halves, by the file of the first; None where it is no such file."""
     return next((each for each in tiny_vaes(encoder.parent) if each.encoder == encoder), None)
 
 
-def check_halves(halves: Halves) -> None:
+def check_tiny_vae(halves: TinyVaeFiles) -> None:
     """Whether both files hold what they should; from their headers alone.
 
     Raises:
@@ -67,7 +67,7 @@ def check_halves(halves: Halves) -> None:
             raise ModelFileError(f"{path.name} holds no {side} of TAESD")
 
 
-def read_halves(halves: Halves) -> AutoencoderTiny:
+def read_tiny_vae(halves: TinyVaeFiles) -> AutoencoderTiny:
     """The network with the weights of both files, float32.
 
     Raises:
@@ -77,7 +77,7 @@ def read_halves(halves: Halves) -> AutoencoderTiny:
 
     from .weight_file import load_weights
 
-    check_halves(halves)
+    check_tiny_vae(halves)
     weights = {}
     for side, first in FIRST_LAYERS.items():
         path = halves.encoder if side == "encoder" else halves.decoder

@@ -17,10 +17,10 @@ from zipfile import ZipFile
 from zlib import crc32
 
 from .tensor_head import WIDTHS
-from .torch_names import DAMAGED, Refused, shown, wanted
+from .torch_names import DAMAGED, UnsafePickleError, shown, wanted
 from .torch_pickle import read_pickle
 
-MOST_BYTES = 2**24
+MAX_BYTES = 2**24
 ZIP, PICKLE, TAR, END = b"PK\x03\x04", b"\x80", b"ustar", b"PK\x05\x06"
 DATA = "data/"
 # The head before an entry: what it begins with, and the lengths of its name and more.
@@ -57,7 +57,7 @@ def read_container(path: Path) -> Container:
     """The small part of a file, checked against its size.
 
     Raises:
-        Refused: it is no file of torch's, or asks for more than weights need.
+        UnsafePickleError: it is no file of torch's, or asks for more than weights need.
         ValueError, LookupError, RuntimeError, EOFError, struct.error, BadZipFile: it is damaged.
         OSError: it cannot be read.
     """
@@ -68,18 +68,18 @@ def read_container(path: Path) -> Container:
         if head.startswith(PICKLE):
             return _legacy(stream)
     if head[257:262] == TAR:
-        raise Refused("it is in the tar form of torch before 0.1.10; save it anew")
+        raise UnsafePickleError("it is in the tar form of torch before 0.1.10; save it anew")
     if head[8:9] == b"{":
-        raise Refused("it is a safetensors file; rename it to .safetensors")
-    raise Refused("it is neither of torch's two forms")
+        raise UnsafePickleError("it is a safetensors file; rename it to .safetensors")
+    raise UnsafePickleError("it is neither of torch's two forms")
 
 
 class _Sparing(FileIO):
     """A file of which no more than a small part is read at once, whatever it says of sizes."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > MOST_BYTES:
-            raise Refused(f"it says {size:,} bytes of a part that is small in any model")
+        if size is not None and size > MAX_BYTES:
+            raise UnsafePickleError(f"it says {size:,} bytes of a part that is small in any model")
         return super().read(-1 if size is None else size) or b""
 
     def part(self, extent: Extent) -> bytes:
@@ -87,7 +87,7 @@ class _Sparing(FileIO):
         self.seek(extent.start)
         data = self.read(extent.size)
         if len(data) != extent.size:
-            raise Refused("it is cut short")
+            raise UnsafePickleError("it is cut short")
         return data
 
 
@@ -95,7 +95,7 @@ def _zip(stream: _Sparing) -> Container:
     end = stream.seek(0, SEEK_END)
     last = stream.part(Extent(max(end - len(END) - 18, 0), len(END) + 18))
     if not last.startswith(END) or last[-2:] != bytes(2):
-        raise Refused("it is cut short, or has something behind its end")
+        raise UnsafePickleError("it is cut short, or has something behind its end")
     with ZipFile(stream) as file:
         entries = {entry.filename: entry for entry in file.infolist()}
         extents = _extents(stream, file)
@@ -103,18 +103,18 @@ def _zip(stream: _Sparing) -> Container:
     top = f"{tops.pop()}/" if len(tops) == 1 else ""
     inner = {name.removeprefix(top): extent for name, extent in extents.items()}
     if not top or "data.pkl" not in inner:
-        raise Refused("it is a zip, and none that torch makes of weights")
+        raise UnsafePickleError("it is a zip, and none that torch makes of weights")
     if "constants.pkl" in inner:
-        raise Refused("it is a program of TorchScript, not weights")
+        raise UnsafePickleError("it is a program of TorchScript, not weights")
     if "byteorder" in inner and stream.part(inner["byteorder"]) != b"little":
-        raise Refused("its numbers are big-endian")
+        raise UnsafePickleError("its numbers are big-endian")
     pickle = stream.part(inner["data.pkl"])
     if crc32(pickle) != entries[f"{top}data.pkl"].CRC:
-        raise Refused(DAMAGED)
+        raise UnsafePickleError(DAMAGED)
     small = BytesIO(pickle)
     said = read_pickle(small)
     if small.read(1):
-        raise Refused("it has something behind its pickle")
+        raise UnsafePickleError("it has something behind its pickle")
     data = {name.removeprefix(DATA): each for name, each in inner.items() if name.startswith(DATA)}
     return Container(said.value, data, pickle)
 
@@ -126,14 +126,14 @@ def _extents(stream: _Sparing, file: ZipFile) -> dict[str, Extent]:
     for entry in sorted(file.infolist(), key=lambda entry: entry.header_offset):
         name = shown(entry.filename)
         if entry.compress_type or entry.flag_bits & ENCRYPTED:
-            raise Refused(f"its part {name} is compressed or encrypted")
+            raise UnsafePickleError(f"its part {name} is compressed or encrypted")
         data = entry.orig_filename.encode("utf-8" if entry.flag_bits & UNICODE else "cp437")
         head = _after(stream, end, behind, entry.header_offset, LOCAL.size + len(data))
         mark, length, more = LOCAL.unpack_from(head)
         if (mark, length, head[LOCAL.size :]) != (ZIP, len(data), data):
-            raise Refused(f"its part {name} goes by two names")
+            raise UnsafePickleError(f"its part {name} goes by two names")
         if entry.filename in found or entry.file_size != entry.compress_size:
-            raise Refused(f"its part {name} is there twice, or of two sizes")
+            raise UnsafePickleError(f"its part {name} is there twice, or of two sizes")
         start = entry.header_offset + len(head) + int(more)
         found[entry.filename] = Extent(start, entry.file_size)
         end = start + entry.file_size
@@ -146,22 +146,22 @@ def _after(stream: _Sparing, end: int, behind: bytes, start: int, size: int) -> 
     """What is read at `start`; between it and `end` there is nothing but this, and sizes."""
     between = start - end
     if between not in (BETWEEN if behind else (0,)):
-        raise Refused("its parts overlap or leave gaps")
+        raise UnsafePickleError("its parts overlap or leave gaps")
     data = stream.part(Extent(end, between + size))
     if not data.startswith(behind):
-        raise Refused("its parts overlap or leave gaps")
+        raise UnsafePickleError("its parts overlap or leave gaps")
     return data[between:]
 
 
 def _legacy(stream: _Sparing) -> Container:
     end = stream.seek(0, SEEK_END)
-    start = stream.part(Extent(0, min(end, MOST_BYTES)))
+    start = stream.part(Extent(0, min(end, MAX_BYTES)))
     small = BytesIO(start)
     if read_pickle(small).value != MAGIC or read_pickle(small).value != PROTOCOL:
-        raise Refused("it is a pickle, and none that torch makes of weights")
+        raise UnsafePickleError("it is a pickle, and none that torch makes of weights")
     machine = wanted(read_pickle(small).value, dict)
     if machine.get("little_endian") is not True:
-        raise Refused("its numbers are big-endian")
+        raise UnsafePickleError("its numbers are big-endian")
     said = read_pickle(small)
     keys = wanted(read_pickle(small).value, list)
     pickle = start[: small.tell()]
@@ -171,10 +171,10 @@ def _legacy(stream: _Sparing) -> Container:
         storage = said.storages[wanted(key, str)]
         (count,) = COUNT.unpack(stream.part(Extent(at, COUNT.size)))
         if key in extents or count != storage.count:
-            raise Refused(DAMAGED)
+            raise UnsafePickleError(DAMAGED)
         extents[key] = Extent(at + COUNT.size, count * WIDTHS[storage.dtype])
         at = sum(extents[key])
     if at != end:
         wrong = "is cut short" if end < at else "has something behind its weights"
-        raise Refused(f"it {wrong}: wants {at} bytes, has {end}")
+        raise UnsafePickleError(f"it {wrong}: wants {at} bytes, has {end}")
     return Container(said.value, extents, pickle)

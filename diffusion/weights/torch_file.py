@@ -17,13 +17,13 @@ from zipfile import BadZipFile
 from ..errors import ModelFileError
 from .tensor_head import WIDTHS, FileHead, Located, TensorHead
 from .torch_container import Extent, read_container
-from .torch_names import Parameters, Refused, Stored, shown
+from .torch_names import Parameters, Stored, UnsafePickleError, shown
 
-ENDINGS = (".ckpt", ".pt", ".pth", ".bin")
+EXTENSIONS = (".ckpt", ".pt", ".pth", ".bin")
 # What the weights are under where a file holds more, the preferred first: Lightning's, ESRGAN's
 # averaged and plain ones, and those of textual inversions.
 WRAPPERS = ("state_dict", "params_ema", "params", "string_to_param")
-MOST_ENTRIES, MOST_NAME, DEEPEST = 100_000, 500, 16
+MAX_ENTRIES, MAX_NAME, MAX_DEPTH = 100_000, 500, 16
 Values = dict[Any, Any]
 
 
@@ -49,7 +49,7 @@ def _read(path: Path, _size: int, _changed: int) -> FileHead:
     try:
         said, extents, pickle = read_container(path)
         tensors = {name: _located(name, each, extents) for name, each in _named(said).items()}
-    except Refused as error:
+    except UnsafePickleError as error:
         raise ModelFileError(f"{path.name} cannot be read safely: {error}") from error
     except (
         OSError, ValueError, LookupError, RuntimeError, EOFError, OverflowError, struct.error,
@@ -66,12 +66,12 @@ def _named(said: object) -> dict[str, Stored]:
 
     def walk(prefix: str, values: Values, depth: int) -> None:
         for key, value in values.items():
-            if next(seen) > MOST_ENTRIES or depth > DEEPEST:
-                raise Refused("it holds more than any model")
+            if next(seen) > MAX_ENTRIES or depth > MAX_DEPTH:
+                raise UnsafePickleError("it holds more than any model")
             if type(key) not in (str, int):
                 continue
-            if type(key) is str and len(prefix) + len(key) > MOST_NAME:
-                raise Refused(f"the name {shown(prefix + key[:MOST_NAME])} is too long")
+            if type(key) is str and len(prefix) + len(key) > MAX_NAME:
+                raise UnsafePickleError(f"the name {shown(prefix + key[:MAX_NAME])} is too long")
             inner = _values(value)
             if inner is not None:
                 walk(f"{prefix}{key}.", inner, depth + 1)
@@ -79,12 +79,12 @@ def _named(said: object) -> dict[str, Stored]:
                 name = f"{prefix}{key}"
                 name.encode()
                 if name in found:
-                    raise Refused(f"the name {shown(name)} is given twice")
+                    raise UnsafePickleError(f"the name {shown(name)} is given twice")
                 found[name] = value
 
     values = _values(said)
     if values is None:
-        raise Refused("it holds no tensors with names")
+        raise UnsafePickleError("it holds no tensors with names")
     walk("", _unwrapped(values), 1)
     return found
 
@@ -106,12 +106,12 @@ def _located(name: str, tensor: Stored, extents: Mapping[str, Extent]) -> Locate
     """Where a tensor lies, inside of its storage."""
     storage, extent = tensor.storage, extents[tensor.storage.key]
     if extent.size != storage.count * WIDTHS[storage.dtype]:
-        raise Refused(f"the storage of {shown(name)} is cut short")
+        raise UnsafePickleError(f"the storage of {shown(name)} is cut short")
     head = TensorHead(tensor.dtype, tensor.shape)
     width = WIDTHS[head.dtype]
     located = Located(head, extent.start + tensor.offset * width, tensor.stride)
     if math.prod(head.shape) * width > extent.size:
-        raise Refused(f"{shown(name)} is larger than what is stored of it")
+        raise UnsafePickleError(f"{shown(name)} is larger than what is stored of it")
     if located.start + located.span > extent.start + extent.size:
-        raise Refused(f"{shown(name)} lies outside of its storage")
+        raise UnsafePickleError(f"{shown(name)} lies outside of its storage")
     return located

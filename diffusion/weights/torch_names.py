@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 DAMAGED = "its pickle is damaged"
-LARGEST_KEY = 2**60
-MOST_SIDES, MOST_ARGUMENTS = 16, 16
+MAX_KEY = 2**60
+MAX_SIDES, MAX_ARGUMENTS = 16, 16
 STORAGES = {
     "Double": "F64", "Float": "F32", "Half": "F16", "BFloat16": "BF16", "Long": "I64",
     "Int": "I32", "Short": "I16", "Char": "I8", "Byte": "U8", "Bool": "BOOL",
@@ -79,7 +79,7 @@ class Parameters:
     held: object = None
 
 
-class Refused(ValueError):
+class UnsafePickleError(ValueError):
     """A pickle or a file that is no weights; the text says why, after the file's name."""
 
 
@@ -95,24 +95,24 @@ def wanted(value: Any, kind: type[T]) -> T:
     """The value, if it is of exactly this kind.
 
     Raises:
-        Refused: it is not.
+        UnsafePickleError: it is not.
     """
     if type(value) is not kind:
-        raise Refused(DAMAGED)
+        raise UnsafePickleError(DAMAGED)
     return value
 
 
 def check_key(key: object) -> None:
     """Containers in containers would be hashed without end; large numbers can hash alike."""
-    is_huge = type(key) is int and abs(key) > LARGEST_KEY
+    is_huge = type(key) is int and abs(key) > MAX_KEY
     if is_huge or type(key) not in (str, int, float, bool, type(None), Name):
-        raise Refused("its pickle has a key that is no name")
+        raise UnsafePickleError("its pickle has a key that is no name")
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any) -> Stored:
     """`torch._utils._rebuild_tensor` and `_v2`, which adds a flag, hooks and marks."""
     if more[2:] not in ((), (None,), ({},)):
-        raise Refused("it holds a tensor with marks, which is not supported")
+        raise UnsafePickleError("it holds a tensor with marks, which is not supported")
     found = wanted(storage, Storage)
     return _window(found.dtype, found, offset, shape, stride)
 
@@ -121,23 +121,23 @@ def _typed_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any
     """`_rebuild_tensor_v3`: the type comes after the flag and the hooks."""
     name = wanted(more[2], Name).text
     if name not in DTYPES or more[3:] not in ((), (None,), ({},)):
-        raise Refused(f"it holds a tensor of {shown(name)}, which is not supported")
+        raise UnsafePickleError(f"it holds a tensor of {shown(name)}, which is not supported")
     return _window(DTYPES[name], wanted(storage, Storage), offset, shape, stride)
 
 
 def _window(dtype: str, storage: Storage, offset: Any, shape: Any, stride: Any) -> Stored:
-    if not len(wanted(shape, tuple)) == len(wanted(stride, tuple)) <= MOST_SIDES:
-        raise Refused(DAMAGED)
+    if not len(wanted(shape, tuple)) == len(wanted(stride, tuple)) <= MAX_SIDES:
+        raise UnsafePickleError(DAMAGED)
     if any(type(each) is not int or each < 0 for each in (offset, *shape, *stride)):
-        raise Refused(DAMAGED)
+        raise UnsafePickleError(DAMAGED)
     return Stored(dtype, storage, offset, shape, stride)
 
 
 def _attributed(function: Any, _kind: Any, arguments: Any, *_: Any) -> Stored:
     """A tensor by one of these functions, that has attributes; they are left out."""
     make = TENSORS.get(wanted(function, Name).text)
-    if make is None or len(wanted(arguments, tuple)) > MOST_ARGUMENTS:
-        raise Refused(DAMAGED)
+    if make is None or len(wanted(arguments, tuple)) > MAX_ARGUMENTS:
+        raise UnsafePickleError(DAMAGED)
     return make(*arguments)
 
 

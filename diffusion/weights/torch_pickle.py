@@ -20,15 +20,15 @@ from typing import Any, NamedTuple
 from .torch_names import (
     CALLS,
     DAMAGED,
-    MOST_ARGUMENTS,
+    MAX_ARGUMENTS,
     NOTES,
     PARAMETERS,
     STORAGE_TYPES,
     Name,
     Note,
     Parameters,
-    Refused,
     Storage,
+    UnsafePickleError,
     check_key,
     shown,
     wanted,
@@ -36,8 +36,8 @@ from .torch_names import (
 
 # A checkpoint of 1,200 tensors takes about 50,000 steps. What a step costs is bounded too, since
 # a large value that was written down once can be given to every step.
-MOST_STEPS = 1_000_000
-MOST_NAME = 1000
+MAX_STEPS = 1_000_000
+MAX_NAME = 1000
 
 Step = Callable[["_Machine", Any], None]
 
@@ -58,22 +58,24 @@ def read_pickle(stream: BytesIO) -> Said:
     """What the next pickle of a stream says; the stream is left behind it.
 
     Raises:
-        Refused: it asks for more than weights need.
+        UnsafePickleError: it asks for more than weights need.
         ValueError: it is damaged.
     """
     machine = _Machine()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a damaged text may have escapes that Python warns of
         for count, (code, argument, _) in enumerate(pickletools.genops(stream)):
-            if count == MOST_STEPS:
-                raise Refused(f"its pickle has more than {MOST_STEPS:,} steps")
+            if count == MAX_STEPS:
+                raise UnsafePickleError(f"its pickle has more than {MAX_STEPS:,} steps")
             step = STEPS.get(code.name)
             if step is None:
-                raise Refused(f"its pickle has the instruction {code.name}, which no weights need")
+                raise UnsafePickleError(
+                    f"its pickle has the instruction {code.name}, which no weights need"
+                )
             try:
                 step(machine, argument)
             except (LookupError, TypeError) as error:
-                raise Refused(DAMAGED) from error
+                raise UnsafePickleError(DAMAGED) from error
     return Said(machine.result(), machine.storages)
 
 
@@ -102,7 +104,7 @@ class _Machine:
 
     def result(self) -> object:
         if self.below or len(self.stack) != 1:
-            raise Refused(DAMAGED)
+            raise UnsafePickleError(DAMAGED)
         return self.stack[0]
 
 
@@ -146,7 +148,7 @@ def _fill(machine: _Machine, items: list[Any]) -> None:
     """Put keys and values, one after the other, into the dict on the stack."""
     target = wanted(machine.stack[-1], dict)
     if len(items) % 2:
-        raise Refused(DAMAGED)
+        raise UnsafePickleError(DAMAGED)
     for key, value in zip(items[::2], items[1::2], strict=True):
         check_key(key)
         target[key] = value
@@ -159,8 +161,8 @@ def _last_two(machine: _Machine, _: object) -> None:
 
 def _stack_name(machine: _Machine, _: object) -> None:
     name, module = wanted(machine.pop(), str), wanted(machine.pop(), str)
-    if len(module) + len(name) > MOST_NAME:
-        raise Refused(DAMAGED)
+    if len(module) + len(name) > MAX_NAME:
+        raise UnsafePickleError(DAMAGED)
     machine.push(Name(f"{module}.{name}"))
 
 
@@ -168,15 +170,15 @@ def _storage(machine: _Machine, _: object) -> None:
     """A storage by what torch calls its persistent id."""
     said = wanted(machine.pop(), tuple)
     if len(said) not in (5, 6) or said[0] != "storage" or said[5:] not in ((), (None,)):
-        raise Refused("its pickle speaks of storages in a way that is not known")
+        raise UnsafePickleError("its pickle speaks of storages in a way that is not known")
     kind = wanted(said[1], Name).text
     if kind not in STORAGE_TYPES:
-        raise Refused(f"it holds numbers as {shown(kind)}, which is not supported")
+        raise UnsafePickleError(f"it holds numbers as {shown(kind)}, which is not supported")
     storage = Storage(STORAGE_TYPES[kind], wanted(said[2], str), wanted(said[4], int))
-    if len(storage.key) > MOST_NAME or storage.count < 0:
-        raise Refused(DAMAGED)
+    if len(storage.key) > MAX_NAME or storage.count < 0:
+        raise UnsafePickleError(DAMAGED)
     if machine.storages.setdefault(storage.key, storage) != storage:
-        raise Refused("its pickle has two storages of one key")
+        raise UnsafePickleError("its pickle has two storages of one key")
     machine.push(storage)
 
 
@@ -185,17 +187,17 @@ def _call(machine: _Machine, _: object) -> None:
     name = called.text if type(called) is Name else "what is no function"
     if name in NOTES:
         machine.push(Note())
-    elif name in CALLS and len(arguments) <= MOST_ARGUMENTS:
+    elif name in CALLS and len(arguments) <= MAX_ARGUMENTS:
         machine.push(CALLS[name](*arguments))
     else:
-        raise Refused(f"it asks to call {shown(name)}, which no weights need")
+        raise UnsafePickleError(f"it asks to call {shown(name)}, which no weights need")
 
 
 def _new(machine: _Machine, _: object) -> None:
     machine.pop()
     kind = wanted(machine.pop(), Name).text
     if kind != PARAMETERS and kind not in NOTES:
-        raise Refused(f"it asks to make a {shown(kind)}, which no weights need")
+        raise UnsafePickleError(f"it asks to make a {shown(kind)}, which no weights need")
     machine.push(Parameters() if kind == PARAMETERS else Note())
 
 

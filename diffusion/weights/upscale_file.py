@@ -58,7 +58,7 @@ def _rrdb(heads: Heads, plain: dict[str, str]) -> Part:
     ups = sum(name.startswith("conv_up.") for name in shapes) // 2
     flat = any(name.endswith("weight") and len(shape) != 4 for name, shape in shapes.items())
     if flat or channels != 3 * unshuffle**2 or shapes["conv_last.weight"][0] != 3:
-        raise ValueError("not a net for pictures of three channels")
+        raise ValueError("not a net for images of three channels")
     config = {
         "kind": "rrdb",
         "features": features,
@@ -112,7 +112,7 @@ def _compact(heads: Heads, plain: dict[str, str]) -> Part:
     features, channels = shapes["body.0.weight"][:2]
     scale = math.isqrt(shapes[f"body.{last}.weight"][0] // 3)
     if channels != 3 or shapes[f"body.{last}.weight"][0] != 3 * scale**2 or last < 2 or last % 2:
-        raise ValueError("not a net for pictures of three channels")
+        raise ValueError("not a net for images of three channels")
     if any(len(shapes[f"body.{index}.weight"]) != 1 for index in range(1, last, 2)):
         raise ValueError("not a net with PReLU activations")
     config = {"kind": "compact", "features": features, "layers": last // 2 - 1, "scale": scale}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import ModelFileError
 from .tensor_head import WIDTHS
-from .torch_file import ENDINGS, read_torch
+from .torch_file import EXTENSIONS, read_torch
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -39,7 +39,7 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
     Raises:
         ModelFileError: it is no whole weight file.
     """
-    if path.suffix in ENDINGS:
+    if path.suffix in EXTENSIONS:
         yield _TorchWeights(path)
         return
     from safetensors import SafetensorError, safe_open

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .memory import Entry, size_of
-from .packing import Array, CannotKeep, Damaged, Gone, pack, unpack
+from .packing import Array, CorruptEntryError, MissingOutputError, UnstorableError, pack, unpack
 
 log = logging.getLogger(__name__)
 DEFAULT_BYTES = 20 * 2**30
 WORTH_SECONDS = 0.05
-MOST_HEADER_BYTES = 16 * 2**20
-MOST_WAITING_BYTES = 2**30
+MAX_HEADER_BYTES = 16 * 2**20
+MAX_WAITING_BYTES = 2**30
 TRIMMED_TO = 0.9
 STALE_SECONDS = 3600
 TEMPORARY = ".tmp"
@@ -96,8 +96,8 @@ class Store:
             os.utime(place)
         except OSError:
             return None
-        except Damaged as error:
-            if not isinstance(error, Gone):
+        except CorruptEntryError as error:
+            if not isinstance(error, MissingOutputError):
                 log.warning("a kept result is dropped: %s", error)
             self._remove(place)
             return None
@@ -168,7 +168,7 @@ class Store:
 
         with self._lock:
             self._waiting = [each for each in self._waiting if not each.done()]
-            if self._waiting_bytes and self._waiting_bytes + nbytes > MOST_WAITING_BYTES:
+            if self._waiting_bytes and self._waiting_bytes + nbytes > MAX_WAITING_BYTES:
                 return
             if self._writer is None:
                 self._writer = ThreadPoolExecutor(1, "latentloom-store")
@@ -178,7 +178,7 @@ class Store:
     def _put(self, trace: str, key: str, entry: Entry) -> None:
         try:
             parts = _written(entry, trace)
-        except CannotKeep:
+        except UnstorableError:
             return
         except Exception:
             log.exception("a result cannot be kept")
@@ -279,7 +279,7 @@ def _written(entry: Entry, trace: str) -> list[bytes]:
     """An entry as the parts of a file, which tells its own name.
 
     Raises:
-        CannotKeep: a value in it is not kept on the disk.
+        UnstorableError: a value in it is not kept on the disk.
     """
     tree, arrays = pack(tuple(entry.outputs))
     header: dict[str, Any] = {}
@@ -304,28 +304,28 @@ def _read(data: bytearray, trace: str) -> Entry:
     """The entry of a trace in the bytes of a file.
 
     Raises:
-        Damaged: it is not what was written.
+        CorruptEntryError: it is not what was written.
     """
     try:
         length = int.from_bytes(data[:8], "little")
-        if not 0 < length <= min(len(data) - 8, MOST_HEADER_BYTES):
-            raise Damaged("its header is cut")
+        if not 0 < length <= min(len(data) - 8, MAX_HEADER_BYTES):
+            raise CorruptEntryError("its header is cut")
         header = json.loads(data[8 : 8 + length])
         metadata = header["__metadata__"]
         wanted, metadata["sum"] = metadata["sum"], ""
         view = memoryview(data)[8 + length :]
         if _sum(header, [view]) != wanted:
-            raise Damaged("its checksum is wrong")
+            raise CorruptEntryError("its checksum is wrong")
         told = json.loads(metadata["entry"])
         if told["trace"] != trace:
-            raise Damaged("it is another entry")
+            raise CorruptEntryError("it is another entry")
         arrays = [_array(header[str(number)], view) for number in range(len(header) - 1)]
         outputs = unpack(told["tree"], arrays)
         digests = tuple(told["digests"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Damaged(f"it is no entry: {error}") from error
+        raise CorruptEntryError(f"it is no entry: {error}") from error
     if not isinstance(outputs, tuple) or len(digests) != len(outputs):
-        raise Damaged("it holds no outputs")
+        raise CorruptEntryError("it holds no outputs")
     return Entry(outputs, size_of(outputs), digests)
 
 

@@ -65,7 +65,7 @@ class MemoryCache:
         trace = self._traces.get(key)
         return None if trace is None else self._entries.get(trace)
 
-    def by_trace(self, trace: str, key: str) -> Entry | None:
+    def by_input_key(self, trace: str, key: str) -> Entry | None:
         """The entry for these very inputs; from now on `key` finds it too."""
         with self._lock:
             entry = self._entries.get(trace)

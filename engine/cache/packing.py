@@ -18,7 +18,7 @@ from ..errors import LatentloomError
 from ..node.context import Saved
 from ..node.many import Many
 
-DEEPEST = 100
+MAX_DEPTH = 100
 
 
 class Array(NamedTuple):
@@ -38,15 +38,15 @@ ToArray = Callable[[Any], Array]
 FromArray = Callable[[Array], Any]
 
 
-class CannotKeep(LatentloomError):
+class UnstorableError(LatentloomError):
     """A value, or something in it, that is not in the table."""
 
 
-class Damaged(LatentloomError):
+class CorruptEntryError(LatentloomError):
     """A tree that no value was packed into."""
 
 
-class Gone(Damaged):
+class MissingOutputError(CorruptEntryError):
     """Files that an entry stands for are not there as they were."""
 
 
@@ -64,7 +64,7 @@ def pack(value: Any) -> tuple[Any, list[Array]]:
     """A tree of JSON's types, and the arrays that it refers to.
 
     Raises:
-        CannotKeep: something in the value is not in the table.
+        UnstorableError: something in the value is not in the table.
     """
     arrays: list[Array] = []
     return _pack(value, arrays, 0), arrays
@@ -74,14 +74,14 @@ def unpack(tree: Any, arrays: Sequence[Array]) -> Any:
     """The value that was packed.
 
     Raises:
-        Damaged: none was.
+        CorruptEntryError: none was.
     """
     try:
         return _unpack(tree, arrays, 0)
-    except Damaged:
+    except CorruptEntryError:
         raise
     except Exception as error:
-        raise Damaged(f"an entry holds no value: {error}") from error
+        raise CorruptEntryError(f"an entry holds no value: {error}") from error
 
 
 _ARRAYS: dict[str, tuple[ToArray, FromArray]] = {}
@@ -89,8 +89,8 @@ _RECORDS: set[str] = set()
 
 
 def _pack(value: Any, arrays: list[Array], depth: int) -> Any:
-    if depth > DEEPEST:
-        raise CannotKeep("a value is nested too deeply to be kept")
+    if depth > MAX_DEPTH:
+        raise UnstorableError("a value is nested too deeply to be kept")
     if value is None or value is True or value is False or value.__class__ in (int, str):
         return value
     if value.__class__ is float:
@@ -108,7 +108,7 @@ def _pack(value: Any, arrays: list[Array], depth: int) -> Any:
         return {_SEQUENCES[value.__class__]: items}
     if value.__class__ is dict and all(key.__class__ is str for key in value):
         return {"mapping": _pack_mapping(value, arrays, depth)}
-    raise CannotKeep(f"a value of type {value.__class__.__qualname__} is not kept")
+    raise UnstorableError(f"a value of type {value.__class__.__qualname__} is not kept")
 
 
 def _pack_mapping(items: Mapping[str, Any], arrays: list[Array], depth: int) -> dict[str, Any]:
@@ -119,9 +119,9 @@ def _unpack(tree: Any, arrays: Sequence[Array], depth: int) -> Any:
     if not isinstance(tree, dict):
         if tree is None or isinstance(tree, bool | int | float | str):
             return tree
-        raise Damaged("an entry holds a list where none can be")
-    if depth > DEEPEST:
-        raise Damaged("an entry is nested too deeply")
+        raise CorruptEntryError("an entry holds a list where none can be")
+    if depth > MAX_DEPTH:
+        raise CorruptEntryError("an entry is nested too deeply")
     if "float" in tree:
         return float(tree["float"])
     if "saved" in tree:
@@ -159,7 +159,7 @@ def _named(value: Any) -> dict[str, Any]:
 
 def _class(name: str) -> Callable[..., Any]:
     if name not in _RECORDS:
-        raise Damaged(f"an entry holds the unknown record {name[:60]!r}")
+        raise CorruptEntryError(f"an entry holds the unknown record {name[:60]!r}")
     module, _, own = name.rpartition(".")
     found: Callable[..., Any] = getattr(import_module(module), own)
     return found
@@ -169,7 +169,7 @@ def _stamp(path: Path) -> tuple[str, int, int]:
     try:
         facts = path.stat()
     except OSError as error:
-        raise CannotKeep(f"{path.name} is gone already") from error
+        raise UnstorableError(f"{path.name} is gone already") from error
     return str(path), facts.st_size, facts.st_mtime_ns
 
 
@@ -179,7 +179,7 @@ def _unchanged(name: str, size: int, changed: int) -> Path:
     try:
         facts = path.stat()
     except OSError as error:
-        raise Gone(f"{path.name} is gone") from error
+        raise MissingOutputError(f"{path.name} is gone") from error
     if (facts.st_size, facts.st_mtime_ns) != (size, changed):
-        raise Gone(f"{path.name} was changed since")
+        raise MissingOutputError(f"{path.name} was changed since")
     return path

@@ -40,7 +40,7 @@ class Tiers:
         if self.disk is None or not self.disk.has(trace):
             return "memory"
         self.disk.alias(trace, key)
-        if self.memory.by_trace(trace, key) is None:
+        if self.memory.by_input_key(trace, key) is None:
             self.read(trace, key, spec)
             return "disk"
         return "memory"

@@ -1,8 +1,8 @@
-"""One graph over every picture of a folder. What is done is written down, and not done again.
+"""One graph over every image of a folder. What is done is written down, and not done again.
 
-The ledger lies in the output folder: one line for each picture that is done, with the key of the
-whole graph on it. A key is made of the graph, its values and the picture's content, so that a run
-that was stopped goes on where it was, and a changed graph or picture is run anew.
+The ledger lies in the output folder: one line for each image that is done, with the key of the
+whole graph on it. A key is made of the graph, its values and the image's content, so that a run
+that was stopped goes on where it was, and a changed graph or image is run anew.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from .events import OnEvent
 from .executor import Engine
 from .plan import Plan
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 LEDGER = ".latentloom-batch.jsonl"
-NAME_KNOB = "name"
-PICTURE = "input"
+NAME_INPUT = "name"
+IMAGE = "input"
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What became of one picture.
+class BatchItem:
+    """What became of one image.
 
     Attributes:
         state: "known" is what an earlier run did already.
@@ -40,20 +40,20 @@ class Turn:
         errors: why it failed.
     """
 
-    picture: Path
+    image: Path
     state: Literal["ran", "known", "failed", "cancelled"]
     saved: tuple[Path, ...] = ()
     errors: tuple[LatentloomError, ...] = ()
     model_calls: int = 0
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """The PNG, JPEG and WebP files right in a folder, by name; hidden ones are left out.
 
     Raises:
         OSError: it is no folder that can be read.
     """
-    found = (path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    found = (path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 
@@ -62,77 +62,77 @@ def run_folder(
     graph: Graph,
     workspace: Workspace,
     folder: Path,
-    knob: str = "",
+    image_input: str = "",
     on_event: OnEvent | None = None,
     cancel: CancelToken | None = None,
-) -> Iterator[Turn]:
-    """Run a graph once for each picture of a folder, and yield what became of each.
+) -> Iterator[BatchItem]:
+    """Run a graph once for each image of a folder, and yield what became of each.
 
-    A picture that fails is passed over. Pictures are only read; outputs go to the workspace's
+    An image that fails is passed over. Images are only read; outputs go to the workspace's
     output folder, which must be another one.
 
     Args:
-        knob: the graph's input that takes the picture, or `node.input` of a node that loads one;
+        image_input: the graph's input that takes the image, or `node.input` of a loading node;
             may be left out where the graph has but one input of type image, or none and but one
-            such node. An input `name` of type string takes the picture's name without ending.
-        cancel: stops the picture in work, and all after it.
+            such node. An input `name` of type string takes the image's name without ending.
+        cancel: stops the image in work, and all after it.
 
     Raises:
         GraphError: the graph has no such input, or the output folder is the folder itself.
         OSError: the folder cannot be read, or the ledger not be written.
     """
-    knob, token = _chosen(graph, engine.registry, knob), cancel or CancelToken()
+    image_input, token = _chosen(graph, engine.registry, image_input), cancel or CancelToken()
     if workspace.output_dir.resolve() == folder.resolve():
-        facts = ("an output folder besides the pictures'", str(folder), "", "choose another one")
+        facts = ("an output folder besides the images'", str(folder), "", "choose another one")
         raise GraphError([Problem("bad_output", "", "", "", *facts)])
     ledger = _Ledger(workspace.output_dir)
-    for picture in pictures_in(folder):
+    for image in images_in(folder):
         if token.is_set():
             return
-        change = graph.knob if knob in graph.inputs else graph.set
-        one = change(knob, str(picture.absolute()))
-        if graph.inputs.get(NAME_KNOB) and graph.inputs[NAME_KNOB].type == "string":
-            one = one.knob(NAME_KNOB, picture.stem)
-        place = replace(workspace, granted=workspace.granted | {picture.absolute()})
-        yield _turn(engine, one, place, picture, ledger, on_event, token)
+        change = graph.set_input if image_input in graph.inputs else graph.set
+        one = change(image_input, str(image.absolute()))
+        if graph.inputs.get(NAME_INPUT) and graph.inputs[NAME_INPUT].type == "string":
+            one = one.set_input(NAME_INPUT, image.stem)
+        place = replace(workspace, granted=workspace.granted | {image.absolute()})
+        yield _turn(engine, one, place, image, ledger, on_event, token)
 
 
 def _turn(
     engine: Engine,
     graph: Graph,
     workspace: Workspace,
-    picture: Path,
+    image: Path,
     ledger: _Ledger,
     on_event: OnEvent | None,
     token: CancelToken,
-) -> Turn:
+) -> BatchItem:
     try:
         key = _key(engine.plan(graph, workspace))
         known = ledger.saved(key)
         if known is not None:
-            return Turn(picture, "known", known)
+            return BatchItem(image, "known", known)
         result = engine.run(graph, workspace, on_event=on_event, cancel=token)
     except GraphError as error:
-        return Turn(picture, "failed", errors=(error,))
+        return BatchItem(image, "failed", errors=(error,))
     saved = tuple(dict.fromkeys(path for _, path in result.saved))
     if result.status == "cancelled":
-        return Turn(picture, "cancelled", saved, model_calls=result.model_calls)
+        return BatchItem(image, "cancelled", saved, model_calls=result.model_calls)
     if result.errors:
-        return Turn(picture, "failed", saved, tuple(result.errors), result.model_calls)
-    ledger.add(key, picture.name, saved)
-    return Turn(picture, "ran", saved, model_calls=result.model_calls)
+        return BatchItem(image, "failed", saved, tuple(result.errors), result.model_calls)
+    ledger.add(key, image.name, saved)
+    return BatchItem(image, "ran", saved, model_calls=result.model_calls)
 
 
 def _chosen(graph: Graph, registry: Registry, name: str) -> str:
-    """The graph's input, or the `node.input`, that takes the pictures."""
-    images = [knob for knob, given in graph.inputs.items() if given.type == "image"]
+    """The graph's input, or the `node.input`, that takes the images."""
+    images = [image_input for image_input, given in graph.inputs.items() if given.type == "image"]
     places = [
         f"{id}.{port.name}"
         for id, node in graph.nodes.items()
         if (spec := registry.get(node.type)) is not None
         for port in spec.inputs
         if port.file is not None
-        and port.file.kind == PICTURE
+        and port.file.kind == IMAGE
         and isinstance(node.inputs.get(port.name), str)
     ]
     open_to = images or places
@@ -141,8 +141,8 @@ def _chosen(graph: Graph, registry: Registry, name: str) -> str:
     if name in images or name in places:
         return name
     known = ", ".join(images + places)
-    wanted = f"an input that takes a picture: {known or 'there is none'}"
-    hint = "say with --knob which takes the pictures" if known else "add a LoadImage"
+    wanted = f"an input that takes an image: {known or 'there is none'}"
+    hint = "say with --image-input which takes the images" if known else "add a LoadImage"
     facts = (wanted, name or "none chosen", "", hint)
     raise GraphError([Problem("unknown_input", "inputs", "graph", name, *facts)])
 
@@ -165,17 +165,17 @@ class _Ledger:
                 saved = tuple(folder / str(name) for name in entry["saved"])
                 self._done[str(entry["key"])] = saved
             except (ValueError, LookupError, TypeError, RecursionError):
-                continue  # a line that a crash cut short: its picture is run again
+                continue  # a line that a crash cut short: its image is run again
 
     def saved(self, key: str) -> tuple[Path, ...] | None:
         """The files of what is done and all there still; None otherwise."""
         found = self._done.get(key)
         return found if found is not None and all(path.is_file() for path in found) else None
 
-    def add(self, key: str, picture: str, saved: tuple[Path, ...]) -> None:
-        """Write down that a picture is done; on disk when this returns."""
+    def add(self, key: str, image: str, saved: tuple[Path, ...]) -> None:
+        """Write down that an image is done; on disk when this returns."""
         names = [os.path.relpath(path, self.folder) for path in saved]
-        line = json.dumps({"key": key, "picture": picture, "saved": names}, ensure_ascii=True)
+        line = json.dumps({"key": key, "image": image, "saved": names}, ensure_ascii=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as sink:
             sink.write(f"\n{line}\n" if _torn(self.path) else f"{line}\n")

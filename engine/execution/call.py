@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..cache.memory import Entry, size_of
-from ..errors import Cancelled, InputError, LatentloomError, NodeError
-from ..graph.literal import Refused, coerce
+from ..errors import InputError, LatentloomError, NodeError, RunCancelledError
+from ..graph.literal import LiteralError, coerce
 from ..graph.validate import Prepared
 from ..node.context import Context, OnProgress, Saved
 from ..node.many import Many, gather, listed, spread
@@ -71,7 +71,7 @@ def call(node: Prepared, linked: Mapping[str, Any], context: Context, digest: bo
         entry = Entry(outputs, size_of(outputs))
         if digest:
             entry.digest(0)
-    except Cancelled as error:
+    except RunCancelledError as error:
         return Outcome(time.perf_counter() - start, error=error, model_calls=context.model_calls)
     except Exception as error:  # noqa: BLE001 - a node may raise anything; it is named and kept
         failure = NodeError(node.id, spec.name, _shown(spec, arguments), error)
@@ -115,7 +115,7 @@ def _checked(spec: NodeSpec, port: Port, value: Any) -> Any:
         return value
     try:
         return coerce(port, value)
-    except Refused as refused:
+    except LiteralError as refused:
         raise InputError(spec.name, port.name, refused.wanted, refused.got, refused.hint) from None
 
 

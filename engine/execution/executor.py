@@ -158,7 +158,7 @@ class Engine:
             on_event: called in this thread with each event, the last being `Closed`.
             cancel: stops the run from another thread.
             on_plan: called with the plan before anything runs.
-            texts: what saved pictures carry besides the graph.
+            texts: what saved images carry besides the graph.
 
         Raises:
             GraphError: the graph cannot run; nothing was run.
@@ -209,7 +209,7 @@ class Engine:
     ) -> Callable[[str], Context]:
         """What makes the context of each node of a run."""
         output_dir = workspace.output_dir
-        shared = _without_places(graph, workspace)
+        shared = _without_folders(graph, workspace)
         temp_dir = workspace.temp_dir or Path(tempfile.gettempdir()) / "latentloom"
 
         def metadata() -> Mapping[str, str]:
@@ -252,8 +252,8 @@ def _plan(ready: Preparation, tasks: Mapping[str, Task]) -> Plan:
     return Plan(steps, ready.targets)
 
 
-def _without_places(graph: Graph, workspace: Workspace) -> Graph:
-    """The graph as pictures carry it: of files that lie anywhere, only the names are told."""
+def _without_folders(graph: Graph, workspace: Workspace) -> Graph:
+    """The graph as images carry it: of files that lie anywhere, only the names are told."""
     places = {str(path): path.name for path in workspace.granted}
     if not places:
         return graph
@@ -261,9 +261,9 @@ def _without_places(graph: Graph, workspace: Workspace) -> Graph:
         for name, value in node.inputs.items():
             if isinstance(value, str) and value in places:
                 graph = graph.set(f"{id}.{name}", places[value])
-    for name, knob in graph.inputs.items():
-        if isinstance(knob.default, str) and knob.default in places:
-            graph = graph.knob(name, places[knob.default])
+    for name, graph_input in graph.inputs.items():
+        if isinstance(graph_input.default, str) and graph_input.default in places:
+            graph = graph.set_input(name, places[graph_input.default])
     return graph
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ..graph.literal import shown
 from ..graph.validate import Prepared
 
-LONGEST = 100_000
+MAX_LENGTH = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +89,14 @@ class History:
             if seconds:
                 self._took[trace.node.id, trace.type] = seconds
             for table in (self._last, self._made, self._took):
-                if len(table) > LONGEST:
+                if len(table) > MAX_LENGTH:
                     table.popitem(last=False)
 
     def pass_by(self, trace: Trace) -> None:
         """Note that a run had no need of a node with this trace; the next plan compares with it."""
         with self._lock:
             self._last[trace.node.id] = trace
-            if len(self._last) > LONGEST:
+            if len(self._last) > MAX_LENGTH:
                 self._last.popitem(last=False)
 
     def took(self, trace: Trace, last_time: LastTime) -> float | None:

@@ -16,7 +16,7 @@ from .history import Trace
 
 FOLDER = "history"
 LENGTH = 32
-MOST_NODES = 2000
+MAX_NODES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Past:
         Args:
             took: what a node's last call took, in seconds.
         """
-        if self._store is not None and len(traces) <= MOST_NODES:
+        if self._store is not None and len(traces) <= MAX_NODES:
             self._store.write(self._file, lambda: _written(traces, took))
 
 

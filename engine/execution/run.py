@@ -16,7 +16,7 @@ from typing import Any
 
 from ..cache.memory import Entry
 from ..cache.tiers import Tier, usable
-from ..errors import Cancelled, LatentloomError, NodeError
+from ..errors import LatentloomError, NodeError, RunCancelledError
 from ..node.cancel import CancelToken
 from ..node.context import Context
 from .call import Outcome, call, needed, saved_in, text_in
@@ -155,7 +155,7 @@ class Run:
         with self.house.lock:
             flight = self.house.flights.get(job.trace)
             if flight is None:
-                entry = usable(tiers.memory.by_trace(job.trace, key))
+                entry = usable(tiers.memory.by_input_key(job.trace, key))
                 if entry is None:
                     self.house.flights[job.trace] = Future()
         if flight is not None:
@@ -177,7 +177,9 @@ class Run:
 
             def work() -> Outcome:
                 if self.cancel.is_set():
-                    return Outcome(0.0, error=Cancelled(f"cancelled before node {job.id} ran"))
+                    return Outcome(
+                        0.0, error=RunCancelledError(f"cancelled before node {job.id} ran")
+                    )
                 self._send(Started(job.id, node.spec.name))
                 return call(node, linked, context, digest=job.readers > 0)
 
@@ -187,7 +189,7 @@ class Run:
                 return
             outcome = work()
         except BaseException:
-            self._land(job, Outcome(0.0, error=Cancelled("interrupted")))
+            self._land(job, Outcome(0.0, error=RunCancelledError("interrupted")))
             raise
         self._land(job, outcome)
 
@@ -246,9 +248,9 @@ class Run:
         outcome = flight.result()
         if outcome.entry is not None:
             job.why += "; the same was just made"
-            self.house.tiers.memory.by_trace(job.trace, job.task.key)
+            self.house.tiers.memory.by_input_key(job.trace, job.task.key)
             self._reuse(job, outcome.entry, "memory")
-        elif isinstance(outcome.error, Cancelled) and not self.cancel.is_set():
+        elif isinstance(outcome.error, RunCancelledError) and not self.cancel.is_set():
             self._queue(job)
         else:
             self._settle(job, outcome)
@@ -258,7 +260,7 @@ class Run:
             job.state, job.entry, job.saved = "ran", outcome.entry, saved_in(outcome.entry)
             self._emit(Finished(job.id, outcome.seconds, job.saved, text_in(job.entry)))
             self._release(job)
-        elif isinstance(outcome.error, Cancelled):
+        elif isinstance(outcome.error, RunCancelledError):
             job.state = "cancelled"
             self._emit(Stopped(job.id))
             self.cancel.cancel()

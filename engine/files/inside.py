@@ -43,22 +43,22 @@ class Folder:
         with os.scandir(self.path if self._handle is None else self._handle) as found:
             return [entry.name for entry in found]
 
-    def read(self, name: str, most_bytes: int) -> bytes:
+    def read(self, name: str, max_bytes: int) -> bytes:
         """The content of a file.
 
         Raises:
             UnsafePathError: it is a link.
             FileNotFoundError: there is no such file.
-            ValueError: it is larger than `most_bytes`.
+            ValueError: it is larger than `max_bytes`.
         """
         if self._handle is None:
-            return _bounded(os.open(self.path / name, _READ), most_bytes)
+            return _bounded(os.open(self.path / name, _READ), max_bytes)
         flags = _READ | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             file = os.open(name, flags, dir_fd=self._handle)
         except OSError as error:
             raise _refused(name, error) from error
-        return _bounded(file, most_bytes)
+        return _bounded(file, max_bytes)
 
     def is_file(self, name: str) -> bool:
         """Whether there is a file, and no link to one."""
@@ -199,28 +199,28 @@ def split(name: str) -> tuple[str, str]:
     return ("" if place.parent == PurePosixPath() else place.parent.as_posix()), place.name
 
 
-def read_inside(root: Path, name: str, most_bytes: int) -> bytes:
+def read_inside(root: Path, name: str, max_bytes: int) -> bytes:
     """The content of a file inside a folder; no link below the folder is followed.
 
     Raises:
         UnsafePathError: as safe_path, or a link is on the way.
         FileNotFoundError: there is no such file.
-        ValueError: it is larger than `most_bytes`.
+        ValueError: it is larger than `max_bytes`.
     """
     safe_path(root, name)
     folder, file = split(name)
     with opened(root, folder) as place:
-        return place.read(file, most_bytes)
+        return place.read(file, max_bytes)
 
 
-def read_resolved(path: Path, most_bytes: int) -> bytes:
+def read_resolved(path: Path, max_bytes: int) -> bytes:
     """The content of a file whose path has no link in it, as `Workspace.resolve` gives it.
 
     Raises:
-        OSError: it cannot be read, is larger than `most_bytes`, or a link is on its way now.
+        OSError: it cannot be read, is larger than `max_bytes`, or a link is on its way now.
     """
     try:
-        return _bounded(_open_resolved(path), most_bytes)
+        return _bounded(_open_resolved(path), max_bytes)
     except ValueError as error:
         raise OSError(errno.EFBIG, str(error)) from error
 
@@ -249,11 +249,11 @@ def _refused(name: str, error: OSError) -> Exception:
     return FileNotFoundError(error.errno, f"there is no {name[:80]!r}")
 
 
-def _bounded(file: int, most_bytes: int) -> bytes:
+def _bounded(file: int, max_bytes: int) -> bytes:
     with os.fdopen(file, "rb") as stream:
         facts = os.fstat(stream.fileno())
         if not stat.S_ISREG(facts.st_mode):
             raise FileNotFoundError("this is no file")
-        if facts.st_size > most_bytes:
-            raise ValueError(f"the file has {facts.st_size} bytes; at most {most_bytes} are read")
-        return stream.read(most_bytes + 1)
+        if facts.st_size > max_bytes:
+            raise ValueError(f"the file has {facts.st_size} bytes; at most {max_bytes} are read")
+        return stream.read(max_bytes + 1)

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-LONGEST_NAME = 255
-LONGEST_PATH = 1024
+MAX_NAME_LENGTH = 255
+MAX_PATH_LENGTH = 1024
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?$", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\\u202a-\u202e\u2066-\u2069]')
 _ANNOTATED = re.compile(r"^(.*) \[(input|output|temp)\]$")
@@ -30,7 +30,7 @@ class Workspace:
         input_dir: where they are looked up next.
         output_dir: where output nodes write.
         temp_dir: where previews go; None is a folder of the system's.
-        library_dir: the shipped graphs, whose input pictures are found last.
+        library_dir: the shipped graphs, whose input images are found last.
         granted: paths that the user named; they may be anywhere.
     """
 
@@ -99,7 +99,7 @@ def safe_path(root: Path, name: str) -> Path:
 
 def unsafe(name: str) -> str:
     """Why a relative path may not be used, as the end of a sentence; empty if it may."""
-    if not name or len(name) > LONGEST_PATH:
+    if not name or len(name) > MAX_PATH_LENGTH:
         return "is empty" if not name else "is too long"
     if _FORBIDDEN.search(name):
         return "has a character that is not allowed in file names"
@@ -119,6 +119,6 @@ def unsafe(name: str) -> str:
             return "has a part that ends in a dot or space"
         if _RESERVED.match(part):
             return "is a reserved name"
-        if len(part.encode()) > LONGEST_NAME:
+        if len(part.encode()) > MAX_NAME_LENGTH:
             return "has a part that is too long"
     return ""

@@ -1,4 +1,4 @@
-"""Graph files: native YAML and JSON, ComfyUI's API and editor JSON, pictures that carry any."""
+"""Graph files: native YAML and JSON, ComfyUI's API and editor JSON, images that carry any."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..files.inside import opened
 from ..graph.graph import Graph, Link
 from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt_json
-from .image_metadata import embed, read_picture
+from .image_metadata import embed, read_image_graph
 from .native import read_native, write_json, write_yaml
-from .parsing import MOST_BYTES, parse_json, parse_yaml
+from .parsing import MAX_BYTES, parse_json, parse_yaml
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 __all__ = ["dump_graph", "embed", "load_graph", "parse_graph", "save_graph", "with_names"]
 
@@ -30,10 +30,10 @@ def load_graph(path: Path, specs: Specs | None = None) -> Graph:
         FormatError: the file cannot be read as a graph; the message says where and why.
         OSError: it cannot be read at all.
     """
-    if path.suffix.lower() in PICTURES:
-        return replace(read_picture(path, specs), source=path)
-    if path.stat().st_size > MOST_BYTES:
-        raise FormatError(f"{path.name} has {path.stat().st_size} bytes; at most {MOST_BYTES}")
+    if path.suffix.lower() in IMAGES:
+        return replace(read_image_graph(path, specs), source=path)
+    if path.stat().st_size > MAX_BYTES:
+        raise FormatError(f"{path.name} has {path.stat().st_size} bytes; at most {MAX_BYTES}")
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:

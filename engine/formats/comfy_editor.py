@@ -25,9 +25,9 @@ Value = Link | tuple[Any] | None
 MUTED, BYPASSED = 2, 4
 VIRTUAL = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
 INPUTS, OUTPUTS = "-10", "-20"
-DEEPEST = 32
-MOST_NODES, MOST_LEVELS = 100_000, 10_000
-ITSELF, PICTURE = "-1", "$$"
+MAX_DEPTH = 32
+MAX_NODES, MAX_LEVELS = 100_000, 10_000
+ITSELF, IMAGE = "-1", "$$"
 _WAY = re.compile(r"(\d+): ?(.*)", re.DOTALL)
 
 
@@ -113,7 +113,7 @@ class _Reader:
 
     def read(self, level: _Level) -> None:
         """Take in a level and those below it."""
-        if level.prefix.count(":") > DEEPEST:
+        if level.prefix.count(":") > MAX_DEPTH:
             raise FormatError("subgraphs are nested too deep, or in themselves")
         for id, node in level.nodes.items():
             if node["type"] in VIRTUAL or _mode(node) in (MUTED, BYPASSED):
@@ -122,8 +122,8 @@ class _Reader:
                 self.read(self._below(level, id))
                 continue
             self.nodes[level.prefix + id] = self._node(level, node)
-            if len(self.nodes) > MOST_NODES:
-                raise FormatError(f"this workflow has more than {MOST_NODES} nodes")
+            if len(self.nodes) > MAX_NODES:
+                raise FormatError(f"this workflow has more than {MAX_NODES} nodes")
 
     def _node(self, level: _Level, node: Mapping[str, Any]) -> Node:
         spec = self.specs.get(node["type"])
@@ -144,8 +144,8 @@ class _Reader:
     def _below(self, level: _Level, id: str) -> _Level:
         node, prefix = level.nodes[id], f"{level.prefix}{id}:"
         if prefix not in self.levels:
-            if len(self.levels) >= MOST_LEVELS:
-                raise FormatError(f"this workflow uses more than {MOST_LEVELS} subgraphs")
+            if len(self.levels) >= MAX_LEVELS:
+                raise FormatError(f"this workflow uses more than {MAX_LEVELS} subgraphs")
             self.levels[prefix] = self._use(level, id, node, prefix)
         return self.levels[prefix]
 
@@ -300,7 +300,7 @@ def _own_values(node: Mapping[str, Any]) -> Shown:
     for (way, name), value in zip(
         _proxies(node), values if isinstance(values, list) else (), strict=False
     ):
-        if not name.startswith(PICTURE):
+        if not name.startswith(IMAGE):
             found.setdefault(way, {})[name] = value
     return found
 
@@ -316,7 +316,7 @@ def _proxies(node: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
         if not isinstance(proxy, list) or len(proxy) < 2:
             raise FormatError(f"this is no proxy of a field: {str(proxy)[:80]}")
         way, name = [str(proxy[0])], str(proxy[1])
-        while (inner := _WAY.fullmatch(name)) is not None and len(way) < DEEPEST:
+        while (inner := _WAY.fullmatch(name)) is not None and len(way) < MAX_DEPTH:
             way.append(inner[1])
             name = inner[2]
         yield (() if way == [ITSELF] else tuple(way)), name
@@ -335,7 +335,7 @@ def _definitions(data: Any, depth: int) -> Iterator[Mapping[str, Any]]:
     """The subgraphs that a file defines, at any depth."""
     held = data.get("definitions") if isinstance(data, Mapping) else None
     listed = held.get("subgraphs") if isinstance(held, Mapping) else None
-    for found in listed if isinstance(listed, list) and depth < DEEPEST else ():
+    for found in listed if isinstance(listed, list) and depth < MAX_DEPTH else ():
         if isinstance(found, Mapping) and isinstance(found.get("id"), str):
             yield found
             yield from _definitions(found, depth + 1)

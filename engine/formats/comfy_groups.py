@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import FormatError
 from ..node.spec import NodeSpec
-from .comfy_values import CONTROLS, is_picture, is_seed, is_widget
+from .comfy_values import CONTROLS, is_image, is_seed, is_widget
 
 PREFIXES = ("workflow>", "workflow/")
 INPUTS, OUTPUTS = -10, -20
@@ -91,7 +91,7 @@ def _fields(type_name: str, spec: NodeSpec | None) -> Iterator[tuple[str, frozen
         yield "value", CONTROLS
     for port in spec.inputs if spec is not None else ():
         if is_widget(port):
-            yield port.name, CONTROLS if is_seed(port) else BUTTON if is_picture(port) else NOTHING
+            yield port.name, CONTROLS if is_seed(port) else BUTTON if is_image(port) else NOTHING
 
 
 def _nodes(group: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import FormatError
-from ..graph.graph import Graph, Knob, Link, Node
+from ..graph.graph import Graph, InputRef, Link, Node
 from ..node.spec import NodeSpec
 from .comfy_values import convert
 from .native import refuse_unreadable, thaw
@@ -110,7 +110,7 @@ def _write_node(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, An
 def _write_value(graph: Graph, where: str, value: Any, specs: Specs) -> Any:
     if isinstance(value, Link):
         return [value.node, _index(graph, where, value, specs)]
-    if isinstance(value, Knob):
+    if isinstance(value, InputRef):
         raise FormatError(f"{where}: {value} is no input of the graph")
     plain = thaw(value)
     marked = isinstance(plain, dict) and plain.keys() == {"__value__"}

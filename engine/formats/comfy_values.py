@@ -9,8 +9,8 @@ from typing import Any
 
 from ..node.spec import NodeSpec, Port
 
-PICTURE = "input"
-DEEPEST = 32
+IMAGE = "input"
+MAX_DEPTH = 32
 CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize"})
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)(?<!\\)\}")
@@ -29,9 +29,9 @@ def is_seed(port: Port) -> bool:
     return port.seeded or port.name in ("seed", "noise_seed")
 
 
-def is_picture(port: Port) -> bool:
-    """Whether the field names a picture, which has a button of its own."""
-    return port.file is not None and port.file.kind == PICTURE
+def is_image(port: Port) -> bool:
+    """Whether the field names an image, which has a button of its own."""
+    return port.file is not None and port.file.kind == IMAGE
 
 
 def widget_values(
@@ -103,7 +103,7 @@ def choose(text: str) -> str:
         else (_COMMENT.sub("", text))
     )
     chance = random.Random(text)
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         text, count = _CHOICE.subn(lambda found: chance.choice(found[1].split("|")), text)
         if not count:
             break

@@ -14,13 +14,13 @@ from typing import Any
 from ..errors import FormatError
 from ..graph.graph import Graph, Link, Node
 from ..node.spec import NodeSpec, Port
-from .comfy_values import is_picture, is_widget
+from .comfy_values import is_image, is_widget
 from .native import thaw
 
 Specs = Mapping[str, NodeSpec]
 NAMESPACE = uuid.UUID("6d6f2f4e-9c3b-5a7e-8f11-3f0c2b7a9d55")
 WIDTH, GAP_X, GAP_Y = 300, 80, 60
-TITLE, ROW, TEXT_ROWS, PICTURE_ROWS = 40, 26, 5, 10
+TITLE, ROW, TEXT_ROWS, IMAGE_ROWS = 40, 26, 5, 10
 
 
 def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _values(spec: NodeSpec, node: Node) -> list[Any]:
         found.append(_value(port, None if isinstance(value, Link) else value))
         if port.seeded:
             found.append("fixed")
-    if any(is_picture(port) for port in spec.inputs):
+    if any(is_image(port) for port in spec.inputs):
         found.append("image")
     return found
 
@@ -165,5 +165,5 @@ def _height(spec: NodeSpec) -> int:
     for port in spec.inputs:
         if is_widget(port):
             rows += TEXT_ROWS if port.multiline else 1 + port.seeded
-            rows += PICTURE_ROWS if is_picture(port) else 0
-    return TITLE + ROW * (rows + (PICTURE_ROWS if spec.output_node else 0))
+            rows += IMAGE_ROWS if is_image(port) else 0
+    return TITLE + ROW * (rows + (IMAGE_ROWS if spec.output_node else 0))

@@ -1,4 +1,4 @@
-"""Graphs in pictures: PNG text chunks, ours first, then ComfyUI's."""
+"""Graphs in images: PNG text chunks, ours first, then ComfyUI's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OURS, COMFY, EDITOR = "latentloom", "prompt", "workflow"
 
 
 def embed(graph: Graph, specs: Specs) -> dict[str, str]:
-    """The text chunks that let a picture be run again, here and in ComfyUI.
+    """The text chunks that let an image be run again, here and in ComfyUI.
 
     A form that cannot hold the graph is left out, such as ComfyUI's where a node is not installed.
     """
@@ -35,8 +35,8 @@ def embed(graph: Graph, specs: Specs) -> dict[str, str]:
     return chunks
 
 
-def read_picture(path: Path, specs: Specs | None = None) -> Graph:
-    """The graph in a picture.
+def read_image_graph(path: Path, specs: Specs | None = None) -> Graph:
+    """The graph in an image.
 
     Raises:
         FormatError: it is no PNG, or carries no graph that can be read.
@@ -80,10 +80,10 @@ def _text_chunks(path: Path) -> dict[str, str]:
 
     try:
         with warnings.catch_warnings():
-            # No pixel is decoded here, so that a large picture is nothing to warn of.
+            # No pixel is decoded here, so that a large image is nothing to warn of.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG",)) as picture:
-                info: dict[Any, Any] = dict(picture.info)
+            with Image.open(path, formats=("PNG",)) as image:
+                info: dict[Any, Any] = dict(image.info)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise FormatError(f"{path.name} cannot be read as a PNG: {error}") from error
     except Image.DecompressionBombError as error:

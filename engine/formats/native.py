@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 from ..errors import FormatError
-from ..graph.graph import Graph, Input, Knob, Link, Node
+from ..graph.graph import Graph, GraphInput, InputRef, Link, Node
 from .parsing import _Loader, is_unicode
 
 VERSION = 1
@@ -34,7 +34,7 @@ KEYS = ("latentloom", "title", "description", "inputs", "nodes", "layout")
 NODE_KEYS = ("node", "title", "inputs")
 INPUT_KEYS = ("type", "default", "min", "max", "choices", "description")
 _LINK = re.compile(r"^\$([^\s$.{}](?:[^\s$]*[^\s$.])?)\.([^.$]+)\Z")
-_KNOB = re.compile(r"^\$\{([^{}]+)\}\Z")
+_INPUT_REF = re.compile(r"^\$\{([^{}]+)\}\Z")
 _INDEX = re.compile(r"^[0-9]{1,9}\Z")
 
 
@@ -71,7 +71,9 @@ def to_native(graph: Graph) -> dict[str, Any]:
     if graph.description:
         found["description"] = graph.description
     if graph.inputs:
-        found["inputs"] = {name: _write_input(knob) for name, knob in graph.inputs.items()}
+        found["inputs"] = {
+            name: _write_input(graph_input) for name, graph_input in graph.inputs.items()
+        }
     found["nodes"] = {id: _write_node(id, node) for id, node in graph.nodes.items()}
     if graph.layout:
         found["layout"] = thaw(graph.layout)
@@ -126,17 +128,17 @@ def _read_node(id: str, entry: Any) -> Node:
 
 
 def read_value(where: str, value: Any) -> Any:
-    """An input as a literal, Link or Knob; `where` names it in messages.
+    """An input as a literal, Link or InputRef; `where` names it in messages.
 
     Raises:
-        FormatError: a text begins with `$` and is neither link nor knob.
+        FormatError: a text begins with `$` and is neither a link nor an input.
     """
     if not isinstance(value, str) or not value.startswith("$"):
         return value
     if value.startswith("$$"):
         return value[1:]
-    if knob := _KNOB.match(value):
-        return Knob(knob.group(1))
+    if graph_input := _INPUT_REF.match(value):
+        return InputRef(graph_input.group(1))
     if link := _LINK.match(value):
         id, output = link.groups()
         return Link(id, int(output) if _INDEX.match(output) else output)
@@ -158,7 +160,7 @@ def _write_node(id: str, node: Node) -> dict[str, Any]:
 
 
 def _write_value(where: str, value: Any) -> Any:
-    if isinstance(value, Link | Knob):
+    if isinstance(value, Link | InputRef):
         text = str(value)
         if not _reads_as(text, value):
             raise FormatError(f"{where}: {text} has a name that no link can hold; rename it")
@@ -168,10 +170,10 @@ def _write_value(where: str, value: Any) -> Any:
     return thaw(value)
 
 
-def _reads_as(text: str, value: Link | Knob) -> bool:
+def _reads_as(text: str, value: Link | InputRef) -> bool:
     """Whether the reader makes the same of it again."""
-    if isinstance(value, Knob):
-        found = _KNOB.match(text)
+    if isinstance(value, InputRef):
+        found = _INPUT_REF.match(text)
         return found is not None and found.group(1) == value.name
     found = _LINK.match(text) if not text.startswith("$$") else None
     if found is None or found.groups() != (value.node, str(value.output)):
@@ -179,7 +181,7 @@ def _reads_as(text: str, value: Link | Knob) -> bool:
     return isinstance(value.output, int) == bool(_INDEX.match(found.group(2)))
 
 
-def _read_input(name: str, entry: Any) -> Input:
+def _read_input(name: str, entry: Any) -> GraphInput:
     where = f"input {name}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("type"), str):
         raise FormatError(f"{where}: wants a mapping with `type:`, got {_short(entry)}")
@@ -193,7 +195,7 @@ def _read_input(name: str, entry: Any) -> Input:
         isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
     ):
         raise FormatError(f"{where}, choices: wants a list of texts, got {_short(choices)}")
-    return Input(
+    return GraphInput(
         type=entry["type"],
         default=entry.get("default"),
         min=entry.get("min"),
@@ -203,13 +205,13 @@ def _read_input(name: str, entry: Any) -> Input:
     )
 
 
-def _write_input(knob: Input) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": knob.type}
+def _write_input(graph_input: GraphInput) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": graph_input.type}
     for key in INPUT_KEYS[1:]:
-        value = getattr(knob, key)
+        value = getattr(graph_input, key)
         if value is not None and value != "":
             found[key] = thaw(value)
-    if knob.default == "":
+    if graph_input.default == "":
         found["default"] = ""
     return found
 

@@ -15,17 +15,17 @@ import yaml
 
 from ..errors import FormatError
 
-MOST_BYTES = 16 * 2**20
-MOST_VALUES = 1_000_000
-DEEPEST = 64
-SMALLEST, LARGEST = -(2**63), 2**64 - 1
+MAX_BYTES = 16 * 2**20
+MAX_VALUES = 1_000_000
+MAX_DEPTH = 64
+MIN_SIZE, MAX_VALUE = -(2**63), 2**64 - 1
 
 
 def parse_json(text: str, lenient: bool = False) -> Any:
     """The value of a JSON text.
 
     Args:
-        lenient: read NaN and Infinity, which ComfyUI writes into pictures, as null.
+        lenient: read NaN and Infinity, which ComfyUI writes into images, as null.
 
     Raises:
         FormatError: it is too large, too deep, or not JSON; the message says where.
@@ -68,8 +68,8 @@ def parse_yaml(text: str) -> Any:
 
 
 def _check_size(text: str) -> None:
-    if len(text) > MOST_BYTES:
-        raise FormatError(f"the file has {len(text)} characters; at most {MOST_BYTES} are read")
+    if len(text) > MAX_BYTES:
+        raise FormatError(f"the file has {len(text)} characters; at most {MAX_BYTES} are read")
 
 
 def _check_depth(text: str) -> None:
@@ -85,9 +85,9 @@ def _check_depth(text: str) -> None:
             depth += 1
         elif token in "]}":
             depth -= 1
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             line = text.count("\n", 0, found.start()) + 1
-            raise FormatError(f"nested deeper than {DEEPEST} levels at line {line}")
+            raise FormatError(f"nested deeper than {MAX_DEPTH} levels at line {line}")
 
 
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.?)*+"?|[\[{\]}]', re.DOTALL)
@@ -101,10 +101,10 @@ def _check_events(text: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         line = f"line {event.start_mark.line + 1}" if event.start_mark else ""
-        if depth > DEEPEST:
-            raise FormatError(f"nested deeper than {DEEPEST} levels at {line}")
-        if count > MOST_VALUES:
-            raise FormatError(f"more than {MOST_VALUES} values at {line}")
+        if depth > MAX_DEPTH:
+            raise FormatError(f"nested deeper than {MAX_DEPTH} levels at {line}")
+        if count > MAX_VALUES:
+            raise FormatError(f"more than {MAX_VALUES} values at {line}")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise FormatError(f"anchors and aliases are not allowed ({line})")
         if tag := getattr(event, "tag", None):
@@ -152,8 +152,8 @@ def _json_float(text: str) -> float | _Bad:
 
 
 def _bounded_int(text: str) -> int:
-    value = int(text) if len(text) <= 21 else LARGEST + 1
-    if not SMALLEST <= value <= LARGEST:
+    value = int(text) if len(text) <= 21 else MAX_VALUE + 1
+    if not MIN_SIZE <= value <= MAX_VALUE:
         raise FormatError(f"the number {text[:24]} does not fit in 64 bits")
     return value
 

@@ -10,8 +10,8 @@ from ..errors import GraphError, Problem, did_you_mean
 from ..node.ports import accepts
 from ..node.registry import Registry
 from ..node.spec import NodeSpec
-from .graph import Graph, Input, Knob, Link, Node, freeze
-from .literal import Refused, coerce, missing_hint
+from .graph import Graph, GraphInput, InputRef, Link, Node, freeze
+from .literal import LiteralError, coerce, missing_hint
 
 
 class Output:
@@ -70,7 +70,7 @@ class Builder:
     def __init__(self, registry: Registry, title: str = "") -> None:
         self._registry, self._title = registry, title
         self._nodes: dict[str, Node] = {}
-        self._inputs: dict[str, Input] = {}
+        self._inputs: dict[str, GraphInput] = {}
         self._counts: dict[str, int] = {}
         self._graph: Graph | None = None
 
@@ -81,11 +81,11 @@ class Builder:
             self._graph = Graph(self._nodes, self._inputs, self._title)
         return self._graph
 
-    def knob(self, name: str, type: str, default: Any, **details: Any) -> Knob:
-        """Add an input to the graph, such as `knob("denoise", "float", 0.5, min=0, max=1)`."""
-        self._inputs[name] = Input(type, default, **details)
+    def input(self, name: str, type: str, default: Any, **details: Any) -> InputRef:
+        """Add an input to the graph, such as `input("denoise", "float", 0.5, min=0, max=1)`."""
+        self._inputs[name] = GraphInput(type, default, **details)
         self._graph = None
-        return Knob(name)
+        return InputRef(name)
 
     def __getattr__(self, type_name: str) -> Callable[..., Handle]:
         if type_name.startswith("_"):
@@ -120,7 +120,7 @@ class Builder:
         for name, value in inputs.items():
             try:
                 values[name] = _input(name, spec, value)
-            except Refused as refused:
+            except LiteralError as refused:
                 facts = (id, type_name, name, refused.wanted, refused.got, "", refused.hint)
                 problems.append(Problem(refused.kind, *facts))
         for port in spec.inputs:
@@ -147,17 +147,17 @@ def _input(name: str, spec: NodeSpec, value: Any) -> Any:
     if port is None:
         known = [each.name for each in spec.inputs]
         wanted = f"one of its inputs ({', '.join(known) or 'none'})"
-        raise Refused("unknown_input", wanted, repr(name), did_you_mean(name, known))
+        raise LiteralError("unknown_input", wanted, repr(name), did_you_mean(name, known))
     if isinstance(value, Handle):
         outputs = list(value)
         if len(outputs) != 1:
-            raise Refused("wrong_type", f"one output of {value.id}", f"all of {value!r}")
+            raise LiteralError("wrong_type", f"one output of {value.id}", f"all of {value!r}")
         value = outputs[0]
     if isinstance(value, Output):
         if not accepts(port.type, value.type):
-            raise Refused("wrong_type", port.type, f"{value.type} ({value!r})")
+            raise LiteralError("wrong_type", port.type, f"{value.type} ({value!r})")
         return Link(value.node, value.name)
-    if isinstance(value, Knob | Link):
+    if isinstance(value, InputRef | Link):
         return value
     coerce(port, freeze(value))
     return value

@@ -1,4 +1,4 @@
-"""Graph: nodes, links, literals, knobs. Frozen: every edit returns a new Graph."""
+"""Graph: nodes, links, literals, inputs. Frozen: every edit returns a new Graph."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Knob:
-    """A value that the user of the graph turns; defined in `Graph.inputs`."""
+class InputRef:
+    """A reference to an input of the graph, one of `Graph.inputs`."""
 
     name: str
 
@@ -39,7 +39,7 @@ class Knob:
 
 @dataclass(frozen=True)
 class Node:
-    """One node: its type, and per input a literal, a Link or a Knob.
+    """One node: its type, and per input a literal, a Link or an InputRef.
 
     `extra` holds what a file says of the node beyond that; it is kept and never in a key.
     """
@@ -61,8 +61,11 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Input:
-    """A knob of a graph: type (int, float, string, boolean, image, mask, file), default, range."""
+class GraphInput:
+    """An input that a graph declares, with its type, default and range.
+
+    `type` is int, float, string, boolean, image, mask or file.
+    """
 
     type: str
     default: Any = None
@@ -77,13 +80,13 @@ class Graph:
     """Nodes by id, wired by links. The order of nodes and inputs is kept as it was written.
 
     Attributes:
-        inputs: the knobs, by name.
+        inputs: the inputs, by name.
         layout: positions, colours and notes for an editor; never in a key.
         source: the file it was read from, if any; files it names are looked up beside it.
     """
 
     nodes: Mapping[str, Node] = field(default_factory=dict)
-    inputs: Mapping[str, Input] = field(default_factory=dict)
+    inputs: Mapping[str, GraphInput] = field(default_factory=dict)
     title: str = ""
     description: str = ""
     layout: Mapping[str, Any] = field(default_factory=dict)
@@ -113,7 +116,7 @@ class Graph:
 
         Args:
             path: `node.input`, such as `pass1.denoise`.
-            value: a literal, a Link or a Knob.
+            value: a literal, a Link or an InputRef.
 
         Raises:
             GraphError: there is no such node.
@@ -125,31 +128,31 @@ class Graph:
         same_edges = not isinstance(old, Link) and not isinstance(value, Link)
         return self._with_nodes({**self.nodes, id: changed}, same_edges=same_edges)
 
-    def knob(self, name: str, value: Any) -> Graph:
-        """The graph with the default of one of its knobs changed.
+    def set_input(self, name: str, value: Any) -> Graph:
+        """The graph with the default of one of its inputs changed.
 
         Raises:
-            GraphError: there is no such knob.
+            GraphError: there is no such input.
         """
         known = self.inputs.get(name)
         if known is None:
             listed = ", ".join(self.inputs) or "none"
             facts = (f"an input of the graph ({listed})", name, "", did_you_mean(name, self.inputs))
-            raise GraphError([Problem("unknown_knob", "", "", "", *facts)])
+            raise GraphError([Problem("unknown_input", "", "", "", *facts)])
         inputs = {**self.inputs, name: replace(known, default=freeze(value))}
         return self._carry(replace(self, inputs=inputs), True)
 
     def bound(self) -> Graph:
-        """The graph with each knob replaced by its value; itself if it has none.
+        """The graph with each input replaced by its value; itself if it has none.
 
-        Knobs that are not defined stay, for validation to report.
+        Inputs that are not defined stay, for validation to report.
         """
         changed: dict[str, Node] = {}
         for id, node in self.nodes.items():
             values = {
                 name: self.inputs[value.name].default
                 for name, value in node.inputs.items()
-                if isinstance(value, Knob) and value.name in self.inputs
+                if isinstance(value, InputRef) and value.name in self.inputs
             }
             if values:
                 changed[id] = replace(node, inputs={**node.inputs, **values})
@@ -227,7 +230,7 @@ def freeze(value: Any) -> Any:
 
     Numbers of other libraries become Python's own.
     """
-    if isinstance(value, str | int | float | Link | Knob) or value is None:
+    if isinstance(value, str | int | float | Link | InputRef) or value is None:
         return value
     if isinstance(value, Mapping):
         return MappingProxyType({key: freeze(item) for key, item in value.items()})

@@ -1,4 +1,4 @@
-"""The inputs of a graph: whether each knob's value is of its type and inside its range."""
+"""The inputs of a graph: whether each input's value is of its type and inside its range."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from ..errors import Problem
 from ..node.ports import Between
 from ..node.spec import Port
-from .graph import Graph, Input
-from .literal import Refused, coerce, shown
+from .graph import Graph, GraphInput
+from .literal import LiteralError, coerce, shown
 
 INPUTS = "inputs"
 TYPES = {
@@ -23,33 +23,37 @@ TYPES = {
 }
 
 
-def knob_problems(graph: Graph) -> list[Problem]:
+def input_problems(graph: Graph) -> list[Problem]:
     """What is wrong with the inputs of a graph themselves; their use is checked at the nodes."""
     found = []
-    for name, knob in graph.inputs.items():
+    for name, graph_input in graph.inputs.items():
         try:
-            read_knob(name, knob, knob.default)
-        except Refused as refused:
+            read_graph_input(name, graph_input, graph_input.default)
+        except LiteralError as refused:
             facts = (refused.wanted, refused.got, "", refused.hint)
             found.append(Problem(refused.kind, INPUTS, "graph", name, *facts))
     return found
 
 
-def read_knob(name: str, knob: Input, value: Any) -> Any:
-    """The value as the knob takes it.
+def read_graph_input(name: str, graph_input: GraphInput, value: Any) -> Any:
+    """The value as the input takes it.
 
     Raises:
-        Refused: the type is unknown, the value is none of it, or outside the range.
+        LiteralError: the type is unknown, the value is none of it, or outside the range.
     """
-    if knob.type not in TYPES:
-        raise Refused("unknown_type", f"a type of: {', '.join(TYPES)}", shown(knob.type))
-    kind = "COMBO" if knob.choices else TYPES[knob.type]
-    low = float("-inf") if knob.min is None else knob.min
-    high = float("inf") if knob.max is None else knob.max
+    if graph_input.type not in TYPES:
+        raise LiteralError(
+            "unknown_type", f"a type of: {', '.join(TYPES)}", shown(graph_input.type)
+        )
+    kind = "COMBO" if graph_input.choices else TYPES[graph_input.type]
+    low = float("-inf") if graph_input.min is None else graph_input.min
+    high = float("inf") if graph_input.max is None else graph_input.max
     if low > high:
-        raise Refused("out_of_range", "a min that is not above its max", f"{low:g} to {high:g}")
-    ranged = knob.min is not None or knob.max is not None
+        raise LiteralError(
+            "out_of_range", "a min that is not above its max", f"{low:g} to {high:g}"
+        )
+    ranged = graph_input.min is not None or graph_input.max is not None
     between = Between(low, high) if ranged and kind in ("INT", "FLOAT") else None
-    if isinstance(value, Path) and TYPES[knob.type] == "STRING":
+    if isinstance(value, Path) and TYPES[graph_input.type] == "STRING":
         value = str(value)
-    return coerce(Port(name, kind, between=between, choices=knob.choices), value)
+    return coerce(Port(name, kind, between=between, choices=graph_input.choices), value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ENDINGS = (".yaml", ".yml", ".json")
+EXTENSIONS = (".yaml", ".yml", ".json")
 
 
 def graphs_dir() -> Path | None:
@@ -18,7 +18,7 @@ def find_graph(name: str) -> Path | None:
     folder = graphs_dir()
     if folder is None or not name or "/" in name or "\\" in name:
         return None
-    candidates = (folder / f"{name}{ending}" for ending in ENDINGS)
+    candidates = (folder / f"{name}{extension}" for extension in EXTENSIONS)
     return next((path for path in candidates if path.is_file()), None)
 
 

@@ -17,7 +17,7 @@ from .validate import Files, Prepared, prepare
 
 
 @dataclass(frozen=True)
-class Advice:
+class LintWarning:
     """Something in a graph that is allowed and hardly wanted.
 
     Attributes:
@@ -107,26 +107,30 @@ def rule(*types: str) -> Callable[[Rule], Rule]:
     return declare
 
 
-def lint(graph: Graph, registry: Registry, files: Files) -> tuple[Advice, ...]:
+def lint(graph: Graph, registry: Registry, files: Files) -> tuple[LintWarning, ...]:
     """Advice about a graph, in the order of its nodes; of a graph with problems, what can be said.
 
-    Knobs count with their defaults.
+    Inputs count with their defaults.
     """
     prepared = prepare(graph, registry, files)
-    found = [advice for node in prepared.nodes.values() for advice in _about(node, prepared.nodes)]
+    found = [
+        warning for node in prepared.nodes.values() for warning in _about(node, prepared.nodes)
+    ]
     if prepared.targets:
         found += [_unused(id, type_name) for id, type_name in prepared.unneeded]
     order = {id: place for place, id in enumerate(graph.nodes)}
-    return tuple(sorted(found, key=lambda advice: order[advice.node]))
+    return tuple(sorted(found, key=lambda warning: order[warning.node]))
 
 
-def _about(node: Prepared, nodes: Mapping[str, Prepared]) -> Iterator[Advice]:
+def _about(node: Prepared, nodes: Mapping[str, Prepared]) -> Iterator[LintWarning]:
     spot = Spot(node, nodes)
     for name, look in _rules.get(node.spec.name, {}).items():
         for finding in look(spot):
-            yield Advice(name, node.id, node.spec.name, *finding)
+            yield LintWarning(name, node.id, node.spec.name, *finding)
 
 
-def _unused(id: str, type_name: str) -> Advice:
+def _unused(id: str, type_name: str) -> LintWarning:
     text = "no output node needs it, so it will not run"
-    return Advice("unused", id, type_name, "", text, "link it to what is saved or shown, or remove")
+    return LintWarning(
+        "unused", id, type_name, "", text, "link it to what is saved or shown, or remove"
+    )

@@ -11,10 +11,10 @@ from typing import Any
 from ..node.ports import ANY
 from ..node.spec import Port
 
-LONGEST = 80
+MAX_LENGTH = 80
 
 
-class Refused(Exception):
+class LiteralError(Exception):
     """A literal that a port does not take: a kind for machines, wanted, got and what to do."""
 
     def __init__(self, kind: str, wanted: str, got: str, hint: str = "") -> None:
@@ -26,7 +26,7 @@ def coerce(port: Port, value: Any) -> Any:
     """The literal as the node's function receives it; a file port's name stays a name.
 
     Raises:
-        Refused: it is no value of this port.
+        LiteralError: it is no value of this port.
     """
     if value is None and port.optional:
         return None
@@ -37,19 +37,21 @@ def coerce(port: Port, value: Any) -> Any:
         return _number(port, _int(value))
     if kind == "BOOLEAN":
         if not isinstance(value, bool):
-            raise Refused("wrong_type", "true or false", shown(value))
+            raise LiteralError("wrong_type", "true or false", shown(value))
         return value
     if kind in ("STRING", "COMBO"):
         if port.file is not None and isinstance(value, Path):
             value = str(value)
         if not isinstance(value, str):
-            raise Refused("wrong_type", "a text", shown(value))
+            raise LiteralError("wrong_type", "a text", shown(value))
         if not value.isascii() and not _is_unicode(value):
-            raise Refused("wrong_type", "a text that is valid Unicode", ascii(value)[:LONGEST])
+            raise LiteralError(
+                "wrong_type", "a text that is valid Unicode", ascii(value)[:MAX_LENGTH]
+            )
         return _choice(port, value) if kind == "COMBO" else value
     if kind == ANY:
         return value
-    raise Refused(
+    raise LiteralError(
         "wrong_type", f"a link to an output of type {kind}", f"the literal {shown(value)}"
     )
 
@@ -62,7 +64,7 @@ def missing_hint(port: Port) -> str:
 def shown(value: Any) -> str:
     """A value in a message: short, on one line."""
     text = repr(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..."
 
 
 def _is_unicode(text: str) -> bool:
@@ -76,25 +78,25 @@ def _is_unicode(text: str) -> bool:
 
 def _float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Refused("wrong_type", "a number", shown(value))
+        raise LiteralError("wrong_type", "a number", shown(value))
     try:
         return float(value)
     except OverflowError:
-        raise Refused("out_of_range", "a number that a float can hold", shown(value)) from None
+        raise LiteralError("out_of_range", "a number that a float can hold", shown(value)) from None
 
 
 def _int(value: Any) -> int:
     whole = isinstance(value, float) and math.isfinite(value) and value == int(value)
     if isinstance(value, bool) or not (isinstance(value, int) or whole):
-        raise Refused("wrong_type", "a whole number", shown(value))
+        raise LiteralError("wrong_type", "a whole number", shown(value))
     return int(value)
 
 
 def _number(port: Port, value: float) -> float:
     if port.between is not None and not port.between.holds(value):
-        raise Refused("out_of_range", f"a number from {port.between}", shown(value))
+        raise LiteralError("out_of_range", f"a number from {port.between}", shown(value))
     if not math.isfinite(value):
-        raise Refused("out_of_range", "a finite number", shown(value))
+        raise LiteralError("out_of_range", "a finite number", shown(value))
     return value
 
 
@@ -107,7 +109,7 @@ def _choice(port: Port, value: str) -> str:
         return plain
     close = get_close_matches(value, options, n=1)
     hint = f"did you mean {close[0]!r}?" if close else _reason(port, value)
-    raise Refused("not_in_list", _list(options), repr(value), hint)
+    raise LiteralError("not_in_list", _list(options), repr(value), hint)
 
 
 def _reason(port: Port, name: str) -> str:

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, Protocol
 from ..errors import GraphError, InputError, Problem, did_you_mean
 from ..node.ports import accepts
 from ..node.registry import Registry
-from ..node.spec import Lack, NodeSpec, Port
-from .graph import Graph, Knob, Link, Node
-from .inputs import INPUTS, knob_problems
-from .literal import Refused, coerce, missing_hint
+from ..node.spec import NodeSpec, Port, Unavailable
+from .graph import Graph, InputRef, Link, Node
+from .inputs import INPUTS, input_problems
+from .literal import LiteralError, coerce, missing_hint
 
 
 class Files(Protocol):
@@ -99,7 +99,7 @@ def prepare(
         targets: ids to run for; by default every output node.
         whole: validate every node, also those that no target needs.
     """
-    problems = knob_problems(graph)
+    problems = input_problems(graph)
     written, graph = graph, graph.bound()
     chosen, target_problems = _targets(graph, registry, targets)
     problems += target_problems
@@ -161,7 +161,7 @@ class _Reader:
         self.written = written
         self.told = {(problem.port, "") for problem in problems if problem.node == INPUTS}
         self.families: dict[str, tuple[str | None, str]] = {}
-        self.lacking: dict[str, Mapping[str, Lack]] = {}
+        self.lacking: dict[str, Mapping[str, Unavailable]] = {}
 
     def read(self, id: str) -> Prepared | None:
         """The prepared node; None if its type is unknown."""
@@ -197,24 +197,24 @@ class _Reader:
         if isinstance(value, Link):
             self._read_link(node, port, value)
             return
-        if isinstance(value, Knob):
+        if isinstance(value, InputRef):
             wanted = f"an input of the graph ({', '.join(self.graph.inputs) or 'none'})"
             hint = did_you_mean(value.name, self.graph.inputs)
-            self._add(node, port.name, "unknown_knob", wanted, value, hint=hint)
+            self._add(node, port.name, "unknown_input", wanted, value, hint=hint)
             return
         try:
             literal = coerce(port, value)
-        except Refused as refused:
+        except LiteralError as refused:
             self._refuse(node, port, refused)
             return
         node.literals[port.name] = literal
         if port.file is not None and literal is not None:
             self._find_file(node, port, literal)
 
-    def _refuse(self, node: Prepared, port: Port, refused: Refused) -> None:
+    def _refuse(self, node: Prepared, port: Port, refused: LiteralError) -> None:
         """Tell of a wrong value; of one that an input of the graph gives to several nodes, once."""
         source, value = "", self.written.nodes[node.id].inputs[port.name]
-        if isinstance(value, Knob):
+        if isinstance(value, InputRef):
             if self.told & {(value.name, ""), (value.name, refused.wanted)}:
                 return
             self.told.add((value.name, refused.wanted))
@@ -229,7 +229,9 @@ class _Reader:
             path = file.resolve(name) if file.resolve else self.files.resolve(file.kind, name)
         except (LookupError, ValueError, OSError) as error:
             reason = str(error.args[0]) if error.args else str(error)
-            self._refuse(node, port, Refused("file", f"a file ({file.kind})", repr(name), reason))
+            self._refuse(
+                node, port, LiteralError("file", f"a file ({file.kind})", repr(name), reason)
+            )
             return
         node.files[port.name] = NamedFile(name, path, file.digest)
         node.literals[port.name] = path
@@ -277,9 +279,9 @@ class _Reader:
             if node.spec.family is not None:
                 known = _known_arguments(node.spec.family, node)
                 node.family = node.spec.family(**known) if known is not None else None
-            if node.spec.lacks is not None:
-                known = _known_arguments(node.spec.lacks, node)
-                self.lacking[node.id] = {} if known is None else node.spec.lacks(**known)
+            if node.spec.unavailable is not None:
+                known = _known_arguments(node.spec.unavailable, node)
+                self.lacking[node.id] = {} if known is None else node.spec.unavailable(**known)
             if node.spec.reads is not None:
                 given = {name: node.literals.get(name) for name in _parameters(node.spec.reads)}
                 for name, path in node.spec.reads(**given).items():
@@ -292,7 +294,7 @@ class _Reader:
 
         Inputs whose values several families share tell less of the node's family and come last.
         """
-        ports = sorted(node.spec.inputs, key=lambda port: port.kin is not None)
+        ports = sorted(node.spec.inputs, key=lambda port: port.compatible is not None)
         given = [
             (port, *self.families.get(node.links[port.name].node, (None, "")))
             for port in ports
@@ -351,7 +353,9 @@ class _Reader:
 
 def _are_kin(port: Port, given: str, wanted: str) -> bool:
     """Whether values of one family at this port are as good as those of another."""
-    return given == wanted or (port.kin is not None and port.kin(given) == port.kin(wanted))
+    return given == wanted or (
+        port.compatible is not None and port.compatible(given) == port.compatible(wanted)
+    )
 
 
 def _wanted(port: Port) -> str:

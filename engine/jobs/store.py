@@ -21,8 +21,8 @@ from ..errors import LatentloomError
 
 State = Literal["pending", "running", "completed", "failed", "cancelled"]
 ENDED = ("completed", "failed", "cancelled")
-MOST_ENDED, TIDY_EVERY = 10_000, 100
-MOST_ATTEMPTS = 2
+MAX_ENDED, TIDY_EVERY = 10_000, 100
+MAX_ATTEMPTS = 2
 VERSION = 1
 PARKED = "the server died twice while it ran this job, so it is not tried again"
 
@@ -118,13 +118,13 @@ class JobStore:
         """Put what was running back into the queue; the ids of what is parked instead."""
         with self._lock, self._transaction():
             rows = self._db.execute(
-                "SELECT id FROM jobs WHERE state = 'running' AND attempts >= ?", (MOST_ATTEMPTS,)
+                "SELECT id FROM jobs WHERE state = 'running' AND attempts >= ?", (MAX_ATTEMPTS,)
             ).fetchall()
             record = json.dumps({"parked": PARKED})
             self._db.execute(
                 "UPDATE jobs SET state = 'failed', record = ? "
                 "WHERE state = 'running' AND attempts >= ?",
-                (record, MOST_ATTEMPTS),
+                (record, MAX_ATTEMPTS),
             )
             self._db.execute("UPDATE jobs SET state = 'pending' WHERE state = 'running'")
         return tuple(id for (id,) in rows)
@@ -257,7 +257,7 @@ class JobStore:
         self._db.execute(
             "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE state IN "
             "('completed', 'failed', 'cancelled') ORDER BY seq DESC LIMIT -1 OFFSET ?)",
-            (MOST_ENDED,),
+            (MAX_ENDED,),
         )
 
     def _remove(self, states: tuple[str, ...], ids: Iterable[str] | None) -> int:

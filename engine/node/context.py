@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import Cancelled
+from ..errors import RunCancelledError
 
 OnProgress = Callable[[int, int, object | None], None]
 
@@ -47,7 +47,7 @@ class Context:
         """Report `step` of `total`; `preview` is what a consumer may show of it.
 
         Raises:
-            Cancelled: the run was cancelled.
+            RunCancelledError: the run was cancelled.
         """
         self.check()
         self.on_progress(step, total, preview)
@@ -55,7 +55,7 @@ class Context:
     def check(self) -> None:
         """Raise Cancelled if the run was cancelled; call it between pieces of long work."""
         if self.cancelled():
-            raise Cancelled(f"cancelled while node {self.node} ran")
+            raise RunCancelledError(f"cancelled while node {self.node} ran")
 
     def count_model_call(self) -> None:
         """Count one evaluation of the denoising network, and stop here if cancelled."""
@@ -63,5 +63,5 @@ class Context:
         self.model_calls += 1
 
     def embedded(self) -> dict[str, str]:
-        """Text to embed in a picture so that the picture alone can be run again."""
+        """Text to embed in an image so that the image alone can be run again."""
         return dict(self.metadata())

@@ -1,7 +1,7 @@
 """What an annotation on a node's parameter may say, and when an output may feed an input.
 
 Markers are put in `Annotated[...]`; `node.spec` reads them. Types are known by name ("IMAGE"),
-as in ComfyUI's files, so that the engine needs to know nothing of what a picture is.
+as in ComfyUI's files, so that the engine needs to know nothing of what an image is.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class Socket:
 
     Args:
         family: its values belong to a model family, checked on edges.
-        kin: gives the name under which families share values of this type; None where each
+        compatible: gives the name under which families share values of this type; None where each
             family has its own.
     """
 
     type: str
     family: bool = False
-    kin: Callable[[str], str] | None = None
+    compatible: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)

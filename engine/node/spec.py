@@ -55,7 +55,7 @@ class Port:
     multiline: bool = False
     seeded: bool = False
     family: bool = False
-    kin: Callable[[str], str] | None = None
+    compatible: Callable[[str], str] | None = None
     mentions: File | None = None
 
     @property
@@ -95,7 +95,7 @@ class Output:
     many: bool = False
 
 
-class Lack(NamedTuple):
+class Unavailable(NamedTuple):
     """Why an output stays empty, and what gives the same."""
 
     reason: str
@@ -111,9 +111,9 @@ class NodeSpec:
         hidden: name of the parameter that receives the Context, if any.
         device: it uses the accelerator, so that only one such node runs at a time.
         output_node: a graph runs for its sake.
-        check, family, needs, reads, lacks: the optional methods of a class-form node. `reads` is
-            given the inputs that are known before a run and None for the others, and gives the
-            files that the node will read beside those that its inputs name. `lacks` gives the
+        check, family, needs, reads, unavailable: the optional methods of a class-form node. `reads`
+            is given the inputs that are known before a run and None for the others, and gives the
+            files that the node will read beside those that its inputs name. `unavailable` gives the
             outputs that these inputs leave empty, and why.
         lists: the inputs that take all values of an edge at once.
         gives_many: an output of it is a list.
@@ -135,7 +135,7 @@ class NodeSpec:
     family: Callable[..., str | None] | None = None
     needs: Callable[..., Sequence[str]] | None = None
     reads: Callable[..., Mapping[str, Path]] | None = None
-    lacks: Callable[..., Mapping[str, Lack]] | None = None
+    unavailable: Callable[..., Mapping[str, Unavailable]] | None = None
     returns: type[tuple[Any, ...]] | None = None
     lists: tuple[str, ...] = field(init=False, repr=False, compare=False)
     gives_many: bool = field(init=False, repr=False, compare=False)
@@ -204,7 +204,7 @@ def node(
             raise SpecError(f"node {name}: declare a function, or a class with a static run()")
         hooks = {
             hook: getattr(target, hook)
-            for hook in ("check", "family", "needs", "reads", "lacks")
+            for hook in ("check", "family", "needs", "reads", "unavailable")
             if isinstance(target, type) and hook in target.__dict__
         }
         options = {"version": version, "device": device, "output_node": output}
@@ -290,7 +290,7 @@ def _details(where: str, note: Any, marks: tuple[Any, ...]) -> dict[str, Any]:
     between = next((mark for mark in marks if isinstance(mark, Between)), None)
     for mark in marks:
         if isinstance(mark, Socket):
-            return {"type": mark.type, "family": mark.family, "kin": mark.kin}
+            return {"type": mark.type, "family": mark.family, "compatible": mark.compatible}
         if isinstance(mark, File):
             return {"type": "COMBO" if mark.names else "STRING", "file": mark}
         if isinstance(mark, Choices):

@@ -44,14 +44,14 @@ def test_an_unknown_node_of_a_result_is_a_key_error(tmp_path: Path) -> None:
         result["lost"]
 
 
-def test_a_path_names_a_picture_anywhere_and_a_text_does_not(tmp_path: Path) -> None:
+def test_a_path_names_a_image_anywhere_and_a_text_does_not(tmp_path: Path) -> None:
     photo = ROOT / "graphs" / "inputs" / "house.png"
     graph = latentloom.loads(INVERT)
     for given in (
         graph.set("photo.image", photo),
         latentloom.loads(INVERT.replace("nodes:", "inputs: {p: {type: image}}\nnodes:"))
-        .set("photo.image", latentloom.Knob("p"))
-        .knob("p", photo),
+        .set("photo.image", latentloom.InputRef("p"))
+        .set_input("p", photo),
     ):
         result = latentloom.run(given, where(tmp_path, given))
         assert result["invert"].shape == (1, 128, 128, 3)
@@ -145,7 +145,7 @@ def test_the_example_of_the_module_runs(tmp_path: Path, monkeypatch: pytest.Monk
     found: dict[str, Any] = {}
     exec(compile(textwrap.dedent("\n".join(lines)), "latentloom.py", "exec"), found)
     assert len(lines) == 5
-    assert found["picture"].shape == (1, 128, 128, 3)
+    assert found["image"].shape == (1, 128, 128, 3)
     assert len(list((tmp_path / "output").iterdir())) == 1
 
 

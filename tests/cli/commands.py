@@ -42,10 +42,10 @@ def as_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 
 
 def size(printed: str) -> tuple[int, int]:
-    with Image.open(printed.strip()) as picture:
-        return picture.size
+    with Image.open(printed.strip()) as image:
+        return image.size
 
 
 def pixels(printed: str) -> bytes:
-    with Image.open(printed.strip()) as picture:
-        return picture.tobytes()
+    with Image.open(printed.strip()) as image:
+        return image.tobytes()

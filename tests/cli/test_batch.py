@@ -10,7 +10,7 @@ from PIL import Image
 
 import latentloom
 from latentloom.engine.errors import GraphError
-from latentloom.engine.execution.batch import LEDGER, pictures_in, run_folder
+from latentloom.engine.execution.batch import LEDGER, images_in, run_folder
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.node.cancel import CancelToken
@@ -38,11 +38,11 @@ def graph(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "pictures"
+    made = tmp_path / "images"
     made.mkdir()
     for index, name in enumerate(("a.png", "b.JPG", "c.webp")):
         Image.new("RGB", (20, 10 + index), (40 * index, 90, 20)).save(made / name)
-    (made / "notes.txt").write_text("no picture")
+    (made / "notes.txt").write_text("no image")
     (made / ".hidden.png").write_bytes(b"")
     return made
 
@@ -51,7 +51,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != LEDGER)
 
 
-def test_each_picture_is_run_once_and_named_after_itself(
+def test_each_image_is_run_once_and_named_after_itself(
     graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in folder.iterdir()}
@@ -71,21 +71,21 @@ def test_what_is_done_is_not_done_again(
     run(capsys, "batch", graph, folder, "--output", out)
     (out / "b_00001_.png").unlink()
     _, found = as_json(capsys, "batch", graph, folder, "--output", out)
-    assert [turn["state"] for turn in found["pictures"]] == ["known", "ran", "known"]
+    assert [turn["state"] for turn in found["images"]] == ["known", "ran", "known"]
     assert names(out) == ["a_00001_.png", "b_00001_.png", "c_00001_.png"]
 
 
-@pytest.mark.parametrize("change", ["graph", "picture"])
+@pytest.mark.parametrize("change", ["graph", "image"])
 def test_what_changed_is_run_anew_and_replaces_nothing(
     change: str, graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     run(capsys, "batch", graph, folder, "--output", out)
     options = ["--input", "size=3"] if change == "graph" else []
-    if change == "picture":
+    if change == "image":
         Image.new("RGB", (5, 5), (1, 2, 3)).save(folder / "a.png")
     _, found = as_json(capsys, "batch", graph, folder, "--output", out, *options)
-    states = [turn["state"] for turn in found["pictures"]]
+    states = [turn["state"] for turn in found["images"]]
     assert states == (["ran"] * 3 if change == "graph" else ["ran", "known", "known"])
     assert {"a_00001_.png", "a_00002_.png"} <= set(names(out))
 
@@ -98,7 +98,7 @@ def test_a_stopped_run_goes_on_where_it_was(graph: Path, folder: Path, tmp_path:
         for turn in run_folder(engine, loaded, place, folder, cancel=token):
             turns.append(turn)
             token.cancel()
-        assert [turn.picture.name for turn in turns] == ["a.png"]
+        assert [turn.image.name for turn in turns] == ["a.png"]
         with (tmp_path / "out" / LEDGER).open("a") as ledger:
             ledger.write('{"key": "torn by a cra')
         rest = list(run_folder(engine, loaded, place, folder))
@@ -107,14 +107,14 @@ def test_a_stopped_run_goes_on_where_it_was(graph: Path, folder: Path, tmp_path:
         assert [turn.state for turn in last] == ["known"] * 3
 
 
-def test_a_damaged_picture_fails_alone(
+def test_a_damaged_image_fails_alone(
     graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "b.JPG").write_bytes(b"\xff\xd8\xff but no picture")
+    (folder / "b.JPG").write_bytes(b"\xff\xd8\xff but no image")
     code, found = as_json(capsys, "batch", graph, folder, "--output", tmp_path / "out")
     assert code == 3
-    assert [turn["state"] for turn in found["pictures"]] == ["ran", "failed", "ran"]
-    assert found["pictures"][1]["errors"][0]["type"] == "LoadImage"
+    assert [turn["state"] for turn in found["images"]] == ["ran", "failed", "ran"]
+    assert found["images"][1]["errors"][0]["type"] == "LoadImage"
 
 
 def test_the_folder_itself_is_no_output_folder(
@@ -122,25 +122,25 @@ def test_the_folder_itself_is_no_output_folder(
 ) -> None:
     code, _, err = run(capsys, "batch", graph, folder, "--output", folder)
     assert code == 1
-    assert "an output folder besides the pictures'" in err
+    assert "an output folder besides the images'" in err
 
 
 @pytest.mark.parametrize(
-    ("knob", "more", "said"),
+    ("image_input", "more", "said"),
     [
-        ("size", "", "wants an input that takes a picture: photo, got size"),
+        ("size", "", "wants an input that takes an image: photo, got size"),
         ("", "  other: {type: image, default: none.png}\n", "photo, other, got none chosen"),
     ],
 )
-def test_the_input_of_the_pictures_must_be_clear(
-    knob: str, more: str, said: str, folder: Path, tmp_path: Path
+def test_the_input_of_the_images_must_be_clear(
+    image_input: str, more: str, said: str, folder: Path, tmp_path: Path
 ) -> None:
     graph = latentloom.loads(GRAPH.replace("nodes:", f"{more}nodes:"))
     with Engine(latentloom.registry()) as engine, pytest.raises(GraphError, match=said):
-        list(run_folder(engine, graph, Workspace(output_dir=tmp_path / "o"), folder, knob))
+        list(run_folder(engine, graph, Workspace(output_dir=tmp_path / "o"), folder, image_input))
 
 
-def test_a_workflow_of_comfyuis_takes_pictures_at_a_node(
+def test_a_workflow_of_comfyuis_takes_images_at_a_node(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def loads(id: str, count: int) -> dict[str, object]:
@@ -156,19 +156,24 @@ def test_a_workflow_of_comfyuis_takes_pictures_at_a_node(
     assert run(capsys, "batch", one, folder, "--output", tmp_path / "o")[0] == 0
     assert len(names(tmp_path / "o")) == 3
     code, _, err = run(capsys, "batch", two, folder, "--output", tmp_path / "p")
-    assert (code, "0.image, 1.image, got none chosen" in err, "--knob" in err) == (1, True, True)
+    assert (code, "0.image, 1.image, got none chosen" in err, "--image-input" in err) == (
+        1,
+        True,
+        True,
+    )
     assert (
-        run(capsys, "batch", two, folder, "--knob", "1.image", "--output", tmp_path / "p")[0] == 0
+        run(capsys, "batch", two, folder, "--image-input", "1.image", "--output", tmp_path / "p")[0]
+        == 0
     )
     assert len(names(tmp_path / "p")) == 3
 
 
-def test_a_folder_without_pictures_is_said_to_have_none(
+def test_a_folder_without_images_is_said_to_have_none(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
     code, out, err = run(capsys, "batch", graph, tmp_path / "empty", "--output", tmp_path / "o")
-    assert (code, out, "no PNG, JPEG or WebP pictures" in err) == (0, "", True)
+    assert (code, out, "no PNG, JPEG or WebP images" in err) == (0, "", True)
 
 
 def test_a_missing_folder_is_said_to_be_missing(
@@ -180,8 +185,8 @@ def test_a_missing_folder_is_said_to_be_missing(
     assert "Traceback" not in err
 
 
-def test_pictures_come_by_name(folder: Path) -> None:
-    assert [path.name for path in pictures_in(folder)] == ["a.png", "b.JPG", "c.webp"]
+def test_images_come_by_name(folder: Path) -> None:
+    assert [path.name for path in images_in(folder)] == ["a.png", "b.JPG", "c.webp"]
 
 
 def test_the_ledger_names_files_beside_itself(

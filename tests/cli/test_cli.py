@@ -18,7 +18,7 @@ from tests.cli.commands import GRADIENT, GRAPHS, as_json, pixels, run, size
 from tests.paths import ROOT
 
 
-def test_run_writes_the_picture_and_says_where(
+def test_run_writes_the_image_and_says_where(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = run(capsys, "run", graph, "--output", tmp_path / "out")
@@ -60,7 +60,7 @@ def test_a_node_whose_name_is_a_number_is_shown_with_its_type(
     assert "\nImageScale (3): ran in" in err
 
 
-def test_set_takes_a_picture_from_anywhere_as_input_does(
+def test_set_takes_a_image_from_anywhere_as_input_does(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "home").mkdir()
@@ -86,7 +86,7 @@ def test_a_converted_file_is_whole_or_the_old_one_stays(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.yaml", "kept.json"]
 
 
-def test_a_saved_picture_can_be_run_again(
+def test_a_saved_image_can_be_run_again(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, first, _ = run(capsys, "run", graph, "--output", tmp_path)
@@ -105,7 +105,7 @@ def test_set_and_input_change_values(
     assert size(out) == (10, 8)
 
 
-def test_an_input_picture_may_be_anywhere(
+def test_an_input_image_may_be_anywhere(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere = tmp_path / "elsewhere" / "red.png"
@@ -114,7 +114,7 @@ def test_an_input_picture_may_be_anywhere(
     code, out, _ = run(capsys, "run", graph, "--output", tmp_path, "--input", f"photo={elsewhere}")
     assert code == 0
     assert pixels(out)[:3] == bytes((0, 255, 255))
-    # Nobody who gets the picture learns where on this machine its source lay.
+    # Nobody who gets the image learns where on this machine its source lay.
     assert str(tmp_path).encode() not in Path(out.strip()).read_bytes()
 
 
@@ -156,18 +156,18 @@ def test_check_lists_all_problems(graph: Path, capsys: pytest.CaptureFixture[str
     assert kinds == {"out_of_range", "not_in_list", "unknown_input"}
 
 
-def test_plan_and_check_add_advice_and_do_not_fail_for_it(
+def test_plan_and_check_add_warnings_and_do_not_fail_for_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for command in ("check", "plan"):
         code, out, _ = run(capsys, command, "img2img", "--set", "sample.denoise=1")
         assert code == 0
-        assert "advice (source-ignored): KSampler (sample) .denoise: denoise 1 keeps" in out
+        assert "warning (source-ignored): KSampler (sample) .denoise: denoise 1 keeps" in out
         code, found = as_json(capsys, command, "img2img", "--set", "sample.denoise=1")
         assert code == 0
-        assert [each["rule"] for each in found["advice"]] == ["source-ignored"]
+        assert [each["rule"] for each in found["warnings"]] == ["source-ignored"]
         _, out, _ = run(capsys, command, "img2img")
-        assert "advice" not in out
+        assert "warnings" not in out
 
 
 def test_nodes_lists_and_describes(capsys: pytest.CaptureFixture[str]) -> None:

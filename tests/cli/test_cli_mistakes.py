@@ -51,7 +51,7 @@ BAD_FILES = {
     "cut.json": b'{"latentloom": 1, "nodes": {',
     "deep.json": b"[" * 100_000,
     "alias.yaml": b"a: &a [*a]",
-    "wrong.png": b"not a picture",
+    "wrong.png": b"not an image",
     "shape.yaml": b"latentloom: 1\nnodes: 5\n",
     "type.yaml": b"latentloom: 1\nnodes:\n  a: {node: Nothing}\n",
     "cycle.yaml": b"latentloom: 1\nnodes:\n  a: {node: ImageInvert, image: $a.IMAGE}\n"

@@ -26,7 +26,7 @@ from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from tests.tiny_model import write_tiny_sdxl
 
 SEED, CFG, SIDE = 11, 5.0, 64
-TOLERANCE = 1e-4  # shares of the picture's range, after four steps in float32
+TOLERANCE = 1e-4  # shares of the image's range, after four steps in float32
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,8 @@ def run(pipe: Any, **options: Any) -> Tensor:
     options = {"guidance_scale": CFG, "num_inference_steps": 4, **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pictures: Tensor = pipe(output_type="pt", **options).images
-    return pictures.movedim(1, -1)
+        images: Tensor = pipe(output_type="pt", **options).images
+    return images.movedim(1, -1)
 
 
 def start(model: Checkpoint) -> Tensor:

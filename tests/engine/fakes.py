@@ -56,15 +56,15 @@ def parity(a: int) -> int:
     return a % 2
 
 
-class Halves(NamedTuple):
+class TinyVaeFiles(NamedTuple):
     quotient: int
     remainder: int
 
 
 @node("Halve", category="test", device=True)
-def halve(a: int) -> Halves:
+def halve(a: int) -> TinyVaeFiles:
     note(f"Halve {a}")
-    return Halves(a // 2, a % 2)
+    return TinyVaeFiles(a // 2, a % 2)
 
 
 @node("Blend", category="test")
@@ -92,7 +92,7 @@ def wait(a: int, context: Context, gate: str = "gate", steps: int = 1) -> int:
         note(f"Wait {a} step {step}")
         context.count_model_call()
         gates.setdefault(gate, threading.Event()).wait(10)
-        context.progress(step + 1, steps, preview=("picture", step))
+        context.progress(step + 1, steps, preview=("image", step))
     return a
 
 

@@ -11,13 +11,13 @@ import torch
 
 import latentloom
 from latentloom.diffusion.conditioning.conditioning import Entry, Sizes
-from latentloom.diffusion.conditioning.inpaint import Hole
+from latentloom.diffusion.conditioning.inpaint import InpaintMask
 from latentloom.diffusion.conditioning.regions import Area, Region
 from latentloom.diffusion.latents.latents import Latent, SamplePass
 from latentloom.diffusion.networks.control import Control, ControlNet
 from latentloom.engine.cache.disk import Store
 from latentloom.engine.cache.fingerprint import fingerprint
-from latentloom.engine.cache.packing import Array, CannotKeep, Damaged, pack, unpack
+from latentloom.engine.cache.packing import Array, CorruptEntryError, UnstorableError, pack, unpack
 from latentloom.engine.execution.executor import Engine
 from latentloom.nodes.codecs import DTYPES
 from tests.nodes.test_model_nodes import sampling
@@ -71,7 +71,7 @@ def test_tensors_of_every_kind_come_back(dtype: str, shape: tuple[int, ...]) -> 
 
 
 def test_a_tensor_of_complex_numbers_is_not_kept() -> None:
-    with pytest.raises(CannotKeep, match="complex64"):
+    with pytest.raises(UnstorableError, match="complex64"):
         pack(torch.zeros(2, dtype=torch.complex64))
 
 
@@ -80,7 +80,7 @@ def test_a_tensor_of_complex_numbers_is_not_kept() -> None:
     [Array("F32", (3,), bytearray(8)), Array("F99", (2,), bytearray(8)), Array("F32", (-2,), b"")],
 )
 def test_an_array_that_is_no_tensor_is_damaged(array: Array) -> None:
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptEntryError):
         unpack({"array": 0, "of": "torch.Tensor"}, [array])
 
 
@@ -94,7 +94,7 @@ def test_latents_and_conditioning_come_back_whole() -> None:
         (SamplePass("euler", "normal", 4, 14.6, 8, 1.5),),
     )
     entry = Entry(
-        tokens, torch.rand(1, 8), 0.25, 0.75, 2.0, hole=Hole(mask, latent.samples),
+        tokens, torch.rand(1, 8), 0.25, 0.75, 2.0, inpaint=InpaintMask(mask, latent.samples),
         sizes=Sizes(width=64), region=Region(Area(1.0, 2.0, 0.0, 0.0), mask, 0.5, True),
     )  # fmt: skip
     for value in (latent, (entry, Entry(tokens))):
@@ -107,11 +107,11 @@ def test_what_refers_to_weights_is_not_kept() -> None:
     net = object.__new__(ControlNet)
     control = object.__new__(Control)
     for value in (net, Entry(torch.rand(1, 77, 8), controls=(control,))):
-        with pytest.raises(CannotKeep):
+        with pytest.raises(UnstorableError):
             pack(value)
 
 
-def test_a_sampled_picture_is_not_sampled_again_tomorrow(models: Path, tmp_path: Path) -> None:
+def test_a_sampled_image_is_not_sampled_again_tomorrow(models: Path, tmp_path: Path) -> None:
     found = []
     for _ in range(2):
         with Engine(latentloom.registry(), store=Store(tmp_path)) as engine:

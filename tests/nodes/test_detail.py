@@ -13,7 +13,7 @@ from latentloom.nodes.detail import IfFound
 
 
 def detailing(color: int) -> Builder:
-    """A picture of one colour, of which parts of another one are to be made brighter."""
+    """An image of one colour, of which parts of another one are to be made brighter."""
     b = latentloom.build()
     image = b.EmptyImage(width=64, height=48, color=0x2040C0)
     mask, found = b.DetectToMask(detector=b.ColorDetector(color=color), image=image)
@@ -23,7 +23,7 @@ def detailing(color: int) -> Builder:
     return b
 
 
-def test_where_nothing_is_found_the_picture_goes_through_and_nothing_is_cut(engine: Engine) -> None:
+def test_where_nothing_is_found_the_image_goes_through_and_nothing_is_cut(engine: Engine) -> None:
     result = engine.run(detailing(0xC04020).graph, targets=["result"])
     assert result.errors == ()
     assert result.nodes["crop"].state == "skipped"

@@ -1,6 +1,6 @@
-"""Outside the mask every byte of the saved picture is the source's, whatever mask and size.
+"""Outside the mask every byte of the saved image is the source's, whatever mask and size.
 
-Whole graphs on a tiny random model: picture and mask from files, sampled, decoded, pasted back,
+Whole graphs on a tiny random model: image and mask from files, sampled, decoded, pasted back,
 saved, and read again with Pillow.
 """
 
@@ -28,14 +28,14 @@ Levels = np.ndarray[Any, np.dtype[np.uint8]]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     return Workspace(input_dir=folder, output_dir=folder / "out")
 
 
-def make_mask(kind: str, wide: int, high: int, seed: int) -> Levels:
+def make_mask(kind: str, width: int, height: int, seed: int) -> Levels:
     """A mask of 8-bit levels."""
     random = np.random.default_rng(seed)
-    mask = np.zeros((high, wide), np.uint8)
+    mask = np.zeros((height, width), np.uint8)
     match kind:
         case "soft":
             mask[:] = random.integers(0, 256, mask.shape)
@@ -43,19 +43,19 @@ def make_mask(kind: str, wide: int, high: int, seed: int) -> Levels:
         case "full":
             mask[:] = 255
         case "pixel":
-            mask[random.integers(high), random.integers(wide)] = random.integers(1, 256)
+            mask[random.integers(height), random.integers(width)] = random.integers(1, 256)
         case "border":
-            mask[:, -1 - random.integers(wide // 2) :] = 255
+            mask[:, -1 - random.integers(width // 2) :] = 255
         case "blobs":
-            mask[: high // 3, : wide // 3] = 255
-            mask[-(high // 3) :, -(wide // 3) :] = 128
+            mask[: height // 3, : width // 3] = 255
+            mask[-(height // 3) :, -(width // 3) :] = 128
     return mask
 
 
-def write(folder: Path, wide: int, high: int, kind: str, seed: int) -> tuple[Levels, Levels]:
+def write(folder: Path, width: int, height: int, kind: str, seed: int) -> tuple[Levels, Levels]:
     """A random photo.png and its mask.png."""
-    photo = np.random.default_rng(seed + 1).integers(0, 256, (high, wide, 3), np.uint8)
-    mask = make_mask(kind, wide, high, seed)
+    photo = np.random.default_rng(seed + 1).integers(0, 256, (height, width, 3), np.uint8)
+    mask = make_mask(kind, width, height, seed)
     Image.fromarray(photo).save(folder / "photo.png")
     Image.fromarray(mask).save(folder / "mask.png")
     return photo, mask
@@ -92,26 +92,26 @@ def saved_by(engine: Engine, graph: Graph, place: Workspace) -> Levels:
     result = engine.run(graph, place)
     assert result.errors == ()
     ((_, path),) = result.saved
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    wide=SIDES,
-    high=SIDES,
+    width=SIDES,
+    height=SIDES,
     kind=st.sampled_from(KINDS),
     grow=st.integers(0, 6),
     blend=st.integers(0, 6),
     seed=st.integers(0, 2**16),
 )
 def test_outside_the_grown_mask_every_byte_is_the_sources(
-    engine: Engine, place: Workspace, wide: int, high: int, kind: str, grow: int, blend: int,
+    engine: Engine, place: Workspace, width: int, height: int, kind: str, grow: int, blend: int,
     seed: int,
 ) -> None:  # fmt: skip
-    photo, mask = write(place.input_dir, wide, high, kind, seed)
+    photo, mask = write(place.input_dir, width, height, kind, seed)
     grow = max(grow, blend)
     got = saved_by(engine, inpainting(grow, blend, seed=seed), place)
     square = np.ones((2 * grow + 1, 2 * grow + 1), bool)
@@ -155,18 +155,18 @@ def cropped(blend: int, islands: str, seed: int = 1) -> Graph:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    wide=SIDES,
-    high=SIDES,
+    width=SIDES,
+    height=SIDES,
     kind=st.sampled_from([kind for kind in KINDS if kind != "empty"]),
     blend=st.integers(0, 6),
     islands=st.sampled_from(["together", "apart"]),
     seed=st.integers(0, 2**16),
 )
 def test_stitched_crops_leave_every_byte_beyond_their_ring(
-    engine: Engine, place: Workspace, wide: int, high: int, kind: str, blend: int, islands: str,
+    engine: Engine, place: Workspace, width: int, height: int, kind: str, blend: int, islands: str,
     seed: int,
 ) -> None:  # fmt: skip
-    photo, mask = write(place.input_dir, wide, high, kind, seed)
+    photo, mask = write(place.input_dir, width, height, kind, seed)
     assume((mask > 0).any())
     got = saved_by(engine, cropped(blend, islands, seed), place)
     outside = ~ndimage.binary_dilation(mask > 0, np.ones((2 * blend + 1,) * 2, bool))
@@ -182,7 +182,7 @@ def test_an_empty_mask_is_said_to_be_empty(engine: Engine, place: Workspace) -> 
     assert "draw what is to be painted in white" in str(error)
 
 
-def test_inside_the_mask_the_picture_is_new(engine: Engine, place: Workspace) -> None:
+def test_inside_the_mask_the_image_is_new(engine: Engine, place: Workspace) -> None:
     photo, mask = write(place.input_dir, 40, 32, "blobs", 3)
     got = saved_by(engine, inpainting(0, 0), place)
     assert float((got[mask == 255] != photo[mask == 255]).mean()) > 0.9
@@ -223,12 +223,12 @@ def test_every_alpha_survives_being_a_mask(engine: Engine, place: Workspace) -> 
 
 
 @pytest.mark.parametrize("size", [(37, 29), (40, 32)])
-def test_a_picture_with_alpha_keeps_it_outside_the_mask(
+def test_a_image_with_alpha_keeps_it_outside_the_mask(
     engine: Engine, place: Workspace, size: tuple[int, int]
 ) -> None:
-    wide, high = size
-    photo = np.random.default_rng(2).integers(0, 256, (high, wide, 4), np.uint8)
-    mask = make_mask("blobs", wide, high, 2)
+    width, height = size
+    photo = np.random.default_rng(2).integers(0, 256, (height, width, 4), np.uint8)
+    mask = make_mask("blobs", width, height, 2)
     Image.fromarray(photo).save(place.input_dir / "photo.png")
     Image.fromarray(mask).save(place.input_dir / "mask.png")
     b = latentloom.build()
@@ -248,11 +248,11 @@ def test_a_picture_with_alpha_keeps_it_outside_the_mask(
     outside = ~ndimage.binary_dilation(mask > 0, np.ones((7, 7), bool))
     assert got.shape == photo.shape
     assert np.array_equal(got[outside], photo[outside])
-    # The decoded picture has no alpha; what is transparent stays so inside the mask too.
+    # The decoded image has no alpha; what is transparent stays so inside the mask too.
     assert np.array_equal(got[..., 3], photo[..., 3])
 
 
-def test_each_picture_of_a_batch_is_kept_outside_its_own_mask(
+def test_each_image_of_a_batch_is_kept_outside_its_own_mask(
     engine: Engine, place: Workspace
 ) -> None:
     """Of 42×30 pixels the encoder sees 40×24; the rest is the source's in any mask."""
@@ -264,8 +264,8 @@ def test_each_picture_of_a_batch_is_kept_outside_its_own_mask(
     for index in range(2):
         for name, levels in (("photo", photos), ("mask", masks)):
             Image.fromarray(levels[index]).save(place.input_dir / f"{name}{index}.png")
-            picture, _ = b.LoadImage(image=f"{name}{index}.png")
-            loaded.append(picture)
+            image, _ = b.LoadImage(image=f"{name}{index}.png")
+            loaded.append(image)
     batch = b.ImageBatch(image1=loaded[0], image2=loaded[2])
     both = b.ImageToMask(image=b.ImageBatch(image1=loaded[1], image2=loaded[3]), channel="red")
     prompt = b.CLIPTextEncode(text="a fox", clip=clip)

@@ -1,4 +1,4 @@
-"""Picture and mask nodes: sizes and refusals; the arithmetic is tested in tests/diffusion."""
+"""Image and mask nodes: sizes and refusals; the arithmetic is tested in tests/diffusion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from latentloom.engine.errors import InputError
 from latentloom.nodes import image, image_filter, image_size, image_transform, mask, paste
 
-PICTURE = torch.rand(2, 6, 9, 3)
+IMAGE = torch.rand(2, 6, 9, 3)
 
 
 @pytest.mark.parametrize(
@@ -18,74 +18,74 @@ PICTURE = torch.rand(2, 6, 9, 3)
     [(4, 5, (2, 5, 4, 3)), (0, 12, (2, 12, 18, 3)), (3, 0, (2, 2, 3, 3)), (0, 0, (2, 6, 9, 3))],
 )
 def test_image_scale_sizes(width: int, height: int, shape: tuple[int, ...]) -> None:
-    assert image_size.image_scale(PICTURE, "bilinear", width, height).shape == shape
+    assert image_size.image_scale(IMAGE, "bilinear", width, height).shape == shape
 
 
 def test_image_scale_by_rounds_and_never_vanishes() -> None:
-    assert image_size.image_scale_by(PICTURE, "area", 0.01).shape == (2, 1, 1, 3)
+    assert image_size.image_scale_by(IMAGE, "area", 0.01).shape == (2, 1, 1, 3)
 
 
 def test_total_pixels_keeps_the_aspect() -> None:
-    scaled = image_size.image_scale_to_total_pixels(PICTURE, "nearest-exact", 0.01)
+    scaled = image_size.image_scale_to_total_pixels(IMAGE, "nearest-exact", 0.01)
     assert scaled.shape == (2, 84, 125, 3)
 
 
-def test_inverting_twice_gives_the_picture() -> None:
-    inverted = image.image_invert(image.image_invert(PICTURE))
-    torch.testing.assert_close(inverted, PICTURE, atol=1e-6, rtol=0)
+def test_inverting_twice_gives_the_image() -> None:
+    inverted = image.image_invert(image.image_invert(IMAGE))
+    torch.testing.assert_close(inverted, IMAGE, atol=1e-6, rtol=0)
 
 
 def test_a_composite_mask_of_other_dimensions_is_refused() -> None:
     with pytest.raises(InputError, match=r"ImageCompositeMasked \.mask: wants a mask B×H×W"):
-        image.image_composite_masked(PICTURE, PICTURE, mask=torch.zeros(2, 1, 6, 9))
+        image.image_composite_masked(IMAGE, IMAGE, mask=torch.zeros(2, 1, 6, 9))
 
 
-def test_a_channel_that_a_picture_lacks_is_refused_with_advice() -> None:
+def test_a_channel_that_a_image_lacks_is_refused_with_a_hint() -> None:
     with pytest.raises(InputError) as refused:
-        mask.image_to_mask(PICTURE, "alpha")
+        mask.image_to_mask(IMAGE, "alpha")
     assert (refused.value.node, refused.value.port) == ("ImageToMask", "channel")
     assert refused.value.got == "alpha"
     assert "LoadImage's MASK" in refused.value.hint
 
 
-def test_a_mask_shown_as_a_picture_reads_back() -> None:
-    shown = mask.mask_to_image(PICTURE[..., 0])
-    assert shown.shape == PICTURE.shape
-    assert torch.equal(mask.image_to_mask(shown, "green"), PICTURE[..., 0])
-    assert torch.equal(mask.invert_mask(shown[..., 0]), 1.0 - PICTURE[..., 0])
+def test_a_mask_shown_as_a_image_reads_back() -> None:
+    shown = mask.mask_to_image(IMAGE[..., 0])
+    assert shown.shape == IMAGE.shape
+    assert torch.equal(mask.image_to_mask(shown, "green"), IMAGE[..., 0])
+    assert torch.equal(mask.invert_mask(shown[..., 0]), 1.0 - IMAGE[..., 0])
 
 
 @pytest.mark.parametrize(
     ("largest", "shape"), [(3, (2, 2, 3, 3)), (18, (2, 12, 18, 3)), (0, (2, 6, 9, 3))]
 )
 def test_the_longer_side_gets_its_length(largest: int, shape: tuple[int, ...]) -> None:
-    assert image_size.image_scale_to_max_dimension(PICTURE, "area", largest).shape == shape
+    assert image_size.image_scale_to_max_dimension(IMAGE, "area", largest).shape == shape
 
 
 def test_the_size_of_a_batch() -> None:
-    assert image_size.get_image_size(PICTURE) == (9, 6, 2)
+    assert image_size.get_image_size(IMAGE) == (9, 6, 2)
 
 
 def test_a_batch_can_be_taken_apart_and_repeated() -> None:
-    assert torch.equal(image.image_from_batch(PICTURE, 9, 4), PICTURE[1:])
-    repeated = image.repeat_image_batch(PICTURE, 2)
-    assert torch.equal(image.image_from_batch(repeated, 2, 2), PICTURE)
+    assert torch.equal(image.image_from_batch(IMAGE, 9, 4), IMAGE[1:])
+    repeated = image.repeat_image_batch(IMAGE, 2)
+    assert torch.equal(image.image_from_batch(repeated, 2, 2), IMAGE)
 
 
-def test_stitching_without_a_second_picture_gives_the_first() -> None:
-    assert image_transform.image_stitch(PICTURE) is PICTURE
+def test_stitching_without_a_second_image_gives_the_first() -> None:
+    assert image_transform.image_stitch(IMAGE) is IMAGE
 
 
 @pytest.mark.parametrize("node", [mask.image_color_to_mask, image_filter.image_quantize])
-def test_colours_of_grey_pictures_are_refused(node: Callable[[torch.Tensor], object]) -> None:
-    with pytest.raises(InputError, match=r"\.image: wants pictures of 3 or 4 channels, got 1"):
-        node(PICTURE[..., :1])
+def test_colours_of_grey_images_are_refused(node: Callable[[torch.Tensor], object]) -> None:
+    with pytest.raises(InputError, match=r"\.image: wants images of 3 or 4 channels, got 1"):
+        node(IMAGE[..., :1])
 
 
 @pytest.mark.parametrize(("x", "y", "port"), [(9, 0, "x"), (0, 6, "y")])
 def test_a_crop_of_nothing_is_refused(x: int, y: int, port: str) -> None:
     with pytest.raises(InputError) as refused:
-        mask.crop_mask(PICTURE[..., 0], x, y, 2, 2)
+        mask.crop_mask(IMAGE[..., 0], x, y, 2, 2)
     assert (refused.value.node, refused.value.port) == ("CropMask", port)
 
 
@@ -93,10 +93,10 @@ def test_a_fade_wider_than_its_ring_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"ImagePasteBack \.blend: wants at most `grow` \(2\), got 3"
     ):
-        paste.image_paste_back(PICTURE, PICTURE, PICTURE[..., 0], 2, 3)
+        paste.image_paste_back(IMAGE, IMAGE, IMAGE[..., 0], 2, 3)
 
 
 @pytest.mark.parametrize("size", [(7, 9), (6, 1)])
-def test_a_changed_picture_of_another_size_is_refused(size: tuple[int, int]) -> None:
+def test_a_changed_image_of_another_size_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(InputError, match=r"ImagePasteBack \.image: wants 9×6 pixels"):
-        paste.image_paste_back(PICTURE, torch.rand(1, *size, 3), PICTURE[..., 0])
+        paste.image_paste_back(IMAGE, torch.rand(1, *size, 3), IMAGE[..., 0])

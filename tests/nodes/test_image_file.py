@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from latentloom.engine.errors import Cancelled, InputError
+from latentloom.engine.errors import InputError, RunCancelledError
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.node.context import Context
 from latentloom.nodes.image_file import LoadImage, LoadImageMask, SaveImage, preview_image
-from tests.diffusion.images.pictures import bomb, encoded, sample
+from tests.diffusion.images.images import bomb, encoded, sample
 
 LOADERS = (LoadImage.run, LoadImage.check, LoadImageMask.run, LoadImageMask.check)
 IMAGES = torch.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3) / 255.0
@@ -35,16 +35,16 @@ def context(tmp_path: Path) -> Context:
 
 
 def levels(path: Path) -> torch.Tensor:
-    with Image.open(path) as picture:
-        return torch.from_numpy(np.array(picture))
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image))
 
 
 @pytest.mark.parametrize("load", LOADERS)
 @pytest.mark.parametrize(
     ("data", "wanted", "got"),
     [
-        (b"", "a PNG, JPEG or WebP picture", "an empty file"),
-        (encoded(sample(), "GIF"), "a PNG, JPEG or WebP picture", "a GIF"),
+        (b"", "a PNG, JPEG or WebP image", "an empty file"),
+        (encoded(sample(), "GIF"), "a PNG, JPEG or WebP image", "a GIF"),
         (encoded(sample(), "JPEG")[:-9], "a whole JPEG file", "before its end mark"),
         (bomb(9000, 9000), "at most 64 megapixels", "9000×9000 (81.0 megapixels)"),
     ],
@@ -52,7 +52,7 @@ def levels(path: Path) -> torch.Tensor:
 def test_a_bad_file_is_named_with_what_was_wanted_and_what_came(
     load: Callable[[Path], object], data: bytes, wanted: str, got: str, tmp_path: Path
 ) -> None:
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(data)
     with pytest.raises(InputError) as refused:
         load(path)
@@ -79,7 +79,7 @@ def test_a_folder_that_became_a_link_after_the_name_was_resolved_is_not_followed
         load(path)
 
 
-def test_a_picture_that_the_user_names_may_be_a_link_in_a_folder_that_cannot_be_listed(
+def test_a_image_that_the_user_names_may_be_a_link_in_a_folder_that_cannot_be_listed(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "passed").mkdir()
@@ -100,7 +100,7 @@ def test_a_picture_that_the_user_names_may_be_a_link_in_a_folder_that_cannot_be_
 )
 @given(data=st.binary(max_size=60), cut=st.integers(0, 200))
 def test_whatever_is_in_a_file_the_error_is_typed(tmp_path: Path, data: bytes, cut: int) -> None:
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     whole = encoded(sample(), "PNG")
     path.write_bytes(whole[:cut] + data + whole[cut + len(data) :])
     refused = None
@@ -111,7 +111,7 @@ def test_whatever_is_in_a_file_the_error_is_typed(tmp_path: Path, data: bytes, c
     assert refused is None or refused.port == "image"
 
 
-def test_saved_pictures_are_numbered_and_hold_the_cut_levels(context: Context) -> None:
+def test_saved_images_are_numbered_and_hold_the_cut_levels(context: Context) -> None:
     saved = SaveImage.run(IMAGES, context, "sub/%width%x%height%")
     folder = context.output_dir / "sub"
     assert saved.paths == (folder / "6x4_00001_.png", folder / "6x4_00002_.png")
@@ -125,13 +125,13 @@ def test_saving_again_counts_on(context: Context) -> None:
     assert (context.output_dir / "ComfyUI_00001_.png").read_bytes() == first
 
 
-def test_a_saved_picture_carries_the_graph(context: Context) -> None:
+def test_a_saved_image_carries_the_graph(context: Context) -> None:
     path = SaveImage.run(IMAGES, context).paths[0]
-    with Image.open(path) as picture:
-        assert picture.info == {"prompt": '{"9": {}}', "latentloom": "{}"}
+    with Image.open(path) as image:
+        assert image.info == {"prompt": '{"9": {}}', "latentloom": "{}"}
 
 
-def test_a_saved_picture_loads_as_it_was(context: Context) -> None:
+def test_a_saved_image_loads_as_it_was(context: Context) -> None:
     path = SaveImage.run(IMAGES, context).paths[0]
     assert torch.equal(LoadImage.run(path).IMAGE, IMAGES[:1])
 
@@ -163,13 +163,13 @@ def test_a_folder_that_cannot_be_made_is_a_typed_error(context: Context) -> None
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4, 2), (1, 0, 4, 3), (4, 4, 3)])
-def test_what_is_no_picture_is_refused(shape: tuple[int, ...], context: Context) -> None:
-    with pytest.raises(InputError, match="images: wants pictures"):
+def test_what_is_no_image_is_refused(shape: tuple[int, ...], context: Context) -> None:
+    with pytest.raises(InputError, match="images: wants images"):
         SaveImage.run(torch.zeros(shape), context)
 
 
 def test_a_cancelled_run_saves_nothing(context: Context) -> None:
     context.cancelled = lambda: True
-    with pytest.raises(Cancelled):
+    with pytest.raises(RunCancelledError):
         SaveImage.run(IMAGES, context)
     assert not list(context.output_dir.rglob("*.*"))

@@ -40,7 +40,7 @@ def changed(graph: Graph, **changes: object) -> Graph:
 
 
 def rules(graph: Graph, where: Workspace | None = None) -> set[tuple[str, str]]:
-    """(rule, node) of all advice."""
+    """(rule, node) of all warnings."""
     return {(each.rule, each.node) for each in latentloom.lint(graph, where)}
 
 
@@ -74,7 +74,7 @@ def test_the_shipped_graphs_mean_what_they_say() -> None:
     paths = sorted((ROOT / "graphs").glob("*.yaml"))
     found = {path.stem: latentloom.lint(latentloom.load(path)) for path in paths}
     assert len(found) > 15
-    assert {name: advice for name, advice in found.items() if advice} == {}
+    assert {name: warnings for name, warnings in found.items() if warnings} == {}
 
 
 FIRST_HALF = {"return_with_leftover_noise": "enable", "end_at_step": 10}
@@ -191,7 +191,7 @@ def test_a_rule_speaks_of_the_pitfall_and_of_nothing_else(
 @pytest.mark.parametrize(
     ("size", "told"), [((128, 128), False), ((64, 64), False), ((128, 96), True)]
 )
-def test_a_mask_of_other_proportions_than_its_picture_is_named(
+def test_a_mask_of_other_proportions_than_its_image_is_named(
     size: tuple[int, int], told: bool, tmp_path: Path
 ) -> None:
     Image.new("L", size).save(tmp_path / "mask.png")
@@ -210,7 +210,7 @@ def test_a_photo_at_its_full_size_is_advised_against(side: int, told: bool, tmp_
     Image.new("L", (side, side)).save(tmp_path / "photo.png")
     where = latentloom.workspace(BASE, input_dir=tmp_path)
     large = changed(BASE, photo__image="photo.png")
-    assert (("picture-large", "sample") in rules(large, where)) is told
+    assert (("image-large", "sample") in rules(large, where)) is told
     scale = ("ImageScaleToTotalPixels", {"image": "$photo.IMAGE", "megapixels": 1.0})
     scaled = changed(large, scale=scale, encode__pixels="$scale.IMAGE")
     tiles = ("TiledDiffusion", {"model": "$model.MODEL"})

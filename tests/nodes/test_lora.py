@@ -63,7 +63,7 @@ def styled(*loras: tuple[str, float, float]) -> Graph:
     return builder.graph
 
 
-def picture(engine: Engine, *loras: tuple[str, float, float]) -> torch.Tensor:
+def image(engine: Engine, *loras: tuple[str, float, float]) -> torch.Tensor:
     result = engine.run(styled(*loras), targets=["sample"])
     assert result.errors == ()
     samples: torch.Tensor = result["sample"].samples
@@ -71,20 +71,20 @@ def picture(engine: Engine, *loras: tuple[str, float, float]) -> torch.Tensor:
 
 
 def test_both_strengths_count_and_0_is_none(engine: Engine) -> None:
-    plain = picture(engine)
-    model_only = picture(engine, ("one.safetensors", 0.8, 0.0))
-    clip_only = picture(engine, ("one.safetensors", 0.0, 0.8))
-    assert torch.equal(picture(engine, ("one.safetensors", 0.0, 0.0)), plain)
+    plain = image(engine)
+    model_only = image(engine, ("one.safetensors", 0.8, 0.0))
+    clip_only = image(engine, ("one.safetensors", 0.0, 0.8))
+    assert torch.equal(image(engine, ("one.safetensors", 0.0, 0.0)), plain)
     assert not torch.allclose(model_only, plain)
     assert not torch.allclose(clip_only, plain)
     assert not torch.allclose(model_only, clip_only)
 
 
-def test_the_base_model_gives_the_same_picture_afterwards(engine: Engine) -> None:
-    plain = picture(engine)
-    picture(engine, ("one.safetensors", 1.0, 1.0), ("style/two.safetensors", -1.0, 0.5))
+def test_the_base_model_gives_the_same_image_afterwards(engine: Engine) -> None:
+    plain = image(engine)
+    image(engine, ("one.safetensors", 1.0, 1.0), ("style/two.safetensors", -1.0, 0.5))
     engine.cache.clear()
-    assert torch.equal(picture(engine), plain)
+    assert torch.equal(image(engine), plain)
 
 
 def test_a_changed_strength_reruns_what_it_feeds_and_no_more(engine: Engine) -> None:
@@ -114,7 +114,7 @@ def test_the_model_alone_can_be_changed(engine: Engine) -> None:
         strength_model=0.8,
     ).set("sample.model", latentloom.Link("lora", 0))
     got = engine.run(graph, targets=["sample"])["sample"].samples
-    assert torch.equal(got, picture(engine, ("one.safetensors", 0.8, 0.0)))
+    assert torch.equal(got, image(engine, ("one.safetensors", 0.8, 0.0)))
 
 
 def test_a_file_that_is_no_lora_is_refused_before_the_run(engine: Engine, models: Path) -> None:

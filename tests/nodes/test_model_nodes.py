@@ -44,7 +44,7 @@ def test_a_graph_built_in_python_samples(engine: Engine) -> None:
     assert result.model_calls == 3
 
 
-def test_the_same_seed_gives_the_same_picture(engine: Engine) -> None:
+def test_the_same_seed_gives_the_same_image(engine: Engine) -> None:
     first = engine.run(sampling(), targets=["sample"])["sample"].samples
     engine.cache.clear()
     assert torch.equal(engine.run(sampling(), targets=["sample"])["sample"].samples, first)
@@ -153,7 +153,7 @@ def test_an_advanced_sampler_in_two_stretches_is_one(engine: Engine) -> None:
         ("ConditioningSetTimestepRange", {"conditioning": "p", "start": 0.2, "end": 0.8}),
     ],
 )
-def test_every_conditioning_samples_and_changes_the_picture(
+def test_every_conditioning_samples_and_changes_the_image(
     engine: Engine, type_name: str, inputs: dict[str, Any]
 ) -> None:
     origins = {"p": latentloom.Link("positive", 0), "n": latentloom.Link("negative", 0)}

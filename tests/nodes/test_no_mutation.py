@@ -24,41 +24,41 @@ from latentloom.nodes import (
     paste,
 )
 
-PICTURE, OTHER = torch.rand(2, 8, 8, 3), torch.rand(1, 5, 7, 3)
+IMAGE, OTHER = torch.rand(2, 8, 8, 3), torch.rand(1, 5, 7, 3)
 MASK = torch.rand(2, 8, 8)
 LATENT = Latent(torch.randn(2, 4, 8, 8), MASK, (3, 5), "tiny")
 SMALL = Latent(torch.randn(1, 4, 4, 6))
 
 CALLS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
-    (image_size.image_scale, (PICTURE, "bicubic", 5, 9, "center")),
-    (image_size.image_scale, (PICTURE, "nearest-exact", 0, 0)),
-    (image_size.image_scale_by, (PICTURE, "lanczos", 1.0)),
-    (image_size.image_scale_to_total_pixels, (PICTURE, "area", 0.01)),
-    (image.image_batch, (PICTURE, OTHER)),
-    (image.image_invert, (PICTURE,)),
-    (image.image_blend, (PICTURE, OTHER, 0.5, "soft_light")),
-    (image.image_composite_masked, (PICTURE, OTHER, 2, 1, False, MASK)),
-    (image.image_composite_masked, (PICTURE, PICTURE, 0, 0, True)),
-    (image.image_from_batch, (PICTURE, 1, 1)),
-    (image.repeat_image_batch, (PICTURE, 2)),
-    (image_size.image_scale_to_max_dimension, (PICTURE, "area", 5)),
+    (image_size.image_scale, (IMAGE, "bicubic", 5, 9, "center")),
+    (image_size.image_scale, (IMAGE, "nearest-exact", 0, 0)),
+    (image_size.image_scale_by, (IMAGE, "lanczos", 1.0)),
+    (image_size.image_scale_to_total_pixels, (IMAGE, "area", 0.01)),
+    (image.image_batch, (IMAGE, OTHER)),
+    (image.image_invert, (IMAGE,)),
+    (image.image_blend, (IMAGE, OTHER, 0.5, "soft_light")),
+    (image.image_composite_masked, (IMAGE, OTHER, 2, 1, False, MASK)),
+    (image.image_composite_masked, (IMAGE, IMAGE, 0, 0, True)),
+    (image.image_from_batch, (IMAGE, 1, 1)),
+    (image.repeat_image_batch, (IMAGE, 2)),
+    (image_size.image_scale_to_max_dimension, (IMAGE, "area", 5)),
     (image_size.resize_and_pad_image, (OTHER, 8, 9)),
-    (image_transform.image_crop, (PICTURE, 3, 3, 2, 2)),
-    (image_transform.image_pad_for_outpaint, (PICTURE, 8, 0, 8, 0, 2)),
-    (image_transform.image_stitch, (PICTURE, "up", True, 2, "red", OTHER)),
-    (image_transform.image_rotate, (PICTURE, "90 degrees")),
-    (image_transform.image_flip, (PICTURE,)),
-    (image_filter.image_blur, (PICTURE, 3)),
-    (image_filter.image_sharpen, (PICTURE, 3)),
-    (image_filter.image_add_noise, (PICTURE, 1)),
-    (image_filter.image_quantize, (PICTURE, 4, "bayer-4")),
-    (image_filter.morphology, (PICTURE, "gradient", 3)),
-    (alpha.join_image_with_alpha, (PICTURE, MASK)),
-    (alpha.split_image_with_alpha, (PICTURE,)),
-    (alpha.porter_duff_image_composite, (PICTURE, MASK, PICTURE, MASK, "XOR")),
-    (paste.image_paste_back, (PICTURE, PICTURE, MASK, 3, 2)),
-    (inpaint_crop.inpaint_crop, (PICTURE, MASK, 1, 1.0, 1, "apart", 16)),
-    (mask.image_color_to_mask, (PICTURE, 0)),
+    (image_transform.image_crop, (IMAGE, 3, 3, 2, 2)),
+    (image_transform.image_pad_for_outpaint, (IMAGE, 8, 0, 8, 0, 2)),
+    (image_transform.image_stitch, (IMAGE, "up", True, 2, "red", OTHER)),
+    (image_transform.image_rotate, (IMAGE, "90 degrees")),
+    (image_transform.image_flip, (IMAGE,)),
+    (image_filter.image_blur, (IMAGE, 3)),
+    (image_filter.image_sharpen, (IMAGE, 3)),
+    (image_filter.image_add_noise, (IMAGE, 1)),
+    (image_filter.image_quantize, (IMAGE, 4, "bayer-4")),
+    (image_filter.morphology, (IMAGE, "gradient", 3)),
+    (alpha.join_image_with_alpha, (IMAGE, MASK)),
+    (alpha.split_image_with_alpha, (IMAGE,)),
+    (alpha.porter_duff_image_composite, (IMAGE, MASK, IMAGE, MASK, "XOR")),
+    (paste.image_paste_back, (IMAGE, IMAGE, MASK, 3, 2)),
+    (inpaint_crop.inpaint_crop, (IMAGE, MASK, 1, 1.0, 1, "apart", 16)),
+    (mask.image_color_to_mask, (IMAGE, 0)),
     (mask.grow_mask, (MASK, 0)),
     (mask.grow_mask, (MASK, 3, False)),
     (mask.grow_mask, (MASK, -1)),
@@ -66,7 +66,7 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
     (mask.crop_mask, (MASK, 1, 1, 3, 3)),
     (mask.mask_composite, (MASK, MASK, 2, 2, "xor")),
     (mask.threshold_mask, (MASK,)),
-    (mask.image_to_mask, (PICTURE, "red")),
+    (mask.image_to_mask, (IMAGE, "red")),
     (mask.mask_to_image, (MASK,)),
     (mask.invert_mask, (MASK,)),
     (latent.set_latent_noise_mask, (LATENT, MASK)),
@@ -104,7 +104,7 @@ def test_inputs_are_left_as_they_were(
     assert all(torch.equal(*pair) for pair in zip(after, before, strict=True))
 
 
-def test_saving_leaves_its_pictures_as_they_were(tmp_path: Path) -> None:
-    before = PICTURE.clone()
-    image_file.preview_image(PICTURE, Context(temp_dir=tmp_path))
-    assert torch.equal(PICTURE, before)
+def test_saving_leaves_its_images_as_they_were(tmp_path: Path) -> None:
+    before = IMAGE.clone()
+    image_file.preview_image(IMAGE, Context(temp_dir=tmp_path))
+    assert torch.equal(IMAGE, before)

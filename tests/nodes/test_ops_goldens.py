@@ -1,4 +1,4 @@
-"""Picture, mask and latent nodes against ComfyUI's numbers (goldens/ops).
+"""Image, mask and latent nodes against ComfyUI's numbers (goldens/ops).
 
 Latents there were encoded by a network that is not at hand; `latent_flipx` holds the same latent
 with its rows reversed, and `vae_encode_crop` the second one, so that no network is needed.
@@ -34,7 +34,7 @@ def golden(name: str, key: str) -> Tensor:
     return GOLDENS[f"{name}/{key}"]
 
 
-def picture(name: str) -> Tensor:
+def photo(name: str) -> Tensor:
     return image_file.LoadImage.run(OPS / f"parity_{name}.png").IMAGE
 
 
@@ -68,34 +68,34 @@ def distance(given: Tensor, wanted: Tensor) -> float:
 def test_image_scale_gives_the_reference_numbers(
     method: ImageResize, crop: Crop, width: int, height: int, way: str
 ) -> None:
-    scaled = image_size.image_scale(picture("odd"), method, width, height, crop)
+    scaled = image_size.image_scale(photo("odd"), method, width, height, crop)
     assert distance(scaled, golden(f"imscale_{method}_{crop}_{way}", "image")) <= TOLERANCE
 
 
 def test_image_scale_by_gives_the_reference_numbers() -> None:
-    scaled = image_size.image_scale_by(picture("odd"), "lanczos", 0.6)
+    scaled = image_size.image_scale_by(photo("odd"), "lanczos", 0.6)
     assert distance(scaled, golden("image_scaleby", "image")) <= TOLERANCE
 
 
 def test_image_scale_to_total_pixels_gives_the_reference_numbers() -> None:
-    scaled = image_size.image_scale_to_total_pixels(picture("odd"), "bicubic", 0.01)
+    scaled = image_size.image_scale_to_total_pixels(photo("odd"), "bicubic", 0.01)
     assert distance(scaled, golden("image_totalpx", "image")) <= TOLERANCE
 
 
 def test_image_batch_gives_the_reference_numbers() -> None:
-    batch = image.image_batch(picture("rgb"), picture("odd"))
+    batch = image.image_batch(photo("rgb"), photo("odd"))
     assert distance(batch, golden("image_batch", "image")) <= TOLERANCE
 
 
 @pytest.mark.parametrize("mode", ["normal", "screen"])
 def test_image_blend_gives_the_reference_numbers(mode: image.BlendMode) -> None:
-    blended = image.image_blend(picture("rgb"), picture("rgb2"), 0.6, mode)
+    blended = image.image_blend(photo("rgb"), photo("rgb2"), 0.6, mode)
     assert distance(blended, golden(f"image_blend_{mode}", "image")) <= TOLERANCE
 
 
 def test_image_composite_masked_gives_the_reference_numbers() -> None:
-    source = (picture("odd"), 20, 10, False, shown("grad"))
-    pasted = image.image_composite_masked(picture("rgb"), *source)
+    source = (photo("odd"), 20, 10, False, shown("grad"))
+    pasted = image.image_composite_masked(photo("rgb"), *source)
     assert distance(pasted, golden("image_composite", "image")) <= TOLERANCE
 
 
@@ -145,11 +145,11 @@ def test_repeated_latents_keep_the_reference_noise_mask() -> None:
 
 def test_image_to_mask_reads_what_load_image_mask_reads() -> None:
     green = image_file.LoadImageMask.run(OPS / "parity_grad.png", "green")
-    assert torch.equal(mask.image_to_mask(picture("grad"), "green"), green)
+    assert torch.equal(mask.image_to_mask(photo("grad"), "green"), green)
 
 
 def test_image_color_to_mask_gives_the_reference_numbers() -> None:
-    found = mask.image_color_to_mask(picture("mask"), 0xFFFFFF)
+    found = mask.image_color_to_mask(photo("mask"), 0xFFFFFF)
     assert torch.equal(found, golden("mask_color", "mask"))
 
 
@@ -175,12 +175,12 @@ def test_solid_mask_gives_the_reference_numbers() -> None:
 
 
 def test_image_pad_for_outpaint_gives_the_reference_numbers() -> None:
-    padded = image_transform.image_pad_for_outpaint(picture("rgb"), 16, 8, 0, 24, 12)
+    padded = image_transform.image_pad_for_outpaint(photo("rgb"), 16, 8, 0, 24, 12)
     assert torch.equal(padded.IMAGE, golden("image_pad", "image"))
 
 
 def test_image_quantize_gives_the_reference_numbers() -> None:
-    few = image_filter.image_quantize(picture("rgb"), 8, "floyd-steinberg")
+    few = image_filter.image_quantize(photo("rgb"), 8, "floyd-steinberg")
     assert distance(few, golden("image_quantize_fs", "image")) <= TOLERANCE
 
 

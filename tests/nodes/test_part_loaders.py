@@ -45,8 +45,8 @@ def installed(models: Path) -> None:
         save_file({key: value.contiguous() for key, value in tensors.items()}, path)
 
 
-def picture(unet: str = "", clips: tuple[str, str] | None = None, vae: str = "") -> Graph:
-    """A picture of the whole model, parts of it from files of their own."""
+def image(unet: str = "", clips: tuple[str, str] | None = None, vae: str = "") -> Graph:
+    """An image of the whole model, parts of it from files of their own."""
     builder = latentloom.build()
     parts: list[Any] = list(builder.DiffusersLoader(model_path="whole"))
     model, clip, decoder = parts
@@ -95,7 +95,7 @@ def run(engine: Engine, graph: Graph) -> Any:
 def test_parts_in_files_of_their_own_are_the_same_model(
     engine: Engine, parts: dict[str, Any]
 ) -> None:
-    whole, apart = run(engine, picture()), run(engine, picture(**parts))
+    whole, apart = run(engine, image()), run(engine, image(**parts))
     assert torch.allclose(whole, apart, atol=1e-5)
 
 
@@ -198,6 +198,6 @@ def test_a_model_file_is_hashed_once_for_keys_and_weights(engine: Engine, models
     source = models / "vae" / "original.safetensors"
     shutil.copyfile(source, source.with_name("again.safetensors"))
     before = digest._read.cache_info().misses
-    run(engine, picture(vae="again"))
+    run(engine, image(vae="again"))
     assert digest._read.cache_info().misses == before + 1
     assert not [name for name in engine.digests._known if name.endswith(".safetensors")]

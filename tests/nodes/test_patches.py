@@ -60,7 +60,7 @@ def sampled(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:
         ("ModelSamplingFlux", {"width": 512, "height": 768}),
     ],
 )
-def test_a_patched_model_samples_another_picture(
+def test_a_patched_model_samples_another_image(
     engine: Engine, name: str, options: dict[str, Any]
 ) -> None:
     plain, got = sampled(engine), sampled(engine, (name, options))

@@ -16,15 +16,15 @@ from tests.diffusion.networks.test_depth import write_depth
 
 
 def test_canny_finds_the_outline_of_a_square() -> None:
-    picture = torch.zeros(1, 32, 32, 3)
-    picture[:, 8:24, 8:24] = 1.0
-    edges = preprocess.canny(picture)
-    assert edges.shape == picture.shape
+    image = torch.zeros(1, 32, 32, 3)
+    image[:, 8:24, 8:24] = 1.0
+    edges = preprocess.canny(image)
+    assert edges.shape == image.shape
     assert edges[:, 12:20, 12:20].count_nonzero() == 0
     assert edges[0, 16, :, 0].sum() == 2
 
 
-def test_canny_refuses_swapped_thresholds_and_tiny_pictures() -> None:
+def test_canny_refuses_swapped_thresholds_and_tiny_images() -> None:
     with pytest.raises(InputError, match=r"Canny \.low_threshold: .*0\.4.*0\.8") as refused:
         preprocess.canny(torch.zeros(1, 8, 8, 3), 0.8, 0.4)
     assert refused.value.hint == "swap the two"
@@ -43,19 +43,19 @@ def test_canny_refuses_swapped_thresholds_and_tiny_pictures() -> None:
         preprocess.binary_preprocessor,
     ],
 )
-def test_preprocessors_give_pictures_of_the_resolution(make: Callable[..., torch.Tensor]) -> None:
-    picture = torch.rand(2, 48, 96, 4)
-    before = picture.clone()
-    got = make(picture, resolution=64)
+def test_preprocessors_give_images_of_the_resolution(make: Callable[..., torch.Tensor]) -> None:
+    image = torch.rand(2, 48, 96, 4)
+    before = image.clone()
+    got = make(image, resolution=64)
     assert got.shape == (2, 64, 128, 3)
     assert 0 <= float(got.min()) <= float(got.max()) <= 1
-    assert torch.equal(picture, before)
+    assert torch.equal(image, before)
 
 
 def test_what_is_to_be_filled_is_marked() -> None:
-    picture, mask = torch.rand(1, 8, 8, 3), torch.ones(1, 8, 8)
-    assert bool((preprocess.inpaint_preprocessor(picture, mask) == -1).all())
-    assert not preprocess.inpaint_preprocessor(picture, mask, True).any()
+    image, mask = torch.rand(1, 8, 8, 3), torch.ones(1, 8, 8)
+    assert bool((preprocess.inpaint_preprocessor(image, mask) == -1).all())
+    assert not preprocess.inpaint_preprocessor(image, mask, True).any()
 
 
 def test_depth_is_that_of_an_installed_network(engine: Engine, models: Path) -> None:

@@ -13,7 +13,7 @@ from latentloom.engine.graph.graph import Graph
 
 
 def in_batches_of(size: int) -> Graph:
-    """Three pictures sampled at most `size` at a time, put together, and saved."""
+    """Three images sampled at most `size` at a time, put together, and saved."""
     builder = latentloom.build()
     model, clip, vae = builder.CheckpointLoaderSimple(ckpt_name="tiny")
     text = builder.CLIPTextEncode(text="a fox", clip=clip)
@@ -28,8 +28,8 @@ def in_batches_of(size: int) -> Graph:
         seed=5,
         id="sample",
     )
-    pictures = builder.VAEDecode(samples=sample, vae=vae)
-    whole = builder.RebatchImages(images=pictures, batch_size=9, id="whole")
+    images = builder.VAEDecode(samples=sample, vae=vae)
+    whole = builder.RebatchImages(images=images, batch_size=9, id="whole")
     builder.SaveImage(images=whole, filename_prefix=f"of_{size}", id="save")
     return builder.graph
 
@@ -44,11 +44,11 @@ def test_a_batch_sampled_in_parts_is_the_batch_sampled_at_once(
     parts = engine.run(graph, workspace, targets=["save", "whole"])
     assert parts.model_calls == calls
     assert len(parts.saved) == 3
-    (pictures,) = parts["whole"]
+    (images,) = parts["whole"]
     (at_once,) = engine.run(in_batches_of(3), targets=["whole"])["whole"]
-    assert pictures.shape == (3, 64, 64, 3)
-    assert torch.allclose(pictures, at_once, atol=1e-5)
-    assert not torch.allclose(pictures[0], pictures[1], atol=1e-2)
+    assert images.shape == (3, 64, 64, 3)
+    assert torch.allclose(images, at_once, atol=1e-5)
+    assert not torch.allclose(images[0], images[1], atol=1e-2)
 
 
 def test_the_definition_says_what_is_a_list() -> None:

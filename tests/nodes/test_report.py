@@ -44,7 +44,7 @@ def test_without_a_mask_everything_is_inside() -> None:
     assert row.outside is None
 
 
-def test_a_picture_of_another_size_is_refused() -> None:
+def test_a_image_of_another_size_is_refused() -> None:
     with pytest.raises(InputError, match=r"PassReport \.image: wants 8×8 pixels"):
         pass_report(SOURCE, torch.rand(1, 16, 8, 3), LATENT)
 
@@ -75,10 +75,10 @@ def test_passes_are_listed_with_their_figures(engine: Engine, tmp_path: Path) ->
             model=model, positive=prompt, negative=prompt, latent_image=latent, steps=steps,
             cfg=2.0, seed=steps, denoise=0.5, sampler_name="heun",
         )  # fmt: skip
-        picture = b.VAEDecode(samples=latent, vae=vae)
+        image = b.VAEDecode(samples=latent, vae=vae)
         previous = {"previous": reports[-1]} if reports else {}
         reports.append(
-            b.PassReport(source=photo, image=picture, latent=latent, mask=mask, **previous)
+            b.PassReport(source=photo, image=image, latent=latent, mask=mask, **previous)
         )
     b.SaveReport(report=reports[-1], id="save")
     events: list[AnyEvent] = []

@@ -84,13 +84,13 @@ def installed(models: Path) -> None:
         "upscaler": {"params": {}, "params_ema": tensors["upscaler"]},
         "embedding": {"string_to_param": {"*": tensors["embedding"]["emb_params"]}, "step": 5},
     }
-    for kind, (folder, ending) in KINDS.items():
+    for kind, (folder, extension) in KINDS.items():
         (models / folder).mkdir(exist_ok=True)
         plain = {name: value.contiguous() for name, value in tensors[kind].items()}
         save_file(plain, models / folder / "same.safetensors")
         torch.save(
             wrapped[kind],
-            models / folder / f"old{ending}",
+            models / folder / f"old{extension}",
             _use_new_zipfile_serialization=kind not in ("upscaler", "lora"),
         )
 
@@ -99,8 +99,8 @@ def name_of(kind: str, old: str) -> str:
     return f"old{KINDS[kind][1]}" if kind == old else "same.safetensors"
 
 
-def picture(old: str = "") -> Graph:
-    """A picture that takes a model of most kinds, one of them in torch's own form."""
+def image(old: str = "") -> Graph:
+    """An image that takes a model of most kinds, one of them in torch's own form."""
     b = latentloom.build()
     loaded, clip, _ = b.CheckpointLoaderSimple(ckpt_name="tiny")
     model, clip = b.LoraLoader(model=loaded, clip=clip, lora_name=name_of("lora", old))
@@ -130,7 +130,7 @@ def picture(old: str = "") -> Graph:
 
 
 def drawn(old: str = "") -> Graph:
-    """A picture of a whole checkpoint in one file."""
+    """An image of a whole checkpoint in one file."""
     b = latentloom.build()
     model, clip, vae = b.CheckpointLoaderSimple(ckpt_name=name_of("checkpoint", old))
     prompt = b.CLIPTextEncode(text="a fox", clip=clip)
@@ -141,7 +141,7 @@ def drawn(old: str = "") -> Graph:
 
 
 def of_kind(kind: str, old: str) -> Graph:
-    return drawn(old) if kind == "checkpoint" else picture(old)
+    return drawn(old) if kind == "checkpoint" else image(old)
 
 
 def run(engine: Engine, graph: Graph) -> Tensor:
@@ -152,7 +152,7 @@ def run(engine: Engine, graph: Graph) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_in_torchs_own_form_gives_the_same_picture(
+def test_a_model_in_torchs_own_form_gives_the_same_image(
     engine: Engine, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     """What was computed with the sibling is reused, but for what takes this model."""
@@ -166,8 +166,8 @@ def test_a_model_in_torchs_own_form_gives_the_same_picture(
 def test_a_hostile_one_is_refused_before_the_run_by_node_and_input(
     engine: Engine, models: Path, tmp_path: Path, kind: str, form: Any
 ) -> None:
-    folder, ending = KINDS[kind]
-    file, fired = models / folder / f"old{ending}", tmp_path / "fired"
+    folder, extension = KINDS[kind]
+    file, fired = models / folder / f"old{extension}", tmp_path / "fired"
     sound = file.read_bytes()
     try:
         file.write_bytes(form(held(calling("os.system", f"touch {fired}")[2:-1])))

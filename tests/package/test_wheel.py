@@ -95,7 +95,7 @@ def test_mypy_sees_the_types_of_the_installed_wheel(installed: Path, tmp_path: P
     program.write_text(
         "import latentloom\n"
         "from latentloom import Between, Image, node\n"
-        "reveal_type(latentloom.load('a.yaml').knob('denoise', 0.5))\n"
+        "reveal_type(latentloom.load('a.yaml').set_input('denoise', 0.5))\n"
         "reveal_type(latentloom.run('img2img').seconds)\n"
     )
     found = call(

@@ -119,7 +119,7 @@ class Editor:
         return f"app.graph._nodes.find(node => node.type === {json.dumps(type)})"
 
     def shot(self, name: str) -> None:
-        """Keep a picture of the page for people to look at."""
+        """Keep an image of the page for people to look at."""
         SHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SHOTS / f"{name}.png")
 

@@ -31,7 +31,7 @@ from latentloom.web.serving import main
 from tests.paths import ROOT
 
 LINES = 2000
-MOST_WAIT_S = 30.0
+MAX_WAIT_S = 30.0
 
 
 @node("Keep", category="test", output=True)
@@ -117,7 +117,7 @@ class Child:
 
     def wait(self) -> None:
         """Wait until it has ended by itself."""
-        self.process.wait(MOST_WAIT_S)
+        self.process.wait(MAX_WAIT_S)
         self._forget()
 
     def kill(self) -> None:
@@ -155,7 +155,7 @@ def _count(data: Path, report: Report) -> None:
     """Let the rest run, and look for every job that was acknowledged."""
     child = Child(data)
     try:
-        give_up = time.monotonic() + MOST_WAIT_S
+        give_up = time.monotonic() + MAX_WAIT_S
         while child.ask("GET", "/prompt")["exec_info"]["queue_remaining"]:
             assert time.monotonic() < give_up
             time.sleep(0.05)

@@ -21,7 +21,7 @@ from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.jobs.store import JobStore, QueuedJob
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import spec_of
-from latentloom.web.prompts import PromptRefused, accept, read_graph
+from latentloom.web.prompts import RejectedPromptError, accept, read_graph
 from latentloom.web.worker import sweep
 from tests.engine import fakes
 from tests.web.serving import Served, number, prompt, served, write, write_float
@@ -118,7 +118,7 @@ def test_a_graph_of_too_many_nodes_is_refused_at_once(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
-# Nodes that wait would only cost time, and pictures of any size only memory.
+# Nodes that wait would only cost time, and images of any size only memory.
 CHEAP = Registry.of(
     *(
         getattr(fakes, name)
@@ -173,7 +173,7 @@ def test_any_prompt_is_refused_in_the_editor_s_shape_or_runs_to_an_end(
     body: dict[str, Any] = {"error": {"message": ""}, "node_errors": {}}
     try:
         found = accept({"prompt": graph, **extra}, CHEAP, workspace, 0)
-    except PromptRefused as refused:
+    except RejectedPromptError as refused:
         body = refused.body
     else:
         done = runs.run(read_graph(found.job.prompt, CHEAP), workspace, found.job.targets)

@@ -1,6 +1,6 @@
 """ComfyUI's editor, the real package in a real browser, on the demo model.
 
-Pictures of it are kept under output/screenshots, or where LATENTLOOM_SHOTS says.
+Images of it are kept under output/screenshots, or where LATENTLOOM_SHOTS says.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def test_the_plan_shows_on_nodes_that_only_what_changed_will_run(editor: Editor)
     assert editor.errors == []
 
 
-def test_advice_is_on_the_node_and_the_whole_of_it_in_its_menu(editor: Editor) -> None:
+def test_a_warning_is_on_the_node_and_the_whole_of_it_in_its_menu(editor: Editor) -> None:
     editor.template(IMG2IMG)
     sampler = editor.node("KSampler")
     seen = f"{sampler}.badges.map(b => b().text).join()"
@@ -112,17 +112,17 @@ def test_advice_is_on_the_node_and_the_whole_of_it_in_its_menu(editor: Editor) -
         f"([{sampler}, app.canvas])"
     )
     editor.page.mouse.click(x, y, button="right")
-    editor.page.get_by_text("Why it runs, and advice").first.click()
-    editor.page.get_by_text("for a new picture use EmptyLatentImage").first.wait_for()
-    editor.shot("8-advice")
+    editor.page.get_by_text("Why it runs, and warnings").first.click()
+    editor.page.get_by_text("for a new image use EmptyLatentImage").first.wait_for()
+    editor.shot("8-warnings")
     assert editor.errors == []
 
 
-def test_a_node_is_added_and_a_picture_uploaded(editor: Editor, tmp_path: Path) -> None:
-    from tests.web.test_files import picture
+def test_a_node_is_added_and_a_image_uploaded(editor: Editor, tmp_path: Path) -> None:
+    from tests.web.test_files import image
 
     mine = tmp_path / "mine.png"
-    mine.write_bytes(picture(size=(64, 64)))
+    mine.write_bytes(image(size=(64, 64)))
     editor.template(IMG2IMG)
     editor.do("app.graph.add(LiteGraph.createNode('ImageInvert'))")
     loader = editor.node("LoadImage")

@@ -1,4 +1,4 @@
-"""Files: uploads are checked and cleaned, views never show more than pictures."""
+"""Files: uploads are checked and cleaned, views never show more than images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latentloom.web.client import RejectedError
 from tests.web.serving import Served, prompt, served
 
 
-def picture(format: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -> bytes:
+def image(format: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -> bytes:
     sink = io.BytesIO()
     Image.new(options.pop("mode", "RGB"), size, options.pop("colour", "red")).save(
         sink, format, **options
@@ -33,15 +33,15 @@ def test_an_upload_is_kept_without_what_no_decoder_needs(tmp_path: Path) -> None
     text.add_text("secret", "where I live")
 
     async def story(api: Served) -> None:
-        data = picture(pnginfo=text) + b"<script>alert(1)</script>"
+        data = image(pnginfo=text) + b"<script>alert(1)</script>"
         assert await api.client.upload("me.png", data) == "me.png"
         kept = (api.site.folders["input"] / "me.png").read_bytes()
         assert b"where I live" not in kept
         assert b"script" not in kept
         assert opened(kept).getpixel((0, 0)) == (255, 0, 0)
         assert await api.client.upload("me.png", data) == "me.png"
-        assert await api.client.upload("me.png", picture(colour="blue")) == "me (1).png"
-        replaced = await api.client.upload("me.png", picture(colour="blue"), overwrite="true")
+        assert await api.client.upload("me.png", image(colour="blue")) == "me (1).png"
+        replaced = await api.client.upload("me.png", image(colour="blue"), overwrite="true")
         assert replaced == "me.png"
         assert await api.client.upload("deep.png", data, subfolder="a/b") == "a/b/deep.png"
         assert await api.client.upload("page.html", data) == "page.html.png"
@@ -53,14 +53,14 @@ def test_an_upload_is_kept_without_what_no_decoder_needs(tmp_path: Path) -> None
     ("name", "data"),
     [
         ("page.png", b"<html><script>alert(1)</script></html>"),
-        ("cut.png", picture()[:-20]),
+        ("cut.png", image()[:-20]),
         ("empty.png", b""),
-        ("film.gif", picture("GIF")),
+        ("film.gif", image("GIF")),
         ("vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
-        ("bomb.png", picture(mode="1", size=(13_000, 13_000), colour=0)),
+        ("bomb.png", image(mode="1", size=(13_000, 13_000), colour=0)),
     ],
 )
-def test_what_is_no_sound_picture_is_not_taken(name: str, data: bytes, tmp_path: Path) -> None:
+def test_what_is_no_sound_image_is_not_taken(name: str, data: bytes, tmp_path: Path) -> None:
     async def story(api: Served) -> None:
         with pytest.raises(RejectedError) as refused:
             await api.client.upload(name, data)
@@ -81,7 +81,7 @@ def test_an_upload_past_the_bound_is_refused(tmp_path: Path) -> None:
 
 def test_a_view_gives_the_file_a_channel_or_a_preview(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
-        data = picture(mode="RGBA", colour=(10, 20, 30, 40))
+        data = image(mode="RGBA", colour=(10, 20, 30, 40))
         await api.client.upload("a.png", data)
         where = "/view?filename=a.png&type=input"
         assert opened((await api.get(where))[1]).getpixel((0, 0)) == (10, 20, 30, 40)
@@ -96,7 +96,7 @@ def test_a_view_gives_the_file_a_channel_or_a_preview(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
-def test_what_is_no_picture_is_never_shown_inline(tmp_path: Path) -> None:
+def test_what_is_no_image_is_never_shown_inline(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
         page = b"<html><script>alert(1)</script></html>"
         (api.site.folders["output"] / "page.html").write_bytes(page)
@@ -108,15 +108,15 @@ def test_what_is_no_picture_is_never_shown_inline(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
-def test_a_mask_becomes_the_alpha_of_a_stored_picture(tmp_path: Path) -> None:
+def test_a_mask_becomes_the_alpha_of_a_stored_image(tmp_path: Path) -> None:
     text = PngInfo()
     text.add_text("prompt", "{}")
 
     async def story(api: Served) -> None:
-        (api.site.folders["output"] / "made.png").write_bytes(picture(pnginfo=text))
+        (api.site.folders["output"] / "made.png").write_bytes(image(pnginfo=text))
         form = {"original_ref": json.dumps({"filename": "made.png"}), "type": "input"}
         body = aiohttp.FormData(form)
-        mask = picture(mode="RGBA", colour=(0, 0, 0, 77))
+        mask = image(mode="RGBA", colour=(0, 0, 0, 77))
         body.add_field("image", mask, filename="masked.png")
         status, found = await api.ask("POST", "/upload/mask", data=body)
         assert (status, found) == (200, {"name": "masked.png", "subfolder": "", "type": "input"})
@@ -127,7 +127,7 @@ def test_a_mask_becomes_the_alpha_of_a_stored_picture(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
-def test_an_uploaded_picture_runs_and_the_result_carries_the_workflow(tmp_path: Path) -> None:
+def test_an_uploaded_image_runs_and_the_result_carries_the_workflow(tmp_path: Path) -> None:
     graph = prompt(
         l=("LoadImage", {"image": "me.png"}),
         s=("SaveImage", {"images": ["l", 0], "filename_prefix": "kept"}),
@@ -135,7 +135,7 @@ def test_an_uploaded_picture_runs_and_the_result_carries_the_workflow(tmp_path: 
     workflow = {"id": "w1", "nodes": [], "links": [], "version": 0.4}
 
     async def story(api: Served) -> None:
-        await api.client.upload("me.png", picture())
+        await api.client.upload("me.png", image())
         extra = {"extra_pnginfo": {"workflow": workflow}}
         job = await api.client.submit(graph, extra=extra)
         async for _ in api.client.follow(job):

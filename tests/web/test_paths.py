@@ -19,7 +19,7 @@ from latentloom.engine.files.saving import PrefixError, place, write_numbered
 from latentloom.engine.files.workspace import UnsafePathError
 from latentloom.web.files import write_file
 from tests.web.serving import Served, prompt, served
-from tests.web.test_files import picture
+from tests.web.test_files import image
 
 CANARY = b"the canary sings"
 TARGETS = ("canary.txt", "etc/passwd", "queue.sqlite")
@@ -175,7 +175,7 @@ def test_no_name_reaches_out_of_its_folder(tree: Path) -> None:
 
 
 def test_no_upload_is_stored_out_of_its_folder(tree: Path) -> None:
-    before, data = everything(tree.parent), picture()
+    before, data = everything(tree.parent), image()
 
     async def story(api: Served) -> None:
         for name in filter(is_text, CORPUS):

@@ -17,7 +17,7 @@ from latentloom.web.app import all_routes
 from latentloom.web.models import read_metadata
 from tests.engine import fakes
 from tests.web.serving import Served, number, prompt, served
-from tests.web.test_files import opened, picture
+from tests.web.test_files import image, opened
 
 REGISTRY = Registry.from_package("latentloom.nodes")
 GRAPHS = sorted(path.stem for path in (graphs_dir() or Path()).glob("*.yaml"))
@@ -51,7 +51,7 @@ def test_jobs_are_listed_by_state_with_what_they_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_pictures_files_and_texts_are_told_by_their_own_keys(tmp_path: Path, cached: bool) -> None:
+def test_images_files_and_texts_are_told_by_their_own_keys(tmp_path: Path, cached: bool) -> None:
     graph = prompt(
         e=("EmptyImage", {"width": 16, "height": 16, "batch_size": 1, "color": 7}),
         s=("SaveImage", {"images": ["e", 0], "filename_prefix": "two/kinds"}),
@@ -65,14 +65,14 @@ def test_pictures_files_and_texts_are_told_by_their_own_keys(tmp_path: Path, cac
         outcome = await api.client.run(graph)
         _, history = await api.get("/history?max_items=1")
         outputs = next(iter(history.values()))["outputs"]
-        picture = {"filename": "kinds_00001_.png", "subfolder": "two", "type": "output"}
+        image = {"filename": "kinds_00001_.png", "subfolder": "two", "type": "output"}
         file = {"filename": "number_33.txt", "subfolder": "", "type": "output"}
-        assert outputs == {"s": {"images": [picture]}, "w": {"files": [file], "text": ["wrote 33"]}}
+        assert outputs == {"s": {"images": [image]}, "w": {"files": [file], "text": ["wrote 33"]}}
         assert {file.filename for file in outcome.files} == {"kinds_00001_.png", "number_33.txt"}
         assert outcome.texts == ("wrote 33",)
         _, jobs = await api.get("/api/jobs?limit=1")
         first = jobs["jobs"][0]["preview_output"]
-        assert first == {**picture, "nodeId": "s", "mediaType": "images"}
+        assert first == {**image, "nodeId": "s", "mediaType": "images"}
         assert jobs["jobs"][0]["outputs_count"] == 2
 
     served(tmp_path, story)
@@ -247,14 +247,14 @@ def test_each_template_opens_as_the_graph_that_it_is(name: str, tmp_path: Path) 
     served(tmp_path, story, REGISTRY)
 
 
-def test_templates_are_listed_with_img2img_first_and_its_picture(tmp_path: Path) -> None:
+def test_templates_are_listed_with_img2img_first_and_its_image(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
         _, (group,) = await api.get("/templates/index.json")
         names = [entry["name"] for entry in group["templates"]]
         assert names[0] == "img2img"
         assert sorted(names) == GRAPHS
-        picture = (graphs_dir() or Path()) / "thumbnails" / "img2img.webp"
-        assert await api.get("/templates/img2img-1.webp") == (200, picture.read_bytes())
+        image = (graphs_dir() or Path()) / "thumbnails" / "img2img.webp"
+        assert await api.get("/templates/img2img-1.webp") == (200, image.read_bytes())
         assert (await api.get("/templates/..%2Fpyproject.json"))[0] == 404
 
     served(tmp_path, story, REGISTRY)
@@ -288,7 +288,7 @@ def test_object_info_has_comfyui_s_shape(tmp_path: Path) -> None:
         assert seed[0] == "INT"
         assert (seed[1]["max"], seed[1]["control_after_generate"]) == (2**64 - 1, True)
         assert sampler["output"] == sampler["output_name"] == ["LATENT"]
-        await api.client.upload("mine.png", picture())
+        await api.client.upload("mine.png", image())
         _, loader = await api.get("/object_info/LoadImage")
         names, options = loader["LoadImage"]["input"]["required"]["image"]
         assert names[0] == "mine.png"
@@ -313,9 +313,9 @@ def test_a_plan_says_what_runs_and_why_before_it_runs(tmp_path: Path) -> None:
         assert "Show (s) .value" in broken["problems"][0]
         spare = {**number(21), **prompt(x=("Number", {"value": 9}))}
         _, advised = await api.post("/latentloom/plan", {"prompt": spare})
-        (advice,) = advised["advice"]
-        assert (advice["rule"], advice["node"]) == ("unused", "x")
-        assert same["advice"] == broken["advice"] == []
+        (warning,) = advised["warnings"]
+        assert (warning["rule"], warning["node"]) == ("unused", "x")
+        assert same["warnings"] == broken["warnings"] == []
 
     served(tmp_path, story)
 

@@ -13,9 +13,15 @@ from typing import Any, cast
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
-import latentloom.nodes.codecs  # noqa: F401 - what makes pictures of values
-from latentloom.engine.files.images import Picture, Pictures, PreviewMethod, pictures, register
-from latentloom.web.sockets import CALM, MOST_BYTES, Client, Hub, Preview
+import latentloom.nodes.codecs  # noqa: F401 - what makes images of values
+from latentloom.engine.files.images import (
+    EncodedImage,
+    ImageService,
+    PreviewMethod,
+    images,
+    register,
+)
+from latentloom.web.sockets import CALM, MAX_BYTES, Client, Hub, Preview
 from tests.engine import fakes
 from tests.web.serving import Served, number, prompt, served
 
@@ -113,7 +119,7 @@ def test_for_a_listener_that_does_not_read_stale_messages_are_replaced() -> None
     client = listener()
     for step in range(10_000):
         client.put(f"step {step}", ("progress", "n"))
-        client.put(b"picture" * 1000, ("preview", "n"))
+        client.put(b"image" * 1000, ("preview", "n"))
     client.put("the end", None)
     assert len(client.buffer) <= CALM + 3
     assert list(client.buffer.values())[-1] == "the end"
@@ -123,7 +129,7 @@ def test_for_a_listener_that_does_not_read_stale_messages_are_replaced() -> None
 
 def test_a_listener_past_its_bound_is_cut_off_and_holds_nothing() -> None:
     client = listener()
-    for _ in range(MOST_BYTES // 1000 + 2):
+    for _ in range(MAX_BYTES // 1000 + 2):
         client.put("x" * 1000, None)
     assert client.cut
     assert not client.buffer
@@ -147,14 +153,14 @@ def test_a_listener_that_never_reads_delays_nobody(tmp_path: Path) -> None:
 class Dots:
     """Shows every value as the same few bytes, and the method."""
 
-    def preview(self, value: object, method: PreviewMethod) -> Picture:
-        return Picture(b"\xff\xd8" + method.encode(), "image/jpeg")
+    def preview(self, value: object, method: PreviewMethod) -> EncodedImage:
+        return EncodedImage(b"\xff\xd8" + method.encode(), "image/jpeg")
 
 
 @pytest.fixture
 def dots() -> Iterator[None]:
-    before = pictures()
-    register(cast(Pictures, Dots()))
+    before = images()
+    register(cast(ImageService, Dots()))
     yield
     register(before)
 

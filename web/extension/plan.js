@@ -3,14 +3,14 @@
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 
-const COLOURS = { run: "#b4690e", reuse: "#1f7a3d", skip: "#555555", advice: "#8a2be2" }
+const COLOURS = { run: "#b4690e", reuse: "#1f7a3d", skip: "#555555", warnings: "#8a2be2" }
 const WAIT_MS = 500
 const READ_MS = 15000
 const LETTER_PX = 6.6
 const MARGIN = 2
 
 let steps = {}
-let advice = []
+let warnings = []
 let timer = 0
 let asked = ""
 
@@ -24,15 +24,15 @@ async function ask() {
     headers: { "Content-Type": "application/json" },
     body: text
   })
-  const found = answer.ok ? await answer.json() : { nodes: {}, advice: [] }
+  const found = answer.ok ? await answer.json() : { nodes: {}, warnings: [] }
   steps = found.nodes
-  advice = found.advice
+  warnings = found.warnings
   app.graph.setDirtyCanvas(true, true)
 }
 
 function forget() {
   steps = {}
-  advice = []
+  warnings = []
 }
 
 function soon() {
@@ -55,8 +55,8 @@ function shortStepOf(node) {
   return steps[String(node.id)]?.action === "skip" ? "skip" : stepOf(node)
 }
 
-function adviceOf(node) {
-  return advice.filter((each) => each.node === String(node.id))
+function warningsOf(node) {
+  return warnings.filter((each) => each.node === String(node.id))
 }
 
 // How many letters fit above a node, beside what else is there.
@@ -77,18 +77,18 @@ function badge(text, colour) {
 }
 
 function planBadge(node) {
-  const most = adviceOf(node).length ? Math.floor(room(node) / 2) : room(node)
+  const most = warningsOf(node).length ? Math.floor(room(node) / 2) : room(node)
   return badge(cut(shortStepOf(node), most), COLOURS[steps[String(node.id)]?.action])
 }
 
-function adviceBadge(node) {
-  const text = adviceOf(node).map((each) => each.text).join("; ")
+function warningBadge(node) {
+  const text = warningsOf(node).map((each) => each.text).join("; ")
   const taken = Math.min(shortStepOf(node).length, Math.floor(room(node) / 2)) + MARGIN
-  return badge(cut(text, room(node, taken)), COLOURS.advice)
+  return badge(cut(text, room(node, taken)), COLOURS.warnings)
 }
 
 function tell(node) {
-  const lines = adviceOf(node).map((each) => `${each.text}.\nTry: ${each.hint}.`)
+  const lines = warningsOf(node).map((each) => `${each.text}.\nTry: ${each.hint}.`)
   app.extensionManager.toast.add({
     severity: lines.length ? "warn" : "info",
     summary: stepOf(node),
@@ -100,12 +100,12 @@ function tell(node) {
 app.registerExtension({
   name: "latentloom.plan",
   nodeCreated(node) {
-    node.badges?.push(() => planBadge(node), () => adviceBadge(node))
+    node.badges?.push(() => planBadge(node), () => warningBadge(node))
     soon()
   },
   getNodeMenuItems(node) {
-    if (!stepOf(node) && !adviceOf(node).length) return []
-    return [{ content: "Why it runs, and advice", callback: () => tell(node) }]
+    if (!stepOf(node) && !warningsOf(node).length) return []
+    return [{ content: "Why it runs, and warnings", callback: () => tell(node) }]
   },
   async setup() {
     api.addEventListener("graphChanged", soon)

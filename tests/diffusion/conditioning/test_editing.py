@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning.conditioning import with_picture
-from latentloom.diffusion.conditioning.editing import picture_channels
-from latentloom.diffusion.conditioning.inpaint import Hole
+from latentloom.diffusion.conditioning.conditioning import with_image
+from latentloom.diffusion.conditioning.editing import image_channels
+from latentloom.diffusion.conditioning.inpaint import InpaintMask
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.latents.latents import empty
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
@@ -27,7 +27,7 @@ from latentloom.nodes.inpaint import instruct_pix_to_pix_conditioning
 from tests.tiny_model import write_tiny_model
 
 SCALE = 0.18215
-CFG, PICTURE_CFG, SEED = 5.0, 1.5, 3
+CFG, IMAGE_CFG, SEED = 5.0, 1.5, 3
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,12 @@ def editor(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return load_checkpoint(write_tiny_model(tmp_path_factory.mktemp("m") / "eight", in_channels=8))
 
 
-def photo(high: int = 64, wide: int = 64) -> Tensor:
-    return torch.rand(1, high, wide, 3, generator=torch.Generator().manual_seed(4))
+def photo(height: int = 64, width: int = 64) -> Tensor:
+    return torch.rand(1, height, width, 3, generator=torch.Generator().manual_seed(4))
 
 
 def by_diffusers(editor: Checkpoint, positive: Tensor, negative: Tensor) -> Tensor:
-    """The same picture, prompts and noise through diffusers' pipeline; in scaled latent space."""
+    """The same image, prompts and noise through diffusers' pipeline; in scaled latent space."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from diffusers import DPMSolverMultistepScheduler, StableDiffusionInstructPix2PixPipeline
@@ -70,7 +70,7 @@ def by_diffusers(editor: Checkpoint, positive: Tensor, negative: Tensor) -> Tens
             latents=start_noise((1, 4, 8, 8), SEED),
             num_inference_steps=4,
             guidance_scale=CFG,
-            image_guidance_scale=PICTURE_CFG,
+            image_guidance_scale=IMAGE_CFG,
             output_type="latent",
         ).images
         return result
@@ -82,18 +82,18 @@ def test_both_guidances_are_those_of_diffusers_pipeline(editor: Checkpoint) -> N
         prompt, nothing, editor.vae, photo()
     )
     assert torch.equal(latent.samples, torch.zeros(1, 4, 8, 8))
-    guidance = Guidance(editor.model, positive, nothing, CFG, second, PICTURE_CFG, "regular")
+    guidance = Guidance(editor.model, positive, nothing, CFG, second, IMAGE_CFG, "regular")
     route = Route(karras(ModelSampling(), 4), SamplerChoice("dpmpp_2m"), NoiseChoice(SEED))
     ours = sample_route(guidance, latent, route).output.samples * SCALE
     theirs = by_diffusers(editor, prompt[0].tokens, nothing[0].tokens)
     assert float((ours - theirs).abs().max() / theirs.std()) < 1e-4
 
 
-def test_the_picture_reaches_the_network(editor: Checkpoint) -> None:
+def test_the_image_reaches_the_network(editor: Checkpoint) -> None:
     prompt = encode_text(editor.clip, "make it snow")
     found = []
-    for picture in (photo(), 1 - photo()):
-        seen = with_picture(prompt, encode(editor.vae, picture).samples)
+    for image in (photo(), 1 - photo()):
+        seen = with_image(prompt, encode(editor.vae, image).samples)
         route = Route(karras(ModelSampling(), 2), SamplerChoice("euler"), NoiseChoice(SEED))
         found.append(sample_route(Guidance(editor.model, seen), empty(64, 64), route).output)
     assert not torch.allclose(found[0].samples, found[1].samples, atol=1e-3)
@@ -101,29 +101,29 @@ def test_the_picture_reaches_the_network(editor: Checkpoint) -> None:
 
 def test_what_is_seen_is_fitted_to_the_latent() -> None:
     x = torch.zeros(4, 4, 8, 8)
-    picture = torch.ones(2, 4, 8, 16) * torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)
-    seen = picture_channels(x, picture, None)
+    image = torch.ones(2, 4, 8, 16) * torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)
+    seen = image_channels(x, image, None)
     assert seen.shape == x.shape
     assert seen[:, 0, 0, 0].tolist() == [1, 2, 1, 2]
 
 
-def test_without_a_picture_that_of_a_hole_is_seen_else_nothing() -> None:
+def test_without_a_image_that_of_a_hole_is_seen_else_nothing() -> None:
     x = torch.zeros(1, 4, 2, 2)
-    hole = Hole(torch.ones(1, 16, 16), torch.full((1, 4, 2, 2), 3.0))
-    assert picture_channels(x, None, hole).eq(3).all()
-    assert picture_channels(x, None, None).eq(0).all()
+    inpaint = InpaintMask(torch.ones(1, 16, 16), torch.full((1, 4, 2, 2), 3.0))
+    assert image_channels(x, None, inpaint).eq(3).all()
+    assert image_channels(x, None, None).eq(0).all()
 
 
-def test_a_picture_of_odd_sides_is_cut_to_cells(editor: Checkpoint) -> None:
+def test_a_image_of_odd_sides_is_cut_to_cells(editor: Checkpoint) -> None:
     positive, _, latent = instruct_pix_to_pix_conditioning(
         encode_text(editor.clip, "a"), (), editor.vae, photo(61, 79)
     )
     assert latent.shape == (1, 4, 7, 9)
-    assert positive[0].picture is not None
-    assert positive[0].picture.shape == (1, 4, 7, 9)
+    assert positive[0].image is not None
+    assert positive[0].image.shape == (1, 4, 7, 9)
 
 
-def test_a_picture_smaller_than_a_cell_is_refused(editor: Checkpoint) -> None:
+def test_a_image_smaller_than_a_cell_is_refused(editor: Checkpoint) -> None:
     with pytest.raises(InputError, match=r"InstructPixToPixConditioning \.pixels: wants at least"):
         instruct_pix_to_pix_conditioning((), (), editor.vae, photo(7, 64))
 

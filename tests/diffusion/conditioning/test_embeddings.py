@@ -56,12 +56,12 @@ def test_an_embedding_is_weighed(tiny: Checkpoint, root: Path) -> None:
     assert torch.allclose(got, want, atol=1e-6)
 
 
-@pytest.mark.parametrize("ending", [".pt", ".bin"])
+@pytest.mark.parametrize("extension", [".pt", ".bin"])
 def test_an_older_file_is_read_without_running_it(
-    tiny: Checkpoint, root: Path, ending: str
+    tiny: Checkpoint, root: Path, extension: str
 ) -> None:
     params = {"string_to_param": {"*": words(tiny, "fox")}, "name": "fox"}
-    torch.save(params, root / f"fox{ending}")
+    torch.save(params, root / f"fox{extension}")
     assert torch.allclose(tokens(tiny, "embedding:fox"), tokens(tiny, "fox"), atol=1e-6)
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning.conditioning import Conditioning, with_hole
+from latentloom.diffusion.conditioning.conditioning import Conditioning, with_inpaint_mask
 from latentloom.diffusion.conditioning.inpaint import (
     GREY_LATENT,
-    Hole,
+    InpaintMask,
     encode_both,
-    encode_with_hole,
-    hole_channels,
+    encode_for_inpaint,
+    inpaint_channels,
 )
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
@@ -36,12 +36,12 @@ def inpainter(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return load_checkpoint(write_tiny_model(tmp_path_factory.mktemp("m") / "nine", in_channels=9))
 
 
-def photo(high: int = 64, wide: int = 64) -> Tensor:
-    return torch.rand(1, high, wide, 3, generator=torch.Generator().manual_seed(4))
+def photo(height: int = 64, width: int = 64) -> Tensor:
+    return torch.rand(1, height, width, 3, generator=torch.Generator().manual_seed(4))
 
 
-def box(high: int = 64, wide: int = 64) -> Tensor:
-    mask = torch.zeros(1, high, wide)
+def box(height: int = 64, width: int = 64) -> Tensor:
+    mask = torch.zeros(1, height, width)
     mask[:, 16:40, 8:48] = 1.0
     return mask
 
@@ -52,8 +52,8 @@ def by_diffusers(inpainter: Checkpoint, sides: tuple[Conditioning, Conditioning]
         warnings.simplefilter("ignore")
         from diffusers import DPMSolverMultistepScheduler, StableDiffusionInpaintPipeline
 
-        hole = sides[0][0].hole
-        assert hole is not None
+        inpaint = sides[0][0].inpaint
+        assert inpaint is not None
         scheduler = DPMSolverMultistepScheduler(
             beta_start=0.00085,
             beta_end=0.012,
@@ -78,7 +78,7 @@ def by_diffusers(inpainter: Checkpoint, sides: tuple[Conditioning, Conditioning]
             negative_prompt_embeds=sides[1][0].tokens,
             image=photo().movedim(-1, 1),
             mask_image=box()[:, None],
-            masked_image_latents=hole.latent * SCALE,
+            masked_image_latents=inpaint.latent * SCALE,
             latents=start_noise((1, 4, 8, 8), 3),
             height=64,
             width=64,
@@ -92,10 +92,10 @@ def by_diffusers(inpainter: Checkpoint, sides: tuple[Conditioning, Conditioning]
 
 def test_nine_channels_sample_as_diffusers_inpainting_pipeline(inpainter: Checkpoint) -> None:
     clip, vae = inpainter.clip, inpainter.vae
-    latent, hole = encode_both(vae, photo(), box())
+    latent, inpaint = encode_both(vae, photo(), box())
     positive, negative = (encode_text(clip, text) for text in ("a red fox", ""))
     plan = SamplePlan(seed=3, steps=4, cfg=5.0, sampler="dpmpp_2m", scheduler="karras")
-    sides = (with_hole(positive, hole), with_hole(negative, hole))
+    sides = (with_inpaint_mask(positive, inpaint), with_inpaint_mask(negative, inpaint))
     ours = sample(inpainter.model, Latent(torch.zeros_like(latent.samples)), *sides, plan)
 
     theirs = by_diffusers(inpainter, sides)
@@ -107,11 +107,11 @@ def test_the_hole_is_grey_before_it_is_encoded(tiny: Checkpoint) -> None:
     pixels, mask = photo(), box()
     grey = torch.where(mask[..., None] == 1, 0.5, pixels)
     wanted = encode(tiny.vae, grey).samples
-    assert torch.equal(encode_both(tiny.vae, pixels, mask).hole.latent, wanted)
-    assert torch.equal(encode_with_hole(tiny.vae, pixels, mask, 6).samples, wanted)
+    assert torch.equal(encode_both(tiny.vae, pixels, mask).inpaint.latent, wanted)
+    assert torch.equal(encode_for_inpaint(tiny.vae, pixels, mask, 6).samples, wanted)
 
 
-def test_the_latent_of_an_inpainting_is_that_of_the_whole_picture(tiny: Checkpoint) -> None:
+def test_the_latent_of_an_inpainting_is_that_of_the_whole_image(tiny: Checkpoint) -> None:
     latent, _ = encode_both(tiny.vae, photo(), box() * 0.7)
     assert torch.equal(latent.samples, encode(tiny.vae, photo()).samples)
     assert latent.noise_mask is not None
@@ -122,7 +122,7 @@ def test_the_latent_of_an_inpainting_is_that_of_the_whole_picture(tiny: Checkpoi
 def test_the_noise_mask_is_grown_with_a_square(
     tiny: Checkpoint, grow: int, before: int, after: int
 ) -> None:
-    mask = encode_with_hole(tiny.vae, photo(), box() * 0.8, grow).noise_mask
+    mask = encode_for_inpaint(tiny.vae, photo(), box() * 0.8, grow).noise_mask
     wanted = torch.zeros(1, 64, 64)
     wanted[:, 16 - before : 40 + after, 8 - before : 48 + after] = 1.0
     assert mask is not None
@@ -130,14 +130,14 @@ def test_the_noise_mask_is_grown_with_a_square(
 
 
 def test_sizes_that_are_no_multiples_of_eight_are_cut_alike(tiny: Checkpoint) -> None:
-    latent, hole = encode_both(tiny.vae, photo(45, 70), torch.ones(1, 9, 9))
-    assert latent.samples.shape == hole.latent.shape == (1, 4, 5, 8)
-    assert hole.mask.shape == (1, 40, 64)
+    latent, inpaint = encode_both(tiny.vae, photo(45, 70), torch.ones(1, 9, 9))
+    assert latent.samples.shape == inpaint.latent.shape == (1, 4, 5, 8)
+    assert inpaint.mask.shape == (1, 40, 64)
 
 
 def test_without_a_hole_the_noise_mask_is_told() -> None:
     x, latent = torch.zeros(2, 4, 8, 8), torch.randn(1, 4, 8, 8)
-    told = hole_channels(x, None, Latent(latent, box()), 2.0)
+    told = inpaint_channels(x, None, Latent(latent, box()), 2.0)
     assert told.shape == (2, 5, 8, 8)
     assert torch.equal(told[:, 1:], (latent * 2.0).repeat(2, 1, 1, 1))
     assert torch.equal(told[0, 0], box()[0, ::8, ::8])
@@ -146,18 +146,22 @@ def test_without_a_hole_the_noise_mask_is_told() -> None:
 def test_a_noise_mask_of_another_aspect_is_stretched_as_in_sampling() -> None:
     mask = torch.zeros(1, 64, 128)
     mask[..., 64:] = 1
-    told = hole_channels(torch.zeros(1, 4, 8, 8), None, Latent(torch.ones(1, 4, 8, 8), mask), 1.0)
+    told = inpaint_channels(
+        torch.zeros(1, 4, 8, 8), None, Latent(torch.ones(1, 4, 8, 8), mask), 1.0
+    )
     assert told[0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_without_anything_all_is_a_grey_hole() -> None:
-    told = hole_channels(torch.zeros(1, 4, 2, 3), None, Latent(torch.ones(1, 4, 2, 3)), 2.0)
+    told = inpaint_channels(torch.zeros(1, 4, 2, 3), None, Latent(torch.ones(1, 4, 2, 3)), 2.0)
     assert bool((told[:, 0] == 1).all())
     assert told[0, 1:, 1, 2].tolist() == pytest.approx(GREY_LATENT)
 
 
 def test_a_hole_is_fitted_to_the_latent_and_hard() -> None:
-    told = hole_channels(torch.zeros(1, 4, 4, 4), Hole(box(), torch.randn(1, 4, 8, 8)), None, 1.0)
+    told = inpaint_channels(
+        torch.zeros(1, 4, 4, 4), InpaintMask(box(), torch.randn(1, 4, 8, 8)), None, 1.0
+    )
     assert told.shape == (1, 5, 4, 4)
     assert set(told[0, 0].flatten().tolist()) <= {0.0, 1.0}
 

@@ -33,8 +33,8 @@ def prompt(seed: int) -> Conditioning:
     return (Entry(torch.randn(1, 77, TEXT_DIM, generator=generator)),)
 
 
-def latent(high: int = 16, wide: int = 24, batch: int = 1) -> Tensor:
-    return torch.randn(batch, 4, high, wide, generator=torch.Generator().manual_seed(1))
+def latent(height: int = 16, width: int = 24, batch: int = 1) -> Tensor:
+    return torch.randn(batch, 4, height, width, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_mask_is_bounded_by_8_cells_at_least() -> None:
     assert empty.box(16, 24) == Box(8, 8, 0, 0)
 
 
-def test_an_area_fades_at_edges_that_are_not_the_pictures() -> None:
+def test_an_area_fades_at_edges_that_are_not_the_images() -> None:
     x = latent()
     weight = Region(Area(16, 16, 0, 4)).weight(Box(16, 16, 0, 4), x)[0, 0]
     ramp = torch.tensor([0.25, 0.5, 0.75, 1.0])
@@ -119,7 +119,7 @@ def test_a_side_that_is_left_out_is_asked_for_nothing() -> None:
     assert [part.side for part in parts] == [0]
 
 
-def test_masks_that_share_a_picture_mix_by_their_weights(tiny: Checkpoint) -> None:
+def test_masks_that_share_a_image_mix_by_their_weights(tiny: Checkpoint) -> None:
     x, sigma = latent(8, 8), torch.tensor(3.0)
     left = torch.zeros(1, 8, 8)
     left[..., :4] = 1.0

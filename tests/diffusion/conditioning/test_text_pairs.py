@@ -70,10 +70,10 @@ def test_pooled_is_the_second_encoders_projected_from_the_last_layer(pair: Check
     assert plain.pooled is not None
     assert deep.pooled is not None
     torch.testing.assert_close(plain.pooled, deep.pooled)
-    wide = pair.clip.weights.parts[1]
+    width = pair.clip.weights.parts[1]
     last = found(pair, "a fox")[1][0].last_hidden_state
-    end = 1 + len(wide.tokenizer.encode("a fox"))
-    want = wide.module.get_submodule("text_projection")(last[:, end])
+    end = 1 + len(width.tokenizer.encode("a fox"))
+    want = width.module.get_submodule("text_projection")(last[:, end])
     torch.testing.assert_close(plain.pooled, want, atol=1e-5, rtol=1e-4)
 
 

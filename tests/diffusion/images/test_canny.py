@@ -11,9 +11,9 @@ from latentloom.diffusion.images.canny import canny
 
 def step(low: float = 0.0, high: float = 1.0, side: int = 16) -> Tensor:
     """Dark on the left half, bright on the right."""
-    picture = torch.full((1, side, side, 3), low)
-    picture[:, :, side // 2 :] = high
-    return picture
+    image = torch.full((1, side, side, 3), low)
+    image[:, :, side // 2 :] = high
+    return image
 
 
 def test_a_step_is_one_line_on_its_bright_side() -> None:
@@ -23,12 +23,12 @@ def test_a_step_is_one_line_on_its_bright_side() -> None:
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_a_turned_picture_has_turned_edges(turns: int) -> None:
+def test_a_turned_image_has_turned_edges(turns: int) -> None:
     turned = canny(torch.rot90(step(), turns, (1, 2)), 0.4, 0.8)
     assert torch.equal(turned, torch.rot90(canny(step(), 0.4, 0.8), turns, (1, 2)))
 
 
-def test_a_flat_picture_has_no_edges() -> None:
+def test_a_flat_image_has_no_edges() -> None:
     assert canny(torch.full((2, 9, 7, 3), 0.6), 0.01, 0.01).count_nonzero() == 0
 
 
@@ -42,10 +42,10 @@ def test_a_step_of_height_one_reads_2_6() -> None:
 
 
 def test_colours_of_one_luma_have_no_edge_between_them() -> None:
-    picture = torch.zeros(1, 12, 12, 3)
-    picture[:, :, :6, 0] = 0.587
-    picture[:, :, 6:, 1] = 0.299
-    assert canny(picture, 0.01, 0.01).count_nonzero() == 0
+    image = torch.zeros(1, 12, 12, 3)
+    image[:, :, :6, 0] = 0.587
+    image[:, :, 6:, 1] = 0.299
+    assert canny(image, 0.01, 0.01).count_nonzero() == 0
 
 
 def fading() -> Tensor:
@@ -59,17 +59,17 @@ def test_hysteresis_follows_a_strong_edge_into_its_weak_end() -> None:
     assert int(canny(fading() * 0.5, 0.5, 1.5).sum()) == 0
 
 
-def test_a_weak_edge_of_another_picture_of_the_batch_stays_away() -> None:
+def test_a_weak_edge_of_another_image_of_the_batch_stays_away() -> None:
     weak = step(high=0.3)
     assert canny(weak, 0.4, 0.4).any()
     batch = canny(torch.cat([weak, step(), weak]), 0.4, 0.8)
     assert [bool(edges.any()) for edges in batch] == [False, True, False]
 
 
-def test_a_batch_is_its_pictures() -> None:
-    pictures = torch.rand(3, 20, 24, 3, generator=torch.Generator().manual_seed(3))
-    each = torch.cat([canny(picture, 0.4, 0.8) for picture in pictures[:, None]])
-    assert torch.equal(canny(pictures, 0.4, 0.8), each)
+def test_a_batch_is_its_images() -> None:
+    images = torch.rand(3, 20, 24, 3, generator=torch.Generator().manual_seed(3))
+    each = torch.cat([canny(image, 0.4, 0.8) for image in images[:, None]])
+    assert torch.equal(canny(images, 0.4, 0.8), each)
     assert 0 < each.mean() < 0.5
 
 
@@ -79,8 +79,8 @@ def test_alpha_does_not_count_and_grey_reads_like_rgb() -> None:
     assert torch.equal(canny(step()[..., :1], 0.4, 0.8), expected)
 
 
-def test_swapped_thresholds_and_tiny_pictures_are_refused() -> None:
+def test_swapped_thresholds_and_tiny_images_are_refused() -> None:
     with pytest.raises(ValueError, match=r"low threshold 0\.8 is above the high one, 0\.4"):
         canny(step(), 0.8, 0.4)
-    with pytest.raises(ValueError, match="a picture of 2×5 px is too small"):
+    with pytest.raises(ValueError, match="an image of 2×5 px is too small"):
         canny(torch.zeros(1, 5, 2, 3), 0.4, 0.8)

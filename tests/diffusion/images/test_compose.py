@@ -21,7 +21,7 @@ SIDES = st.integers(1, 23)
 
 
 def levels(height: int, width: int, seed: int) -> Tensor:
-    """A picture as it is loaded from an 8-bit file."""
+    """An image as it is loaded from an 8-bit file."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (1, height, width, 3), generator=generator) / 255.0
 
@@ -29,30 +29,30 @@ def levels(height: int, width: int, seed: int) -> Tensor:
 @settings(max_examples=150, deadline=None)
 @given(SIDES, SIDES, SIDES, SIDES, st.integers(0, 30), st.integers(0, 30), st.integers(0, 2**31))
 def test_outside_a_hard_mask_every_byte_is_the_destination(
-    high: int, wide: int, rows: int, columns: int, x: int, y: int, seed: int
+    height: int, width: int, rows: int, columns: int, x: int, y: int, seed: int
 ) -> None:
-    target, source = levels(high, wide, seed), levels(rows, columns, seed + 1)
+    target, source = levels(height, width, seed), levels(rows, columns, seed + 1)
     mask = (torch.rand(1, rows, columns) < 0.5).float()
     pasted = to_bytes(composite(target, source, x, y, mask))
-    inside = torch.zeros(1, high + 60, wide + 60, dtype=torch.bool)
+    inside = torch.zeros(1, height + 60, width + 60, dtype=torch.bool)
     inside[:, y : y + rows, x : x + columns] = mask > 0
-    kept = ~inside[:, :high, :wide]
+    kept = ~inside[:, :height, :width]
     assert torch.equal(pasted[kept], to_bytes(target)[kept])
-    shown = mask[:, : max(0, high - y), : max(0, wide - x)] > 0
+    shown = mask[:, : max(0, height - y), : max(0, width - x)] > 0
     wanted = to_bytes(source)[:, : shown.shape[1], : shown.shape[2]]
-    assert torch.equal(pasted[inside[:, :high, :wide]], wanted[shown])
+    assert torch.equal(pasted[inside[:, :height, :width]], wanted[shown])
 
 
 @settings(max_examples=60, deadline=None)
 @given(SIDES, SIDES, SIDES, SIDES, st.integers(0, 2**31))
 def test_a_smaller_hard_mask_keeps_what_it_does_not_touch(
-    high: int, wide: int, rows: int, columns: int, seed: int
+    height: int, width: int, rows: int, columns: int, seed: int
 ) -> None:
     from latentloom.diffusion.images.resize import resize_mask
 
-    target, source = levels(high, wide, seed), levels(high, wide, seed + 1)
+    target, source = levels(height, width, seed), levels(height, width, seed + 1)
     mask = (torch.rand(1, rows, columns) < 0.5).float()
-    kept = resize_mask(mask, wide, high) == 0
+    kept = resize_mask(mask, width, height) == 0
     assert torch.equal(composite(target, source, 0, 0, mask)[kept], target[kept])
 
 
@@ -77,7 +77,7 @@ def test_a_batch_repeats_its_source_and_mask() -> None:
     assert torch.equal(pasted, torch.ones(3, 2, 2, 3))
 
 
-def test_an_opaque_source_loses_its_alpha_on_a_picture_without() -> None:
+def test_an_opaque_source_loses_its_alpha_on_a_image_without() -> None:
     pasted = composite(torch.zeros(1, 2, 2, 3), torch.full((1, 2, 2, 4), 0.5), 0, 0)
     assert torch.equal(pasted, torch.full((1, 2, 2, 3), 0.5))
 
@@ -119,7 +119,7 @@ def test_an_unknown_blend_mode_is_refused() -> None:
         blend(torch.zeros(1, 1, 1, 3), torch.zeros(1, 1, 1, 3), 1.0, "burn")
 
 
-def test_joined_pictures_take_the_first_size_and_the_most_channels() -> None:
+def test_joined_images_take_the_first_size_and_the_most_channels() -> None:
     joined = join(torch.zeros(1, 4, 6, 3), torch.zeros(2, 9, 3, 4))
     assert joined.shape == (3, 4, 6, 4)
     assert torch.equal(joined[0, ..., 3], torch.ones(4, 6))

@@ -16,13 +16,15 @@ from latentloom.diffusion.images.masks import grow
 PLAN = CropPlan(context_px=4, blend_px=2, native_px=32)
 
 
-def photo(high: int, wide: int, batch: int = 1) -> Tensor:
-    return torch.rand(batch, high, wide, 3, generator=torch.Generator().manual_seed(high * wide))
+def photo(height: int, width: int, batch: int = 1) -> Tensor:
+    return torch.rand(
+        batch, height, width, 3, generator=torch.Generator().manual_seed(height * width)
+    )
 
 
-def boxes(high: int, wide: int, *places: tuple[int, int, int, int]) -> Tensor:
+def boxes(height: int, width: int, *places: tuple[int, int, int, int]) -> Tensor:
     """A mask of boxes (left, top, right, bottom)."""
-    mask = torch.zeros(1, high, wide)
+    mask = torch.zeros(1, height, width)
     for left, top, right, bottom in places:
         mask[:, top:bottom, left:right] = 1.0
     return mask
@@ -32,7 +34,7 @@ def test_a_part_is_cut_with_its_ring_and_context() -> None:
     crops = cut(photo(60, 80), boxes(60, 80, (30, 20, 50, 40)), PLAN)
     assert (crops.stitch.width, crops.stitch.height) == (32, 32)
     assert crops.stitch.places == ((0, 24, 14),)
-    assert torch.equal(crops.pictures, photo(60, 80)[:, 14:46, 24:56])
+    assert torch.equal(crops.images, photo(60, 80)[:, 14:46, 24:56])
     ring = torch.zeros(1, 32, 32)
     ring[:, 4:28, 4:28] = 1.0
     assert torch.equal(crops.masks, ring)
@@ -42,14 +44,14 @@ def test_context_is_multiplied_first() -> None:
     plan = replace(PLAN, context_factor=1.5)
     crops = cut(photo(60, 80), boxes(60, 80, (30, 20, 50, 40)), plan)
     assert (crops.stitch.width, crops.stitch.height) == (44, 44)
-    assert crops.pictures.shape == (1, 32, 32, 3)
+    assert crops.images.shape == (1, 32, 32, 3)
 
 
 @pytest.mark.parametrize(
     ("box", "place"),
     [((0, 0, 5, 5), (0, 0, 0)), ((79, 59, 80, 60), (0, 69, 49)), ((0, 59, 5, 60), (0, 0, 49))],
 )
-def test_a_part_at_the_border_is_cut_inside_the_picture(
+def test_a_part_at_the_border_is_cut_inside_the_image(
     box: tuple[int, int, int, int], place: tuple[int, int, int]
 ) -> None:
     crops = cut(photo(60, 80), boxes(60, 80, box), PLAN)
@@ -63,31 +65,31 @@ def test_a_part_at_the_border_is_cut_inside_the_picture(
     assert (found.y == 0) == (place[2] == 0)
 
 
-def test_a_picture_smaller_than_its_context_is_cut_whole() -> None:
+def test_a_image_smaller_than_its_context_is_cut_whole() -> None:
     crops = cut(photo(10, 14), boxes(10, 14, (5, 5, 6, 6)), CropPlan(native_px=64))
     assert (crops.stitch.width, crops.stitch.height) == (14, 10)
-    high, wide = crops.pictures.shape[1:3]
-    assert (high % 8, wide % 8) == (0, 0)
-    assert 64 * 64 <= high * wide <= 1.4 * 64 * 64
+    height, width = crops.images.shape[1:3]
+    assert (height % 8, width % 8) == (0, 0)
+    assert 64 * 64 <= height * width <= 1.4 * 64 * 64
 
 
 def test_islands_together_are_one_crop_and_apart_each_its_own() -> None:
     mask = boxes(60, 80, (4, 4, 10, 10), (60, 40, 70, 44), (8, 12, 9, 13))
     together = cut(photo(60, 80), mask, PLAN)
     apart = cut(photo(60, 80), mask, replace(PLAN, apart=True))
-    assert len(together.pictures) == 1
-    assert len(apart.pictures) == 2
-    assert apart.pictures.shape[1:] == (32, 40, 3)
+    assert len(together.images) == 1
+    assert len(apart.images) == 2
+    assert apart.images.shape[1:] == (32, 40, 3)
     assert float(apart.stitch.share[0].sum()) > float(apart.stitch.share[1].sum()) > 0
 
 
-def test_pictures_of_a_batch_are_cut_each_for_itself_and_untouched_ones_left_out() -> None:
+def test_images_of_a_batch_are_cut_each_for_itself_and_untouched_ones_left_out() -> None:
     mask = torch.cat([boxes(40, 40, (2, 2, 8, 8)), torch.zeros(1, 40, 40)])
     mask = torch.cat([mask, boxes(40, 40, (30, 30, 34, 34))])
     source = photo(40, 40, 3)
     crops = cut(source, mask, PLAN)
-    assert [place.picture for place in crops.stitch.places] == [0, 2]
-    result = put_back(crops.stitch, torch.ones_like(crops.pictures))
+    assert [place.image for place in crops.stitch.places] == [0, 2]
+    result = put_back(crops.stitch, torch.ones_like(crops.images))
     assert torch.equal(result[1], source[1])
     assert float(result[2, 31, 31].mean()) == 1.0
 
@@ -104,8 +106,8 @@ def test_a_long_part_is_cut_with_more_context_across() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    high=st.integers(1, 50),
-    wide=st.integers(1, 50),
+    height=st.integers(1, 50),
+    width=st.integers(1, 50),
     spots=st.integers(1, 4),
     blend=st.integers(0, 5),
     context=st.integers(0, 9),
@@ -113,16 +115,16 @@ def test_a_long_part_is_cut_with_more_context_across() -> None:
     seed=st.integers(0, 999),
 )
 def test_stitching_changes_nothing_beyond_the_ring_and_all_of_the_mask(
-    high: int, wide: int, spots: int, blend: int, context: int, apart: bool, seed: int
+    height: int, width: int, spots: int, blend: int, context: int, apart: bool, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    mask = torch.zeros(1, high, wide)
+    mask = torch.zeros(1, height, width)
     for _ in range(spots):
-        y, x = (int(torch.randint(side, (), generator=generator)) for side in (high, wide))
+        y, x = (int(torch.randint(side, (), generator=generator)) for side in (height, width))
         mask[0, y : y + 5, x : x + 3] = 1.0
-    source = photo(high, wide) * 0.5
+    source = photo(height, width) * 0.5
     crops = cut(source, mask, CropPlan(context, 1.0, blend, 24, apart))
-    result = put_back(crops.stitch, torch.ones_like(crops.pictures))
+    result = put_back(crops.stitch, torch.ones_like(crops.images))
     beyond = grow(mask, blend, tapered=False) == 0
     assert torch.equal(result[beyond], source[beyond])
     assert bool((result[mask == 1] > 0.9999).all())

@@ -1,4 +1,4 @@
-"""Detectors: what they find in drawn pictures, in which order, and what is drawn of it."""
+"""Detectors: what they find in drawn images, in which order, and what is drawn of it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ ALL = Selection(threshold=0.0, least_px=1, spread_px=0)
 
 def scene() -> torch.Tensor:
     """Green ground with a red box, a darker red one, and a red dot."""
-    picture = torch.tensor([0.2, 0.6, 0.2]).repeat(40, 60, 1)
-    picture[5:15, 5:20] = torch.tensor([0.8, 0.1, 0.1])
-    picture[20:35, 30:50] = torch.tensor([0.75, 0.08, 0.08])
-    picture[2, 55] = torch.tensor([0.8, 0.1, 0.1])
-    return picture
+    image = torch.tensor([0.2, 0.6, 0.2]).repeat(40, 60, 1)
+    image[5:15, 5:20] = torch.tensor([0.8, 0.1, 0.1])
+    image[20:35, 30:50] = torch.tensor([0.75, 0.08, 0.08])
+    image[2, 55] = torch.tensor([0.8, 0.1, 0.1])
+    return image
 
 
-def noise(high: int, wide: int, seed: int = 1) -> torch.Tensor:
-    return torch.rand(high, wide, 3, generator=torch.Generator().manual_seed(seed))
+def noise(height: int, width: int, seed: int = 1) -> torch.Tensor:
+    return torch.rand(height, width, 3, generator=torch.Generator().manual_seed(seed))
 
 
 def test_parts_of_a_colour_are_found_nearest_first() -> None:
@@ -51,15 +51,15 @@ def test_a_strict_tolerance_leaves_the_darker_red_out() -> None:
 
 
 def test_a_template_is_found_wherever_it_is_in_any_light() -> None:
-    template, picture = noise(8, 6), noise(50, 70, 2) * 0.2
-    picture[3:11, 40:46] = template
-    picture[30:38, 10:16] = template * 0.5 + 0.3
-    found = TemplateDetector(template).find(picture)
+    template, image = noise(8, 6), noise(50, 70, 2) * 0.2
+    image[3:11, 40:46] = template
+    image[30:38, 10:16] = template * 0.5 + 0.3
+    found = TemplateDetector(template).find(image)
     assert {each.box for each in found} == {(40, 3, 46, 11), (10, 30, 16, 38)}
     assert all(each.score == pytest.approx(1.0, abs=1e-4) for each in found)
 
 
-def test_a_template_larger_than_the_picture_is_nowhere() -> None:
+def test_a_template_larger_than_the_image_is_nowhere() -> None:
     assert TemplateDetector(noise(9, 9)).find(noise(8, 20)) == []
 
 
@@ -76,7 +76,7 @@ def test_detectors_are_told_apart_by_what_they_look_for() -> None:
     assert fingerprint(TemplateDetector(noise(4, 4))) == fingerprint(detectors[4])
 
 
-def test_boxes_are_drawn_in_each_picture_of_a_batch() -> None:
+def test_boxes_are_drawn_in_each_image_of_a_batch() -> None:
     batch = torch.stack([scene(), torch.zeros_like(scene())])
     mask, count = draw(ColorDetector(0xCC1A1A, 10.0), batch, replace(ALL, least_px=5))
     assert count == 2
@@ -90,8 +90,8 @@ class Ring:
 
     fingerprint = "ring"
 
-    def find(self, picture: torch.Tensor) -> list[Found]:
-        outline = torch.zeros(picture.shape[:2], dtype=torch.bool)
+    def find(self, image: torch.Tensor) -> list[Found]:
+        outline = torch.zeros(image.shape[:2], dtype=torch.bool)
         outline[10, 10:14] = True
         return [Found((10, 10, 14, 11), 0.9, outline), Found((2, 2, 6, 6), 0.4)]
 

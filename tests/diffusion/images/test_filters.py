@@ -9,10 +9,10 @@ from scipy import ndimage
 
 from latentloom.diffusion.images import filters
 
-PICTURE = torch.rand(2, 9, 11, 3, generator=torch.Generator().manual_seed(3))
+IMAGE = torch.rand(2, 9, 11, 3, generator=torch.Generator().manual_seed(3))
 
 
-def test_blurring_and_sharpening_keep_a_plain_picture() -> None:
+def test_blurring_and_sharpening_keep_a_plain_image() -> None:
     plain = torch.full((1, 5, 6, 3), 0.3)
     torch.testing.assert_close(filters.blur(plain, 31, 1.0), plain)
     torch.testing.assert_close(filters.sharpen(plain, 2, 1.0, 5.0), plain, atol=1e-5, rtol=0)
@@ -20,8 +20,8 @@ def test_blurring_and_sharpening_keep_a_plain_picture() -> None:
 
 def test_a_blur_is_a_convolution_mirrored_at_the_edges() -> None:
     kernel = filters.gaussian_kernel(3, 0.7).numpy()
-    wanted = ndimage.convolve(PICTURE[0, ..., 1].numpy(), kernel, mode="mirror")
-    blurred = filters.blur(PICTURE, 3, 0.7)[0, ..., 1].numpy()
+    wanted = ndimage.convolve(IMAGE[0, ..., 1].numpy(), kernel, mode="mirror")
+    blurred = filters.blur(IMAGE, 3, 0.7)[0, ..., 1].numpy()
     np.testing.assert_allclose(blurred, wanted, atol=1e-6)
 
 
@@ -31,17 +31,17 @@ def test_a_single_pixel_can_be_blurred() -> None:
 
 
 def test_noise_of_a_seed_is_always_the_same_and_stays_in_range() -> None:
-    noisy = filters.add_noise(PICTURE, 7, 0.5)
-    assert torch.equal(noisy, filters.add_noise(PICTURE, 7, 0.5))
-    assert not torch.equal(noisy, filters.add_noise(PICTURE, 8, 0.5))
+    noisy = filters.add_noise(IMAGE, 7, 0.5)
+    assert torch.equal(noisy, filters.add_noise(IMAGE, 7, 0.5))
+    assert not torch.equal(noisy, filters.add_noise(IMAGE, 8, 0.5))
     assert 0.0 <= float(noisy.min()) <= float(noisy.max()) <= 1.0
-    assert torch.equal(filters.add_noise(PICTURE, 7, 0.0), PICTURE)
+    assert torch.equal(filters.add_noise(IMAGE, 7, 0.0), IMAGE)
 
 
 @pytest.mark.parametrize("dither", ["none", "floyd-steinberg", "bayer-2", "bayer-16"])
-def test_a_quantized_picture_has_at_most_so_many_colours(dither: str) -> None:
-    few = filters.quantize(PICTURE, 5, dither)
-    assert few.shape == PICTURE.shape
+def test_a_quantized_image_has_at_most_so_many_colours(dither: str) -> None:
+    few = filters.quantize(IMAGE, 5, dither)
+    assert few.shape == IMAGE.shape
     assert len(np.unique(few[0].reshape(-1, 3).numpy(), axis=0)) <= 5
 
 
@@ -74,10 +74,10 @@ def test_a_bayer_matrix_holds_each_threshold_once() -> None:
 )
 def test_morphology_is_scipys(operation: str, reference: object, size: int) -> None:
     assert callable(reference)
-    wanted = reference(PICTURE[1, ..., 0].numpy(), size=(size, size))
-    found = filters.morph(PICTURE, operation, size)[1, ..., 0].numpy()
+    wanted = reference(IMAGE[1, ..., 0].numpy(), size=(size, size))
+    found = filters.morph(IMAGE, operation, size)[1, ..., 0].numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def test_an_even_square_larger_than_the_picture_reaches_everywhere() -> None:
-    assert bool((filters.morph(PICTURE, "dilate", 998) == PICTURE.amax((1, 2), True)).all())
+def test_an_even_square_larger_than_the_image_reaches_everywhere() -> None:
+    assert bool((filters.morph(IMAGE, "dilate", 998) == IMAGE.amax((1, 2), True)).all())

@@ -1,4 +1,4 @@
-"""Picture files are read whole or refused with a reason; nothing else ever comes out."""
+"""Image files are read whole or refused with a reason; nothing else ever comes out."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from latentloom.diffusion.images.image_files import check_file, decode, read_picture
+from latentloom.diffusion.images.image_files import check_file, decode, read_image
 from latentloom.diffusion.images.image_headers import (
     MAX_BYTES,
-    PictureError,
+    ImageFileError,
     check_size,
     read_header,
 )
-from tests.diffusion.images.pictures import (
+from tests.diffusion.images.images import (
     MAGIC,
     bomb,
     chunk,
@@ -47,7 +47,7 @@ FILES = {
 
 
 def written(folder: Path, data: bytes) -> Path:
-    path = folder / "picture.png"
+    path = folder / "image.png"
     path.write_bytes(data)
     return path
 
@@ -60,7 +60,7 @@ def read(data: bytes) -> Image.Image:
 def test_a_sound_file_is_read(name: str, tmp_path: Path) -> None:
     path = written(tmp_path, FILES[name])
     header = check_file(path)
-    assert read_picture(path).size in ((header.width, header.height), (header.height, header.width))
+    assert read_image(path).size in ((header.width, header.height), (header.height, header.width))
 
 
 @pytest.mark.parametrize("name", ["alpha", "palette", "lossless"])
@@ -83,7 +83,7 @@ def test_orientation_is_applied(format: str) -> None:
     ]
 
 
-def test_broken_exif_leaves_the_picture_as_it_lies() -> None:
+def test_broken_exif_leaves_the_image_as_it_lies() -> None:
     odd = insert(encoded(marked(), "PNG"), chunk(b"eXIf", b"II*\0\xff\xff\xff\xff junk"))
     assert read(odd).size == (16, 8)
 
@@ -96,7 +96,7 @@ def test_of_an_animation_the_first_frame_is_read(format: str) -> None:
     assert np.array_equal(np.asarray(read(moving).convert("RGB")), np.asarray(first))
 
 
-def test_of_a_two_picture_jpeg_the_first_is_read() -> None:
+def test_of_a_two_image_jpeg_the_first_is_read() -> None:
     both = encoded(sample(seed=1), "MPO", save_all=True, append_images=[sample(seed=2)])
     alone = encoded(sample(seed=1), "JPEG")
     assert np.array_equal(np.asarray(read(both)), np.asarray(read(alone)))
@@ -116,7 +116,7 @@ def test_of_a_two_picture_jpeg_the_first_is_read() -> None:
         chunk(b"\xff\xff\xff\xff", b""),
     ],
 )
-def test_a_hostile_extra_is_left_out_and_the_picture_is_read(hostile: bytes) -> None:
+def test_a_hostile_extra_is_left_out_and_the_image_is_read(hostile: bytes) -> None:
     assert np.array_equal(
         np.asarray(read(insert(FILES["alpha"], hostile))), np.asarray(sample("RGBA"))
     )
@@ -126,12 +126,12 @@ def test_a_hostile_extra_is_left_out_and_the_picture_is_read(hostile: bytes) -> 
 @given(st.sampled_from(sorted(FILES)), st.floats(0, 1, exclude_max=True))
 def test_a_file_cut_anywhere_is_refused_without_decoding(name: str, share: float) -> None:
     data = FILES[name]
-    with pytest.raises(PictureError):
+    with pytest.raises(ImageFileError):
         read_header(data[: int(share * len(data))])
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_follows_a_picture_is_not_looked_at(name: str) -> None:
+def test_what_follows_a_image_is_not_looked_at(name: str) -> None:
     whole, longer = read(FILES[name]), read(FILES[name] + b"PK\3\4 and more \xff\xd8\xff")
     assert np.array_equal(np.asarray(whole), np.asarray(longer))
 
@@ -150,22 +150,22 @@ def test_what_follows_a_picture_is_not_looked_at(name: str) -> None:
     ],
 )
 def test_another_kind_of_file_is_refused(data: bytes, got: str, tmp_path: Path) -> None:
-    with pytest.raises(PictureError) as refused:
+    with pytest.raises(ImageFileError) as refused:
         check_file(written(tmp_path, data))
-    assert refused.value.wanted == "a PNG, JPEG or WebP picture"
+    assert refused.value.wanted == "a PNG, JPEG or WebP image"
     assert refused.value.got == got
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match=r"'cat\.png', which does not exist"):
+    with pytest.raises(ImageFileError, match=r"'cat\.png', which does not exist"):
         check_file(tmp_path / "cat.png")
-    with pytest.raises(PictureError, match="which is not a file"):
+    with pytest.raises(ImageFileError, match="which is not a file"):
         check_file(tmp_path)
 
 
 @pytest.mark.parametrize(("width", "height"), [(8001, 8000), (64_000_001, 1), (0, 5), (5, 0)])
 def test_sizes_beyond_64_megapixels_or_empty_are_refused(width: int, height: int) -> None:
-    with pytest.raises(PictureError):
+    with pytest.raises(ImageFileError):
         check_size(width, height)
 
 
@@ -173,14 +173,14 @@ def test_64_megapixels_are_accepted() -> None:
     check_size(8000, 8000)
 
 
-def test_a_picture_bomb_is_refused_before_a_decoder_sees_it(
+def test_a_image_bomb_is_refused_before_a_decoder_sees_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "open", None)
     path = written(tmp_path, bomb(13_000, 13_000))
     assert path.stat().st_size < 40_000
-    with pytest.raises(PictureError, match=r"at most 64 megapixels, got 13000×13000 \(169\.0"):
-        read_picture(path)
+    with pytest.raises(ImageFileError, match=r"at most 64 megapixels, got 13000×13000 \(169\.0"):
+        read_image(path)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_picture_bomb_is_refused_before_a_decoder_sees_it(
     ],
 )
 def test_every_format_reads_its_size_before_decoding(data: bytes) -> None:
-    with pytest.raises(PictureError, match="at most 64 megapixels"):
+    with pytest.raises(ImageFileError, match="at most 64 megapixels"):
         read_header(data)
 
 
@@ -204,14 +204,14 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "long.png"
     with path.open("wb") as sink:
         sink.truncate(MAX_BYTES + 1)
-    with pytest.raises(PictureError, match="at most 512 MiB"):
+    with pytest.raises(ImageFileError, match="at most 512 MiB"):
         check_file(path)
 
 
 def test_damaged_pixels_are_refused_when_decoded() -> None:
     broken = bytearray(FILES["PNG"])
     broken[60:80] = bytes(20)
-    with pytest.raises(PictureError, match="can be decoded, got a damaged one"):
+    with pytest.raises(ImageFileError, match="can be decoded, got a damaged one"):
         read(bytes(broken))
 
 
@@ -220,7 +220,7 @@ def test_damaged_pixels_are_refused_when_decoded() -> None:
     st.binary(max_size=200), st.sampled_from((b"", MAGIC, b"\xff\xd8\xff", b"RIFF\x20\0\0\0WEBP"))
 )
 @example(b"", b"\xff\xd8\xff")
-def test_any_bytes_give_a_picture_or_a_picture_error(rest: bytes, magic: bytes) -> None:
+def test_any_bytes_give_a_image_or_a_image_error(rest: bytes, magic: bytes) -> None:
     assert outcome(magic + rest)
 
 
@@ -229,7 +229,7 @@ def test_any_bytes_give_a_picture_or_a_picture_error(rest: bytes, magic: bytes) 
     st.sampled_from(sorted(FILES)),
     st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=6)), max_size=4),
 )
-def test_any_damage_gives_a_picture_or_a_picture_error(
+def test_any_damage_gives_a_image_or_a_image_error(
     name: str, damages: list[tuple[float, bytes]]
 ) -> None:
     data = bytearray(FILES[name])
@@ -249,7 +249,7 @@ def test_any_damage_gives_a_picture_or_a_picture_error(
         max_size=6,
     )
 )
-def test_any_png_chunks_give_a_picture_or_a_picture_error(
+def test_any_png_chunks_give_a_image_or_a_image_error(
     chunks: list[tuple[bytes, bytes]],
 ) -> None:
     tail = b"".join(chunk(kind, content) for kind, content in chunks)
@@ -257,15 +257,15 @@ def test_any_png_chunks_give_a_picture_or_a_picture_error(
 
 
 def outcome(data: bytes) -> str:
-    """What comes of a file: a picture or a refusal; anything else is raised."""
+    """What comes of a file: an image or a refusal; anything else is raised."""
     try:
-        picture = read(data)
-    except PictureError as error:
+        image = read(data)
+    except ImageFileError as error:
         return str(error)
-    return picture.mode
+    return image.mode
 
 
-def test_checking_a_picture_loads_no_torch(tmp_path: Path) -> None:
+def test_checking_a_image_loads_no_torch(tmp_path: Path) -> None:
     path = written(tmp_path, FILES["PNG"])
     program = (
         "import sys; from pathlib import Path;"

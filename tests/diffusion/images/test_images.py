@@ -13,50 +13,50 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from latentloom.diffusion.images.images import encode_png, load, load_mask, to_bytes, to_pillow
-from tests.diffusion.images.pictures import encoded, oriented, sample
+from tests.diffusion.images.images import encoded, oriented, sample
 
 
-def file(folder: Path, picture: Image.Image, format: str = "PNG") -> Path:
-    path = folder / "picture.png"
-    path.write_bytes(encoded(picture, format))
+def file(folder: Path, image: Image.Image, format: str = "PNG") -> Path:
+    path = folder / "image.png"
+    path.write_bytes(encoded(image, format))
     return path
 
 
 def test_an_image_is_the_levels_over_255(tmp_path: Path) -> None:
-    picture = sample()
-    image, mask = load(file(tmp_path, picture))
+    source = sample()
+    image, mask = load(file(tmp_path, source))
     assert image.shape == (1, 7, 12, 3)
     assert image.dtype == mask.dtype == torch.float32
-    assert np.array_equal(image[0].numpy(), np.asarray(picture).astype(np.float32) / 255)
+    assert np.array_equal(image[0].numpy(), np.asarray(source).astype(np.float32) / 255)
     assert torch.equal(mask, torch.zeros(1, 64, 64))
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])
 def test_alpha_becomes_the_mask_and_colours_stay(format: str, tmp_path: Path) -> None:
-    picture = sample("RGBA")
-    path = tmp_path / "picture"
+    source = sample("RGBA")
+    path = tmp_path / "image"
     path.write_bytes(
-        encoded(picture, format, **({"lossless": True, "exact": True} if format == "WEBP" else {}))
+        encoded(source, format, **({"lossless": True, "exact": True} if format == "WEBP" else {}))
     )
     image, mask = load(path)
-    levels = np.asarray(picture).astype(np.float32) / 255
+    levels = np.asarray(source).astype(np.float32) / 255
     assert np.array_equal(image[0].numpy(), levels[..., :3])
     assert np.array_equal(mask[0].numpy(), np.float32(1) - levels[..., 3])
 
 
 def test_palette_transparency_becomes_the_mask(tmp_path: Path) -> None:
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([255, 0, 0, 0, 0, 255])
-    picture.putpixel((1, 0), 1)
-    path = tmp_path / "picture.png"
-    path.write_bytes(encoded(picture, "PNG", transparency=1))
+    source = Image.new("P", (2, 1))
+    source.putpalette([255, 0, 0, 0, 0, 255])
+    source.putpixel((1, 0), 1)
+    path = tmp_path / "image.png"
+    path.write_bytes(encoded(source, "PNG", transparency=1))
     image, mask = load(path)
     assert image[0, 0].tolist() == [[1, 0, 0], [0, 0, 1]]
     assert mask[0, 0].tolist() == [0, 1]
 
 
 def test_a_colour_key_becomes_the_mask(tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(encoded(Image.new("RGB", (2, 1), (9, 8, 7)), "PNG", transparency=(9, 8, 7)))
     assert load(path).mask.flatten().tolist() == [1, 1]
 
@@ -81,7 +81,7 @@ def test_sixteen_bit_grey_keeps_its_bits(tmp_path: Path) -> None:
 
 
 def test_an_image_stands_upright(tmp_path: Path) -> None:
-    path = tmp_path / "picture.jpg"
+    path = tmp_path / "image.jpg"
     path.write_bytes(oriented(3))
     image = load(path).image
     assert image.shape == (1, 8, 16, 3)
@@ -90,9 +90,9 @@ def test_an_image_stands_upright(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("channel", "index"), [("red", 0), ("green", 1), ("blue", 2)])
 def test_a_mask_is_a_channel_of_the_file(channel: str, index: int, tmp_path: Path) -> None:
-    picture = sample("RGBA")
-    mask = load_mask(file(tmp_path, picture), channel)
-    assert np.array_equal(mask[0].numpy(), np.asarray(picture)[..., index].astype(np.float32) / 255)
+    image = sample("RGBA")
+    mask = load_mask(file(tmp_path, image), channel)
+    assert np.array_equal(mask[0].numpy(), np.asarray(image)[..., index].astype(np.float32) / 255)
 
 
 @pytest.mark.parametrize("size", [(12, 7), (64, 64)])
@@ -116,20 +116,20 @@ def test_all_levels_survive_the_way_to_an_image_and_back() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.sampled_from((1, 3, 4)), st.integers(0, 2**31))
-def test_a_saved_image_is_read_as_it_was(high: int, wide: int, channels: int, seed: int) -> None:
+def test_a_saved_image_is_read_as_it_was(height: int, width: int, channels: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    levels = torch.randint(0, 256, (high, wide, channels), generator=generator)
-    with Image.open(io.BytesIO(encode_png(levels / 255.0))) as picture:
-        assert np.array_equal(np.asarray(picture).reshape(high, wide, channels), levels.numpy())
+    levels = torch.randint(0, 256, (height, width, channels), generator=generator)
+    with Image.open(io.BytesIO(encode_png(levels / 255.0))) as image:
+        assert np.array_equal(np.asarray(image).reshape(height, width, channels), levels.numpy())
 
 
 def test_text_is_embedded_whatever_its_letters() -> None:
     text = {"prompt": '{"1": "a"}', "latentloom": '{"title": "Ünï → 漢字 🦊"}'}
-    with Image.open(io.BytesIO(encode_png(torch.zeros(1, 1, 3), text))) as picture:
-        assert picture.info == text
+    with Image.open(io.BytesIO(encode_png(torch.zeros(1, 1, 3), text))) as image:
+        assert image.info == text
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 2), (0, 4, 3), (4, 4)])
-def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="cannot be a picture"):
+def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="cannot be an image"):
         to_pillow(torch.zeros(shape))

@@ -1,4 +1,4 @@
-"""Pictures cut, padded, put side by side and turned."""
+"""Images cut, padded, put side by side and turned."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import torch
 
 from latentloom.diffusion.images import layout
 
-PICTURE = torch.rand(2, 4, 6, 3)
+IMAGE = torch.rand(2, 4, 6, 3)
 
 
 def test_a_crop_keeps_its_corner_inside() -> None:
-    assert torch.equal(layout.crop(PICTURE, 99, 99, 9, 9), PICTURE[:, 3:, 5:])
-    assert torch.equal(layout.crop(PICTURE, 1, 2, 3, 1), PICTURE[:, 2:3, 1:4])
+    assert torch.equal(layout.crop(IMAGE, 99, 99, 9, 9), IMAGE[:, 3:, 5:])
+    assert torch.equal(layout.crop(IMAGE, 1, 2, 3, 1), IMAGE[:, 2:3, 1:4])
 
 
 def test_the_mask_of_a_margin_falls_off_quadratically_inside() -> None:
@@ -25,13 +25,13 @@ def test_the_mask_of_a_margin_falls_off_quadratically_inside() -> None:
     assert torch.equal(mask, mask[:, :1].expand_as(mask))
 
 
-def test_a_feather_of_half_the_picture_is_left_out() -> None:
-    _, mask = layout.pad_to_paint(PICTURE, 1, 1, 1, 1, 2)
+def test_a_feather_of_half_the_image_is_left_out() -> None:
+    _, mask = layout.pad_to_paint(IMAGE, 1, 1, 1, 1, 2)
     assert bool((mask[0, 1:-1, 1:-1] == 0).all())
     assert float(mask.sum()) == 6 * 8 - 4 * 6
 
 
-def test_padding_puts_the_picture_in_the_middle() -> None:
+def test_padding_puts_the_image_in_the_middle() -> None:
     padded = layout.fit_and_pad(torch.full((1, 2, 4, 4), 0.5), 8, 8, "black", "bilinear")
     assert padded.shape == (1, 8, 8, 4)
     assert bool((padded[:, 2:6] == 0.5).all())
@@ -47,35 +47,35 @@ def test_padding_puts_the_picture_in_the_middle() -> None:
         ("up", (2, 14, 6, 3), (slice(None), slice(10, 14))),
     ],
 )
-def test_stitching_keeps_the_first_picture(
+def test_stitching_keeps_the_first_image(
     direction: str, shape: tuple[int, ...], place: tuple[slice, ...]
 ) -> None:
     other = torch.rand(1, 5, 5, 3)
-    joined = layout.stitch(PICTURE, other, direction, True, 3, "green")
+    joined = layout.stitch(IMAGE, other, direction, True, 3, "green")
     assert tuple(joined.shape) == shape
-    assert torch.equal(joined[place], PICTURE)
+    assert torch.equal(joined[place], IMAGE)
 
 
-def test_pictures_of_other_sizes_are_centred_and_the_stripe_has_its_colour() -> None:
-    joined = layout.stitch(PICTURE, torch.ones(2, 2, 2, 3), "right", False, 2, "red")
+def test_images_of_other_sizes_are_centred_and_the_stripe_has_its_colour() -> None:
+    joined = layout.stitch(IMAGE, torch.ones(2, 2, 2, 3), "right", False, 2, "red")
     assert joined.shape == (2, 4, 10, 3)
     assert joined[0, 0, 6].tolist() == [1.0, 0.0, 0.0]
     assert joined[0, :, 8, 0].tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
 def test_a_quarter_turn_is_clockwise() -> None:
-    turned = layout.turn(PICTURE, "90 degrees")
+    turned = layout.turn(IMAGE, "90 degrees")
     assert turned.shape == (2, 6, 4, 3)
-    assert torch.equal(turned[:, 0], PICTURE.flip(1)[:, :, 0])
-    assert torch.equal(layout.turn(turned, "270 degrees"), PICTURE)
+    assert torch.equal(turned[:, 0], IMAGE.flip(1)[:, :, 0])
+    assert torch.equal(layout.turn(turned, "270 degrees"), IMAGE)
 
 
-def test_flipping_twice_gives_the_picture() -> None:
-    assert torch.equal(layout.flip(PICTURE, True)[:, 0], PICTURE[:, -1])
-    assert torch.equal(layout.flip(layout.flip(PICTURE, False), False), PICTURE)
+def test_flipping_twice_gives_the_image() -> None:
+    assert torch.equal(layout.flip(IMAGE, True)[:, 0], IMAGE[:, -1])
+    assert torch.equal(layout.flip(layout.flip(IMAGE, False), False), IMAGE)
 
 
-def test_a_plain_picture_has_its_colour() -> None:
+def test_a_plain_image_has_its_colour() -> None:
     plain = layout.plain(2, 3, 4, 0x336699)
     assert plain.shape == (4, 3, 2, 3)
     assert torch.equal((plain[3, 2, 1] * 255).round(), torch.tensor([51.0, 102.0, 153.0]))

@@ -15,14 +15,14 @@ CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
 
 
 def test_each_channel_is_found_by_its_name() -> None:
-    picture = torch.rand(2, 3, 4, 4)
+    image = torch.rand(2, 3, 4, 4)
     for index, channel in enumerate(masks.CHANNELS):
-        assert torch.equal(masks.from_picture(picture, channel), picture[..., index])
+        assert torch.equal(masks.from_image(image, channel), image[..., index])
 
 
 def test_a_missing_channel_is_named() -> None:
     with pytest.raises(ValueError, match="3 channels has no alpha"):
-        masks.from_picture(torch.rand(1, 2, 2, 3), "alpha")
+        masks.from_image(torch.rand(1, 2, 2, 3), "alpha")
 
 
 def test_a_colour_is_found_to_the_last_level() -> None:
@@ -33,16 +33,16 @@ def test_a_colour_is_found_to_the_last_level() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    high=st.integers(1, 12),
-    wide=st.integers(1, 12),
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
     pixels=st.integers(-6, 6),
     tapered=st.booleans(),
     seed=st.integers(0, 99),
 )
 def test_growing_is_scipys_grey_morphology_repeated(
-    high: int, wide: int, pixels: int, tapered: bool, seed: int
+    height: int, width: int, pixels: int, tapered: bool, seed: int
 ) -> None:
-    mask = torch.rand(2, high, wide, generator=torch.Generator().manual_seed(seed))
+    mask = torch.rand(2, height, width, generator=torch.Generator().manual_seed(seed))
     footprint = CROSS if tapered else np.ones((3, 3))
     step = ndimage.grey_dilation if pixels > 0 else ndimage.grey_erosion
     wanted = mask.numpy()

@@ -29,11 +29,11 @@ def test_a_widened_mask_covers_the_mask_and_no_more_than_it_may(
 ) -> None:
     mask = rand(2, 7, 9, seed=seed)
     mask = torch.where(mask > 0.8, mask, torch.zeros_like(mask))
-    wide = widen(mask, max(grow, blend), blend)
-    assert bool((wide >= mask).all())
+    width = widen(mask, max(grow, blend), blend)
+    assert bool((width >= mask).all())
     beyond = masks.grow(mask, max(grow, blend), tapered=False) == 0
-    assert bool((wide[beyond] == 0).all())
-    assert float(wide.max()) <= 1.0
+    assert bool((width[beyond] == 0).all())
+    assert float(width.max()) <= 1.0
 
 
 def test_where_the_share_is_nothing_not_even_nan_gets_in() -> None:

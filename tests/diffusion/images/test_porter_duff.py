@@ -61,11 +61,11 @@ def test_sizes_and_batches_follow_the_target() -> None:
 
 
 def test_splitting_undoes_joining() -> None:
-    picture, mask = torch.rand(2, 4, 5, 3), torch.rand(1, 4, 5)
-    rgb, found = porter_duff.split_alpha(porter_duff.join_alpha(picture, mask))
-    assert torch.equal(rgb, picture)
+    image, mask = torch.rand(2, 4, 5, 3), torch.rand(1, 4, 5)
+    rgb, found = porter_duff.split_alpha(porter_duff.join_alpha(image, mask))
+    assert torch.equal(rgb, image)
     torch.testing.assert_close(found, mask.repeat(2, 1, 1))
 
 
-def test_a_picture_without_alpha_is_opaque() -> None:
+def test_a_image_without_alpha_is_opaque() -> None:
     assert not bool(porter_duff.split_alpha(torch.rand(1, 2, 3, 3))[1].any())

@@ -1,4 +1,4 @@
-"""Preprocessors: closed forms on flat, stepped and random pictures."""
+"""Preprocessors: closed forms on flat, stepped and random images."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FLAT = torch.tensor([0.2, 0.5, 0.9]).expand(1, 70, 90, 3)
 @pytest.mark.parametrize(
     "make",
     [
-        lambda picture: preprocess.tile(picture, 3),
+        lambda image: preprocess.tile(image, 3),
         preprocess.colours,
-        lambda picture: preprocess.shuffled(picture, 5),
-        lambda picture: preprocess.to_resolution(picture, 40),
-        lambda picture: preprocess.to_resolution(picture, 128),
+        lambda image: preprocess.shuffled(image, 5),
+        lambda image: preprocess.to_resolution(image, 40),
+        lambda image: preprocess.to_resolution(image, 128),
     ],
 )
-def test_a_flat_picture_keeps_its_colour(make: Callable[[Tensor], Tensor]) -> None:
+def test_a_flat_image_keeps_its_colour(make: Callable[[Tensor], Tensor]) -> None:
     got = make(FLAT)
     torch.testing.assert_close(got, FLAT[:, :1, :1].expand_as(got), atol=1e-5, rtol=0)
 
@@ -40,12 +40,12 @@ def test_the_shorter_side_gets_the_resolution(side: int, size: tuple[int, int]) 
 
 
 def test_a_tile_keeps_the_means_and_loses_the_details() -> None:
-    picture = random(1, 64, 64, 3)
-    got = preprocess.tile(picture, 3)
-    torch.testing.assert_close(got.mean((1, 2)), picture.mean((1, 2)), atol=0.02, rtol=0)
-    assert float(got.std()) < 0.3 * float(picture.std())
-    finer = preprocess.tile(picture, 1)
-    assert float(got.std()) < float(finer.std()) < float(picture.std())
+    image = random(1, 64, 64, 3)
+    got = preprocess.tile(image, 3)
+    torch.testing.assert_close(got.mean((1, 2)), image.mean((1, 2)), atol=0.02, rtol=0)
+    assert float(got.std()) < 0.3 * float(image.std())
+    finer = preprocess.tile(image, 1)
+    assert float(got.std()) < float(finer.std()) < float(image.std())
 
 
 def test_doubling_keeps_a_ramp() -> None:
@@ -62,19 +62,19 @@ def test_colours_are_flat_in_cells_of_64_px() -> None:
 
 
 def test_strokes_are_what_is_dark_in_any_channel() -> None:
-    picture = torch.ones(1, 4, 4, 3)
-    picture[0, 1, 1] = 0.0
-    picture[0, 2, 2, 1] = 0.4
-    picture[0, 3, 3] = 0.51
-    got = preprocess.strokes(picture)
+    image = torch.ones(1, 4, 4, 3)
+    image[0, 1, 1] = 0.0
+    image[0, 2, 2, 1] = 0.4
+    image[0, 3, 3] = 0.51
+    got = preprocess.strokes(image)
     assert got.sum() == 6
     assert bool(got[0, 1, 1].all())
     assert bool(got[0, 2, 2].all())
 
 
 def test_a_threshold_parts_dark_from_light() -> None:
-    picture = torch.linspace(0, 1, 256).view(1, 1, 256, 1).repeat(1, 1, 1, 3)
-    got = preprocess.binary(picture, 100)[0, 0, :, 0]
+    image = torch.linspace(0, 1, 256).view(1, 1, 256, 1).repeat(1, 1, 1, 3)
+    got = preprocess.binary(image, 100)[0, 0, :, 0]
     assert torch.equal(got, (torch.arange(256) <= 100).float())
 
 
@@ -87,42 +87,42 @@ def test_otsu_finds_the_gap_between_two_groups() -> None:
 
 
 def test_a_shuffle_is_of_its_seed_and_keeps_the_range() -> None:
-    picture = random(2, 80, 60, 3)
-    one, again, other = (preprocess.shuffled(picture, seed) for seed in (1, 1, 2))
+    image = random(2, 80, 60, 3)
+    one, again, other = (preprocess.shuffled(image, seed) for seed in (1, 1, 2))
     assert torch.equal(one, again)
     assert not torch.allclose(one, other)
-    assert one.shape == picture.shape
-    assert picture.min() <= one.min() <= one.max() <= picture.max()
+    assert one.shape == image.shape
+    assert image.min() <= one.min() <= one.max() <= image.max()
 
 
 def test_holes_are_marked_and_the_rest_is_exact() -> None:
-    picture, mask = random(2, 16, 16, 3), torch.zeros(1, 8, 8)
+    image, mask = random(2, 16, 16, 3), torch.zeros(1, 8, 8)
     mask[:, 2:4, 2:4] = 1
-    got = preprocess.holed(picture, mask, black=False)
+    got = preprocess.holed(image, mask, black=False)
     unknown = (got == -1).all(-1)
     assert bool(unknown[:, 5:7, 5:7].all())
     assert not unknown[:, :3].any()
-    assert torch.equal(got[~unknown], picture[~unknown])
-    assert torch.equal(preprocess.holed(picture, mask, black=True)[unknown], got[unknown] + 1)
+    assert torch.equal(got[~unknown], image[~unknown])
+    assert torch.equal(preprocess.holed(image, mask, black=True)[unknown], got[unknown] + 1)
 
 
 def test_a_dark_line_is_bright_and_what_is_bright_is_not() -> None:
-    picture = torch.full((1, 40, 40, 3), 0.8)
-    picture[:, :, 12] = 0.1
-    picture[:, :, 30] = 1.0
-    got = preprocess.lines(picture, 6.0, 8)
+    image = torch.full((1, 40, 40, 3), 0.8)
+    image[:, :, 12] = 0.1
+    image[:, :, 30] = 1.0
+    got = preprocess.lines(image, 6.0, 8)
     assert float(got[0, :, 12].min()) > 0.45
     assert float(got[0, :, 30].max()) == 0.0
     assert not preprocess.lines(FLAT, 6.0, 8).any()
-    assert not preprocess.lines(picture, 0.0, 8).any()
+    assert not preprocess.lines(image, 0.0, 8).any()
 
 
 def test_lines_are_those_of_opencv() -> None:
     cv2 = pytest.importorskip("cv2")
-    picture = random(1, 50, 70, 3, seed=2)
-    levels = picture[0].numpy() * 255
+    image = random(1, 50, 70, 3, seed=2)
+    levels = image[0].numpy() * 255
     darkness = (cv2.GaussianBlur(levels, (0, 0), 6.0) - levels).min(axis=2).clip(0, 255)
     scale = max(16, float(np.median(darkness[darkness > 8])))
     wanted = (darkness / scale * 127).clip(0, 255)
-    got = preprocess.lines(picture, 6.0, 8)[0, ..., 0].numpy() * 255
+    got = preprocess.lines(image, 6.0, 8)[0, ..., 0].numpy() * 255
     assert float(abs(got - wanted).max()) <= 1.6

@@ -13,8 +13,8 @@ from latentloom.diffusion.images.resize import (
     crop_to_aspect,
     fit_size,
     resize,
+    resize_image,
     resize_mask,
-    resize_picture,
     scale_size,
     size_of_area,
     slerp,
@@ -29,16 +29,16 @@ SIDES = st.integers(1, 40)
     st.sampled_from(METHODS), st.sampled_from(("disabled", "center")), SIDES, SIDES, SIDES, SIDES
 )
 def test_resized_has_the_wanted_size(
-    method: str, crop: str, wide: int, high: int, width: int, height: int
+    method: str, crop: str, old_width: int, old_height: int, width: int, height: int
 ) -> None:
-    resized = resize(torch.rand(2, 3, high, wide), width, height, method, crop)
+    resized = resize(torch.rand(2, 3, old_height, old_width), width, height, method, crop)
     assert resized.shape == (2, 3, height, width)
     assert resized.dtype == torch.float32
     assert bool(resized.isfinite().all())
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_flat_picture_stays_flat(method: str) -> None:
+def test_a_flat_image_stays_flat(method: str) -> None:
     resized = resize(torch.full((1, 4, 6, 9), 51 / 255), 14, 5, method)
     torch.testing.assert_close(resized, torch.full((1, 4, 5, 14), 51 / 255), atol=1e-6, rtol=0)
 
@@ -55,11 +55,11 @@ def test_bilinear_halving_reads_between_the_middle_pixels() -> None:
 
 
 def test_center_crop_cuts_the_longer_side_only() -> None:
-    wide = torch.arange(12.0).reshape(1, 1, 1, 12).expand(1, 1, 4, 12)
-    assert crop_to_aspect(wide, 8, 8)[0, 0, 0].tolist() == [4.0, 5.0, 6.0, 7.0]
+    width = torch.arange(12.0).reshape(1, 1, 1, 12).expand(1, 1, 4, 12)
+    assert crop_to_aspect(width, 8, 8)[0, 0, 0].tolist() == [4.0, 5.0, 6.0, 7.0]
 
 
-def test_center_crop_leaves_something_of_the_thinnest_picture() -> None:
+def test_center_crop_leaves_something_of_the_thinnest_image() -> None:
     assert resize(torch.rand(1, 3, 2, 2), 1, 4000, "bilinear", "center").shape == (1, 3, 4000, 1)
 
 
@@ -84,8 +84,8 @@ def test_slerp_from_zero_is_finite() -> None:
     assert bool(slerp(zero, one, torch.tensor([0.5])).isfinite().all())
 
 
-def test_picture_and_mask_axes_are_kept() -> None:
-    assert resize_picture(torch.rand(2, 4, 6, 3), 9, 8).shape == (2, 8, 9, 3)
+def test_image_and_mask_axes_are_kept() -> None:
+    assert resize_image(torch.rand(2, 4, 6, 3), 9, 8).shape == (2, 8, 9, 3)
     assert resize_mask(torch.rand(2, 4, 6), 9, 8).shape == (2, 8, 9)
 
 

@@ -46,9 +46,9 @@ def test_lab_of_known_colours(rgb: tuple[float, ...], lab: tuple[float, ...]) ->
     assert to_lab(torch.tensor(rgb)).tolist() == pytest.approx(lab, abs=0.02)
 
 
-def test_lab_and_back_is_the_picture() -> None:
-    picture = torch.rand(2, 5, 6, 3)
-    torch.testing.assert_close(to_rgb(to_lab(picture)), picture, atol=2e-6, rtol=0)
+def test_lab_and_back_is_the_image() -> None:
+    image = torch.rand(2, 5, 6, 3)
+    torch.testing.assert_close(to_rgb(to_lab(image)), image, atol=2e-6, rtol=0)
 
 
 def scene(seed: int = 2) -> torch.Tensor:
@@ -61,12 +61,12 @@ def box() -> torch.Tensor:
     return mask
 
 
-def tinted(picture: torch.Tensor) -> torch.Tensor:
-    """The picture, darker and yellower by constants of Lab."""
-    return to_rgb(to_lab(picture) + torch.tensor([-6.0, 0.0, 9.0], dtype=torch.float64))
+def tinted(image: torch.Tensor) -> torch.Tensor:
+    """The image, darker and yellower by constants of Lab."""
+    return to_rgb(to_lab(image) + torch.tensor([-6.0, 0.0, 9.0], dtype=torch.float64))
 
 
-def test_a_drift_of_the_whole_picture_is_taken_out() -> None:
+def test_a_drift_of_the_whole_image_is_taken_out() -> None:
     fixed = fix_tone(tinted(scene()), scene(), box(), 4, 1.0, whole=True)
     torch.testing.assert_close(fixed, scene(), atol=1e-4, rtol=0)
 

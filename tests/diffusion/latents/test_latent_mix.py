@@ -21,9 +21,9 @@ from latentloom.diffusion.latents.latent_mix import (
 from latentloom.diffusion.latents.latents import Latent, repeat
 
 
-def latent(batch: int = 1, high: int = 8, wide: int = 12, seed: int = 0) -> Latent:
+def latent(batch: int = 1, height: int = 8, width: int = 12, seed: int = 0) -> Latent:
     generator = torch.Generator().manual_seed(seed)
-    return Latent(torch.randn(batch, 4, high, wide, generator=generator))
+    return Latent(torch.randn(batch, 4, height, width, generator=generator))
 
 
 def test_sums_and_differences_undo_each_other() -> None:

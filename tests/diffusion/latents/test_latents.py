@@ -66,9 +66,9 @@ def test_upscale_keeps_mask_index_and_family() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.01, 8.0), st.integers(1, 12), st.integers(1, 12))
-def test_upscale_by_rounds_to_at_least_a_cell(factor: float, high: int, wide: int) -> None:
-    resized = upscale_by(Latent(torch.zeros(1, 4, high, wide)), "nearest-exact", factor)
-    assert resized.shape[-2:] == (max(1, round(high * factor)), max(1, round(wide * factor)))
+def test_upscale_by_rounds_to_at_least_a_cell(factor: float, height: int, width: int) -> None:
+    resized = upscale_by(Latent(torch.zeros(1, 4, height, width)), "nearest-exact", factor)
+    assert resized.shape[-2:] == (max(1, round(height * factor)), max(1, round(width * factor)))
 
 
 def test_blend_is_linear_in_the_share_of_the_first() -> None:

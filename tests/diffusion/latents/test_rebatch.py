@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentloom.diffusion.latents.latents import Latent
-from latentloom.diffusion.latents.rebatch import rebatch_latents, rebatch_pictures
+from latentloom.diffusion.latents.rebatch import rebatch_images, rebatch_latents
 
-# (pictures in a batch, side in cells)
+# (images in a batch, side in cells)
 BATCHES = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 2)), max_size=5)
 
 
@@ -29,7 +29,7 @@ def numbered(batches: list[tuple[int, int]]) -> list[torch.Tensor]:
 def test_nothing_is_lost_and_only_a_change_of_size_leaves_a_batch_short(
     batches: list[tuple[int, int]], size: int
 ) -> None:
-    cut = rebatch_pictures(numbered(batches), size)
+    cut = rebatch_images(numbered(batches), size)
     total = sum(count for count, _ in batches)
     assert [int(each[0, 0, 0]) for part in cut for each in part] == [*range(total)]
     assert all(1 <= len(part) <= size for part in cut)
@@ -38,15 +38,15 @@ def test_nothing_is_lost_and_only_a_change_of_size_leaves_a_batch_short(
 
 
 @given(batches=BATCHES, size=st.integers(1, 5))
-def test_latents_are_cut_as_pictures_are_and_take_the_noise_of_their_place(
+def test_latents_are_cut_as_images_are_and_take_the_noise_of_their_place(
     batches: list[tuple[int, int]], size: int
 ) -> None:
     whole = numbered(batches)
     cut = rebatch_latents([Latent(each) for each in whole], size)
-    pictures = rebatch_pictures(whole, size)
-    assert all(torch.equal(a.samples, b) for a, b in zip(cut, pictures, strict=True))
+    images = rebatch_images(whole, size)
+    assert all(torch.equal(a.samples, b) for a, b in zip(cut, images, strict=True))
     assert [part.batch_index for part in cut] == [
-        tuple(int(each[0, 0, 0]) for each in part) for part in pictures
+        tuple(int(each[0, 0, 0]) for each in part) for part in images
     ]
     assert all(part.noise_mask is None for part in cut)
 
@@ -57,7 +57,7 @@ def test_a_draw_of_its_own_is_kept() -> None:
     assert [part.batch_index for part in cut] == [(7, 7), (2,)]
 
 
-def test_masks_come_in_the_size_of_the_picture_and_only_where_something_is_kept() -> None:
+def test_masks_come_in_the_size_of_the_image_and_only_where_something_is_kept() -> None:
     half = torch.zeros(1, 4, 4)
     half[:, :, 2:] = 1
     latents = [Latent(torch.zeros(2, 4, 2, 2), half), Latent(torch.zeros(2, 4, 2, 2))]

@@ -65,7 +65,7 @@ def prompt(seed: int) -> Conditioning:
     return (Entry(torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(seed))),)
 
 
-def picture(seed: int = 9, side: int = 64) -> torch.Tensor:
+def image(seed: int = 9, side: int = 64) -> torch.Tensor:
     return torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(seed))
 
 
@@ -76,38 +76,38 @@ def run(tiny: Checkpoint, *controls: Control, latent: Latent = NOTHING) -> torch
     return sample(tiny.model, latent, sides[0], sides[1], PLAN).samples
 
 
-def test_a_control_changes_the_picture_in_one_call_a_step(
+def test_a_control_changes_the_image_in_one_call_a_step(
     tiny: Checkpoint, net: ControlNet, calls: list[int]
 ) -> None:
-    assert not torch.allclose(run(tiny), run(tiny, Control(net, picture())), rtol=0.1)
+    assert not torch.allclose(run(tiny), run(tiny, Control(net, image())), rtol=0.1)
     assert calls == [4] * 10
 
 
 def test_strength_0_is_no_control(tiny: Checkpoint, net: ControlNet) -> None:
-    assert torch.equal(run(tiny), run(tiny, Control(net, picture(), strength=0.0)))
+    assert torch.equal(run(tiny), run(tiny, Control(net, image(), strength=0.0)))
 
 
 def test_a_range_up_to_a_half_acts_on_the_first_half_of_the_steps(
     tiny: Checkpoint, net: ControlNet, calls: list[int]
 ) -> None:
-    run(tiny, Control(net, picture(), end=0.5))
+    run(tiny, Control(net, image(), end=0.5))
     assert len(calls) == 5
 
 
 def test_the_two_halves_of_a_range_are_the_whole(tiny: Checkpoint, net: ControlNet) -> None:
-    hint = picture()
+    hint = image()
     halves = [Control(net, hint, end=0.5), Control(net, hint, start=0.5)]
     torch.testing.assert_close(run(tiny, *halves), run(tiny, Control(net, hint)))
 
 
 def test_two_controls_add_up(tiny: Checkpoint, net: ControlNet) -> None:
-    hint = picture()
+    hint = image()
     both = run(tiny, Control(net, hint, 0.3), Control(net, hint, 0.5))
     torch.testing.assert_close(both, run(tiny, Control(net, hint, 0.8)), rtol=1e-3, atol=1e-3)
 
 
 def test_hints_go_with_their_members_of_the_batch(tiny: Checkpoint, net: ControlNet) -> None:
-    hints = torch.cat([picture(4), picture(5)])
+    hints = torch.cat([image(4), image(5)])
     both = run(tiny, Control(net, hints))
     first = run(tiny, Control(net, hints[:1]))
     second = run(tiny, Control(net, hints[1:]))
@@ -126,7 +126,7 @@ def test_a_hint_is_resized_once(net: ControlNet, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(module, "resize", counted)
     controls = Controls(tiny_sampling())
-    one = Control(net, picture(side=32))
+    one = Control(net, image(side=32))
     inputs = Inputs(torch.zeros(2, 4, 8, 16), torch.zeros(2), torch.zeros(2, 77, 32))
     with torch.no_grad():
         for sigma in (10.0, 5.0, 1.0):
@@ -143,7 +143,7 @@ def tiny_sampling() -> Any:
 def test_a_control_for_both_sides_reaches_a_negative_without_one(
     tiny: Checkpoint, net: ControlNet
 ) -> None:
-    control = Control(net, picture(), both_sides=True)
+    control = Control(net, image(), both_sides=True)
     shared = sample(tiny.model, NOTHING, with_control(prompt(1), control), prompt(2), PLAN)
     torch.testing.assert_close(shared.samples, run(tiny, control))
     single = replace(control, both_sides=False)
@@ -170,14 +170,14 @@ def test_sampling_is_that_of_diffusers_pipeline(tiny: Checkpoint, net: ControlNe
     expected = pipeline(
         prompt_embeds=prompt(1)[0].tokens,
         negative_prompt_embeds=prompt(2)[0].tokens,
-        image=picture().movedim(-1, 1),
+        image=image().movedim(-1, 1),
         latents=start_noise((1, 4, 8, 8), 3),
         num_inference_steps=5,
         guidance_scale=4.0,
         controlnet_conditioning_scale=0.7,
         output_type="latent",
     ).images
-    control = Control(net, picture(), 0.7)
+    control = Control(net, image(), 0.7)
     sides = [with_control(prompt(seed), control) for seed in (1, 2)]
     plan = SamplePlan(3, 5, 4.0, "dpmpp_2m", "karras")
     got = sample(tiny.model, Latent(torch.zeros(1, 4, 8, 8)), sides[0], sides[1], plan).samples
@@ -281,7 +281,7 @@ def union_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def asked(net: ControlNet, kind: int) -> Residuals:
     inputs = Inputs(torch.randn(2, 4, 8, 8), torch.tensor([7.0, 7.0]), torch.randn(2, 77, 32))
-    hint = picture().movedim(-1, 1).expand(2, -1, -1, -1)
+    hint = image().movedim(-1, 1).expand(2, -1, -1, -1)
     with torch.no_grad():
         return net.weights.residuals(inputs, hint, 0.5, kind)
 
@@ -297,7 +297,7 @@ def test_a_net_of_several_kinds_is_that_of_diffusers(union_folder: Path) -> None
             torch.randn(2, 4, 8, 8),
             torch.tensor([7.0, 7.0]),
             torch.randn(2, 77, 32),
-            [picture().movedim(-1, 1).expand(2, -1, -1, -1)],
+            [image().movedim(-1, 1).expand(2, -1, -1, -1)],
             control_type=torch.eye(6)[[3, 3]],
             control_type_idx=[3],
             conditioning_scale=0.5,

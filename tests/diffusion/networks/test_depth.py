@@ -48,19 +48,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> DepthModel:
     return load_depth(write_depth(tmp_path_factory.mktemp("depth") / "small"))
 
 
-PICTURE = torch.rand(2, 30, 44, 3, generator=torch.Generator().manual_seed(1))
+IMAGE = torch.rand(2, 30, 44, 3, generator=torch.Generator().manual_seed(1))
 
 
-def test_nearness_is_grey_from_black_to_white_for_each_picture(model: DepthModel) -> None:
-    got = nearness(model, PICTURE)
-    assert got.shape == PICTURE.shape
+def test_nearness_is_grey_from_black_to_white_for_each_image(model: DepthModel) -> None:
+    got = nearness(model, IMAGE)
+    assert got.shape == IMAGE.shape
     assert torch.equal(got[..., 0], got[..., 2])
     assert got.amin((1, 2, 3)).tolist() == [0.0, 0.0]
     assert got.amax((1, 2, 3)).tolist() == pytest.approx([1.0, 1.0])
 
 
-def test_each_picture_of_a_batch_is_seen_by_itself(model: DepthModel) -> None:
-    torch.testing.assert_close(nearness(model, PICTURE)[1:], nearness(model, PICTURE[1:]))
+def test_each_image_of_a_batch_is_seen_by_itself(model: DepthModel) -> None:
+    torch.testing.assert_close(nearness(model, IMAGE)[1:], nearness(model, IMAGE[1:]))
 
 
 def test_the_network_sees_whole_patches_normalised(

@@ -25,7 +25,7 @@ from latentloom.diffusion.networks.ip_adapter import (
     tokens_of,
 )
 from latentloom.diffusion.networks.load import Checkpoint
-from latentloom.diffusion.networks.patch import Moment, cross_attentions
+from latentloom.diffusion.networks.patch import StepState, cross_attentions
 from latentloom.diffusion.networks.patching import patched
 from latentloom.diffusion.patches.ip_adapter import ImagePrompt
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
@@ -133,7 +133,7 @@ def test_the_network_answers_as_with_diffusers_adapter(
     tokens = tokens_of(adapter, vision, photo())
     x, context = torch.randn(2, 4, 8, 8), torch.randn(2, 7, TEXT)
     network: Any = tiny.model.weights.module
-    moment = Moment(ModelSampling(), 1.0, (0, 1))
+    moment = StepState(ModelSampling(), 1.0, (0, 1))
     with torch.no_grad(), patched(network, [ImagePrompt(adapter, tokens, 0.7)], moment=moment):
         ours = network(x, torch.tensor([9.0, 9.0]), context).sample
 
@@ -203,7 +203,7 @@ def test_a_mask_limits_what_attention_adds(
     x, context = torch.randn(1, 4, 8, 16), torch.randn(1, 7, TEXT)
     for prompts in ([], [ImagePrompt(adapter, tokens, mask=mask)]):
         hook = layer.register_forward_hook(lambda _m, _i, out: outputs.append(out))
-        moment = Moment(ModelSampling(), 1.0, (0,))
+        moment = StepState(ModelSampling(), 1.0, (0,))
         with torch.no_grad(), patched(network, prompts, moment=moment):
             network(x, torch.tensor([9.0]), context)
         hook.remove()
@@ -227,7 +227,7 @@ def test_a_mask_of_nothing_is_no_adapter_and_of_all_the_whole(
         torch.testing.assert_close(every, whole, atol=1e-4, rtol=1e-5)
 
 
-def test_several_pictures_are_more_tokens_or_their_mean(
+def test_several_images_are_more_tokens_or_their_mean(
     adapter: IpAdapter, vision: ClipVision
 ) -> None:
     both = torch.cat([photo(1), photo(2)])
@@ -258,7 +258,7 @@ def test_patches_of_another_width_are_refused(
     folder = tmp_path_factory.mktemp("ip")
     save_file({**plus_keys(), **layers(tiny)}, folder / "plus.safetensors")
     vision = load_clip_vision(write_vision(folder / "wide", hidden=128))
-    with pytest.raises(ModelFileError, match="another picture encoder"):
+    with pytest.raises(ModelFileError, match="another image encoder"):
         tokens_of(load_ip_adapter(folder / "plus.safetensors"), vision, photo())
 
 
@@ -280,10 +280,10 @@ def test_an_encoder_in_one_file_is_the_one_in_a_folder(vision: ClipVision, tmp_p
         torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("lacks", ["image_proj.", "ip_adapter.", "ip_adapter.1.to_v_ip"])
-def test_a_file_of_another_kind_is_refused(lacks: str, tiny: Checkpoint, tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", ["image_proj.", "ip_adapter.", "ip_adapter.1.to_v_ip"])
+def test_a_file_of_another_kind_is_refused(missing: str, tiny: Checkpoint, tmp_path: Path) -> None:
     keys = {**plain_keys(), **layers(tiny)}
     path = tmp_path / "half.safetensors"
-    save_file({name: each for name, each in keys.items() if not name.startswith(lacks)}, path)
+    save_file({name: each for name, each in keys.items() if not name.startswith(missing)}, path)
     with pytest.raises(ModelFileError, match=r"half\.safetensors holds no IP-Adapter"):
         adapter_plan(path)

@@ -243,7 +243,7 @@ def test_sampling_with_a_lora_is_sampling_a_merged_network(
     assert not torch.allclose(expected, run(tiny.model), rtol=1e-2)
 
 
-def test_the_base_keeps_its_bytes_and_its_pictures(tiny: Checkpoint, tmp_path: Path) -> None:
+def test_the_base_keeps_its_bytes_and_its_images(tiny: Checkpoint, tmp_path: Path) -> None:
     module = tiny.model.weights.module
     before = {name: each.clone() for name, each in module.state_dict().items()}
     places = {name: each.data_ptr() for name, each in module.named_parameters()}

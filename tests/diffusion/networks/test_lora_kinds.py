@@ -32,8 +32,8 @@ def test_an_ofts_alpha_limits_how_far_it_turns() -> None:
     roles = {"oft_blocks": blocks, "alpha": torch.tensor(0.1)}
     want = changed(weight, {"oft_blocks": blocks * 0.1 / skew.norm()}, 1.0)
     torch.testing.assert_close(changed(weight, roles, 1.0), want, rtol=1e-4, atol=1e-5)
-    wide = changed(weight, {**roles, "alpha": torch.tensor(1e3)}, 1.0)
-    torch.testing.assert_close(wide, changed(weight, {"oft_blocks": blocks}, 1.0))
+    width = changed(weight, {**roles, "alpha": torch.tensor(1e3)}, 1.0)
+    torch.testing.assert_close(width, changed(weight, {"oft_blocks": blocks}, 1.0))
 
 
 def test_a_glora_multiplies_and_adds_in_either_order_of_halves() -> None:
@@ -67,7 +67,7 @@ def test_a_weight_may_be_set_whatever_the_strength() -> None:
 
 
 @pytest.mark.parametrize(
-    ("endings", "shapes"),
+    ("extensions", "shapes"),
     [
         (("oft_blocks",), ((4, 8, 8),)),
         (
@@ -78,7 +78,10 @@ def test_a_weight_may_be_set_whatever_the_strength() -> None:
     ],
 )
 def test_further_kinds_are_read_from_files(
-    tiny: Checkpoint, tmp_path: Path, endings: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]
+    tiny: Checkpoint,
+    tmp_path: Path,
+    extensions: tuple[str, ...],
+    shapes: tuple[tuple[int, ...], ...],
 ) -> None:
     layer = next(
         name.removesuffix(".weight")
@@ -87,8 +90,8 @@ def test_further_kinds_are_read_from_files(
     )
     place = f"lora_te_text_model_{layer.removeprefix('text_model.').replace('.', '_')}"
     tensors = {
-        f"{place}.{ending}": random(*shape, seed=index) * 0.1
-        for index, (ending, shape) in enumerate(zip(endings, shapes, strict=True))
+        f"{place}.{extension}": random(*shape, seed=index) * 0.1
+        for index, (extension, shape) in enumerate(zip(extensions, shapes, strict=True))
     }
     file = write(tmp_path / "kind.safetensors", tensors)
     (patch,) = with_clip_lora(tiny.clip, file, 1.0).patches

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentloom.diffusion.conditioning.conditioning import Conditioning
 from latentloom.diffusion.conditioning.text import encode_text
-from latentloom.diffusion.errors import MemoryLackError
+from latentloom.diffusion.errors import OutOfMemoryError
 from latentloom.diffusion.latents.latents import Latent, empty
 from latentloom.diffusion.networks.handles import UNetWeights, VaeWeights
 from latentloom.diffusion.networks.load import Checkpoint
@@ -68,7 +68,7 @@ def test_sampling_that_does_not_fit_at_all_is_a_typed_error_and_does_no_harm(
     before = {key: value.clone() for key, value in model.weights.module.state_dict().items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(UNetWeights, "predict", _out_of_memory)
-        with pytest.raises(MemoryLackError, match="take a smaller picture or batch"):
+        with pytest.raises(OutOfMemoryError, match="take a smaller image or batch"):
             sample(model, latent(), *sides, PLAN)
     after = model.weights.module.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
@@ -83,7 +83,7 @@ def _out_of_memory(*_inputs: Any) -> Tensor:
 def test_decoding_goes_on_in_tiles(tiny: Checkpoint, limit: Any) -> None:
     large = Latent(torch.randn(1, 4, 8, 80, generator=torch.Generator().manual_seed(2)))
     want = decode_tiled(tiny.vae, large, 512, 128)
-    sizes = limit(VaeWeights, "picture", _all_but_the_first())
+    sizes = limit(VaeWeights, "image", _all_but_the_first())
     assert torch.equal(decode(tiny.vae, large), want)
     assert len(sizes) > 3
 
@@ -110,8 +110,8 @@ def test_encoding_goes_on_in_tiles(tiny: Checkpoint, limit: Any) -> None:
 def test_decoding_that_does_not_fit_at_all_is_a_typed_error(
     tiny: Checkpoint, limit: Any, work: Callable[[Checkpoint], Tensor]
 ) -> None:
-    sizes = limit(VaeWeights, "picture", lambda _x: False)
-    with pytest.raises(MemoryLackError):
+    sizes = limit(VaeWeights, "image", lambda _x: False)
+    with pytest.raises(OutOfMemoryError):
         work(tiny)
     assert len(sizes) == 2
 
@@ -127,7 +127,7 @@ def test_encoding_that_does_not_fit_at_all_is_a_typed_error(
     tiny: Checkpoint, limit: Any, work: Callable[[Checkpoint], Latent]
 ) -> None:
     sizes = limit(VaeWeights, "mean", lambda _x: False)
-    with pytest.raises(MemoryLackError):
+    with pytest.raises(OutOfMemoryError):
         work(tiny)
     assert len(sizes) == 2
 

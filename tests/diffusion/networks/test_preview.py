@@ -20,7 +20,7 @@ def family() -> Family:
 
 
 def pair(seed: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents whose colours are a linear map of them, and the pictures of them."""
+    """Latents whose colours are a linear map of them, and the images of them."""
     latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
     rows = torch.tensor([[0.1, 0, 0.05], [0, 0.1, 0], [0, 0, 0.1], [0.05, 0.02, 0]])
     colours = torch.einsum("bchw,cr->bhwr", latent, rows) / 2 + 0.5
@@ -28,7 +28,7 @@ def pair(seed: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
     return latent / scale, pixels
 
 
-def test_a_linear_autoencoder_is_learned_from_one_picture(family: Family) -> None:
+def test_a_linear_autoencoder_is_learned_from_one_image(family: Family) -> None:
     learn(family, *pair(0, family.latent_scale))
     latent, pixels = pair(1, family.latent_scale)
     found = colours_of(Sketch(latent * family.latent_scale, family))

@@ -10,12 +10,17 @@ import torch
 from torch import nn
 
 from latentloom.diffusion.conditioning.text import encode_text
-from latentloom.diffusion.errors import MemoryLackError, ModelFileError, SettingError
+from latentloom.diffusion.errors import ModelFileError, OutOfMemoryError, SettingError
 from latentloom.diffusion.latents.latents import empty
 from latentloom.diffusion.networks import devices
 from latentloom.diffusion.networks import residency as module
 from latentloom.diffusion.networks.load import load_checkpoint
-from latentloom.diffusion.networks.residency import Residency, device_room, place_partly, with_room
+from latentloom.diffusion.networks.residency import (
+    Residency,
+    free_device_memory,
+    place_partly,
+    with_memory,
+)
 from latentloom.diffusion.networks.vae import decode
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from tests.tiny_model import write_tiny_model
@@ -28,7 +33,7 @@ class Fake:
 
     def __init__(self, name: str, nbytes: int, log: list[str], home: torch.device = GPU) -> None:
         self.name, self.nbytes, self.log, self.home = name, nbytes, log, home
-        self.is_loaded, self.can_reload, self.lacks = True, True, False
+        self.is_loaded, self.can_reload, self.unavailable = True, True, False
 
     def load(self) -> None:
         self.log.append(f"load {self.name}")
@@ -40,7 +45,7 @@ class Fake:
 
     def place(self, room: int) -> int:
         self.log.append(f"place {self.name}")
-        if self.lacks:
+        if self.unavailable:
             raise torch.OutOfMemoryError("too little")
         return min(room, self.nbytes)
 
@@ -84,10 +89,10 @@ def test_weights_that_fail_on_their_way_are_put_back_and_can_make_room_later() -
     log: list[str] = []
     residency = Residency(lambda: 100, 1000)
     first, second = Fake("a", 80, log), Fake("b", 80, log)
-    first.lacks = True
+    first.unavailable = True
     with pytest.raises(torch.OutOfMemoryError), residency.using(first):
         pass
-    first.lacks = False
+    first.unavailable = False
     use(residency, first, second)
     assert log == ["place a", "back a", "place a", "back a", "place b"]
 
@@ -121,8 +126,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{place}.residency", lambda: tight)
 
 
-def test_networks_that_were_let_go_give_the_same_picture(small: None, tmp_path: Path) -> None:
-    def picture() -> torch.Tensor:
+def test_networks_that_were_let_go_give_the_same_image(small: None, tmp_path: Path) -> None:
+    def image() -> torch.Tensor:
         model = load_checkpoint(write_tiny_model(tmp_path / "model", seed=77))
         positive, negative = encode_text(model.clip, "a fox"), encode_text(model.clip, "")
         plan = SamplePlan(1, 2, 4.0, "euler", "normal")
@@ -132,7 +137,7 @@ def test_networks_that_were_let_go_give_the_same_picture(small: None, tmp_path: 
         assert [each.is_loaded for each in loaded] == [False, False, True]
         return found
 
-    assert torch.equal(picture(), picture())
+    assert torch.equal(image(), image())
 
 
 def test_a_file_that_changed_while_it_was_let_go_is_refused(small: None, tmp_path: Path) -> None:
@@ -188,15 +193,15 @@ def failing(times: int) -> Callable[[], str]:
 
 
 def test_work_is_tried_once_more_with_room() -> None:
-    assert with_room(failing(0)) == "done"
-    assert with_room(failing(1)) == "done"
-    assert with_room(failing(1), lambda: "in pieces") == "in pieces"
+    assert with_memory(failing(0)) == "done"
+    assert with_memory(failing(1)) == "done"
+    assert with_memory(failing(1), lambda: "in pieces") == "in pieces"
 
 
 def test_a_second_lack_of_memory_is_a_typed_error_and_the_next_work_succeeds() -> None:
-    with pytest.raises(MemoryLackError, match="Tried to allocate 9 GiB; take a smaller"):
-        with_room(failing(2))
-    assert with_room(failing(0)) == "done"
+    with pytest.raises(OutOfMemoryError, match="Tried to allocate 9 GiB; take a smaller"):
+        with_memory(failing(2))
+    assert with_memory(failing(0)) == "done"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +214,7 @@ def test_the_budget_is_the_cards_or_the_users(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 8 * module.GIB))
     monkeypatch.setenv(module.VRAM, vram)
     monkeypatch.setenv(module.RESERVE, reserve)
-    assert device_room() == int(room * module.GIB)
+    assert free_device_memory() == int(room * module.GIB)
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf", "1e99"])
@@ -218,4 +223,4 @@ def test_a_budget_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 8 * module.GIB))
     monkeypatch.setenv(module.VRAM, text)
     with pytest.raises(SettingError, match="wants a number of gibibytes"):
-        device_room()
+        free_device_memory()

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning.conditioning import with_hole
-from latentloom.diffusion.conditioning.inpaint import Hole
+from latentloom.diffusion.conditioning.conditioning import with_inpaint_mask
+from latentloom.diffusion.conditioning.inpaint import InpaintMask
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
@@ -45,10 +45,10 @@ def test_each_tile_is_a_call_of_the_model(tiny: Checkpoint) -> None:
     assert calls == 2 * 3
 
 
-@pytest.mark.parametrize(("high", "wide", "overlap"), [(10, 17, 2), (23, 9, 4), (8, 30, 0)])
-def test_tiles_are_whole_and_cover_everything(high: int, wide: int, overlap: int) -> None:
+@pytest.mark.parametrize(("height", "width", "overlap"), [(10, 17, 2), (23, 9, 4), (8, 30, 0)])
+def test_tiles_are_whole_and_cover_everything(height: int, width: int, overlap: int) -> None:
     seen: list[tuple[int, int]] = []
-    x = torch.arange(high * wide, dtype=torch.float32).reshape(1, 1, high, wide)
+    x = torch.arange(height * width, dtype=torch.float32).reshape(1, 1, height, width)
 
     def network(piece: Tensor, window: Window) -> Tensor:
         assert piece.shape[-2:] == (8, 8)
@@ -57,7 +57,7 @@ def test_tiles_are_whole_and_cover_everything(high: int, wide: int, overlap: int
         return piece
 
     torch.testing.assert_close(TiledModel(8, 8, overlap).predict(network, x), x)
-    assert max(seen) == (high - 8, wide - 8)
+    assert max(seen) == (height - 8, width - 8)
     rows = sorted({top for top, _ in seen})
     assert all(below - above <= 8 - overlap for above, below in pairwise(rows))
 
@@ -78,8 +78,9 @@ def test_tiles_that_disagree_are_faded_and_not_cut(tiny: Checkpoint) -> None:
 def test_an_inpainting_models_hole_is_tiled_too(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = write_tiny_model(tmp_path_factory.mktemp("m") / "nine", in_channels=9)
     nine = load_checkpoint(folder)
-    prompt = with_hole(
-        encode_text(nine.clip, "a fox"), Hole(torch.ones(1, 64, 128), torch.randn(1, 4, 8, 16))
+    prompt = with_inpaint_mask(
+        encode_text(nine.clip, "a fox"),
+        InpaintMask(torch.ones(1, 64, 128), torch.randn(1, 4, 8, 16)),
     )
     model = replace(nine.model, patches=(TiledModel(8, 8, 4),))
     found = sample(model, Latent(torch.zeros(1, 4, 8, 16)), prompt, prompt, PLAN).samples

@@ -98,8 +98,8 @@ def silent(_done: int, _total: int) -> None:
     return None
 
 
-def photo(high: int = 13, wide: int = 10) -> Tensor:
-    return torch.rand(1, high, wide, 3, generator=torch.Generator().manual_seed(1))
+def photo(height: int = 13, width: int = 10) -> Tensor:
+    return torch.rand(1, height, width, 3, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("ups", [0, 1, 2, 3])
@@ -162,14 +162,14 @@ def test_a_compact_net_gives_its_formula(tmp_path: Path, scale: int) -> None:
     )
 
 
-def test_a_large_picture_is_made_in_tiles_without_a_seam(tmp_path: Path) -> None:
+def test_a_large_image_is_made_in_tiles_without_a_seam(tmp_path: Path) -> None:
     keys = compact(2)
     model = load_upscaler(written(tmp_path, keys))
-    picture, steps = photo(40, 700), list[tuple[int, int]]()
-    tiled = upscale(model, picture, lambda done, total: steps.append((done, total)))
+    image, steps = photo(40, 700), list[tuple[int, int]]()
+    tiled = upscale(model, image, lambda done, total: steps.append((done, total)))
     assert steps == [(1, 2), (2, 2)]
     with torch.no_grad():
-        whole = model.weights.module(picture.movedim(-1, 1)).clamp(0, 1).movedim(1, -1)
+        whole = model.weights.module(image.movedim(-1, 1)).clamp(0, 1).movedim(1, -1)
     # A convolution sees three pixels far here; only they differ, and they are faded out.
     assert float((tiled - whole).abs().max()) < 0.05
     torch.testing.assert_close(tiled[:, :, :900], whole[:, :, :900], atol=1e-5, rtol=0)

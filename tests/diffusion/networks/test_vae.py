@@ -11,12 +11,12 @@ from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.networks.vae import decode, decode_tiled, encode, encode_tiled
 
 
-def picture(high: int, wide: int) -> Tensor:
-    return torch.rand(2, high, wide, 3, generator=torch.Generator().manual_seed(0))
+def image(height: int, width: int) -> Tensor:
+    return torch.rand(2, height, width, 3, generator=torch.Generator().manual_seed(0))
 
 
 def test_encoding_is_the_posteriors_mean(tiny: Checkpoint) -> None:
-    pixels = picture(32, 48)
+    pixels = image(32, 48)
     with torch.no_grad():
         module = tiny.vae.weights.module
         want = module.encode(pixels.movedim(-1, 1) * 2 - 1).latent_dist.mean  # type: ignore[operator]
@@ -35,30 +35,30 @@ def test_decoding_is_clamped_pixels(tiny: Checkpoint) -> None:
 
 
 def test_odd_sizes_are_cut_around_the_centre(tiny: Checkpoint) -> None:
-    pixels = picture(37, 50)
+    pixels = image(37, 50)
     cut = pixels[:, 2:34, 1:49]
     assert torch.equal(encode(tiny.vae, pixels).samples, encode(tiny.vae, cut).samples)
 
 
 def test_alpha_is_left_out(tiny: Checkpoint) -> None:
-    pixels = picture(16, 16)
+    pixels = image(16, 16)
     with_alpha = torch.cat([pixels, torch.ones(2, 16, 16, 1)], dim=-1)
     assert torch.equal(encode(tiny.vae, with_alpha).samples, encode(tiny.vae, pixels).samples)
 
 
-def test_one_tile_is_the_whole_picture(tiny: Checkpoint) -> None:
-    """Every pass has one tile when the picture is smaller than half a tile."""
+def test_one_tile_is_the_whole_image(tiny: Checkpoint) -> None:
+    """Every pass has one tile when the image is smaller than half a tile."""
     samples = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     whole = decode(tiny.vae, Latent(samples))
     assert torch.allclose(decode_tiled(tiny.vae, Latent(samples), 128, 0), whole, atol=1e-6)
 
 
-def test_many_tiles_come_near_the_whole_picture(tiny: Checkpoint) -> None:
+def test_many_tiles_come_near_the_whole_image(tiny: Checkpoint) -> None:
     samples = torch.randn(1, 4, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.5
     whole = decode(tiny.vae, Latent(samples))
     tiled = decode_tiled(tiny.vae, Latent(samples), 96, 24)
     assert tiled.shape == whole.shape
-    # Norms over a tile differ from norms over the picture, so only the mean is close.
+    # Norms over a tile differ from norms over the image, so only the mean is close.
     assert float((tiled - whole).abs().mean()) < 0.1
 
 
@@ -71,14 +71,14 @@ def test_tiles_of_a_pointwise_function_leave_no_seam(tiny: Checkpoint) -> None:
 
 
 def test_encoding_in_tiles_has_the_same_shape(tiny: Checkpoint) -> None:
-    pixels = picture(96, 136)
+    pixels = image(96, 136)
     got = encode_tiled(tiny.vae, pixels, 64, 16).samples
     assert got.shape == encode(tiny.vae, pixels).samples.shape
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 200)])
-def test_small_and_narrow_pictures_survive(tiny: Checkpoint, size: tuple[int, int]) -> None:
-    pixels = picture(*size)
+def test_small_and_narrow_images_survive(tiny: Checkpoint, size: tuple[int, int]) -> None:
+    pixels = image(*size)
     assert decode(tiny.vae, encode(tiny.vae, pixels)).shape == pixels.shape
     assert (
         decode_tiled(tiny.vae, encode_tiled(tiny.vae, pixels, 64, 0), 64, 0).shape == pixels.shape

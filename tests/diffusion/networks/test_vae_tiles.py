@@ -19,9 +19,9 @@ FACTOR = 8
 
 def blurry(x: Tensor, scale: float) -> Tensor:
     """Another network: what it gives for a place depends on where its tile ends."""
-    high, wide = (round(side * scale) for side in x.shape[-2:])
-    mean = x[:, :3].mean((2, 3), keepdim=True).expand(-1, -1, high, wide)
-    down, across = (torch.linspace(-0.3, 0.3, side) for side in (high, wide))
+    height, width = (round(side * scale) for side in x.shape[-2:])
+    mean = x[:, :3].mean((2, 3), keepdim=True).expand(-1, -1, height, width)
+    down, across = (torch.linspace(-0.3, 0.3, side) for side in (height, width))
     return mean * 0.5 + down[:, None] - across
 
 
@@ -37,14 +37,14 @@ def ramp(size: int, width: int) -> Tensor:
 def mean_of_three(x: Tensor, tile: int, overlap: int, scale: float) -> Tensor:
     """Tall, wide and square tiles, each cell the mean of its tiles by their linear fades."""
     passes = []
-    for high, wide in ((2 * tile, tile // 2), (tile // 2, 2 * tile), (tile, tile)):
+    for old_height, old_width in ((2 * tile, tile // 2), (tile // 2, 2 * tile), (tile, tile)):
         places = itertools.product(
-            starts(x.shape[-2], high, overlap), starts(x.shape[-1], wide, overlap)
+            starts(x.shape[-2], old_height, overlap), starts(x.shape[-1], old_width, overlap)
         )
         shape = (len(x), 3, round(x.shape[-2] * scale), round(x.shape[-1] * scale))
         total, weights = torch.zeros(shape), torch.zeros(shape)
         for top, left in places:
-            made = blurry(x[..., top : top + high, left : left + wide], scale)
+            made = blurry(x[..., top : top + old_height, left : left + old_width], scale)
             rows, columns = made.shape[-2:]
             width = round(overlap * scale)
             fade = ramp(rows, width)[:, None] * ramp(columns, width)
@@ -65,10 +65,10 @@ def test_decoding_is_the_mean_of_three_tilings(
     overlap: int,
     cells: tuple[int, int],
 ) -> None:
-    def picture(_weights: Any, samples: Tensor) -> Tensor:
+    def image(_weights: Any, samples: Tensor) -> Tensor:
         return blurry(samples, FACTOR)
 
-    monkeypatch.setattr(VaeWeights, "picture", picture)
+    monkeypatch.setattr(VaeWeights, "image", image)
     samples = torch.randn(2, 4, 20, 34, generator=torch.Generator().manual_seed(3))
     got = decode_tiled(tiny.vae, Latent(samples), tile, overlap)
     # An overlap of more than a quarter of a tile is a quarter.

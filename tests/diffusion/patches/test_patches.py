@@ -14,7 +14,7 @@ from latentloom.diffusion.errors import SamplingError
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import Model
 from latentloom.diffusion.networks.load import Checkpoint
-from latentloom.diffusion.networks.patch import Moment, Step
+from latentloom.diffusion.networks.patch import Step, StepState
 from latentloom.diffusion.networks.patching import Patch, patched
 from latentloom.diffusion.patches.attention_gain import AttentionGain
 from latentloom.diffusion.patches.downscale import Downscale
@@ -82,13 +82,13 @@ def run(model: Model, plan: SamplePlan = PLAN, *patches: Patch) -> Tensor:
 def predict(model: Model, *patches: Patch) -> Tensor:
     """One answer of the network under patches."""
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
-    with model.weights.computing(patches, Moment(model.sampling)):
+    with model.weights.computing(patches, StepState(model.sampling)):
         tokens = prompt(1)[0].tokens.expand(2, -1, -1)
         return model.weights.predict(x, torch.tensor([7.0, 7.0]), tokens).clone()
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=NAMES)
-def test_a_patch_changes_the_picture_and_leaves_the_model(tiny: Checkpoint, patch: Patch) -> None:
+def test_a_patch_changes_the_image_and_leaves_the_model(tiny: Checkpoint, patch: Patch) -> None:
     plain = run(tiny.model)
     got = run(tiny.model, PLAN, patch)
     assert bool(torch.isfinite(got).all())
@@ -129,7 +129,7 @@ def test_what_a_patch_costs_in_calls(
 def step(cfg: float) -> Step:
     generator = torch.Generator().manual_seed(2)
     x, positive, negative = (torch.randn(2, 4, 8, 8, generator=generator) for _ in range(3))
-    moment, nothing = Moment(ModelSampling()), torch.nn.Identity()
+    moment, nothing = StepState(ModelSampling()), torch.nn.Identity()
     ask: Any = None
     return Step(x * 5, torch.tensor(3.0), positive, negative, cfg, ask, nothing, moment)
 
@@ -219,7 +219,7 @@ def test_network_patches_are_undone_after_a_failure(tiny: Checkpoint) -> None:
     patches = (FreeU(1.3, 1.4, 0.9, 0.2), SelfAttentionGuidance())
     with (
         pytest.raises(RuntimeError, match="stop"),
-        model.weights.computing(patches, Moment(model.sampling)),
+        model.weights.computing(patches, StepState(model.sampling)),
     ):
         raise RuntimeError("stop")
     assert torch.equal(predict(model), before)

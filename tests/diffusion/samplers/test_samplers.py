@@ -122,7 +122,7 @@ def test_one_step_of_unipc_is_a_step() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLER_TABLE.keys() - {"dpm_fast", "dpm_adaptive"})
-def test_a_flow_ends_at_the_only_picture_there_is(name: str) -> None:
+def test_a_flow_ends_at_the_only_image_there_is(name: str) -> None:
     """Those left out end above 0. UniPC's last level is 0.001, of which some noise stays."""
     sampling, value = FlowSampling(), torch.full(SHAPE, 0.4)
     sigmas = calculate_sigmas(sampling, "simple", 12, name)

@@ -24,7 +24,7 @@ SIGMA = torch.tensor(3.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Seen(GuidingPatch):
+class VisionOutput(GuidingPatch):
     """A patch that notes what it is given, and adds 1 to the mix."""
 
     steps: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -44,7 +44,7 @@ def latent() -> Tensor:
     return torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(4))
 
 
-def guidance(tiny: Checkpoint, style: Style, patch: Seen | None = None) -> Guidance:
+def guidance(tiny: Checkpoint, style: Style, patch: VisionOutput | None = None) -> Guidance:
     model = replace(tiny.model, patches=(patch,)) if patch else tiny.model
     return Guidance(model, prompt(1), prompt(2), 3.0, prompt(3), 2.0, style)
 
@@ -61,7 +61,7 @@ def answers(tiny: Checkpoint) -> list[Tensor]:
 def test_a_patch_sees_the_two_sides_that_are_mixed(
     tiny: Checkpoint, style: Style, sides: tuple[int, int]
 ) -> None:
-    patch, found = Seen(), answers(tiny)
+    patch, found = VisionOutput(), answers(tiny)
     with torch.no_grad():
         Guide(guidance(tiny, style, patch)).pair(latent(), SIGMA)
     want = tuple(found[side] for side in sides)
@@ -77,7 +77,7 @@ def test_what_a_patch_adds_to_the_mix_is_not_lost(
 ) -> None:
     with torch.no_grad():
         plain = Guide(guidance(tiny, style))(latent(), SIGMA)
-        patched = Guide(guidance(tiny, style, Seen()))(latent(), SIGMA)
+        patched = Guide(guidance(tiny, style, VisionOutput()))(latent(), SIGMA)
     torch.testing.assert_close(patched, plain + gain, rtol=1e-4, atol=1e-4)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from latentloom.diffusion.errors import SettingError
-from latentloom.diffusion.sampling.compatibility import VARIABLE, chosen_rule
+from latentloom.diffusion.sampling.compatibility import VARIABLE, compatibility_mode
 from latentloom.diffusion.sampling.noise import brownian_noise, start_noise, step_noise
 from tests.golden_files import Goldens
 
@@ -76,10 +76,10 @@ def test_the_current_rule_is_followed(
     named: str, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, named)
-    assert chosen_rule() == rule
+    assert compatibility_mode() == rule
 
 
 def test_a_rule_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "0.4")
     with pytest.raises(SettingError, match=r"wants current or 0\.3\.64, got '0\.4'"):
-        chosen_rule()
+        compatibility_mode()

@@ -46,22 +46,22 @@ def test_levels_between_two_are_the_references() -> None:
     assert torch.allclose(ModelSampling().sigma(timesteps), GOLDENS["sd15_eps.sigma_of_frac_t"])
 
 
-def test_a_flow_takes_picture_and_noise_apart() -> None:
+def test_a_flow_takes_image_and_noise_apart() -> None:
     sampling, sigma = FlowSampling(), torch.tensor(0.3)
-    picture, noise = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
-    x = sampling.noised(picture, noise, sigma, full=False)
+    image, noise = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
+    x = sampling.noised(image, noise, sigma, full=False)
     assert torch.equal(sampling.input(x, sigma), x)
-    assert torch.allclose(sampling.denoised(x, sigma, noise - picture), picture, atol=1e-6)
-    assert torch.equal(sampling.noised(picture, noise, torch.tensor(1.0), full=True), noise)
+    assert torch.allclose(sampling.denoised(x, sigma, noise - image), image, atol=1e-6)
+    assert torch.equal(sampling.noised(image, noise, torch.tensor(1.0), full=True), noise)
 
 
-def test_a_flow_that_stops_early_gives_its_picture_at_full_strength() -> None:
-    sampling, sigma, picture = FlowSampling(), torch.tensor(0.3), torch.randn(2, 4, 3, 3)
-    left = sampling.noised(picture, torch.zeros_like(picture), sigma, full=False)
-    assert torch.allclose(sampling.finished(left, sigma), picture, atol=1e-6)
+def test_a_flow_that_stops_early_gives_its_image_at_full_strength() -> None:
+    sampling, sigma, image = FlowSampling(), torch.tensor(0.3), torch.randn(2, 4, 3, 3)
+    left = sampling.noised(image, torch.zeros_like(image), sigma, full=False)
+    assert torch.allclose(sampling.finished(left, sigma), image, atol=1e-6)
 
 
-def test_a_fluxs_shift_grows_with_the_picture() -> None:
+def test_a_fluxs_shift_grows_with_the_image() -> None:
     shifts = [flux_shift(side, side, 0.5, 1.15) for side in (256, 512, 1024)]
     assert shifts == sorted(shifts)
     assert shifts[0] == pytest.approx(math.exp(0.5))
@@ -88,14 +88,14 @@ def test_a_level_between_two_is_linear_in_its_logarithm() -> None:
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
-def test_a_perfect_network_gives_the_picture_back(prediction: str) -> None:
+def test_a_perfect_network_gives_the_image_back(prediction: str) -> None:
     sampling = ModelSampling(prediction)  # type: ignore[arg-type]
-    picture, noise, sigma = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3), torch.tensor(3.0)
+    image, noise, sigma = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3), torch.tensor(3.0)
     alpha = 1 / (1 + sigma**2) ** 0.5
-    outputs = {"eps": noise, "v": alpha * noise - sigma * alpha * picture, "x0": picture}
-    x = picture + sigma * noise
+    outputs = {"eps": noise, "v": alpha * noise - sigma * alpha * image, "x0": image}
+    x = image + sigma * noise
     got = sampling.denoised(x, sigma, outputs[prediction])
-    assert torch.allclose(got, picture, atol=1e-5)
+    assert torch.allclose(got, image, atol=1e-5)
 
 
 def test_the_start_is_pure_noise_only_at_the_tables_end() -> None:
@@ -130,16 +130,16 @@ def test_consistency_at_noise_is_the_networks_prediction() -> None:
     assert torch.allclose(sampling.denoised(x, sigma, output), want, atol=1e-4)
 
 
-def test_edm_gives_a_picture_back_from_its_mixture() -> None:
+def test_edm_gives_a_image_back_from_its_mixture() -> None:
     sampling = ContinuousSampling("edm", sigma_data=0.5)
-    picture, noise, sigma = torch.randn(1, 4, 3, 3), torch.randn(1, 4, 3, 3), torch.tensor(2.0)
-    x = picture + sigma * noise
+    image, noise, sigma = torch.randn(1, 4, 3, 3), torch.randn(1, 4, 3, 3), torch.tensor(2.0)
+    x = image + sigma * noise
     total = sigma**2 + 0.25
-    output = (picture - x * 0.25 / total) * total**0.5 / (sigma * 0.5)
-    assert torch.allclose(sampling.denoised(x, sigma, output), picture, atol=1e-5)
+    output = (image - x * 0.25 / total) * total**0.5 / (sigma * 0.5)
+    assert torch.allclose(sampling.denoised(x, sigma, output), image, atol=1e-5)
 
 
-def test_picture_to_picture_sees_x_as_it_is() -> None:
+def test_image_to_image_sees_x_as_it_is() -> None:
     x, sigma = torch.randn(1, 4, 2, 2), torch.tensor(3.0)
     sampling = ModelSampling("img_to_img")
     assert torch.equal(sampling.input(x, sigma), x)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from latentloom.diffusion.errors import PromptError
 from latentloom.diffusion.text.prompt import (
     CHUNK,
-    LONGEST,
+    MAX_LENGTH,
     Marks,
     Token,
     pack,
@@ -66,7 +66,7 @@ def test_any_text_is_read_and_no_letter_is_lost(text: str) -> None:
 
 def test_a_prompt_that_is_too_long_is_refused() -> None:
     with pytest.raises(PromptError, match="characters"):
-        parse_weights("a" * (LONGEST + 1))
+        parse_weights("a" * (MAX_LENGTH + 1))
 
 
 def test_brackets_nested_too_deep_are_refused() -> None:

@@ -102,9 +102,9 @@ def test_the_hash_is_the_headers(model: Checkpoint, tmp_path: Path) -> None:
 def test_an_embedding_tells_its_family(tmp_path: Path) -> None:
     both = {"clip_l": torch.zeros(2, 768), "clip_g": torch.zeros(2, 1280)}
     sdxl = describe(write(tmp_path / "both", both))
-    wide = describe(write(tmp_path / "wide", {"emb_params": torch.zeros(1, 1024)}))
+    width = describe(write(tmp_path / "wide", {"emb_params": torch.zeros(1, 1024)}))
     other = describe(write(tmp_path / "other", {"emb_params": torch.zeros(1, 32)}))
-    assert [each.family for each in (sdxl, wide, other)] == ["sdxl", "sd21", ""]
+    assert [each.family for each in (sdxl, width, other)] == ["sdxl", "sd21", ""]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from latentloom.diffusion.families.family import SD15, SDXL, Family
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks import preview
 from latentloom.diffusion.networks.load import load_vae
-from latentloom.diffusion.networks.preview import Sketch, as_jpeg, picture_of
+from latentloom.diffusion.networks.preview import Sketch, as_jpeg, image_of
 from latentloom.diffusion.networks.vae import decode, encode
 from latentloom.diffusion.weights.detect import check_vae, vae_family
 from latentloom.diffusion.weights.folders import VARIABLE, list_models, resolve_model
@@ -61,11 +61,11 @@ def test_it_goes_both_ways_at_the_scale_of_its_family(
     name: str, family: object, folder: Path, network: torch.nn.Module
 ) -> None:
     vae = load_vae(resolve_model("vae", name))
-    picture = torch.rand(1, 32, 48, 3, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(1, 32, 48, 3, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        scaled = network.encode(picture.movedim(-1, 1) * 2 - 1).latents  # type: ignore[operator]
+        scaled = network.encode(image.movedim(-1, 1) * 2 - 1).latents  # type: ignore[operator]
         shown = network.decode(scaled).sample  # type: ignore[operator]
-    latent = encode(vae, picture)
+    latent = encode(vae, image)
     assert vae.family is family
     assert torch.allclose(latent.samples * vae.family.latent_scale, scaled, atol=1e-5)
     got = decode(vae, Latent(scaled / vae.family.latent_scale))
@@ -109,7 +109,7 @@ def test_a_half_that_lacks_weights_is_refused(folder: Path) -> None:
         load_vae(folder / "taesd_encoder.safetensors")
 
 
-def test_another_decoder_is_another_picture(folder: Path) -> None:
+def test_another_decoder_is_another_image(folder: Path) -> None:
     builder = latentloom.build()
     vae = builder.VAELoader(vae_name="taesd")
     latent = builder.EmptyLatentImage(width=64, height=64)
@@ -126,7 +126,7 @@ def test_previews_are_drawn_by_it_where_it_is_installed(
     folder: Path, network: torch.nn.Module
 ) -> None:
     latent = torch.randn(2, 4, 6, 9, generator=torch.Generator().manual_seed(2))
-    drawn = picture_of(Sketch(latent, SD15))
+    drawn = image_of(Sketch(latent, SD15))
     assert drawn is not None
     with torch.inference_mode():
         wanted = (network.decode(latent[:1]).sample + 1) / 2  # type: ignore[operator]
@@ -148,9 +148,9 @@ def test_a_preview_on_the_cpu_is_rough_unless_it_is_asked_for(
 
 def test_a_damaged_one_draws_no_preview(folder: Path) -> None:
     (folder / "taesdxl_decoder.safetensors").write_bytes(b"damaged")
-    assert picture_of(Sketch(torch.zeros(1, 4, 4, 4), SDXL)) is None
+    assert image_of(Sketch(torch.zeros(1, 4, 4, 4), SDXL)) is None
 
 
 @pytest.mark.parametrize("other", [Family("other"), replace(SD15, latent_channels=16)])
 def test_latents_of_other_spaces_are_not_drawn_by_it(other: Family, folder: Path) -> None:
-    assert picture_of(Sketch(torch.zeros(1, 16, 4, 4), other)) is None
+    assert image_of(Sketch(torch.zeros(1, 16, 4, 4), other)) is None

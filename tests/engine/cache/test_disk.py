@@ -107,7 +107,7 @@ def test_what_is_cheap_is_not_kept(tmp_path: Path) -> None:
 def test_a_disk_that_is_far_behind_costs_entries_not_memory(
     kept: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "MOST_WAITING_BYTES", 250)
+    monkeypatch.setattr(store, "MAX_WAITING_BYTES", 250)
     go, known = threading.Event(), Store._write
 
     def waiting(self: Store, place: Path, parts: list[bytes]) -> None:

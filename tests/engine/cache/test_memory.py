@@ -12,7 +12,7 @@ def entry(nbytes: int = 10) -> Entry:
 def test_an_entry_is_found_by_each_key_that_led_to_it() -> None:
     cache, kept = MemoryCache(100), entry()
     cache.put("trace", "key", kept)
-    assert cache.by_trace("trace", "other") is kept
+    assert cache.by_input_key("trace", "other") is kept
     assert cache.by_key("key") is cache.by_key("other") is kept
 
 

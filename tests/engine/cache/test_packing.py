@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from latentloom.engine.cache import packing
 from latentloom.engine.cache.packing import (
     Array,
-    CannotKeep,
-    Damaged,
+    CorruptEntryError,
+    UnstorableError,
     pack,
     register_records,
     unpack,
@@ -87,7 +87,7 @@ def test_records_that_are_known_come_back() -> None:
     [object(), {1, 2}, b"bytes", {1: "one"}, len, Path("x"), [[{"deep": object()}]], int],
 )
 def test_what_is_not_in_the_table_is_not_kept(value: Any) -> None:
-    with pytest.raises(CannotKeep):
+    with pytest.raises(UnstorableError):
         pack(value)
 
 
@@ -95,12 +95,12 @@ def test_what_is_nested_too_deeply_is_not_kept() -> None:
     value: Any = 1
     for _ in range(1000):
         value = [value]
-    with pytest.raises(CannotKeep, match="nested"):
+    with pytest.raises(UnstorableError, match="nested"):
         pack(value)
     tree: Any = 1
     for _ in range(1000):
         tree = {"list": [tree]}
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptEntryError):
         unpack(tree, [])
 
 
@@ -115,7 +115,7 @@ def test_what_is_nested_too_deeply_is_not_kept() -> None:
     ],
 )  # fmt: skip
 def test_a_tree_that_nothing_was_packed_into_is_damaged(tree: Any) -> None:
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptEntryError):
         unpack(tree, [Array("F32", (2,), b"12345678")])
 
 
@@ -126,10 +126,10 @@ def test_saved_files_must_be_as_they_were(tmp_path: Path) -> None:
     assert unpack(tree, []) == Saved((file,), "text")
     facts = file.stat()
     os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
-    with pytest.raises(Damaged, match="changed since"):
+    with pytest.raises(CorruptEntryError, match="changed since"):
         unpack(tree, [])
     file.unlink()
-    with pytest.raises(Damaged, match="is gone"):
+    with pytest.raises(CorruptEntryError, match="is gone"):
         unpack(tree, [])
-    with pytest.raises(CannotKeep, match="gone already"):
+    with pytest.raises(UnstorableError, match="gone already"):
         pack(Saved((file,)))

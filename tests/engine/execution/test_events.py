@@ -53,9 +53,9 @@ def test_progress_and_previews_arrive_in_the_calling_thread(engine: Engine) -> N
     told = [event for event, _ in seen if isinstance(event, Progress | Preview)]
     assert told == [
         Progress("w", 1, 2),
-        Preview("w", ("picture", 0)),
+        Preview("w", ("image", 0)),
         Progress("w", 2, 2),
-        Preview("w", ("picture", 1)),
+        Preview("w", ("image", 1)),
     ]
     assert {thread for _, thread in seen} == {threading.get_ident()}
 

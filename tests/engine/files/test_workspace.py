@@ -12,21 +12,21 @@ STEPS = ["..", "../..", "a/../..", "a/../../b", "./..", "..//", "a/b/../../.."]
 ABSOLUTE = ["/etc/passwd", "//host/share", "~/x", "~root/x", "/"]
 WINDOWS = ["C:\\x", "C:x", "c:/x", "\\\\host\\share", "a\\..\\b", "\\x", "..\\x", "a/..\\..\\b"]
 RESERVED = ["CON", "con.png", "a/NUL", "aux.txt", "COM1", "lpt9.png", "prn", "Com¹.png"]
-ENDINGS = ["a.", "a ", "a./b", "a /b", "...", " ", "a/...", "a/ "]
+EXTENSIONS = ["a.", "a ", "a./b", "a /b", "...", " ", "a/...", "a/ "]
 CONTROLS = [f"a{chr(code)}b" for code in (0, 1, 7, 9, 10, 13, 27, 31, 127)]
 MARKS = ["a<b", "a>b", 'a"b', "a|b", "a?b", "a*b", "a:b", "a::$DATA", "a\u202egnp.exe", "\u2066a"]
 LONG = ["a" * 256, "a/" * 600, "é" * 200, ""]
 SURROGATES = ["\ud800", "a\udfffb"]
 SUFFIXED = [f"{step}/secret.txt" for step in STEPS] + [f"{step} [output]" for step in STEPS]
 UNSAFE = [
-    *STEPS, *ABSOLUTE, *WINDOWS, *RESERVED, *ENDINGS, *CONTROLS, *MARKS, *LONG, *SURROGATES,
+    *STEPS, *ABSOLUTE, *WINDOWS, *RESERVED, *EXTENSIONS, *CONTROLS, *MARKS, *LONG, *SURROGATES,
     *SUFFIXED, *[f"sub/{name}" for name in (*RESERVED, *WINDOWS, *MARKS, *CONTROLS)],
 ]  # fmt: skip
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder `in` with a picture, and a secret beside it."""
+    """A folder `in` with an image, and a secret beside it."""
     inside = tmp_path / "in"
     (inside / "sub").mkdir(parents=True)
     (tmp_path / "secret.txt").write_text("secret")

@@ -16,7 +16,7 @@ from latentloom.engine.errors import FormatError
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.formats import dump_graph, load_graph, parse_graph, save_graph, with_names
 from latentloom.engine.formats.parsing import parse_json, parse_yaml
-from latentloom.engine.graph.graph import Graph, Input, Knob, Link, Node
+from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Link, Node
 from tests.engine.fakes import REGISTRY
 
 SKETCH = """\
@@ -31,11 +31,14 @@ nodes:
 """
 
 
-def test_the_sketch_reads_as_nodes_links_and_knobs() -> None:
+def test_the_sketch_reads_as_nodes_links_and_inputs() -> None:
     graph = parse_graph(SKETCH)
     assert graph.title == "Two passes"
-    assert graph.inputs["strength"] == Input("float", 0.25, 0, 1)
-    assert graph.nodes["pass1"].inputs == {"a": Link("start", "INT"), "weight": Knob("strength")}
+    assert graph.inputs["strength"] == GraphInput("float", 0.25, 0, 1)
+    assert graph.nodes["pass1"].inputs == {
+        "a": Link("start", "INT"),
+        "weight": InputRef("strength"),
+    }
     assert graph.nodes["show"].inputs == {"value": Link("start", 0), "note_text": "$5"}
 
 
@@ -66,7 +69,7 @@ literals = st.recursive(
 links = st.builds(Link, names, st.integers(0, 5) | st.sampled_from(["IMAGE", "MASK"]))
 node_inputs = st.dictionaries(
     any_names | st.sampled_from(["node", "title", "inputs"]),
-    literals | links | st.builds(Knob, names),
+    literals | links | st.builds(InputRef, names),
     max_size=4,
 )
 graphs = st.builds(
@@ -74,7 +77,7 @@ graphs = st.builds(
     st.dictionaries(
         any_names, st.builds(Node, any_names, node_inputs, names | st.just("")), max_size=4
     ),
-    st.dictionaries(any_names, st.builds(Input, names, literals), max_size=2),
+    st.dictionaries(any_names, st.builds(GraphInput, names, literals), max_size=2),
     st.text(st.characters(codec="utf-8"), max_size=10),
 )
 
@@ -289,7 +292,7 @@ def test_every_graph_is_read_back_from_comfyuis_form(graph: Graph) -> None:
         ("a", Link("a", "X.Y")),
         ("a", Link("a", "3")),
         ("a", Link("a", -1)),
-        ("a", Knob("a}b")),
+        ("a", InputRef("a}b")),
         ("a", [Link("a", 0)]),
         ("a", float("nan")),
         ("a", "\ud800"),
@@ -301,7 +304,7 @@ def test_what_could_not_be_read_again_is_not_written(id: str, value: Any) -> Non
         dump_graph(graph, "yaml", REGISTRY)
 
 
-@pytest.mark.parametrize("value", [Knob("missing"), float("inf"), "\udfff", [Link("a", 0)]])
+@pytest.mark.parametrize("value", [InputRef("missing"), float("inf"), "\udfff", [Link("a", 0)]])
 def test_what_a_prompt_cannot_hold_is_not_written(value: Any) -> None:
     with pytest.raises(FormatError):
         dump_graph(Graph({"user": Node("Show", {"value": value})}), "comfy", REGISTRY)

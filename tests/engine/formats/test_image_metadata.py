@@ -1,4 +1,4 @@
-"""Graphs in pictures: what was embedded comes back, and no picture does harm."""
+"""Graphs in images: what was embedded comes back, and no image does harm."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from PIL import Image, PngImagePlugin
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.formats import embed, load_graph, parse_graph
-from latentloom.engine.graph.graph import Graph, Input, Knob, Link, Node
+from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Link, Node
 from tests.engine.fakes import REGISTRY
 
 GRAPH = Graph(
     {
         "start": Node("Number", {"value": 3}),
-        "pass1": Node("Blend", {"a": Link("start", "INT"), "weight": Knob("strength")}),
+        "pass1": Node("Blend", {"a": Link("start", "INT"), "weight": InputRef("strength")}),
     },
-    {"strength": Input("float", 0.25, 0, 1)},
+    {"strength": GraphInput("float", 0.25, 0, 1)},
 )
 PROMPT = '{"3": {"class_type": "Number", "inputs": {}}, "19:7": {"class_type": "A", "inputs": {}}}'
 
 
-def picture(path: Path, chunks: dict[str, str]) -> Path:
+def image(path: Path, chunks: dict[str, str]) -> Path:
     info = PngImagePlugin.PngInfo()
     for key, value in chunks.items():
         info.add_text(key, value)
@@ -37,8 +37,8 @@ def picture(path: Path, chunks: dict[str, str]) -> Path:
     return path
 
 
-def test_a_picture_gives_its_graph_back(tmp_path: Path) -> None:
-    saved = picture(tmp_path / "a.png", embed(GRAPH, REGISTRY))
+def test_a_image_gives_its_graph_back(tmp_path: Path) -> None:
+    saved = image(tmp_path / "a.png", embed(GRAPH, REGISTRY))
     assert load_graph(saved) == GRAPH
     with Image.open(saved) as opened:
         prompt = json.loads(opened.info["prompt"])
@@ -51,28 +51,28 @@ def test_a_graph_that_only_one_form_can_hold_is_carried_in_that(tmp_path: Path) 
     )
     chunks = embed(graph, REGISTRY)
     assert list(chunks) == ["prompt"]
-    assert load_graph(picture(tmp_path / "a.png", chunks)) == graph
+    assert load_graph(image(tmp_path / "a.png", chunks)) == graph
 
 
-def test_numbers_that_comfyui_could_not_write_are_null_in_its_pictures(tmp_path: Path) -> None:
+def test_numbers_that_comfyui_could_not_write_are_null_in_its_images(tmp_path: Path) -> None:
     text = '{"1": {"class_type": "A", "inputs": {"x": Infinity}, "is_changed": [NaN]}}'
-    node = load_graph(picture(tmp_path / "a.png", {"prompt": text})).nodes["1"]
+    node = load_graph(image(tmp_path / "a.png", {"prompt": text})).nodes["1"]
     assert node.inputs == {"x": None}
     with pytest.raises(FormatError, match="no number that can be used at /1"):
         parse_graph(text)
 
 
-def test_a_picture_with_only_an_editors_graph_gives_it(tmp_path: Path) -> None:
+def test_a_image_with_only_an_editors_graph_gives_it(tmp_path: Path) -> None:
     text = '{"nodes": [{"id": 1, "type": "FromAPack"}], "links": []}'
-    saved = picture(tmp_path / "a.png", {"workflow": text})
+    saved = image(tmp_path / "a.png", {"workflow": text})
     assert load_graph(saved).nodes["1"].type == "FromAPack"
-    broken = picture(tmp_path / "b.png", {"workflow": '{"nodes": 3}'})
+    broken = image(tmp_path / "b.png", {"workflow": '{"nodes": 3}'})
     with pytest.raises(FormatError, match=r"b\.png, its text 'workflow'"):
         load_graph(broken)
 
 
-def test_a_picture_of_comfyui_gives_its_graph(tmp_path: Path) -> None:
-    saved = picture(tmp_path / "a.png", {"prompt": PROMPT})
+def test_a_image_of_comfyui_gives_its_graph(tmp_path: Path) -> None:
+    saved = image(tmp_path / "a.png", {"prompt": PROMPT})
     assert list(load_graph(saved).nodes) == ["3", "19:7"]
 
 
@@ -88,13 +88,13 @@ def test_a_picture_of_comfyui_gives_its_graph(tmp_path: Path) -> None:
         {"prompt": "[" * 10_000},
     ],
 )
-def test_a_picture_without_a_graph_is_refused(tmp_path: Path, chunks: dict[str, str]) -> None:
+def test_a_image_without_a_graph_is_refused(tmp_path: Path, chunks: dict[str, str]) -> None:
     with pytest.raises(FormatError, match=r"^a\.png"):
-        load_graph(picture(tmp_path / "a.png", chunks))
+        load_graph(image(tmp_path / "a.png", chunks))
 
 
-def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"not a picture")
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"not an image")
     with pytest.raises(FormatError, match="cannot be read as a PNG"):
         load_graph(tmp_path / "a.png")
 
@@ -113,7 +113,7 @@ def png(*texts: bytes, size: int = 4) -> bytes:
 OURS = b'latentloom\0{"latentloom": 1, "nodes": {"a": {"node": "Number"}}}'
 
 
-def test_a_large_picture_gives_its_graph_without_a_warning(tmp_path: Path) -> None:
+def test_a_large_image_gives_its_graph_without_a_warning(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(chunk(b"tEXt", OURS), size=12_000))
     assert list(load_graph(tmp_path / "a.png").nodes) == ["a"]
 
@@ -132,7 +132,7 @@ def test_a_large_picture_gives_its_graph_without_a_warning(tmp_path: Path) -> No
     ],
     ids=["bomb", "no size", "zTXt bomb", "iTXt bomb", "long", "cut", "broken", "endless"],
 )
-def test_a_picture_that_is_made_to_hurt_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_image_that_is_made_to_hurt_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(FormatError, match=r"^a\.png"):
         load_graph(tmp_path / "a.png")
@@ -140,7 +140,7 @@ def test_a_picture_that_is_made_to_hurt_is_refused(tmp_path: Path, data: bytes) 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 200), st.binary(max_size=8), st.integers(0, 8))
-def test_any_damage_to_a_picture_is_a_format_error_or_none(
+def test_any_damage_to_a_image_is_a_format_error_or_none(
     where: int, data: bytes, removed: int
 ) -> None:
     whole = png(chunk(b"tEXt", OURS))

@@ -10,7 +10,7 @@ import pytest
 from latentloom.engine.errors import GraphError
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.graph.builder import Builder
-from latentloom.engine.graph.graph import Input, Knob, Link
+from latentloom.engine.graph.graph import GraphInput, InputRef, Link
 from tests.engine.fakes import REGISTRY
 
 
@@ -49,13 +49,13 @@ def test_an_id_is_given_once(builder: Builder) -> None:
     assert builder.graph.nodes["start"].inputs == {"value": 1}
 
 
-def test_titles_and_knobs_are_recorded(builder: Builder) -> None:
-    start = builder.knob("start", "int", 3, min=0, max=9)
+def test_titles_and_inputs_are_recorded(builder: Builder) -> None:
+    start = builder.input("start", "int", 3, min=0, max=9)
     builder.Number(value=start, title="The start")
     graph = builder.graph
     assert graph.title == "Title"
-    assert graph.inputs == {"start": Input("int", 3, 0, 9)}
-    assert graph.nodes["number"].inputs == {"value": Knob("start")}
+    assert graph.inputs == {"start": GraphInput("int", 3, 0, 9)}
+    assert graph.nodes["number"].inputs == {"value": InputRef("start")}
     assert graph.nodes["number"].title == "The start"
 
 

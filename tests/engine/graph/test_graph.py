@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentloom.engine.errors import GraphError
-from latentloom.engine.graph.graph import Graph, Input, Knob, Link, Node
+from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Link, Node
 from tests.engine.fakes import graph
 
 PAIR = graph(one=("Number", {"value": 1}), two=("Show", {"value": "$one.INT"}))
@@ -51,12 +51,12 @@ def test_an_unknown_id_names_the_known_ones() -> None:
         PAIR.set("tree.value", 1)
 
 
-def test_knobs_are_bound_to_their_values() -> None:
-    knobbed = Graph({"a": Node("Number", {"value": Knob("n")})}, {"n": Input("int", 3)})
-    assert knobbed.bound().nodes["a"].inputs["value"] == 3
-    assert knobbed.knob("n", 4).bound().nodes["a"].inputs["value"] == 4
+def test_inputs_are_bound_to_their_values() -> None:
+    graph = Graph({"a": Node("Number", {"value": InputRef("n")})}, {"n": GraphInput("int", 3)})
+    assert graph.bound().nodes["a"].inputs["value"] == 3
+    assert graph.set_input("n", 4).bound().nodes["a"].inputs["value"] == 4
     with pytest.raises(GraphError, match=r"an input of the graph \(n\), got m"):
-        knobbed.knob("m", 4)
+        graph.set_input("m", 4)
 
 
 def test_generations_follow_the_links() -> None:
@@ -71,5 +71,5 @@ def test_a_cycle_is_named_in_order() -> None:
 
 
 def test_upstream_is_all_that_is_needed() -> None:
-    wide = PAIR.add("lone", "Number")
-    assert wide.upstream(["two"]) == {"one", "two"}
+    width = PAIR.add("lone", "Number")
+    assert width.upstream(["two"]) == {"one", "two"}

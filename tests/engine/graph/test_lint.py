@@ -9,7 +9,7 @@ import pytest
 
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.graph import lint
-from latentloom.engine.graph.lint import Advice, Finding, Spot, rule
+from latentloom.engine.graph.lint import Finding, LintWarning, Spot, rule
 from tests.engine.fakes import PASSES, REGISTRY, graph
 
 WORKSPACE = Workspace()
@@ -32,7 +32,7 @@ def test_a_rule_is_asked_about_the_nodes_of_its_types_only() -> None:
     assert seen == ["pass1", "pass2", "show"]
 
 
-def test_a_finding_becomes_advice_in_the_order_of_the_nodes() -> None:
+def test_a_finding_becomes_a_warning_in_the_order_of_the_nodes() -> None:
     @rule("Number", "Add")
     def too_small(spot: Spot) -> Iterator[Finding]:
         for port in ("value", "b"):
@@ -40,7 +40,9 @@ def test_a_finding_becomes_advice_in_the_order_of_the_nodes() -> None:
                 yield Finding(port, f"{spot[port]} is small", "a larger one")
 
     first, second = lint.lint(PASSES, REGISTRY, WORKSPACE)
-    assert first == Advice("too-small", "start", "Number", "value", "3 is small", "a larger one")
+    assert first == LintWarning(
+        "too-small", "start", "Number", "value", "3 is small", "a larger one"
+    )
     assert str(second) == "Add (pass1) .b: 10 is small\n  try:     a larger one"
 
 
@@ -87,7 +89,7 @@ def test_nodes_that_no_output_needs_are_named_even_if_they_are_not_installed() -
     assert lint.lint(nothing, REGISTRY, WORKSPACE) == ()
 
 
-def test_a_graph_with_problems_gets_the_advice_that_can_be_given() -> None:
+def test_a_graph_with_problems_gets_the_warnings_that_can_be_given() -> None:
     @rule("Number")
     def look(_spot: Spot) -> Iterator[Finding]:
         yield Finding("", "there is one", "none")

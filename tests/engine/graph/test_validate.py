@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from latentloom.engine.errors import GraphError, InputError, Problem
 from latentloom.engine.execution.executor import Engine
-from latentloom.engine.graph.graph import Graph, Input, Knob, Node
+from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Node
 from latentloom.engine.node.registry import Registry
-from latentloom.engine.node.spec import Lack, node
+from latentloom.engine.node.spec import Unavailable, node
 from tests.engine import fakes
 from tests.engine.fakes import graph
 
@@ -73,12 +73,12 @@ def test_an_unknown_node_has_near_names() -> None:
         ({"value": 1, "colour": ""}, ""),
         ({"value": "$strat.INT"}, "did you mean 'start'?"),
         ({"value": "$halves.quotent"}, "did you mean 'quotient'?"),
-        ({"value": Knob("widht")}, "did you mean 'width'?"),
+        ({"value": InputRef("widht")}, "did you mean 'width'?"),
     ],
 )
 def test_a_misspelt_name_has_the_nearest_as_a_hint(inputs: dict[str, Any], hint: str) -> None:
     nodes = graph(start=("Number", {}), halves=("Halve", {"a": 1}), show=("Show", inputs)).nodes
-    assert only(Graph(nodes, {"width": Input("int", 1)})).hint == hint
+    assert only(Graph(nodes, {"width": GraphInput("int", 1)})).hint == hint
 
 
 def test_an_input_that_must_be_linked_says_to_what() -> None:
@@ -223,36 +223,41 @@ def test_one_family_is_fine() -> None:
     assert problems(same) == ()
 
 
-def test_a_wrong_value_of_a_knob_is_told_once() -> None:
-    weights = {f"b{index}": Node("Blend", {"a": 1.0, "weight": Knob("w")}) for index in range(3)}
+def test_a_wrong_value_of_a_graph_input_is_told_once() -> None:
+    weights = {
+        f"b{index}": Node("Blend", {"a": 1.0, "weight": InputRef("w")}) for index in range(3)
+    }
     show = {"show": Node("Show", {"value": 1})}
-    bounded = Graph({**weights, **show}, {"w": Input("float", 7, min=0, max=1)})
+    bounded = Graph({**weights, **show}, {"w": GraphInput("float", 7, min=0, max=1)})
     assert only(bounded).node == "inputs"
-    problem = only(Graph({**weights, **show}, {"w": Input("float", 7)}))
+    problem = only(Graph({**weights, **show}, {"w": GraphInput("float", 7)}))
     assert (problem.node, problem.port) == ("b0", "weight")
     assert problem.source == "the graph's input w"
 
 
-def test_a_knob_whose_range_holds_nothing_says_so() -> None:
-    problem = only(Graph({"show": Node("Show", {"value": 1})}, {"n": Input("int", 3, 10, 1)}))
+def test_a_graph_input_whose_range_holds_nothing_says_so() -> None:
+    problem = only(Graph({"show": Node("Show", {"value": 1})}, {"n": GraphInput("int", 3, 10, 1)}))
     assert (problem.wanted, problem.got) == ("a min that is not above its max", "10 to 1")
 
 
-def test_a_file_that_a_knob_names_is_missed_once() -> None:
-    reads = {f"r{index}": Node("Read", {"path": Knob("photo")}) for index in range(3)}
+def test_a_file_that_a_graph_input_names_is_missed_once() -> None:
+    reads = {f"r{index}": Node("Read", {"path": InputRef("photo")}) for index in range(3)}
     show = {"show": Node("Show", {"value": 1})}
-    problem = only(Graph({**reads, **show}, {"photo": Input("image", "missing.png")}))
+    problem = only(Graph({**reads, **show}, {"photo": GraphInput("image", "missing.png")}))
     assert (problem.kind, problem.source) == ("file", "the graph's input photo")
 
 
-def test_knobs_are_checked_against_their_range_and_use() -> None:
-    knobbed = Graph(
-        {"show": Node("Show", {"value": Knob("n")}), "lost": Node("Show", {"value": Knob("m")})},
-        {"n": Input("int", 11, min=0, max=10), "odd": Input("colour", 1)},
+def test_inputs_are_checked_against_their_range_and_use() -> None:
+    graph = Graph(
+        {
+            "show": Node("Show", {"value": InputRef("n")}),
+            "lost": Node("Show", {"value": InputRef("m")}),
+        },
+        {"n": GraphInput("int", 11, min=0, max=10), "odd": GraphInput("colour", 1)},
     )
-    assert sorted(problem.kind for problem in problems(knobbed)) == [
+    assert sorted(problem.kind for problem in problems(graph)) == [
         "out_of_range",
-        "unknown_knob",
+        "unknown_input",
         "unknown_type",
     ]
 
@@ -315,7 +320,7 @@ def test_any_graph_is_checked_without_an_exception(nodes: dict[str, tuple[str, A
     assert isinstance(problems(graph(**nodes)), tuple)
 
 
-class Halves(NamedTuple):
+class TinyVaeFiles(NamedTuple):
     LEFT: int
     RIGHT: int
 
@@ -323,12 +328,12 @@ class Halves(NamedTuple):
 @node("OneHanded", category="test")
 class OneHanded:
     @staticmethod
-    def run(side: Literal["both", "left"] = "both") -> Halves:
-        return Halves(1, len(side))
+    def run(side: Literal["both", "left"] = "both") -> TinyVaeFiles:
+        return TinyVaeFiles(1, len(side))
 
     @staticmethod
-    def lacks(side: str) -> Mapping[str, Lack]:
-        return {} if side == "both" else {"RIGHT": Lack("it is left-handed", "take both")}
+    def unavailable(side: str) -> Mapping[str, Unavailable]:
+        return {} if side == "both" else {"RIGHT": Unavailable("it is left-handed", "take both")}
 
 
 @pytest.mark.parametrize(

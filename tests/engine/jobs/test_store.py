@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from latentloom.engine.jobs.store import (
-    MOST_ATTEMPTS,
+    MAX_ATTEMPTS,
     VERSION,
     DuplicateError,
     JobStore,
@@ -89,7 +89,7 @@ def test_a_job_that_was_running_is_run_again_and_parked_after_the_second_death(p
     store = JobStore(path)
     store.submit(job("deadly"))
     store.submit(job("other", 1))
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         taken = store.take()
         assert taken is not None
         assert taken.id == "deadly"
@@ -108,7 +108,7 @@ def test_a_job_that_was_running_is_run_again_and_parked_after_the_second_death(p
 def test_a_job_that_is_put_back_in_good_order_is_not_counted(path: Path) -> None:
     store = JobStore(path)
     store.submit(job("a"))
-    for _ in range(MOST_ATTEMPTS + 2):
+    for _ in range(MAX_ATTEMPTS + 2):
         assert store.take() is not None
         store.release("a")
     found = store.find("a")

@@ -181,8 +181,8 @@ def test_nothing_in_a_list_saves_nothing(lists: Engine) -> None:
 
 
 def test_each_value_must_lie_in_the_range_of_the_input(lists: Engine) -> None:
-    wide = graph(n=("Count", {"to": 3}), small=("Small", {"a": "$n.INT"}))
-    (error,) = lists.run(wide, targets=["small"]).errors
+    width = graph(n=("Count", {"to": 3}), small=("Small", {"a": "$n.INT"}))
+    (error,) = lists.run(width, targets=["small"]).errors
     assert isinstance(error, NodeError)
     assert "from 0 to 1, got 2" in str(error)
 

@@ -1,4 +1,4 @@
-"""Picture files for tests, made in memory: sound ones, odd ones and hostile ones."""
+"""Image files for tests, made in memory: sound ones, odd ones and hostile ones."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def sample(mode: str = "RGB", size: tuple[int, int] = (12, 7), seed: int = 0) -> Image.Image:
-    """A noisy picture."""
+    """A noisy image."""
     channels = len(Image.new(mode, (1, 1)).getbands())
     levels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], channels), np.uint8)
     return Image.fromarray(levels[..., 0] if channels == 1 else levels)
 
 
-def encoded(picture: Image.Image, format: str, **options: Any) -> bytes:
-    """A picture as the bytes of a file."""
+def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+    """An image as the bytes of a file."""
     sink = io.BytesIO()
-    picture.save(sink, format, **options)
+    image.save(sink, format, **options)
     return sink.getvalue()
 
 
 def marked(size: tuple[int, int] = (16, 8)) -> Image.Image:
-    """A black picture whose top left quarter is white."""
-    picture = Image.new("RGB", size)
-    picture.paste((255, 255, 255), (0, 0, size[0] // 2, size[1] // 2))
-    return picture
+    """A black image whose top left quarter is white."""
+    image = Image.new("RGB", size)
+    image.paste((255, 255, 255), (0, 0, size[0] // 2, size[1] // 2))
+    return image
 
 
 def oriented(orientation: int, format: str = "JPEG") -> bytes:
-    """The marked picture with an EXIF orientation."""
+    """The marked image with an EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encoded(marked(), format, exif=exif.tobytes())

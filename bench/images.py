@@ -13,7 +13,7 @@ from latentloom import Engine, Graph
 REPEATS = 5
 
 
-def picture_rows() -> Iterator[Row]:
+def image_rows() -> Iterator[Row]:
     """Milliseconds; the model is loaded once, and each rerun has a change of its own."""
     img2img, passes = latentloom.load("img2img"), latentloom.load("multi_pass")
     with tempfile.TemporaryDirectory() as folder, Engine(latentloom.registry()) as engine:
@@ -25,9 +25,9 @@ def picture_rows() -> Iterator[Row]:
         yield Row("img2img, first (loads libraries and model)", run(img2img) * 1e3, "ms")
         yield Row("img2img, the same again", _median(run(img2img) for _ in range(REPEATS)), "ms")
         changes = {
-            "img2img, only the seed": [img2img.knob("seed", 100 + n) for n in range(REPEATS)],
+            "img2img, only the seed": [img2img.set_input("seed", 100 + n) for n in range(REPEATS)],
             "img2img, only the prompt": [
-                img2img.knob("prompt", f"a blue house {n}") for n in range(REPEATS)
+                img2img.set_input("prompt", f"a blue house {n}") for n in range(REPEATS)
             ],
             "three passes, first": [passes.set("pass1.seed", 100 + n) for n in range(REPEATS)],
             "three passes, only the last": [
