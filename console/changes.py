@@ -75,7 +75,7 @@ def _file(where: str, text: str, granted: set[Path]) -> str:
 def _text(where: str, text: str) -> str:
     """A text of the command line, which may hold bytes that are no text."""
     if not is_unicode(text):
-        raise FormatError(f"{where}: wants a text in UTF-8, got {text[:40]!a}")
+        raise FormatError(f"{where}: expected a text in UTF-8, got {text[:40]!a}")
     return text
 
 

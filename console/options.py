@@ -16,7 +16,7 @@ def assignment(text: str) -> tuple[str, str]:
     """
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise argparse.ArgumentTypeError(f"wants NAME=VALUE, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
     return name, value
 
 
@@ -24,7 +24,7 @@ def port_assignment(text: str) -> tuple[str, str]:
     """The same, for NODE.INPUT=VALUE."""
     found, value = assignment(text)
     if "." not in found.strip("."):
-        raise argparse.ArgumentTypeError(f"wants NODE.INPUT=VALUE, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected NODE.INPUT=VALUE, got {text!r}")
     return found, value
 
 
@@ -49,7 +49,7 @@ def gibibytes(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 2**20:
-        raise argparse.ArgumentTypeError(f"wants a number of GiB, 0 or more, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number of GiB, 0 or more, got {text!r}")
     return value
 
 

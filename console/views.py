@@ -101,7 +101,7 @@ def problem_object(problem: Problem) -> dict[str, str]:
         "node": problem.node,
         "type": problem.type,
         "input": problem.port,
-        "wanted": problem.wanted,
+        "wanted": problem.expected,
         "got": problem.got,
         "hint": problem.hint,
         "message": str(problem),

@@ -4,7 +4,8 @@ LatentloomError
   FormatError     a graph file that cannot be read
   SpecError       a node declared wrongly (found at import)
   GraphError      a graph that cannot run; carries every Problem at once
-  InputError      a node's input is wrong; raised by checks and by nodes
+  UnexpectedValueError  a value that cannot be used
+    InputError      ... of a node's input; raised by checks and by nodes
   NodeError       a node raised while running
   RunError        a run ended with failed nodes; carries the result
   Cancelled       the run was cancelled
@@ -45,7 +46,7 @@ class Problem:
         kind: a stable word for machines, such as `unknown_node` or `out_of_range`.
         node, type: id and type of the node; empty where the whole graph is meant.
         port: the input, empty where the whole node is meant.
-        wanted, got: what the port wants and what it was given.
+        expected, got: what the port wants and what it was given.
         source: where the value came from, if not from the node itself.
         hint: what to do, where that is known.
     """
@@ -54,7 +55,7 @@ class Problem:
     node: str
     type: str
     port: str
-    wanted: str
+    expected: str
     got: str
     source: str = ""
     hint: str = ""
@@ -63,7 +64,7 @@ class Problem:
         place = f"{self.type} ({self.node})" if self.node else "graph"
         if self.port:
             place += f" .{self.port}"
-        lines = [f"{place}: wants {self.wanted}, got {self.got}"]
+        lines = [f"{place}: expected {self.expected}, got {self.got}"]
         if self.source:
             lines.append(f"  made by: {self.source}")
         if self.hint:
@@ -79,27 +80,40 @@ class GraphError(LatentloomError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class InputError(LatentloomError):
-    """A value that a node cannot use.
+class UnexpectedValueError(LatentloomError):
+    """A value that cannot be used.
 
     Args:
-        node: type of the node that refuses; the engine adds the id.
-        port: the input that is wrong.
-        wanted: what it wants, in a few words.
+        expected: what can be, in a few words.
         got: what came; shown as text.
         hint: what to do about it, if known.
     """
 
-    def __init__(self, node: str, port: str, wanted: str, got: object, hint: str = "") -> None:
-        self.node, self.port, self.wanted, self.hint = node, port, wanted, hint
-        self.got = str(got)
-        text = f"{node} .{port}: wants {wanted}, got {self.got}"
+    def __init__(self, expected: str, got: object, hint: str = "") -> None:
+        self.expected, self.got, self.hint = expected, str(got), hint
+        text = f"expected {expected}, got {self.got}"
         super().__init__(f"{text}\n  try:     {hint}" if hint else text)
+
+
+class InputError(UnexpectedValueError):
+    """A value that an input of a node cannot take; the engine adds the node's id and type.
+
+    Args:
+        port: the input that is wrong.
+        expected, got, hint: as for every unexpected value.
+    """
+
+    def __init__(self, port: str, expected: str, got: object, hint: str = "") -> None:
+        super().__init__(expected, got, hint)
+        self.port = port
+
+    def __str__(self) -> str:
+        return f"{self.port}: {super().__str__()}"
 
     def problem(self, node: str, type_name: str) -> Problem:
         """The same as a Problem of the node with this id."""
         return Problem(
-            "bad_input", node, type_name, self.port, self.wanted, self.got, "", self.hint
+            "bad_input", node, type_name, self.port, self.expected, self.got, "", self.hint
         )
 
 
@@ -116,13 +130,8 @@ class NodeError(LatentloomError):
         self.node, self.type, self.inputs = node, type_name, dict(inputs)
         self.reason = str(cause) if isinstance(cause, LatentloomError) else _name(cause)
         shown = ", ".join(f"{name}={value}" for name, value in self.inputs.items())
-        told = isinstance(cause, InputError) and cause.node == type_name
-        place = f"{type_name} ({node})"
-        text = (
-            f"{place}{self.reason.removeprefix(type_name)}"
-            if told
-            else f"{place} failed: {self.reason}"
-        )
+        is_input = isinstance(cause, InputError)
+        text = f"{type_name} ({node})" + (f" .{cause}" if is_input else f" failed: {self.reason}")
         super().__init__(f"{text}\n  inputs:  {shown}")
 
 

@@ -155,7 +155,7 @@ def _image(make: Callable[[], tuple[bytes, str]]) -> EncodedImage:
     try:
         return EncodedImage(*make())
     except ImageFileError as error:
-        raise InputError("image", "file", error.wanted, error.got, error.hint) from error
+        raise InputError("file", error.expected, error.got, error.hint) from error
 
 
 def accelerators() -> list[Device]:

@@ -51,21 +51,21 @@ class ControlNetLoader:
     def run(control_net_name: ControlNetFile) -> ControlNet:
         from latentloom.diffusion.networks.control_load import load_control
 
-        with refusing("ControlNetLoader", "control_net_name", WHOLE):
+        with refusing("control_net_name", WHOLE):
             return load_control(control_net_name)
 
     @staticmethod
     def check(control_net_name: Path) -> None:
         from latentloom.diffusion.weights.control_file import check_control
 
-        with refusing("ControlNetLoader", "control_net_name", WHOLE):
+        with refusing("control_net_name", WHOLE):
             check_control(control_net_name)
 
     @staticmethod
     def family(control_net_name: Path) -> str:
         from latentloom.diffusion.weights.control_file import control_family
 
-        with refusing("ControlNetLoader", "control_net_name", WHOLE):
+        with refusing("control_net_name", WHOLE):
             return control_family(control_net_name).name
 
 
@@ -87,21 +87,21 @@ class DiffControlNetLoader:
     def run(model: Model, control_net_name: ControlNetFile) -> ControlNet:
         from latentloom.diffusion.networks.control_load import load_control
 
-        with refusing("DiffControlNetLoader", "control_net_name", WHOLE):
+        with refusing("control_net_name", WHOLE):
             return load_control(control_net_name, model)
 
     @staticmethod
     def check(control_net_name: Path) -> None:
         from latentloom.diffusion.weights.control_file import check_control
 
-        with refusing("DiffControlNetLoader", "control_net_name", WHOLE):
+        with refusing("control_net_name", WHOLE):
             check_control(control_net_name, with_model=True)
 
     @staticmethod
     def family(control_net_name: Path) -> str:
         from latentloom.diffusion.weights.control_file import control_family
 
-        with refusing("DiffControlNetLoader", "control_net_name", WHOLE):
+        with refusing("control_net_name", WHOLE):
             return control_family(control_net_name).name
 
 
@@ -124,8 +124,8 @@ def set_union_controlnet_type(control_net: ControlNet, type: UnionKind = "auto")
 
     kind, weights = UNION_KINDS[type], control_net.weights
     if isinstance(weights, UnionWeights) and kind >= weights.kinds:
-        wanted = f"one of the {weights.kinds} kinds that this net knows"
-        raise InputError("SetUnionControlNetType", "type", wanted, type)
+        expected = f"one of the {weights.kinds} kinds that this net knows"
+        raise InputError("type", expected, type)
     return replace(control_net, kind=kind)
 
 

@@ -62,7 +62,7 @@ def template_detector(template: Image) -> Detector:
 
     pixels = template[0, ..., :3]
     if float(pixels.std(dim=(0, 1)).max()) < 1e-4:
-        raise InputError("TemplateDetector", "template", "an image of something", "one colour")
+        raise InputError("template", "an image of something", "one colour")
     return TemplateDetector(pixels.expand(*pixels.shape[:2], 3).contiguous())
 
 
@@ -109,9 +109,9 @@ def detect_to_mask(
     try:
         return Detected(*draw(detector, image, selection))
     except MissingLibraryError as error:
-        wanted = f"a detector whose library is installed ({error.library})"
+        expected = f"a detector whose library is installed ({error.library})"
         hint = f"pip install '{error.extra}'"
-        raise InputError("DetectToMask", "detector", wanted, "none", hint) from error
+        raise InputError("detector", expected, "none", hint) from error
 
 
 @node("IfFound", category="detect")
@@ -134,7 +134,7 @@ class IfFound:
         if found == 0:
             return image
         if detailed is None:
-            raise InputError("IfFound", "detailed", "the images of a detail pass", "no link")
+            raise InputError("detailed", "the images of a detail pass", "no link")
         return detailed
 
     @staticmethod

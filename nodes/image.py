@@ -128,5 +128,5 @@ def image_composite_masked(
     from latentloom.diffusion.images.compose import composite
 
     if mask is not None and mask.ndim != 3:
-        raise InputError("ImageCompositeMasked", "mask", "a mask B×H×W", tuple(mask.shape))
+        raise InputError("mask", "a mask B×H×W", tuple(mask.shape))
     return composite(destination, source, x, y, mask, resize_source)

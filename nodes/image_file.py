@@ -49,12 +49,12 @@ class LoadImage:
         try:
             return LoadedImage(*load(image, read_resolved))
         except ImageFileError as error:
-            raise InputError("LoadImage", "image", error.wanted, error.got, error.hint) from error
+            raise InputError("image", error.expected, error.got, error.hint) from error
 
     @staticmethod
     def check(image: Path) -> None:
         """Refuse a file that cannot be loaded before anything runs."""
-        _check_image("LoadImage", image)
+        _check_image(image)
 
 
 @node("LoadImageMask", category="mask")
@@ -77,13 +77,12 @@ class LoadImageMask:
         try:
             return load_mask(image, channel, read_resolved)
         except ImageFileError as error:
-            where = ("LoadImageMask", "image")
-            raise InputError(*where, error.wanted, error.got, error.hint) from error
+            raise InputError("image", error.expected, error.got, error.hint) from error
 
     @staticmethod
     def check(image: Path) -> None:
         """Refuse a file that cannot be loaded before anything runs."""
-        _check_image("LoadImageMask", image)
+        _check_image(image)
 
 
 @node("SaveImage", category="image", output=True)
@@ -114,7 +113,7 @@ class SaveImage:
         try:
             check_prefix(filename_prefix)
         except PrefixError as error:
-            raise InputError("SaveImage", "filename_prefix", error.wanted, error.got) from error
+            raise InputError("filename_prefix", error.expected, error.got) from error
 
 
 @node("PreviewImage", category="image", output=True)
@@ -137,18 +136,18 @@ def mask_preview(mask: Mask, context: Context) -> Saved:
     from latentloom.diffusion.images.masks import to_image
 
     if mask.ndim != 3:
-        raise InputError("MaskPreview", "mask", "masks B×H×W", tuple(mask.shape))
+        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
     return _save("MaskPreview", to_image(mask), context, PREVIEW_PREFIX, PREVIEW_LEVEL)
 
 
-def _check_image(name: str, image: Path) -> None:
+def _check_image(image: Path) -> None:
     from latentloom.diffusion.images.image_files import check_file
     from latentloom.diffusion.images.image_headers import ImageFileError
 
     try:
         check_file(image, read_resolved)
     except ImageFileError as error:
-        raise InputError(name, "image", error.wanted, error.got, error.hint) from error
+        raise InputError("image", error.expected, error.got, error.hint) from error
 
 
 def _save(name: str, images: Image, context: Context, prefix: str, level: int) -> Saved:
@@ -162,8 +161,8 @@ def _save(name: str, images: Image, context: Context, prefix: str, level: int) -
     )
 
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
-        wanted = "images B×H×W×C of 1, 3 or 4 channels"
-        raise InputError(name, "images", wanted, tuple(images.shape))
+        expected = "images B×H×W×C of 1, 3 or 4 channels"
+        raise InputError("images", expected, tuple(images.shape))
     folder = context.output_dir if name == "SaveImage" else context.temp_dir
     expanded = expand_prefix(prefix, images.shape[2], images.shape[1], datetime.now())
     text, paths = context.embedded(), []
@@ -176,9 +175,9 @@ def _save(name: str, images: Image, context: Context, prefix: str, level: int) -
             paths.append(path)
             number += 1
     except PrefixError as error:
-        raise InputError(name, "filename_prefix", error.wanted, error.got) from error
+        raise InputError("filename_prefix", error.expected, error.got) from error
     except OSError as error:
-        wanted = "a place that can be written to"
+        expected = "a place that can be written to"
         got = f"{expanded!r} in {folder}: {error.strerror or error}"
-        raise InputError(name, "filename_prefix", wanted, got) from error
+        raise InputError("filename_prefix", expected, got) from error
     return Saved(tuple(paths))

@@ -85,8 +85,8 @@ def image_quantize(image: Image, colors: Colors = 256, dither: Dither = "none") 
     from latentloom.diffusion.images.filters import quantize
 
     if image.shape[-1] < 3:
-        wanted = "images of 3 or 4 channels"
-        raise InputError("ImageQuantize", "image", wanted, f"{image.shape[-1]}")
+        expected = "images of 3 or 4 channels"
+        raise InputError("image", expected, f"{image.shape[-1]}")
     return quantize(image, colors, dither)
 
 

@@ -93,8 +93,8 @@ def image_scale_to_max_dimension(
     from latentloom.diffusion.images.resize import fit_size, resize_image
 
     height, width = image.shape[1:3]
-    wanted = (largest_size, 0) if width >= height else (0, largest_size)
-    return resize_image(image, *fit_size(width, height, *wanted), upscale_method)
+    expected = (largest_size, 0) if width >= height else (0, largest_size)
+    return resize_image(image, *fit_size(width, height, *expected), upscale_method)
 
 
 @node("ResizeAndPadImage", category="image/transform")

@@ -44,7 +44,7 @@ def vae_encode_for_inpaint(pixels: Image, vae: Vae, mask: Mask, grow_mask_by: Sq
     """
     from latentloom.diffusion.conditioning.inpaint import encode_for_inpaint
 
-    _check("VAEEncodeForInpaint", pixels, mask, vae)
+    _check(pixels, mask, vae)
     return encode_for_inpaint(vae, pixels, mask, grow_mask_by)
 
 
@@ -74,7 +74,7 @@ def inpaint_model_conditioning(
     from latentloom.diffusion.conditioning.conditioning import with_inpaint_mask
     from latentloom.diffusion.conditioning.inpaint import encode_both
 
-    _check("InpaintModelConditioning", pixels, mask, vae)
+    _check(pixels, mask, vae)
     latent, inpaint = encode_both(vae, pixels, mask)
     if not noise_mask:
         latent = replace(latent, noise_mask=None)
@@ -103,7 +103,7 @@ def instruct_pix_to_pix_conditioning(
     from latentloom.diffusion.conditioning.conditioning import with_image
     from latentloom.diffusion.networks.vae import encode
 
-    _check_size("InstructPixToPixConditioning", pixels, vae)
+    _check_size(pixels, vae)
     found = encode(vae, pixels)
     positive, negative = (with_image(each, found.samples) for each in (positive, negative))
     empty = replace(found, samples=found.samples.new_zeros(found.shape))
@@ -156,23 +156,23 @@ def masked_tone_fix(
     from latentloom.diffusion.images.tone import fix_tone
 
     if mask.ndim != 3:
-        raise InputError("MaskedToneFix", "mask", "masks B×H×W", tuple(mask.shape))
+        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
     try:
         before, inside = cut_like(image, source, mask)
     except SizeError as error:
-        raise InputError("MaskedToneFix", "image", error.wanted, error.got) from error
+        raise InputError("image", error.expected, error.got) from error
     assert inside is not None
     return fix_tone(image, before, inside, ring, strength, measure == "drift")
 
 
-def _check(name: str, pixels: Tensor, mask: Tensor, vae: Vae) -> None:
-    _check_size(name, pixels, vae)
+def _check(pixels: Tensor, mask: Tensor, vae: Vae) -> None:
+    _check_size(pixels, vae)
     if mask.ndim != 3:
-        raise InputError(name, "mask", "masks B×H×W", tuple(mask.shape))
+        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
 
 
-def _check_size(name: str, pixels: Tensor, vae: Vae) -> None:
+def _check_size(pixels: Tensor, vae: Vae) -> None:
     factor = vae.family.vae_factor
     height, width = pixels.shape[1:3]
     if min(height, width) < factor:
-        raise InputError(name, "pixels", f"at least {factor}×{factor} pixels", f"{width}×{height}")
+        raise InputError("pixels", f"at least {factor}×{factor} pixels", f"{width}×{height}")

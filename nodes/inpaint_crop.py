@@ -68,7 +68,7 @@ def inpaint_crop(
     from latentloom.diffusion.images.crop_stitch import CropPlan, EmptyMaskError, cut
 
     if mask.ndim != 3:
-        raise InputError("InpaintCrop", "mask", "masks B×H×W", tuple(mask.shape))
+        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
     native = target_size or (model.family.native_size if model is not None else DEFAULT_SIDE)
     plan = CropPlan(
         context_expand_pixels,
@@ -85,8 +85,8 @@ def inpaint_crop(
             "draw what is to be painted in white; behind a detector that may find nothing, "
             "IfFound passes the image through"
         )
-        wanted, got = "a mask that covers something", "an empty mask, 0 everywhere"
-        raise InputError("InpaintCrop", "mask", wanted, got, hint) from error
+        expected, got = "a mask that covers something", "an empty mask, 0 everywhere"
+        raise InputError("mask", expected, got, hint) from error
 
 
 @node("InpaintStitch", category="image/inpaint")
@@ -106,8 +106,8 @@ def inpaint_stitch(stitch: Stitch, inpainted_image: Image) -> Image:
     """
     from latentloom.diffusion.images.crop_stitch import put_back
 
-    wanted = len(stitch.places)
-    if len(inpainted_image) != wanted:
-        text = f"{wanted} images, as many as were cut"
-        raise InputError("InpaintStitch", "inpainted_image", text, len(inpainted_image))
+    expected = len(stitch.places)
+    if len(inpainted_image) != expected:
+        text = f"{expected} images, as many as were cut"
+        raise InputError("inpainted_image", text, len(inpainted_image))
     return put_back(stitch, inpainted_image)

@@ -40,14 +40,14 @@ class CLIPVisionLoader:
     def run(clip_name: ClipVisionFolder) -> ClipVision:
         from latentloom.diffusion.networks.clip_vision import load_clip_vision
 
-        with refusing("CLIPVisionLoader", "clip_name", WHOLE_VISION):
+        with refusing("clip_name", WHOLE_VISION):
             return load_clip_vision(clip_name)
 
     @staticmethod
     def check(clip_name: Path) -> None:
         from latentloom.diffusion.networks.clip_vision import check_clip_vision
 
-        with refusing("CLIPVisionLoader", "clip_name", WHOLE_VISION):
+        with refusing("clip_name", WHOLE_VISION):
             check_clip_vision(clip_name)
 
 
@@ -86,21 +86,21 @@ class IPAdapterModelLoader:
     def run(ipadapter_file: IpAdapterFile) -> IpAdapter:
         from latentloom.diffusion.networks.ip_adapter import load_ip_adapter
 
-        with refusing("IPAdapterModelLoader", "ipadapter_file", WHOLE_ADAPTER):
+        with refusing("ipadapter_file", WHOLE_ADAPTER):
             return load_ip_adapter(ipadapter_file)
 
     @staticmethod
     def check(ipadapter_file: Path) -> None:
         from latentloom.diffusion.networks.ip_adapter import adapter_plan
 
-        with refusing("IPAdapterModelLoader", "ipadapter_file", WHOLE_ADAPTER):
+        with refusing("ipadapter_file", WHOLE_ADAPTER):
             adapter_plan(ipadapter_file)
 
     @staticmethod
     def family(ipadapter_file: Path) -> str:
         from latentloom.diffusion.networks.ip_adapter import adapter_family
 
-        with refusing("IPAdapterModelLoader", "ipadapter_file", WHOLE_ADAPTER):
+        with refusing("ipadapter_file", WHOLE_ADAPTER):
             return adapter_family(ipadapter_file).name
 
 
@@ -143,13 +143,12 @@ def ip_adapter_advanced(
     from latentloom.diffusion.networks.patch import cross_attentions
     from latentloom.diffusion.patches.ip_adapter import ImagePrompt
 
-    name = "IPAdapterAdvanced"
-    wanted, got = len(cross_attentions(model.weights.module)), len(ipadapter.weights.module.keys)
-    if wanted != got:
-        raise InputError(name, "ipadapter", f"an adapter of {wanted} layers", f"{got} layers")
+    expected, got = len(cross_attentions(model.weights.module)), len(ipadapter.weights.module.keys)
+    if expected != got:
+        raise InputError("ipadapter", f"an adapter of {expected} layers", f"{got} layers")
     if attn_mask is not None and attn_mask.ndim != 3:
-        raise InputError(name, "attn_mask", "masks B×H×W", tuple(attn_mask.shape))
-    with refusing(name, "clip_vision", "the image encoder that the adapter was trained on"):
+        raise InputError("attn_mask", "masks B×H×W", tuple(attn_mask.shape))
+    with refusing("clip_vision", "the image encoder that the adapter was trained on"):
         tokens = tokens_of(ipadapter, clip_vision, image, combine_embeds == "average")
     prompt = ImagePrompt(ipadapter, tokens, weight, start_at, end_at, attn_mask)
     return replace(model, patches=(*model.patches, prompt))

@@ -62,7 +62,7 @@ def set_latent_noise_mask(samples: Latent, mask: Mask) -> Latent:
         mask: masks B×H×W of any size, 1 where sampling may change; soft masks change partly.
     """
     if mask.ndim != 3:
-        raise InputError("SetLatentNoiseMask", "mask", "a mask B×H×W", tuple(mask.shape))
+        raise InputError("mask", "a mask B×H×W", tuple(mask.shape))
     return replace(samples, noise_mask=mask)
 
 
@@ -117,7 +117,7 @@ def latent_blend(samples1: Latent, samples2: Latent, blend_factor: Share = 0.5) 
     """
     from latentloom.diffusion.latents.latents import blend
 
-    _same_channels("LatentBlend", "samples2", samples1, samples2)
+    _same_channels("samples2", samples1, samples2)
     return blend(samples1, samples2, blend_factor)
 
 
@@ -142,7 +142,7 @@ def latent_composite(
     """
     from latentloom.diffusion.latents.latents import CELL_PX, paste
 
-    _same_channels("LatentComposite", "samples_from", samples_to, samples_from)
+    _same_channels("samples_from", samples_to, samples_from)
     return paste(samples_to, samples_from, x // CELL_PX, y // CELL_PX, feather // CELL_PX)
 
 
@@ -173,7 +173,7 @@ def latent_from_batch(samples: Latent, batch_index: BatchPlace = 0, length: Amou
     return select(samples, batch_index, length)
 
 
-def _same_channels(name: str, port: str, first: Latent, second: Latent) -> None:
+def _same_channels(port: str, first: Latent, second: Latent) -> None:
     if first.shape[1] != second.shape[1]:
-        wanted = f"latents of {first.shape[1]} channels"
-        raise InputError(name, port, wanted, f"{second.shape[1]} channels")
+        expected = f"latents of {first.shape[1]} channels"
+        raise InputError(port, expected, f"{second.shape[1]} channels")

@@ -49,15 +49,15 @@ class SaveLatent:
 
         height, width = (side * CELL_PX for side in samples.shape[-2:])
         expanded = expand_prefix(filename_prefix, width, height, datetime.now())
-        data, where = encode_latent(samples, context.embedded()), ("SaveLatent", "filename_prefix")
+        data = encode_latent(samples, context.embedded())
         try:
             target = place(expanded, context.output_dir)
             path, _ = write_numbered(target, data, next_number(target), SUFFIX)
         except PrefixError as error:
-            raise InputError(*where, error.wanted, error.got) from error
+            raise InputError("filename_prefix", error.expected, error.got) from error
         except OSError as error:
             got = f"{expanded!r} in {context.output_dir}: {error.strerror or error}"
-            raise InputError(*where, "a place that can be written to", got) from error
+            raise InputError("filename_prefix", "a place that can be written to", got) from error
         return Saved((path,))
 
     @staticmethod
@@ -67,7 +67,7 @@ class SaveLatent:
         try:
             check_prefix(filename_prefix)
         except PrefixError as error:
-            raise InputError("SaveLatent", "filename_prefix", error.wanted, error.got) from error
+            raise InputError("filename_prefix", error.expected, error.got) from error
 
 
 @node("LoadLatent", category=CATEGORY)
@@ -88,19 +88,19 @@ class LoadLatent:
     def run(latent: LatentFile) -> Latent:
         from latentloom.diffusion.latents.latent_file import read_latent
 
-        with refusing("LoadLatent", "latent", _WANTED):
+        with refusing("latent", _WANTED):
             return read_latent(latent)
 
     @staticmethod
     def check(latent: Path) -> None:
         from latentloom.diffusion.latents.latent_file import check_latent_file
 
-        with refusing("LoadLatent", "latent", _WANTED):
+        with refusing("latent", _WANTED):
             check_latent_file(latent)
 
     @staticmethod
     def family(latent: Path) -> str | None:
         from latentloom.diffusion.latents.latent_file import latent_file_family
 
-        with refusing("LoadLatent", "latent", _WANTED):
+        with refusing("latent", _WANTED):
             return latent_file_family(latent)

@@ -28,7 +28,7 @@ def latent_add(samples1: Latent, samples2: Latent) -> Latent:
     """
     from latentloom.diffusion.latents.latent_mix import add
 
-    _same_channels("LatentAdd", "samples2", samples1, samples2)
+    _same_channels("samples2", samples1, samples2)
     return add(samples1, samples2)
 
 
@@ -42,7 +42,7 @@ def latent_subtract(samples1: Latent, samples2: Latent) -> Latent:
     """
     from latentloom.diffusion.latents.latent_mix import subtract
 
-    _same_channels("LatentSubtract", "samples2", samples1, samples2)
+    _same_channels("samples2", samples1, samples2)
     return subtract(samples1, samples2)
 
 
@@ -70,7 +70,7 @@ def latent_interpolate(samples1: Latent, samples2: Latent, ratio: Share = 1.0) -
     """
     from latentloom.diffusion.latents.latent_mix import interpolate
 
-    _same_channels("LatentInterpolate", "samples2", samples1, samples2)
+    _same_channels("samples2", samples1, samples2)
     return interpolate(samples1, samples2, ratio)
 
 
@@ -84,7 +84,7 @@ def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
     """
     from latentloom.diffusion.latents.latent_mix import join
 
-    _same_channels("LatentBatch", "samples2", samples1, samples2)
+    _same_channels("samples2", samples1, samples2)
     return join(samples1, samples2)
 
 
@@ -188,11 +188,11 @@ def latent_composite_masked(
     """
     from latentloom.diffusion.latents.latent_mix import paste_masked
 
-    _same_channels("LatentCompositeMasked", "source", destination, source)
+    _same_channels("source", destination, source)
     return paste_masked(destination, source, x, y, mask, resize_source)
 
 
-def _same_channels(name: str, port: str, first: Latent, second: Latent) -> None:
+def _same_channels(port: str, first: Latent, second: Latent) -> None:
     if first.shape[1] != second.shape[1]:
-        wanted = f"latents of {first.shape[1]} channels"
-        raise InputError(name, port, wanted, f"{second.shape[1]} channels")
+        expected = f"latents of {first.shape[1]} channels"
+        raise InputError(port, expected, f"{second.shape[1]} channels")

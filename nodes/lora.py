@@ -51,7 +51,7 @@ class LoraLoader:
     ) -> Patched:
         from latentloom.diffusion.networks.lora import with_clip_lora, with_lora
 
-        with refusing("LoraLoader", "lora_name", WHOLE):
+        with refusing("lora_name", WHOLE):
             return Patched(
                 with_lora(model, lora_name, strength_model),
                 with_clip_lora(clip, lora_name, strength_clip),
@@ -59,11 +59,11 @@ class LoraLoader:
 
     @staticmethod
     def check(lora_name: Path) -> None:
-        _check("LoraLoader", lora_name)
+        _check(lora_name)
 
     @staticmethod
     def family(lora_name: Path) -> str | None:
-        return _family("LoraLoader", lora_name)
+        return _family(lora_name)
 
 
 @node("LoraLoaderModelOnly", category="loaders")
@@ -85,27 +85,27 @@ class LoraLoaderModelOnly:
     def run(model: Model, lora_name: LoraFile, strength_model: Strength = 1.0) -> Model:
         from latentloom.diffusion.networks.lora import with_lora
 
-        with refusing("LoraLoaderModelOnly", "lora_name", WHOLE):
+        with refusing("lora_name", WHOLE):
             return with_lora(model, lora_name, strength_model)
 
     @staticmethod
     def check(lora_name: Path) -> None:
-        _check("LoraLoaderModelOnly", lora_name)
+        _check(lora_name)
 
     @staticmethod
     def family(lora_name: Path) -> str | None:
-        return _family("LoraLoaderModelOnly", lora_name)
+        return _family(lora_name)
 
 
-def _check(name: str, path: Path) -> None:
+def _check(path: Path) -> None:
     from latentloom.diffusion.weights.lora_file import check_lora
 
-    with refusing(name, "lora_name", WHOLE):
+    with refusing("lora_name", WHOLE):
         check_lora(path)
 
 
-def _family(name: str, path: Path) -> str | None:
+def _family(path: Path) -> str | None:
     from latentloom.diffusion.weights.lora_file import lora_family
 
-    with refusing(name, "lora_name", WHOLE):
+    with refusing("lora_name", WHOLE):
         return lora_family(path)

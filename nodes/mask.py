@@ -31,9 +31,9 @@ def image_to_mask(image: Image, channel: Channel = "red") -> Mask:
     try:
         return from_image(image, channel)
     except ValueError as error:
-        wanted = f"a channel of an image that has {image.shape[-1]}"
+        expected = f"a channel of an image that has {image.shape[-1]}"
         hint = "an image's alpha is on LoadImage's MASK" if channel == "alpha" else ""
-        raise InputError("ImageToMask", "channel", wanted, channel, hint) from error
+        raise InputError("channel", expected, channel, hint) from error
 
 
 @node("ImageColorToMask", category="mask")
@@ -50,8 +50,8 @@ def image_color_to_mask(image: Image, color: Color = 0) -> Mask:
     from latentloom.diffusion.images.masks import from_color
 
     if image.shape[-1] < 3:
-        wanted = "images of 3 or 4 channels"
-        raise InputError("ImageColorToMask", "image", wanted, f"{image.shape[-1]}")
+        expected = "images of 3 or 4 channels"
+        raise InputError("image", expected, f"{image.shape[-1]}")
     return from_color(image, color)
 
 
@@ -160,7 +160,7 @@ def crop_mask(
     except ValueError as error:
         port, size = ("x", mask.shape[2]) if x >= mask.shape[2] else ("y", mask.shape[1])
         got = x if port == "x" else y
-        raise InputError("CropMask", port, f"less than the mask's {size} pixels", got) from error
+        raise InputError(port, f"less than the mask's {size} pixels", got) from error
 
 
 @node("MaskComposite", category="mask")

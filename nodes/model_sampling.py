@@ -131,10 +131,7 @@ class ModelSamplingContinuousEDM:
 
     @staticmethod
     def check(sampling: str, sigma_max: float, sigma_min: float) -> None:
-        name = "ModelSamplingContinuousEDM"
         if sampling in ("edm_playground_v2.5", "cosmos_rflow"):
-            raise InputError(name, "sampling", "v_prediction, edm or eps", sampling)
+            raise InputError("sampling", "v_prediction, edm or eps", sampling)
         if not 0 < sigma_min < sigma_max:
-            raise InputError(
-                name, "sigma_min", f"above 0 and below sigma_max, {sigma_max}", sigma_min
-            )
+            raise InputError("sigma_min", f"above 0 and below sigma_max, {sigma_max}", sigma_min)

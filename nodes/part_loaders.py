@@ -40,21 +40,21 @@ class UNETLoader:
     def run(unet_name: UnetFile, weight_dtype: WeightType = "default") -> Model:
         from latentloom.diffusion.networks.load import load_unet
 
-        with refusing("UNETLoader", "unet_name", _UNET):
+        with refusing("unet_name", _UNET):
             return load_unet(unet_name, weight_dtype.removesuffix("_fast"))
 
     @staticmethod
     def check(unet_name: Path) -> None:
         from latentloom.diffusion.weights.single_file import read_checkpoint
 
-        with refusing("UNETLoader", "unet_name", _UNET):
+        with refusing("unet_name", _UNET):
             read_checkpoint(unet_name)
 
     @staticmethod
     def family(unet_name: Path) -> str:
         from latentloom.diffusion.weights.single_file import file_family
 
-        with refusing("UNETLoader", "unet_name", _UNET):
+        with refusing("unet_name", _UNET):
             return file_family(unet_name).name
 
 
@@ -82,20 +82,20 @@ class CLIPLoader:
     ) -> Clip:
         from latentloom.diffusion.networks.load import load_clip
 
-        with refusing("CLIPLoader", "clip_name", _CLIP):
+        with refusing("clip_name", _CLIP):
             return load_clip((clip_name,), on_cpu=device == "cpu")
 
     @staticmethod
     def check(clip_name: Path, type: str) -> None:
         if type != "stable_diffusion":
-            raise InputError("CLIPLoader", "type", "stable_diffusion (no other kind yet)", type)
+            raise InputError("type", "stable_diffusion (no other kind yet)", type)
         CLIPLoader.family(clip_name)
 
     @staticmethod
     def family(clip_name: Path) -> str:
         from latentloom.diffusion.weights.detect import clip_family
 
-        with refusing("CLIPLoader", "clip_name", _CLIP):
+        with refusing("clip_name", _CLIP):
             return clip_family((clip_name,)).name
 
 
@@ -123,18 +123,18 @@ class DualCLIPLoader:
     ) -> Clip:
         from latentloom.diffusion.networks.load import load_clip
 
-        with refusing("DualCLIPLoader", "clip_name1", _CLIP):
+        with refusing("clip_name1", _CLIP):
             return load_clip((clip_name1, clip_name2), on_cpu=device == "cpu")
 
     @staticmethod
     def check(clip_name1: Path, clip_name2: Path, type: str) -> None:
         if type != "sdxl":
-            raise InputError("DualCLIPLoader", "type", "sdxl (no other kind yet)", type)
+            raise InputError("type", "sdxl (no other kind yet)", type)
         DualCLIPLoader.family(clip_name1, clip_name2)
 
     @staticmethod
     def family(clip_name1: Path, clip_name2: Path) -> str:
         from latentloom.diffusion.weights.detect import clip_family
 
-        with refusing("DualCLIPLoader", "clip_name2", _CLIP):
+        with refusing("clip_name2", _CLIP):
             return clip_family((clip_name1, clip_name2)).name

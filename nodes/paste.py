@@ -40,14 +40,14 @@ def image_paste_back(
 
     if blend > grow:
         hint = "the fade lies in what the mask is grown by: raise `grow` or lower `blend`"
-        raise InputError("ImagePasteBack", "blend", f"at most `grow` ({grow})", blend, hint)
+        raise InputError("blend", f"at most `grow` ({grow})", blend, hint)
     if mask.ndim != 3:
-        raise InputError("ImagePasteBack", "mask", "masks B×H×W", tuple(mask.shape))
+        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
     try:
         x, y = cut_offset(source, image)
     except SizeError as error:
         hint = "resize one of them with ImageScale"
-        raise InputError("ImagePasteBack", "image", error.wanted, error.got, hint) from error
+        raise InputError("image", error.expected, error.got, hint) from error
     share = widen(resize_mask(mask, source.shape[2], source.shape[1]), grow, blend)
     share = share[:, y : y + image.shape[1], x : x + image.shape[2]]
     return paste(source, image, share, x, y)

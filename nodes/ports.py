@@ -144,11 +144,11 @@ LatentFile = Annotated[Path, File("latent")]
 
 
 @contextmanager
-def refusing(node: str, port: str, wanted: str) -> Iterator[None]:
+def refusing(port: str, expected: str) -> Iterator[None]:
     """A model file that cannot be loaded is a wrong input of this port."""
     from latentloom.diffusion.errors import ModelFileError
 
     try:
         yield
     except ModelFileError as error:
-        raise InputError(node, port, wanted, error) from error
+        raise InputError(port, expected, error) from error

@@ -37,11 +37,11 @@ def canny(image: Image, low_threshold: Threshold = 0.4, high_threshold: Threshol
     from latentloom.diffusion.images.canny import MIN_SIDE, canny
 
     if low_threshold > high_threshold:
-        wanted = f"high_threshold at most, {high_threshold}"
-        raise InputError("Canny", "low_threshold", wanted, low_threshold, "swap the two")
+        expected = f"high_threshold at most, {high_threshold}"
+        raise InputError("low_threshold", expected, low_threshold, "swap the two")
     if min(image.shape[1:3]) < MIN_SIDE:
         got = f"{image.shape[2]}×{image.shape[1]}"
-        raise InputError("Canny", "image", f"an image of {MIN_SIDE} px a side or more", got)
+        raise InputError("image", f"an image of {MIN_SIDE} px a side or more", got)
     return canny(image, low_threshold, high_threshold)
 
 
@@ -154,7 +154,7 @@ class DepthAnythingV2Preprocessor:
         from latentloom.diffusion.images.preprocess import to_resolution
         from latentloom.diffusion.networks.depth import load_depth, nearness
 
-        with refusing("DepthAnythingV2Preprocessor", "ckpt_name", WHOLE_DEPTH):
+        with refusing("ckpt_name", WHOLE_DEPTH):
             model = load_depth(ckpt_name)
         return nearness(model, to_resolution(image, resolution))
 
@@ -162,7 +162,7 @@ class DepthAnythingV2Preprocessor:
     def check(ckpt_name: Path) -> None:
         from latentloom.diffusion.networks.depth import check_depth
 
-        with refusing("DepthAnythingV2Preprocessor", "ckpt_name", WHOLE_DEPTH):
+        with refusing("ckpt_name", WHOLE_DEPTH):
             check_depth(ckpt_name)
 
 

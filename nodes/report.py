@@ -48,11 +48,11 @@ def pass_report(
     from latentloom.diffusion.sampling.report import extend
 
     if mask is not None and mask.ndim != 3:
-        raise InputError("PassReport", "mask", "masks B×H×W", tuple(mask.shape))
+        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
     try:
         before, inside = cut_like(image, source, mask)
     except SizeError as error:
-        raise InputError("PassReport", "image", error.wanted, error.got) from error
+        raise InputError("image", error.expected, error.got) from error
     return extend(previous or Lines(), latent.passes, before, image, inside)
 
 
@@ -85,11 +85,11 @@ class SaveReport:
             data = f"{to_json(report)}\n".encode()
             path, _ = write_numbered(target, data, next_number(target), ".json")
         except PrefixError as error:
-            raise InputError("SaveReport", "filename_prefix", error.wanted, error.got) from error
+            raise InputError("filename_prefix", error.expected, error.got) from error
         except OSError as error:
             got = f"{filename_prefix!r}: {error.strerror or error}"
-            wanted = "a place that can be written to"
-            raise InputError("SaveReport", "filename_prefix", wanted, got) from error
+            expected = "a place that can be written to"
+            raise InputError("filename_prefix", expected, got) from error
         return Saved((path,), to_table(report))
 
     @staticmethod
@@ -100,4 +100,4 @@ class SaveReport:
         try:
             check_prefix(filename_prefix)
         except PrefixError as error:
-            raise InputError("SaveReport", "filename_prefix", error.wanted, error.got) from error
+            raise InputError("filename_prefix", error.expected, error.got) from error

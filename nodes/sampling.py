@@ -78,7 +78,7 @@ def ksampler(
     """
     from latentloom.diffusion.sampling.sample import SamplePlan, sample
 
-    _check_channels("KSampler", model, latent_image)
+    _check_channels(model, latent_image)
     plan = SamplePlan(seed, steps, cfg, sampler_name, scheduler, denoise)
     return sample(model, latent_image, positive, negative, plan, _hooks(context, model))
 
@@ -126,7 +126,7 @@ def ksampler_advanced(
     """
     from latentloom.diffusion.sampling.sample import SamplePlan, sample
 
-    _check_channels("KSamplerAdvanced", model, latent_image)
+    _check_channels(model, latent_image)
     plan = SamplePlan(
         noise_seed,
         steps,
@@ -178,7 +178,7 @@ def sampler_custom(
     from latentloom.diffusion.sampling.noise import NoiseChoice
     from latentloom.diffusion.sampling.sample import Route, sample_route
 
-    _check_channels("SamplerCustom", model, latent_image)
+    _check_channels(model, latent_image)
     guidance = Guidance(model, positive, negative, cfg)
     route = Route(sigmas, sampler, NoiseChoice(noise_seed, add_noise))
     return Samples(*sample_route(guidance, latent_image, route, _hooks(context, model)))
@@ -211,7 +211,7 @@ def sampler_custom_advanced(
     """
     from latentloom.diffusion.sampling.sample import Route, sample_route
 
-    _check_channels("SamplerCustomAdvanced", guider.model, latent_image)
+    _check_channels(guider.model, latent_image)
     route = Route(sigmas, sampler, noise)
     return Samples(*sample_route(guider, latent_image, route, _hooks(context, guider.model)))
 
@@ -226,13 +226,12 @@ def _hooks(context: Context, model: Model) -> Hooks:
     return Hooks(on_step, context.count_model_call)
 
 
-def _check_channels(name: str, model: Model, latent: Latent) -> None:
-    wanted, got = model.family.latent_channels, latent.samples.shape[1]
-    if wanted != got:
+def _check_channels(model: Model, latent: Latent) -> None:
+    expected, got = model.family.latent_channels, latent.samples.shape[1]
+    if expected != got:
         raise InputError(
-            name,
             "latent_image",
-            f"a latent with {wanted} channels, as family {model.family.name} has",
+            f"a latent with {expected} channels, as family {model.family.name} has",
             f"{got} channels",
             "encode with the VAE of the checkpoint that this node samples with",
         )

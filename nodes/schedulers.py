@@ -87,7 +87,7 @@ def karras_scheduler(
     """
     from latentloom.diffusion.schedules.sigmas import polynomial
 
-    return _levels("KarrasScheduler", "rho", lambda: polynomial(steps, sigma_min, sigma_max, rho))
+    return _levels("rho", lambda: polynomial(steps, sigma_min, sigma_max, rho))
 
 
 @node("ExponentialScheduler", category=CATEGORY)
@@ -105,9 +105,7 @@ def exponential_scheduler(
     """
     from latentloom.diffusion.schedules.sigmas import exponential
 
-    return _levels(
-        "ExponentialScheduler", "sigma_min", lambda: exponential(steps, sigma_min, sigma_max)
-    )
+    return _levels("sigma_min", lambda: exponential(steps, sigma_min, sigma_max))
 
 
 @node("PolyexponentialScheduler", category=CATEGORY)
@@ -132,7 +130,6 @@ def polyexponential_scheduler(
     from latentloom.diffusion.schedules.sigmas import polyexponential
 
     return _levels(
-        "PolyexponentialScheduler",
         "sigma_min",
         lambda: polyexponential(steps, sigma_min, sigma_max, rho),
     )
@@ -153,9 +150,7 @@ def vp_scheduler(
     """
     from latentloom.diffusion.schedules.sigmas import variance_preserving
 
-    return _levels(
-        "VPScheduler", "beta_d", lambda: variance_preserving(steps, beta_d, beta_min, eps_s)
-    )
+    return _levels("beta_d", lambda: variance_preserving(steps, beta_d, beta_min, eps_s))
 
 
 @node("LaplaceScheduler", category=CATEGORY)
@@ -178,9 +173,7 @@ def laplace_scheduler(
     """
     from latentloom.diffusion.schedules.sigmas import laplace
 
-    return _levels(
-        "LaplaceScheduler", "beta", lambda: laplace(steps, sigma_min, sigma_max, mu, beta)
-    )
+    return _levels("beta", lambda: laplace(steps, sigma_min, sigma_max, mu, beta))
 
 
 @node("BetaSamplingScheduler", category=CATEGORY)
@@ -202,7 +195,6 @@ def beta_sampling_scheduler(
     from latentloom.diffusion.schedules import schedules
 
     return _levels(
-        "BetaSamplingScheduler",
         "alpha",
         lambda: schedules.beta(model.sampling, steps, alpha, beta),
     )
@@ -267,7 +259,7 @@ class GITSScheduler:
     @staticmethod
     def check(coeff: float) -> None:
         if round(coeff * 100) % 5:
-            raise InputError("GITSScheduler", "coeff", "a multiple of 0.05 from 0.8 to 1.5", coeff)
+            raise InputError("coeff", "a multiple of 0.05 from 0.8 to 1.5", coeff)
 
 
 @node("SplitSigmas", category=LEVELS)
@@ -366,15 +358,15 @@ def sampling_percent_to_sigma(
     return SigmaValue(sampling.percent_to_sigma(sampling_percent))
 
 
-def _levels(name: str, port: str, make: Callable[[], Tensor]) -> Tensor:
+def _levels(port: str, make: Callable[[], Tensor]) -> Tensor:
     """Levels by a formula that has no value for some inputs."""
     import torch
 
-    wanted = "numbers above 0 that give finite levels"
+    expected = "numbers above 0 that give finite levels"
     try:
         levels = make()
     except (ArithmeticError, ValueError) as error:
-        raise InputError(name, port, wanted, error) from error
+        raise InputError(port, expected, error) from error
     if not bool(torch.isfinite(levels).all()):
-        raise InputError(name, port, wanted, "levels of NaN or infinity")
+        raise InputError(port, expected, "levels of NaN or infinity")
     return levels

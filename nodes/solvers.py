@@ -74,7 +74,7 @@ class SamplerDPMAdaptative:
     @staticmethod
     def check(h_init: float) -> None:
         if h_init == 0:
-            raise InputError("SamplerDPMAdaptative", "h_init", "a first step above 0", h_init)
+            raise InputError("h_init", "a first step above 0", h_init)
 
 
 @node("SamplerER_SDE", category=CATEGORY)

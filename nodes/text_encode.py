@@ -36,12 +36,12 @@ class CLIPTextEncode:
     def run(text: EncodedPrompt, clip: Clip) -> Conditioning:
         from latentloom.diffusion.conditioning.text import encode_text
 
-        with _reading("CLIPTextEncode", "text"):
+        with _reading("text"):
             return encode_text(clip, text)
 
     @staticmethod
     def reads(text: str | None) -> Mapping[str, Path]:
-        return _files("CLIPTextEncode", text=text)
+        return _files(text=text)
 
 
 @node("CLIPTextEncodeSDXL", category="advanced/conditioning", device=True)
@@ -79,12 +79,12 @@ class CLIPTextEncodeSDXL:
         from latentloom.diffusion.conditioning.text import encode_texts
 
         sizes = Sizes(width, height, crop_w, crop_h, target_width, target_height)
-        with _reading("CLIPTextEncodeSDXL", "text_g"):
+        with _reading("text_g"):
             return encode_texts(clip, {"l": text_l, "g": text_g}, sizes)
 
     @staticmethod
     def reads(text_g: str | None, text_l: str | None) -> Mapping[str, Path]:
-        return _files("CLIPTextEncodeSDXL", text_g=text_g, text_l=text_l)
+        return _files(text_g=text_g, text_l=text_l)
 
 
 @node("CLIPTextEncodeSDXLRefiner", category="advanced/conditioning", device=True)
@@ -115,26 +115,26 @@ class CLIPTextEncodeSDXLRefiner:
         from latentloom.diffusion.conditioning.conditioning import Sizes
         from latentloom.diffusion.conditioning.text import encode_text
 
-        with _reading("CLIPTextEncodeSDXLRefiner", "text"):
+        with _reading("text"):
             return encode_text(clip, text, Sizes(width, height, score=ascore))
 
     @staticmethod
     def reads(text: str | None) -> Mapping[str, Path]:
-        return _files("CLIPTextEncodeSDXLRefiner", text=text)
+        return _files(text=text)
 
 
 @contextmanager
-def _reading(node: str, port: str) -> Iterator[None]:
+def _reading(port: str) -> Iterator[None]:
     """A prompt that cannot be read is a wrong input of this port."""
     from latentloom.diffusion.errors import PromptError
 
     try:
         yield
     except PromptError as error:
-        raise InputError(node, port, "a prompt that can be read", error) from error
+        raise InputError(port, "a prompt that can be read", error) from error
 
 
-def _files(node: str, **prompts: str | None) -> dict[str, Path]:
+def _files(**prompts: str | None) -> dict[str, Path]:
     """The embeddings that prompts name; all there are for a prompt that is not known yet."""
     if all(text is not None and "embedding:" not in text for text in prompts.values()):
         return {}
@@ -143,7 +143,7 @@ def _files(node: str, **prompts: str | None) -> dict[str, Path]:
 
     names: set[str] = set()
     for port, text in prompts.items():
-        with _reading(node, port):
+        with _reading(port):
             names |= {*list_models("embeddings")} if text is None else embedding_names(text)
     found = {name: find_embedding(name) for name in names}
     return {f"embedding {name}": path for name, path in found.items() if path is not None}

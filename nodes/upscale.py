@@ -57,14 +57,14 @@ class UpscaleModelLoader:
     def run(model_name: UpscaleFile) -> UpscaleModel:
         from latentloom.diffusion.networks.upscale import load_upscaler
 
-        with refusing("UpscaleModelLoader", "model_name", WHOLE):
+        with refusing("model_name", WHOLE):
             return load_upscaler(model_name)
 
     @staticmethod
     def check(model_name: Path) -> None:
         from latentloom.diffusion.weights.upscale_file import upscale_part
 
-        with refusing("UpscaleModelLoader", "model_name", WHOLE):
+        with refusing("model_name", WHOLE):
             upscale_part(model_name)
 
 
@@ -106,9 +106,7 @@ def tiled_diffusion(
 
     least = min(tile_width, tile_height)
     if tile_overlap >= least:
-        raise InputError(
-            "TiledDiffusion", "tile_overlap", f"less than a tile ({least})", tile_overlap
-        )
+        raise InputError("tile_overlap", f"less than a tile ({least})", tile_overlap)
     padding = tile_overlap // 2
     return tiled(model, TilePlan(tile_width - 2 * padding, tile_height - 2 * padding, padding))
 

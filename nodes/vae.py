@@ -32,7 +32,7 @@ def vae_encode(pixels: Image, vae: Vae) -> Latent:
     """
     from latentloom.diffusion.networks.vae import encode
 
-    _check_size("VAEEncode", pixels, vae)
+    _check_size(pixels, vae)
     return encode(vae, pixels)
 
 
@@ -51,7 +51,7 @@ def vae_decode(samples: Latent, vae: Vae) -> Image:
     """
     from latentloom.diffusion.networks.vae import decode
 
-    _check_channels("VAEDecode", samples, vae)
+    _check_channels(samples, vae)
     return decode(vae, samples)
 
 
@@ -81,9 +81,9 @@ def vae_encode_tiled(
     """
     from latentloom.diffusion.networks.vae import encode_tiled
 
-    _check_size("VAEEncodeTiled", pixels, vae)
+    _check_size(pixels, vae)
     if 2 * overlap >= tile_size:
-        raise InputError("VAEEncodeTiled", "overlap", f"less than {tile_size // 2}", overlap)
+        raise InputError("overlap", f"less than {tile_size // 2}", overlap)
     return encode_tiled(vae, pixels, tile_size, overlap)
 
 
@@ -113,18 +113,18 @@ def vae_decode_tiled(
     """
     from latentloom.diffusion.networks.vae import decode_tiled
 
-    _check_channels("VAEDecodeTiled", samples, vae)
+    _check_channels(samples, vae)
     return decode_tiled(vae, samples, tile_size, overlap)
 
 
-def _check_size(name: str, pixels: Image, vae: Vae) -> None:
+def _check_size(pixels: Image, vae: Vae) -> None:
     factor = vae.family.vae_factor
     height, width = pixels.shape[1:3]
     if min(height, width) < factor:
-        raise InputError(name, "pixels", f"at least {factor}×{factor} pixels", f"{width}×{height}")
+        raise InputError("pixels", f"at least {factor}×{factor} pixels", f"{width}×{height}")
 
 
-def _check_channels(name: str, samples: Latent, vae: Vae) -> None:
-    wanted, got = vae.family.latent_channels, samples.shape[1]
-    if wanted != got:
-        raise InputError(name, "samples", f"a latent with {wanted} channels", f"{got} channels")
+def _check_channels(samples: Latent, vae: Vae) -> None:
+    expected, got = vae.family.latent_channels, samples.shape[1]
+    if expected != got:
+        raise InputError("samples", f"a latent with {expected} channels", f"{got} channels")

@@ -91,10 +91,10 @@ class Bench:
 
     def make(self, names: Iterable[str]) -> None:
         """Write the random models that are not there yet."""
-        wanted = [MODELS[name] for name in names if not any(self.models.rglob(name))]
-        if wanted:
+        expected = [MODELS[name] for name in names if not any(self.models.rglob(name))]
+        if expected:
             script = str(FOLDER / "make_random_sd15.py")
-            make = [sys.executable, script, str(self.models), "--only", ",".join(wanted)]
+            make = [sys.executable, script, str(self.models), "--only", ",".join(expected)]
             subprocess.run(make, check=True, capture_output=True)
 
 

@@ -67,9 +67,9 @@ def make(models: dict[str, str], folder: Path) -> None:
         make_sdxl_controlnet(folder / "controlnet" / SDXL["control_net_name"])
     if SDXL["lora_name"] in missing:
         make_sdxl_lora(folder / "loras" / SDXL["lora_name"])
-    wanted = [known[file] for file in missing if file in known]
-    if wanted:
-        command = [sys.executable, str(SCRIPT), str(folder), "--only", ",".join(wanted)]
+    expected = [known[file] for file in missing if file in known]
+    if expected:
+        command = [sys.executable, str(SCRIPT), str(folder), "--only", ",".join(expected)]
         subprocess.run(command, check=True, capture_output=True)
 
 
@@ -143,4 +143,4 @@ def test_a_controlnet_of_another_family_is_refused_with_both_named(
     graph = on(latentloom.load("controlnet_img2img"), models)
     (problem,) = engine.check(graph, latentloom.workspace(graph))
     assert problem.kind == "wrong_family"
-    assert ("sdxl" in problem.wanted, "sd15" in problem.got) == (True, True)
+    assert ("sdxl" in problem.expected, "sd15" in problem.got) == (True, True)

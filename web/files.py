@@ -69,7 +69,9 @@ def folder_of(site: Site, kind: str, subfolder: str = "") -> Path:
     """
     root = site.folders.get(kind)
     if root is None:
-        raise RequestError(400, f"type wants one of {', '.join(site.folders)}, got {kind[:40]!r}")
+        raise RequestError(
+            400, f"type: expected one of {', '.join(site.folders)}, got {kind[:40]!r}"
+        )
     if not subfolder:
         return root
     try:
@@ -92,7 +94,7 @@ def read_image_file(site: Site, filename: str, subfolder: str, kind: str) -> byt
     if kind == "input" and site.library is not None:
         roots.append(site.library)
     if not filename or PurePosixPath(filename).name != filename:
-        raise RequestError(400, f"filename wants the name of a file, got {filename[:80]!r}")
+        raise RequestError(400, f"filename: expected the name of a file, got {filename[:80]!r}")
     for root in roots:
         try:
             return read_inside(root, name, MAX_VIEWED)
@@ -145,7 +147,7 @@ async def _read_form(site: Site, request: web.Request) -> _Form:
     if (request.content_length or 0) > most + MAX_FIELDS * MAX_FIELD_BYTES:
         raise RequestError(413, f"the upload has {request.content_length} bytes; at most {most}")
     if not request.content_type.startswith("multipart/"):
-        raise RequestError(400, "wants a form with a file: multipart/form-data")
+        raise RequestError(400, "expected a form with a file: multipart/form-data")
     form, count = _Form(), 0
     try:
         async for part in await request.multipart():

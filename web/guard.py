@@ -67,7 +67,7 @@ class Guard:
         if self._has_token(request):
             return None
         if not self._has_session(request):
-            return 401, "wants the token: Authorization: Bearer <token>"
+            return 401, "expected the token: Authorization: Bearer <token>"
         browser = request.headers.get("Sec-Fetch-Site") or request.headers.get("Origin")
         upgrades = "upgrade" in request.headers.get("Connection", "").lower()
         if (request.method not in SAFE or upgrades) and not browser:
@@ -203,5 +203,7 @@ def _same_origin(origin: str, request: web.Request) -> bool:
     return plain and found.netloc.lower() == request.headers.get("Host", "").lower()
 
 
-def _same(given: str, wanted: str) -> bool:
-    return bool(wanted) and hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
+def _same(given: str, expected: str) -> bool:
+    return bool(expected) and hmac.compare_digest(
+        given.encode("utf-8", "replace"), expected.encode()
+    )

@@ -27,11 +27,11 @@ MAX_TEXT = 1024
 @routes.add("GET", "/jobs", "Jobs in any state, newest first")
 async def jobs(site: Site, request: web.Request) -> web.Response:
     query = request.query
-    wanted = [text for text in query.get("status", "").split(",") if text]
-    for text in wanted:
+    expected = [text for text in query.get("status", "").split(",") if text]
+    for text in expected:
         if text not in STATUSES:
             raise RequestError(
-                400, f"status wants some of {', '.join(STATUSES)}, got {text[:40]!r}"
+                400, f"status: expected some of {', '.join(STATUSES)}, got {text[:40]!r}"
             )
     sort, order = query.get("sort_by", SORTS[0]), query.get("sort_order", "desc")
     if sort not in SORTS or order not in ("asc", "desc"):
@@ -40,7 +40,7 @@ async def jobs(site: Site, request: web.Request) -> web.Response:
         )
     limit = whole_number(request, "limit", low=1, high=MAX_LISTED) or MAX_LISTED
     offset = whole_number(request, "offset") or 0
-    page = Page(wanted or list(STATUSES), sort, order == "desc", limit, offset)
+    page = Page(expected or list(STATUSES), sort, order == "desc", limit, offset)
     found, total = await asyncio.to_thread(_read_page, site, page, query.get("workflow_id", ""))
     pagination = {"offset": offset, "limit": limit, "total": total}
     return answer({"jobs": found, "pagination": {**pagination, "has_more": offset + limit < total}})

@@ -148,9 +148,9 @@ def _details(problem: Problem, type_name: str) -> str:
     if type_name == "required_input_missing":
         return problem.port
     if type_name == "return_type_mismatch" and problem.kind == "wrong_type":
-        wanted = problem.wanted.split(" ")[0]
-        return f"{problem.port}, received_type({problem.got}) mismatch input_type({wanted})"
-    text = f"wants {problem.wanted}, got {problem.got}"
+        expected = problem.expected.split(" ")[0]
+        return f"{problem.port}, received_type({problem.got}) mismatch input_type({expected})"
+    text = f"expected {problem.expected}, got {problem.got}"
     hint = f"; {without_folders(problem.hint)}" if problem.hint else ""
     return f"{problem.port} - {text}{hint}" if problem.port else f"{text}{hint}"
 

@@ -166,7 +166,7 @@ def whole_number(request: web.Request, name: str, low: int = 0, high: int = 10**
     number = int(text) if _NUMBER.match(text) else None
     if number is None or not low <= number <= high:
         raise RequestError(
-            400, f"{name} wants a whole number from {low} to {high}, got {text[:40]!r}"
+            400, f"{name}: expected a whole number from {low} to {high}, got {text[:40]!r}"
         )
     return number
 

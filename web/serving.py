@@ -65,7 +65,7 @@ def options_of(given: argparse.Namespace) -> Options:
     if token and "*" in given.allow_origin:
         raise ServeError("--allow-origin * with a token would give it to every page; name origins")
     if not 0 <= given.port <= 65_535:
-        raise ServeError(f"--port wants 0 to 65535, got {given.port}")
+        raise ServeError(f"--port: expected 0 to 65535, got {given.port}")
     return Options(
         data=Path(given.data).expanduser().absolute(),
         host=given.host,

@@ -42,7 +42,7 @@ def placed(sides: Sequence[Sequence[Entry]], x: Tensor, sampling: ModelSampling)
     """
     height, width = x.shape[-2:]
     whole = Box(height, width, 0, 0)
-    known = [[(entry, _region(entry).wanted(height, width)) for entry in side] for side in sides]
+    known = [[(entry, _region(entry).expected(height, width)) for entry in side] for side in sides]
     for mine in known:
         for other in known:
             if other is not mine and other:

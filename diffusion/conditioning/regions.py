@@ -62,7 +62,7 @@ class Region:
     mask_strength: float = 1.0
     bounds: bool = False
 
-    def wanted(self, height: int, width: int) -> Box | None:
+    def expected(self, height: int, width: int) -> Box | None:
         """Its window for a latent of this size, which may reach outside; None for all of it."""
         if self.bounds and self.mask is not None:
             return _bounds(_fitted(self.mask, height, width))
@@ -76,7 +76,7 @@ class Region:
 
     def box(self, height: int, width: int) -> Box | None:
         """The part of its window that lies on the latent; its last row or column if none does."""
-        box = self.wanted(height, width)
+        box = self.expected(height, width)
         if box is None:
             return None
         top, left = min(box.top, height - 1), min(box.left, width - 1)

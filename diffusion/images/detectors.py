@@ -215,7 +215,7 @@ def draw(detector: Detector, image: Tensor, selection: Selection) -> tuple[Tenso
     """A mask B×H×W of what is found in images B×H×W×C, and how many parts that is."""
     masks, total = torch.zeros(image.shape[:3]), 0
     for mask, one in zip(masks, image[..., :3], strict=True):
-        kept = [each for each in detector.find(one) if _wanted(each, selection)]
+        kept = [each for each in detector.find(one) if _expected(each, selection)]
         kept = kept[: selection.most] if selection.most else kept
         total += len(kept)
         for (left, top, right, bottom), _, outline in kept:
@@ -226,7 +226,7 @@ def draw(detector: Detector, image: Tensor, selection: Selection) -> tuple[Tenso
     return grow(masks, selection.spread_px, tapered=False), total
 
 
-def _wanted(found: Found, selection: Selection) -> bool:
+def _expected(found: Found, selection: Selection) -> bool:
     left, top, right, bottom = found.box
     large = min(right - left, bottom - top) >= selection.least_px
     return large and found.score >= selection.threshold

@@ -51,19 +51,19 @@ def check_file(path: Path, read: Read = read_all) -> Header:
     Raises:
         ImageFileError: it is missing, not a PNG, JPEG or WebP, cut short or too large.
     """
-    wanted = "a PNG, JPEG or WebP image"
+    expected = "a PNG, JPEG or WebP image"
     try:
         if not path.exists():
-            raise ImageFileError(wanted, f"{path.name!r}, which does not exist")
+            raise ImageFileError(expected, f"{path.name!r}, which does not exist")
         if not path.is_file():
-            raise ImageFileError(wanted, f"{path.name!r}, which is not a file")
+            raise ImageFileError(expected, f"{path.name!r}, which is not a file")
         size = path.stat().st_size
         if size > MAX_BYTES:
             got = f"{size / 2**20:.0f} MiB"
             raise ImageFileError(f"an image file of at most {MAX_BYTES // 2**20} MiB", got)
         data = read(path, MAX_BYTES)
     except OSError as error:
-        raise ImageFileError(wanted, f"{path.name!r}: {error.strerror or error}") from error
+        raise ImageFileError(expected, f"{path.name!r}: {error.strerror or error}") from error
     return read_header(data)
 
 
@@ -89,8 +89,8 @@ def decode(header: Header) -> Image.Image:
     except ImageFileError:
         raise
     except DECODE_ERRORS as error:
-        wanted = f"a {header.format} image that can be decoded"
-        raise ImageFileError(wanted, f"a damaged one: {error}", "save it again") from error
+        expected = f"a {header.format} image that can be decoded"
+        raise ImageFileError(expected, f"a damaged one: {error}", "save it again") from error
     return _upright(image)
 
 

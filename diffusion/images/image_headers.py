@@ -30,9 +30,9 @@ JPEG_LEFT_OUT = (frozenset(range(0xE0, 0xF0)) - {0xE0, JPEG_EXIF, JPEG_COLOUR_TA
 class ImageFileError(ValueError):
     """A file that cannot be used as an image: what was wanted, what came, what to do."""
 
-    def __init__(self, wanted: str, got: str, hint: str = "") -> None:
-        super().__init__(f"wants {wanted}, got {got}")
-        self.wanted, self.got, self.hint = wanted, got, hint
+    def __init__(self, expected: str, got: str, hint: str = "") -> None:
+        super().__init__(f"expected {expected}, got {got}")
+        self.expected, self.got, self.hint = expected, got, hint
 
 
 @dataclass(frozen=True)

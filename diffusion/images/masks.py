@@ -25,8 +25,8 @@ def from_image(image: Tensor, channel: str) -> Tensor:
 def from_color(image: Tensor, color: int) -> Tensor:
     """1 where an image, rounded to 8 bits, has the colour 0xRRGGBB."""
     levels = (image[..., :3].clamp(0.0, 1.0) * 255.0).round().long()
-    wanted = torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255])
-    return (levels == wanted).all(dim=-1).float()
+    expected = torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255])
+    return (levels == expected).all(dim=-1).float()
 
 
 def to_image(mask: Tensor) -> Tensor:

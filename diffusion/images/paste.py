@@ -19,9 +19,9 @@ class SizeError(ValueError):
 
     def __init__(self, source: Tensor, image: Tensor) -> None:
         (height, width), (rows, columns) = source.shape[1:3], image.shape[1:3]
-        self.wanted = f"{width}×{height} pixels, as the source, or that cut to whole latent cells"
+        self.expected = f"{width}×{height} pixels, as the source, or that cut to whole latent cells"
         self.got = f"{columns}×{rows}"
-        super().__init__(f"wants {self.wanted}, got {self.got}")
+        super().__init__(f"expected {self.expected}, got {self.got}")
 
 
 def cut_offset(source: Tensor, image: Tensor) -> tuple[int, int]:

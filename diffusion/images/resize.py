@@ -51,12 +51,12 @@ def resize_mask(mask: Tensor, width: int, height: int) -> Tensor:
 def crop_to_aspect(samples: Tensor, width: int, height: int) -> Tensor:
     """Cut both ends of the side that is too long for the aspect `width`:`height`."""
     old_height, old_width = samples.shape[-2:]
-    aspect, wanted = old_width / old_height, width / height
+    aspect, expected = old_width / old_height, width / height
     x = y = 0
-    if aspect > wanted:
-        x = round((old_width - old_width * (wanted / aspect)) / 2)
-    elif aspect < wanted:
-        y = round((old_height - old_height * (aspect / wanted)) / 2)
+    if aspect > expected:
+        x = round((old_width - old_width * (expected / aspect)) / 2)
+    elif aspect < expected:
+        y = round((old_height - old_height * (aspect / expected)) / 2)
     x, y = min(x, (old_width - 1) // 2), min(y, (old_height - 1) // 2)
     return samples[..., y : old_height - y, x : old_width - x]
 

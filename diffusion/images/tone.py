@@ -53,9 +53,9 @@ def fix_tone(
     return result
 
 
-def _matched(lab: Tensor, measured: Tensor, wanted: Tensor) -> Tensor:
+def _matched(lab: Tensor, measured: Tensor, expected: Tensor) -> Tensor:
     """All colours, moved as takes the measured ones to the mean and spread of the wanted ones."""
-    spreads = [colors.std(dim=0, correction=0) for colors in (measured, wanted)]
+    spreads = [colors.std(dim=0, correction=0) for colors in (measured, expected)]
     gain = (spreads[1] / spreads[0].clamp(min=FLAT)).clamp(1 / MAX_GAIN, MAX_GAIN)
     gain = torch.where(spreads[0] < FLAT, torch.ones_like(gain), gain)
-    return (lab - measured.mean(dim=0)) * gain + wanted.mean(dim=0)
+    return (lab - measured.mean(dim=0)) * gain + expected.mean(dim=0)

@@ -110,6 +110,8 @@ def _sizes(config: ConfigFile) -> tuple[int, int]:
     """The shorter side and the side of a patch, in pixels."""
     backbone = config.values.get("backbone_config")
     if not isinstance(backbone, dict):
-        raise ModelFileError(f"{config.name}: backbone_config wants the encoder's configuration")
+        raise ModelFileError(
+            f"{config.name}: backbone_config: expected the encoder's configuration"
+        )
     own = ConfigFile(config.name, backbone)
     return own.count("image_size", SIDE_PX), own.count("patch_size", PATCH_PX)

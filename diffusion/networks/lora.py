@@ -221,21 +221,21 @@ def _patch(
     Args:
         networks: each with what the names of its parameters begin with in the whole.
     """
-    wanted = [change for change in read_changes(path) if change.part in networks]
-    if not wanted:
+    expected = [change for change in read_changes(path) if change.part in networks]
+    if not expected:
         return None
     changes: dict[str, dict[Role, Tensor]] = {}
     for part, (beginning, module) in networks.items():
-        mine = [change for change in wanted if change.part == part]
+        mine = [change for change in expected if change.part == part]
         found = _changes(path, mine, part, dict(module.named_parameters()))
         changes |= {beginning + name: roles for name, roles in found.items()}
     if not changes:
-        raise ModelFileError(f"nothing in {path.name} fits: the network has no {wanted[0].layer}")
+        raise ModelFileError(f"nothing in {path.name} fits: the network has no {expected[0].layer}")
     return LoraPatch(content_digest(path), strength, changes)
 
 
 def _changes(
-    path: Path, wanted: Iterable[Change], part: Part, parameters: Mapping[str, Tensor]
+    path: Path, expected: Iterable[Change], part: Part, parameters: Mapping[str, Tensor]
 ) -> dict[str, dict[Role, Tensor]]:
     """What a file changes in one network, by the names of its parameters.
 
@@ -245,7 +245,7 @@ def _changes(
     changes: dict[str, dict[Role, Tensor]] = {}
     strange: list[str] = []
     with open_weights(path) as file:
-        for change in wanted:
+        for change in expected:
             layer = places.get(change.layer) or places.get(f"{change.layer}_0")
             if layer is None:
                 strange.append(change.layer)
@@ -280,10 +280,10 @@ def _places(parameters: Iterable[str], part: Part) -> dict[str, str]:
 def _check(file: str, name: str, roles: Mapping[Role, Tensor], weight: Tensor) -> None:
     """Whether a change fits its weight, from the shapes alone."""
     shapes = {role: part.to("meta") for role, part in roles.items() if role != "alpha"}
-    wanted = f"{file}: its change of {name} does not fit {'×'.join(map(str, weight.shape))}"
+    expected = f"{file}: its change of {name} does not fit {'×'.join(map(str, weight.shape))}"
     try:
         changed(weight.to("meta"), shapes, 1.0)
     except ModelFileError as error:
-        raise ModelFileError(f"{wanted}: {error}") from error
+        raise ModelFileError(f"{expected}: {error}") from error
     except (KeyError, RuntimeError, IndexError) as error:
-        raise ModelFileError(wanted) from error
+        raise ModelFileError(expected) from error

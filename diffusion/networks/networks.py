@@ -76,12 +76,12 @@ def from_file(
         ModelFileError: the file lacks weights, or has some that the network has no place for.
     """
     module = _blank(make)
-    wanted = module.state_dict()
+    expected = module.state_dict()
     weights: dict[str, Tensor] = {}
 
     def put(theirs: str, ours: str, weight: Tensor) -> None:
-        name = ours if ours in wanted else f"text_model.{ours}"
-        place = wanted.get(name)
+        name = ours if ours in expected else f"text_model.{ours}"
+        place = expected.get(name)
         if place is None:
             raise ModelFileError(f"{path.name}: {theirs} has no place in its network")
         if place.numel() != weight.numel():
@@ -99,7 +99,7 @@ def from_file(
                 several, file.get_tensor(theirs).chunk(len(several)), strict=True
             ):
                 put(theirs, ours, weight)
-    check_complete(path.name, wanted.keys() - weights.keys())
+    check_complete(path.name, expected.keys() - weights.keys())
     module.load_state_dict(weights, assign=True)
     for owner in module.modules():
         for name, buffer in owner.named_buffers(recurse=False):
@@ -148,8 +148,8 @@ def from_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     except Exception as error:  # the libraries raise no narrower class
         raise ModelFileError(f"{where} cannot be loaded: {error}") from error
     check_complete(where, report["missing_keys"])
-    for name, got, wanted in report["mismatched_keys"]:
-        shapes = f"{tuple(wanted)}, has {tuple(got)}"
+    for name, got, expected in report["mismatched_keys"]:
+        shapes = f"{tuple(expected)}, has {tuple(got)}"
         raise ModelFileError(f"{where}: the weights {name} want the shape {shapes}")
     return module
 
@@ -164,13 +164,13 @@ def _from_old_file(kind: Any, file: Path, dtype: torch.dtype) -> nn.Module:
         make = partial(kind.from_config, kind.load_config(folder, local_files_only=True))
     else:
         make = partial(kind, kind.config_class.from_pretrained(folder, local_files_only=True))
-    wanted = _blank(make).state_dict().keys()
+    expected = _blank(make).state_dict().keys()
     names = {theirs: new_name(theirs) for theirs in read_heads(file)}
     bare = {theirs: ours.removeprefix("text_model.") for theirs, ours in names.items()}
     known = {
-        theirs: ours if ours in wanted else bare[theirs]
+        theirs: ours if ours in expected else bare[theirs]
         for theirs, ours in names.items()
-        if not wanted.isdisjoint((ours, bare[theirs]))
+        if not expected.isdisjoint((ours, bare[theirs]))
     }
     return from_file(file, Part({}, known), make, dtype)
 

@@ -153,8 +153,8 @@ def free_device_memory() -> int:
     if devices.device().type != "cuda":
         return 2**62
     _, total = torch.cuda.mem_get_info()
-    wanted = _gibibytes(VRAM, total / GIB)
-    return int((min(wanted, total / GIB) - _gibibytes(RESERVE, DEFAULT_RESERVE)) * GIB)
+    expected = _gibibytes(VRAM, total / GIB)
+    return int((min(expected, total / GIB) - _gibibytes(RESERVE, DEFAULT_RESERVE)) * GIB)
 
 
 def with_memory(work: Callable[[], T], smaller: Callable[[], T] | None = None) -> T:
@@ -235,7 +235,7 @@ def _gibibytes(variable: str, default: float) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 2**20:
-        raise SettingError(f"{variable} wants a number of gibibytes, got {text[:40]!r}")
+        raise SettingError(f"{variable}: expected a number of gibibytes, got {text[:40]!r}")
     return value
 
 

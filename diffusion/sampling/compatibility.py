@@ -23,5 +23,5 @@ def compatibility_mode() -> Rule:
     """
     named = os.environ.get(VARIABLE) or "current"
     if named not in get_args(Rule):
-        raise SettingError(f"{VARIABLE} wants {' or '.join(get_args(Rule))}, got {named!r}")
+        raise SettingError(f"{VARIABLE}: expected {' or '.join(get_args(Rule))}, got {named!r}")
     return cast(Rule, named)

@@ -62,10 +62,10 @@ class ConfigFile:
             raise self.wrong(key, f"a list of 1 to {most} items")
         return len(value)
 
-    def wrong(self, key: str, wanted: str) -> ModelFileError:
+    def wrong(self, key: str, expected: str) -> ModelFileError:
         """The error that a value is not what is wanted."""
         got = repr(self.values.get(key))[:60] if key in self.values else "nothing"
-        return ModelFileError(f"{self.name}: {key} wants {wanted}, got {got}")
+        return ModelFileError(f"{self.name}: {key}: expected {expected}, got {got}")
 
 
 def read_config(path: Path) -> ConfigFile:

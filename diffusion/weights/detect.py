@@ -101,7 +101,7 @@ def check_weights(folder: Path, name: str) -> None:
     where = f"{folder.parent.name}/{folder.name}"
     file = old_weights(folder) or folder / name
     if not file.is_file():
-        raise ModelFileError(f"{where} wants {name}, has no weights")
+        raise ModelFileError(f"{where}: expected {name}, it has no weights")
     try:
         read_heads(file)
     except ModelFileError as error:
@@ -283,15 +283,15 @@ def _check_unet(unet: ConfigFile, family: Family) -> None:
     for key in EXTRA_INPUTS:
         if unet.values.get(key) is not None:
             raise unet.wrong(key, "null (no model that is asked with such inputs)")
-    wanted = None if family.size_inputs == "none" else "text_time"
-    _check_value(unet, "addition_embed_type", None, (wanted,))
+    expected = None if family.size_inputs == "none" else "text_time"
+    _check_value(unet, "addition_embed_type", None, (expected,))
     plain = family.latent_channels
     if family.in_channels not in (plain, 2 * plain, 2 * plain + 1):
-        wanted = (
+        expected = (
             f"{plain}, the channels of its latents, {2 * plain} for editing "
             f"or {2 * plain + 1} for inpainting"
         )
-        raise unet.wrong("in_channels", wanted)
+        raise unet.wrong("in_channels", expected)
 
 
 def _size_inputs(path: Path, unet: ConfigFile) -> SizeInputs:

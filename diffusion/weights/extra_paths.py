@@ -66,7 +66,7 @@ def _read(path: Path, size: int, _changed: int) -> tuple[ExtraFolder, ...]:
     if found is None:
         return ()
     if not isinstance(found, dict):
-        raise ModelFileError(f"{path.name}: wants sections, each with a base_path")
+        raise ModelFileError(f"{path.name}: expected sections, each with a base_path")
     return tuple(folder for name, value in found.items() for folder in _section(path, name, value))
 
 

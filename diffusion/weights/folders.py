@@ -85,8 +85,8 @@ def find_embedding(name: str) -> Path | None:
     places: dict[str, Path] = {}
     for found, path in _models("embeddings"):
         places.setdefault(found, path)
-    wanted = (name, *(name + extension for extension in WEIGHTS))
-    return next((places[each] for each in wanted if each in places), None)
+    expected = (name, *(name + extension for extension in WEIGHTS))
+    return next((places[each] for each in expected if each in places), None)
 
 
 def tiny_vae(family: str) -> TinyVaeFiles | None:

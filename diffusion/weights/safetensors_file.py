@@ -37,7 +37,7 @@ def read_safetensors(path: Path) -> FileHead:
         end = stop
     if begin + end != size:
         wrong = "is cut short" if size < begin + end else "has something behind its weights"
-        raise ModelFileError(f"{path.name} {wrong}: wants {begin + end} bytes, has {size}")
+        raise ModelFileError(f"{path.name} {wrong}: expected {begin + end} bytes, has {size}")
     tensors = {
         name: Located(head, begin + start, row_strides(head.shape))
         for name, (head, (start, _)) in found.items()

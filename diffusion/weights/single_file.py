@@ -73,8 +73,8 @@ def _read(path: Path, _size: int, _changed: int) -> Contents:
         return Contents(unet, texts, vae, family_for(width) if texts else None)
     family = _unet_family(path, heads, unet, texts)
     if texts and width != family.text_dim:
-        wanted = f"{family.text_dim} wide, as family {family.name} wants"
-        raise ModelFileError(f"{path.name}: its text encoding is {width} wide, not {wanted}")
+        expected = f"{family.text_dim} wide, as family {family.name} wants"
+        raise ModelFileError(f"{path.name}: its text encoding is {width} wide, not {expected}")
     return Contents(unet, texts, vae, family)
 
 

@@ -17,7 +17,7 @@ from zipfile import ZipFile
 from zlib import crc32
 
 from .tensor_head import WIDTHS
-from .torch_names import DAMAGED, UnsafePickleError, shown, wanted
+from .torch_names import DAMAGED, UnsafePickleError, expected, shown
 from .torch_pickle import read_pickle
 
 MAX_BYTES = 2**24
@@ -159,16 +159,16 @@ def _legacy(stream: _Sparing) -> Container:
     small = BytesIO(start)
     if read_pickle(small).value != MAGIC or read_pickle(small).value != PROTOCOL:
         raise UnsafePickleError("it is a pickle, and none that torch makes of weights")
-    machine = wanted(read_pickle(small).value, dict)
+    machine = expected(read_pickle(small).value, dict)
     if machine.get("little_endian") is not True:
         raise UnsafePickleError("its numbers are big-endian")
     said = read_pickle(small)
-    keys = wanted(read_pickle(small).value, list)
+    keys = expected(read_pickle(small).value, list)
     pickle = start[: small.tell()]
     extents: dict[str, Extent] = {}
     at = len(pickle)
     for key in keys:
-        storage = said.storages[wanted(key, str)]
+        storage = said.storages[expected(key, str)]
         (count,) = COUNT.unpack(stream.part(Extent(at, COUNT.size)))
         if key in extents or count != storage.count:
             raise UnsafePickleError(DAMAGED)
@@ -176,5 +176,5 @@ def _legacy(stream: _Sparing) -> Container:
         at = sum(extents[key])
     if at != end:
         wrong = "is cut short" if end < at else "has something behind its weights"
-        raise UnsafePickleError(f"it {wrong}: wants {at} bytes, has {end}")
+        raise UnsafePickleError(f"it {wrong}: expected {at} bytes, has {end}")
     return Container(said.value, extents, pickle)

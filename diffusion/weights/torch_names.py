@@ -91,7 +91,7 @@ def shown(text: str) -> str:
     return ascii(text[:100])[1:-1]
 
 
-def wanted(value: Any, kind: type[T]) -> T:
+def expected(value: Any, kind: type[T]) -> T:
     """The value, if it is of exactly this kind.
 
     Raises:
@@ -113,20 +113,20 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any) -> S
     """`torch._utils._rebuild_tensor` and `_v2`, which adds a flag, hooks and marks."""
     if more[2:] not in ((), (None,), ({},)):
         raise UnsafePickleError("it holds a tensor with marks, which is not supported")
-    found = wanted(storage, Storage)
+    found = expected(storage, Storage)
     return _window(found.dtype, found, offset, shape, stride)
 
 
 def _typed_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any) -> Stored:
     """`_rebuild_tensor_v3`: the type comes after the flag and the hooks."""
-    name = wanted(more[2], Name).text
+    name = expected(more[2], Name).text
     if name not in DTYPES or more[3:] not in ((), (None,), ({},)):
         raise UnsafePickleError(f"it holds a tensor of {shown(name)}, which is not supported")
-    return _window(DTYPES[name], wanted(storage, Storage), offset, shape, stride)
+    return _window(DTYPES[name], expected(storage, Storage), offset, shape, stride)
 
 
 def _window(dtype: str, storage: Storage, offset: Any, shape: Any, stride: Any) -> Stored:
-    if not len(wanted(shape, tuple)) == len(wanted(stride, tuple)) <= MAX_SIDES:
+    if not len(expected(shape, tuple)) == len(expected(stride, tuple)) <= MAX_SIDES:
         raise UnsafePickleError(DAMAGED)
     if any(type(each) is not int or each < 0 for each in (offset, *shape, *stride)):
         raise UnsafePickleError(DAMAGED)
@@ -135,14 +135,14 @@ def _window(dtype: str, storage: Storage, offset: Any, shape: Any, stride: Any) 
 
 def _attributed(function: Any, _kind: Any, arguments: Any, *_: Any) -> Stored:
     """A tensor by one of these functions, that has attributes; they are left out."""
-    make = TENSORS.get(wanted(function, Name).text)
-    if make is None or len(wanted(arguments, tuple)) > MAX_ARGUMENTS:
+    make = TENSORS.get(expected(function, Name).text)
+    if make is None or len(expected(arguments, tuple)) > MAX_ARGUMENTS:
         raise UnsafePickleError(DAMAGED)
     return make(*arguments)
 
 
 def _parameter(tensor: Any, *_: Any) -> Stored:
-    return wanted(tensor, Stored)
+    return expected(tensor, Stored)
 
 
 def _ordered() -> dict[Any, Any]:

@@ -30,8 +30,8 @@ from .torch_names import (
     Storage,
     UnsafePickleError,
     check_key,
+    expected,
     shown,
-    wanted,
 )
 
 # A checkpoint of 1,200 tensors takes about 50,000 steps. What a step costs is bounded too, since
@@ -141,12 +141,12 @@ def _tuple(length: int) -> Step:
 
 
 def _extend(machine: _Machine, items: Iterable[object]) -> None:
-    wanted(machine.stack[-1], list).extend(items)
+    expected(machine.stack[-1], list).extend(items)
 
 
 def _fill(machine: _Machine, items: list[Any]) -> None:
     """Put keys and values, one after the other, into the dict on the stack."""
-    target = wanted(machine.stack[-1], dict)
+    target = expected(machine.stack[-1], dict)
     if len(items) % 2:
         raise UnsafePickleError(DAMAGED)
     for key, value in zip(items[::2], items[1::2], strict=True):
@@ -160,7 +160,7 @@ def _last_two(machine: _Machine, _: object) -> None:
 
 
 def _stack_name(machine: _Machine, _: object) -> None:
-    name, module = wanted(machine.pop(), str), wanted(machine.pop(), str)
+    name, module = expected(machine.pop(), str), expected(machine.pop(), str)
     if len(module) + len(name) > MAX_NAME:
         raise UnsafePickleError(DAMAGED)
     machine.push(Name(f"{module}.{name}"))
@@ -168,13 +168,13 @@ def _stack_name(machine: _Machine, _: object) -> None:
 
 def _storage(machine: _Machine, _: object) -> None:
     """A storage by what torch calls its persistent id."""
-    said = wanted(machine.pop(), tuple)
+    said = expected(machine.pop(), tuple)
     if len(said) not in (5, 6) or said[0] != "storage" or said[5:] not in ((), (None,)):
         raise UnsafePickleError("its pickle speaks of storages in a way that is not known")
-    kind = wanted(said[1], Name).text
+    kind = expected(said[1], Name).text
     if kind not in STORAGE_TYPES:
         raise UnsafePickleError(f"it holds numbers as {shown(kind)}, which is not supported")
-    storage = Storage(STORAGE_TYPES[kind], wanted(said[2], str), wanted(said[4], int))
+    storage = Storage(STORAGE_TYPES[kind], expected(said[2], str), expected(said[4], int))
     if len(storage.key) > MAX_NAME or storage.count < 0:
         raise UnsafePickleError(DAMAGED)
     if machine.storages.setdefault(storage.key, storage) != storage:
@@ -183,7 +183,7 @@ def _storage(machine: _Machine, _: object) -> None:
 
 
 def _call(machine: _Machine, _: object) -> None:
-    arguments, called = wanted(machine.pop(), tuple), machine.pop()
+    arguments, called = expected(machine.pop(), tuple), machine.pop()
     name = called.text if type(called) is Name else "what is no function"
     if name in NOTES:
         machine.push(Note())
@@ -195,7 +195,7 @@ def _call(machine: _Machine, _: object) -> None:
 
 def _new(machine: _Machine, _: object) -> None:
     machine.pop()
-    kind = wanted(machine.pop(), Name).text
+    kind = expected(machine.pop(), Name).text
     if kind != PARAMETERS and kind not in NOTES:
         raise UnsafePickleError(f"it asks to make a {shown(kind)}, which no weights need")
     machine.push(Parameters() if kind == PARAMETERS else Note())

@@ -15,7 +15,7 @@ from .headers import read_heads
 from .keys import Heads, Part
 
 WRAPPERS = ("params_ema.", "params.", "module.")
-WANTED = "an ESRGAN net (RRDB) or a compact one (SRVGG)"
+EXPECTED = "an ESRGAN net (RRDB) or a compact one (SRVGG)"
 # Names of ESRGAN's test code, and those of Real-ESRGAN that this code uses.
 TEST_CODE = {
     "RRDB_trunk": "body",
@@ -40,7 +40,7 @@ def upscale_part(path: Path) -> Part:
     try:
         part = _compact(heads, plain) if "body.0.weight" in plain else _rrdb(heads, plain)
     except (KeyError, ValueError, IndexError) as error:
-        raise ModelFileError(f"{path.name} holds no {WANTED.removeprefix('an ')}") from error
+        raise ModelFileError(f"{path.name} holds no {EXPECTED.removeprefix('an ')}") from error
     return part
 
 

@@ -312,9 +312,9 @@ def _read(data: bytearray, trace: str) -> Entry:
             raise CorruptEntryError("its header is cut")
         header = json.loads(data[8 : 8 + length])
         metadata = header["__metadata__"]
-        wanted, metadata["sum"] = metadata["sum"], ""
+        expected, metadata["sum"] = metadata["sum"], ""
         view = memoryview(data)[8 + length :]
-        if _sum(header, [view]) != wanted:
+        if _sum(header, [view]) != expected:
             raise CorruptEntryError("its checksum is wrong")
         told = json.loads(metadata["entry"])
         if told["trace"] != trace:

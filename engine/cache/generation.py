@@ -71,7 +71,7 @@ def open_store() -> Store | None:
     except (ValueError, OverflowError):
         budget = -1
     if budget < 0:
-        raise CacheSizeError(f"{SIZE_VARIABLE} wants a number of GiB from 0, got {size!r}")
+        raise CacheSizeError(f"{SIZE_VARIABLE}: expected a number of GiB from 0, got {size!r}")
     folder = Path(named).expanduser() if named else default_folder()
     return Store(folder, generation(), budget)
 

@@ -141,9 +141,9 @@ def _chosen(graph: Graph, registry: Registry, name: str) -> str:
     if name in images or name in places:
         return name
     known = ", ".join(images + places)
-    wanted = f"an input that takes an image: {known or 'there is none'}"
+    expected = f"an input that takes an image: {known or 'there is none'}"
     hint = "say with --image-input which takes the images" if known else "add a LoadImage"
-    facts = (wanted, name or "none chosen", "", hint)
+    facts = (expected, name or "none chosen", "", hint)
     raise GraphError([Problem("unknown_input", "inputs", "graph", name, *facts)])
 
 

@@ -103,20 +103,20 @@ def _taken(spec: NodeSpec, name: str, value: Any) -> Any:
         return value
     several = value.__class__ is Many
     if port.many:
-        return [_checked(spec, port, item) for item in (value if several else (value,))]
+        return [_checked(port, item) for item in (value if several else (value,))]
     if several:
-        return Many(_checked(spec, port, item) for item in value)
-    return _checked(spec, port, value)
+        return Many(_checked(port, item) for item in value)
+    return _checked(port, value)
 
 
-def _checked(spec: NodeSpec, port: Port, value: Any) -> Any:
+def _checked(port: Port, value: Any) -> Any:
     """A linked value; numbers, texts and choices must lie in the port's range as literals must."""
     if port.is_edge or port.type == ANY:
         return value
     try:
         return coerce(port, value)
     except LiteralError as refused:
-        raise InputError(spec.name, port.name, refused.wanted, refused.got, refused.hint) from None
+        raise InputError(port.name, refused.expected, refused.got, refused.hint) from None
 
 
 def _outputs(spec: NodeSpec, value: Any) -> tuple[Any, ...]:
@@ -124,8 +124,8 @@ def _outputs(spec: NodeSpec, value: Any) -> tuple[Any, ...]:
     if spec.single:
         value = (value,)
     elif not isinstance(value, tuple) or len(value) != len(spec.outputs):
-        wanted = ", ".join(output.name for output in spec.outputs)
-        raise TypeError(f"{spec.name} must return {len(spec.outputs)} values ({wanted})")
+        expected = ", ".join(output.name for output in spec.outputs)
+        raise TypeError(f"{spec.name} must return {len(spec.outputs)} values ({expected})")
     return listed(spec, value) if spec.gives_many else value
 
 

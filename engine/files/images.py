@@ -60,5 +60,5 @@ def images() -> ImageService:
         InputError: no pack of nodes brings any.
     """
     if not _registered:
-        raise InputError("server", "image", "a pack that reads images", "none")
+        raise InputError("image", "a pack that reads images", "none")
     return _registered[0]

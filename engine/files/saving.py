@@ -24,9 +24,9 @@ DATE_PART = re.compile(r"yyyy|yy|MM|M|dd|d|hh|h|mm|m|ss|s")
 class PrefixError(ValueError):
     """A prefix that names no place inside the output folder: what was wanted and what came."""
 
-    def __init__(self, wanted: str, got: str) -> None:
-        super().__init__(f"wants {wanted}, got {got}")
-        self.wanted, self.got = wanted, got
+    def __init__(self, expected: str, got: str) -> None:
+        super().__init__(f"expected {expected}, got {got}")
+        self.expected, self.got = expected, got
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,22 @@ def check_prefix(prefix: str) -> str:
     Raises:
         PrefixError: it is empty, absolute, leaves the folder, or cannot be a name.
     """
-    wanted = "a file name, perhaps with folders, inside the output folder"
+    expected = "a file name, perhaps with folders, inside the output folder"
     if CONTROL.search(prefix) or any("\ud800" <= letter <= "\udfff" for letter in prefix):
-        raise PrefixError(wanted, f"{prefix!r}, with control characters")
+        raise PrefixError(expected, f"{prefix!r}, with control characters")
     path = prefix.replace("\\", "/")
     if path.startswith("/") or re.match(r"[A-Za-z]:", path):
-        raise PrefixError(wanted, f"{prefix!r}, an absolute path")
+        raise PrefixError(expected, f"{prefix!r}, an absolute path")
     path = posixpath.normpath(UNPORTABLE.sub("_", path))
     if path == ".." or path.startswith("../"):
-        raise PrefixError(wanted, f"{prefix!r}, which leaves it")
+        raise PrefixError(expected, f"{prefix!r}, which leaves it")
     if path == ".":
-        raise PrefixError(wanted, f"{prefix!r}, which names no file")
+        raise PrefixError(expected, f"{prefix!r}, which names no file")
     if any(len(part.encode()) > MAX_NAME_BYTES for part in path.split("/")):
         raise PrefixError(f"names of at most {MAX_NAME_BYTES} bytes", f"{prefix[:40]!r}...")
     why = unsafe(f"{path}{FIRST}")
     if why:
-        raise PrefixError(wanted, f"{prefix[:80]!r}, which {why}")
+        raise PrefixError(expected, f"{prefix[:80]!r}, which {why}")
     return path
 
 

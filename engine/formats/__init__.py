@@ -59,8 +59,8 @@ def parse_graph(text: str, specs: Specs | None = None) -> Graph:
         return read_prompt(data, specs)
     if is_editor_workflow(data):
         return read_workflow(data, specs or {})
-    wanted = "`latentloom: 1` and `nodes:`, or what ComfyUI's editor saves or exports as API"
-    raise FormatError(f"this is no graph: wants {wanted}")
+    expected = "`latentloom: 1` and `nodes:`, or what ComfyUI's editor saves or exports as API"
+    raise FormatError(f"this is no graph: expected {expected}")
 
 
 def dump_graph(graph: Graph, form: str, specs: Specs) -> str:
@@ -113,7 +113,7 @@ def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:
         elif name.endswith(".json"):
             form = "comfy" if name.endswith(".api.json") else "json"
         else:
-            raise FormatError(f"{path.name}: wants an ending of .yaml, .json or .api.json")
+            raise FormatError(f"{path.name}: expected an ending of .yaml, .json or .api.json")
     data = dump_graph(graph, form, specs).encode("utf-8")
     if path.exists() and not path.is_file():  # a pipe, or a terminal
         path.write_bytes(data)

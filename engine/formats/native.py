@@ -46,7 +46,7 @@ def read_native(data: Mapping[Any, Any]) -> Graph:
     """
     version = data.get("latentloom")
     if type(version) is not int or version != VERSION:
-        raise FormatError(f"wants `latentloom: {VERSION}`, got {_short(version)}")
+        raise FormatError(f"expected `latentloom: {VERSION}`, got {_short(version)}")
     _known_keys(data, KEYS, "the file")
     nodes = _mapping(data.get("nodes"), "nodes")
     inputs = _mapping(data.get("inputs"), "inputs")
@@ -117,7 +117,7 @@ def thaw(value: Any) -> Any:
 def _read_node(id: str, entry: Any) -> Node:
     where = f"node {id}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("node"), str):
-        raise FormatError(f"{where}: wants a mapping with `node: <type>`, got {_short(entry)}")
+        raise FormatError(f"{where}: expected a mapping with `node: <type>`, got {_short(entry)}")
     clashing = _mapping(entry.get("inputs"), f"{where}, inputs")
     plain = {name: value for name, value in entry.items() if name not in NODE_KEYS}
     inputs = {
@@ -184,17 +184,17 @@ def _reads_as(text: str, value: Link | InputRef) -> bool:
 def _read_input(name: str, entry: Any) -> GraphInput:
     where = f"input {name}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("type"), str):
-        raise FormatError(f"{where}: wants a mapping with `type:`, got {_short(entry)}")
+        raise FormatError(f"{where}: expected a mapping with `type:`, got {_short(entry)}")
     _known_keys(entry, INPUT_KEYS, where)
     for key in ("min", "max"):
         number = entry.get(key)
         if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-            raise FormatError(f"{where}, {key}: wants a number, got {_short(number)}")
+            raise FormatError(f"{where}, {key}: expected a number, got {_short(number)}")
     choices = entry.get("choices")
     if choices is not None and not (
         isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
     ):
-        raise FormatError(f"{where}, choices: wants a list of texts, got {_short(choices)}")
+        raise FormatError(f"{where}, choices: expected a list of texts, got {_short(choices)}")
     return GraphInput(
         type=entry["type"],
         default=entry.get("default"),
@@ -226,14 +226,14 @@ def _mapping(value: Any, where: str) -> dict[Any, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise FormatError(f"{where}: wants a mapping, got {_short(value)}")
+        raise FormatError(f"{where}: expected a mapping, got {_short(value)}")
     return dict(value)
 
 
 def _text(data: Mapping[Any, Any], key: str) -> str:
     value = data.get(key, "")
     if not isinstance(value, str):
-        raise FormatError(f"{key}: wants a text, got {_short(value)}")
+        raise FormatError(f"{key}: expected a text, got {_short(value)}")
     return value
 
 

@@ -121,7 +121,7 @@ class Builder:
             try:
                 values[name] = _input(name, spec, value)
             except LiteralError as refused:
-                facts = (id, type_name, name, refused.wanted, refused.got, "", refused.hint)
+                facts = (id, type_name, name, refused.expected, refused.got, "", refused.hint)
                 problems.append(Problem(refused.kind, *facts))
         for port in spec.inputs:
             if port.required and port.name not in inputs:
@@ -146,8 +146,8 @@ def _input(name: str, spec: NodeSpec, value: Any) -> Any:
     port = spec.port(name)
     if port is None:
         known = [each.name for each in spec.inputs]
-        wanted = f"one of its inputs ({', '.join(known) or 'none'})"
-        raise LiteralError("unknown_input", wanted, repr(name), did_you_mean(name, known))
+        expected = f"one of its inputs ({', '.join(known) or 'none'})"
+        raise LiteralError("unknown_input", expected, repr(name), did_you_mean(name, known))
     if isinstance(value, Handle):
         outputs = list(value)
         if len(outputs) != 1:

@@ -17,9 +17,9 @@ MAX_LENGTH = 80
 class LiteralError(Exception):
     """A literal that a port does not take: a kind for machines, wanted, got and what to do."""
 
-    def __init__(self, kind: str, wanted: str, got: str, hint: str = "") -> None:
-        super().__init__(kind, wanted, got, hint)
-        self.kind, self.wanted, self.got, self.hint = kind, wanted, got, hint
+    def __init__(self, kind: str, expected: str, got: str, hint: str = "") -> None:
+        super().__init__(kind, expected, got, hint)
+        self.kind, self.expected, self.got, self.hint = kind, expected, got, hint
 
 
 def coerce(port: Port, value: Any) -> Any:

@@ -106,11 +106,11 @@ def prepare(
     cycle = graph.cycle() if graph.nodes else None
     if cycle is not None:
         problems.append(_cycle_problem(graph, cycle))
-    wanted = graph.nodes.keys() if whole or not chosen else graph.upstream(chosen)
+    expected = graph.nodes.keys() if whole or not chosen else graph.upstream(chosen)
     order = graph.nodes if cycle else (id for layer in graph.generations for id in layer)
     reader = _Reader(graph, written, registry, files, problems)
-    nodes = {id: found for id in order if id in wanted and (found := reader.read(id)) is not None}
-    unneeded = tuple((id, node.type) for id, node in graph.nodes.items() if id not in wanted)
+    nodes = {id: found for id in order if id in expected and (found := reader.read(id)) is not None}
+    unneeded = tuple((id, node.type) for id, node in graph.nodes.items() if id not in expected)
     return Preparation(nodes, chosen, tuple(problems), unneeded)
 
 
@@ -119,10 +119,10 @@ def _targets(
 ) -> tuple[tuple[str, ...], list[Problem]]:
     if targets is not None:
         chosen = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
-        wanted = f"a target of: {', '.join(list(graph.nodes)[:20]) or 'none'}"
+        expected = f"a target of: {', '.join(list(graph.nodes)[:20]) or 'none'}"
         missing = [id for id in chosen if id not in graph.nodes]
         problems = [
-            Problem("unknown_id", "", "", "", wanted, id, "", did_you_mean(id, graph.nodes))
+            Problem("unknown_id", "", "", "", expected, id, "", did_you_mean(id, graph.nodes))
             for id in missing
         ]
         return tuple(id for id in chosen if id in graph.nodes), problems
@@ -176,17 +176,17 @@ class _Reader:
             if port.name in node.inputs:
                 self._read_input(prepared, port, node.inputs[port.name])
             elif port.required:
-                facts = ("missing_input", _wanted(port), "nothing")
+                facts = ("missing_input", _expected(port), "nothing")
                 self._add(prepared, port.name, *facts, hint=missing_hint(port))
             else:
                 prepared.literals[port.name] = port.default
         names = [port.name for port in spec.inputs]
         for name in node.inputs.keys() - set(names):
-            wanted, hint = (
+            expected, hint = (
                 f"one of its inputs ({', '.join(names) or 'none'})",
                 did_you_mean(name, names),
             )
-            self._add(prepared, name, "unknown_input", wanted, repr(name), hint=hint)
+            self._add(prepared, name, "unknown_input", expected, repr(name), hint=hint)
         if len(self.problems) == before:
             self._run_hooks(prepared)
         if spec.family is not None or any(port.family for port in spec.inputs):
@@ -198,9 +198,9 @@ class _Reader:
             self._read_link(node, port, value)
             return
         if isinstance(value, InputRef):
-            wanted = f"an input of the graph ({', '.join(self.graph.inputs) or 'none'})"
+            expected = f"an input of the graph ({', '.join(self.graph.inputs) or 'none'})"
             hint = did_you_mean(value.name, self.graph.inputs)
-            self._add(node, port.name, "unknown_input", wanted, value, hint=hint)
+            self._add(node, port.name, "unknown_input", expected, value, hint=hint)
             return
         try:
             literal = coerce(port, value)
@@ -215,11 +215,11 @@ class _Reader:
         """Tell of a wrong value; of one that an input of the graph gives to several nodes, once."""
         source, value = "", self.written.nodes[node.id].inputs[port.name]
         if isinstance(value, InputRef):
-            if self.told & {(value.name, ""), (value.name, refused.wanted)}:
+            if self.told & {(value.name, ""), (value.name, refused.expected)}:
                 return
-            self.told.add((value.name, refused.wanted))
+            self.told.add((value.name, refused.expected))
             source = f"the graph's input {value.name}"
-        facts = (refused.kind, refused.wanted, refused.got)
+        facts = (refused.kind, refused.expected, refused.got)
         self._add(node, port.name, *facts, source=source, hint=refused.hint)
 
     def _find_file(self, node: Prepared, port: Port, name: str) -> None:
@@ -240,7 +240,7 @@ class _Reader:
         origin = self.graph.nodes.get(link.node)
         if origin is None:
             hint, got = did_you_mean(link.node, self.graph.nodes), f"{link}: no such node"
-            self._add(node, port.name, "dangling_link", _wanted(port), got, hint=hint)
+            self._add(node, port.name, "dangling_link", _expected(port), got, hint=hint)
             return
         if port.file is not None:
             hint = "name the file in the graph, or make it an input of the graph: ${name}"
@@ -252,19 +252,19 @@ class _Reader:
         index = spec.output_index(link.output)
         if index is None:
             names = [found.name for found in spec.outputs]
-            wanted = f"an output of {origin.type} ({', '.join(names) or 'no outputs'})"
+            expected = f"an output of {origin.type} ({', '.join(names) or 'no outputs'})"
             hint, got = did_you_mean(str(link.output), names), f"{link}: no such output"
-            self._add(node, port.name, "dangling_link", wanted, got, hint=hint)
+            self._add(node, port.name, "dangling_link", expected, got, hint=hint)
             return
         given = spec.outputs[index].type
         if not accepts(port.type, given):
             source = f"{origin.type} ({link.node})"
-            self._add(node, port.name, "wrong_type", _wanted(port), given, source=source)
+            self._add(node, port.name, "wrong_type", _expected(port), given, source=source)
             return
         lack = self.lacking.get(link.node, {}).get(spec.outputs[index].name)
         if lack is not None:
             source = f"{origin.type} ({link.node})"
-            facts = (_wanted(port), f"nothing: {lack.reason}", source, lack.remedy)
+            facts = (_expected(port), f"nothing: {lack.reason}", source, lack.remedy)
             self._add(node, port.name, "absent", *facts)
             return
         node.links[port.name] = Source(link.node, index)
@@ -308,9 +308,9 @@ class _Reader:
             if node.family is None:
                 node.family, maker, origin = family, made_by, f"as {port.name} from {made_by}"
             elif not _are_kin(port, family, node.family):
-                wanted = f"family {node.family} ({origin})"
+                expected = f"family {node.family} ({origin})"
                 self._add(
-                    node, port.name, "wrong_family", wanted, f"family {family}", source=made_by
+                    node, port.name, "wrong_family", expected, f"family {family}", source=made_by
                 )
         if any(output.family for output in node.spec.outputs):
             self.families[node.id] = (node.family, maker)
@@ -326,8 +326,8 @@ class _Reader:
         name = _parameters(node.spec.family)[0]
         port, family, made_by = given[0]
         value = node.files[name].name if name in node.files else node.literals[name]
-        wanted = f"family {family} (as {port.name} from {made_by})"
-        self._add(node, name, "wrong_family", wanted, f"{value!r}, of family {node.family}")
+        expected = f"family {family} (as {port.name} from {made_by})"
+        self._add(node, name, "wrong_family", expected, f"{value!r}, of family {node.family}")
         return True
 
     def _unknown_type(self, id: str, node: Node) -> Problem:
@@ -342,23 +342,23 @@ class _Reader:
         node: Prepared,
         port: str,
         kind: str,
-        wanted: str,
+        expected: str,
         got: Any,
         source: str = "",
         hint: str = "",
     ) -> None:
-        facts = (node.id, node.spec.name, port, wanted, str(got), source, hint)
+        facts = (node.id, node.spec.name, port, expected, str(got), source, hint)
         self.problems.append(Problem(kind, *facts))
 
 
-def _are_kin(port: Port, given: str, wanted: str) -> bool:
+def _are_kin(port: Port, given: str, expected: str) -> bool:
     """Whether values of one family at this port are as good as those of another."""
-    return given == wanted or (
-        port.compatible is not None and port.compatible(given) == port.compatible(wanted)
+    return given == expected or (
+        port.compatible is not None and port.compatible(given) == port.compatible(expected)
     )
 
 
-def _wanted(port: Port) -> str:
+def _expected(port: Port) -> str:
     if port.is_edge:
         return port.type
     within = f" from {port.between}" if port.between else ""

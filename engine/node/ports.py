@@ -107,8 +107,8 @@ class Hidden:
     """A parameter that the engine fills in; not an input of the graph."""
 
 
-def accepts(wanted: str, given: str) -> bool:
-    """Whether an output of type `given` may feed an input of type `wanted`.
+def accepts(expected: str, given: str) -> bool:
+    """Whether an output of type `given` may feed an input of type `expected`.
 
     Types are single names, comma-separated unions, or `*`. An INT may feed a FLOAT and a STRING
     a COMBO, whose value is then checked when it is known.
@@ -118,9 +118,9 @@ def accepts(wanted: str, given: str) -> bool:
     >>> accepts("FLOAT", "INT"), accepts("INT", "FLOAT"), accepts("LATENT", "IMAGE")
     (True, False, False)
     """
-    if ANY in (wanted, given) or wanted == given:
+    if ANY in (expected, given) or expected == given:
         return True
-    inputs = {name.strip() for name in wanted.split(",")}
+    inputs = {name.strip() for name in expected.split(",")}
     outputs = {name.strip() for name in given.split(",")}
     if inputs & outputs or ANY in inputs | outputs:
         return True

@@ -57,10 +57,10 @@ def test_each_image_is_run_once_and_named_after_itself(
     before = {path: path.read_bytes() for path in folder.iterdir()}
     code, out, err = run(capsys, "batch", graph, folder, "--output", tmp_path / "out")
     assert code == 0
-    wanted = ["a_00001_.png", "b_00001_.png", "c_00001_.png"]
-    assert out.splitlines() == [f"{tmp_path}/out/{name}" for name in wanted]
+    expected = ["a_00001_.png", "b_00001_.png", "c_00001_.png"]
+    assert out.splitlines() == [f"{tmp_path}/out/{name}" for name in expected]
     assert "2 of 3: b.JPG: done" in err
-    assert names(tmp_path / "out") == wanted
+    assert names(tmp_path / "out") == expected
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -128,7 +128,7 @@ def test_the_folder_itself_is_no_output_folder(
 @pytest.mark.parametrize(
     ("image_input", "more", "said"),
     [
-        ("size", "", "wants an input that takes an image: photo, got size"),
+        ("size", "", "expected an input that takes an image: photo, got size"),
         ("", "  other: {type: image, default: none.png}\n", "photo, other, got none chosen"),
     ],
 )

@@ -145,7 +145,7 @@ def test_an_amount_of_memory_that_is_none_is_told_in_words(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     err = run(capsys, "run", "img2img", f"--vram={text}")[2]
-    assert err.endswith(f"argument --vram: wants a number of GiB, 0 or more, got '{text}'\n")
+    assert err.endswith(f"argument --vram: expected a number of GiB, 0 or more, got '{text}'\n")
 
 
 def test_an_output_folder_that_cannot_be_is_a_wrong_input(
@@ -157,7 +157,9 @@ def test_an_output_folder_that_cannot_be_is_a_wrong_input(
     assert (code, found["status"]) == (1, "failed")
     assert found["nodes"]["save"]["state"] == "failed"
     assert found["errors"][0]["node"] == "save"
-    assert found["errors"][0]["message"].startswith("SaveImage (save) .filename_prefix: wants a ")
+    assert found["errors"][0]["message"].startswith(
+        "SaveImage (save) .filename_prefix: expected a "
+    )
 
 
 def test_a_failing_node_is_exit_code_3(

@@ -281,20 +281,20 @@ def test_options_change_what_they_should(engine: Engine) -> None:
 
 
 def test_formulas_without_a_value_are_refused() -> None:
-    with pytest.raises(InputError, match=r"KarrasScheduler \.rho"):
+    with pytest.raises(InputError, match=r"rho"):
         schedulers.karras_scheduler(rho=0.0)
-    with pytest.raises(InputError, match=r"ExponentialScheduler \.sigma_min"):
+    with pytest.raises(InputError, match=r"sigma_min"):
         schedulers.exponential_scheduler(sigma_min=0.0)
-    with pytest.raises(InputError, match=r"PolyexponentialScheduler \.sigma_min"):
+    with pytest.raises(InputError, match=r"sigma_min"):
         schedulers.polyexponential_scheduler(sigma_min=0.0)
-    with pytest.raises(InputError, match=r"VPScheduler \.beta_d: .*NaN or infinity"):
+    with pytest.raises(InputError, match=r"beta_d: .*NaN or infinity"):
         schedulers.vp_scheduler(beta_d=5000.0)
 
 
 def test_a_first_step_of_nothing_is_refused_before_the_run(engine: Engine) -> None:
     parts = Parts()
     parts.builder.SamplerDPMAdaptative(h_init=0.0, id="sampler")
-    with pytest.raises(GraphError, match=r"SamplerDPMAdaptative .*\.h_init: wants a first step"):
+    with pytest.raises(GraphError, match=r"SamplerDPMAdaptative .*\.h_init: expected a first step"):
         engine.run(parts.builder.graph, targets=["sampler"])
 
 
@@ -326,7 +326,7 @@ def test_a_percent_is_a_level(models: Path) -> None:
     assert ask(model, 0.0, True) == (model.sampling.sigma_max,)
     assert ask(model, 1.0, True) == (model.sampling.sigma_min,)
     assert ask(model, 0.5, True) == ask(model, 0.5)
-    with pytest.raises(InputError, match=r"BetaSamplingScheduler \.alpha"):
+    with pytest.raises(InputError, match=r"alpha"):
         schedulers.beta_sampling_scheduler(model, alpha=0.0)
 
 

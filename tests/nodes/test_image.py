@@ -36,14 +36,14 @@ def test_inverting_twice_gives_the_image() -> None:
 
 
 def test_a_composite_mask_of_other_dimensions_is_refused() -> None:
-    with pytest.raises(InputError, match=r"ImageCompositeMasked \.mask: wants a mask B×H×W"):
+    with pytest.raises(InputError, match=r"mask: expected a mask B×H×W"):
         image.image_composite_masked(IMAGE, IMAGE, mask=torch.zeros(2, 1, 6, 9))
 
 
-def test_a_channel_that_a_image_lacks_is_refused_with_a_hint() -> None:
+def test_a_channel_that_an_image_lacks_is_refused_with_a_hint() -> None:
     with pytest.raises(InputError) as refused:
         mask.image_to_mask(IMAGE, "alpha")
-    assert (refused.value.node, refused.value.port) == ("ImageToMask", "channel")
+    assert refused.value.port == "channel"
     assert refused.value.got == "alpha"
     assert "LoadImage's MASK" in refused.value.hint
 
@@ -78,7 +78,7 @@ def test_stitching_without_a_second_image_gives_the_first() -> None:
 
 @pytest.mark.parametrize("node", [mask.image_color_to_mask, image_filter.image_quantize])
 def test_colours_of_grey_images_are_refused(node: Callable[[torch.Tensor], object]) -> None:
-    with pytest.raises(InputError, match=r"\.image: wants images of 3 or 4 channels, got 1"):
+    with pytest.raises(InputError, match=r"image: expected images of 3 or 4 channels, got 1"):
         node(IMAGE[..., :1])
 
 
@@ -86,17 +86,15 @@ def test_colours_of_grey_images_are_refused(node: Callable[[torch.Tensor], objec
 def test_a_crop_of_nothing_is_refused(x: int, y: int, port: str) -> None:
     with pytest.raises(InputError) as refused:
         mask.crop_mask(IMAGE[..., 0], x, y, 2, 2)
-    assert (refused.value.node, refused.value.port) == ("CropMask", port)
+    assert refused.value.port == port
 
 
 def test_a_fade_wider_than_its_ring_is_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"ImagePasteBack \.blend: wants at most `grow` \(2\), got 3"
-    ):
+    with pytest.raises(InputError, match=r"blend: expected at most `grow` \(2\), got 3"):
         paste.image_paste_back(IMAGE, IMAGE, IMAGE[..., 0], 2, 3)
 
 
 @pytest.mark.parametrize("size", [(7, 9), (6, 1)])
 def test_a_changed_image_of_another_size_is_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match=r"ImagePasteBack \.image: wants 9×6 pixels"):
+    with pytest.raises(InputError, match=r"image: expected 9×6 pixels"):
         paste.image_paste_back(IMAGE, torch.rand(1, *size, 3), IMAGE[..., 0])

@@ -95,4 +95,4 @@ def test_an_adapter_of_another_family_is_refused_before_the_run(engine: Engine) 
 
 def test_an_adapter_of_other_layers_is_refused_by_number(engine: Engine) -> None:
     (error,) = engine.run(prompting(adapter="few"), targets=["sample"]).errors
-    assert "IPAdapterAdvanced (ip) .ipadapter: wants an adapter of" in str(error)
+    assert "IPAdapterAdvanced (ip) .ipadapter: expected an adapter of" in str(error)

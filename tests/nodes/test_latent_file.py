@@ -62,7 +62,7 @@ def test_no_file_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prefix", ["../out", "/out", "a/../../b", ""])
 def test_a_prefix_that_leaves_is_refused_beforehand(prefix: str) -> None:
-    with pytest.raises(InputError, match=r"SaveLatent \.filename_prefix"):
+    with pytest.raises(InputError, match=r"filename_prefix"):
         SaveLatent.check(prefix)
 
 
@@ -86,7 +86,7 @@ def test_a_file_without_latents_is_refused_beforehand(
 @pytest.mark.parametrize("data", [b"", b"\x80\x04pickle", b"\xff" * 64])
 def test_what_is_no_safetensors_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "bad.latent").write_bytes(data)
-    with pytest.raises(InputError, match=r"LoadLatent \.latent"):
+    with pytest.raises(InputError, match=r"latent"):
         LoadLatent.check(tmp_path / "bad.latent")
 
 

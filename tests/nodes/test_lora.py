@@ -100,7 +100,7 @@ def test_a_lora_of_another_family_is_refused_with_both_named(engine: Engine) -> 
         engine.run(styled(("wide.safetensors", 1.0, 1.0)), targets=["sample"])
     (problem,) = caught.value.problems
     assert (problem.node, problem.kind, problem.port) == ("lora0", "wrong_family", "lora_name")
-    assert problem.wanted == "family sd-32 (as model from CheckpointLoaderSimple (model))"
+    assert problem.expected == "family sd-32 (as model from CheckpointLoaderSimple (model))"
     assert problem.got == "'wide.safetensors', of family sd-64"
 
 

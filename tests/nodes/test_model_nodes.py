@@ -83,7 +83,7 @@ def test_a_vae_of_another_family_is_refused_with_both_named(engine: Engine) -> N
         engine.run(graph, targets=["decode"])
     (problem,) = caught.value.problems
     assert problem.kind == "wrong_family"
-    assert "sd-32" in problem.wanted
+    assert "sd-32" in problem.expected
     assert problem.got == "family sd-64"
 
 
@@ -99,7 +99,7 @@ def test_a_prompt_encoded_for_another_model_is_refused(engine: Engine) -> None:
 def test_an_unknown_checkpoint_lists_what_is_installed(engine: Engine) -> None:
     problems = engine.check(sampling().set("model.ckpt_name", "tinny"))
     (problem,) = [p for p in problems if p.node == "model"]
-    assert "tiny" in problem.wanted
+    assert "tiny" in problem.expected
     assert problem.hint == "did you mean 'tiny'?"
 
 
@@ -109,7 +109,7 @@ def test_a_prompt_that_cannot_be_read_names_its_node(engine: Engine) -> None:
     )
     (error,) = result.errors
     assert isinstance(error, NodeError)
-    assert str(error).startswith("CLIPTextEncode (positive) .text: wants")
+    assert str(error).startswith("CLIPTextEncode (positive) .text: expected")
 
 
 def test_a_changed_embedding_is_read_again(engine: Engine, models: Path) -> None:
@@ -201,7 +201,7 @@ def test_an_overlap_as_wide_as_a_tile_is_refused(engine: Engine) -> None:
         overlap=64,
     )
     (error,) = engine.run(graph, targets=["encode"]).errors
-    told = "VAEEncodeTiled (encode) .overlap: wants less than 32, got 64\n  inputs:  "
+    told = "VAEEncodeTiled (encode) .overlap: expected less than 32, got 64\n  inputs:  "
     assert str(error).startswith(f"{told}pixels=Tensor(2, 64, 64, 3), vae=Vae, tile_size=64")
 
 

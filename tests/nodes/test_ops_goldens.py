@@ -46,10 +46,10 @@ def encoded() -> Latent:
     return Latent(golden("latent_flipx", "samples").flip(2))
 
 
-def distance(given: Tensor, wanted: Tensor) -> float:
-    assert given.shape == wanted.shape
+def distance(given: Tensor, expected: Tensor) -> float:
+    assert given.shape == expected.shape
     assert given.dtype == torch.float32
-    return float((given - wanted).abs().max() / max(1.0, float(wanted.std())))
+    return float((given - expected).abs().max() / max(1.0, float(expected.std())))
 
 
 @pytest.mark.parametrize(

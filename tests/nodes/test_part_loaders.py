@@ -138,7 +138,7 @@ def test_a_pickle_that_is_no_weights_is_refused_before_anything_runs(models: Pat
     (models / "unet" / "zzz.ckpt").write_bytes(pickle.dumps(Canary(models)))
     graph = Graph({"it": latentloom.Node("UNETLoader", {"unet_name": "zzz.ckpt"})})
     (problem,) = (each for each in latentloom.check(graph) if each.node == "it")
-    assert (problem.port, problem.wanted) == ("unet_name", "a file with a denoising network")
+    assert (problem.port, problem.expected) == ("unet_name", "a file with a denoising network")
     assert "it asks to call posix.mkdir, which no weights need" in problem.got
     assert not (models / "canary").exists()
 
@@ -176,7 +176,8 @@ def test_what_a_checkpoint_leaves_out_is_said_before_anything_runs(engine: Engin
     assert found.keys() == {"prompt", "decode"}
     assert "load one with CLIPLoader or DualCLIPLoader" in found["prompt"].hint
     assert str(found["decode"]) == (
-        "VAEDecode (decode) .vae: wants VAE, got nothing: bare.safetensors holds no autoencoder\n"
+        "VAEDecode (decode) .vae: expected VAE, got nothing: "
+        "bare.safetensors holds no autoencoder\n"
         "  made by: CheckpointLoaderSimple (loader)\n"
         "  try:     load one with VAELoader"
     )

@@ -83,13 +83,13 @@ def test_patches_add_up(engine: Engine) -> None:
 
 @pytest.mark.parametrize("kind", ["edm_playground_v2.5", "cosmos_rflow"])
 def test_a_prediction_that_is_not_supported_is_refused(kind: str) -> None:
-    with pytest.raises(InputError, match=r"ModelSamplingContinuousEDM \.sampling"):
+    with pytest.raises(InputError, match=r"sampling"):
         ModelSamplingContinuousEDM.check(kind, 120.0, 0.002)
 
 
 @pytest.mark.parametrize("ends", [(0.0, 0.0), (1.0, 1.0), (1.0, 2.0), (5.0, 0.0)])
 def test_ends_that_are_no_range_are_refused(ends: tuple[float, float]) -> None:
-    with pytest.raises(InputError, match=r"ModelSamplingContinuousEDM \.sigma_min"):
+    with pytest.raises(InputError, match=r"sigma_min"):
         ModelSamplingContinuousEDM.check("edm", *ends)
 
 

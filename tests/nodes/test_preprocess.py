@@ -25,10 +25,10 @@ def test_canny_finds_the_outline_of_a_square() -> None:
 
 
 def test_canny_refuses_swapped_thresholds_and_tiny_images() -> None:
-    with pytest.raises(InputError, match=r"Canny \.low_threshold: .*0\.4.*0\.8") as refused:
+    with pytest.raises(InputError, match=r"low_threshold: .*0\.4.*0\.8") as refused:
         preprocess.canny(torch.zeros(1, 8, 8, 3), 0.8, 0.4)
     assert refused.value.hint == "swap the two"
-    with pytest.raises(InputError, match=r"Canny \.image"):
+    with pytest.raises(InputError, match=r"image"):
         preprocess.canny(torch.zeros(1, 2, 8, 3))
 
 
@@ -71,5 +71,5 @@ def test_depth_is_that_of_an_installed_network(engine: Engine, models: Path) -> 
 @pytest.mark.usefixtures("models")
 def test_without_a_depth_network_it_is_said_before_the_run() -> None:
     b = latentloom.build()
-    with pytest.raises(GraphError, match=r"\(depth\) \.ckpt_name: wants .*, got 'none'"):
+    with pytest.raises(GraphError, match=r"\(depth\) \.ckpt_name: expected .*, got 'none'"):
         b.DepthAnythingV2Preprocessor(image=b.EmptyImage(), ckpt_name="none", id="depth")

@@ -45,7 +45,7 @@ def test_without_a_mask_everything_is_inside() -> None:
 
 
 def test_a_image_of_another_size_is_refused() -> None:
-    with pytest.raises(InputError, match=r"PassReport \.image: wants 8×8 pixels"):
+    with pytest.raises(InputError, match=r"image: expected 8×8 pixels"):
         pass_report(SOURCE, torch.rand(1, 16, 8, 3), LATENT)
 
 
@@ -57,7 +57,7 @@ def test_seconds_do_not_tell_two_passes_apart() -> None:
 
 
 def test_a_prefix_that_leaves_the_folder_is_refused_before_the_run() -> None:
-    with pytest.raises(InputError, match=r"SaveReport \.filename_prefix"):
+    with pytest.raises(InputError, match=r"filename_prefix"):
         SaveReport.check("../report")
 
 

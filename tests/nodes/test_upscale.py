@@ -100,7 +100,7 @@ def test_one_tile_is_image_to_image(models: Path) -> None:
 
 
 def test_tiles_that_are_all_overlap_are_refused() -> None:
-    with pytest.raises(InputError, match=r"TiledDiffusion \.tile_overlap: wants less than a tile"):
+    with pytest.raises(InputError, match=r"tile_overlap: expected less than a tile"):
         upscale.tiled_diffusion(None, 64, 512, 64)  # type: ignore[arg-type]
 
 
@@ -113,4 +113,4 @@ def test_all_weight_files_are_listed(models: Path) -> None:
 def test_a_file_of_another_kind_is_refused_before_the_run(models: Path) -> None:
     with Engine(latentloom.registry()) as engine, pytest.raises(GraphError) as refused:
         engine.run(enlarging("other.safetensors"), targets=["larger"])
-    assert "UpscaleModelLoader (net) .model_name: wants an ESRGAN net" in str(refused.value)
+    assert "UpscaleModelLoader (net) .model_name: expected an ESRGAN net" in str(refused.value)

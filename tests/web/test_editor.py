@@ -22,7 +22,7 @@ from tests.web.browser import CHROMIUM, Editor, Server, chromium_page
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None or find_spec("comfyui_frontend_package") is None,
-    reason="wants Debian's chromium and the package comfyui-frontend-package",
+    reason="expected Debian's chromium and the package comfyui-frontend-package",
 )
 SHOWN = "Object.values(app.nodeOutputs ?? {}).some(o => o.images?.some(i => i.type === 'output'))"
 IMG2IMG = "Image to image"
@@ -263,10 +263,10 @@ def test_a_workflow_means_to_us_what_it_means_to_the_editor(editor: Editor) -> N
         text = editor.ask(
             "app.graphToPrompt().then(({workflow, output}) => JSON.stringify([workflow, output]))"
         )
-        workflow, wanted = json.loads(text)
+        workflow, expected = json.loads(text)
         found = write_prompt(read_workflow(workflow, registry), registry)
-        assert found.keys() == wanted.keys(), change
-        for id, entry in wanted.items():
+        assert found.keys() == expected.keys(), change
+        for id, entry in expected.items():
             spec = registry[entry["class_type"]]
             ours = {k: v for k, v in entry["inputs"].items() if spec.port(k) is not None}
             assert found[id]["inputs"] == ours, (change, id)
@@ -284,9 +284,9 @@ def test_an_old_file_means_to_us_what_it_means_to_the_editor(editor: Editor) -> 
             "text => app.loadGraphData(JSON.parse(text)).then(() => null)", json.dumps(file)
         )
         editor.wait("app.graph._nodes.length === 6")
-        wanted = editor.ask("app.graphToPrompt().then(found => JSON.stringify(found.output))")
+        expected = editor.ask("app.graphToPrompt().then(found => JSON.stringify(found.output))")
         # Ids inside differ, so nodes are compared by what they are made of.
-        theirs = read_prompt(json.loads(wanted), registry)
+        theirs = read_prompt(json.loads(expected), registry)
         assert shape(read_workflow(file, registry)) == shape(theirs)
     assert editor.errors == []
 

@@ -59,5 +59,5 @@ def test_each_side_of_a_batch_has_its_own_rows() -> None:
 def test_others_are_told_nothing_and_a_missing_pooled_encoding_is_said() -> None:
     plain = Entry(torch.zeros(1, 77, 4))
     assert added_inputs(SD15, X, [plain], [0]) is None
-    with pytest.raises(SamplingError, match="wants conditioning with a pooled encoding"):
+    with pytest.raises(SamplingError, match="expected conditioning with a pooled encoding"):
         added_inputs(SDXL, X, [plain], [0])

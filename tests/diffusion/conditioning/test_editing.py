@@ -124,7 +124,9 @@ def test_a_image_of_odd_sides_is_cut_to_cells(editor: Checkpoint) -> None:
 
 
 def test_a_image_smaller_than_a_cell_is_refused(editor: Checkpoint) -> None:
-    with pytest.raises(InputError, match=r"InstructPixToPixConditioning \.pixels: wants at least"):
+    with pytest.raises(
+        InputError, match=r"InstructPixToPixConditioning \.pixels: expected at least"
+    ):
         instruct_pix_to_pix_conditioning((), (), editor.vae, photo(7, 64))
 
 

@@ -106,9 +106,9 @@ def test_nine_channels_sample_as_diffusers_inpainting_pipeline(inpainter: Checkp
 def test_the_hole_is_grey_before_it_is_encoded(tiny: Checkpoint) -> None:
     pixels, mask = photo(), box()
     grey = torch.where(mask[..., None] == 1, 0.5, pixels)
-    wanted = encode(tiny.vae, grey).samples
-    assert torch.equal(encode_both(tiny.vae, pixels, mask).inpaint.latent, wanted)
-    assert torch.equal(encode_for_inpaint(tiny.vae, pixels, mask, 6).samples, wanted)
+    expected = encode(tiny.vae, grey).samples
+    assert torch.equal(encode_both(tiny.vae, pixels, mask).inpaint.latent, expected)
+    assert torch.equal(encode_for_inpaint(tiny.vae, pixels, mask, 6).samples, expected)
 
 
 def test_the_latent_of_an_inpainting_is_that_of_the_whole_image(tiny: Checkpoint) -> None:
@@ -123,10 +123,10 @@ def test_the_noise_mask_is_grown_with_a_square(
     tiny: Checkpoint, grow: int, before: int, after: int
 ) -> None:
     mask = encode_for_inpaint(tiny.vae, photo(), box() * 0.8, grow).noise_mask
-    wanted = torch.zeros(1, 64, 64)
-    wanted[:, 16 - before : 40 + after, 8 - before : 48 + after] = 1.0
+    expected = torch.zeros(1, 64, 64)
+    expected[:, 16 - before : 40 + after, 8 - before : 48 + after] = 1.0
     assert mask is not None
-    assert torch.equal(mask, wanted)
+    assert torch.equal(mask, expected)
 
 
 def test_sizes_that_are_no_multiples_of_eight_are_cut_alike(tiny: Checkpoint) -> None:

@@ -39,8 +39,8 @@ def test_outside_a_hard_mask_every_byte_is_the_destination(
     kept = ~inside[:, :height, :width]
     assert torch.equal(pasted[kept], to_bytes(target)[kept])
     shown = mask[:, : max(0, height - y), : max(0, width - x)] > 0
-    wanted = to_bytes(source)[:, : shown.shape[1], : shown.shape[2]]
-    assert torch.equal(pasted[inside[:, :height, :width]], wanted[shown])
+    expected = to_bytes(source)[:, : shown.shape[1], : shown.shape[2]]
+    assert torch.equal(pasted[inside[:, :height, :width]], expected[shown])
 
 
 @settings(max_examples=60, deadline=None)
@@ -83,7 +83,7 @@ def test_an_opaque_source_loses_its_alpha_on_a_image_without() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "wanted"),
+    ("mode", "expected"),
     [
         ("normal", 0.25),
         ("multiply", 0.15),
@@ -93,10 +93,10 @@ def test_an_opaque_source_loses_its_alpha_on_a_image_without() -> None:
         ("difference", 0.35),
     ],
 )
-def test_blend_modes_follow_their_formulas(mode: str, wanted: float) -> None:
+def test_blend_modes_follow_their_formulas(mode: str, expected: float) -> None:
     first, second = torch.full((1, 1, 1, 3), 0.6), torch.full((1, 1, 1, 3), 0.25)
     blended = blend(first, second, 1.0, mode)
-    torch.testing.assert_close(blended, torch.full((1, 1, 1, 3), wanted))
+    torch.testing.assert_close(blended, torch.full((1, 1, 1, 3), expected))
 
 
 def test_soft_light_lightens_with_the_square_root() -> None:

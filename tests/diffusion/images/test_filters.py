@@ -20,9 +20,9 @@ def test_blurring_and_sharpening_keep_a_plain_image() -> None:
 
 def test_a_blur_is_a_convolution_mirrored_at_the_edges() -> None:
     kernel = filters.gaussian_kernel(3, 0.7).numpy()
-    wanted = ndimage.convolve(IMAGE[0, ..., 1].numpy(), kernel, mode="mirror")
+    expected = ndimage.convolve(IMAGE[0, ..., 1].numpy(), kernel, mode="mirror")
     blurred = filters.blur(IMAGE, 3, 0.7)[0, ..., 1].numpy()
-    np.testing.assert_allclose(blurred, wanted, atol=1e-6)
+    np.testing.assert_allclose(blurred, expected, atol=1e-6)
 
 
 def test_a_single_pixel_can_be_blurred() -> None:
@@ -74,9 +74,9 @@ def test_a_bayer_matrix_holds_each_threshold_once() -> None:
 )
 def test_morphology_is_scipys(operation: str, reference: object, size: int) -> None:
     assert callable(reference)
-    wanted = reference(IMAGE[1, ..., 0].numpy(), size=(size, size))
+    expected = reference(IMAGE[1, ..., 0].numpy(), size=(size, size))
     found = filters.morph(IMAGE, operation, size)[1, ..., 0].numpy()
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_an_even_square_larger_than_the_image_reaches_everywhere() -> None:

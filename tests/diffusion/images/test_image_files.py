@@ -66,8 +66,8 @@ def test_a_sound_file_is_read(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["alpha", "palette", "lossless"])
 def test_pixels_are_those_that_the_library_reads(name: str, tmp_path: Path) -> None:
     with Image.open(written(tmp_path, FILES[name])) as plain:
-        wanted = np.asarray(plain.convert("RGBA"))
-    assert np.array_equal(np.asarray(read(FILES[name]).convert("RGBA")), wanted)
+        expected = np.asarray(plain.convert("RGBA"))
+    assert np.array_equal(np.asarray(read(FILES[name]).convert("RGBA")), expected)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
@@ -152,7 +152,7 @@ def test_what_follows_a_image_is_not_looked_at(name: str) -> None:
 def test_another_kind_of_file_is_refused(data: bytes, got: str, tmp_path: Path) -> None:
     with pytest.raises(ImageFileError) as refused:
         check_file(written(tmp_path, data))
-    assert refused.value.wanted == "a PNG, JPEG or WebP image"
+    assert refused.value.expected == "a PNG, JPEG or WebP image"
     assert refused.value.got == got
 
 

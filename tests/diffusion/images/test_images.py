@@ -75,8 +75,8 @@ def test_cmyk_jpeg_gives_three_channels(tmp_path: Path) -> None:
 def test_sixteen_bit_grey_keeps_its_bits(tmp_path: Path) -> None:
     levels = np.array([[0, 1, 32768, 65535]], dtype=np.uint16)
     image, mask = load(file(tmp_path, Image.fromarray(levels)))
-    wanted = torch.tensor([0, 1, 32768, 65535]) / 65535
-    assert torch.equal(image[0, 0], wanted[:, None].expand(4, 3))
+    expected = torch.tensor([0, 1, 32768, 65535]) / 65535
+    assert torch.equal(image[0, 0], expected[:, None].expand(4, 3))
     assert mask.shape == (1, 64, 64)
 
 

@@ -45,11 +45,11 @@ def test_growing_is_scipys_grey_morphology_repeated(
     mask = torch.rand(2, height, width, generator=torch.Generator().manual_seed(seed))
     footprint = CROSS if tapered else np.ones((3, 3))
     step = ndimage.grey_dilation if pixels > 0 else ndimage.grey_erosion
-    wanted = mask.numpy()
+    expected = mask.numpy()
     for _ in range(abs(pixels)):
-        wanted = np.stack([step(each, footprint=footprint) for each in wanted])
+        expected = np.stack([step(each, footprint=footprint) for each in expected])
     grown = masks.grow(mask, pixels, tapered)
-    assert np.array_equal(grown.numpy(), wanted)
+    assert np.array_equal(grown.numpy(), expected)
 
 
 def test_growing_further_than_the_mask_is_wide_covers_it() -> None:
@@ -73,7 +73,7 @@ def test_a_crop_is_cut_to_what_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "wanted"),
+    ("operation", "expected"),
     [
         ("multiply", [0.08, 0.72]),
         ("add", [0.6, 1.0]),
@@ -83,10 +83,10 @@ def test_a_crop_is_cut_to_what_is_there() -> None:
         ("xor", [0.0, 0.0]),
     ],
 )
-def test_masks_are_combined_by_value(operation: str, wanted: list[float]) -> None:
+def test_masks_are_combined_by_value(operation: str, expected: list[float]) -> None:
     below, above = torch.tensor([[[0.2, 0.9]]]), torch.tensor([[[0.4, 0.8]]])
     combined = masks.combine(below, above, 0, 0, operation)
-    torch.testing.assert_close(combined, torch.tensor([[wanted]]))
+    torch.testing.assert_close(combined, torch.tensor([[expected]]))
 
 
 def test_what_reaches_outside_is_cut_and_the_rest_stays() -> None:

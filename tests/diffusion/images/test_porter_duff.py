@@ -30,18 +30,18 @@ def test_the_alpha_of_a_mode(mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "wanted"),
+    ("mode", "expected"),
     [
         ("SRC_OVER", 0.25), ("DST_OVER", 0.75), ("DARKEN", 0.25), ("LIGHTEN", 0.75),
         ("MULTIPLY", 0.1875), ("SCREEN", 0.8125), ("OVERLAY", 0.625), ("CLEAR", 0.0),
         ("SRC_OUT", 0.0), ("XOR", 0.0),
     ],
 )  # fmt: skip
-def test_the_colour_of_opaque_layers(mode: str, wanted: float) -> None:
+def test_the_colour_of_opaque_layers(mode: str, expected: float) -> None:
     above, below = layers(0.25, 0.75)
     opaque = torch.zeros(1, 1, 1)
     color, _ = compose(above, opaque, below, opaque, mode)
-    assert color.flatten().tolist() == pytest.approx([wanted] * 3)
+    assert color.flatten().tolist() == pytest.approx([expected] * 3)
 
 
 def test_a_half_transparent_source_over_an_opaque_target_is_their_mean() -> None:

@@ -123,6 +123,6 @@ def test_lines_are_those_of_opencv() -> None:
     levels = image[0].numpy() * 255
     darkness = (cv2.GaussianBlur(levels, (0, 0), 6.0) - levels).min(axis=2).clip(0, 255)
     scale = max(16, float(np.median(darkness[darkness > 8])))
-    wanted = (darkness / scale * 127).clip(0, 255)
+    expected = (darkness / scale * 127).clip(0, 255)
     got = preprocess.lines(image, 6.0, 8)[0, ..., 0].numpy() * 255
-    assert float(abs(got - wanted).max()) <= 1.6
+    assert float(abs(got - expected).max()) <= 1.6

@@ -90,11 +90,11 @@ def test_image_and_mask_axes_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "wanted"),
+    ("width", "height", "expected"),
     [(0, 0, (200, 100)), (50, 0, (50, 25)), (0, 50, (100, 50)), (1, 0, (1, 1)), (7, 9, (7, 9))],
 )
-def test_zero_keeps_the_aspect(width: int, height: int, wanted: tuple[int, int]) -> None:
-    assert fit_size(200, 100, width, height) == wanted
+def test_zero_keeps_the_aspect(width: int, height: int, expected: tuple[int, int]) -> None:
+    assert fit_size(200, 100, width, height) == expected
 
 
 def test_scaling_never_reaches_zero() -> None:

@@ -24,13 +24,13 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("first", "second", "wanted"), PAIRS)
+@pytest.mark.parametrize(("first", "second", "expected"), PAIRS)
 def test_ciede2000_gives_the_published_figures(
-    first: tuple[float, ...], second: tuple[float, ...], wanted: float
+    first: tuple[float, ...], second: tuple[float, ...], expected: float
 ) -> None:
     pair = [torch.tensor(color, dtype=torch.float64) for color in (first, second)]
-    assert float(delta_e(*pair)) == pytest.approx(wanted, abs=5e-5)
-    assert float(delta_e(*reversed(pair))) == pytest.approx(wanted, abs=5e-5)
+    assert float(delta_e(*pair)) == pytest.approx(expected, abs=5e-5)
+    assert float(delta_e(*reversed(pair))) == pytest.approx(expected, abs=5e-5)
 
 
 @pytest.mark.parametrize(

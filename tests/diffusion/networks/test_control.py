@@ -195,7 +195,9 @@ def test_the_family_and_the_cell_come_from_the_configuration(folder: Path) -> No
 def test_a_folder_of_another_class_is_refused(folder: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"_class_name": "T2IAdapter"}))
-    with pytest.raises(ModelFileError, match=r"_class_name wants .*UnionModel, got 'T2IAdapter'"):
+    with pytest.raises(
+        ModelFileError, match=r"_class_name: expected .*UnionModel, got 'T2IAdapter'"
+    ):
         check_control(tmp_path)
 
 
@@ -245,10 +247,10 @@ def test_the_original_keys_of_a_family_fill_its_network(shape: str, family: str)
     heads = {key: TensorHead("F16", tuple(size)) for key, size, *_ in spec.items}
     part = control_part("net", heads)
     with torch.device("meta"):
-        wanted = ControlNetModel(**part.config).state_dict()
+        expected = ControlNetModel(**part.config).state_dict()
     got = {ours: heads[theirs].shape for theirs, ours in part.names.items()}
-    assert got.keys() == wanted.keys()
-    assert all(tuple(wanted[name].shape)[: len(size)] == size for name, size in got.items())
+    assert got.keys() == expected.keys()
+    assert all(tuple(expected[name].shape)[: len(size)] == size for name, size in got.items())
 
 
 def test_a_file_that_holds_no_controlnet_is_refused(tmp_path: Path) -> None:

@@ -93,9 +93,9 @@ def test_what_is_nearer_is_brighter_by_either_kind_of_depth(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"architectures": ["CLIPModel"]}, "architectures wants"),
-        ({"backbone_config": None}, "backbone_config wants"),
-        ({"backbone_config": {"patch_size": 0}}, "patch_size wants"),
+        ({"architectures": ["CLIPModel"]}, "architectures: expected"),
+        ({"backbone_config": None}, "backbone_config: expected"),
+        ({"backbone_config": {"patch_size": 0}}, "patch_size: expected"),
     ],
 )
 def test_another_network_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -109,5 +109,5 @@ def test_another_network_is_refused(tmp_path: Path, change: dict[str, Any], said
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     folder = write_depth(tmp_path / "depth")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelFileError, match=r"wants model\.safetensors, has no weights"):
+    with pytest.raises(ModelFileError, match=r"expected model\.safetensors, it has no weights"):
         check_depth(folder)

@@ -157,11 +157,11 @@ def test_the_network_answers_as_with_diffusers_adapter(
     else:
         embeds = torch.stack([seen.embeds[0], torch.zeros(EMBED)])[:, None]
     with torch.no_grad():
-        wanted = theirs(
+        expected = theirs(
             x, torch.tensor([9.0, 9.0]), context, added_cond_kwargs={"image_embeds": [embeds]}
         ).sample
         plain = network(x, torch.tensor([9.0, 9.0]), context).sample
-    torch.testing.assert_close(ours, wanted, atol=2e-5, rtol=0)
+    torch.testing.assert_close(ours, expected, atol=2e-5, rtol=0)
     assert float((ours - plain).abs().max()) > 1e-3
 
 
@@ -269,15 +269,15 @@ def test_the_middle_square_is_seen_as_transformers_sees_it() -> None:
     # Pillow cuts to 8 bits between rows and columns; these values stay clear of the ends.
     levels = (photo() * 120 + 60).round()
     processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32)
-    wanted = processor(levels[0].byte().numpy(), return_tensors="pt").pixel_values
-    torch.testing.assert_close(prepared(levels / 255, 32), wanted, atol=0.03, rtol=0)
+    expected = processor(levels[0].byte().numpy(), return_tensors="pt").pixel_values
+    torch.testing.assert_close(prepared(levels / 255, 32), expected, atol=0.03, rtol=0)
 
 
 def test_an_encoder_in_one_file_is_the_one_in_a_folder(vision: ClipVision, tmp_path: Path) -> None:
     folder = write_vision(tmp_path / "tiny")
     file = load_clip_vision(folder / "model.safetensors")
-    for ours, wanted in zip(see(file, photo()), see(vision, photo()), strict=True):
-        torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=0)
+    for ours, expected in zip(see(file, photo()), see(vision, photo()), strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("missing", ["image_proj.", "ip_adapter.", "ip_adapter.1.to_v_ip"])

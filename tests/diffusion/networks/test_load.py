@@ -74,9 +74,11 @@ def test_a_folder_with_weights_in_torchs_own_form_is_the_same_model(
     weights.rename(weights.with_suffix(".fp16.safetensors"))  # a variant, which is not asked for
     model = load_checkpoint(copy)
     for loaded, same in zip(networks(model), networks(tiny), strict=True):
-        wanted = same.state_dict()
-        assert loaded.state_dict().keys() == wanted.keys()
-        assert all(torch.equal(value, wanted[name]) for name, value in loaded.state_dict().items())
+        expected = same.state_dict()
+        assert loaded.state_dict().keys() == expected.keys()
+        assert all(
+            torch.equal(value, expected[name]) for name, value in loaded.state_dict().items()
+        )
 
 
 def networks(model: Checkpoint) -> list[torch.nn.Module]:
@@ -140,7 +142,8 @@ def test_an_unknown_name_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_telling_families_apart_needs_no_torch() -> None:
     code = (
-        "import sys; from latentloom.diffusion import detect, families, folders, names;"
+        "import sys; from latentloom.diffusion.weights import detect, folders;"
+        "from latentloom.diffusion.schedules import names;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

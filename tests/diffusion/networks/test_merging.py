@@ -98,8 +98,8 @@ def test_what_has_another_shape_stays(pair: tuple[Checkpoint, Checkpoint], tmp_p
 def test_the_second_alone_samples_as_itself(pair: tuple[Checkpoint, Checkpoint]) -> None:
     first, second = pair
     clip = blend(first.clip, second.clip, 0.0, 0.0, 0.0)
-    prompt, wanted = (encode_text(each, "a fox") for each in (clip, second.clip))
-    assert torch.equal(prompt[0].tokens, wanted[0].tokens)
+    prompt, expected = (encode_text(each, "a fox") for each in (clip, second.clip))
+    assert torch.equal(prompt[0].tokens, expected[0].tokens)
     model = blend(first.model, second.model, 0.0, 0.0, 0.0)
     found, alone = (
         sample(each, empty(64, 64), prompt, prompt, PLAN) for each in (model, second.model)

@@ -222,5 +222,5 @@ def test_a_budget_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(devices, "device", lambda: GPU)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 8 * module.GIB))
     monkeypatch.setenv(module.VRAM, text)
-    with pytest.raises(SettingError, match="wants a number of gibibytes"):
+    with pytest.raises(SettingError, match="expected a number of gibibytes"):
         free_device_memory()

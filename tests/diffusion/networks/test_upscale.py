@@ -107,9 +107,9 @@ def test_a_net_of_the_first_release_gives_its_formula(tmp_path: Path, ups: int) 
     keys = first_release(ups)
     model = load_upscaler(written(tmp_path, keys))
     assert model.scale == 2**ups
-    wanted = by_formula(keys, photo().movedim(-1, 1), ups).clamp(0, 1).movedim(1, -1)
-    assert float(wanted.std()) > 0.01
-    torch.testing.assert_close(upscale(model, photo(), silent), wanted, atol=1e-6, rtol=0)
+    expected = by_formula(keys, photo().movedim(-1, 1), ups).clamp(0, 1).movedim(1, -1)
+    assert float(expected.std()) > 0.01
+    torch.testing.assert_close(upscale(model, photo(), silent), expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("names", "dense"), [(REAL, "rdb"), (TEST_CODE, "RDB")])
@@ -120,8 +120,8 @@ def test_the_same_weights_by_other_names_are_the_same_net(
     renamed = later(first_release(), names, dense)
     path = written(tmp_path, {wrapper + name: weight for name, weight in renamed.items()})
     found = upscale(load_upscaler(path), photo(), silent)
-    wanted = by_formula(first_release(), photo().movedim(-1, 1), 2).clamp(0, 1).movedim(1, -1)
-    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+    expected = by_formula(first_release(), photo().movedim(-1, 1), 2).clamp(0, 1).movedim(1, -1)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
 def test_a_folded_net_sees_folded_pixels_and_any_size(tmp_path: Path) -> None:
@@ -129,9 +129,9 @@ def test_a_folded_net_sees_folded_pixels_and_any_size(tmp_path: Path) -> None:
     model = load_upscaler(written(tmp_path, later(keys, REAL, "rdb")))
     assert model.scale == 2
     folded = pixel_unshuffle(photo(12, 10).movedim(-1, 1), 2)
-    wanted = by_formula(keys, folded, 2).clamp(0, 1).movedim(1, -1)
+    expected = by_formula(keys, folded, 2).clamp(0, 1).movedim(1, -1)
     found = upscale(model, photo(12, 10), silent)
-    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     assert upscale(model, photo(13, 9), silent).shape == (1, 26, 18, 3)
 
 
@@ -155,10 +155,10 @@ def test_a_compact_net_gives_its_formula(tmp_path: Path, scale: int) -> None:
         found = conv2d(found, keys[f"body.{index}.weight"], keys[f"body.{index}.bias"], padding=1)
         slope = keys.get(f"body.{index + 1}.weight", torch.ones(1))[:, None, None]
         found = torch.where(found > 0, found, found * slope)
-    wanted = pixel_shuffle(found, scale) + interpolate(x, scale_factor=scale)
+    expected = pixel_shuffle(found, scale) + interpolate(x, scale_factor=scale)
     assert model.scale == scale
     torch.testing.assert_close(
-        upscale(model, photo(), silent), wanted.clamp(0, 1).movedim(1, -1), atol=1e-6, rtol=0
+        upscale(model, photo(), silent), expected.clamp(0, 1).movedim(1, -1), atol=1e-6, rtol=0
     )
 
 

@@ -144,9 +144,9 @@ def velocity(given: Step, denoised: Tensor) -> Tensor:
 def test_a_rescaled_velocity_has_the_spread_of_the_positive_one() -> None:
     given = step(7.5)
     guided = velocity(given, RescaleGuidance(1.0).mix(given))
-    wanted = velocity(given, given.positive)
+    expected = velocity(given, given.positive)
     axes = (1, 2, 3)
-    torch.testing.assert_close(guided.std(axes), wanted.std(axes), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(guided.std(axes), expected.std(axes), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")

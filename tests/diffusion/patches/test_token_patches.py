@@ -159,7 +159,7 @@ def test_a_tile_looks_at_places_of_its_number_in_reading_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "least", "swaps", "wanted"),
+    ("side", "least", "swaps", "expected"),
     [
         (64, 32, 2, {2}),
         (64, 32, 3, {2}),
@@ -169,9 +169,11 @@ def test_a_tile_looks_at_places_of_its_number_in_reading_order() -> None:
         (7, 2, 4, {1}),
     ],
 )
-def test_a_side_is_cut_into_even_parts(side: int, least: int, swaps: int, wanted: set[int]) -> None:
+def test_a_side_is_cut_into_even_parts(
+    side: int, least: int, swaps: int, expected: set[int]
+) -> None:
     draws = torch.Generator().manual_seed(0)
-    assert {parts_of(side, least, swaps, draws) for _ in range(60)} == wanted
+    assert {parts_of(side, least, swaps, draws) for _ in range(60)} == expected
 
 
 def test_patches_draw_what_follows_the_first_noise() -> None:
@@ -179,8 +181,8 @@ def test_patches_draw_what_follows_the_first_noise() -> None:
     first = torch.randn(1, 4, 3, 5, generator=generator)
     assert torch.equal(start_noise((1, 4, 3, 5), 9), first)
     after = draws_after((1, 4, 3, 5), 9)
-    wanted = torch.rand(3, generator=generator)
-    assert torch.equal(torch.rand(3, generator=after), wanted)
+    expected = torch.rand(3, generator=generator)
+    assert torch.equal(torch.rand(3, generator=after), expected)
 
 
 def test_these_patches_are_told_apart_by_value() -> None:

@@ -119,8 +119,8 @@ def test_er_sde_of_order_one_without_noise_is_euler() -> None:
     sigmas = calculate_sigmas_karras()
     x = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3)) * sigmas[0]
     got = er_sde(Gaussian(), x, sigmas, noise=quiet, on_step=ignore, order=1, eta=0.0)
-    wanted = euler(Gaussian(), x, sigmas, noise=quiet, on_step=ignore)
-    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+    expected = euler(Gaussian(), x, sigmas, noise=quiet, on_step=ignore)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
 def calculate_sigmas_karras() -> Tensor:
@@ -179,8 +179,8 @@ def test_exact_weights_integrate_powers_exactly() -> None:
     kernel = rate * torch.exp(-rate * (0.9 - grid))
     weights = _adams(points, start, end, tau, simple=False)
     for power in range(4):
-        wanted = torch.trapezoid(kernel * grid**power, grid)
-        assert float((weights * points**power).sum()) == pytest.approx(float(wanted), abs=1e-5)
+        expected = torch.trapezoid(kernel * grid**power, grid)
+        assert float((weights * points**power).sum()) == pytest.approx(float(expected), abs=1e-5)
 
 
 def grown(tiny: Checkpoint, latent: Latent, steps: int = 4, **options: Any) -> Latent:

@@ -81,5 +81,5 @@ def test_the_current_rule_is_followed(
 
 def test_a_rule_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "0.4")
-    with pytest.raises(SettingError, match=r"wants current or 0\.3\.64, got '0\.4'"):
+    with pytest.raises(SettingError, match=r"expected current or 0\.3\.64, got '0\.4'"):
         compatibility_mode()

@@ -332,8 +332,8 @@ def test_the_older_rule_takes_a_missing_prediction_for_zero(
     with tiny.model.weights.computing():
         denoised = Guide(guidance)(x, sigmas[0])
     plain = denoised + 3.0 * (x - denoised) / 8.0
-    for rule, wanted in (("current", plain), ("0.3.64", denoised + 3.0 * x / 8.0)):
+    for rule, expected in (("current", plain), ("0.3.64", denoised + 3.0 * x / 8.0)):
         route = Route(sigmas, SamplerChoice("euler_cfg_pp"), NoiseChoice(5), rule=cast(Rule, rule))
         empty = replace(latent, samples=torch.zeros_like(latent.samples))
         found = sample_route(guidance, empty, route).output.samples * tiny.model.family.latent_scale
-        assert torch.allclose(found, wanted, atol=1e-4)
+        assert torch.allclose(found, expected, atol=1e-4)

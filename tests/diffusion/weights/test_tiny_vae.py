@@ -129,8 +129,8 @@ def test_previews_are_drawn_by_it_where_it_is_installed(
     drawn = image_of(Sketch(latent, SD15))
     assert drawn is not None
     with torch.inference_mode():
-        wanted = (network.decode(latent[:1]).sample + 1) / 2  # type: ignore[operator]
-    assert torch.allclose(drawn, wanted[0].movedim(0, -1).clamp(0, 1), atol=1e-6)
+        expected = (network.decode(latent[:1]).sample + 1) / 2  # type: ignore[operator]
+    assert torch.allclose(drawn, expected[0].movedim(0, -1).clamp(0, 1), atol=1e-6)
     data = as_jpeg(Sketch(latent, SD15), "taesd")
     assert data is not None
     assert Image.open(BytesIO(data)).size == (72, 48)

@@ -81,12 +81,12 @@ def test_the_tensors_are_those_that_torch_reads(
         saved = {name: value for name, value in saved.items() if not name.endswith(lost)}
     torch.save(saved, path, _use_new_zipfile_serialization=is_zip, pickle_protocol=protocol)
     # torch warns of its own reader's limits in other protocols than this
-    wanted = flat(torch.load(path, weights_only=True) if protocol == 2 else saved)
+    expected = flat(torch.load(path, weights_only=True) if protocol == 2 else saved)
     found, heads = load_weights(path), read_heads(path)
-    assert list(found) == list(heads) == list(wanted)
-    assert all(alike(found[name], value) for name, value in wanted.items())
-    assert all(heads[name].shape == tuple(value.shape) for name, value in wanted.items())
-    assert all(DTYPES[heads[name].dtype] is value.dtype for name, value in wanted.items())
+    assert list(found) == list(heads) == list(expected)
+    assert all(alike(found[name], value) for name, value in expected.items())
+    assert all(heads[name].shape == tuple(value.shape) for name, value in expected.items())
+    assert all(DTYPES[heads[name].dtype] is value.dtype for name, value in expected.items())
 
 
 def test_a_written_tensor_leaves_the_file_as_it_is(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_linked_value_out_of_range_fails_before_the_node_runs(
         graph(n=("Number", {"value": 5}), b=("Blend", {"a": 1.0, "weight": "$n.INT"})),
         targets=["b"],
     )
-    assert "Blend (b) .weight: wants a number from 0 to 1, got 5.0" in str(result.errors[0])
+    assert "Blend (b) .weight: expected a number from 0 to 1, got 5.0" in str(result.errors[0])
     assert calls == ["Number 5"]
 
 

@@ -26,7 +26,7 @@ NOON = datetime(2024, 5, 6, 7, 8, 9)
 
 
 @pytest.mark.parametrize(
-    ("prefix", "wanted"),
+    ("prefix", "expected"),
     [
         ("ComfyUI", "ComfyUI"),
         ("%width%x%height%", "640x480"),
@@ -38,12 +38,12 @@ NOON = datetime(2024, 5, 6, 7, 8, 9)
         ("%unknown%", "%unknown%"),
     ],
 )
-def test_tokens_are_filled_in(prefix: str, wanted: str) -> None:
-    assert expand_prefix(prefix, 640, 480, NOON) == wanted
+def test_tokens_are_filled_in(prefix: str, expected: str) -> None:
+    assert expand_prefix(prefix, 640, 480, NOON) == expected
 
 
 @pytest.mark.parametrize(
-    ("prefix", "wanted"),
+    ("prefix", "expected"),
     [
         ("a", "a"),
         ("sub/a", "sub/a"),
@@ -56,8 +56,8 @@ def test_tokens_are_filled_in(prefix: str, wanted: str) -> None:
         ("höhe 漢字", "höhe 漢字"),
     ],
 )
-def test_prefixes_inside_the_folder(prefix: str, wanted: str) -> None:
-    assert check_prefix(prefix) == wanted
+def test_prefixes_inside_the_folder(prefix: str, expected: str) -> None:
+    assert check_prefix(prefix) == expected
 
 
 @pytest.mark.parametrize(

@@ -172,10 +172,10 @@ def test_yaml_1_1_surprises_are_texts() -> None:
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
-        ("  a: 5", "node a: wants a mapping"),
-        ("  a: {value: 1}", "node a: wants a mapping with `node: <type>`"),
+        ("  a: 5", "node a: expected a mapping"),
+        ("  a: {value: 1}", "node a: expected a mapping with `node: <type>`"),
         ("  a: {node: Number, value: $x}", "node a, value: '$x' is neither"),
-        ("  a: {node: Number, title: 5}", "title: wants a text"),
+        ("  a: {node: Number, title: 5}", "title: expected a text"),
     ],
 )
 def test_a_wrong_part_is_named(nodes: str, message: str) -> None:
@@ -340,5 +340,5 @@ def test_the_ending_chooses_the_form(tmp_path: Path, name: str) -> None:
 
 
 def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="wants an ending"):
+    with pytest.raises(FormatError, match="expected an ending"):
         save_graph(Graph(), tmp_path / "g.txt", REGISTRY)

@@ -71,7 +71,7 @@ def test_the_fields_that_a_subgraph_shows_by_proxies_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("proxy", "value", "wanted"),
+    ("proxy", "value", "expected"),
     [
         (["30", "text"], "outer", ["outer", "", 77, 0.25]),
         (["30", "6: denoise"], 0.5, ["a red boat", "", 77, 0.5]),
@@ -80,8 +80,8 @@ def test_the_fields_that_a_subgraph_shows_by_proxies_count() -> None:
         (["99", "text"], "x", ["a red boat", "", 77, 0.25]),
     ],
 )
-def test_what_is_shown_further_out_counts_more(proxy: list[str], value: Any, wanted: Any) -> None:
-    assert texts(read(proxied_twice(PLAIN, proxy, value))) == wanted
+def test_what_is_shown_further_out_counts_more(proxy: list[str], value: Any, expected: Any) -> None:
+    assert texts(read(proxied_twice(PLAIN, proxy, value))) == expected
 
 
 def broken_group(**changes: Any) -> dict[str, Any]:

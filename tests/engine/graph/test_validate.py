@@ -109,7 +109,7 @@ def test_a_number_out_of_range_is_refused(value: float) -> None:
 @pytest.mark.parametrize("value", [True, "1", None, [1], {"a": 1}])
 def test_what_is_no_number_is_refused(value: Any) -> None:
     problem = only(shown(a=value))
-    assert (problem.kind, problem.port, problem.wanted) == ("wrong_type", "a", "a number")
+    assert (problem.kind, problem.port, problem.expected) == ("wrong_type", "a", "a number")
 
 
 @pytest.mark.parametrize("value", [1.5, True, "1", math.inf, math.nan])
@@ -120,13 +120,13 @@ def test_what_is_no_whole_number_is_refused(value: Any) -> None:
 
 def test_half_a_surrogate_pair_is_no_text() -> None:
     problem = only(graph(show=("Show", {"value": 1, "note_text": "a\ud800"})))
-    assert (problem.port, problem.wanted) == ("note_text", "a text that is valid Unicode")
+    assert (problem.port, problem.expected) == ("note_text", "a text that is valid Unicode")
     assert problem.got == "'a\\ud800'"
 
 
 def test_a_choice_that_is_not_in_the_list_names_the_list_and_the_nearest() -> None:
     problem = only(shown(a=1.0, mode="maxx"))
-    assert problem.wanted == "one of mean, max"
+    assert problem.expected == "one of mean, max"
     assert problem.hint == "did you mean 'max'?"
 
 
@@ -149,17 +149,17 @@ def test_a_node_linked_to_itself_is_a_cycle() -> None:
 def test_a_link_to_no_such_output_lists_the_outputs() -> None:
     problem = only(graph(a=("Halve", {"a": 5}), show=("Show", {"value": "$a.rest"})))
     assert problem.kind == "dangling_link"
-    assert "quotient, remainder" in problem.wanted
+    assert "quotient, remainder" in problem.expected
 
 
 def test_a_type_mismatch_names_both_types_and_the_maker() -> None:
     problem = only(graph(a=("Paint", {}), show=("Show", {"value": "$a.TINT"})))
-    assert (problem.wanted, problem.got, problem.source) == ("INT", "TINT", "Paint (a)")
+    assert (problem.expected, problem.got, problem.source) == ("INT", "TINT", "Paint (a)")
 
 
 def test_an_edge_type_has_no_literal() -> None:
     problem = problems(graph(mix=("Mix", {"a": 1, "b": "red"})))[0]
-    assert problem.wanted == "a link to an output of type TINT"
+    assert problem.expected == "a link to an output of type TINT"
 
 
 def test_a_graph_without_outputs_says_so() -> None:
@@ -179,7 +179,7 @@ def test_two_families_on_one_node_are_refused_with_both_named() -> None:
         )
     )
     assert problem.kind == "wrong_family"
-    assert "family red (as a from Paint (red))" in problem.wanted
+    assert "family red (as a from Paint (red))" in problem.expected
     assert (problem.got, problem.source) == ("family blue", "Paint (blue)")
 
 
@@ -196,7 +196,7 @@ def test_a_file_of_another_family_than_all_inputs_is_one_mistake() -> None:
         )
     )
     assert (problem.node, problem.port, problem.kind) == ("stain", "family", "wrong_family")
-    assert problem.wanted == "family red (as a from Paint (red))"
+    assert problem.expected == "family red (as a from Paint (red))"
     assert problem.got == "'blue', of family blue"
 
 
@@ -237,7 +237,7 @@ def test_a_wrong_value_of_a_graph_input_is_told_once() -> None:
 
 def test_a_graph_input_whose_range_holds_nothing_says_so() -> None:
     problem = only(Graph({"show": Node("Show", {"value": 1})}, {"n": GraphInput("int", 3, 10, 1)}))
-    assert (problem.wanted, problem.got) == ("a min that is not above its max", "10 to 1")
+    assert (problem.expected, problem.got) == ("a min that is not above its max", "10 to 1")
 
 
 def test_a_file_that_a_graph_input_names_is_missed_once() -> None:
@@ -283,14 +283,14 @@ class Picky:
     @staticmethod
     def check(width: int) -> None:
         if width % 8:
-            raise InputError("Picky", "width", "a multiple of 8", width, "round it")
+            raise InputError("width", "a multiple of 8", width, "round it")
 
 
 def test_a_nodes_own_check_is_asked() -> None:
     registry = Registry.of(Picky)
     with Engine(registry) as engine:
         (problem,) = engine.check(graph(p=("Picky", {"width": 7})))
-    assert (problem.node, problem.port, problem.wanted, problem.got, problem.hint) == (
+    assert (problem.node, problem.port, problem.expected, problem.got, problem.hint) == (
         "p",
         "width",
         "a multiple of 8",
@@ -302,7 +302,7 @@ def test_a_nodes_own_check_is_asked() -> None:
 def test_the_message_has_place_wanted_got_and_hint() -> None:
     text = str(only(shown(a=1.0, mode="maxx")))
     assert text == (
-        "Blend (blend) .mode: wants one of mean, max, got 'maxx'\n  try:     did you mean 'max'?"
+        "Blend (blend) .mode: expected one of mean, max, got 'maxx'\n  try:     did you mean 'max'?"
     )
 
 

@@ -146,7 +146,7 @@ def test_what_is_no_node_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "given", "answer"),
+    ("expected", "given", "answer"),
     [
         ("IMAGE", "IMAGE", True),
         ("IMAGE", "MASK", False),
@@ -160,5 +160,5 @@ def test_what_is_no_node_is_refused() -> None:
         ("STRING", "COMBO", False),
     ],
 )
-def test_which_output_may_feed_which_input(wanted: str, given: str, answer: bool) -> None:
-    assert accepts(wanted, given) is answer
+def test_which_output_may_feed_which_input(expected: str, given: str, answer: bool) -> None:
+    assert accepts(expected, given) is answer
