@@ -166,9 +166,8 @@ def nodes(options: argparse.Namespace) -> int:
     spec = registry.get(options.name)
     if spec is None:
         near = registry.near(options.name)
-        hint = f"did you mean {' or '.join(near)}?" if near else "list them: latentloom nodes"
-        facts = ("", "", "", "a node that is installed", options.name, "", hint)
-        raise GraphError([Problem("unknown_node", *facts)])
+        remedy = "list them: latentloom nodes"
+        raise GraphError([Problem.unknown_node(options.name, near, remedy=remedy)])
     print(to_json(node_object(spec)) if options.json else node_text(spec))
     return DONE
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 # What torch says where the machine's own memory is too small.
 _TOO_MUCH = re.compile(r"can't allocate memory: you tried to allocate ([0-9]{1,30}) bytes")
 MAX_COMPARED, MAX_COMPARED_LENGTH = 300, 80
+MAX_LISTED = 20
 
 
 class LatentloomError(Exception):
@@ -38,33 +39,119 @@ class RunCancelledError(LatentloomError):
     """The run was cancelled; raised inside a node by `Context.check`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong in a graph.
+    """An error in a graph, found before anything runs.
 
     Attributes:
-        kind: a stable word for machines, such as `unknown_node` or `out_of_range`.
-        node, type: id and type of the node; empty where the whole graph is meant.
-        port: the input, empty where the whole node is meant.
-        expected, got: what the port wants and what it was given.
-        source: where the value came from, if not from the node itself.
-        hint: what to do, where that is known.
+        kind: a stable word for programs, such as `unknown_node` or `out_of_range`.
+        node, type: id and type of the node; empty if the error concerns the graph.
+        port: the input; empty if the error concerns the node.
+        expected, got: what the input takes and what it was given.
+        source: the node that made the value, or the graph input that holds it.
+        hint: what to do, if known.
     """
 
     kind: str
-    node: str
-    type: str
-    port: str
+    node: str = ""
+    type: str = ""
+    port: str = ""
     expected: str
     got: str
     source: str = ""
     hint: str = ""
 
+    @classmethod
+    def unknown_node(
+        cls,
+        type_name: str,
+        near: Sequence[str] = (),
+        *,
+        node: str = "",
+        remedy: str = "install the pack it comes from",
+    ) -> Problem:
+        """Return the problem of a node type that is not installed.
+
+        Args:
+            near: installed types with a similar name.
+            remedy: what to do if there are none.
+        """
+        return cls(
+            kind="unknown_node",
+            node=node,
+            type=type_name,
+            expected="a node that is installed",
+            got=type_name,
+            hint=f"did you mean {' or '.join(near)}?" if near else remedy,
+        )
+
+    @classmethod
+    def unknown_id(cls, id: str, known: Collection[str]) -> Problem:
+        """Return the problem of an id that no node of the graph has."""
+        listed = ", ".join(list(known)[:MAX_LISTED]) or "none"
+        return cls(
+            kind="unknown_id",
+            expected=f"a node of: {listed}",
+            got=id or "''",
+            hint=did_you_mean(id, known),
+        )
+
+    @classmethod
+    def unknown_input(
+        cls, name: str, known: Collection[str], *, node: str, type_name: str
+    ) -> Problem:
+        """Return the problem of a value for an input that the node does not have."""
+        return cls(
+            kind="unknown_input",
+            node=node,
+            type=type_name,
+            port=name,
+            expected=f"one of its inputs ({', '.join(known) or 'none'})",
+            got=repr(name),
+            hint=did_you_mean(name, known),
+        )
+
+    @classmethod
+    def unknown_graph_input(
+        cls,
+        name: str,
+        known: Collection[str],
+        *,
+        node: str = "",
+        type_name: str = "",
+        port: str = "",
+    ) -> Problem:
+        """Return the problem of a reference to a graph input that is not declared."""
+        return cls(
+            kind="unknown_input",
+            node=node,
+            type=type_name,
+            port=port,
+            expected=f"an input of the graph ({', '.join(known) or 'none'})",
+            got=f"${{{name}}}" if node else name,
+            hint=did_you_mean(name, known),
+        )
+
+    @classmethod
+    def missing_input(
+        cls, port: str, expected: str, *, node: str, type_name: str, hint: str
+    ) -> Problem:
+        """Return the problem of a required input without a value."""
+        return cls(
+            kind="missing_input",
+            node=node,
+            type=type_name,
+            port=port,
+            expected=expected,
+            got="nothing",
+            hint=hint,
+        )
+
     def __str__(self) -> str:
-        place = f"{self.type} ({self.node})" if self.node else "graph"
+        subject = f"{self.type} ({self.node})" if self.node else "graph"
         if self.port:
-            place += f" .{self.port}"
-        lines = [f"{place}: expected {self.expected}, got {self.got}"]
+            subject += f" .{self.port}"
+        lines = [f"{subject}: expected {self.expected}, got {self.got}"]
         if self.source:
             lines.append(f"  made by: {self.source}")
         if self.hint:
@@ -111,9 +198,15 @@ class InputError(UnexpectedValueError):
         return f"{self.port}: {super().__str__()}"
 
     def problem(self, node: str, type_name: str) -> Problem:
-        """The same as a Problem of the node with this id."""
+        """Return the error as a problem of the node with this id and type."""
         return Problem(
-            "bad_input", node, type_name, self.port, self.expected, self.got, "", self.hint
+            kind="bad_input",
+            node=node,
+            type=type_name,
+            port=self.port,
+            expected=self.expected,
+            got=self.got,
+            hint=self.hint,
         )
 
 

@@ -132,7 +132,7 @@ def _outputs(targets: Any, graph: Graph, registry: Registry) -> tuple[str, ...]:
     if outputs:
         return outputs
     strangers = [
-        Problem("unknown_node", id, node.type, "", "", node.type, "", "install the pack it is in")
+        Problem.unknown_node(node.type, node=id)
         for id, node in graph.nodes.items()
         if node.type not in registry
     ]

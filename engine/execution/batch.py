@@ -83,8 +83,13 @@ def run_folder(
     """
     image_input, token = _chosen(graph, engine.registry, image_input), cancel or CancelToken()
     if workspace.output_dir.resolve() == folder.resolve():
-        facts = ("an output folder besides the images'", str(folder), "", "choose another one")
-        raise GraphError([Problem("bad_output", "", "", "", *facts)])
+        problem = Problem(
+            kind="bad_output",
+            expected="an output folder other than the images' folder",
+            got=str(folder),
+            hint="choose another one",
+        )
+        raise GraphError([problem])
     ledger = _Ledger(workspace.output_dir)
     for image in images_in(folder):
         if token.is_set():
@@ -143,8 +148,16 @@ def _chosen(graph: Graph, registry: Registry, name: str) -> str:
     known = ", ".join(images + places)
     expected = f"an input that takes an image: {known or 'there is none'}"
     hint = "say with --image-input which takes the images" if known else "add a LoadImage"
-    facts = (expected, name or "none chosen", "", hint)
-    raise GraphError([Problem("unknown_input", "inputs", "graph", name, *facts)])
+    problem = Problem(
+        kind="unknown_input",
+        node="inputs",
+        type="graph",
+        port=name,
+        expected=expected,
+        got=name or "none chosen",
+        hint=hint,
+    )
+    raise GraphError([problem])
 
 
 def _key(plan: Plan) -> str:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import GraphError, Problem, did_you_mean
+from ..errors import GraphError, Problem
 from ..node.ports import accepts
 from ..node.registry import Registry
-from ..node.spec import NodeSpec
+from ..node.spec import NodeSpec, Port
 from .graph import Graph, GraphInput, InputRef, Link, Node, freeze
 from .literal import LiteralError, coerce, missing_hint
 
@@ -108,25 +108,37 @@ class Builder:
         spec = self._registry.get(type_name)
         id = id or self._free_id(type_name)
         if spec is None:
-            near = ", ".join(self._registry.near(type_name))
-            hint = f"did you mean {near}?" if near else ""
-            facts = (id, type_name, "", "a node that is installed", type_name, "", hint)
-            raise GraphError([Problem("unknown_node", *facts)])
+            near = self._registry.near(type_name)
+            raise GraphError([Problem.unknown_node(type_name, near, node=id)])
         values: dict[str, Any] = {}
         problems: list[Problem] = []
         if id in self._nodes:
-            taken = f"{id}, which is a {self._nodes[id].type}"
-            problems.append(Problem("id_taken", id, type_name, "", "an id that is free", taken))
+            problems.append(
+                Problem(
+                    kind="id_taken",
+                    node=id,
+                    type=type_name,
+                    expected="an id that is free",
+                    got=f"{id}, which is a {self._nodes[id].type}",
+                )
+            )
         for name, value in inputs.items():
+            port = spec.port(name)
+            if port is None:
+                names = [port.name for port in spec.inputs]
+                problems.append(Problem.unknown_input(name, names, node=id, type_name=type_name))
+                continue
             try:
-                values[name] = _input(name, spec, value)
-            except LiteralError as refused:
-                facts = (id, type_name, name, refused.expected, refused.got, "", refused.hint)
-                problems.append(Problem(refused.kind, *facts))
-        for port in spec.inputs:
-            if port.required and port.name not in inputs:
-                facts = (id, type_name, port.name, port.type, "nothing", "", missing_hint(port))
-                problems.append(Problem("missing_input", *facts))
+                values[name] = _read_value(port, value)
+            except LiteralError as error:
+                problems.append(error.problem(id, type_name, name))
+        problems += [
+            Problem.missing_input(
+                port.name, port.type, node=id, type_name=type_name, hint=missing_hint(port)
+            )
+            for port in spec.inputs
+            if port.required and port.name not in inputs
+        ]
         if problems:
             raise GraphError(problems)
         self._nodes[id] = Node(type_name, values, title)
@@ -142,12 +154,7 @@ class Builder:
         return id
 
 
-def _input(name: str, spec: NodeSpec, value: Any) -> Any:
-    port = spec.port(name)
-    if port is None:
-        known = [each.name for each in spec.inputs]
-        expected = f"one of its inputs ({', '.join(known) or 'none'})"
-        raise LiteralError("unknown_input", expected, repr(name), did_you_mean(name, known))
+def _read_value(port: Port, value: Any) -> Any:
     if isinstance(value, Handle):
         outputs = list(value)
         if len(outputs) != 1:

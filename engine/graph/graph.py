@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GraphError, Problem, did_you_mean
+from ..errors import GraphError, Problem
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -136,9 +136,7 @@ class Graph:
         """
         known = self.inputs.get(name)
         if known is None:
-            listed = ", ".join(self.inputs) or "none"
-            facts = (f"an input of the graph ({listed})", name, "", did_you_mean(name, self.inputs))
-            raise GraphError([Problem("unknown_input", "", "", "", *facts)])
+            raise GraphError([Problem.unknown_graph_input(name, self.inputs)])
         inputs = {**self.inputs, name: replace(known, default=freeze(value))}
         return self._carry(replace(self, inputs=inputs), True)
 
@@ -208,9 +206,7 @@ class Graph:
 
     def _node(self, id: str) -> Node:
         if id not in self.nodes:
-            listed = ", ".join(list(self.nodes)[:20]) or "none"
-            facts = (f"a node of: {listed}", id or "''", "", did_you_mean(id, self.nodes))
-            raise GraphError([Problem("unknown_id", "", "", "", *facts)])
+            raise GraphError([Problem.unknown_id(id, self.nodes)])
         return self.nodes[id]
 
     def _with_nodes(self, nodes: Mapping[str, Node], same_edges: bool = False) -> Graph:

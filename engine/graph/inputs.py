@@ -30,8 +30,7 @@ def input_problems(graph: Graph) -> list[Problem]:
         try:
             read_graph_input(name, graph_input, graph_input.default)
         except LiteralError as refused:
-            facts = (refused.expected, refused.got, "", refused.hint)
-            found.append(Problem(refused.kind, INPUTS, "graph", name, *facts))
+            found.append(refused.problem(INPUTS, "graph", name))
     return found
 
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ..errors import Problem
 from ..node.ports import ANY
 from ..node.spec import Port
 
@@ -20,6 +21,19 @@ class LiteralError(Exception):
     def __init__(self, kind: str, expected: str, got: str, hint: str = "") -> None:
         super().__init__(kind, expected, got, hint)
         self.kind, self.expected, self.got, self.hint = kind, expected, got, hint
+
+    def problem(self, node: str, type_name: str, port: str, source: str = "") -> Problem:
+        """Return the error as a problem of this input."""
+        return Problem(
+            kind=self.kind,
+            node=node,
+            type=type_name,
+            port=port,
+            expected=self.expected,
+            got=self.got,
+            source=source,
+            hint=self.hint,
+        )
 
 
 def coerce(port: Port, value: Any) -> Any:

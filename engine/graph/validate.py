@@ -119,12 +119,7 @@ def _targets(
 ) -> tuple[tuple[str, ...], list[Problem]]:
     if targets is not None:
         chosen = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
-        expected = f"a target of: {', '.join(list(graph.nodes)[:20]) or 'none'}"
-        missing = [id for id in chosen if id not in graph.nodes]
-        problems = [
-            Problem("unknown_id", "", "", "", expected, id, "", did_you_mean(id, graph.nodes))
-            for id in missing
-        ]
+        problems = [Problem.unknown_id(id, graph.nodes) for id in chosen if id not in graph.nodes]
         return tuple(id for id in chosen if id in graph.nodes), problems
     chosen = tuple(
         id
@@ -136,14 +131,21 @@ def _targets(
         return chosen, []
     hint = "add a SaveImage or PreviewImage, or name the nodes to run as targets"
     return (), [
-        Problem("no_output", "", "", "", "a node that gives out something", "none", "", hint)
+        Problem(
+            kind="no_output", expected="an output node, such as SaveImage", got="none", hint=hint
+        )
     ]
 
 
 def _cycle_problem(graph: Graph, cycle: list[str]) -> Problem:
     first = cycle[0]
-    way = " -> ".join([*cycle, first])
-    return Problem("cycle", first, graph.nodes[first].type, "", "a graph without cycles", way)
+    return Problem(
+        kind="cycle",
+        node=first,
+        type=graph.nodes[first].type,
+        expected="a graph without cycles",
+        got=" -> ".join([*cycle, first]),
+    )
 
 
 class _Reader:
@@ -176,17 +178,22 @@ class _Reader:
             if port.name in node.inputs:
                 self._read_input(prepared, port, node.inputs[port.name])
             elif port.required:
-                facts = ("missing_input", _expected(port), "nothing")
-                self._add(prepared, port.name, *facts, hint=missing_hint(port))
+                self.problems.append(
+                    Problem.missing_input(
+                        port.name,
+                        _expected(port),
+                        node=id,
+                        type_name=spec.name,
+                        hint=missing_hint(port),
+                    )
+                )
             else:
                 prepared.literals[port.name] = port.default
         names = [port.name for port in spec.inputs]
-        for name in node.inputs.keys() - set(names):
-            expected, hint = (
-                f"one of its inputs ({', '.join(names) or 'none'})",
-                did_you_mean(name, names),
-            )
-            self._add(prepared, name, "unknown_input", expected, repr(name), hint=hint)
+        self.problems += [
+            Problem.unknown_input(name, names, node=id, type_name=spec.name)
+            for name in node.inputs.keys() - set(names)
+        ]
         if len(self.problems) == before:
             self._run_hooks(prepared)
         if spec.family is not None or any(port.family for port in spec.inputs):
@@ -198,9 +205,15 @@ class _Reader:
             self._read_link(node, port, value)
             return
         if isinstance(value, InputRef):
-            expected = f"an input of the graph ({', '.join(self.graph.inputs) or 'none'})"
-            hint = did_you_mean(value.name, self.graph.inputs)
-            self._add(node, port.name, "unknown_input", expected, value, hint=hint)
+            self.problems.append(
+                Problem.unknown_graph_input(
+                    value.name,
+                    self.graph.inputs,
+                    node=node.id,
+                    type_name=node.spec.name,
+                    port=port.name,
+                )
+            )
             return
         try:
             literal = coerce(port, value)
@@ -219,8 +232,7 @@ class _Reader:
                 return
             self.told.add((value.name, refused.expected))
             source = f"the graph's input {value.name}"
-        facts = (refused.kind, refused.expected, refused.got)
-        self._add(node, port.name, *facts, source=source, hint=refused.hint)
+        self.problems.append(refused.problem(node.id, node.spec.name, port.name, source))
 
     def _find_file(self, node: Prepared, port: Port, name: str) -> None:
         file = port.file
@@ -263,9 +275,9 @@ class _Reader:
             return
         lack = self.lacking.get(link.node, {}).get(spec.outputs[index].name)
         if lack is not None:
-            source = f"{origin.type} ({link.node})"
-            facts = (_expected(port), f"nothing: {lack.reason}", source, lack.remedy)
-            self._add(node, port.name, "absent", *facts)
+            source, got = f"{origin.type} ({link.node})", f"nothing: {lack.reason}"
+            expected = _expected(port)
+            self._add(node, port.name, "absent", expected, got, source=source, hint=lack.remedy)
             return
         node.links[port.name] = Source(link.node, index)
 
@@ -331,11 +343,7 @@ class _Reader:
         return True
 
     def _unknown_type(self, id: str, node: Node) -> Problem:
-        close = self.registry.near(node.type)
-        hint = f"did you mean {' or '.join(close)}?" if close else "install the pack it comes from"
-        return Problem(
-            "unknown_node", id, node.type, "", "a node that is installed", node.type, "", hint
-        )
+        return Problem.unknown_node(node.type, self.registry.near(node.type), node=id)
 
     def _add(
         self,
@@ -343,12 +351,22 @@ class _Reader:
         port: str,
         kind: str,
         expected: str,
-        got: Any,
+        got: str,
         source: str = "",
         hint: str = "",
     ) -> None:
-        facts = (node.id, node.spec.name, port, expected, str(got), source, hint)
-        self.problems.append(Problem(kind, *facts))
+        self.problems.append(
+            Problem(
+                kind=kind,
+                node=node.id,
+                type=node.spec.name,
+                port=port,
+                expected=expected,
+                got=got,
+                source=source,
+                hint=hint,
+            )
+        )
 
 
 def _are_kin(port: Port, given: str, expected: str) -> bool:

@@ -122,7 +122,7 @@ def test_the_folder_itself_is_no_output_folder(
 ) -> None:
     code, _, err = run(capsys, "batch", graph, folder, "--output", folder)
     assert code == 1
-    assert "an output folder besides the images'" in err
+    assert "an output folder other than the images'" in err
 
 
 @pytest.mark.parametrize(
