@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from latentloom.engine.node.spec import node
 
-from .ports import Image, Mask
+from .ports import Image, ImageAndMask, Mask
 
 PorterDuffMode = Literal[
     "ADD", "CLEAR", "DARKEN", "DST", "DST_ATOP", "DST_IN", "DST_OUT", "DST_OVER", "LIGHTEN",
     "MULTIPLY", "OVERLAY", "SCREEN", "SRC", "SRC_ATOP", "SRC_IN", "SRC_OUT", "SRC_OVER", "XOR",
 ]  # fmt: skip
-
-
-class WithMask(NamedTuple):
-    """Images, and the masks of what is transparent in them."""
-
-    IMAGE: Image
-    MASK: Mask
 
 
 @node("JoinImageWithAlpha", category="mask/compositing")
@@ -35,7 +28,7 @@ def join_image_with_alpha(image: Image, alpha: Mask) -> Image:
 
 
 @node("SplitImageWithAlpha", category="mask/compositing")
-def split_image_with_alpha(image: Image) -> WithMask:
+def split_image_with_alpha(image: Image) -> ImageAndMask:
     """Take images apart into colours and a mask of what is transparent.
 
     Args:
@@ -43,7 +36,7 @@ def split_image_with_alpha(image: Image) -> WithMask:
     """
     from latentloom.diffusion.images.porter_duff import split_alpha
 
-    return WithMask(*split_alpha(image))
+    return ImageAndMask(*split_alpha(image))
 
 
 @node("PorterDuffImageComposite", category="mask/compositing")
@@ -53,7 +46,7 @@ def porter_duff_image_composite(
     destination: Image,
     destination_alpha: Mask,
     mode: PorterDuffMode = "DST",
-) -> WithMask:
+) -> ImageAndMask:
     """Compose images by the rules of Porter and Duff.
 
     Args:
@@ -67,4 +60,4 @@ def porter_duff_image_composite(
     """
     from latentloom.diffusion.images.porter_duff import compose
 
-    return WithMask(*compose(source, source_alpha, destination, destination_alpha, mode))
+    return ImageAndMask(*compose(source, source_alpha, destination, destination_alpha, mode))

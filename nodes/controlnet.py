@@ -13,7 +13,7 @@ from .ports import Conditioning, ControlNet, ControlNetFile, Image, Model, Perce
 
 WHOLE = "a whole ControlNet"
 
-Strength = Annotated[float, Between(0.0, 10.0, step=0.01)]
+ControlStrength = Annotated[float, Between(0.0, 10.0, step=0.01)]
 UnionKind = Literal[
     "auto",
     "openpose",
@@ -27,7 +27,7 @@ UnionKind = Literal[
 ]
 
 
-class Sides(NamedTuple):
+class ControlledSides(NamedTuple):
     """The outputs of ControlNetApplyAdvanced."""
 
     positive: Conditioning
@@ -135,11 +135,11 @@ def controlnet_apply_advanced(
     negative: Conditioning,
     control_net: ControlNet,
     image: Image,
-    strength: Strength = 1.0,
+    strength: ControlStrength = 1.0,
     start_percent: Percent = 0.0,
     end_percent: Percent = 1.0,
     vae: Vae | None = None,  # noqa: ARG001 - of ControlNets that read latents, in files
-) -> Sides:
+) -> ControlledSides:
     """Let an image such as edges or depth hold the composition, for a part of the way.
 
     Several in a row add up, each with its own strength and range.
@@ -160,14 +160,17 @@ def controlnet_apply_advanced(
     from latentloom.diffusion.networks.control import Control
 
     if strength == 0:
-        return Sides(positive, negative)
+        return ControlledSides(positive, negative)
     control = Control(control_net, image, strength, start_percent, end_percent)
-    return Sides(with_control(positive, control), with_control(negative, control))
+    return ControlledSides(with_control(positive, control), with_control(negative, control))
 
 
 @node("ControlNetApply", category="conditioning/controlnet", deprecated=True)
 def controlnet_apply(
-    conditioning: Conditioning, control_net: ControlNet, image: Image, strength: Strength = 1.0
+    conditioning: Conditioning,
+    control_net: ControlNet,
+    image: Image,
+    strength: ControlStrength = 1.0,
 ) -> Conditioning:
     """Put a ControlNet on the positive side; a negative side without one shares it.
 

@@ -8,25 +8,24 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between, Lazy, Socket
 from latentloom.engine.node.spec import node
 
-from .ports import Color, Image, Mask, Share
+from .ports import Color, Image, Mask, Pixels, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from latentloom.diffusion.images import detectors
 
-Later = Annotated["Tensor", Socket("IMAGE"), Lazy()]
+LazyImage = Annotated["Tensor", Socket("IMAGE"), Lazy()]
 Detector = Annotated["detectors.Detector", Socket("DETECTOR")]
 Tolerance = Annotated[float, Between(0.5, 100.0, step=0.5)]
 Neighbors = Annotated[int, Between(1, 50)]
-LeastSize = Annotated[int, Between(1, 16_384)]
-Count = Annotated[int, Between(0, 2**31)]
-Most = Annotated[int, Between(0, 1000)]
-Spread = Annotated[int, Between(0, 512)]
-Shape = Literal["box", "outline"]
+DetectionCount = Annotated[int, Between(0, 2**31)]
+DetectionLimit = Annotated[int, Between(0, 1000)]
+Dilation = Annotated[int, Between(0, 512)]
+MaskShape = Literal["box", "outline"]
 
 
-class Detected(NamedTuple):
+class DetectedMask(NamedTuple):
     """The outputs of DetectToMask."""
 
     MASK: Mask
@@ -83,11 +82,11 @@ def detect_to_mask(
     detector: Detector,
     image: Image,
     threshold: Share = 0.5,
-    drop_size: LeastSize = 10,
-    most: Most = 0,
-    dilation: Spread = 4,
-    shape: Shape = "box",
-) -> Detected:
+    drop_size: Pixels = 10,
+    most: DetectionLimit = 0,
+    dilation: Dilation = 4,
+    shape: MaskShape = "box",
+) -> DetectedMask:
     """A mask of what a detector finds in images; empty where it finds nothing.
 
     Args:
@@ -107,7 +106,7 @@ def detect_to_mask(
 
     selection = Selection(threshold, drop_size, most, dilation, shape == "outline")
     try:
-        return Detected(*draw(detector, image, selection))
+        return DetectedMask(*draw(detector, image, selection))
     except MissingLibraryError as error:
         expected = f"a detector whose library is installed ({error.library})"
         hint = f"pip install '{error.extra}'"
@@ -130,7 +129,7 @@ class IfFound:
     """
 
     @staticmethod
-    def run(found: Count, image: Image, detailed: Later | None = None) -> Image:
+    def run(found: DetectionCount, image: Image, detailed: LazyImage | None = None) -> Image:
         if found == 0:
             return image
         if detailed is None:

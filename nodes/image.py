@@ -11,7 +11,7 @@ from latentloom.engine.node.spec import node
 from .ports import BatchSize, Color, Image, Mask, Offset, Pixels, Share
 
 BlendMode = Literal["normal", "multiply", "screen", "overlay", "soft_light", "difference"]
-BatchPlace = Annotated[int, Between(0, 4095)]
+ImageIndex = Annotated[int, Between(0, 4095)]
 
 
 @node("ImageBatch", category="image")
@@ -28,7 +28,7 @@ def image_batch(image1: Image, image2: Image) -> Image:
 
 
 @node("ImageFromBatch", category="image/batch")
-def image_from_batch(image: Image, batch_index: BatchPlace = 0, length: BatchSize = 1) -> Image:
+def image_from_batch(image: Image, batch_index: ImageIndex = 0, length: BatchSize = 1) -> Image:
     """Take some images out of a batch.
 
     Args:

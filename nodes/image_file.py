@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal
 
 from latentloom.engine.errors import InputError
 from latentloom.engine.files.inside import read_resolved
 from latentloom.engine.node.context import Context, Saved
-from latentloom.engine.node.ports import Text
 from latentloom.engine.node.spec import node
 
-from .ports import Image, ImageFile, Mask
+from .ports import FilenamePrefix, Image, ImageAndMask, ImageFile, Mask
 
 PREVIEW_PREFIX = "ComfyUI_temp"
 PREVIEW_LEVEL, SAVE_LEVEL = 1, 4
 FileChannel = Literal["alpha", "red", "green", "blue"]
-Prefix = Annotated[str, Text()]
-
-
-class LoadedImage(NamedTuple):
-    """The outputs of LoadImage."""
-
-    IMAGE: Image
-    MASK: Mask
 
 
 @node("LoadImage", category="image")
@@ -42,12 +33,12 @@ class LoadImage:
     """
 
     @staticmethod
-    def run(image: ImageFile) -> LoadedImage:
+    def run(image: ImageFile) -> ImageAndMask:
         from latentloom.diffusion.images.image_headers import ImageFileError
         from latentloom.diffusion.images.images import load
 
         try:
-            return LoadedImage(*load(image, read_resolved))
+            return ImageAndMask(*load(image, read_resolved))
         except ImageFileError as error:
             raise InputError("image", error.expected, error.got, error.hint) from error
 
@@ -102,7 +93,7 @@ class SaveImage:
     """
 
     @staticmethod
-    def run(images: Image, context: Context, filename_prefix: Prefix = "ComfyUI") -> Saved:
+    def run(images: Image, context: Context, filename_prefix: FilenamePrefix = "ComfyUI") -> Saved:
         return _save("SaveImage", images, context, filename_prefix, SAVE_LEVEL)
 
     @staticmethod

@@ -8,12 +8,9 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .ports import Image, Seed, Share
+from .ports import BlurSigma, Image, KernelRadius, Seed, Share, SharpenAlpha
 
-Radius = Annotated[int, Between(1, 31)]
-BlurSigma = Annotated[float, Between(0.1, 10.0, step=0.1)]
 SharpenSigma = Annotated[float, Between(0.1, 10.0, step=0.01)]
-SharpenAlpha = Annotated[float, Between(0.0, 5.0, step=0.01)]
 Colors = Annotated[int, Between(1, 256)]
 Dither = Literal["none", "floyd-steinberg", "bayer-2", "bayer-4", "bayer-8", "bayer-16"]
 MorphologyOperation = Literal[
@@ -23,7 +20,7 @@ KernelSize = Annotated[int, Between(3, 999)]
 
 
 @node("ImageBlur", category="image/postprocessing")
-def image_blur(image: Image, blur_radius: Radius = 1, sigma: BlurSigma = 1.0) -> Image:
+def image_blur(image: Image, blur_radius: KernelRadius = 1, sigma: BlurSigma = 1.0) -> Image:
     """Blur images with a Gaussian.
 
     Args:
@@ -39,7 +36,7 @@ def image_blur(image: Image, blur_radius: Radius = 1, sigma: BlurSigma = 1.0) ->
 @node("ImageSharpen", category="image/postprocessing")
 def image_sharpen(
     image: Image,
-    sharpen_radius: Radius = 1,
+    sharpen_radius: KernelRadius = 1,
     sigma: SharpenSigma = 1.0,
     alpha: SharpenAlpha = 1.0,
 ) -> Image:

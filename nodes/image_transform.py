@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .ports import Image, Mask, Offset, Pixels
+from .ports import FlipMethod, Image, ImageAndMask, Offset, Pixels, Rotation
 
 Margin = Annotated[int, Between(0, 16_384, step=8)]
 Direction = Literal["right", "down", "left", "up"]
 Gap = Annotated[int, Between(0, 1024, step=2)]
 GapColor = Literal["white", "black", "red", "green", "blue"]
-Rotation = Literal["none", "90 degrees", "180 degrees", "270 degrees"]
-FlipMethod = Literal["x-axis: vertically", "y-axis: horizontally"]
-
-
-class Padded(NamedTuple):
-    """The outputs of ImagePadForOutpaint."""
-
-    IMAGE: Image
-    MASK: Mask
 
 
 @node("ImageCrop", category="image/transform")
@@ -48,7 +39,7 @@ def image_pad_for_outpaint(
     right: Margin = 0,
     bottom: Margin = 0,
     feathering: Offset = 40,
-) -> Padded:
+) -> ImageAndMask:
     """Put grey margins around images, and say in a mask that they are to be painted.
 
     Args:
@@ -59,7 +50,7 @@ def image_pad_for_outpaint(
     """
     from latentloom.diffusion.images.layout import pad_to_paint
 
-    return Padded(*pad_to_paint(image, left, top, right, bottom, feathering))
+    return ImageAndMask(*pad_to_paint(image, left, top, right, bottom, feathering))
 
 
 @node("ImageStitch", category="image/transform")

@@ -14,12 +14,12 @@ from .ports import Conditioning, Image, Latent, Mask, Model, Share, Vae
 if TYPE_CHECKING:
     from torch import Tensor
 
-Square = Annotated[int, Between(0, 64)]
+GrowthSquare = Annotated[int, Between(0, 64)]
 RingWidth = Annotated[int, Between(1, 512)]
 ToneMeasure = Literal["drift", "surroundings"]
 
 
-class SightedConditioning(NamedTuple):
+class ImageConditioning(NamedTuple):
     """Both sides, told of an image, and the latent to sample from."""
 
     positive: Conditioning
@@ -28,7 +28,9 @@ class SightedConditioning(NamedTuple):
 
 
 @node("VAEEncodeForInpaint", category="latent/inpaint", device=True)
-def vae_encode_for_inpaint(pixels: Image, vae: Vae, mask: Mask, grow_mask_by: Square = 6) -> Latent:
+def vae_encode_for_inpaint(
+    pixels: Image, vae: Vae, mask: Mask, grow_mask_by: GrowthSquare = 6
+) -> Latent:
     """Encode an image whose masked part is forgotten, to be painted anew at denoise 1.
 
     Args:
@@ -56,7 +58,7 @@ def inpaint_model_conditioning(
     pixels: Image,
     mask: Mask,
     noise_mask: bool = True,
-) -> SightedConditioning:
+) -> ImageConditioning:
     """Tell an inpainting model what is around the hole; other models take the latent alone.
 
     Args:
@@ -78,7 +80,7 @@ def inpaint_model_conditioning(
     latent, inpaint = encode_both(vae, pixels, mask)
     if not noise_mask:
         latent = replace(latent, noise_mask=None)
-    return SightedConditioning(
+    return ImageConditioning(
         with_inpaint_mask(positive, inpaint), with_inpaint_mask(negative, inpaint), latent
     )
 
@@ -86,7 +88,7 @@ def inpaint_model_conditioning(
 @node("InstructPixToPixConditioning", category="conditioning/instructpix2pix", device=True)
 def instruct_pix_to_pix_conditioning(
     positive: Conditioning, negative: Conditioning, vae: Vae, pixels: Image
-) -> SightedConditioning:
+) -> ImageConditioning:
     """Show a model that edits by instructions the image to change.
 
     Args:
@@ -107,7 +109,7 @@ def instruct_pix_to_pix_conditioning(
     found = encode(vae, pixels)
     positive, negative = (with_image(each, found.samples) for each in (positive, negative))
     empty = replace(found, samples=found.samples.new_zeros(found.shape))
-    return SightedConditioning(positive, negative, empty)
+    return ImageConditioning(positive, negative, empty)
 
 
 @node("DifferentialDiffusion", category="_for_testing")

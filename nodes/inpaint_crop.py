@@ -8,18 +8,17 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between, Socket
 from latentloom.engine.node.spec import node
 
-from .ports import Image, ImageResize, Mask, Model
+from .ports import DEFAULT_SIDE_PX, Image, ImageResize, Mask, Model
 
 if TYPE_CHECKING:
     from latentloom.diffusion.images import crop_stitch
 
 Stitch = Annotated["crop_stitch.Stitch", Socket("STITCH")]
-Around = Annotated[int, Between(0, 4096)]
-Factor = Annotated[float, Between(1.0, 100.0, step=0.01)]
-Fade = Annotated[int, Between(0, 512)]
-NativeSize = Annotated[int, Between(0, 4096, step=8)]
+ContextPixels = Annotated[int, Between(0, 4096)]
+ContextFactor = Annotated[float, Between(1.0, 100.0, step=0.01)]
+BlendPixels = Annotated[int, Between(0, 512)]
+TargetSize = Annotated[int, Between(0, 4096, step=8)]
 Islands = Literal["together", "apart"]
-DEFAULT_SIDE = 512
 
 
 class Cropped(NamedTuple):
@@ -34,11 +33,11 @@ class Cropped(NamedTuple):
 def inpaint_crop(
     image: Image,
     mask: Mask,
-    context_expand_pixels: Around = 32,
-    context_expand_factor: Factor = 1.0,
-    blend_pixels: Fade = 16,
+    context_expand_pixels: ContextPixels = 32,
+    context_expand_factor: ContextFactor = 1.0,
+    blend_pixels: BlendPixels = 16,
     islands: Islands = "together",
-    target_size: NativeSize = 0,
+    target_size: TargetSize = 0,
     rescale_algorithm: ImageResize = "bicubic",
     model: Model | None = None,
 ) -> Cropped:
@@ -69,7 +68,7 @@ def inpaint_crop(
 
     if mask.ndim != 3:
         raise InputError("mask", "masks B×H×W", tuple(mask.shape))
-    native = target_size or (model.family.native_size if model is not None else DEFAULT_SIDE)
+    native = target_size or (model.family.native_size if model is not None else DEFAULT_SIDE_PX)
     plan = CropPlan(
         context_expand_pixels,
         context_expand_factor,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ClipVision = Annotated["clip_vision.ClipVision", Socket("CLIP_VISION")]
 VisionOutput = Annotated["clip_vision.VisionOutput", Socket("CLIP_VISION_OUTPUT")]
 IpAdapter = Annotated["ip_adapter.IpAdapter", Socket("IPADAPTER", family=True)]
-Weight = Annotated[float, Between(-1.0, 5.0, step=0.05)]
+AdapterWeight = Annotated[float, Between(-1.0, 5.0, step=0.05)]
 WHOLE_VISION = "a CLIP image encoder in a folder of transformers"
 WHOLE_ADAPTER = "an IP-Adapter for images"
 
@@ -110,7 +110,7 @@ def ip_adapter_advanced(
     model: Model,
     ipadapter: IpAdapter,
     image: Image,
-    weight: Weight = 1.0,
+    weight: AdapterWeight = 1.0,
     weight_type: Literal["linear"] = "linear",  # noqa: ARG001 - the one kind that is here
     combine_embeds: Literal["concat", "average"] = "concat",
     start_at: Percent = 0.0,

@@ -10,6 +10,7 @@ from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
 from .ports import (
+    DEFAULT_SIDE_PX,
     BatchSize,
     Crop,
     Latent,
@@ -22,10 +23,9 @@ from .ports import (
     Share,
 )
 
-DEFAULT_SIDE = 512
 LatentPixels = Annotated[int, Between(16, 16_384, step=8, start=512)]
-Amount = Annotated[int, Between(1, 64)]
-BatchPlace = Annotated[int, Between(0, 63)]
+LatentCount = Annotated[int, Between(1, 64)]
+LatentIndex = Annotated[int, Between(0, 63)]
 
 
 @node("EmptyLatentImage", category="latent")
@@ -46,7 +46,7 @@ def empty_latent_image(
     from latentloom.diffusion.latents.latents import empty
 
     family = model.family if model is not None else None
-    side = family.native_size if family is not None else DEFAULT_SIDE
+    side = family.native_size if family is not None else DEFAULT_SIDE_PX
     width, height = width or side, height or side
     if family is None:
         return empty(width, height, batch_size)
@@ -147,7 +147,7 @@ def latent_composite(
 
 
 @node("RepeatLatentBatch", category="latent/batch")
-def repeat_latent_batch(samples: Latent, amount: Amount = 1) -> Latent:
+def repeat_latent_batch(samples: Latent, amount: LatentCount = 1) -> Latent:
     """Repeat a batch of latents; each repetition gets other noise.
 
     Args:
@@ -160,7 +160,9 @@ def repeat_latent_batch(samples: Latent, amount: Amount = 1) -> Latent:
 
 
 @node("LatentFromBatch", category="latent/batch")
-def latent_from_batch(samples: Latent, batch_index: BatchPlace = 0, length: Amount = 1) -> Latent:
+def latent_from_batch(
+    samples: Latent, batch_index: LatentIndex = 0, length: LatentCount = 1
+) -> Latent:
     """Take some latents out of a batch; each keeps the noise that it has in the whole batch.
 
     Args:

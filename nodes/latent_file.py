@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
 from latentloom.engine.errors import InputError
 from latentloom.engine.node.context import Context, Saved
-from latentloom.engine.node.ports import Text
 from latentloom.engine.node.spec import node
 
-from .ports import Latent, LatentFile, refusing
+from .ports import FilenamePrefix, Latent, LatentFile, refusing
 
 CATEGORY = "_for_testing"
-Prefix = Annotated[str, Text()]
 _WANTED = "a .latent file"
 
 
@@ -35,7 +32,7 @@ class SaveLatent:
 
     @staticmethod
     def run(
-        samples: Latent, context: Context, filename_prefix: Prefix = "latents/ComfyUI"
+        samples: Latent, context: Context, filename_prefix: FilenamePrefix = "latents/ComfyUI"
     ) -> Saved:
         from latentloom.diffusion.latents.latent_file import SUFFIX, encode_latent
         from latentloom.diffusion.latents.latents import CELL_PX

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .ports import BatchSize, Latent, LatentOffset, Mask, Share
+from .ports import (
+    BatchSize,
+    FlipMethod,
+    Latent,
+    LatentOffset,
+    Mask,
+    Multiplier,
+    Rotation,
+    Share,
+    WindowSide,
+)
 
 ADVANCED, TRANSFORM = "latent/advanced", "latent/transform"
-Factor = Annotated[float, Between(-10.0, 10.0, step=0.01)]
-WindowSide = Annotated[int, Between(64, 16_384, step=8)]
-FlipMethod = Literal["x-axis: vertically", "y-axis: horizontally"]
-Rotation = Literal["none", "90 degrees", "180 degrees", "270 degrees"]
 
 
 @node("LatentAdd", category=ADVANCED)
@@ -47,7 +52,7 @@ def latent_subtract(samples1: Latent, samples2: Latent) -> Latent:
 
 
 @node("LatentMultiply", category=ADVANCED)
-def latent_multiply(samples: Latent, multiplier: Factor = 1.0) -> Latent:
+def latent_multiply(samples: Latent, multiplier: Multiplier = 1.0) -> Latent:
     """Multiply latents by a number.
 
     Args:

@@ -8,17 +8,14 @@ from typing import Annotated
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .ports import Latent, LatentOperation, Model
+from .ports import BlurSigma, KernelRadius, Latent, LatentOperation, Model, SharpenAlpha
 
 CATEGORY = "latent/advanced/operations"
-Multiplier = Annotated[float, Between(0.01, 100.0, step=0.01)]
-Radius = Annotated[int, Between(1, 31)]
-Sigma = Annotated[float, Between(0.1, 10.0, step=0.1)]
-Alpha = Annotated[float, Between(0.0, 5.0, step=0.01)]
+ToneMultiplier = Annotated[float, Between(0.01, 100.0, step=0.01)]
 
 
 @node("LatentOperationTonemapReinhard", category=CATEGORY)
-def latent_operation_tonemap_reinhard(multiplier: Multiplier = 1.0) -> LatentOperation:
+def latent_operation_tonemap_reinhard(multiplier: ToneMultiplier = 1.0) -> LatentOperation:
     """Compress high values, as tone mapping does with light.
 
     Args:
@@ -31,7 +28,7 @@ def latent_operation_tonemap_reinhard(multiplier: Multiplier = 1.0) -> LatentOpe
 
 @node("LatentOperationSharpen", category=CATEGORY)
 def latent_operation_sharpen(
-    sharpen_radius: Radius = 9, sigma: Sigma = 1.0, alpha: Alpha = 0.1
+    sharpen_radius: KernelRadius = 9, sigma: BlurSigma = 1.0, alpha: SharpenAlpha = 0.1
 ) -> LatentOperation:
     """Sharpen what latents show.
 

@@ -10,11 +10,11 @@ from latentloom.engine.node.spec import node
 
 from .ports import Clip, LoraFile, Model, refusing
 
-Strength = Annotated[float, Between(-100.0, 100.0, step=0.01)]
+LoraStrength = Annotated[float, Between(-100.0, 100.0, step=0.01)]
 WHOLE = "a whole LoRA that fits the model"
 
 
-class Patched(NamedTuple):
+class LoraPatched(NamedTuple):
     """The outputs of LoraLoader."""
 
     MODEL: Model
@@ -46,13 +46,13 @@ class LoraLoader:
         model: Model,
         clip: Clip,
         lora_name: LoraFile,
-        strength_model: Strength = 1.0,
-        strength_clip: Strength = 1.0,
-    ) -> Patched:
+        strength_model: LoraStrength = 1.0,
+        strength_clip: LoraStrength = 1.0,
+    ) -> LoraPatched:
         from latentloom.diffusion.networks.lora import with_clip_lora, with_lora
 
         with refusing("lora_name", WHOLE):
-            return Patched(
+            return LoraPatched(
                 with_lora(model, lora_name, strength_model),
                 with_clip_lora(clip, lora_name, strength_clip),
             )
@@ -82,7 +82,7 @@ class LoraLoaderModelOnly:
     """
 
     @staticmethod
-    def run(model: Model, lora_name: LoraFile, strength_model: Strength = 1.0) -> Model:
+    def run(model: Model, lora_name: LoraFile, strength_model: LoraStrength = 1.0) -> Model:
         from latentloom.diffusion.networks.lora import with_lora
 
         with refusing("lora_name", WHOLE):

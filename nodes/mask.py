@@ -11,7 +11,7 @@ from latentloom.engine.node.spec import node
 from .ports import Color, Image, Mask, Offset, Pixels, Share
 
 Channel = Literal["red", "green", "blue", "alpha"]
-Growth = Annotated[int, Between(-16_384, 16_384)]
+MaskGrowth = Annotated[int, Between(-16_384, 16_384)]
 MaskOperation = Literal["multiply", "add", "subtract", "and", "or", "xor"]
 
 
@@ -106,7 +106,7 @@ def threshold_mask(mask: Mask, value: Share = 0.5) -> Mask:
 
 
 @node("GrowMask", category="mask")
-def grow_mask(mask: Mask, expand: Growth = 0, tapered_corners: bool = True) -> Mask:
+def grow_mask(mask: Mask, expand: MaskGrowth = 0, tapered_corners: bool = True) -> Mask:
     """Grow or shrink what masks cover; grey values keep their height.
 
     Args:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .ports import Clip, Model, Share
+from .ports import Clip, Model, Multiplier, Share
 
 MERGING = "advanced/model_merging"
-Factor = Annotated[float, Between(-10.0, 10.0, step=0.01)]
 
 
 @node("ModelMergeSimple", category=MERGING)
@@ -61,7 +57,7 @@ def model_merge_add(model1: Model, model2: Model) -> Model:
 
 
 @node("ModelMergeSubtract", category=MERGING)
-def model_merge_subtract(model1: Model, model2: Model, multiplier: Factor = 1.0) -> Model:
+def model_merge_subtract(model1: Model, model2: Model, multiplier: Multiplier = 1.0) -> Model:
     """What a model has learned beyond another: their difference.
 
     Args:
@@ -102,7 +98,7 @@ def clip_merge_add(clip1: Clip, clip2: Clip) -> Clip:
 
 
 @node("CLIPMergeSubtract", category=MERGING)
-def clip_merge_subtract(clip1: Clip, clip2: Clip, multiplier: Factor = 1.0) -> Clip:
+def clip_merge_subtract(clip1: Clip, clip2: Clip, multiplier: Multiplier = 1.0) -> Clip:
     """The difference of two text encoders.
 
     Args:

@@ -10,12 +10,12 @@ from latentloom.engine.node.spec import node
 
 from .ports import Image, Mask
 
-Ring = Annotated[int, Between(0, 1024)]
+GrowthWidth = Annotated[int, Between(0, 1024)]
 
 
 @node("ImagePasteBack", category="image/inpaint")
 def image_paste_back(
-    source: Image, image: Image, mask: Mask, grow: Ring = 0, blend: Ring = 0
+    source: Image, image: Image, mask: Mask, grow: GrowthWidth = 0, blend: GrowthWidth = 0
 ) -> Image:
     """Put the changed part of an image back on its source; outside the mask nothing changes.
 

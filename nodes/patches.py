@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 UNET = "model_patches/unet"
 Gain = Annotated[float, Between(0.0, 10.0, step=0.01)]
-Guidance = Annotated[float, Between(0.0, 100.0, step=0.01)]
-SelfGuidance = Annotated[float, Between(-2.0, 5.0, step=0.01)]
-Cutoff = Annotated[int, Between(1, 10_000)]
-Block = Annotated[int, Between(1, 32)]
-Factor = Annotated[float, Between(0.1, 9.0, step=0.001)]
+GuidanceScale = Annotated[float, Between(0.0, 100.0, step=0.01)]
+SelfAttentionScale = Annotated[float, Between(-2.0, 5.0, step=0.01)]
+FrequencyCutoff = Annotated[int, Between(1, 10_000)]
+BlockNumber = Annotated[int, Between(1, 32)]
+DownscaleFactor = Annotated[float, Between(0.1, 9.0, step=0.001)]
 DownscaleMethod = Literal["bicubic", "nearest-exact", "bilinear", "area", "bislerp"]
-TilePixels = Annotated[int, Between(1, 2048)]
-Swaps = Annotated[int, Between(1, 128)]
-Depth = Annotated[int, Between(0, 10)]
-Blur = Annotated[float, Between(0.0, 10.0, step=0.1)]
+AttentionTile = Annotated[int, Between(1, 2048)]
+SwapSize = Annotated[int, Between(1, 128)]
+TilingDepth = Annotated[int, Between(0, 10)]
+AttentionBlur = Annotated[float, Between(0.0, 10.0, step=0.1)]
 
 
 class Patched(NamedTuple):
@@ -48,7 +48,7 @@ def rescale_cfg(model: Model, multiplier: Share = 0.7) -> Model:
 
 
 @node("PerturbedAttentionGuidance", category=UNET)
-def perturbed_attention_guidance(model: Model, scale: Guidance = 3.0) -> Model:
+def perturbed_attention_guidance(model: Model, scale: GuidanceScale = 3.0) -> Model:
     """Guide away from what the model says when its middle block attends to nothing else.
 
     One call more a step.
@@ -66,7 +66,7 @@ def perturbed_attention_guidance(model: Model, scale: Guidance = 3.0) -> Model:
 
 @node("SelfAttentionGuidance", category="_for_testing")
 def self_attention_guidance(
-    model: Model, scale: SelfGuidance = 0.5, blur_sigma: Blur = 2.0
+    model: Model, scale: SelfAttentionScale = 0.5, blur_sigma: AttentionBlur = 2.0
 ) -> Model:
     """Guide away from an image that is blurred where the model looks.
 
@@ -135,7 +135,7 @@ def unet_self_attention_multiply(
 
 @node("FreSca", category="_for_testing")
 def fresca(
-    model: Model, scale_low: Gain = 1.0, scale_high: Gain = 1.25, freq_cutoff: Cutoff = 20
+    model: Model, scale_low: Gain = 1.0, scale_high: Gain = 1.25, freq_cutoff: FrequencyCutoff = 20
 ) -> Model:
     """Scale guidance by frequency: its broad strokes and its details.
 
@@ -186,9 +186,9 @@ def tome_patch_model(model: Model, ratio: Share = 0.3) -> Model:
 @node("HyperTile", category=UNET)
 def hyper_tile(
     model: Model,
-    tile_size: TilePixels = 256,
-    swap_size: Swaps = 2,
-    max_depth: Depth = 0,
+    tile_size: AttentionTile = 256,
+    swap_size: SwapSize = 2,
+    max_depth: TilingDepth = 0,
     scale_depth: bool = False,
 ) -> Model:
     """Let each place look at a part of the image only, which makes large ones cheaper.
@@ -210,8 +210,8 @@ def hyper_tile(
 @node("PatchModelAddDownscale", category=UNET)
 def patch_model_add_downscale(
     model: Model,
-    block_number: Block = 3,
-    downscale_factor: Factor = 2.0,
+    block_number: BlockNumber = 3,
+    downscale_factor: DownscaleFactor = 2.0,
     start_percent: Percent = 0.0,
     end_percent: Percent = 0.35,
     downscale_after_skip: bool = True,

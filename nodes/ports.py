@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between, Choices, File, Seeded, Socket, Text
@@ -54,10 +54,17 @@ LatentOperation = Annotated["latent_operation.LatentOperation", Socket("LATENT_O
 
 Seed = Annotated[int, Between(0, 2**64 - 1), Seeded()]
 Steps = Annotated[int, Between(1, 10_000)]
+StepIndex = Annotated[int, Between(0, 10_000)]
 Cfg = Annotated[float, Between(0.0, 100.0, step=0.1)]
 Denoise = Annotated[float, Between(0.0, 1.0, step=0.01)]
 Share = Annotated[float, Between(0.0, 1.0, step=0.01)]
 Percent = Annotated[float, Between(0.0, 1.0, step=0.001)]
+Coefficient = Annotated[float, Between(0.0, 100.0, step=0.01)]
+SmallCoefficient = Annotated[float, Between(0.0, 10.0, step=0.01)]
+Multiplier = Annotated[float, Between(-10.0, 10.0, step=0.01)]
+KernelRadius = Annotated[int, Between(1, 31)]
+BlurSigma = Annotated[float, Between(0.1, 10.0, step=0.1)]
+SharpenAlpha = Annotated[float, Between(0.0, 5.0, step=0.01)]
 ScaleFactor = Annotated[float, Between(0.01, 8.0, step=0.01)]
 Offset = Annotated[int, Between(0, 16_384)]
 LatentOffset = Annotated[int, Between(0, 16_384, step=8)]
@@ -65,8 +72,13 @@ Pixels = Annotated[int, Between(1, 16_384)]
 Color = Annotated[int, Between(0, 0xFFFFFF)]
 PixelsOrAuto = Annotated[int, Between(0, 16_384)]
 LatentPixelsOrAuto = Annotated[int, Between(0, 16_384, step=8)]
+WindowSide = Annotated[int, Between(64, 16_384, step=8)]
 BatchSize = Annotated[int, Between(1, 4096)]
 Prompt = Annotated[str, Text(multiline=True)]
+FilenamePrefix = Annotated[str, Text()]
+
+# Side of an image or crop where no model says its native size.
+DEFAULT_SIDE_PX = 512
 
 
 def _samplers() -> Sequence[str]:
@@ -87,6 +99,15 @@ SchedulerName = Annotated[str, Choices(_schedulers)]
 LatentResize = Literal["nearest-exact", "bilinear", "area", "bicubic", "bislerp"]
 ImageResize = Literal["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
 Crop = Literal["disabled", "center"]
+FlipMethod = Literal["x-axis: vertically", "y-axis: horizontally"]
+Rotation = Literal["none", "90 degrees", "180 degrees", "270 degrees"]
+
+
+class ImageAndMask(NamedTuple):
+    """Images, and masks of what is transparent in them or to be painted."""
+
+    IMAGE: Image
+    MASK: Mask
 
 
 def _models(kind: str) -> File:

@@ -16,9 +16,9 @@ WHOLE_DEPTH = "Depth Anything in a folder of transformers"
 Threshold = Annotated[float, Between(0.01, 0.99, step=0.01)]
 Resolution = Annotated[int, Between(64, 16_384, step=64)]
 Halvings = Annotated[int, Between(1, 10)]
-LineWidth = Annotated[float, Between(0.0, 100.0, step=0.1)]
-LineLevel = Annotated[int, Between(0, 16)]
-Level8 = Annotated[int, Between(0, 255)]
+LineSigma = Annotated[float, Between(0.0, 100.0, step=0.1)]
+LineContrast = Annotated[int, Between(0, 16)]
+GreyLevel = Annotated[int, Between(0, 255)]
 Seed32 = Annotated[int, Between(0, 2**32 - 1), Seeded()]
 
 
@@ -113,8 +113,8 @@ def scribble_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
 @node("LineartStandardPreprocessor", category=PREPROCESSORS)
 def lineart_standard_preprocessor(
     image: Image,
-    guassian_sigma: LineWidth = 6.0,
-    intensity_threshold: LineLevel = 8,
+    guassian_sigma: LineSigma = 6.0,
+    intensity_threshold: LineContrast = 8,
     resolution: Resolution = 512,
 ) -> Image:
     """The lines of a drawing or a photo as white on black, for lineart ControlNets.
@@ -168,7 +168,7 @@ class DepthAnythingV2Preprocessor:
 
 @node("BinaryPreprocessor", category=PREPROCESSORS)
 def binary_preprocessor(
-    image: Image, bin_threshold: Level8 = 100, resolution: Resolution = 512
+    image: Image, bin_threshold: GreyLevel = 100, resolution: Resolution = 512
 ) -> Image:
     """Dark as white, light as black.
 

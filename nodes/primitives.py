@@ -9,12 +9,12 @@ from latentloom.engine.node.spec import node
 
 from .ports import Prompt
 
-Whole = Annotated[int, Between(-(2**63 - 1), 2**63 - 1), Seeded()]
-Real = Annotated[float, Between(-(2**63 - 1), 2**63 - 1)]
+AnyInt = Annotated[int, Between(-(2**63 - 1), 2**63 - 1), Seeded()]
+AnyFloat = Annotated[float, Between(-(2**63 - 1), 2**63 - 1)]
 
 
 @node("PrimitiveInt", category="utils/primitive")
-def primitive_int(value: Whole) -> int:
+def primitive_int(value: AnyInt) -> int:
     """A whole number.
 
     Args:
@@ -24,7 +24,7 @@ def primitive_int(value: Whole) -> int:
 
 
 @node("PrimitiveFloat", category="utils/primitive")
-def primitive_float(value: Real) -> float:
+def primitive_float(value: AnyFloat) -> float:
     """A number.
 
     Args:

@@ -7,17 +7,16 @@ from typing import Annotated, Literal
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .ports import Conditioning, LatentOffset, Mask, Share
+from .ports import Conditioning, LatentOffset, Mask, Share, WindowSide
 
-AreaPixels = Annotated[int, Between(64, 16_384, step=8)]
 Weight = Annotated[float, Between(0.0, 10.0, step=0.01)]
 
 
 @node("ConditioningSetArea", category="conditioning")
 def conditioning_set_area(
     conditioning: Conditioning,
-    width: AreaPixels = 64,
-    height: AreaPixels = 64,
+    width: WindowSide = 64,
+    height: WindowSide = 64,
     x: LatentOffset = 0,
     y: LatentOffset = 0,
     strength: Weight = 1.0,

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from latentloom.engine.errors import InputError
 from latentloom.engine.node.context import Context, Saved
-from latentloom.engine.node.ports import Socket, Text
+from latentloom.engine.node.ports import Socket
 from latentloom.engine.node.spec import node
 
-from .ports import Image, Latent, Mask
+from .ports import FilenamePrefix, Image, Latent, Mask
 
 if TYPE_CHECKING:
     from latentloom.diffusion.sampling import report
 
 Report = Annotated["report.Report", Socket("REPORT")]
-Prefix = Annotated[str, Text()]
 
 
 @node("PassReport", category="image/report")
@@ -70,7 +69,7 @@ class SaveReport:
     """
 
     @staticmethod
-    def run(report: Report, context: Context, filename_prefix: Prefix = "report") -> Saved:
+    def run(report: Report, context: Context, filename_prefix: FilenamePrefix = "report") -> Saved:
         from latentloom.diffusion.sampling.report import to_json, to_table
         from latentloom.engine.files.saving import (
             PrefixError,

@@ -9,6 +9,7 @@ from latentloom.engine.node.spec import node
 
 from .ports import (
     Cfg,
+    Coefficient,
     Conditioning,
     Guider,
     Latent,
@@ -17,15 +18,14 @@ from .ports import (
     Sampler,
     SamplerName,
     Seed,
+    Share,
     Sigmas,
+    SmallCoefficient,
 )
 
 SAMPLERS = "sampling/custom_sampling/samplers"
 NOISE = "sampling/custom_sampling/noise"
 GUIDERS = "sampling/custom_sampling/guiders"
-Amount = Annotated[float, Between(0.0, 100.0, step=0.01)]
-SmallAmount = Annotated[float, Between(0.0, 10.0, step=0.01)]
-Share = Annotated[float, Between(0.0, 1.0, step=0.01)]
 Order = Annotated[int, Between(1, 100)]
 NoiseDevice = Literal["gpu", "cpu"]
 
@@ -43,7 +43,7 @@ def ksampler_select(sampler_name: SamplerName = "euler") -> Sampler:
 
 
 @node("SamplerEulerAncestral", category=SAMPLERS)
-def sampler_euler_ancestral(eta: Amount = 1.0, s_noise: Amount = 1.0) -> Sampler:
+def sampler_euler_ancestral(eta: Coefficient = 1.0, s_noise: Coefficient = 1.0) -> Sampler:
     """Euler steps with fresh noise after each.
 
     Args:
@@ -54,7 +54,7 @@ def sampler_euler_ancestral(eta: Amount = 1.0, s_noise: Amount = 1.0) -> Sampler
 
 
 @node("SamplerEulerAncestralCFGPP", category=SAMPLERS)
-def sampler_euler_ancestral_cfg_pp(eta: Share = 1.0, s_noise: SmallAmount = 1.0) -> Sampler:
+def sampler_euler_ancestral_cfg_pp(eta: Share = 1.0, s_noise: SmallCoefficient = 1.0) -> Sampler:
     """Euler steps of CFG++ with fresh noise after each.
 
     Args:
@@ -65,7 +65,7 @@ def sampler_euler_ancestral_cfg_pp(eta: Share = 1.0, s_noise: SmallAmount = 1.0)
 
 
 @node("SamplerDPMPP_2S_Ancestral", category=SAMPLERS)
-def sampler_dpmpp_2s_ancestral(eta: Amount = 1.0, s_noise: Amount = 1.0) -> Sampler:
+def sampler_dpmpp_2s_ancestral(eta: Coefficient = 1.0, s_noise: Coefficient = 1.0) -> Sampler:
     """Single-step DPM-Solver++ of order 2 with fresh noise after each step.
 
     Args:
@@ -77,7 +77,10 @@ def sampler_dpmpp_2s_ancestral(eta: Amount = 1.0, s_noise: Amount = 1.0) -> Samp
 
 @node("SamplerDPMPP_SDE", category=SAMPLERS)
 def sampler_dpmpp_sde(
-    eta: Amount = 1.0, s_noise: Amount = 1.0, r: Amount = 0.5, noise_device: NoiseDevice = "gpu"
+    eta: Coefficient = 1.0,
+    s_noise: Coefficient = 1.0,
+    r: Coefficient = 0.5,
+    noise_device: NoiseDevice = "gpu",
 ) -> Sampler:
     """Single-step DPM-Solver++ of order 2 on the SDE.
 
@@ -93,8 +96,8 @@ def sampler_dpmpp_sde(
 @node("SamplerDPMPP_2M_SDE", category=SAMPLERS)
 def sampler_dpmpp_2m_sde(
     solver_type: Literal["midpoint", "heun"] = "midpoint",
-    eta: Amount = 1.0,
-    s_noise: Amount = 1.0,
+    eta: Coefficient = 1.0,
+    s_noise: Coefficient = 1.0,
     noise_device: NoiseDevice = "gpu",
 ) -> Sampler:
     """Multistep DPM-Solver++ of order 2 on the SDE.
@@ -111,7 +114,7 @@ def sampler_dpmpp_2m_sde(
 
 @node("SamplerDPMPP_3M_SDE", category=SAMPLERS)
 def sampler_dpmpp_3m_sde(
-    eta: Amount = 1.0, s_noise: Amount = 1.0, noise_device: NoiseDevice = "gpu"
+    eta: Coefficient = 1.0, s_noise: Coefficient = 1.0, noise_device: NoiseDevice = "gpu"
 ) -> Sampler:
     """Multistep DPM-Solver++ of order 3 on the SDE.
 
@@ -218,7 +221,7 @@ def perp_neg_guider(
     negative: Conditioning,
     empty_conditioning: Conditioning,
     cfg: Cfg = 8.0,
-    neg_scale: Amount = 1.0,
+    neg_scale: Coefficient = 1.0,
 ) -> Guider:
     """Guidance that takes of the negative only what does not go against the positive.
 

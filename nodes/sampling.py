@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from latentloom.engine.errors import InputError
 from latentloom.engine.node.context import Context
-from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
 from .ports import (
@@ -22,6 +21,7 @@ from .ports import (
     SchedulerName,
     Seed,
     Sigmas,
+    StepIndex,
     Steps,
 )
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latentloom.diffusion.sampling.hooks import Hooks
-
-Step = Annotated[int, Between(0, 10_000)]
 
 
 class Samples(NamedTuple):
@@ -96,8 +94,8 @@ def ksampler_advanced(
     positive: Conditioning,
     negative: Conditioning,
     latent_image: Latent,
-    start_at_step: Step = 0,
-    end_at_step: Step = 10_000,
+    start_at_step: StepIndex = 0,
+    end_at_step: StepIndex = 10_000,
     return_with_leftover_noise: Literal["disable", "enable"] = "disable",
     context: Context,
 ) -> Latent:

@@ -9,7 +9,7 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .ports import Denoise, Model, SchedulerName, Sigmas, Steps
+from .ports import Denoise, Model, SchedulerName, Sigmas, StepIndex, Steps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,6 @@ TurboSteps = Annotated[int, Between(1, 10)]
 Parts = Annotated[int, Between(1, 100)]
 StartLevel = Annotated[float, Between(-1.0, 20_000.0, step=0.01)]
 EndLevel = Annotated[float, Between(0.0, 20_000.0, step=0.01)]
-Step = Annotated[int, Between(0, 10_000)]
 GitsCoefficient = Annotated[float, Between(0.8, 1.5, step=0.05)]
 GitsSteps = Annotated[int, Between(2, 1000)]
 FinePercent = Annotated[float, Between(0.0, 1.0, step=0.0001)]
@@ -263,7 +262,7 @@ class GITSScheduler:
 
 
 @node("SplitSigmas", category=LEVELS)
-def split_sigmas(sigmas: Sigmas, step: Step = 0) -> Split:
+def split_sigmas(sigmas: Sigmas, step: StepIndex = 0) -> Split:
     """Cut levels at a step; both parts hold the level in between.
 
     Args:

@@ -8,13 +8,11 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .ports import Model, Percent, Sampler
+from .ports import Coefficient, Model, Percent, Sampler, SmallCoefficient
 
 CATEGORY = "sampling/custom_sampling/samplers"
-Amount = Annotated[float, Between(0.0, 100.0, step=0.01)]
 AdaptiveOrder = Annotated[int, Between(2, 3)]
 Stage = Annotated[int, Between(1, 3)]
-Eta = Annotated[float, Between(0.0, 10.0, step=0.01)]
 Predictor = Annotated[int, Between(1, 6)]
 Corrector = Annotated[int, Between(0, 6)]
 Growth = Annotated[float, Between(0.1, 20.0, step=0.01)]
@@ -45,15 +43,15 @@ class SamplerDPMAdaptative:
     def run(
         *,
         order: AdaptiveOrder = 3,
-        rtol: Amount = 0.05,
-        atol: Amount = 0.0078,
-        h_init: Amount = 0.05,
-        pcoeff: Amount = 0.0,
-        icoeff: Amount = 1.0,
-        dcoeff: Amount = 0.0,
-        accept_safety: Amount = 0.81,
-        eta: Amount = 0.0,
-        s_noise: Amount = 1.0,
+        rtol: Coefficient = 0.05,
+        atol: Coefficient = 0.0078,
+        h_init: Coefficient = 0.05,
+        pcoeff: Coefficient = 0.0,
+        icoeff: Coefficient = 1.0,
+        dcoeff: Coefficient = 0.0,
+        accept_safety: Coefficient = 0.81,
+        eta: Coefficient = 0.0,
+        s_noise: Coefficient = 1.0,
     ) -> Sampler:
         from latentloom.diffusion.samplers.table import SamplerChoice
 
@@ -81,8 +79,8 @@ class SamplerDPMAdaptative:
 def sampler_er_sde(
     solver_type: Literal["ER-SDE", "Reverse-time SDE", "ODE"] = "ER-SDE",
     max_stage: Stage = 3,
-    eta: Amount = 1.0,
-    s_noise: Amount = 1.0,
+    eta: Coefficient = 1.0,
+    s_noise: Coefficient = 1.0,
 ) -> Sampler:
     """Extended reverse-time SDE of order 1 to 3.
 
@@ -106,10 +104,10 @@ def sampler_er_sde(
 def sampler_sa_solver(
     *,
     model: Model,
-    eta: Eta = 1.0,
+    eta: SmallCoefficient = 1.0,
     sde_start_percent: Percent = 0.2,
     sde_end_percent: Percent = 0.8,
-    s_noise: Amount = 1.0,
+    s_noise: Coefficient = 1.0,
     predictor_order: Predictor = 3,
     corrector_order: Corrector = 4,
     use_pece: bool = False,

@@ -22,6 +22,7 @@ from .ports import (
     Steps,
     UpscaleFile,
     Vae,
+    WindowSide,
     refusing,
 )
 
@@ -31,10 +32,9 @@ if TYPE_CHECKING:
     from latentloom.diffusion.networks import upscale
 
 UpscaleModel = Annotated["upscale.UpscaleModel", Socket("UPSCALE_MODEL")]
-LargerBy = Annotated[float, Between(0.05, 8.0, step=0.05)]
-TileSide = Annotated[int, Between(64, 16_384, step=8)]
-Padding = Annotated[int, Between(0, 4096, step=8)]
-Blur = Annotated[int, Between(0, 64)]
+UpscaleFactor = Annotated[float, Between(0.05, 8.0, step=0.05)]
+TilePadding = Annotated[int, Between(0, 4096, step=8)]
+SeamBlur = Annotated[int, Between(0, 64)]
 TileOrder = Literal["Linear", "Chess", "None"]
 SeamFix = Literal["None", "Band Pass", "Half Tile", "Half Tile + Intersections"]
 WHOLE = "an ESRGAN net (RRDB) or a compact one (SRVGG)"
@@ -86,9 +86,9 @@ def image_upscale_with_model(upscale_model: UpscaleModel, image: Image, context:
 @node("TiledDiffusion", category="image/upscaling")
 def tiled_diffusion(
     model: Model,
-    tile_width: TileSide = 512,
-    tile_height: TileSide = 512,
-    tile_overlap: Padding = 64,
+    tile_width: WindowSide = 512,
+    tile_height: WindowSide = 512,
+    tile_overlap: TilePadding = 64,
 ) -> Model:
     """Let a model see a large latent in tiles, which agree at every step and show no seam.
 
@@ -119,7 +119,7 @@ def ultimate_sd_upscale(
     positive: Conditioning,
     negative: Conditioning,
     vae: Vae,
-    upscale_by: LargerBy = 2.0,
+    upscale_by: UpscaleFactor = 2.0,
     seed: Seed = 0,
     steps: Steps = 20,
     cfg: Cfg = 8.0,
@@ -128,15 +128,15 @@ def ultimate_sd_upscale(
     denoise: Denoise = 0.2,
     upscale_model: UpscaleModel | None = None,
     mode_type: TileOrder = "Linear",
-    tile_width: TileSide = 512,
-    tile_height: TileSide = 512,
-    mask_blur: Blur = 8,  # noqa: ARG001 - of tiles that are pasted, in the extension's files
-    tile_padding: Padding = 32,
+    tile_width: WindowSide = 512,
+    tile_height: WindowSide = 512,
+    mask_blur: SeamBlur = 8,  # noqa: ARG001 - of tiles that are pasted, in the extension's files
+    tile_padding: TilePadding = 32,
     seam_fix_mode: SeamFix = "None",  # noqa: ARG001
     seam_fix_denoise: Denoise = 1.0,  # noqa: ARG001
-    seam_fix_width: Padding = 64,  # noqa: ARG001
-    seam_fix_mask_blur: Blur = 8,  # noqa: ARG001
-    seam_fix_padding: Padding = 16,  # noqa: ARG001
+    seam_fix_width: TilePadding = 64,  # noqa: ARG001
+    seam_fix_mask_blur: SeamBlur = 8,  # noqa: ARG001
+    seam_fix_padding: TilePadding = 16,  # noqa: ARG001
     force_uniform_tiles: bool = True,  # noqa: ARG001
     tiled_decode: bool = False,  # noqa: ARG001
     context: Context,
