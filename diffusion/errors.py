@@ -1,14 +1,17 @@
-"""Errors of the diffusion code, which knows no nodes; `nodes` says which input is meant.
+"""Errors of the diffusion code. It knows nothing of nodes; the nodes add the input's name.
 
 DiffusionError
-  ModelFileError   a model folder or file that cannot be loaded
-    MissingModelError  there is none of that name
-  PromptError      a prompt that cannot be encoded
-  ScheduleError    an unknown schedule, or one that has no levels for so many steps
-  SamplingError    a model that gave no numbers
-  MemoryLackError  work that does not fit into the device's memory
-  SettingError     a setting of the environment that cannot be read
-  MissingLibraryError  an optional library that is not installed
+  UnsuitableValueError   a value that cannot be used: expected, got, hint
+    ImageFileError       ... an image file (images.image_headers)
+    SizeError            ... an image of another size than its source (images.paste)
+  ModelFileError         a model folder or file that cannot be loaded
+    MissingModelError    no installed model has that name
+  PromptError            a prompt that cannot be encoded
+  ScheduleError          an unknown schedule, or one without sigmas for so many steps
+  SamplingError          the model returned NaN or infinity
+  OutOfMemoryError       work that does not fit into the device's memory
+  SettingError           an environment variable with a value that cannot be read
+  MissingLibraryError    an optional library that is not installed
 """
 
 from __future__ import annotations
@@ -16,6 +19,20 @@ from __future__ import annotations
 
 class DiffusionError(Exception):
     """Root of the errors of this package."""
+
+
+class UnsuitableValueError(DiffusionError, ValueError):
+    """A value that cannot be used.
+
+    Args:
+        expected: what would do, in a few words.
+        got: the value, or what is wrong with it.
+        hint: what to do about it, if known.
+    """
+
+    def __init__(self, expected: str, got: str, hint: str = "") -> None:
+        super().__init__(f"expected {expected}, got {got}")
+        self.expected, self.got, self.hint = expected, got, hint
 
 
 class ModelFileError(DiffusionError, ValueError):
@@ -31,11 +48,11 @@ class PromptError(DiffusionError, ValueError):
 
 
 class ScheduleError(DiffusionError, ValueError):
-    """No such schedule, or no levels for so many steps."""
+    """An unknown schedule, or one without sigmas for so many steps."""
 
 
 class SamplingError(DiffusionError):
-    """Sampling went wrong: the model gave NaN or infinity."""
+    """The model returned NaN or infinity."""
 
 
 class MissingLibraryError(DiffusionError):
@@ -43,7 +60,7 @@ class MissingLibraryError(DiffusionError):
 
     Attributes:
         library: its name.
-        extra: what to give to pip.
+        extra: the requirement to pass to pip.
     """
 
     def __init__(self, library: str, extra: str) -> None:
@@ -52,8 +69,8 @@ class MissingLibraryError(DiffusionError):
 
 
 class OutOfMemoryError(DiffusionError):
-    """The device's memory does not suffice, though all else was put away."""
+    """The work does not fit into the device's memory, even with all other models offloaded."""
 
 
 class SettingError(DiffusionError, ValueError):
-    """A setting of the environment that cannot be read."""
+    """An environment variable has a value that cannot be read."""

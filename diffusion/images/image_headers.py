@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..errors import UnsuitableValueError
+
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 512 * 2**20
 
@@ -27,12 +29,8 @@ JPEG_COLOUR_TAG, JPEG_EXIF = 0xEE, 0xE1
 JPEG_LEFT_OUT = (frozenset(range(0xE0, 0xF0)) - {0xE0, JPEG_EXIF, JPEG_COLOUR_TAG}) | {0xFE}
 
 
-class ImageFileError(ValueError):
-    """A file that cannot be used as an image: what was wanted, what came, what to do."""
-
-    def __init__(self, expected: str, got: str, hint: str = "") -> None:
-        super().__init__(f"expected {expected}, got {got}")
-        self.expected, self.got, self.hint = expected, got, hint
+class ImageFileError(UnsuitableValueError):
+    """A file that cannot be used as an image."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..errors import UnsuitableValueError
 from .compose import repeat_to_batch
 from .masks import around, highest
 from .masks import grow as grown
@@ -14,14 +15,13 @@ from .resize import resize_mask
 CELL_PX = 8
 
 
-class SizeError(ValueError):
-    """Two images that should lie on each other differ in size."""
+class SizeError(UnsuitableValueError):
+    """An image that should fit its source has another size."""
 
     def __init__(self, source: Tensor, image: Tensor) -> None:
         (height, width), (rows, columns) = source.shape[1:3], image.shape[1:3]
-        self.expected = f"{width}×{height} pixels, as the source, or that cut to whole latent cells"
-        self.got = f"{columns}×{rows}"
-        super().__init__(f"expected {self.expected}, got {self.got}")
+        expected = f"{width}×{height} pixels, as the source, or that cut to whole latent cells"
+        super().__init__(expected, f"{columns}×{rows}")
 
 
 def cut_offset(source: Tensor, image: Tensor) -> tuple[int, int]:
