@@ -189,7 +189,7 @@ class Bench:
         hint = torch.rand(1, size, size, 3)
         total = int(self.steps / DENOISE)
         given = self._given(positive, negative) | {
-            "image": (latent.samples * self.family.latent_scale).to(self.device, self.dtype),
+            "image": self.family.to_model(latent.samples).to(self.device, self.dtype),
             "strength": DENOISE,
             "num_inference_steps": total,
             "guidance_scale": CFG,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..families.family import Family
 from ..images.compose import repeat_to_batch, same_batch
 from ..images.masks import highest
 from ..images.resize import resize, resize_mask
@@ -81,7 +82,7 @@ def _paint_grey(pixels: Tensor, mask: Tensor) -> Tensor:
 
 
 def inpaint_channels(
-    x: Tensor, inpaint: InpaintMask | None, source: Latent | None, scale: float
+    x: Tensor, inpaint: InpaintMask | None, source: Latent | None, family: Family
 ) -> Tensor:
     """The 1 + C channels that an inpainting model sees beside the noisy latent: mask, image.
 
@@ -89,7 +90,7 @@ def inpaint_channels(
         x: B×C×h×w; gives size and batch.
         inpaint: of this conditioning; without one it is made of `source` and its noise mask.
         source: what is sampled from; without a noise mask all is hole.
-        scale: of the family's latents.
+        family: of the model.
     """
     if inpaint is None and source is not None and source.noise_mask is not None:
         # Stretched over the latent, as it is in sampling; a hole of its own is cut to the aspect.
@@ -100,7 +101,7 @@ def inpaint_channels(
         grey = x.new_tensor(GREY_LATENT)[None, :, None, None].expand_as(x)
         return torch.cat([torch.ones_like(x[:, :1]), grey], dim=1)
     height, width = x.shape[-2:]
-    mask, latent = inpaint.mask[:, None], inpaint.latent * scale
+    mask, latent = inpaint.mask[:, None], family.to_model(inpaint.latent)
     if mask.shape[-2:] != x.shape[-2:]:
         mask = resize(mask, width, height, "bilinear", "center")
     if latent.shape[-2:] != x.shape[-2:]:

@@ -1,9 +1,12 @@
-"""Model families: what tells them apart, and the figures that sampling needs. No torch here."""
+"""Model families: the numbers that distinguish them and that sampling needs. No torch here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Prediction = Literal["eps", "v", "x0", "edm", "lcm", "img_to_img", "flow"]
 SizeInputs = Literal["none", "sizes", "score"]
@@ -11,22 +14,22 @@ SizeInputs = Literal["none", "sizes", "score"]
 
 @dataclass(frozen=True)
 class Family:
-    """Models whose parts fit each other.
+    """Models whose networks work together.
 
     Attributes:
-        name: what edges carry; parts of one name fit.
-        latent_channels: C of a latent.
-        latent_scale: what a latent is multiplied with on entry to sampling.
+        name: unique name; networks of one name can be combined.
+        latent_channels: channels of a latent.
+        latent_scale: factor from VAE space to the space that the network samples in.
         text_dim: width of the text encoding.
-        prediction: what the network gives.
-        zsnr: the last noise level has no signal left.
-        levels: the lowest and the highest noise level of a model that takes any between them.
+        prediction: what the network predicts.
+        zsnr: the highest sigma of the schedule leaves no signal (zero terminal SNR).
         native_size: width and height in pixels that the model was trained at.
-        vae_factor: pixels a latent cell is wide.
-        in_channels: what the network sees: a latent's; for editing, those of an image too; for
-            inpainting, those, a mask's and the masked image's.
-        size_inputs: what the network is told beside the prompt: nothing; image and crop sizes
-            (SDXL); sizes and an aesthetic score (SDXL's refiner).
+        vae_factor: width and height in pixels of one latent cell.
+        in_channels: input channels of the network: those of a latent; for editing, those of an
+            image's latent too; for inpainting, a mask and the masked image's latent too.
+        size_inputs: extra conditioning of the network: none; image and crop sizes (SDXL); sizes
+            and an aesthetic score (SDXL's refiner).
+        sigma_range: lowest and highest sigma of a model that takes any sigma between them.
     """
 
     name: str
@@ -39,12 +42,20 @@ class Family:
     vae_factor: int = 8
     in_channels: int = 4
     size_inputs: SizeInputs = "none"
-    levels: tuple[float, float] | None = None
+    sigma_range: tuple[float, float] | None = None
 
     @property
-    def edits(self) -> bool:
-        """Whether its network sees an image beside the noisy latent, as InstructPix2Pix's."""
+    def is_edit_model(self) -> bool:
+        """True if the network takes an image next to the noisy latent, as InstructPix2Pix does."""
         return self.in_channels == 2 * self.latent_channels
+
+    def to_model(self, latent: Tensor) -> Tensor:
+        """Return latents of VAE space in the space that the network samples in."""
+        return latent * self.latent_scale
+
+    def to_vae(self, latent: Tensor) -> Tensor:
+        """Return latents that the network sampled in VAE space; the inverse of `to_model`."""
+        return latent / self.latent_scale
 
 
 SD15 = Family("sd15")
@@ -55,18 +66,18 @@ REFINER = Family(
 )
 KNOWN = {family.text_dim: family for family in (SD15, SD21, SDXL, REFINER)}
 
-# What an autoencoder in a file of its own goes by: its keys do not tell the family.
+# The family name of an autoencoder in a separate file, whose keys do not say its family.
 ANY = "any"
 
-# Families whose latents mean the same: each with the one that gave the latents their name.
+# Families that share the latent space of another family.
 LATENT_SPACES = {"sd21": "sd15", "sdxl-refiner": "sdxl"}
 
 
 def family_for(text_dim: int) -> Family:
-    """The family that a network with this text width belongs to; a named one of its own else."""
+    """Return the known family of networks with this text width, or a new one named after it."""
     return KNOWN.get(text_dim) or Family(f"sd-{text_dim}", text_dim=text_dim)
 
 
 def latent_space(name: str) -> str:
-    """The family whose latents, and so whose autoencoders, a family shares."""
+    """Return the name of the family whose latent space, and so whose VAE, a family uses."""
     return LATENT_SPACES.get(name, name)

@@ -258,16 +258,16 @@ class TinyVaeWeights(VaeWeights):
 
     def __init__(self, module: nn.Module, digest: str, family: Family) -> None:
         super().__init__(module, digest)
-        self.scale = family.latent_scale
+        self.family = family
 
     def mean(self, pixels: Tensor) -> Tensor:
         """Unscaled latents of images B×C×H×W in -1..1."""
         found: Tensor = self.module.encode(pixels).latents  # type: ignore[operator]
-        return found / self.scale
+        return self.family.to_vae(found)
 
     def image(self, samples: Tensor) -> Tensor:
         """Images B×C×H×W, about -1..1, of unscaled latents."""
-        return super().image(samples * self.scale)
+        return super().image(self.family.to_model(samples))
 
 
 @dataclass(frozen=True, eq=False)

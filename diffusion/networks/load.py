@@ -134,8 +134,8 @@ def _single_file(path: Path) -> Checkpoint:
 
 def sampling_of(family: Family) -> ModelSampling:
     """How the noise levels of a family are laid out."""
-    if family.levels is not None:
-        low, high = family.levels
+    if family.sigma_range is not None:
+        low, high = family.sigma_range
         return ContinuousSampling(family.prediction, low=low, high=high)
     return ModelSampling(family.prediction, family.zsnr)
 

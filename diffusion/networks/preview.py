@@ -65,7 +65,7 @@ def learn(family: Family, samples: Tensor, pixels: Tensor) -> None:
     small = adaptive_avg_pool2d(
         pixels[:1, ..., :3].movedim(-1, 1), (samples.shape[-2], samples.shape[-1])
     )
-    values = _with_one(samples[:1] * family.latent_scale)
+    values = _with_one(family.to_model(samples[:1]))
     colours = (small * 2 - 1)[0].flatten(1).T.double()
     step = max(1, len(values) // MAX_CELLS)
     values, colours = values[::step], colours[::step]

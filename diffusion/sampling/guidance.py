@@ -243,9 +243,9 @@ class Guide:
         return self._known[key]
 
     def _beside(self, x: Tensor, entry: Entry) -> Tensor:
-        if self.model.family.edits:
+        if self.model.family.is_edit_model:
             return image_channels(x, entry.image, entry.inpaint)
-        return inpaint_channels(x, entry.inpaint, self.source, self.model.family.latent_scale)
+        return inpaint_channels(x, entry.inpaint, self.source, self.model.family)
 
 
 def _perpendicular(toward: Tensor, away: Tensor, scale: float) -> Tensor:

@@ -194,13 +194,14 @@ def with_noise(model: Model, latent: Latent, noise: NoiseChoice, sigmas: Tensor)
     if not len(sigmas):
         return latent
     level = (sigmas[0] - sigmas[-1]).abs() if len(sigmas) > 1 else sigmas[0]
-    samples, scale = latent.samples.float(), model.family.latent_scale
+    samples = latent.samples.float()
     shape = tuple(samples.shape)
     drawn = torch.zeros(shape)
     if noise.add:
         drawn = start_noise(shape, noise.seed, latent.batch_index)
-    noised = model.sampling.noised(samples * scale, drawn, level, full=False)
-    return replace(latent, samples=noised / scale)
+    known = model.family.to_model(samples)
+    noised = model.sampling.noised(known, drawn, level, full=False)
+    return replace(latent, samples=model.family.to_vae(noised))
 
 
 class _Counter:
@@ -222,8 +223,7 @@ class _Run:
         self.route, self.sampler = route, SAMPLER_TABLE[route.sampler.name]
         device = self.model.weights.device
         samples = latent.samples.float().to(device)
-        scale = self.model.family.latent_scale
-        self.known = samples * scale if bool(samples.any()) else samples
+        self.known = self.model.family.to_model(samples) if bool(samples.any()) else samples
         shape, noise = tuple(samples.shape), route.noise
         drawn = start_noise(shape, noise.seed, latent.batch_index) if noise.add else None
         self.first = (torch.zeros(shape) if drawn is None else drawn).to(device)
@@ -259,7 +259,7 @@ class _Run:
 
     def _off(self, x: Tensor) -> Tensor:
         """Scaled latents as they travel on edges."""
-        return (x / self.model.family.latent_scale).float().cpu()
+        return self.model.family.to_vae(x).float().cpu()
 
     def _denoise(self) -> PairDenoise:
         """The model call, which a noise mask keeps inside."""

@@ -146,7 +146,7 @@ def _unet_family(path: Path, heads: Heads, unet: Part, texts: tuple[TextKeys, ..
         raise ModelFileError(f"{path.name}: models like Playground 2.5 are not supported")
     if SAYS_HIGHEST in heads:
         low = _number(path, SAYS_LOWEST) if SAYS_LOWEST in heads else LOWEST
-        return replace(family, prediction="v", levels=(low, _number(path, SAYS_HIGHEST)))
+        return replace(family, prediction="v", sigma_range=(low, _number(path, SAYS_HIGHEST)))
     if SAYS_V in heads:
         return replace(family, prediction="v", zsnr=SAYS_ZSNR in heads)
     if family.name == SD21.name and channels == 4 and _has_wide_bias(path, unet):

@@ -131,5 +131,5 @@ def test_a_image_smaller_than_a_cell_is_refused(editor: Checkpoint) -> None:
 
 
 def test_a_model_of_eight_channels_is_said_to_edit(tmp_path: Path, editor: Checkpoint) -> None:
-    assert editor.model.family.edits
+    assert editor.model.family.is_edit_model
     assert (editor.model.family.name, editor.model.family.latent_channels) == ("sd-32", 4)

@@ -19,6 +19,7 @@ from latentloom.diffusion.conditioning.inpaint import (
 )
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.families.family import SD15, Family
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.vae import encode
@@ -137,7 +138,7 @@ def test_sizes_that_are_no_multiples_of_eight_are_cut_alike(tiny: Checkpoint) ->
 
 def test_without_a_hole_the_noise_mask_is_told() -> None:
     x, latent = torch.zeros(2, 4, 8, 8), torch.randn(1, 4, 8, 8)
-    told = inpaint_channels(x, None, Latent(latent, box()), 2.0)
+    told = inpaint_channels(x, None, Latent(latent, box()), Family("double", latent_scale=2.0))
     assert told.shape == (2, 5, 8, 8)
     assert torch.equal(told[:, 1:], (latent * 2.0).repeat(2, 1, 1, 1))
     assert torch.equal(told[0, 0], box()[0, ::8, ::8])
@@ -147,20 +148,20 @@ def test_a_noise_mask_of_another_aspect_is_stretched_as_in_sampling() -> None:
     mask = torch.zeros(1, 64, 128)
     mask[..., 64:] = 1
     told = inpaint_channels(
-        torch.zeros(1, 4, 8, 8), None, Latent(torch.ones(1, 4, 8, 8), mask), 1.0
+        torch.zeros(1, 4, 8, 8), None, Latent(torch.ones(1, 4, 8, 8), mask), SD15
     )
     assert told[0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_without_anything_all_is_a_grey_hole() -> None:
-    told = inpaint_channels(torch.zeros(1, 4, 2, 3), None, Latent(torch.ones(1, 4, 2, 3)), 2.0)
+    told = inpaint_channels(torch.zeros(1, 4, 2, 3), None, Latent(torch.ones(1, 4, 2, 3)), SD15)
     assert bool((told[:, 0] == 1).all())
     assert told[0, 1:, 1, 2].tolist() == pytest.approx(GREY_LATENT)
 
 
 def test_a_hole_is_fitted_to_the_latent_and_hard() -> None:
     told = inpaint_channels(
-        torch.zeros(1, 4, 4, 4), InpaintMask(box(), torch.randn(1, 4, 8, 8)), None, 1.0
+        torch.zeros(1, 4, 4, 4), InpaintMask(box(), torch.randn(1, 4, 8, 8)), None, SD15
     )
     assert told.shape == (1, 5, 4, 4)
     assert set(told[0, 0].flatten().tolist()) <= {0.0, 1.0}
