@@ -9,6 +9,7 @@ from typing import Any
 from latentloom.engine.errors import GraphError, InputError, LatentloomError, NodeError, Problem
 from latentloom.engine.execution.executor import Result
 from latentloom.engine.execution.plan import Plan, Step
+from latentloom.engine.execution.reasons import reason_object
 from latentloom.engine.graph.lint import LintWarning
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import MISSING, NodeSpec, Output, Port
@@ -30,7 +31,8 @@ def result_object(result: Result) -> dict[str, Any]:
                 "type": report.type,
                 "state": report.state,
                 "from": report.tier,
-                "why": report.why,
+                "why": str(report.why),
+                "reason": reason_object(report.why),
                 "seconds": round(report.seconds, 6),
             }
             for id, report in result.nodes.items()
@@ -63,7 +65,8 @@ def plan_object(plan: Plan, warnings: Iterable[LintWarning] = ()) -> dict[str, A
                 "type": step.type,
                 "state": ACTIONS[step.action],
                 "from": step.tier,
-                "why": step.why,
+                "why": str(step.why),
+                "reason": reason_object(step.why),
                 "seconds": step.seconds,
             }
             for id, step in plan.nodes.items()
@@ -128,7 +131,9 @@ def warnings_text(warnings: Iterable[LintWarning]) -> str:
 def plan_text(plan: Plan) -> str:
     """A plan as a table."""
     steps = plan.nodes.items()
-    rows = [(id, step.type, _action(step), _took(step.seconds), step.why) for id, step in steps]
+    rows = [
+        (id, step.type, _action(step), _took(step.seconds), str(step.why)) for id, step in steps
+    ]
     counts = f"{plan.count('run')} run, {plan.count('reuse')} reused, {plan.count('skip')} skipped"
     took = f"; what runs took {_took(plan.seconds)} last" if plan.seconds else ""
     return f"{table(('node', 'type', 'plan', 'last took', 'why'), rows)}\n{counts}{took}"

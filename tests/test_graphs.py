@@ -249,7 +249,7 @@ def test_changing_the_last_pass_pays_for_the_last_pass(engine: Engine, tmp_path:
     engine.run(graph, where)
     changed = graph.set("pass3.denoise", 0.25)
     plan = engine.plan(changed, where)
-    assert plan.nodes["pass3"].why == "denoise 0.2 -> 0.25"
+    assert str(plan.nodes["pass3"].why) == "denoise 0.2 -> 0.25"
     result = engine.run(changed, where)
     ran = {id for id, report in result.nodes.items() if report.state == "ran"}
     assert ran == {"pass3", "decode", "save"}

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from latentloom.engine.errors import GraphError
+from latentloom.engine.execution.reasons import reason_object
 from latentloom.engine.graph.lint import LintWarning, lint
 
 from .prompts import RejectedPromptError, read_graph
@@ -42,7 +43,11 @@ def _plan(site: Site, prompt: Mapping[str, Any]) -> dict[str, Any]:
         graph = read_graph(prompt, site.registry)
         warnings = lint(graph, site.registry, site.workspace)
         for id, step in site.engine.plan(graph, site.workspace).nodes.items():
-            steps[id] = {"action": step.action, "why": step.why}
+            steps[id] = {
+                "action": step.action,
+                "why": str(step.why),
+                "reason": reason_object(step.why),
+            }
     except (GraphError, RejectedPromptError) as error:
         problems = without_folders(str(error)).splitlines()
     return {"nodes": steps, "problems": problems, "warnings": [asdict(each) for each in warnings]}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import LatentloomError
+from .reasons import Reason
 
 Status = Literal["done", "failed", "cancelled"]
 
@@ -23,9 +24,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Started(Event):
-    """The node was called."""
+    """The node was called; `why` says why it had to run."""
 
     type: str
+    why: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Reused(Event):
     """
 
     tier: str
+    why: Reason
     saved: tuple[str, ...] = ()
     text: str = ""
 

@@ -31,9 +31,9 @@ from .history import History
 from .job import Job
 from .past import Past
 from .plan import Plan, Step, Task, make_tasks
+from .reasons import Cancelled, Reason, Unneeded
 from .run import Run
 
-UNNEEDED = "no output needs it"
 NodeState = Literal["ran", "reused", "skipped", "failed"]
 
 
@@ -43,14 +43,14 @@ class NodeReport:
 
     Attributes:
         tier: the cache that a reused node's outputs came from.
-        why: why it ran, was reused or was skipped.
+        why: why it ran, was reused or was skipped; `str(why)` is a sentence.
         seconds: time of its call; 0 where it was not called.
     """
 
     type: str
     state: NodeState
     tier: Tier | None
-    why: str
+    why: Reason
     seconds: float
 
 
@@ -226,7 +226,7 @@ class Engine:
         jobs, tasks = run.jobs, run.tasks
         nodes = {id: _report(task, jobs.get(id)) for id, task in tasks.items()}
         for id, type_name in ready.unneeded:
-            nodes[id] = NodeReport(type_name, "skipped", None, UNNEEDED, 0.0)
+            nodes[id] = NodeReport(type_name, "skipped", None, Unneeded(), 0.0)
         kept = {id: job.entry for id, job in jobs.items() if job.entry is not None}
         cache = self.cache
 
@@ -248,7 +248,7 @@ class Engine:
 def _plan(ready: Preparation, tasks: Mapping[str, Task]) -> Plan:
     steps = {id: task.step for id, task in tasks.items()}
     for id, type_name in ready.unneeded:
-        steps[id] = Step(id, type_name, "skip", None, UNNEEDED, "")
+        steps[id] = Step(id, type_name, "skip", None, Unneeded(), "")
     return Plan(steps, ready.targets)
 
 
@@ -288,6 +288,6 @@ def _report(task: Task, job: Job | None) -> NodeReport:
         return NodeReport(type_name, "skipped", None, task.why, 0.0)
     states: dict[str, NodeState] = {"ran": "ran", "reused": "reused", "failed": "failed"}
     state = states.get(job.state, "skipped")
-    why = "cancelled" if job.state == "cancelled" else job.why
+    why = Cancelled() if job.state == "cancelled" else job.why
     tier = job.tier if state == "reused" else None
     return NodeReport(type_name, state, tier, why, job.seconds)

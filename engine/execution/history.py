@@ -11,6 +11,17 @@ from typing import Any, Protocol
 
 from ..graph.literal import shown
 from ..graph.validate import Prepared
+from .reasons import (
+    Changed,
+    CodeChanged,
+    Evicted,
+    FileChanged,
+    NeverRun,
+    NotStored,
+    Reason,
+    SeveralChanges,
+    UpstreamChanged,
+)
 
 MAX_LENGTH = 100_000
 
@@ -107,36 +118,39 @@ class History:
         before = last_time(trace.node.id)
         return before.seconds if before is not None and before.type == trace.type else None
 
-    def why(self, trace: Trace, last_time: LastTime) -> str:
-        """Why a node that is not kept must run.
+    def why(self, trace: Trace, last_time: LastTime) -> Reason:
+        """Return why a node that is not cached must run.
 
         Args:
             last_time: what a node ran with in an earlier process.
         """
         if trace.key in self._made:
-            return "evicted"
+            return Evicted()
         last: Before | None = self._last.get(trace.node.id)
         earlier = last is None
         last = last or last_time(trace.node.id)
         if last is None or last.type != trace.type:
-            return "never run"
+            return NeverRun()
         if last.key == trace.key:
-            return "its outputs are not kept on the disk" if earlier else "never run"
-        return ", ".join(_differences(last, trace)) or "the node's code changed"
+            return NotStored() if earlier else NeverRun()
+        changes = _changes(last, trace)
+        if not changes:
+            return CodeChanged()
+        return changes[0] if len(changes) == 1 else SeveralChanges(changes)
 
 
-def _differences(last: Before, now: Trace) -> list[str]:
-    found = []
+def _changes(last: Before, now: Trace) -> tuple[Reason, ...]:
+    changes: list[Reason] = []
     for port in now.node.spec.inputs:
         name = port.name
         before, after = last.value(name), now.value(name)
         if before != after:
-            found.append(f"{name} {before} -> {after}")
+            changes.append(Changed(name, before, after))
         elif last.files.get(name) != now.files.get(name):
-            found.append(f"file {now.node.files[name].name} changed")
+            changes.append(FileChanged(name, now.node.files[name].name))
         elif last.upstream.get(name) != now.upstream.get(name):
-            found.append(f"upstream {now.node.links[name].node} changed")
+            changes.append(UpstreamChanged(now.node.links[name].node))
     for name in sorted(last.files.keys() | now.files.keys()):
         if now.node.spec.port(name) is None and last.files.get(name) != now.files.get(name):
-            found.append(f"file {name} changed")
-    return list(dict.fromkeys(found))
+            changes.append(FileChanged(None, name))
+    return tuple(dict.fromkeys(changes))

@@ -12,6 +12,7 @@ from ..cache.tiers import Tier, Tiers
 from .call import Outcome
 from .history import History
 from .plan import Task
+from .reasons import Reason
 
 State = Literal[
     "waiting", "ready", "running", "following",
@@ -24,13 +25,13 @@ class Job:
     """A task on its way: what it still waits for, who waits for it, what became of it."""
 
     task: Task
+    why: Reason
     waiting: int = 0
     consumers: list[Job] = field(default_factory=list)
     origins: list[Job] = field(default_factory=list)
     readers: int = 0
     entry: Entry | None = None
     state: State = "waiting"
-    why: str = ""
     trace: str = ""
     seconds: float = 0.0
     saved: tuple[str, ...] = ()

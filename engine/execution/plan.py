@@ -18,8 +18,16 @@ from ..cache.memory import Entry, MemoryCache
 from ..cache.tiers import Tier, Tiers, usable
 from ..graph.validate import Preparation, Prepared
 from .history import History, LastTime, Trace
+from .reasons import (
+    NoConsumerRuns,
+    Reason,
+    RunsOnlyIfAsked,
+    SavedFileMissing,
+    Unchanged,
+)
 
 Action = Literal["run", "reuse", "skip"]
+NO_CONSUMER_RUNS, UNCHANGED = NoConsumerRuns(), Unchanged()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class Step:
     Attributes:
         action: "run", "reuse" (its outputs are kept and needed), or "skip" (not needed).
         tier: the cache that it is reused from.
-        why: the reason, for a person.
+        why: the reason; `str(why)` is a sentence.
         seconds: what the node's last call took, if it is to run and that is known.
     """
 
@@ -37,7 +45,7 @@ class Step:
     type: str
     action: Action
     tier: Tier | None
-    why: str
+    why: Reason
     key: str
     seconds: float | None = None
 
@@ -75,7 +83,7 @@ class Task:
     entry: Entry | None = None
     on_disk: str | None = None
     action: Action = "skip"
-    why: str = ""
+    why: Reason = NO_CONSUMER_RUNS
     place: str = ""
     seconds: float | None = None
     links: list[tuple[str, str, int]] = field(default_factory=list)
@@ -184,19 +192,19 @@ def make_key(
 
 
 def _explain(
-    tasks: Mapping[str, Task], memory: MemoryCache, reason: Callable[[Trace], str]
+    tasks: Mapping[str, Task], memory: MemoryCache, reason: Callable[[Trace], Reason]
 ) -> None:
     late = _asked_late(tasks)
     for task in tasks.values():
         if task.action == "run":
-            gone = memory.by_key(task.key) is not None
-            task.why = "what it saved is gone" if gone else reason(task.trace)
+            is_cached = memory.by_key(task.key) is not None
+            task.why = SavedFileMissing() if is_cached else reason(task.trace)
         elif task.action == "reuse":
-            task.why = "nothing it depends on changed"
+            task.why = UNCHANGED
         elif task.node.id in late:
-            task.why = f"runs only if {late[task.node.id]} asks for it"
+            task.why = RunsOnlyIfAsked(late[task.node.id])
         else:
-            task.why = "nothing that runs needs it"
+            task.why = NO_CONSUMER_RUNS
 
 
 def _asked_late(tasks: Mapping[str, Task]) -> dict[str, str]:

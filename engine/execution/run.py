@@ -34,6 +34,14 @@ from .events import (
 )
 from .job import House, Job
 from .plan import Task, demand, make_key
+from .reasons import (
+    AskedFor,
+    CallShared,
+    InputsUnchanged,
+    StoredEntryCorrupt,
+    Unchanged,
+    UpstreamFailed,
+)
 
 
 class Run:
@@ -125,7 +133,7 @@ class Run:
                     task.on_disk, task.action = None, "skip"
                     again = demand(self.tasks, [task.node.id])
                     for each in again:
-                        each.why = "what was kept of it is damaged" if each is task else each.why
+                        each.why = StoredEntryCorrupt() if each is task else each.why
                     waiting.extend(again)
                     continue
             found.append(task)
@@ -163,7 +171,7 @@ class Run:
             self.following += 1
             flight.add_done_callback(lambda done: self.inbox.put(lambda: self._follow(job, done)))
         elif entry is not None:
-            job.why += "; its inputs came out as before"
+            job.why = InputsUnchanged(job.why)
             self._reuse(job, entry, tier)
         else:
             job.state = "running"
@@ -180,7 +188,7 @@ class Run:
                     return Outcome(
                         0.0, error=RunCancelledError(f"cancelled before node {job.id} ran")
                     )
-                self._send(Started(job.id, node.spec.name))
+                self._send(Started(job.id, node.spec.name, job.why))
                 return call(node, linked, context, digest=job.readers > 0)
 
             if node.spec.device or self.ready or self.calling > 1 or self.following:
@@ -214,8 +222,7 @@ class Run:
         job.state = "waiting"
         fresh = demand(self.tasks, [origin for _, origin, _ in links])
         for task in fresh:
-            asked = f"asked for by {job.id}"
-            task.why = task.why if task.action == "reuse" else asked
+            task.why = Unchanged() if task.action == "reuse" else AskedFor(job.id)
         self._start(fresh)
         self._wire(job, links)
         for _, origin, _ in links:
@@ -247,7 +254,7 @@ class Run:
         self.following -= 1
         outcome = flight.result()
         if outcome.entry is not None:
-            job.why += "; the same was just made"
+            job.why = CallShared(job.why)
             self.house.tiers.memory.by_input_key(job.trace, job.task.key)
             self._reuse(job, outcome.entry, "memory")
         elif isinstance(outcome.error, RunCancelledError) and not self.cancel.is_set():
@@ -270,7 +277,7 @@ class Run:
     def _reuse(self, job: Job, entry: Entry, tier: Tier) -> None:
         job.state, job.entry, job.tier = "reused", entry, tier
         job.saved = saved_in(entry)
-        self._emit(Reused(job.id, tier, job.saved, text_in(entry)))
+        self._emit(Reused(job.id, tier, job.why, job.saved, text_in(entry)))
         self._release(job)
 
     def _release(self, job: Job) -> None:
@@ -304,7 +311,7 @@ class Run:
         while waiting:
             consumer, source = waiting.pop()
             if consumer.state == "waiting":
-                consumer.state, consumer.why = "blocked", f"upstream {source.id} failed"
+                consumer.state, consumer.why = "blocked", UpstreamFailed(source.id)
                 self._forget_origins(consumer)
                 waiting.extend((below, consumer) for below in consumer.consumers)
 

@@ -28,6 +28,9 @@ def test_a_second_command_finds_what_the_first_saved(
     assert "reused (disk)" in out
     _, changed = as_json(capsys, "plan", *options, "--input", "size=25")
     assert changed["nodes"]["small"]["why"] == "width 24 -> 25"
+    assert changed["nodes"]["small"]["reason"] == {
+        "kind": "changed", "input": "width", "before": "24", "after": "25",
+    }  # fmt: skip
     _, out, _ = run(capsys, "plan", *options, "--input", "size=25")
     assert re.search(r"what runs took \d+\.\d\d s last$", out)
     _, again = as_json(capsys, "run", *options)

@@ -36,7 +36,9 @@ def test_run_prints_one_json_object(
     assert code == 0
     assert list(found) == ["status", "nodes", "outputs", "model_calls", "seconds", "errors"]
     assert found["status"] == "done"
-    assert set(found["nodes"]["invert"]) == {"type", "state", "from", "why", "seconds"}
+    assert set(found["nodes"]["invert"]) == {
+        "type", "state", "from", "why", "reason", "seconds",
+    }  # fmt: skip
     assert found["nodes"]["invert"]["state"] == "ran"
     assert found["nodes"]["invert"]["why"] == "never run"
     assert found["outputs"] == [{"node": "save", "path": f"{tmp_path}/small_00001_.png"}]
@@ -142,6 +144,7 @@ def test_plan_says_what_would_run(graph: Path, capsys: pytest.CaptureFixture[str
         "state": "run",
         "from": None,
         "why": "never run",
+        "reason": {"kind": "never_run"},
         "seconds": None,
     }
 

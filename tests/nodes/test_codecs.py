@@ -131,7 +131,7 @@ def test_only_the_steps_below_a_change_are_paid_for_tomorrow(models: Path, tmp_p
         assert {id: step.tier for id, step in steps.items() if step.action == "reuse"} == {
             "positive": "disk", "negative": "disk",
         }  # fmt: skip
-        assert steps["sample"].why == "steps 3 -> 2"
+        assert str(steps["sample"].why) == "steps 3 -> 2"
         here = engine.run(changed, targets=["decode"])["decode"]
     with Engine(latentloom.registry()) as engine:
         assert torch.equal(engine.run(changed, targets=["decode"])["decode"], here)

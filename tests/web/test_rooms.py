@@ -307,7 +307,11 @@ def test_a_plan_says_what_runs_and_why_before_it_runs(tmp_path: Path) -> None:
         _, same = await api.post("/latentloom/plan", {"prompt": number(21)})
         assert same["nodes"]["w"]["action"] == "reuse"
         _, other = await api.post("/latentloom/plan", {"prompt": number(22)})
-        assert other["nodes"]["n"] == {"action": "run", "why": "value 21 -> 22"}
+        assert other["nodes"]["n"] == {
+            "action": "run",
+            "why": "value 21 -> 22",
+            "reason": {"kind": "changed", "input": "value", "before": "21", "after": "22"},
+        }
         _, broken = await api.post("/latentloom/plan", {"prompt": prompt(s=("Show", {}))})
         assert broken["nodes"] == {}
         assert "Show (s) .value" in broken["problems"][0]

@@ -12,6 +12,15 @@ import pytest
 from latentloom.engine.cache.disk import Store
 from latentloom.engine.execution.events import Reused
 from latentloom.engine.execution.executor import Engine
+from latentloom.engine.execution.reasons import (
+    Changed,
+    NeverRun,
+    NoConsumerRuns,
+    NotStored,
+    StoredEntryCorrupt,
+    Unchanged,
+    UpstreamChanged,
+)
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.graph.graph import Graph
 from latentloom.engine.node.context import Context, Saved
@@ -82,10 +91,10 @@ def test_one_number_is_paid_for_alone_and_the_plan_says_why(
         steps = engine.plan(changed).nodes
         assert steps["pass2"].seconds == first["pass2"].seconds
         assert [(step.action, step.why) for step in steps.values()] == [
-            ("skip", "nothing that runs needs it"),
-            ("reuse", "nothing it depends on changed"),
-            ("run", "b 20 -> 21"),
-            ("run", "upstream pass2 changed"),
+            ("skip", NoConsumerRuns()),
+            ("reuse", Unchanged()),
+            ("run", Changed("b", "20", "21")),
+            ("run", UpstreamChanged("pass2")),
         ]
         assert engine.run(changed)["show"] == 34
         assert calls == ["Add 13 21", "Show 34"]
@@ -113,9 +122,7 @@ def test_what_is_quick_is_made_again_and_the_plan_says_so(tmp_path: Path, calls:
     with process(tmp_path, worth=60) as engine:
         changed = quick.set("n.value", 4)
         assert engine.plan(quick.set("show.note_text", "!")).count("run") == 1
-        assert engine.plan(quick, targets=["n"]).nodes["n"].why == (
-            "its outputs are not kept on the disk"
-        )
+        assert engine.plan(quick, targets=["n"]).nodes["n"].why == NotStored()
         assert engine.run(changed)["show"] == 2
         assert calls == ["Weigh 4", "Halve 4", "Show 2"]
 
@@ -140,7 +147,7 @@ def test_a_damaged_entry_runs_with_all_that_it_needs(tmp_path: Path, calls: list
         result = engine.run(PASSES.set("show.note_text", "!"))
         assert (result.status, result["show"]) == ("done", 33)
         assert calls == ["Number 3", "Add 3 10", "Add 13 20", "Show 33!"]
-        assert result.nodes["pass2"].why == "what was kept of it is damaged"
+        assert result.nodes["pass2"].why == StoredEntryCorrupt()
 
 
 def test_saved_files_are_a_result_while_they_are_there(tmp_path: Path, calls: list[str]) -> None:
@@ -229,10 +236,10 @@ def test_two_graphs_have_a_past_of_their_own(tmp_path: Path) -> None:
     with process(tmp_path) as engine:
         engine.run(first)
     with process(tmp_path) as engine:
-        assert engine.plan(second).nodes["pass1"].why == "never run"
+        assert engine.plan(second).nodes["pass1"].why == NeverRun()
     with process(tmp_path) as engine:
         again = Graph(second.nodes, title="first")
-        assert engine.plan(again).nodes["pass1"].why == "b 10 -> 99"
+        assert engine.plan(again).nodes["pass1"].why == Changed("b", "10", "99")
 
 
 def test_a_past_that_is_damaged_is_none(tmp_path: Path) -> None:
@@ -243,7 +250,7 @@ def test_a_past_that_is_damaged_is_none(tmp_path: Path) -> None:
             file.write_text(text)
         with process(tmp_path) as engine:
             plan = engine.plan(PASSES.set("pass2.b", 1))
-            assert plan.nodes["pass2"].why == "never run"
+            assert plan.nodes["pass2"].why == NeverRun()
 
 
 @pytest.mark.parametrize("damage", ["folder", "file"])

@@ -21,6 +21,7 @@ from latentloom.engine.execution.events import (
     Stopped,
 )
 from latentloom.engine.execution.executor import Engine
+from latentloom.engine.execution.reasons import Unchanged
 from latentloom.engine.node.cancel import CancelToken
 from tests.engine import fakes
 from tests.engine.fakes import FORK, PASSES, graph, until
@@ -38,7 +39,7 @@ def test_events_tell_the_run_in_order_and_close(engine: Engine) -> None:
     ]
     events.clear()
     engine.run(graph(n=("Number", {}), show=("Show", {"value": "$n.INT"})), on_event=events.append)
-    assert events == [Reused("show", "memory"), Closed("done")]
+    assert events == [Reused("show", "memory", Unchanged()), Closed("done")]
 
 
 def test_progress_and_previews_arrive_in_the_calling_thread(engine: Engine) -> None:

@@ -12,6 +12,14 @@ import torch
 
 from latentloom.engine.errors import NodeError
 from latentloom.engine.execution.executor import Engine
+from latentloom.engine.execution.reasons import (
+    InputsUnchanged,
+    RunsOnlyIfAsked,
+    SavedFileMissing,
+    Unneeded,
+    UpstreamChanged,
+    UpstreamFailed,
+)
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.graph.graph import Graph, Link, Node
 from latentloom.engine.node.context import Context, Saved
@@ -62,7 +70,7 @@ def test_an_unchanged_output_stops_the_wave(engine: Engine, calls: list[str]) ->
     result = engine.run(odd.set("n.value", 3))
     assert calls == ["Number 3", "Parity 3"]
     assert [result.nodes[id].state for id in ("add", "show")] == ["reused", "reused"]
-    assert "its inputs came out as before" in result.nodes["add"].why
+    assert result.nodes["add"].why == InputsUnchanged(UpstreamChanged("parity"))
     calls.clear()
     engine.run(odd.set("n.value", 3))
     assert calls == []
@@ -132,7 +140,7 @@ def test_a_failure_stops_only_what_depends_on_it(engine: Engine) -> None:
         "lost": "skipped",
         "fine": "ran",
     }
-    assert result.nodes["lost"].why == "upstream below failed"
+    assert result.nodes["lost"].why == UpstreamFailed("below")
 
 
 def test_a_failure_names_the_node_and_its_inputs(engine: Engine) -> None:
@@ -200,8 +208,8 @@ def test_a_plan_says_what_a_lazy_input_may_ask_for(engine: Engine) -> None:
         pick=("Pick", {"first": False, "a": "$a.INT", "b": "$b.INT"}),
     )
     why = {id: step.why for id, step in engine.plan(choice, targets=["pick"]).nodes.items()}
-    assert why["a"] == why["b"] == why["b0"] == "runs only if pick asks for it"
-    assert why["other"] == "no output needs it"
+    assert why["a"] == why["b"] == why["b0"] == RunsOnlyIfAsked("pick")
+    assert why["other"] == Unneeded()
 
 
 def test_a_lazy_input_that_failed_already_skips_what_asks_for_it(engine: Engine) -> None:
@@ -215,8 +223,8 @@ def test_a_lazy_input_that_failed_already_skips_what_asks_for_it(engine: Engine)
     )
     result = engine.run(choice)
     assert result.status == "failed"
-    assert result.nodes["pick"].why == "upstream bad failed"
-    assert result.nodes["show"].why == "upstream pick failed"
+    assert result.nodes["pick"].why == UpstreamFailed("bad")
+    assert result.nodes["show"].why == UpstreamFailed("pick")
     assert len(result.errors) == 1
 
 
@@ -260,7 +268,7 @@ def test_a_saved_file_is_reported_again_and_written_again_once_gone(
         again = engine.run(saver, here)
         assert (again.nodes["w"].state, again.saved) == ("reused", (("w", tmp_path / "a.txt"),))
         (tmp_path / "a.txt").unlink()
-        assert engine.plan(saver, here).nodes["w"].why == "what it saved is gone"
+        assert engine.plan(saver, here).nodes["w"].why == SavedFileMissing()
         assert engine.run(saver, here).nodes["w"].state == "ran"
     assert calls == ["Write a", "Write a"]
 

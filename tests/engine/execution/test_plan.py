@@ -9,6 +9,14 @@ import pytest
 
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.execution.plan import Plan
+from latentloom.engine.execution.reasons import (
+    Changed,
+    Evicted,
+    FileChanged,
+    NeverRun,
+    Unneeded,
+    UpstreamChanged,
+)
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.graph.graph import Graph
 from tests.engine.fakes import PASSES, graph
@@ -21,7 +29,7 @@ def actions(plan: Plan) -> dict[str, str]:
 def test_at_first_everything_runs(engine: Engine) -> None:
     plan = engine.plan(PASSES)
     assert actions(plan) == dict.fromkeys(PASSES.nodes, "run")
-    assert {step.why for step in plan.nodes.values()} == {"never run"}
+    assert {step.why for step in plan.nodes.values()} == {NeverRun()}
 
 
 def test_planning_runs_nothing(engine: Engine, calls: list[str]) -> None:
@@ -57,8 +65,8 @@ def test_a_changed_number_is_the_reason_with_both_values(engine: Engine) -> None
     engine.run(PASSES)
     plan = engine.plan(PASSES.set("pass2.b", 21))
     assert actions(plan) == {"start": "skip", "pass1": "reuse", "pass2": "run", "show": "run"}
-    assert plan.nodes["pass2"].why == "b 20 -> 21"
-    assert plan.nodes["show"].why == "upstream pass2 changed"
+    assert plan.nodes["pass2"].why == Changed("b", "20", "21")
+    assert plan.nodes["show"].why == UpstreamChanged("pass2")
 
 
 def test_the_reason_compares_with_the_last_run_even_of_nodes_it_skipped(engine: Engine) -> None:
@@ -67,7 +75,7 @@ def test_the_reason_compares_with_the_last_run_even_of_nodes_it_skipped(engine: 
     engine.run(other)
     engine.run(PASSES)
     plan = engine.plan(PASSES.set("pass2.b", 21))
-    assert plan.nodes["pass2"].why == "b 20 -> 21"
+    assert plan.nodes["pass2"].why == Changed("b", "20", "21")
 
 
 def test_ids_titles_and_positions_are_in_no_key(engine: Engine) -> None:
@@ -104,7 +112,7 @@ def test_a_link_moved_to_another_output_changes_the_key(engine: Engine) -> None:
     engine.run(shows("quotient"))
     plan = engine.plan(shows("remainder"))
     assert actions(plan) == {"h": "reuse", "show": "run"}
-    assert plan.nodes["show"].why == "value $h.0 -> $h.1"
+    assert plan.nodes["show"].why == Changed("value", "$h.0", "$h.1")
 
 
 @pytest.fixture
@@ -122,7 +130,7 @@ def test_a_files_content_is_in_the_key(
     engine.run(READER, folder, targets=["read"])
     (tmp_path / "note.txt").write_text("two!")
     plan = engine.plan(READER, folder, targets=["read"])
-    assert plan.nodes["read"].why == "file note.txt changed"
+    assert plan.nodes["read"].why == FileChanged("path", "note.txt")
     assert engine.run(READER, folder, targets=["read"])["read"] == "two!"
 
 
@@ -149,12 +157,12 @@ def test_what_was_evicted_says_so(calls: list[str]) -> None:
     with fakes.engine(cache_bytes=150) as small:
         small.run(PASSES)
         plan = small.plan(PASSES, targets=["start"])
-    assert plan.nodes["start"].why == "evicted"
+    assert plan.nodes["start"].why == Evicted()
 
 
 def test_what_no_output_needs_is_not_run(engine: Engine, calls: list[str]) -> None:
     more = PASSES.add("lone", "Number", value=99).add("odd", "FromAPack")
-    assert engine.plan(more).nodes["odd"].why == "no output needs it"
+    assert engine.plan(more).nodes["odd"].why == Unneeded()
     result = engine.run(more)
     assert "Number 99" not in calls
     assert [result.nodes[id].state for id in ("lone", "odd")] == ["skipped", "skipped"]
