@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFileError
+from .file_cache import cache_while_unchanged
 
 VARIABLE = "LATENTLOOM_EXTRA_MODEL_PATHS"
 FILE = "extra_model_paths.yaml"
@@ -51,15 +51,14 @@ def extra_folders(roots: Sequence[Path]) -> Iterator[ExtraFolder]:
             raise ModelFileError(f"{VARIABLE} names {path}, which is no file")
     files = [Path(FILE), *named, *(root.parent / FILE for root in roots)]
     for path in dict.fromkeys(path.resolve() for path in files if path.is_file()):
-        facts = path.stat()
-        yield from _read(path, facts.st_size, facts.st_mtime_ns)
+        yield from _read(path)
 
 
-@lru_cache(maxsize=16)
-def _read(path: Path, size: int, _changed: int) -> tuple[ExtraFolder, ...]:
-    if size > MAX_BYTES:
-        raise ModelFileError(f"{path.name} is too large")
+@cache_while_unchanged(maxsize=16)
+def _read(path: Path) -> tuple[ExtraFolder, ...]:
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES // 2**10} KiB")
         found = _parse(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path.name} cannot be read: {error}") from error

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from ..errors import ModelFileError
 from ..families.family import KNOWN, REFINER, SD21, SDXL, Family, family_for
+from .file_cache import cache_while_unchanged
 from .headers import read_heads, read_numbers
 from .keys import Heads, Part, under_our_names
 from .text_keys import TextKeys, text_encoders
@@ -48,21 +48,13 @@ class Contents:
     family: Family | None
 
 
+@cache_while_unchanged(maxsize=64)
 def read_contents(path: Path) -> Contents:
     """The networks of a file; remembered while its size and time stay.
 
     Raises:
         ModelFileError: it is no whole weight file, or holds a network that is not known.
     """
-    try:
-        facts = path.stat()
-    except OSError as error:
-        raise ModelFileError(f"{path.name} cannot be read: {error}") from error
-    return _read(path, facts.st_size, facts.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _read(path: Path, _size: int, _changed: int) -> Contents:
     heads = read_heads(path)
     try:
         unet, texts, vae = unet_part(heads), text_encoders(heads), vae_part(heads)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 from ..errors import ModelFileError
+from .file_cache import cache_while_unchanged
 from .tensor_head import WIDTHS, FileHead, Located, TensorHead
 from .torch_container import Extent, read_container
 from .torch_names import Parameters, Stored, UnsafePickleError, shown
@@ -27,6 +27,7 @@ MAX_ENTRIES, MAX_NAME, MAX_DEPTH = 100_000, 500, 16
 Values = dict[Any, Any]
 
 
+@cache_while_unchanged(maxsize=4)
 def read_torch(path: Path) -> FileHead:
     """The tensors of a file by name, names of dicts in dicts joined by dots.
 
@@ -37,15 +38,6 @@ def read_torch(path: Path) -> FileHead:
         ModelFileError: it is no whole weight file of torch's, or asks for more than weights need;
             nothing was run, and nothing allocated for its weights.
     """
-    try:
-        facts = path.stat()
-    except OSError as error:
-        raise ModelFileError(f"{path.name} cannot be read: {error}") from error
-    return _read(path, facts.st_size, facts.st_mtime_ns)
-
-
-@lru_cache(maxsize=4)
-def _read(path: Path, _size: int, _changed: int) -> FileHead:
     try:
         said, extents, pickle = read_container(path)
         tensors = {name: _located(name, each, extents) for name, each in _named(said).items()}
