@@ -33,13 +33,13 @@ from latentloom.diffusion.networks.control import Control, ControlNet, ControlWe
 from latentloom.diffusion.networks.handles import (
     Clip,
     Model,
-    TextPart,
+    TextEncoder,
     TextWeights,
     UNetWeights,
     Vae,
     VaeWeights,
 )
-from latentloom.diffusion.networks.load import sampling_of
+from latentloom.diffusion.networks.load import make_sampling
 from latentloom.diffusion.networks.vae import decode, encode
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.text.tokenizers import clip_l
@@ -129,11 +129,10 @@ class Bench:
             module.to(self.device, dtype)
         self.text = _text_encoder(2 if family == "mini" else 12).to(self.device)
         self.unet, self.vae_module, self.dtype = unet, vae, dtype
-        self.model = Model(UNetWeights(unet, "bench"), self.family, sampling_of(self.family))
-        self.vae = Vae(VaeWeights(vae, "bench"), self.family)
-        self.net = ControlNet(ControlWeights(control, "bench"), self.family)
-        for weights in (self.model.weights, self.vae.weights, self.net.weights):
-            weights.home = self.device
+        unet_weights = UNetWeights(unet, "bench", self.device)
+        self.model = Model(unet_weights, self.family, make_sampling(self.family))
+        self.vae = Vae(VaeWeights(vae, "bench", self.device), self.family)
+        self.net = ControlNet(ControlWeights(control, "bench", self.device), self.family)
         self.rate = rate(self.device, dtype) if self.device.type == "cuda" else 0.0
         self.calls = 0
         unet.register_forward_pre_hook(self._count)
@@ -150,8 +149,7 @@ class Bench:
 
     def _encode_text(self) -> Measure:
         tokenizer = clip_l()
-        weights = TextWeights([TextPart("l", self.text, tokenizer)], "bench")
-        weights.home = self.device
+        weights = TextWeights([TextEncoder("l", self.text, tokenizer)], "bench", self.device)
         clip, prompt = Clip(weights, self.family), "a red fox jumping over a blue river"
         start, end, pad = tokenizer.marks
 

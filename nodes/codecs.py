@@ -143,9 +143,9 @@ class ImageFiles:
         # What shows nothing must not load torch.
         if value.__class__.__module__ != "latentloom.diffusion.networks.preview":
             return None
-        from latentloom.diffusion.networks.preview import Sketch, as_jpeg
+        from latentloom.diffusion.networks.preview import LatentPreview, render_jpeg
 
-        data = as_jpeg(value, method) if isinstance(value, Sketch) else None
+        data = render_jpeg(value, method) if isinstance(value, LatentPreview) else None
         return EncodedImage(data, "image/jpeg") if data else None
 
 
@@ -178,9 +178,9 @@ def sharing(spec: NodeSpec) -> AbstractContextManager[object]:
         _holds_tensors[spec.name] = not TENSORS.isdisjoint(types)
     if not _holds_tensors[spec.name]:
         return nullcontext()
-    from latentloom.diffusion.networks.devices import all_threads, one_thread
+    from latentloom.diffusion.networks.devices import use_all_threads, use_one_thread
 
-    return all_threads() if spec.device else one_thread()
+    return use_all_threads() if spec.device else use_one_thread()
 
 
 TENSORS = frozenset({"IMAGE", "MASK", "LATENT", "CONDITIONING", "SIGMAS", "MODEL", "CLIP", "VAE"})

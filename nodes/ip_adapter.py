@@ -64,9 +64,9 @@ def clip_vision_encode(
 
     Source: ComfyUI's CLIPVisionEncode.
     """
-    from latentloom.diffusion.networks.clip_vision import see
+    from latentloom.diffusion.networks.clip_vision import encode_image
 
-    return see(clip_vision, image, whole=crop == "none")
+    return encode_image(clip_vision, image, crop=crop != "none")
 
 
 @node("IPAdapterModelLoader", category="loaders", device=True)
@@ -91,17 +91,17 @@ class IPAdapterModelLoader:
 
     @staticmethod
     def check(ipadapter_file: Path) -> None:
-        from latentloom.diffusion.networks.ip_adapter import adapter_plan
+        from latentloom.diffusion.networks.ip_adapter import read_adapter_layout
 
         with refusing("ipadapter_file", WHOLE_ADAPTER):
-            adapter_plan(ipadapter_file)
+            read_adapter_layout(ipadapter_file)
 
     @staticmethod
     def family(ipadapter_file: Path) -> str:
-        from latentloom.diffusion.networks.ip_adapter import adapter_family
+        from latentloom.diffusion.networks.ip_adapter import read_adapter_family
 
         with refusing("ipadapter_file", WHOLE_ADAPTER):
-            return adapter_family(ipadapter_file).name
+            return read_adapter_family(ipadapter_file).name
 
 
 @node("IPAdapterAdvanced", category="ipadapter", device=True)
@@ -139,8 +139,8 @@ def ip_adapter_advanced(
 
     Source: the node of this name of the extension ComfyUI_IPAdapter_plus; arXiv 2308.06721.
     """
-    from latentloom.diffusion.networks.ip_adapter import tokens_of
-    from latentloom.diffusion.networks.patch import cross_attentions
+    from latentloom.diffusion.networks.attention import cross_attentions
+    from latentloom.diffusion.networks.ip_adapter import encode_image_tokens
     from latentloom.diffusion.patches.ip_adapter import ImagePrompt
 
     expected, got = len(cross_attentions(model.weights.module)), len(ipadapter.weights.module.keys)
@@ -149,6 +149,6 @@ def ip_adapter_advanced(
     if attn_mask is not None and attn_mask.ndim != 3:
         raise InputError("attn_mask", "masks B×H×W", tuple(attn_mask.shape))
     with refusing("clip_vision", "the image encoder that the adapter was trained on"):
-        tokens = tokens_of(ipadapter, clip_vision, image, combine_embeds == "average")
+        tokens = encode_image_tokens(ipadapter, clip_vision, image, combine_embeds == "average")
     prompt = ImagePrompt(ipadapter, tokens, weight, start_at, end_at, attn_mask)
     return replace(model, patches=(*model.patches, prompt))

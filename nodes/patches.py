@@ -10,7 +10,7 @@ from latentloom.engine.node.spec import node
 from .ports import Model, Percent, Share
 
 if TYPE_CHECKING:
-    from latentloom.diffusion.networks.patching import Patch
+    from latentloom.diffusion.networks.patch import Patch
 
 UNET = "model_patches/unet"
 Gain = Annotated[float, Between(0.0, 10.0, step=0.01)]

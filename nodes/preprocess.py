@@ -152,11 +152,11 @@ class DepthAnythingV2Preprocessor:
     @staticmethod
     def run(image: Image, ckpt_name: DepthFolder, resolution: Resolution = 512) -> Image:
         from latentloom.diffusion.images.preprocess import to_resolution
-        from latentloom.diffusion.networks.depth import load_depth, nearness
+        from latentloom.diffusion.networks.depth import estimate_nearness, load_depth
 
         with refusing("ckpt_name", WHOLE_DEPTH):
             model = load_depth(ckpt_name)
-        return nearness(model, to_resolution(image, resolution))
+        return estimate_nearness(model, to_resolution(image, resolution))
 
     @staticmethod
     def check(ckpt_name: Path) -> None:

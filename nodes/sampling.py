@@ -215,11 +215,11 @@ def sampler_custom_advanced(
 
 
 def _hooks(context: Context, model: Model) -> Hooks:
-    from latentloom.diffusion.networks.preview import Sketch
+    from latentloom.diffusion.networks.preview import LatentPreview
     from latentloom.diffusion.sampling.hooks import Hooks
 
     def on_step(step: int, total: int, denoised: Tensor) -> None:
-        context.progress(step, total, Sketch(denoised, model.family))
+        context.progress(step, total, LatentPreview(denoised, model.family))
 
     return Hooks(on_step, context.count_model_call)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import SamplingError
 from ..families.family import Family
 from ..latents.latents import CELL_PX
-from ..networks.handles import Added
+from ..networks.handles import AddedConditioning
 from .conditioning import Entry, Sizes
 
 # The refiner is asked for a pleasing image, and to keep from a displeasing one; what guiders
@@ -25,7 +25,7 @@ NO_SIZES = Sizes()
 
 def added_inputs(
     family: Family, x: Tensor, entries: Sequence[Entry], sides: Sequence[int]
-) -> Added | None:
+) -> AddedConditioning | None:
     """What a network of this family is told for a batch of entries; None where nothing.
 
     Args:
@@ -49,7 +49,7 @@ def added_inputs(
         pooled.append(entry.pooled.repeat(copies, 1)[:batch])
         numbers = _numbers(family, x, entry.sizes or NO_SIZES, side)
         rows.append(torch.tensor([numbers]).repeat(batch, 1))
-    return Added(torch.cat(pooled).to(x.device), torch.cat(rows).to(x.device))
+    return AddedConditioning(torch.cat(pooled).to(x.device), torch.cat(rows).to(x.device))
 
 
 def _numbers(family: Family, x: Tensor, sizes: Sizes, side: int) -> list[float]:

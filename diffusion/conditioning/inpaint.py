@@ -14,7 +14,7 @@ from ..images.masks import highest
 from ..images.resize import resize, resize_mask
 from ..latents.latents import Latent
 from ..networks.handles import Vae
-from ..networks.vae import cut_to_cells, encode
+from ..networks.vae import crop_to_cells, encode
 
 # A grey image in the scaled latent space of Stable Diffusion 1.
 GREY_LATENT = (0.8223, -0.6876, 0.6364, 0.1380)
@@ -73,7 +73,7 @@ def encode_both(vae: Vae, pixels: Tensor, mask: Tensor) -> Inpainting:
 def _fitted(vae: Vae, pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     mask = resize_mask(mask, pixels.shape[2], pixels.shape[1])
     factor = vae.family.vae_factor
-    return cut_to_cells(pixels, factor), cut_to_cells(mask, factor)
+    return crop_to_cells(pixels, factor), crop_to_cells(mask, factor)
 
 
 def _paint_grey(pixels: Tensor, mask: Tensor) -> Tensor:

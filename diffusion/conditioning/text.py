@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import PromptError
-from ..networks.handles import Clip, TextPart
-from ..networks.residency import with_memory
+from ..networks.handles import Clip, TextEncoder
+from ..networks.residency import retry_when_out_of_memory
 from ..text.prompt import Token, tokenize
 from ..weights.text_keys import TextKind
 from .conditioning import Conditioning, Entry, Sizes
@@ -34,7 +34,7 @@ def encode_text(clip: Clip, text: str, sizes: Sizes | None = None) -> Conditioni
     Raises:
         PromptError: the prompt cannot be read.
     """
-    return encode_texts(clip, {part.kind: text for part in clip.weights.parts}, sizes)
+    return encode_texts(clip, {part.kind: text for part in clip.weights.encoders}, sizes)
 
 
 def encode_texts(
@@ -45,7 +45,7 @@ def encode_texts(
     Raises:
         PromptError: a prompt cannot be read, or there is none for one of the encoders.
     """
-    tokens, pooled = with_memory(lambda: _encode_all(clip, texts))
+    tokens, pooled = retry_when_out_of_memory(lambda: _encode_all(clip, texts))
     # Clones, since what is made while computing takes no part in other arithmetic.
     return (Entry(tokens.clone(), pooled.clone(), sizes=sizes),)
 
@@ -53,8 +53,8 @@ def encode_texts(
 def _encode_all(clip: Clip, texts: Mapping[TextKind, str]) -> tuple[Tensor, Tensor]:
     """1×77k×d of all encoders side by side, and 1×d pooled of the last."""
     weights = clip.weights
-    with weights.computing(clip.patches):
-        parts = weights.parts
+    with weights.use(clip.patches):
+        parts = weights.encoders
         missing = [part.kind for part in parts if part.kind not in texts]
         if missing:
             known = " and ".join(texts)
@@ -72,14 +72,14 @@ def _encode_all(clip: Clip, texts: Mapping[TextKind, str]) -> tuple[Tensor, Tens
         return torch.cat([tokens for tokens, _ in found], dim=-1), found[-1][1]
 
 
-def _chunks(part: TextPart, text: str) -> Chunks:
+def _chunks(part: TextEncoder, text: str) -> Chunks:
     words: nn.Embedding = part.module.get_input_embeddings()  # type: ignore[operator]
     find = partial(embedding_vectors, kind=part.kind, width=words.embedding_dim)
     return tokenize(text, part.tokenizer.encode, part.tokenizer.marks, find)
 
 
 def _encode(
-    part: TextPart, chunks: Chunks, layer: int | None, device: torch.device
+    part: TextEncoder, chunks: Chunks, layer: int | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """1×77k×d of one encoder, and 1×d pooled at the first end mark of the first chunk."""
     weighted = any(token.weight != 1.0 for chunk in chunks for token in chunk)
@@ -91,7 +91,7 @@ def _encode(
 
 
 def _encode_chunks(
-    part: TextPart, chunks: Chunks, layer: int | None, device: torch.device
+    part: TextEncoder, chunks: Chunks, layer: int | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """k×77×d of a layer, and k×d pooled."""
     module = part.module
@@ -132,7 +132,7 @@ def _with_vectors(module: nn.Module, chunks: Chunks) -> Iterator[None]:
             hook.remove()
 
 
-def _hidden(part: TextPart, network: nn.Module, found: Any, layer: int) -> Tensor:
+def _hidden(part: TextEncoder, network: nn.Module, found: Any, layer: int) -> Tensor:
     """The output of a layer counted from the end; of the last where there is no such layer."""
     layers: tuple[Tensor, ...] = found.hidden_states
     last: Tensor = found.last_hidden_state

@@ -18,9 +18,9 @@ from ..weights.detect import check_weights
 from ..weights.headers import read_heads
 from ..weights.keys import Part, count
 from . import devices
-from .handles import Handle, Weights
-from .networks import from_file, from_folder, shared
-from .residency import with_memory
+from .handles import NetworkHandle, Weights
+from .network_files import load_network_file, load_network_folder, load_shared
+from .residency import retry_when_out_of_memory
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 SPREAD = (0.26862954, 0.26130258, 0.27577711)
@@ -46,14 +46,14 @@ class VisionOutput(NamedTuple):
 class VisionWeights(Weights):
     """An image encoder."""
 
-    def see(self, pixels: Tensor) -> VisionOutput:
-        """Pixels B×3×s×s, normalised as `prepared` does."""
+    def encode(self, pixels: Tensor) -> VisionOutput:
+        """Encode pixels B×3×s×s from `preprocess`."""
         output = self.module(pixels.to(self.device, self.dtype), output_hidden_states=True)
         return VisionOutput(output.image_embeds.float(), output.hidden_states[-2].float())
 
 
 @dataclass(frozen=True, eq=False)
-class ClipVision(Handle):
+class ClipVision(NetworkHandle):
     """An image encoder as it travels on edges."""
 
     weights: VisionWeights
@@ -112,52 +112,55 @@ def load_clip_vision(path: Path) -> ClipVision:
     def make(digest: str) -> VisionWeights:
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+        dtype = devices.network_dtype()
         if path.is_file():
             part = _part(path)
-            blank = partial(CLIPVisionModelWithProjection, CLIPVisionConfig(**part.config))
-            return VisionWeights(from_file(path, part, blank, devices.network_dtype()), digest)
-        module = from_folder(CLIPVisionModelWithProjection, path, devices.network_dtype())
+            build = partial(CLIPVisionModelWithProjection, CLIPVisionConfig(**part.config))
+            module = load_network_file(path, part, build, dtype)
+        else:
+            module = load_network_folder(CLIPVisionModelWithProjection, path, dtype)
         return VisionWeights(module, digest)
 
     if path.is_file():
         side = int(_part(path).config["image_size"])
     else:
         side = read_config(path / "config.json").count("image_size", 224)
-    return ClipVision(shared("clip_vision", make, path), side)
+    return ClipVision(load_shared("clip_vision", make, path), side)
 
 
-def prepared(image: Tensor, side: int, whole: bool = False) -> Tensor:
-    """Images B×H×W×C as CLIP sees them: the middle square, B×3×side×side, normalised.
+def preprocess(image: Tensor, side_px: int, crop: bool = True) -> Tensor:
+    """Resize images B×H×W×C to CLIP's B×3×side×side, and normalise them.
 
     Args:
-        whole: squeeze the whole image into the square instead.
+        crop: take the middle square; otherwise squeeze the image into the square.
     """
     pixels = image[..., :3].expand(*image.shape[:3], 3).movedim(-1, 1)
     height, width = pixels.shape[-2:]
-    scale = side / min(height, width)
-    size = (max(side, round(height * scale)), max(side, round(width * scale)))
-    size = (side, side) if whole else size
+    scale = side_px / min(height, width)
+    size = (max(side_px, round(height * scale)), max(side_px, round(width * scale)))
+    size = size if crop else (side_px, side_px)
     pixels = interpolate(pixels, size=size, mode="bicubic", antialias=True)
-    top, left = (size[0] - side) // 2, (size[1] - side) // 2
-    levels = (pixels[..., top : top + side, left : left + side] * 255).clamp(0, 255).round() / 255
-    mean, spread = (torch.tensor(each).reshape(1, 3, 1, 1) for each in (MEAN, SPREAD))
-    return (levels - mean) / spread
+    top, left = (size[0] - side_px) // 2, (size[1] - side_px) // 2
+    pixels = pixels[..., top : top + side_px, left : left + side_px]
+    pixels = (pixels * 255).clamp(0, 255).round() / 255
+    mean, spread = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (MEAN, SPREAD))
+    return (pixels - mean) / spread
 
 
-def see(vision: ClipVision, image: Tensor, whole: bool = False) -> VisionOutput:
-    """What the encoder makes of images B×H×W×C in 0..1; see `prepared`."""
-    return _seen(vision, prepared(image, vision.side_px, whole))
+def encode_image(vision: ClipVision, image: Tensor, crop: bool = True) -> VisionOutput:
+    """Encode images B×H×W×C in 0..1; see `preprocess` for `crop`."""
+    return _encode(vision, preprocess(image, vision.side_px, crop))
 
 
 def encode_blank(vision: ClipVision) -> VisionOutput:
-    """What it makes of an image of zeros, which some adapters take for no image."""
-    return _seen(vision, torch.zeros(1, 3, vision.side_px, vision.side_px))
+    """Encode an image of zeros, which some adapters take for no image."""
+    return _encode(vision, torch.zeros(1, 3, vision.side_px, vision.side_px))
 
 
-def _seen(vision: ClipVision, pixels: Tensor) -> VisionOutput:
-    def work() -> VisionOutput:
-        with vision.weights.computing():
-            found = vision.weights.see(pixels)
-        return VisionOutput(found.embeds.cpu().clone(), found.patches.cpu().clone())
+def _encode(vision: ClipVision, pixels: Tensor) -> VisionOutput:
+    def encode() -> VisionOutput:
+        with vision.weights.use():
+            output = vision.weights.encode(pixels)
+        return VisionOutput(output.embeds.cpu().clone(), output.patches.cpu().clone())
 
-    return with_memory(work)
+    return retry_when_out_of_memory(encode)

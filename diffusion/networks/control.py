@@ -13,9 +13,9 @@ from torch import Tensor
 from ..families.family import Family
 from ..images.resize import resize
 from ..schedules.model_sampling import ModelSampling
-from .handles import Handle, Inputs, Residuals, Weights, told
+from .handles import ControlResiduals, NetworkHandle, UNetInputs, Weights, make_added_kwargs
 from .residency import residency
-from .tiled_model import Window
+from .tiled_model import TileWindow
 
 # What a net for several kinds of images can be told, by its place in the net's table.
 UNION_KINDS = {
@@ -37,11 +37,11 @@ class ControlWeights(Weights):
 
     def residuals(
         self,
-        inputs: Inputs,
+        inputs: UNetInputs,
         hint: Tensor,
         strength: float,
         kind: int = ANY_KIND,  # noqa: ARG002 - of nets that take several
-    ) -> Residuals:
+    ) -> ControlResiduals:
         """What the net adds, times `strength`.
 
         Args:
@@ -57,9 +57,9 @@ class ControlWeights(Weights):
             hint.to(dtype),
             conditioning_scale=strength,
             return_dict=False,
-            **told(inputs.added, dtype),
+            **make_added_kwargs(inputs.added, dtype),
         )
-        return Residuals(tuple(skips), middle)
+        return ControlResiduals(tuple(skips), middle)
 
 
 class UnionWeights(ControlWeights):
@@ -72,8 +72,8 @@ class UnionWeights(ControlWeights):
         return int(config["num_control_type"])
 
     def residuals(
-        self, inputs: Inputs, hint: Tensor, strength: float, kind: int = ANY_KIND
-    ) -> Residuals:
+        self, inputs: UNetInputs, hint: Tensor, strength: float, kind: int = ANY_KIND
+    ) -> ControlResiduals:
         """What the net adds; without a kind the hint is read as an ordinary net reads it."""
         dtype, module = self.dtype, self.module
         chosen = torch.zeros(len(inputs.x), self.kinds, device=inputs.x.device, dtype=dtype)
@@ -92,13 +92,13 @@ class UnionWeights(ControlWeights):
                 control_type=chosen,
                 control_type_idx=[] if kind == ANY_KIND else [kind],
                 return_dict=False,
-                **told(inputs.added, dtype),
+                **make_added_kwargs(inputs.added, dtype),
             )
-        return Residuals(tuple(skip * strength for skip in skips), middle * strength)
+        return ControlResiduals(tuple(skip * strength for skip in skips), middle * strength)
 
 
 @dataclass(frozen=True, eq=False)
-class ControlNet(Handle):
+class ControlNet(NetworkHandle):
     """A ControlNet as it travels on edges.
 
     Attributes:
@@ -129,7 +129,7 @@ class Control:
     both_sides: bool = False
 
 
-class Controls:
+class ControlRunner:
     """The controls of a run: when each acts, and its hint, resized once per size."""
 
     def __init__(self, sampling: ModelSampling) -> None:
@@ -140,10 +140,10 @@ class Controls:
         self,
         controls: Sequence[Control],
         sigma: float,
-        inputs: Inputs,
+        inputs: UNetInputs,
         count: int,
-        window: Window | None = None,
-    ) -> Residuals | None:
+        window: TileWindow | None = None,
+    ) -> ControlResiduals | None:
         """The sum of what the controls add that act at this level; None if none does.
 
         Args:
@@ -151,12 +151,12 @@ class Controls:
             count: how often the batch lies in x, one behind the other.
             window: where x lies in the whole that hints are for; None where it is the whole.
         """
-        total: Residuals | None = None
+        total: ControlResiduals | None = None
         for control in controls:
             if self._acts(control, sigma):
                 hint = self._hint(control, inputs.x, count, window)
                 net = control.net
-                with residency().using(net.weights):
+                with residency().use(net.weights):
                     one = net.weights.residuals(inputs, hint, control.strength, net.kind)
                 total = one if total is None else _sum(total, one)
         return total
@@ -165,7 +165,7 @@ class Controls:
         high, low = (self._sampling.percent_to_sigma(at) for at in (control.start, control.end))
         return low <= sigma <= high
 
-    def _hint(self, control: Control, x: Tensor, count: int, window: Window | None) -> Tensor:
+    def _hint(self, control: Control, x: Tensor, count: int, window: TileWindow | None) -> Tensor:
         """B×3×H×W: cut to the aspect of the whole, resized unsmoothed, repeated over x's batch."""
         factor = control.net.family.vae_factor
         rows, columns = (x.shape[-2], x.shape[-1]) if window is None else window.whole
@@ -177,12 +177,12 @@ class Controls:
             self._hints[key] = (control, resized.to(x.device))
         hint, batch = self._hints[key][1], len(x) // count
         if window is not None:
-            place = Window(window.top * factor, window.left * factor, (height, width))
+            place = TileWindow(window.top * factor, window.left * factor, (height, width))
             hint = place.of(hint, x.shape[-2] * factor, x.shape[-1] * factor)
         repeats = -(-batch // len(hint))
         return hint.repeat(repeats, 1, 1, 1)[:batch].repeat(count, 1, 1, 1)
 
 
-def _sum(one: Residuals, other: Residuals) -> Residuals:
+def _sum(one: ControlResiduals, other: ControlResiduals) -> ControlResiduals:
     skips = tuple(left + right for left, right in zip(one.skips, other.skips, strict=True))
-    return Residuals(skips, one.middle + other.middle)
+    return ControlResiduals(skips, one.middle + other.middle)

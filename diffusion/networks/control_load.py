@@ -14,7 +14,7 @@ from ..weights.headers import read_heads
 from . import devices
 from .control import ControlNet, ControlWeights, UnionWeights
 from .handles import Model
-from .networks import from_file, from_folder, shared
+from .network_files import load_network_file, load_network_folder, load_shared
 
 
 def load_control(path: Path, model: Model | None = None) -> ControlNet:
@@ -36,11 +36,11 @@ def load_control(path: Path, model: Model | None = None) -> ControlNet:
         kind = ControlNetUnionModel if union else ControlNetModel
         weights = UnionWeights if union else ControlWeights
         if path.is_dir():
-            return weights(from_folder(kind, path, devices.network_dtype()), digest)
+            return weights(load_network_folder(kind, path, devices.network_dtype()), digest)
         part = control_part(path.name, read_heads(path))
         blank = partial(kind, **part.config)
         try:
-            module = from_file(path, part, blank, devices.network_dtype())
+            module = load_network_file(path, part, blank, devices.network_dtype())
         except ModelFileError:
             raise
         except (ValueError, TypeError, RuntimeError) as error:
@@ -49,14 +49,14 @@ def load_control(path: Path, model: Model | None = None) -> ControlNet:
 
     family = control_family(path)
     if model is None or path.is_dir() or DIFFERENCE not in read_heads(path):
-        return ControlNet(shared("controlnet", make, path), family)
+        return ControlNet(load_shared("controlnet", make, path), family)
 
     def added(digest: str) -> ControlWeights:
         weights = make(digest)
         _add(weights.module, model.weights.module)
         return weights
 
-    return ControlNet(shared(f"controlnet on {model.weights.digest}", added, path), family)
+    return ControlNet(load_shared(f"controlnet on {model.weights.digest}", added, path), family)
 
 
 def _add(module: nn.Module, base: nn.Module) -> None:

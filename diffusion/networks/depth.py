@@ -14,9 +14,9 @@ from ..images.resize import resize_image
 from ..weights.config_file import ConfigFile, read_config
 from ..weights.detect import check_weights
 from . import devices
-from .handles import Handle, Weights
-from .networks import from_folder, shared
-from .residency import with_memory
+from .handles import NetworkHandle, Weights
+from .network_files import load_network_folder, load_shared
+from .residency import retry_when_out_of_memory
 
 KIND = "DepthAnythingForDepthEstimation"
 FILE = "model.safetensors"
@@ -30,7 +30,7 @@ NEAREST = 1e-3
 class DepthWeights(Weights):
     """A depth estimator."""
 
-    def near(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """B×h×w, larger where it is nearer, of normalised pixels B×3×h×w."""
         output: Any = self.module(pixels.to(self.device, self.dtype))
         depth: Tensor = output.predicted_depth.float()
@@ -41,7 +41,7 @@ class DepthWeights(Weights):
 
 
 @dataclass(frozen=True, eq=False)
-class DepthModel(Handle):
+class DepthModel(NetworkHandle):
     """A depth estimator with what it was trained at: the shorter side, and its patches' side."""
 
     weights: DepthWeights
@@ -74,15 +74,15 @@ def load_depth(path: Path) -> DepthModel:
         from transformers import DepthAnythingForDepthEstimation
 
         kind = DepthAnythingForDepthEstimation
-        module = from_folder(kind, path, devices.network_dtype())
+        module = load_network_folder(kind, path, devices.network_dtype())
         module.head.max_depth = module.head.max_depth or 1  # null in some files
         return DepthWeights(module, digest)
 
     sizes = _sizes(read_config(path / "config.json"))
-    return DepthModel(shared("depth", make, path), *sizes)
+    return DepthModel(load_shared("depth", make, path), *sizes)
 
 
-def nearness(model: DepthModel, image: Tensor) -> Tensor:
+def estimate_nearness(model: DepthModel, image: Tensor) -> Tensor:
     """Images of B×H×W×C in 0..1, white where they show what is nearest, black the farthest.
 
     Args:
@@ -98,10 +98,10 @@ def nearness(model: DepthModel, image: Tensor) -> Tensor:
     pixels = ((seen - torch.tensor(MEAN)) / torch.tensor(SPREAD)).movedim(-1, 1)
 
     def work() -> Tensor:
-        with model.weights.computing():
-            return torch.cat([model.weights.near(one[None]).cpu().clone() for one in pixels])
+        with model.weights.use():
+            return torch.cat([model.weights.predict(one[None]).cpu().clone() for one in pixels])
 
-    near = resize_image(with_memory(work).unsqueeze(-1), width, height, "bilinear")
+    near = resize_image(retry_when_out_of_memory(work).unsqueeze(-1), width, height, "bilinear")
     low, most = near.amin((1, 2), keepdim=True), near.amax((1, 2), keepdim=True)
     return ((near - low) / (most - low).clamp(min=1e-6)).repeat(1, 1, 1, 3)
 

@@ -55,7 +55,7 @@ def vae_dtype() -> torch.dtype:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def use_one_thread() -> Iterator[None]:
     """Compute in this thread alone, as what runs beside networks on a CPU should.
 
     Each thread that computes in parallel keeps workers of its own, and with more workers than
@@ -73,7 +73,7 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def all_threads() -> Iterator[None]:
+def use_all_threads() -> Iterator[None]:
     """Compute in this thread with as many as torch had at first.
 
     A thread that begins while another computes alone begins with one.

@@ -1,6 +1,6 @@
-"""Handles: what travels on MODEL, CLIP and VAE edges. Frozen; the weights behind them are shared.
+"""Handles: the values on MODEL, CLIP and VAE edges, frozen, over weights that they share.
 
-A node that changes a model makes a new handle; nothing is done to the weights until they are used.
+A node that changes a model makes a new handle; the weights stay as they are until they are used.
 """
 
 from __future__ import annotations
@@ -20,137 +20,133 @@ from ..schedules.model_sampling import ModelSampling
 from ..text.tokenizers import Tokenizer
 from ..weights.text_keys import TextKind
 from . import devices
-from .patch import StepState
-from .patching import Patch, patched
-from .residency import Hook, place_partly, residency
+from .patch import Patch, StepState
+from .patching import apply_patches
+from .residency import Hook, move_partly_to_device, residency
 
 
-class Residuals(NamedTuple):
-    """What ControlNets add in a denoising network: to each skip connection, and in its middle."""
+class ControlResiduals(NamedTuple):
+    """Tensors that ControlNets add to a UNet's skip connections and to its middle block."""
 
     skips: tuple[Tensor, ...]
     middle: Tensor
 
 
-class Added(NamedTuple):
-    """What a network is told beside the prompt: B×d pooled encoding, B×n sizes and scores."""
+class AddedConditioning(NamedTuple):
+    """Conditioning besides the prompt: pooled encodings B×d, and sizes and scores B×n."""
 
-    pooled: Tensor
-    numbers: Tensor
+    text_embeds: Tensor
+    time_ids: Tensor
 
 
-class Inputs(NamedTuple):
-    """What a denoising network is asked with, and a ControlNet beside it; see `predict`."""
+class UNetInputs(NamedTuple):
+    """The inputs of a UNet and of its ControlNets; see `UNetWeights.predict`."""
 
     x: Tensor
     timestep: Tensor
     context: Tensor
-    added: Added | None = None
+    added: AddedConditioning | None = None
 
 
-def told(added: Added | None, dtype: torch.dtype) -> dict[str, Any]:
-    """The argument of diffusers' networks for what they are told beside the prompt."""
+def make_added_kwargs(added: AddedConditioning | None, dtype: torch.dtype) -> dict[str, Any]:
+    """Return `added_cond_kwargs` for diffusers' networks, or nothing where there is none."""
     if added is None:
         return {}
-    numbers = {"text_embeds": added.pooled.to(dtype), "time_ids": added.numbers.to(dtype)}
-    return {"added_cond_kwargs": numbers}
+    return {"added_cond_kwargs": {key: value.to(dtype) for key, value in added._asdict().items()}}
 
 
 class Weights:
-    """A network on its device.
+    """A network that moves between its file, memory and its device.
 
     Attributes:
         digest: of the files that it was loaded from.
-        halves: patched weights are rounded to float16 where that is how they were stored.
+        device: that computes with it.
+        rounds_to_float16: round patched weights to float16 where the file has them so.
     """
 
-    halves = False
+    rounds_to_float16 = False
 
-    def __init__(self, module: nn.Module, digest: str) -> None:
+    def __init__(self, module: nn.Module, digest: str, device: torch.device | None = None) -> None:
         self.digest = digest
-        self.home = devices.device()
+        self.device = device or devices.device()
         self.reload: Callable[[], Weights] | None = None
         self.nbytes = 0
         self._module: nn.Module | None = None
         self._hooks: list[Hook] = []
         self._lock = threading.RLock()
-        self._take(module)
+        self._set_module(module)
 
     @property
     def module(self) -> nn.Module:
-        """The network, which is read again if it was let go."""
+        """The network, read again from its file if it was unloaded."""
         if self._module is None:
             residency().touch(self)
         assert self._module is not None
         return self._module
 
     @property
-    def device(self) -> torch.device:
-        """Where the network is computed with."""
-        return self.home
-
-    @property
     def dtype(self) -> torch.dtype:
-        """Precision that the network computes in."""
+        """The precision of the network."""
         return next(self.module.parameters()).dtype
 
     @contextmanager
-    def computing(
-        self, patches: Sequence[Patch] = (), moment: StepState | None = None
-    ) -> Iterator[None]:
-        """To be entered around the network's calls, which see it patched and on its device.
+    def use(self, patches: Sequence[Patch] = (), state: StepState | None = None) -> Iterator[None]:
+        """Hold the network on its device, patched, around calls to it.
 
-        One at a time: another thread would see the patches too.
+        Other threads wait, since they would see the patches too.
         """
-        with self._lock, residency().using(self):
-            on = patched(self.module, patches, self.halves, moment)
-            with on, torch.inference_mode():
-                yield
+        with (
+            self._lock,
+            residency().use(self),
+            apply_patches(self.module, patches, self.rounds_to_float16, state),
+            torch.inference_mode(),
+        ):
+            yield
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the weights are in memory or on the device."""
+        """True while the weights are in memory or on the device."""
         return self._module is not None
 
     @property
     def can_reload(self) -> bool:
-        """Whether they can be let go: they come from a file."""
+        """True if the weights come from a file, so that they can be unloaded."""
         return self.reload is not None
 
     def load(self) -> None:
         """Read the weights from their file again.
 
         Raises:
-            ModelFileError: it is not what it was.
+            ModelFileError: the file has changed.
         """
         if self._module is None and self.reload is not None:
-            self._take_from(self.reload())
+            self._copy_from(self.reload())
 
     def unload(self) -> None:
-        """Let the weights go."""
+        """Release the weights."""
         self._module = None
 
-    def place(self, room: int) -> int:
-        """Put the network on its home, as much as fits into `room` bytes; what lies there then."""
-        if self.nbytes <= room:
-            self.module.to(self.home)
+    def move_to_device(self, budget_bytes: int) -> int:
+        """Move as much of the network to its device as fits; return the bytes moved."""
+        if self.nbytes <= budget_bytes:
+            self.module.to(self.device)
             return self.nbytes
-        placed, self._hooks = place_partly(self.module, self.home, room)
-        return placed
+        moved_bytes, self._hooks = move_partly_to_device(self.module, self.device, budget_bytes)
+        return moved_bytes
 
-    def take_back(self) -> None:
-        """Put the network into memory."""
+    def offload(self) -> None:
+        """Move the network to memory."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
         self.module.to("cpu")
 
-    def _take(self, module: nn.Module) -> None:
+    def _set_module(self, module: nn.Module) -> None:
         self._module = module.eval().requires_grad_(False)
-        self.nbytes = sum(each.nbytes for each in module.parameters())
+        self.nbytes = sum(parameter.nbytes for parameter in module.parameters())
 
-    def _take_from(self, other: Weights) -> None:
-        self._take(other.module)
+    def _copy_from(self, other: Weights) -> None:
+        self._set_module(other.module)
 
 
 class UNetWeights(Weights):
@@ -161,22 +157,22 @@ class UNetWeights(Weights):
         x: Tensor,
         timestep: Tensor,
         context: Tensor,
-        added: Added | None = None,
-        control: Residuals | None = None,
+        added: AddedConditioning | None = None,
+        control: ControlResiduals | None = None,
     ) -> Tensor:
-        """The raw output, float32.
+        """Return the raw output, float32.
 
         Args:
             x: B×C×h×w, scaled for the network.
             timestep: B numbers.
             context: B×n×d text encoding.
-            added: what a family with `size_inputs` is told too.
-            control: what ControlNets add.
+            added: for families with `size_inputs`.
+            control: the sum of the ControlNets' residuals.
         """
         dtype = self.dtype
-        options = told(added, dtype)
+        options = make_added_kwargs(added, dtype)
         if control is not None:
-            options["down_block_additional_residuals"] = [one.to(dtype) for one in control.skips]
+            options["down_block_additional_residuals"] = [skip.to(dtype) for skip in control.skips]
             options["mid_block_additional_residual"] = control.middle.to(dtype)
         context = context.to(dtype)
         result = self.module(x.to(dtype), timestep, context, return_dict=False, **options)
@@ -185,14 +181,14 @@ class UNetWeights(Weights):
 
 
 @dataclass(frozen=True, eq=False)
-class TextPart:
+class TextEncoder:
     """One text encoder.
 
     Attributes:
-        kind: l, h or g; the name of its network where there are several.
-        layer: the layer that its encoding is taken from, counted from the end.
-        final_norm: an encoding from an earlier layer passes the final norm too.
-        dropped: layers at the end that no encoding is taken from and that the file leaves out.
+        kind: l, h or g; also the network's name where a model has several encoders.
+        layer: that its encoding comes from, counted from the end.
+        final_norm: apply the final norm to the encoding of an earlier layer too.
+        dropped: unused layers at the end, which the file leaves out.
     """
 
     kind: TextKind
@@ -204,101 +200,103 @@ class TextPart:
 
 
 class TextWeights(Weights):
-    """Text encoders that a model is asked with together, and their tokenizers.
+    """The text encoders of a model, with their tokenizers.
 
-    ComfyUI computes them in float32 and stores them as they were.
+    ComfyUI computes them in float32 and stores them as their file has them.
     """
 
-    halves = True
+    rounds_to_float16 = True
 
-    def __init__(self, parts: Sequence[TextPart], digest: str) -> None:
-        several = nn.ModuleDict({part.kind: part.module for part in parts})
-        super().__init__(parts[0].module if len(parts) == 1 else several, digest)
-        self._parts = tuple(parts)
+    def __init__(
+        self, encoders: Sequence[TextEncoder], digest: str, device: torch.device | None = None
+    ) -> None:
+        by_kind = nn.ModuleDict({encoder.kind: encoder.module for encoder in encoders})
+        super().__init__(encoders[0].module if len(encoders) == 1 else by_kind, digest, device)
+        self._encoders = tuple(encoders)
 
     @property
-    def parts(self) -> tuple[TextPart, ...]:
-        """The encoders, in the order in which their encodings lie side by side."""
+    def encoders(self) -> tuple[TextEncoder, ...]:
+        """The encoders, in the order in which their encodings are joined."""
         if self._module is None:
             residency().touch(self)
-        return self._parts
+        return self._encoders
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The first encoder's; the others differ in their marks only."""
-        return self.parts[0].tokenizer
+        """The first encoder's tokenizer; the others differ only in their special tokens."""
+        return self.encoders[0].tokenizer
 
     def unload(self) -> None:
-        """Let the weights go."""
+        """Release the weights."""
         super().unload()
-        self._parts = ()
+        self._encoders = ()
 
-    def _take_from(self, other: Weights) -> None:
-        super()._take_from(other)
+    def _copy_from(self, other: Weights) -> None:
+        super()._copy_from(other)
         assert isinstance(other, TextWeights)
-        self._parts = other.parts
+        self._encoders = other.encoders
 
 
 class VaeWeights(Weights):
     """An autoencoder."""
 
-    def mean(self, pixels: Tensor) -> Tensor:
-        """Unscaled latents of images B×C×H×W in -1..1: the mean of the posterior."""
-        found: Tensor = self.module.encode(pixels).latent_dist.mean  # type: ignore[operator]
-        return found
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Encode images B×C×H×W in -1..1 to unscaled latents: the mean of the posterior."""
+        samples: Tensor = self.module.encode(pixels).latent_dist.mean  # type: ignore[operator]
+        return samples
 
-    def image(self, samples: Tensor) -> Tensor:
-        """Images B×C×H×W, about -1..1, of unscaled latents."""
-        found: Tensor = self.module.decode(samples, return_dict=False)[0]  # type: ignore[operator]
-        return found
+    def decode(self, samples: Tensor) -> Tensor:
+        """Decode unscaled latents to images B×C×H×W, about -1..1."""
+        pixels: Tensor = self.module.decode(samples, return_dict=False)[0]  # type: ignore[operator]
+        return pixels
 
 
 class TinyVaeWeights(VaeWeights):
-    """TAESD, which writes and reads latents at the scale that sampling has them at."""
+    """TAESD, whose latents are scaled as sampling has them."""
 
     def __init__(self, module: nn.Module, digest: str, family: Family) -> None:
         super().__init__(module, digest)
         self.family = family
 
-    def mean(self, pixels: Tensor) -> Tensor:
-        """Unscaled latents of images B×C×H×W in -1..1."""
-        found: Tensor = self.module.encode(pixels).latents  # type: ignore[operator]
-        return self.family.to_vae(found)
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Encode images B×C×H×W in -1..1 to unscaled latents."""
+        samples: Tensor = self.module.encode(pixels).latents  # type: ignore[operator]
+        return self.family.to_vae(samples)
 
-    def image(self, samples: Tensor) -> Tensor:
-        """Images B×C×H×W, about -1..1, of unscaled latents."""
-        return super().image(self.family.to_model(samples))
+    def decode(self, samples: Tensor) -> Tensor:
+        """Decode unscaled latents to images B×C×H×W, about -1..1."""
+        return super().decode(self.family.to_model(samples))
 
 
 @dataclass(frozen=True, eq=False)
-class Handle:
-    """A network as it travels on edges, with what is said and changed of it."""
+class NetworkHandle:
+    """A network as it travels on edges, with its settings and patches."""
 
     weights: Weights
 
     @property
     def fingerprint(self) -> str:
-        """Tells two handles apart that may give different results."""
-        own = (getattr(self, each.name) for each in fields(self) if each.name != "weights")
-        parts = [type(self).__name__, self.weights.digest, *map(_told_apart, own)]
+        """Identify the handle: two with one fingerprint give the same results."""
+        own = (getattr(self, field.name) for field in fields(self) if field.name != "weights")
+        parts = [type(self).__name__, self.weights.digest, *map(_fingerprint, own)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @property
     def nbytes(self) -> int:
-        """Of itself; its weights are residency's to keep or to let go."""
+        """The handle's own size, 0; residency counts its weights."""
         return 0
 
 
-def _told_apart(value: object) -> str:
-    """Patches by what they say of themselves, all else by how it is written."""
+def _fingerprint(value: object) -> str:
+    """Identify patches by their fingerprints, any other value by its repr."""
     if isinstance(value, tuple):
         return "\0".join(patch.fingerprint for patch in value)
     return repr(value)
 
 
 @dataclass(frozen=True, eq=False)
-class Model(Handle):
-    """A denoising network, how its noise levels are laid out, and what is changed in it."""
+class Model(NetworkHandle):
+    """A denoising network with its noise schedule and patches."""
 
     weights: UNetWeights
     family: Family
@@ -307,8 +305,8 @@ class Model(Handle):
 
 
 @dataclass(frozen=True, eq=False)
-class Clip(Handle):
-    """Text encoders; `layer` counts from their ends, -1 being the last, None each one's own."""
+class Clip(NetworkHandle):
+    """Text encoders; `layer` counts from the end (-1 is the last), None is each encoder's own."""
 
     weights: TextWeights
     family: Family
@@ -317,7 +315,7 @@ class Clip(Handle):
 
 
 @dataclass(frozen=True, eq=False)
-class Vae(Handle):
+class Vae(NetworkHandle):
     """An autoencoder."""
 
     weights: VaeWeights

@@ -18,10 +18,10 @@ from ..weights.headers import read_heads
 from ..weights.keys import Heads
 from ..weights.weight_file import load_weights
 from . import devices
-from .clip_vision import ClipVision, encode_blank, see
-from .handles import Handle, Weights
-from .networks import shared
-from .residency import with_memory
+from .clip_vision import ClipVision, encode_blank, encode_image
+from .handles import NetworkHandle, Weights
+from .network_files import load_shared
+from .residency import retry_when_out_of_memory
 
 PROJECTION, LAYERS = "image_proj.", "ip_adapter."
 PLAIN, FULL, PLUS = "proj.weight", "proj.3.weight", "latents"
@@ -58,7 +58,7 @@ class AdapterWeights(Weights):
 
 
 @dataclass(frozen=True, eq=False)
-class IpAdapter(Handle):
+class IpAdapter(NetworkHandle):
     """An IP-Adapter as it travels on edges."""
 
     weights: AdapterWeights
@@ -66,14 +66,14 @@ class IpAdapter(Handle):
     patches: bool
 
 
-class Tokens(NamedTuple):
+class ImageTokens(NamedTuple):
     """Images as tokens 1×n×d: what to show, and what no image gives."""
 
     positive: Tensor
     negative: Tensor
 
 
-def adapter_plan(path: Path) -> Plan:
+def read_adapter_layout(path: Path) -> Plan:
     """What a file holds, from its header.
 
     Raises:
@@ -100,13 +100,13 @@ def _lies(name: str, end: str) -> bool:
     return name.startswith(LAYERS) and name.endswith(end)
 
 
-def adapter_family(path: Path) -> Family:
+def read_adapter_family(path: Path) -> Family:
     """The family of the models that an adapter is for.
 
     Raises:
-        ModelFileError: as `adapter_plan`.
+        ModelFileError: as `read_adapter_layout`.
     """
-    return family_for(adapter_plan(path).width)
+    return family_for(read_adapter_layout(path).width)
 
 
 def load_ip_adapter(path: Path) -> IpAdapter:
@@ -115,7 +115,7 @@ def load_ip_adapter(path: Path) -> IpAdapter:
     Raises:
         ModelFileError: it is damaged, unsafe, or no IP-Adapter for images.
     """
-    plan = adapter_plan(path)
+    plan = read_adapter_layout(path)
 
     def make(digest: str) -> AdapterWeights:
         tensors = {
@@ -128,7 +128,7 @@ def load_ip_adapter(path: Path) -> IpAdapter:
         net = AdapterNet(_projection(path, tensors), *matrices)
         return AdapterWeights(net.to(devices.device()), digest)
 
-    return IpAdapter(shared("ip_adapter", make, path), family_for(plan.width), plan.patches)
+    return IpAdapter(load_shared("ip_adapter", make, path), family_for(plan.width), plan.patches)
 
 
 def _projection(path: Path, tensors: dict[str, Tensor]) -> nn.Module:
@@ -148,9 +148,9 @@ def _projection(path: Path, tensors: dict[str, Tensor]) -> nn.Module:
     return found.to(devices.network_dtype())
 
 
-def tokens_of(
+def encode_image_tokens(
     adapter: IpAdapter, vision: ClipVision, image: Tensor, average: bool = False
-) -> Tokens:
+) -> ImageTokens:
     """Images B×H×W×C as tokens for attention.
 
     Args:
@@ -160,7 +160,7 @@ def tokens_of(
     Raises:
         ModelFileError: the encoder is not the one that the adapter was trained on.
     """
-    seen = see(vision, image)
+    seen = encode_image(vision, image)
     given = seen.patches if adapter.patches else seen.embeds
     if average:
         given = given.mean(0, keepdim=True)
@@ -171,7 +171,7 @@ def tokens_of(
         raise ModelFileError(
             f"the adapter was trained on another image encoder: {error}"
         ) from error
-    return Tokens(positive, negative.repeat(1, positive.shape[1] // negative.shape[1], 1))
+    return ImageTokens(positive, negative.repeat(1, positive.shape[1] // negative.shape[1], 1))
 
 
 def _projected(adapter: IpAdapter, given: Tensor) -> Tensor:
@@ -179,8 +179,8 @@ def _projected(adapter: IpAdapter, given: Tensor) -> Tensor:
     weights = adapter.weights
 
     def work() -> Tensor:
-        with weights.computing():
+        with weights.use():
             found: Tensor = weights.module.projection(given.to(weights.device, weights.dtype))
         return found.reshape(1, -1, found.shape[-1]).float().cpu().clone()
 
-    return with_memory(work)
+    return retry_when_out_of_memory(work)

@@ -33,14 +33,14 @@ from . import devices
 from .handles import (
     Clip,
     Model,
-    TextPart,
+    TextEncoder,
     TextWeights,
     TinyVaeWeights,
     UNetWeights,
     Vae,
     VaeWeights,
 )
-from .networks import from_file, from_folder, shared
+from .network_files import load_network_file, load_network_folder, load_shared
 
 # OpenCLIP-H is asked for its last layer but one, so that many files leave the last one out.
 H_LAYERS = 24
@@ -84,7 +84,7 @@ def load_unet(path: Path, stored: str = "default") -> Model:
         ModelFileError: it is damaged, or holds no denoising network.
     """
     contents, family = read_checkpoint(path), checkpoint_family(path)
-    return Model(_file_unet(path, contents, STORED[stored]), family, sampling_of(family))
+    return Model(_file_unet(path, contents, STORED[stored]), family, make_sampling(family))
 
 
 def load_clip(paths: tuple[Path, ...], on_cpu: bool = False) -> Clip:
@@ -115,9 +115,9 @@ def load_vae(path: Path) -> Vae:
     def make(digest: str) -> VaeWeights:
         from diffusers import AutoencoderKL
 
-        return VaeWeights(from_folder(AutoencoderKL, path, devices.vae_dtype()), digest)
+        return VaeWeights(load_network_folder(AutoencoderKL, path, devices.vae_dtype()), digest)
 
-    return Vae(shared("vae", make, path), family)
+    return Vae(load_shared("vae", make, path), family)
 
 
 def _single_file(path: Path) -> Checkpoint:
@@ -128,11 +128,11 @@ def _single_file(path: Path) -> Checkpoint:
     vae: VaeWeights = AUTOENCODER.weights_of(path)
     if contents.vae is not None:
         vae = _file_vae(path, contents)
-    model = Model(_file_unet(path, contents), family, sampling_of(family))
+    model = Model(_file_unet(path, contents), family, make_sampling(family))
     return Checkpoint(model, Clip(texts, family), Vae(vae, family))
 
 
-def sampling_of(family: Family) -> ModelSampling:
+def make_sampling(family: Family) -> ModelSampling:
     """How the noise levels of a family are laid out."""
     if family.sigma_range is not None:
         low, high = family.sigma_range
@@ -147,10 +147,10 @@ def _file_unet(path: Path, contents: Contents, stored: torch.dtype | None = None
         part = contents.unet
         assert part is not None
         blank = partial(UNet2DConditionModel, **part.config)
-        module = from_file(path, part, blank, devices.network_dtype(), stored)
+        module = load_network_file(path, part, blank, devices.network_dtype(), stored)
         return UNetWeights(module, f"{digest}{stored or ''}")
 
-    return shared(f"unet {stored or ''}", make, path)
+    return load_shared(f"unet {stored or ''}", make, path)
 
 
 def _file_vae(path: Path, contents: Contents) -> VaeWeights:
@@ -160,16 +160,16 @@ def _file_vae(path: Path, contents: Contents) -> VaeWeights:
         part = contents.vae
         assert part is not None
         blank = partial(AutoencoderKL, **part.config)
-        return VaeWeights(from_file(path, part, blank, devices.vae_dtype()), digest)
+        return VaeWeights(load_network_file(path, part, blank, devices.vae_dtype()), digest)
 
-    return shared("vae", make, path)
+    return load_shared("vae", make, path)
 
 
 def _tiny_vae(halves: TinyVaeFiles) -> VaeWeights:
     def make(digest: str) -> VaeWeights:
         return TinyVaeWeights(read_tiny_vae(halves), f"{digest}{halves.name}", halves.family)
 
-    return shared(halves.name, make, halves.encoder, halves.decoder)
+    return load_shared(halves.name, make, halves.encoder, halves.decoder)
 
 
 def _file_texts(
@@ -178,18 +178,16 @@ def _file_texts(
     """Text encoders, each from the file that holds it."""
 
     def make(digest: str) -> TextWeights:
-        weights = TextWeights([_file_text(path, keys, family) for path, keys in found], digest)
-        if on_cpu:
-            weights.home = torch.device("cpu")
-        return weights
+        encoders = [_file_text(path, keys, family) for path, keys in found]
+        return TextWeights(encoders, digest, torch.device("cpu") if on_cpu else None)
 
     place = "text_encoder on the CPU" if on_cpu else "text_encoder"
-    return shared(f"{place} of {family.name}", make, *dict.fromkeys(path for path, _ in found))
+    return load_shared(f"{place} of {family.name}", make, *dict.fromkeys(path for path, _ in found))
 
 
-def _file_text(path: Path, keys: TextKeys, family: Family) -> TextPart:
+def _file_text(path: Path, keys: TextKeys, family: Family) -> TextEncoder:
     blank = _text_network(keys)
-    module = from_file(path, keys.part, blank, torch.float32)
+    module = load_network_file(path, keys.part, blank, torch.float32)
     tokenizer = clip_l()
     if keys.kind != "l":
         tokenizer = replace(tokenizer, marks=tokenizer.marks._replace(pad=OPEN_CLIP_PAD))
@@ -206,9 +204,9 @@ def _text_network(keys: TextKeys) -> Callable[[], torch.nn.Module]:
 
 def _as_part(
     kind: TextKind, module: torch.nn.Module, tokenizer: Tokenizer, family: Family, layers: int
-) -> TextPart:
+) -> TextEncoder:
     """A text encoder that is asked as its family asks."""
-    part = TextPart(kind, module, tokenizer)
+    part = TextEncoder(kind, module, tokenizer)
     if family.size_inputs != "none":
         return replace(part, layer=-2, final_norm=False)
     if kind == "h":
@@ -220,10 +218,10 @@ def _folder_unet(path: Path) -> UNetWeights:
     def make(digest: str) -> UNetWeights:
         from diffusers import UNet2DConditionModel
 
-        module = from_folder(UNet2DConditionModel, path / "unet", devices.network_dtype())
+        module = load_network_folder(UNet2DConditionModel, path / "unet", devices.network_dtype())
         return UNetWeights(module, digest)
 
-    return shared("unet", make, path / "unet")
+    return load_shared("unet", make, path / "unet")
 
 
 def _folder_texts(path: Path, family: Family) -> TextWeights:
@@ -234,15 +232,15 @@ def _folder_texts(path: Path, family: Family) -> TextWeights:
         return TextWeights(parts, digest)
 
     places = [path / name for pair in folders for name in pair]
-    return shared("text_encoder", make, *places)
+    return load_shared("text_encoder", make, *places)
 
 
-def _folder_text(folder: Path, words: Path, family: Family) -> TextPart:
+def _folder_text(folder: Path, words: Path, family: Family) -> TextEncoder:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     tokenizer = tokenizer_in(words)
     network: Any = CLIPTextModelWithProjection if projects(folder) else CLIPTextModel
-    module = from_folder(network, folder, torch.float32)
+    module = load_network_folder(network, folder, torch.float32)
     config = module.config
     _check_vocabulary(folder.parent.name, tokenizer, config.vocab_size)
     second: TextKind = "g" if folder.name.endswith("_2") else "l"

@@ -43,7 +43,7 @@ class LoraPatch:
         """Tells two patches apart."""
         return f"lora {self.digest} {self.strength}"
 
-    def names(self, _parameters: Iterable[str]) -> Iterable[str]:
+    def select_names(self, _parameters: Iterable[str]) -> Iterable[str]:
         """The parameters that it changes."""
         return self.changes.keys()
 
@@ -73,7 +73,7 @@ def with_clip_lora(clip: Clip, path: Path, strength: float) -> Clip:
     """
     if strength == 0:
         return clip
-    parts = clip.weights.parts
+    parts = clip.weights.encoders
     networks: dict[Part, tuple[str, nn.Module]] = {
         "text_2" if part.kind == "g" and len(parts) > 1 else "text": (
             f"{part.kind}." if len(parts) > 1 else "",

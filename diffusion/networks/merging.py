@@ -14,14 +14,15 @@ from typing import TypeVar
 from torch import Tensor
 
 from .handles import Clip, Model
-from .patching import WeightPatch, by_name, merged
+from .patch import WeightPatch
+from .patching import merge_patches, patches_by_parameter
 
 Mixed = TypeVar("Mixed", Model, Clip)
 ALONE = (1.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Shares:
+class MergeShares:
     """What a weight, and that of the other network, is multiplied with, by where it stands.
 
     Attributes:
@@ -43,11 +44,11 @@ class Shares:
 
 
 @dataclass(frozen=True, eq=False)
-class Merge:
+class MergePatch:
     """A patch that mixes in another network; what that lacks, or has in other shapes, stays."""
 
     other: Model | Clip
-    shares: Shares
+    shares: MergeShares
 
     @property
     def fingerprint(self) -> str:
@@ -55,7 +56,7 @@ class Merge:
         text = f"{self.shares!r}\0{self.other.fingerprint}"
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def names(self, parameters: Iterable[str]) -> Iterable[str]:
+    def select_names(self, parameters: Iterable[str]) -> Iterable[str]:
         """Those that both networks have, where the other has a share."""
         theirs = {name for name, _ in self.other.weights.module.named_parameters()}
         return [name for name in parameters if name in theirs and self.shares.at(name) != ALONE]
@@ -66,29 +67,32 @@ class Merge:
         if other.shape != weight.shape:
             return weight
         own, added = self.shares.at(name)
-        return weight * own + merged(name, other, self._patches.get(name, ())).to(weight) * added
+        return (
+            weight * own
+            + merge_patches(name, other, self._patches.get(name, ())).to(weight) * added
+        )
 
     @cached_property
     def _patches(self) -> dict[str, list[WeightPatch]]:
         merging = [each for each in self.other.patches if isinstance(each, WeightPatch)]
-        return by_name(merging, dict(self.other.weights.module.named_parameters()))
+        return patches_by_parameter(merging, dict(self.other.weights.module.named_parameters()))
 
 
 def blend(first: Mixed, second: Mixed, before: float, middle: float, after: float) -> Mixed:
     """Shares of the first network, and what is left of the second; 1 is the first alone."""
-    shares = Shares(*((share, 1.0 - share) for share in (before, middle, after)))
+    shares = MergeShares(*((share, 1.0 - share) for share in (before, middle, after)))
     return _mixed(first, second, shares)
 
 
 def add(first: Mixed, second: Mixed) -> Mixed:
     """The sum of both, the second being a difference as a rule."""
-    return _mixed(first, second, Shares(*((1.0, 1.0),) * 3))
+    return _mixed(first, second, MergeShares(*((1.0, 1.0),) * 3))
 
 
 def subtract(first: Mixed, second: Mixed, factor: float) -> Mixed:
     """The difference of both, times a factor."""
-    return _mixed(first, second, Shares(*((factor, -factor),) * 3))
+    return _mixed(first, second, MergeShares(*((factor, -factor),) * 3))
 
 
-def _mixed(first: Mixed, second: Mixed, shares: Shares) -> Mixed:
-    return replace(first, patches=(*first.patches, Merge(second, shares)))
+def _mixed(first: Mixed, second: Mixed, shares: MergeShares) -> Mixed:
+    return replace(first, patches=(*first.patches, MergePatch(second, shares)))

@@ -1,90 +1,71 @@
-"""Patches put on a network just before use and taken off after, so that it stays as it was."""
+"""Apply patches to a network just before use, and undo them after."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from .patch import NetworkPatch, StepState
-
-
-class Patch(Protocol):
-    """A change to a model, by value; `fingerprint` tells two apart."""
-
-    @property
-    def fingerprint(self) -> str: ...
-
-
-@runtime_checkable
-class WeightPatch(Protocol):
-    """A patch that changes weights."""
-
-    def names(self, parameters: Iterable[str]) -> Iterable[str]:
-        """Those of the network's parameters that it changes."""
-
-    def change(self, name: str, weight: Tensor) -> Tensor:
-        """A parameter, float32, with this patch merged in."""
+from .patch import NetworkPatch, Patch, StepState, WeightPatch
 
 
 @contextmanager
-def patched(
+def apply_patches(
     module: nn.Module,
     patches: Sequence[Patch],
-    halves: bool = False,
-    moment: StepState | None = None,
+    rounds_to_float16: bool = False,
+    state: StepState | None = None,
 ) -> Iterator[None]:
-    """Use a network with its patches, in their order.
+    """Use a network with patches applied in their order.
 
-    Each changed weight is computed in float32 from its base, through all patches, and rounded
-    once. The base tensors are set aside untouched and put back, whatever happens.
+    Each changed weight is computed in float32 from its original, through all patches, and rounded
+    once. The original tensors are put back even after an error.
 
     Args:
-        moment: where the run is, for patches of what the network computes; without one, only
-            weights are changed.
-        halves: weights that float16 holds exactly, as they were stored, are rounded to it again.
+        rounds_to_float16: round a changed weight to float16 if float16 holds the original exactly.
+        state: of the run, for patches of the computation; without it only weights are changed.
     """
     parameters = dict(module.named_parameters())
-    merging = [patch for patch in patches if isinstance(patch, WeightPatch)]
-    bases: dict[str, Tensor] = {}
+    weight_patches = [patch for patch in patches if isinstance(patch, WeightPatch)]
+    originals: dict[str, Tensor] = {}
     try:
-        for name, changing in by_name(merging, parameters).items():
-            base = bases[name] = parameters[name].data
-            weight = merged(name, base, changing)
-            stored = torch.float16 if halves and _is_half(base) else base.dtype
-            parameters[name].data = weight.to(stored).to(base.dtype)
+        for name, changes in patches_by_parameter(weight_patches, parameters).items():
+            original = originals[name] = parameters[name].data
+            weight = merge_patches(name, original, changes)
+            is_float16 = rounds_to_float16 and _fits_float16(original)
+            stored = torch.float16 if is_float16 else original.dtype
+            parameters[name].data = weight.to(stored).to(original.dtype)
         with ExitStack() as attached:
             for patch in patches:
-                if moment is not None and isinstance(patch, NetworkPatch):
-                    attached.enter_context(contextmanager(patch.attach)(module, moment))
+                if state is not None and isinstance(patch, NetworkPatch):
+                    attached.enter_context(contextmanager(patch.attach)(module, state))
             yield
     finally:
-        for name, base in bases.items():
-            parameters[name].data = base
+        for name, original in originals.items():
+            parameters[name].data = original
 
 
-def by_name(
+def patches_by_parameter(
     patches: Iterable[WeightPatch], parameters: Iterable[str]
 ) -> dict[str, list[WeightPatch]]:
-    """The patches of each of these parameters, in their order."""
-    found: dict[str, list[WeightPatch]] = {}
+    """Return the patches that change each parameter, in their order."""
+    by_parameter: dict[str, list[WeightPatch]] = {}
     for patch in patches:
-        for name in patch.names(parameters):
-            found.setdefault(name, []).append(patch)
-    return found
+        for name in patch.select_names(parameters):
+            by_parameter.setdefault(name, []).append(patch)
+    return by_parameter
 
 
-def merged(name: str, base: Tensor, patches: Iterable[WeightPatch]) -> Tensor:
-    """A parameter with patches merged in, float32."""
+def merge_patches(name: str, original: Tensor, patches: Iterable[WeightPatch]) -> Tensor:
+    """Return a parameter with patches merged in, float32."""
     with torch.no_grad():
-        weight = base.float()
+        weight = original.float()
         for patch in patches:
             weight = patch.change(name, weight)
         return weight
 
 
-def _is_half(weight: Tensor) -> bool:
+def _fits_float16(weight: Tensor) -> bool:
     return torch.equal(weight, weight.half().to(weight.dtype))

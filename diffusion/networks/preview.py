@@ -32,7 +32,7 @@ ENLARGED, MAX_SIDE = 8, 512
 
 
 @dataclass(frozen=True)
-class Sketch:
+class LatentPreview:
     """D of a step, in scaled latent space, and the family that it belongs to."""
 
     denoised: Tensor
@@ -82,7 +82,7 @@ def learn(family: Family, samples: Tensor, pixels: Tensor) -> None:
         sums.pairs += 1
 
 
-def colours_of(sketch: Sketch) -> Tensor | None:
+def map_to_colours(sketch: LatentPreview) -> Tensor | None:
     """The first latent of a batch as h×w×3 in 0..1; None if nothing is known of its family."""
     with _lock:
         sums = _learned.get(sketch.family.name)
@@ -96,7 +96,7 @@ def colours_of(sketch: Sketch) -> Tensor | None:
     return colours
 
 
-def as_jpeg(sketch: Sketch, method: Method = "auto") -> bytes | None:
+def render_jpeg(sketch: LatentPreview, method: Method = "auto") -> bytes | None:
     """The first latent of a batch as a JPEG; None if nothing can show it.
 
     Args:
@@ -104,9 +104,9 @@ def as_jpeg(sketch: Sketch, method: Method = "auto") -> bytes | None:
             takes TAESD on an accelerator only, since on a CPU it would slow the sampling.
     """
     drawn = method == "taesd" or (method == "auto" and sketch.denoised.device.type != "cpu")
-    colours, most = (image_of(sketch) if drawn else None), 1
+    colours, most = (decode_with_taesd(sketch) if drawn else None), 1
     if colours is None:
-        colours, most = colours_of(sketch), ENLARGED
+        colours, most = map_to_colours(sketch), ENLARGED
     if colours is None:
         return None
     image = Image.fromarray((colours * 255).round().to(torch.uint8).numpy())
@@ -118,7 +118,7 @@ def as_jpeg(sketch: Sketch, method: Method = "auto") -> bytes | None:
     return sink.getvalue()
 
 
-def image_of(sketch: Sketch) -> Tensor | None:
+def decode_with_taesd(sketch: LatentPreview) -> Tensor | None:
     """The first latent of a batch as TAESD draws it, H×W×3 in 0..1; None where it cannot."""
     halves = tiny_vae(latent_space(sketch.family.name))
     latent = sketch.denoised[:1].detach()

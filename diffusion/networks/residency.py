@@ -1,8 +1,8 @@
-"""Where weights are: on the device while they fit, in memory, or only in their file.
+"""Residency: which weights are on the device, in memory, or only in their file.
 
-What was used longest ago makes room first: from the device it goes to memory, from memory back to
-its file, to be read again when it is needed. What is being computed with stays. A network that
-does not fit on the device alone keeps there what does, and the rest comes a layer at a time.
+The least recently used weights are offloaded to memory first, then unloaded, and read again when
+they are needed; weights in use stay. A network too large for the device is streamed: the layers
+that fit stay there, each of the others is copied there for its call.
 """
 
 from __future__ import annotations
@@ -16,71 +16,74 @@ from functools import cache
 from typing import Protocol, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import OutOfMemoryError, SettingError
 from . import devices
 
 VRAM, RESERVE = "LATENTLOOM_VRAM", "LATENTLOOM_RESERVE_VRAM"
 GIB = 2**30
-# Kept free for what a step computes beside the weights, unless the user says otherwise.
-DEFAULT_RESERVE = 1.0
+MAX_GIB = 2**20
+# Device memory left free for activations, unless the user says otherwise.
+DEFAULT_RESERVE_GIB = 1.0
 MEMORY_SHARE = 0.7
+UNLIMITED_BYTES = 2**62
+DEFAULT_MEMORY_BYTES = 16 * GIB
 
 T = TypeVar("T")
 
 
 class Resident(Protocol):
-    """Weights that can be somewhere else; `nbytes` is what they take when they are loaded."""
+    """Weights that residency moves; `nbytes` is their size once loaded."""
 
     @property
     def nbytes(self) -> int: ...
     @property
-    def home(self) -> torch.device:
-        """Where they are computed with."""
+    def device(self) -> torch.device:
+        """The device that computes with them."""
 
     @property
     def is_loaded(self) -> bool: ...
     @property
     def can_reload(self) -> bool: ...
     def load(self) -> None:
-        """Read them from their file, into memory."""
+        """Read the weights from their file into memory."""
 
     def unload(self) -> None:
-        """Let them go; only where `can_reload`."""
+        """Release the weights; called only where `can_reload`."""
 
-    def place(self, room: int) -> int:
-        """Put them on their home, as much as fits into `room` bytes; what lies there then."""
+    def move_to_device(self, budget_bytes: int) -> int:
+        """Move as much to the device as fits; return the bytes moved."""
 
-    def take_back(self) -> None:
-        """Put them into memory."""
+    def offload(self) -> None:
+        """Move the weights to memory."""
 
 
 class Residency:
-    """Knows all weights that are loaded, least recently used first. Safe for several threads.
+    """All loaded weights, least recently used first. Safe for several threads.
 
     Args:
-        room: bytes on the device that weights may take in all, asked for anew each time.
-        memory: bytes of weights to keep in memory.
+        device_budget: returns the bytes on the device for all weights; called anew each time.
+        memory_budget: bytes of weights to hold in memory.
     """
 
-    def __init__(self, room: Callable[[], int], memory: int) -> None:
-        self._room, self._memory = room, memory
+    def __init__(self, device_budget: Callable[[], int], memory_budget: int) -> None:
+        self._device_budget, self._memory_budget = device_budget, memory_budget
         self._order: OrderedDict[int, Resident] = OrderedDict()
-        self._placed: dict[int, int] = {}
+        self._bytes_on_device: dict[int, int] = {}
         self._users: Counter[int] = Counter()
         self._lock = threading.RLock()
 
     @contextmanager
-    def using(self, weights: Resident) -> Iterator[None]:
-        """Weights stay on their home for as long as this is entered."""
+    def use(self, weights: Resident) -> Iterator[None]:
+        """Hold weights on their device."""
         key = id(weights)
         with self._lock:
             self._users[key] += 1
             try:
                 self.touch(weights)
-                if weights.home.type != "cpu" and key not in self._placed:
-                    self._place(weights)
+                if weights.device.type != "cpu" and key not in self._bytes_on_device:
+                    self._move_to_device(weights)
             except BaseException:
                 self._users[key] -= 1
                 raise
@@ -91,156 +94,182 @@ class Residency:
                 self._users[key] -= 1
 
     def touch(self, weights: Resident) -> None:
-        """Load weights if need be, and note that they were used."""
+        """Load weights if necessary, and mark them as the most recently used."""
         with self._lock:
             if not weights.is_loaded:
                 weights.load()
-            if weights.can_reload or weights.home.type != "cpu":
+            if weights.can_reload or weights.device.type != "cpu":
                 self._order[id(weights)] = weights
                 self._order.move_to_end(id(weights))
-                self._spare_memory(weights)
+                self._trim_memory(weights)
 
     def clear_device(self) -> None:
-        """Put all that is not in use into memory; torch's own store of blocks is given back."""
+        """Offload all weights that are not in use, and empty torch's cache of the device."""
         with self._lock:
-            for key in list(self._placed):
+            for key in list(self._bytes_on_device):
                 if not self._users[key]:
-                    self._take_back(key)
+                    self._offload(key)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _place(self, weights: Resident) -> None:
+    def _free_bytes(self) -> int:
+        return self._device_budget() - sum(self._bytes_on_device.values())
+
+    def _move_to_device(self, weights: Resident) -> None:
         for key in list(self._order):
-            if self._room() - sum(self._placed.values()) >= weights.nbytes:
+            if self._free_bytes() >= weights.nbytes:
                 break
-            if key in self._placed and not self._users[key]:
-                self._take_back(key)
-        room = max(0, self._room() - sum(self._placed.values()))
+            if key in self._bytes_on_device and not self._users[key]:
+                self._offload(key)
         try:
-            self._placed[id(weights)] = weights.place(room)
+            self._bytes_on_device[id(weights)] = weights.move_to_device(max(0, self._free_bytes()))
         except BaseException:
-            weights.take_back()  # some of it may lie there already
+            weights.offload()  # a part of them may be on the device already
             raise
 
-    def _take_back(self, key: int) -> None:
-        del self._placed[key]
-        self._order[key].take_back()
-        self._spare_memory(self._order[key])
+    def _offload(self, key: int) -> None:
+        del self._bytes_on_device[key]
+        self._order[key].offload()
+        self._trim_memory(self._order[key])
 
-    def _spare_memory(self, newest: Resident) -> None:
-        held = {key: each.nbytes for key, each in self._order.items() if key not in self._placed}
-        for key in list(held):
-            if sum(held.values()) <= self._memory:
+    def _trim_memory(self, newest: Resident) -> None:
+        in_memory = {
+            key: weights.nbytes
+            for key, weights in self._order.items()
+            if key not in self._bytes_on_device
+        }
+        for key in list(in_memory):
+            if sum(in_memory.values()) <= self._memory_budget:
                 return
-            each = self._order[key]
-            if each is not newest and not self._users[key] and each.can_reload:
-                each.unload()
-                del self._order[key], held[key]
+            weights = self._order[key]
+            if weights is not newest and not self._users[key] and weights.can_reload:
+                weights.unload()
+                del self._order[key], in_memory[key]
 
 
 @cache
 def residency() -> Residency:
-    """The one of this process, by the budgets of the environment."""
-    return Residency(free_device_memory, int(MEMORY_SHARE * _memory_bytes()))
+    """Return this process's residency, with the budgets that the environment sets."""
+    return Residency(device_budget_bytes, int(MEMORY_SHARE * _memory_bytes()))
 
 
-def free_device_memory() -> int:
-    """Bytes that weights may take on the device: LATENTLOOM_VRAM, less the reserve.
+def device_budget_bytes() -> int:
+    """Return the bytes that weights may take on the device: LATENTLOOM_VRAM, less the reserve.
 
     Raises:
-        SettingError: a budget is no number of gibibytes.
+        SettingError: a budget is not a number of GiB.
     """
     if devices.device().type != "cuda":
-        return 2**62
-    _, total = torch.cuda.mem_get_info()
-    expected = _gibibytes(VRAM, total / GIB)
-    return int((min(expected, total / GIB) - _gibibytes(RESERVE, DEFAULT_RESERVE)) * GIB)
+        return UNLIMITED_BYTES
+    total_gib = torch.cuda.mem_get_info()[1] / GIB
+    vram_gib = min(_read_gibibytes(VRAM, total_gib), total_gib)
+    return int((vram_gib - _read_gibibytes(RESERVE, DEFAULT_RESERVE_GIB)) * GIB)
 
 
-def with_memory(work: Callable[[], T], smaller: Callable[[], T] | None = None) -> T:
-    """Do some work, and once more with all other weights off the device where memory runs out.
+def retry_when_out_of_memory(
+    work: Callable[[], T], smaller_work: Callable[[], T] | None = None
+) -> T:
+    """Do some work; if the device's memory runs out, offload all other weights and try again.
 
     Args:
-        smaller: the same in smaller pieces, for the second time.
+        smaller_work: the same in smaller pieces, for the second try.
 
     Raises:
-        OutOfMemoryError: it runs out again.
+        OutOfMemoryError: memory runs out again.
     """
     try:
         return work()
     except torch.OutOfMemoryError:
-        pass  # outside of this block its frames hold no tensors any more
+        pass  # outside of this block the failed call's frames hold no tensors any more
     residency().clear_device()
     try:
-        return (smaller or work)()
+        return (smaller_work or work)()
     except torch.OutOfMemoryError as error:
         reason = str(error).partition("\n")[0]
     residency().clear_device()
     raise OutOfMemoryError(
-        f"the device's memory does not suffice: {reason}; take a smaller image or batch, "
-        "tiled decoding, or keep more of it free (--reserve-vram)"
+        f"the device is out of memory: {reason}; use a smaller image or batch or tiled decoding, "
+        "or leave more memory free (--reserve-vram)"
     )
 
 
-def place_partly(module: nn.Module, home: torch.device, room: int) -> tuple[int, list[Hook]]:
-    """Put a network's layers on the device as far as they fit; the others come when called.
+def move_partly_to_device(
+    module: nn.Module, device: torch.device, budget_bytes: int
+) -> tuple[int, list[Hook]]:
+    """Move the layers of a network that fit to the device; the others follow when called.
 
     Returns:
-        Bytes that lie on the device, and what is to be removed when the network is taken back.
+        The bytes moved, and hooks to remove when the network is offloaded.
     """
-    placed, hooks = 0, list[Hook]()
+    moved_bytes, hooks = 0, list[Hook]()
     try:
         for layer in module.modules():
-            own = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
-            size = sum(each.nbytes for each in own)
-            if placed + size <= room:
-                for each in own:
-                    each.data = each.data.to(home)
-                placed += size
-            elif own:
-                hooks += _on_call(layer, home)
+            tensors = _own_tensors(layer)
+            size = sum(tensor.nbytes for tensor in tensors)
+            if moved_bytes + size <= budget_bytes:
+                for tensor in tensors:
+                    tensor.data = tensor.data.to(device)
+                moved_bytes += size
+            elif tensors:
+                hooks += _move_on_call(layer, device)
     except BaseException:
         for hook in hooks:
             hook.remove()
         raise
-    return placed, hooks
+    return moved_bytes, hooks
 
 
 Hook = torch.utils.hooks.RemovableHandle
 
 
-def _on_call(layer: nn.Module, home: torch.device) -> tuple[Hook, Hook]:
-    """Bring a layer's weights to the device while it is called."""
-    kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+def _own_tensors(layer: nn.Module) -> list[Tensor]:
+    return [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
 
-    def bring(layer: nn.Module, _inputs: object) -> None:
-        for each in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
-            kept.append((each, each.data))
-            each.data = each.data.to(home, non_blocking=True)
 
-    def take(_layer: nn.Module, _inputs: object, _output: object) -> None:
-        while kept:
-            each, data = kept.pop()
-            each.data = data
+def _move_on_call(layer: nn.Module, device: torch.device) -> tuple[Hook, Hook]:
+    """Copy a layer's weights to the device for each call."""
+    originals: list[tuple[Tensor, Tensor]] = []
 
-    return layer.register_forward_pre_hook(bring), layer.register_forward_hook(
-        take, always_call=True
+    def copy(layer: nn.Module, _inputs: object) -> None:
+        for tensor in _own_tensors(layer):
+            originals.append((tensor, tensor.data))
+            tensor.data = tensor.data.to(device, non_blocking=True)
+
+    def restore(_layer: nn.Module, _inputs: object, _output: object) -> None:
+        while originals:
+            tensor, data = originals.pop()
+            tensor.data = data
+
+    return layer.register_forward_pre_hook(copy), layer.register_forward_hook(
+        restore, always_call=True
     )
 
 
-def _gibibytes(variable: str, default: float) -> float:
-    text = os.environ.get(variable, "")
+def parse_gibibytes(text: str) -> float:
+    """Parse an amount of memory in GiB; `engine.cache.gibibytes` has the same rule.
+
+    Raises:
+        ValueError: it is not a number of GiB, with a message that names no variable.
+    """
     try:
-        value = float(text) if text else default
+        value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < 2**20:
-        raise SettingError(f"{variable}: expected a number of gibibytes, got {text[:40]!r}")
+    if not 0 <= value < MAX_GIB:
+        raise ValueError(f"expected a number of GiB, 0 or more, got {text[:40]!r}")
     return value
+
+
+def _read_gibibytes(variable: str, default: float) -> float:
+    text = os.environ.get(variable, "")
+    try:
+        return parse_gibibytes(text) if text else default
+    except ValueError as error:
+        raise SettingError(f"{variable}: {error}") from error
 
 
 def _memory_bytes() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
-        return 16 * GIB
+        return DEFAULT_MEMORY_BYTES

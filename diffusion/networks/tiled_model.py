@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .patching import Patch
+from .patch import Patch
 from .tiles import in_even_tiles
 
 
-class Window(NamedTuple):
+class TileWindow(NamedTuple):
     """Where a tile lies in a whole latent, in cells."""
 
     top: int
@@ -47,18 +47,18 @@ class TiledModel:
         """Tells two patches apart."""
         return repr(self)
 
-    def predict(self, whole: Callable[[Tensor, Window], Tensor], x: Tensor) -> Tensor:
+    def predict(self, whole: Callable[[Tensor, TileWindow], Tensor], x: Tensor) -> Tensor:
         """A network's answer for x, B×C×h×w, put together from its answers for tiles."""
         size = (x.shape[-2], x.shape[-1])
         tile = (self.height, self.width)
 
         def part(piece: Tensor, top: int, left: int) -> Tensor:
-            return whole(piece, Window(top, left, size))
+            return whole(piece, TileWindow(top, left, size))
 
         return in_even_tiles(part, x, tile, self.overlap)
 
 
-def tiling(patches: Sequence[Patch]) -> TiledModel | None:
+def find_tiling(patches: Sequence[Patch]) -> TiledModel | None:
     """The last of these patches that says how to tile."""
     found = [patch for patch in patches if isinstance(patch, TiledModel)]
     return found[-1] if found else None

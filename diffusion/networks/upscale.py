@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ..weights.upscale_file import upscale_part
-from .handles import Handle, Weights
-from .networks import from_file, shared
-from .residency import with_memory
+from .handles import NetworkHandle, Weights
+from .network_files import load_network_file, load_shared
+from .residency import retry_when_out_of_memory
 from .tiles import in_tiles, tile_count
 from .upscale_nets import CompactNet, RrdbNet
 
@@ -34,7 +34,7 @@ class UpscaleWeights(Weights):
 
 
 @dataclass(frozen=True, eq=False)
-class UpscaleModel(Handle):
+class UpscaleModel(NetworkHandle):
     """An upscaling network as it travels on edges."""
 
     weights: UpscaleWeights
@@ -57,10 +57,10 @@ def load_upscaler(path: Path) -> UpscaleModel:
         options = {key: value for key, value in part.config.items() if key != "kind"}
         kind: type[nn.Module] = RrdbNet if part.config["kind"] == "rrdb" else CompactNet
         return UpscaleWeights(
-            from_file(path, part, partial(kind, **options), torch.float32), digest
+            load_network_file(path, part, partial(kind, **options), torch.float32), digest
         )
 
-    return UpscaleModel(shared("upscaler", make, path))
+    return UpscaleModel(load_shared("upscaler", make, path))
 
 
 def upscale(model: UpscaleModel, image: Tensor, on_tile: OnTile) -> Tensor:
@@ -81,7 +81,7 @@ def upscale(model: UpscaleModel, image: Tensor, on_tile: OnTile) -> Tensor:
             return _upscale(model, image, tile, on_tile)
         except torch.OutOfMemoryError:
             tile //= 2
-    return with_memory(lambda: _upscale(model, image, MIN_TILE_PX, on_tile))
+    return retry_when_out_of_memory(lambda: _upscale(model, image, MIN_TILE_PX, on_tile))
 
 
 def _upscale(model: UpscaleModel, image: Tensor, tile: int, on_tile: OnTile) -> Tensor:
@@ -102,7 +102,7 @@ def _upscale(model: UpscaleModel, image: Tensor, tile: int, on_tile: OnTile) -> 
     if pixels.shape[1] == 1:
         pixels = pixels.repeat(1, 3, 1, 1)
     sides = (tile, tile)
-    with weights.computing():
+    with weights.use():
         module = weights.network
         made = [
             in_tiles(whole, pixels[index : index + 1], sides, OVERLAP_PX, module.scale)

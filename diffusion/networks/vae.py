@@ -11,7 +11,7 @@ from ..families.family import ANY
 from ..latents.latents import Latent
 from .handles import Vae
 from .preview import learn
-from .residency import with_memory
+from .residency import retry_when_out_of_memory
 from .tiles import in_tiles
 
 # Side and overlap of tiles, in pixels, where a whole image does not fit into memory: ComfyUI's.
@@ -26,45 +26,45 @@ def encode(vae: Vae, pixels: Tensor) -> Latent:
     """
 
     def whole() -> Latent:
-        with vae.weights.computing():
-            cells = cut_to_cells(pixels, vae.family.vae_factor)
+        with vae.weights.use():
+            cells = crop_to_cells(pixels, vae.family.vae_factor)
             samples = _encode(vae, cells)
         learn(vae.family, samples, cells)
         return Latent(samples.clone(), family=_family_name(vae))
 
-    return with_memory(whole, lambda: _encode_tiled(vae, pixels, *SPARE_ENCODING))
+    return retry_when_out_of_memory(whole, lambda: _encode_tiled(vae, pixels, *SPARE_ENCODING))
 
 
 def decode(vae: Vae, latent: Latent) -> Tensor:
     """B×H×W×3 in 0..1, float32 on the CPU."""
 
     def whole() -> Tensor:
-        with vae.weights.computing():
+        with vae.weights.use():
             pixels = _to_pixels(_decode(vae, latent.samples))
         learn(vae.family, latent.samples, pixels)
         return pixels.clone()
 
-    return with_memory(whole, lambda: _decode_tiled(vae, latent, *SPARE_DECODING))
+    return retry_when_out_of_memory(whole, lambda: _decode_tiled(vae, latent, *SPARE_DECODING))
 
 
 def encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
     """`encode` in tiles of about `tile` pixels that overlap by `overlap`."""
-    return with_memory(lambda: _encode_tiled(vae, pixels, tile, overlap))
+    return retry_when_out_of_memory(lambda: _encode_tiled(vae, pixels, tile, overlap))
 
 
 def decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
     """`decode` in tiles of about `tile` pixels; the overlap is at most a quarter of a tile."""
-    return with_memory(lambda: _decode_tiled(vae, latent, tile, overlap))
+    return retry_when_out_of_memory(lambda: _decode_tiled(vae, latent, tile, overlap))
 
 
 def _encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
     factor = vae.family.vae_factor
-    image = cut_to_cells(pixels, factor).movedim(-1, 1)
+    image = crop_to_cells(pixels, factor).movedim(-1, 1)
 
     def whole(piece: Tensor) -> Tensor:
         return _encode(vae, piece.movedim(1, -1))
 
-    with vae.weights.computing():
+    with vae.weights.use():
         samples = _three_passes(whole, image, tile, overlap, 1 / factor)
     return Latent(samples.clone(), family=_family_name(vae))
 
@@ -76,7 +76,7 @@ def _decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
     def whole(piece: Tensor) -> Tensor:
         return _decode(vae, piece)
 
-    with vae.weights.computing():
+    with vae.weights.use():
         cells = (tile // factor, overlap // factor)
         pixels = _to_pixels(_three_passes(whole, latent.samples, *cells, factor))
     return pixels.clone()
@@ -89,19 +89,19 @@ def _family_name(vae: Vae) -> str | None:
 def _encode(vae: Vae, pixels: Tensor) -> Tensor:
     weights = vae.weights
     inputs = (pixels[..., :3].movedim(-1, 1) * 2 - 1).to(weights.device, weights.dtype)
-    return weights.mean(inputs).float().cpu()
+    return weights.encode(inputs).float().cpu()
 
 
 def _decode(vae: Vae, samples: Tensor) -> Tensor:
     weights = vae.weights
-    return weights.image(samples.to(weights.device, weights.dtype)).float().cpu()
+    return weights.decode(samples.to(weights.device, weights.dtype)).float().cpu()
 
 
 def _to_pixels(decoded: Tensor) -> Tensor:
     return ((decoded + 1) / 2).clamp(0, 1).movedim(1, -1)
 
 
-def cut_to_cells(pixels: Tensor, factor: int) -> Tensor:
+def crop_to_cells(pixels: Tensor, factor: int) -> Tensor:
     """The centre of an image B×H×W×C or a mask B×H×W, its sides multiples of the factor."""
     height, width = pixels.shape[1:3]
     top, left = (height % factor) // 2, (width % factor) // 2

@@ -29,7 +29,7 @@ class AttentionGain:
         """Tells two patches apart."""
         return repr(self)
 
-    def names(self, parameters: Iterable[str]) -> Iterable[str]:
+    def select_names(self, parameters: Iterable[str]) -> Iterable[str]:
         """The parameters that it changes."""
         return [name for name in parameters if LAYER.search(name)]
 

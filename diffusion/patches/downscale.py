@@ -44,14 +44,14 @@ class Downscale:
         """Tells two patches apart."""
         return repr(self)
 
-    def attach(self, network: nn.Module, moment: StepState) -> Iterator[None]:
+    def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
         """Change what goes into and comes out of the blocks."""
         net: Any = network
         firsts, lasts = _blocks(net)
         skips: list[Size] = []
 
         def shrunk(x: Tensor) -> Tensor:
-            if not moment.between(self.start, self.end):
+            if not state.is_between(self.start, self.end):
                 return x
             height, width = (max(round(side / self.factor), 1) for side in x.shape[-2:])
             return resize(x, width, height, self.down)

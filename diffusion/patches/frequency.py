@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fft
 
-from ..networks.patch import GuidingPatch, Step
+from ..networks.patch import GuidancePatch, GuidanceStep
 
 
 @dataclass(frozen=True)
-class FrequencyGuidance(GuidingPatch):
+class FrequencyGuidance(GuidancePatch):
     """Scales what the positive side has over the negative one, by frequency.
 
     Args:
@@ -27,7 +27,7 @@ class FrequencyGuidance(GuidingPatch):
     high: float = 1.25
     cutoff: int = 20
 
-    def before(self, step: Step) -> tuple[Tensor, Tensor]:
+    def pre_cfg(self, step: GuidanceStep) -> tuple[Tensor, Tensor]:
         difference = step.positive - step.negative
         return step.negative + self._scaled(difference), step.negative
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..networks.patch import StepState, over_self_attentions
+from ..networks.attention import replace_self_attentions
+from ..networks.patch import StepState
 
 MIN_PX, CELL_PX = 32, 8
 
@@ -44,16 +45,16 @@ class HyperTile:
         """Tells two patches apart."""
         return repr(self)
 
-    def attach(self, network: nn.Module, moment: StepState) -> Iterator[None]:
+    def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
         """Let each self-attention of the larger grids look within tiles."""
-        with over_self_attentions(network, partial(self._tiled, moment)):
+        with replace_self_attentions(network, partial(self._tiled, state)):
             yield
 
-    def _tiled(self, moment: StepState, layer: Any, size: list[int]) -> Any:
+    def _tiled(self, state: StepState, layer: Any, size: list[int]) -> Any:
         before = layer.processor
 
         def tiled(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:
-            grid, parts = self._parts(hidden.shape[1], size, moment.draws)
+            grid, parts = self._parts(hidden.shape[1], size, state.generator)
             if parts == [1, 1]:
                 whole: Tensor = before(attention, hidden, *rest, **options)
                 return whole

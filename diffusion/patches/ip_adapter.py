@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, linear, scaled_dot_product_attention
 
-from ..networks.ip_adapter import IpAdapter, Tokens
-from ..networks.patch import StepState, cross_attentions, network_size, processed_by
+from ..networks.attention import cross_attentions, replace_processor, track_input_size
+from ..networks.ip_adapter import ImageTokens, IpAdapter
+from ..networks.patch import StepState
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class ImagePrompt:
     """
 
     adapter: IpAdapter
-    tokens: Tokens
+    tokens: ImageTokens
     weight: float = 1.0
     start: float = 0.0
     end: float = 1.0
@@ -43,22 +44,22 @@ class ImagePrompt:
             sink.update(b"" if each is None else each.contiguous().numpy().tobytes())
         return f"{self.adapter.fingerprint} {sink.hexdigest()}"
 
-    def attach(self, network: nn.Module, moment: StepState) -> Iterator[None]:
+    def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
         """Let each cross-attention look at the images too."""
         matrices = self.adapter.weights.module
         with ExitStack() as attached:
-            size = attached.enter_context(network_size(network))
+            size = attached.enter_context(track_input_size(network))
             for layer, key, value in zip(
                 cross_attentions(network), matrices.keys, matrices.values, strict=True
             ):
-                look = _Look(self, moment, layer.processor, key, value, size)
-                attached.enter_context(processed_by(layer, look))
+                look = _Look(self, state, layer.processor, key, value, size)
+                attached.enter_context(replace_processor(layer, look))
             yield
 
-    def pieces(self, moment: StepState, batch: int) -> Tensor:
+    def pieces(self, state: StepState, batch: int) -> Tensor:
         """The tokens for each image of a batch: those of its side."""
-        count = len(moment.sides) or 1
-        sides = moment.sides or (0,)
+        count = len(state.sides) or 1
+        sides = state.sides or (0,)
         chosen = [self.tokens.positive if side == 0 else self.tokens.negative for side in sides]
         return torch.cat([each.expand(batch // count, -1, -1) for each in chosen])
 
@@ -69,21 +70,21 @@ class _Look:
     def __init__(
         self,
         prompt: ImagePrompt,
-        moment: StepState,
+        state: StepState,
         before: Any,
         key: Tensor,
         value: Tensor,
         size: list[int],
     ) -> None:
-        self.prompt, self.moment, self.before = prompt, moment, before
+        self.prompt, self.state, self.before = prompt, state, before
         self.key, self.value, self.size = key, value, size
 
     def __call__(self, attention: Any, hidden_states: Tensor, *rest: Any, **options: Any) -> Tensor:
         found: Tensor = self.before(attention, hidden_states, *rest, **options)
         prompt = self.prompt
-        if prompt.weight == 0 or not self.moment.between(prompt.start, prompt.end):
+        if prompt.weight == 0 or not self.state.is_between(prompt.start, prompt.end):
             return found
-        tokens = _beside(hidden_states, prompt.pieces(self.moment, len(hidden_states)))
+        tokens = _beside(hidden_states, prompt.pieces(self.state, len(hidden_states)))
         parts = (
             attention.to_q(hidden_states),
             linear(tokens, self.key),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..images.filters import convolve, sharpening_kernel
-from ..networks.patch import GuidingPatch, Step
+from ..networks.patch import GuidancePatch, GuidanceStep
 
 TINY = 1e-10
 
@@ -64,12 +64,12 @@ class Sharpen:
 
 
 @dataclass(frozen=True)
-class OperatedGuidance(GuidingPatch):
+class OperatedGuidance(GuidancePatch):
     """An operation on what guidance adds to the negative side; on D itself where none is added."""
 
     operation: LatentOperation
 
-    def before(self, step: Step) -> tuple[Tensor, Tensor]:
+    def pre_cfg(self, step: GuidanceStep) -> tuple[Tensor, Tensor]:
         """The positive side, moved; the negative side stays."""
         if step.positive is step.negative:
             changed = self.operation(step.positive)

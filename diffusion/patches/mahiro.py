@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from ..networks.patch import GuidingPatch, Step
+from ..networks.patch import GuidancePatch, GuidanceStep
 
 
 @dataclass(frozen=True)
-class MahiroGuidance(GuidingPatch):
+class MahiroGuidance(GuidancePatch):
     """Mixes guidance with the positive side alone, times cfg.
 
     With p = cfg·positive, n = cfg·negative and g the guided answer, s is the mean over the
@@ -22,7 +22,7 @@ class MahiroGuidance(GuidingPatch):
     Source: the guidance of this name in Euge's ComfyUI-Mahiro, which ComfyUI ships.
     """
 
-    def after(self, step: Step, denoised: Tensor) -> Tensor:
+    def post_cfg(self, step: GuidanceStep, denoised: Tensor) -> Tensor:
         positive, negative = step.positive * step.cfg, step.negative * step.cfg
         middle = (positive + denoised) / 2
         agreed = cosine_similarity(_root(negative), _root(middle), dim=1)

@@ -9,11 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import SamplingError
-from ..networks.patch import GuidingPatch, Step, middle_attentions, processed_by
+from ..networks.attention import middle_attentions, replace_processor
+from ..networks.patch import GuidancePatch, GuidanceStep
 
 
 @dataclass(frozen=True)
-class PerturbedAttention(GuidingPatch):
+class PerturbedAttention(GuidancePatch):
     """A third call a step, whose self-attention in the middle block is the identity.
 
     Args:
@@ -25,7 +26,7 @@ class PerturbedAttention(GuidingPatch):
 
     scale: float = 3.0
 
-    def after(self, step: Step, denoised: Tensor) -> Tensor:
+    def post_cfg(self, step: GuidanceStep, denoised: Tensor) -> Tensor:
         if self.scale == 0:
             return denoised
         layers = middle_attentions(step.network)
@@ -33,8 +34,8 @@ class PerturbedAttention(GuidingPatch):
             raise SamplingError("perturbed attention wants a model with attention in its middle")
         with ExitStack() as perturbed:
             for layer in layers:
-                perturbed.enter_context(processed_by(layer, _own_values))
-            answer = step.ask(step.x, 0)
+                perturbed.enter_context(replace_processor(layer, _own_values))
+            answer = step.denoise(step.x, 0)
         return denoised + (step.positive - answer) * self.scale
 
 

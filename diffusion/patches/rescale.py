@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..networks.patch import GuidingPatch, Step
+from ..networks.patch import GuidancePatch, GuidanceStep
 
 
 @dataclass(frozen=True)
-class RescaleGuidance(GuidingPatch):
+class RescaleGuidance(GuidancePatch):
     """Guidance over velocities, whose spread is brought back to the positive side's.
 
     Args:
@@ -22,7 +22,7 @@ class RescaleGuidance(GuidingPatch):
 
     multiplier: float = 0.7
 
-    def mix(self, step: Step) -> Tensor:
+    def mix(self, step: GuidanceStep) -> Tensor:
         square = step.sigma**2 + 1
         root, start = square**0.5, step.x / square
         positive, negative = (

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, pad
 
 from ..errors import SamplingError
-from ..networks.patch import GuidingPatch, Step, StepState, middle_attentions, processed_by
+from ..networks.attention import middle_attentions, replace_processor
+from ..networks.patch import GuidancePatch, GuidanceStep, StepState
 
 KERNEL = 9
 THRESHOLD = 1.0
@@ -20,7 +21,7 @@ MIN_SIDE = 4
 
 
 @dataclass(frozen=True)
-class SelfAttentionGuidance(GuidingPatch):
+class SelfAttentionGuidance(GuidancePatch):
     """A third call a step, with the negative side's D blurred where its attention gathers.
 
     Latents of at most 4 cells a side are left as they are.
@@ -38,7 +39,7 @@ class SelfAttentionGuidance(GuidingPatch):
     scale: float = 0.5
     blur_sigma: float = 2.0
 
-    def attach(self, network: nn.Module, moment: StepState) -> Iterator[None]:
+    def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
         """Keep the negative side's attention map of the middle block."""
         layers = middle_attentions(network)
         if not layers:
@@ -49,21 +50,21 @@ class SelfAttentionGuidance(GuidingPatch):
                 attention.to_q, attention.to_k, attention.to_v
             )]  # fmt: skip
             scores = (heads[0] @ heads[1].transpose(-1, -2) * attention.scale).softmax(dim=-1)
-            if 1 in moment.sides:
-                pieces = scores.chunk(len(moment.sides))
-                moment.notes[self.fingerprint] = pieces[moment.sides.index(1)]
+            if 1 in state.sides:
+                pieces = scores.chunk(len(state.sides))
+                state.recorded[self.fingerprint] = pieces[state.sides.index(1)]
             found: Tensor = attention.to_out[0](attention.batch_to_head_dim(scores @ heads[2]))
             return found
 
-        with processed_by(layers[0], record):
+        with replace_processor(layers[0], record):
             yield
 
-    def after(self, step: Step, denoised: Tensor) -> Tensor:
-        scores = step.moment.notes.get(self.fingerprint)
+    def post_cfg(self, step: GuidanceStep, denoised: Tensor) -> Tensor:
+        scores = step.state.recorded.get(self.fingerprint)
         if scores is None or min(denoised.shape[2:]) <= MIN_SIDE:
             return denoised
         degraded = _blurred_where_seen(step.negative, scores, self.blur_sigma)
-        answer = step.ask(degraded + step.x - step.negative, 1)
+        answer = step.denoise(degraded + step.x - step.negative, 1)
         return denoised + (degraded - answer) * self.scale
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..networks.patch import StepState, over_self_attentions
+from ..networks.attention import replace_self_attentions
+from ..networks.patch import StepState
 
 CELL = 2  # of each 2×2 places one is asked for whatever it looks like
 Merge = Callable[[Tensor], Tensor]
@@ -39,12 +40,12 @@ class TokenMerging:
         """Tells two patches apart."""
         return repr(self)
 
-    def attach(self, network: nn.Module, moment: StepState) -> Iterator[None]:
+    def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
         """Let each self-attention ask for fewer places."""
-        with over_self_attentions(network, partial(self._merging, moment)):
+        with replace_self_attentions(network, partial(self._merging, state)):
             yield
 
-    def _merging(self, moment: StepState, layer: Any, size: list[int]) -> Any:
+    def _merging(self, state: StepState, layer: Any, size: list[int]) -> Any:
         before = layer.processor
 
         def merged(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:
@@ -52,7 +53,7 @@ class TokenMerging:
             if count == 0 or min(size) < CELL or hidden.shape[1] != math.prod(size):
                 found: Tensor = before(attention, hidden, *rest, **options)
                 return found
-            merge, unmerge = merging(hidden, size[0], size[1], count, moment.draws)
+            merge, unmerge = merging(hidden, size[0], size[1], count, state.generator)
             options["encoder_hidden_states"] = hidden
             return unmerge(before(attention, merge(hidden), **options))
 

@@ -16,10 +16,10 @@ from ..conditioning.editing import image_channels
 from ..conditioning.inpaint import inpaint_channels
 from ..conditioning.placing import Placed, placed
 from ..latents.latents import Latent
-from ..networks.control import Controls
-from ..networks.handles import Added, Inputs, Model
-from ..networks.patch import GuidingPatch, Step, StepState
-from ..networks.tiled_model import Window, tiling
+from ..networks.control import ControlRunner
+from ..networks.handles import AddedConditioning, Model, UNetInputs
+from ..networks.patch import GuidancePatch, GuidanceStep, StepState
+from ..networks.tiled_model import TileWindow, find_tiling
 from .hooks import SILENT, Hooks
 
 # Keeps a side without any active entry at 0 instead of NaN.
@@ -65,7 +65,7 @@ class _Told(NamedTuple):
     """
 
     context: Tensor
-    added: Added | None
+    added: AddedConditioning | None
     beside: Tensor | None
 
 
@@ -90,14 +90,14 @@ class Guide:
         hooks: Hooks = SILENT,
         source: Latent | None = None,
         both: bool = False,
-        moment: StepState | None = None,
+        state: StepState | None = None,
     ) -> None:
         self.guidance, self.model, self.hooks = guidance, guidance.model, hooks
         self.source, self.apart, self.missing_is_zero = source, False, False
-        self.controls = Controls(self.model.sampling)
-        self.tiling = tiling(self.model.patches)
-        self.moment = moment or StepState(self.model.sampling)
-        self.patches = [each for each in self.model.patches if isinstance(each, GuidingPatch)]
+        self.controls = ControlRunner(self.model.sampling)
+        self.tiling = find_tiling(self.model.patches)
+        self.state = state or StepState(self.model.sampling)
+        self.patches = [each for each in self.model.patches if isinstance(each, GuidancePatch)]
         both |= any(patch.needs_negative for patch in self.patches)
         single = guidance.style == "single"
         self.alone = single and math.isclose(guidance.cfg, 1.0) and not both
@@ -167,10 +167,18 @@ class Guide:
         def ask(other: Tensor, side: int) -> Tensor:
             return self._sides(other, sigma, (between[side],))[between[side]]
 
-        network = self.model.weights.module
-        step = Step(x, sigma, positive, negative, cfg, ask, network, self.moment)
+        step = GuidanceStep(
+            x=x,
+            sigma=sigma,
+            positive=positive,
+            negative=negative,
+            cfg=cfg,
+            denoise=ask,
+            network=self.model.weights.module,
+            state=self.state,
+        )
         for patch in self.patches:
-            positive, negative = patch.before(step)
+            positive, negative = patch.pre_cfg(step)
             step = replace(step, positive=positive, negative=negative)
         if mixed is not None:
             guided = mixed(positive, negative)
@@ -180,7 +188,7 @@ class Guide:
                 other = patch.mix(step)
                 guided = guided if other is None else other
         for patch in self.patches:
-            guided = patch.after(step, guided)
+            guided = patch.post_cfg(step, guided)
         return guided
 
     def _sides(self, x: Tensor, sigma: Tensor, sides: Sequence[int] = SIDES) -> list[Tensor]:
@@ -206,17 +214,17 @@ class Guide:
 
     def _evaluate(self, x: Tensor, sigma: Tensor, group: Sequence[Placed]) -> Iterator[Tensor]:
         """D of each part of a group, from one evaluation of the network, or one for each tile."""
-        self.moment.sigma, self.moment.sides = float(sigma), tuple(part.side for part in group)
+        self.state.begin_call(float(sigma), tuple(part.side for part in group))
         sampling, count = self.model.sampling, len(group)
         told = self._told(x, group)
         windows = [part.box.of(x) for part in group]
         scaled = sampling.input(torch.cat(windows), sigma)
         # Filled in rather than copied: nothing waits for the device.
         timestep = x.new_full((len(scaled),), float(sampling.timestep(sigma)))
-        inputs = Inputs(scaled, timestep, told.context, told.added)
+        inputs = UNetInputs(scaled, timestep, told.context, told.added)
         controls = group[0].entry.controls
 
-        def answer(widened: Tensor, window: Window | None = None) -> Tensor:
+        def answer(widened: Tensor, window: TileWindow | None = None) -> Tensor:
             self.hooks.on_call()
             seen = scaled if window is None else window.of(scaled, *widened.shape[-2:])
             own = inputs._replace(x=seen)

@@ -20,7 +20,7 @@ from ..errors import SamplingError
 from ..latents.latents import Latent, SamplePass
 from ..networks.handles import Model
 from ..networks.patch import StepState
-from ..networks.residency import with_memory
+from ..networks.residency import retry_when_out_of_memory
 from ..samplers.step import Denoise, Noise, PairDenoise
 from ..samplers.table import SAMPLER_TABLE, SamplerChoice
 from ..schedules.schedules import calculate_sigmas
@@ -161,15 +161,15 @@ def sample_route(
 
     def run(apart: bool) -> list[Tensor]:
         draws = draws_after(shape, seed, latent.batch_index)
-        moment = StepState(model.sampling, draws=draws)
-        with model.weights.computing(model.patches, moment):
-            guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, moment)
+        state = StepState(model.sampling, generator=draws)
+        with model.weights.use(model.patches, state):
+            guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, state)
             guide.apart = apart
             guide.missing_is_zero = route.rule == "0.3.64"
             inside = _Run(guide, latent, route).through(hooks)
         return [each.clone() for each in inside]
 
-    found = with_memory(lambda: run(False), lambda: run(True))
+    found = retry_when_out_of_memory(lambda: run(False), lambda: run(True))
     if not all(bool(torch.isfinite(each).all()) for each in found):
         raise SamplingError(
             f"{name} gave NaN or infinity; the model may overflow at this precision"

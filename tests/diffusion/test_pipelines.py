@@ -169,7 +169,7 @@ def sdxl_prompts(sdxl: Checkpoint) -> tuple[Conditioning, Conditioning, dict[str
 
 
 def sdxl_pipeline(name: str, sdxl: Checkpoint) -> Any:
-    second = sdxl.clip.weights.parts[1].module
+    second = sdxl.clip.weights.encoders[1].module
     return pipeline(name, sdxl, tokenizer_2=None, text_encoder_2=second)
 
 
@@ -205,7 +205,7 @@ def test_sdxl_inpaint_is_the_pipelines(sdxl: Checkpoint) -> None:
 def test_sdxl_prompts_are_the_pipelines(sdxl: Checkpoint, sdxl_folder: Path) -> None:
     from transformers import CLIPTokenizer
 
-    first, second = (part.module for part in sdxl.clip.weights.parts)
+    first, second = (part.module for part in sdxl.clip.weights.encoders)
     pipe = pipeline(
         "StableDiffusionXLPipeline",
         sdxl,

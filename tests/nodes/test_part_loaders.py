@@ -27,7 +27,7 @@ def installed(models: Path) -> None:
     """A small SDXL as a folder, and each of its networks in a file."""
     folder = write_tiny_sdxl(models / "diffusers" / "whole")
     whole = load_checkpoint(folder)
-    first, second = (part.module for part in whole.clip.weights.parts)
+    first, second = (part.module for part in whole.clip.weights.encoders)
     shutil.copytree(folder / "tokenizer", models / "tokenizers" / "clip-l")
     unet, vae = whole.model.weights.module, whole.vae.weights.module
     files = {

@@ -51,7 +51,7 @@ def installed(models: Path) -> None:
     larger = load_checkpoint(write_tiny_sdxl(models / "larger"))
     shutil.copytree(models / "larger" / "tokenizer", models / "tokenizers" / "clip-l")
     unet, vae = larger.model.weights.module, larger.vae.weights.module
-    first, second = (part.module for part in larger.clip.weights.parts)
+    first, second = (part.module for part in larger.clip.weights.encoders)
     whole = unet_keys(unet) | vae_keys(vae)
     whole |= text_keys(first, "conditioner.embedders.0.transformer.text_model.")
     whole |= open_clip_keys(second, "conditioner.embedders.1.model.")

@@ -18,8 +18,8 @@ def told(family: Family, sizes: Sizes | None, side: int = 0) -> list[float]:
     entry = Entry(torch.zeros(1, 77, 4), POOLED, sizes=sizes)
     added = added_inputs(family, X, [entry], [side])
     assert added is not None
-    assert torch.equal(added.pooled, POOLED.repeat(2, 1))
-    first, second = added.numbers.tolist()
+    assert torch.equal(added.text_embeds, POOLED.repeat(2, 1))
+    first, second = added.time_ids.tolist()
     assert first == second
     numbers: list[float] = first
     return numbers
@@ -52,8 +52,8 @@ def test_each_side_of_a_batch_has_its_own_rows() -> None:
     entries = [Entry(torch.zeros(1, 77, 4), POOLED + side) for side in (0, 1)]
     added = added_inputs(REFINER, X, entries, [0, 1])
     assert added is not None
-    assert added.pooled[:, 0].tolist() == [0, 0, 1, 1]
-    assert added.numbers[:, 4].tolist() == [6.0, 6.0, 2.5, 2.5]
+    assert added.text_embeds[:, 0].tolist() == [0, 0, 1, 1]
+    assert added.time_ids[:, 4].tolist() == [6.0, 6.0, 2.5, 2.5]
 
 
 def test_others_are_told_nothing_and_a_missing_pooled_encoding_is_said() -> None:

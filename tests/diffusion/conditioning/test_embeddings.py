@@ -31,7 +31,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def words(model: Checkpoint, text: str) -> Tensor:
     """The vectors of a text's tokens."""
-    part = model.clip.weights.parts[0]
+    part = model.clip.weights.encoders[0]
     table: Any = part.module.get_input_embeddings()  # type: ignore[operator]
     vectors: Tensor = table.weight[torch.tensor(part.tokenizer.encode(text))]
     return vectors.detach().clone()

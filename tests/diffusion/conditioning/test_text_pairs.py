@@ -25,7 +25,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def found(model: Checkpoint, text: str) -> list[tuple[Any, Any]]:
     """What transformers gives of each encoder, and the encoder proper."""
     outputs = []
-    for part in model.clip.weights.parts:
+    for part in model.clip.weights.encoders:
         start, end, pad = part.tokenizer.marks
         plain = [start, *part.tokenizer.encode(text), end]
         ids = torch.tensor([plain + [pad] * (77 - len(plain))])
@@ -70,7 +70,7 @@ def test_pooled_is_the_second_encoders_projected_from_the_last_layer(pair: Check
     assert plain.pooled is not None
     assert deep.pooled is not None
     torch.testing.assert_close(plain.pooled, deep.pooled)
-    width = pair.clip.weights.parts[1]
+    width = pair.clip.weights.encoders[1]
     last = found(pair, "a fox")[1][0].last_hidden_state
     end = 1 + len(width.tokenizer.encode("a fox"))
     want = width.module.get_submodule("text_projection")(last[:, end])

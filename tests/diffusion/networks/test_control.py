@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry, with_control
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.latents.latents import Latent
-from latentloom.diffusion.networks.control import Control, ControlNet, Controls
+from latentloom.diffusion.networks.control import Control, ControlNet, ControlRunner
 from latentloom.diffusion.networks.control_load import load_control
-from latentloom.diffusion.networks.handles import Inputs, Residuals
+from latentloom.diffusion.networks.handles import ControlResiduals, UNetInputs
 from latentloom.diffusion.networks.load import Checkpoint
-from latentloom.diffusion.networks.tiled_model import Window
+from latentloom.diffusion.networks.tiled_model import TileWindow
 from latentloom.diffusion.sampling.noise import start_noise
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.schedules.model_sampling import ModelSampling
@@ -125,9 +125,9 @@ def test_a_hint_is_resized_once(net: ControlNet, monkeypatch: pytest.MonkeyPatch
         return torch.zeros(len(pixels), 3, height, width)
 
     monkeypatch.setattr(module, "resize", counted)
-    controls = Controls(tiny_sampling())
+    controls = ControlRunner(tiny_sampling())
     one = Control(net, image(side=32))
-    inputs = Inputs(torch.zeros(2, 4, 8, 16), torch.zeros(2), torch.zeros(2, 77, 32))
+    inputs = UNetInputs(torch.zeros(2, 4, 8, 16), torch.zeros(2), torch.zeros(2, 77, 32))
     with torch.no_grad():
         for sigma in (10.0, 5.0, 1.0):
             controls.residuals((one,), sigma, inputs, 2)
@@ -144,11 +144,11 @@ def test_a_control_for_both_sides_reaches_a_negative_without_one(
     tiny: Checkpoint, net: ControlNet
 ) -> None:
     control = Control(net, image(), both_sides=True)
-    shared = sample(tiny.model, NOTHING, with_control(prompt(1), control), prompt(2), PLAN)
-    torch.testing.assert_close(shared.samples, run(tiny, control))
+    same = sample(tiny.model, NOTHING, with_control(prompt(1), control), prompt(2), PLAN)
+    torch.testing.assert_close(same.samples, run(tiny, control))
     single = replace(control, both_sides=False)
     alone = sample(tiny.model, NOTHING, with_control(prompt(1), single), prompt(2), PLAN)
-    assert not torch.allclose(alone.samples, shared.samples)
+    assert not torch.allclose(alone.samples, same.samples)
 
 
 @pytest.mark.filterwarnings("ignore")  # diffusers' own
@@ -208,7 +208,7 @@ def test_a_file_in_diffusers_keys_is_the_same_net(
     save_file(load_file(folder / "diffusion_pytorch_model.safetensors"), file)
     got = load_control(file)
     assert got.family == net.family
-    inputs = Inputs(torch.randn(1, 4, 8, 8), torch.tensor([7.0]), torch.randn(1, 77, 32))
+    inputs = UNetInputs(torch.randn(1, 4, 8, 8), torch.tensor([7.0]), torch.randn(1, 77, 32))
     hint = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         want = net.weights.residuals(inputs, hint, 1.0)
@@ -268,10 +268,10 @@ def test_a_tile_is_controlled_by_its_part_of_the_hint(net: ControlNet) -> None:
         seen.append(inputs[3] if len(inputs) > 3 else options["controlnet_cond"])
 
     hook = net.weights.module.register_forward_pre_hook(keep, with_kwargs=True)
-    inputs = Inputs(torch.zeros(1, 4, 8, 8), torch.tensor([5.0]), torch.zeros(1, 77, 32), None)
-    window = Window(0, 8, (8, 16))
+    inputs = UNetInputs(torch.zeros(1, 4, 8, 8), torch.tensor([5.0]), torch.zeros(1, 77, 32), None)
+    window = TileWindow(0, 8, (8, 16))
     with torch.no_grad():
-        Controls(ModelSampling()).residuals([Control(net, hint)], 1.0, inputs, 1, window)
+        ControlRunner(ModelSampling()).residuals([Control(net, hint)], 1.0, inputs, 1, window)
     hook.remove()
     assert torch.equal(seen[0], hint[:, :, 64:].movedim(-1, 1))
 
@@ -281,8 +281,8 @@ def union_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_control(tmp_path_factory.mktemp("control") / "union", union=True)
 
 
-def asked(net: ControlNet, kind: int) -> Residuals:
-    inputs = Inputs(torch.randn(2, 4, 8, 8), torch.tensor([7.0, 7.0]), torch.randn(2, 77, 32))
+def asked(net: ControlNet, kind: int) -> ControlResiduals:
+    inputs = UNetInputs(torch.randn(2, 4, 8, 8), torch.tensor([7.0, 7.0]), torch.randn(2, 77, 32))
     hint = image().movedim(-1, 1).expand(2, -1, -1, -1)
     with torch.no_grad():
         return net.weights.residuals(inputs, hint, 0.5, kind)

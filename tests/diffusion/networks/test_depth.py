@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.networks.depth import DepthModel, check_depth, load_depth, nearness
+from latentloom.diffusion.networks.depth import (
+    DepthModel,
+    check_depth,
+    estimate_nearness,
+    load_depth,
+)
 
 
 def write_depth(folder: Path, kind: str = "relative") -> Path:
@@ -52,7 +57,7 @@ IMAGE = torch.rand(2, 30, 44, 3, generator=torch.Generator().manual_seed(1))
 
 
 def test_nearness_is_grey_from_black_to_white_for_each_image(model: DepthModel) -> None:
-    got = nearness(model, IMAGE)
+    got = estimate_nearness(model, IMAGE)
     assert got.shape == IMAGE.shape
     assert torch.equal(got[..., 0], got[..., 2])
     assert got.amin((1, 2, 3)).tolist() == [0.0, 0.0]
@@ -60,7 +65,9 @@ def test_nearness_is_grey_from_black_to_white_for_each_image(model: DepthModel) 
 
 
 def test_each_image_of_a_batch_is_seen_by_itself(model: DepthModel) -> None:
-    torch.testing.assert_close(nearness(model, IMAGE)[1:], nearness(model, IMAGE[1:]))
+    torch.testing.assert_close(
+        estimate_nearness(model, IMAGE)[1:], estimate_nearness(model, IMAGE[1:])
+    )
 
 
 def test_the_network_sees_whole_patches_normalised(
@@ -72,9 +79,9 @@ def test_the_network_sees_whole_patches_normalised(
         seen.append(pixels)
         return pixels[:, 0]
 
-    monkeypatch.setattr("latentloom.diffusion.networks.depth.DepthWeights.near", near)
+    monkeypatch.setattr("latentloom.diffusion.networks.depth.DepthWeights.predict", near)
     white = torch.ones(1, 30, 44, 3)
-    nearness(model, white)
+    estimate_nearness(model, white)
     assert seen[0].shape == (1, 3, 28, 42)
     assert float(seen[0][0, 0].max()) == pytest.approx((1 - 0.485) / 0.229, rel=1e-4)
 
@@ -83,8 +90,8 @@ def test_what_is_nearer_is_brighter_by_either_kind_of_depth(tmp_path: Path) -> N
     """A network for metres gives less where it is nearer."""
     metric = load_depth(write_depth(tmp_path / "metric", "metric"))
     pixels = torch.randn(1, 3, 28, 28, generator=torch.Generator().manual_seed(2))
-    with metric.weights.computing():
-        near = metric.weights.near(pixels)
+    with metric.weights.use():
+        near = metric.weights.predict(pixels)
         module: Any = metric.weights.module
         metres = module(pixels).predicted_depth
     torch.testing.assert_close(near, 1 / metres.clamp(min=1e-3))

@@ -25,10 +25,10 @@ def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("three_threads")
 def test_what_runs_beside_networks_has_one_thread_and_gives_the_others_back() -> None:
-    with devices.one_thread(), devices.one_thread():
+    with devices.use_one_thread(), devices.use_one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 3
-    with pytest.raises(ValueError, match="stop"), devices.one_thread():
+    with pytest.raises(ValueError, match="stop"), devices.use_one_thread():
         raise ValueError("stop")
     assert torch.get_num_threads() == 3
 
@@ -36,7 +36,7 @@ def test_what_runs_beside_networks_has_one_thread_and_gives_the_others_back() ->
 @pytest.mark.usefixtures("three_threads")
 def test_beside_a_gpu_the_processor_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "device", lambda: torch.device("cuda"))
-    with devices.one_thread():
+    with devices.use_one_thread():
         assert torch.get_num_threads() == 3
 
 
@@ -44,10 +44,10 @@ def test_beside_a_gpu_the_processor_is_free(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_thread_that_began_with_one_gets_them_all() -> None:
     def inside() -> tuple[int, int]:
         before = torch.get_num_threads()
-        with devices.all_threads():
+        with devices.use_all_threads():
             return before, torch.get_num_threads()
 
-    with devices.one_thread(), ThreadPoolExecutor(1) as lane:
+    with devices.use_one_thread(), ThreadPoolExecutor(1) as lane:
         assert lane.submit(inside).result() == (1, 3)
         assert torch.get_num_threads() == 1
 

@@ -16,17 +16,23 @@ from torch import Tensor
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.latents.latents import Latent
-from latentloom.diffusion.networks.clip_vision import ClipVision, load_clip_vision, prepared, see
+from latentloom.diffusion.networks.attention import cross_attentions
+from latentloom.diffusion.networks.clip_vision import (
+    ClipVision,
+    encode_image,
+    load_clip_vision,
+    preprocess,
+)
 from latentloom.diffusion.networks.ip_adapter import (
+    ImageTokens,
     IpAdapter,
-    Tokens,
-    adapter_plan,
+    encode_image_tokens,
     load_ip_adapter,
-    tokens_of,
+    read_adapter_layout,
 )
 from latentloom.diffusion.networks.load import Checkpoint
-from latentloom.diffusion.networks.patch import StepState, cross_attentions
-from latentloom.diffusion.networks.patching import patched
+from latentloom.diffusion.networks.patch import StepState
+from latentloom.diffusion.networks.patching import apply_patches
 from latentloom.diffusion.patches.ip_adapter import ImagePrompt
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.schedules.model_sampling import ModelSampling
@@ -130,11 +136,11 @@ def sampled(tiny: Checkpoint, *prompts: ImagePrompt, size: tuple[int, int] = (8,
 def test_the_network_answers_as_with_diffusers_adapter(
     tiny: Checkpoint, adapter: IpAdapter, adapter_file: Path, vision: ClipVision
 ) -> None:
-    tokens = tokens_of(adapter, vision, photo())
+    tokens = encode_image_tokens(adapter, vision, photo())
     x, context = torch.randn(2, 4, 8, 8), torch.randn(2, 7, TEXT)
     network: Any = tiny.model.weights.module
-    moment = StepState(ModelSampling(), 1.0, (0, 1))
-    with torch.no_grad(), patched(network, [ImagePrompt(adapter, tokens, 0.7)], moment=moment):
+    state = StepState(ModelSampling(), 1.0, (0, 1))
+    with torch.no_grad(), apply_patches(network, [ImagePrompt(adapter, tokens, 0.7)], state=state):
         ours = network(x, torch.tensor([9.0, 9.0]), context).sample
 
     theirs, state = copy.deepcopy(network), load_file(adapter_file)
@@ -150,9 +156,9 @@ def test_the_network_answers_as_with_diffusers_adapter(
     for processor in theirs.attn_processors.values():
         if hasattr(processor, "scale"):
             processor.scale = [0.7]
-    seen = see(vision, photo())
+    seen = encode_image(vision, photo())
     if adapter.patches:
-        blank = vision.weights.see(torch.zeros(1, 3, 32, 32)).patches
+        blank = vision.weights.encode(torch.zeros(1, 3, 32, 32)).patches
         embeds = torch.stack([seen.patches[0], blank[0].detach()])[:, None]
     else:
         embeds = torch.stack([seen.embeds[0], torch.zeros(EMBED)])[:, None]
@@ -168,7 +174,7 @@ def test_the_network_answers_as_with_diffusers_adapter(
 def test_weight_nought_is_no_adapter_and_more_weight_moves_further(
     tiny: Checkpoint, adapter: IpAdapter, vision: ClipVision
 ) -> None:
-    tokens = tokens_of(adapter, vision, photo())
+    tokens = encode_image_tokens(adapter, vision, photo())
     plain = sampled(tiny)
     moved = [
         float((sampled(tiny, ImagePrompt(adapter, tokens, weight)) - plain).norm())
@@ -182,7 +188,7 @@ def test_weight_nought_is_no_adapter_and_more_weight_moves_further(
 def test_it_acts_in_its_range_only(
     tiny: Checkpoint, adapter: IpAdapter, vision: ClipVision
 ) -> None:
-    tokens = tokens_of(adapter, vision, photo())
+    tokens = encode_image_tokens(adapter, vision, photo())
     plain, whole = sampled(tiny), sampled(tiny, ImagePrompt(adapter, tokens))
     late = sampled(tiny, ImagePrompt(adapter, tokens, start=1.0))
     early = sampled(tiny, ImagePrompt(adapter, tokens, start=0.0, end=0.2))
@@ -195,7 +201,7 @@ def test_a_mask_limits_what_attention_adds(
     tiny: Checkpoint, adapter: IpAdapter, vision: ClipVision
 ) -> None:
     """In the network's first cross-attention, which sees each place alone beside the tokens."""
-    tokens = tokens_of(adapter, vision, photo())
+    tokens = encode_image_tokens(adapter, vision, photo())
     mask = torch.zeros(1, 64, 128)
     mask[:, :, 64:] = 1.0
     network: Any = tiny.model.weights.module
@@ -203,8 +209,8 @@ def test_a_mask_limits_what_attention_adds(
     x, context = torch.randn(1, 4, 8, 16), torch.randn(1, 7, TEXT)
     for prompts in ([], [ImagePrompt(adapter, tokens, mask=mask)]):
         hook = layer.register_forward_hook(lambda _m, _i, out: outputs.append(out))
-        moment = StepState(ModelSampling(), 1.0, (0,))
-        with torch.no_grad(), patched(network, prompts, moment=moment):
+        state = StepState(ModelSampling(), 1.0, (0,))
+        with torch.no_grad(), apply_patches(network, prompts, state=state):
             network(x, torch.tensor([9.0]), context)
         hook.remove()
     before, after = (each.reshape(1, 4, 8, -1) for each in outputs)
@@ -215,7 +221,7 @@ def test_a_mask_limits_what_attention_adds(
 def test_a_mask_of_nothing_is_no_adapter_and_of_all_the_whole(
     tiny: Checkpoint, adapter: IpAdapter, vision: ClipVision
 ) -> None:
-    tokens = tokens_of(adapter, vision, photo())
+    tokens = encode_image_tokens(adapter, vision, photo())
     for size in ((8, 8), (7, 9)):
         plain = sampled(tiny, size=size)
         whole = sampled(tiny, ImagePrompt(adapter, tokens), size=size)
@@ -231,17 +237,17 @@ def test_several_images_are_more_tokens_or_their_mean(
     adapter: IpAdapter, vision: ClipVision
 ) -> None:
     both = torch.cat([photo(1), photo(2)])
-    one, two = (tokens_of(adapter, vision, photo(seed)).positive for seed in (1, 2))
-    joined = tokens_of(adapter, vision, both)
+    one, two = (encode_image_tokens(adapter, vision, photo(seed)).positive for seed in (1, 2))
+    joined = encode_image_tokens(adapter, vision, both)
     torch.testing.assert_close(joined.positive, torch.cat([one, two], 1), atol=1e-5, rtol=0)
     assert joined.negative.shape == joined.positive.shape
-    assert tokens_of(adapter, vision, both, average=True).positive.shape == one.shape
+    assert encode_image_tokens(adapter, vision, both, average=True).positive.shape == one.shape
 
 
 def test_two_prompts_are_told_apart_by_all_that_matters(
     adapter: IpAdapter, vision: ClipVision
 ) -> None:
-    first, second = (tokens_of(adapter, vision, photo(seed)) for seed in (1, 2))
+    first, second = (encode_image_tokens(adapter, vision, photo(seed)) for seed in (1, 2))
     mask = torch.ones(1, 4, 4)
     prompts = [
         ImagePrompt(adapter, first), ImagePrompt(adapter, second), ImagePrompt(adapter, first, 0.5),
@@ -249,7 +255,7 @@ def test_two_prompts_are_told_apart_by_all_that_matters(
         ImagePrompt(adapter, first, mask=mask * 0.5),
     ]  # fmt: skip
     assert len({fingerprint(each) for each in prompts}) == len(prompts)
-    assert fingerprint(ImagePrompt(adapter, Tokens(*first))) == fingerprint(prompts[0])
+    assert fingerprint(ImagePrompt(adapter, ImageTokens(*first))) == fingerprint(prompts[0])
 
 
 def test_patches_of_another_width_are_refused(
@@ -259,7 +265,7 @@ def test_patches_of_another_width_are_refused(
     save_file({**plus_keys(), **layers(tiny)}, folder / "plus.safetensors")
     vision = load_clip_vision(write_vision(folder / "wide", hidden=128))
     with pytest.raises(ModelFileError, match="another image encoder"):
-        tokens_of(load_ip_adapter(folder / "plus.safetensors"), vision, photo())
+        encode_image_tokens(load_ip_adapter(folder / "plus.safetensors"), vision, photo())
 
 
 def test_the_middle_square_is_seen_as_transformers_sees_it() -> None:
@@ -270,13 +276,15 @@ def test_the_middle_square_is_seen_as_transformers_sees_it() -> None:
     levels = (photo() * 120 + 60).round()
     processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32)
     expected = processor(levels[0].byte().numpy(), return_tensors="pt").pixel_values
-    torch.testing.assert_close(prepared(levels / 255, 32), expected, atol=0.03, rtol=0)
+    torch.testing.assert_close(preprocess(levels / 255, 32), expected, atol=0.03, rtol=0)
 
 
 def test_an_encoder_in_one_file_is_the_one_in_a_folder(vision: ClipVision, tmp_path: Path) -> None:
     folder = write_vision(tmp_path / "tiny")
     file = load_clip_vision(folder / "model.safetensors")
-    for ours, expected in zip(see(file, photo()), see(vision, photo()), strict=True):
+    for ours, expected in zip(
+        encode_image(file, photo()), encode_image(vision, photo()), strict=True
+    ):
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
@@ -286,4 +294,4 @@ def test_a_file_of_another_kind_is_refused(missing: str, tiny: Checkpoint, tmp_p
     path = tmp_path / "half.safetensors"
     save_file({name: each for name, each in keys.items() if not name.startswith(missing)}, path)
     with pytest.raises(ModelFileError, match=r"half\.safetensors holds no IP-Adapter"):
-        adapter_plan(path)
+        read_adapter_layout(path)

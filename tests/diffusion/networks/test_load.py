@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint, load_vae
-from latentloom.diffusion.networks.networks import from_folder
+from latentloom.diffusion.networks.network_files import load_network_folder
 from latentloom.diffusion.weights.detect import check_checkpoint, checkpoint_family, vae_family
 from latentloom.diffusion.weights.digest import content_digest
 from latentloom.diffusion.weights.folders import VARIABLE, list_models, resolve_model
@@ -82,7 +82,7 @@ def test_a_folder_with_weights_in_torchs_own_form_is_the_same_model(
 
 
 def networks(model: Checkpoint) -> list[torch.nn.Module]:
-    texts = [part.module for part in model.clip.weights.parts]
+    texts = [part.module for part in model.clip.weights.encoders]
     return [model.model.weights.module, model.vae.weights.module, *texts]
 
 
@@ -179,7 +179,9 @@ def test_weights_that_a_part_lacks_are_not_made_up(copy: Path, part: str, name: 
 def test_weights_of_another_shape_are_refused(copy: Path) -> None:
     file = copy / "unet/diffusion_pytorch_model.safetensors"
     reweigh(file, lambda tensors: tensors.update({"conv_in.bias": torch.zeros(5)}))
-    with pytest.raises(ModelFileError, match=r"conv_in\.bias want the shape \(32,\), has \(5,\)"):
+    with pytest.raises(
+        ModelFileError, match=r"conv_in\.bias: expected the shape \(32,\), got \(5,\)"
+    ):
         load_checkpoint(copy)
 
 
@@ -209,4 +211,4 @@ def test_a_full_memory_is_not_taken_for_a_broken_file(error: Exception, copy: Pa
             raise error
 
     with pytest.raises(type(error), match="no room"):
-        from_folder(Network, copy / "unet", torch.float32)
+        load_network_folder(Network, copy / "unet", torch.float32)

@@ -21,7 +21,7 @@ from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import Model, UNetWeights
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.lora import LoraPatch, changed, with_clip_lora, with_lora
-from latentloom.diffusion.networks.patching import patched
+from latentloom.diffusion.networks.patching import apply_patches
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.weights.lora_file import check_lora, lora_family
 from latentloom.diffusion.weights.single_file import unet_part
@@ -78,7 +78,7 @@ def run(model: Model) -> Tensor:
 def weights_of(model: Model) -> dict[str, Tensor]:
     """The network's weights as they are under its patches."""
     module = model.weights.module
-    with patched(module, model.patches):
+    with apply_patches(module, model.patches):
         return {name: each.clone() for name, each in module.state_dict().items()}
 
 
@@ -208,7 +208,7 @@ def test_names_of_other_code_are_understood(
     file = write(tmp_path / "f.safetensors", {key: random(64, 2), other: random(2, width)})
     (patch,) = with_lora(tiny.model, file, 1.0).patches
     assert isinstance(patch, LoraPatch)
-    assert list(patch.names(())) == [f"{layer}.weight"]
+    assert list(patch.select_names(())) == [f"{layer}.weight"]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_failure_under_patches_takes_them_off(tiny: Checkpoint, tmp_path: Path
     before = weights_of(tiny.model)
     with (
         pytest.raises(RuntimeError, match="stop"),
-        model.weights.computing(model.patches),
+        model.weights.use(model.patches),
     ):
         raise RuntimeError("stop")
     after = weights_of(tiny.model)
@@ -315,9 +315,9 @@ def test_changed_weights_are_rounded_as_they_were_stored(
 ) -> None:
     model = with_lora(tiny.model, kohya_file(tmp_path / "f"), 1.0)
     module = copy.deepcopy(model.weights.module).to(stored).float()
-    with patched(module, model.patches):
+    with apply_patches(module, model.patches):
         exact = module.get_parameter(f"{LAYER}.weight").clone()
-    with patched(module, model.patches, halves=True):
+    with apply_patches(module, model.patches, rounds_to_float16=True):
         rounded = module.get_parameter(f"{LAYER}.weight").clone()
     assert torch.equal(rounded, exact.to(stored).float())
 
@@ -390,7 +390,7 @@ def test_each_of_two_text_encoders_takes_its_own_change(tmp_path: Path) -> None:
     clip = with_clip_lora(model.clip, write(tmp_path / "lora", lora), 1.0)
     (patch,) = clip.patches
     assert isinstance(patch, LoraPatch)
-    assert {*patch.names(())} == {f"l.{layer}.weight", f"g.text_model.{layer}.weight"}
+    assert {*patch.select_names(())} == {f"l.{layer}.weight", f"g.text_model.{layer}.weight"}
     before, after = (encode_text(each, "a fox")[0].tokens for each in (model.clip, clip))
     assert not torch.allclose(before[..., :32], after[..., :32], atol=1e-3)
     assert not torch.allclose(before[..., 32:], after[..., 32:], atol=1e-3)

@@ -68,7 +68,7 @@ def test_sampling_that_does_not_fit_at_all_is_a_typed_error_and_does_no_harm(
     before = {key: value.clone() for key, value in model.weights.module.state_dict().items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(UNetWeights, "predict", _out_of_memory)
-        with pytest.raises(OutOfMemoryError, match="take a smaller image or batch"):
+        with pytest.raises(OutOfMemoryError, match="use a smaller image or batch"):
             sample(model, latent(), *sides, PLAN)
     after = model.weights.module.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
@@ -83,7 +83,7 @@ def _out_of_memory(*_inputs: Any) -> Tensor:
 def test_decoding_goes_on_in_tiles(tiny: Checkpoint, limit: Any) -> None:
     large = Latent(torch.randn(1, 4, 8, 80, generator=torch.Generator().manual_seed(2)))
     want = decode_tiled(tiny.vae, large, 512, 128)
-    sizes = limit(VaeWeights, "image", _all_but_the_first())
+    sizes = limit(VaeWeights, "decode", _all_but_the_first())
     assert torch.equal(decode(tiny.vae, large), want)
     assert len(sizes) > 3
 
@@ -96,7 +96,7 @@ def _all_but_the_first() -> Callable[[Tensor], bool]:
 def test_encoding_goes_on_in_tiles(tiny: Checkpoint, limit: Any) -> None:
     pixels = torch.rand(1, 64, 576, 3, generator=torch.Generator().manual_seed(2))
     want = encode_tiled(tiny.vae, pixels, 512, 64).samples
-    limit(VaeWeights, "mean", _all_but_the_first())
+    limit(VaeWeights, "encode", _all_but_the_first())
     assert torch.equal(encode(tiny.vae, pixels).samples, want)
 
 
@@ -110,7 +110,7 @@ def test_encoding_goes_on_in_tiles(tiny: Checkpoint, limit: Any) -> None:
 def test_decoding_that_does_not_fit_at_all_is_a_typed_error(
     tiny: Checkpoint, limit: Any, work: Callable[[Checkpoint], Tensor]
 ) -> None:
-    sizes = limit(VaeWeights, "image", lambda _x: False)
+    sizes = limit(VaeWeights, "decode", lambda _x: False)
     with pytest.raises(OutOfMemoryError):
         work(tiny)
     assert len(sizes) == 2
@@ -126,7 +126,7 @@ def test_decoding_that_does_not_fit_at_all_is_a_typed_error(
 def test_encoding_that_does_not_fit_at_all_is_a_typed_error(
     tiny: Checkpoint, limit: Any, work: Callable[[Checkpoint], Latent]
 ) -> None:
-    sizes = limit(VaeWeights, "mean", lambda _x: False)
+    sizes = limit(VaeWeights, "encode", lambda _x: False)
     with pytest.raises(OutOfMemoryError):
         work(tiny)
     assert len(sizes) == 2

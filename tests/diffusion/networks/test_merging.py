@@ -15,7 +15,7 @@ from latentloom.diffusion.networks.handles import Model
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.lora import LoraPatch
 from latentloom.diffusion.networks.merging import add, blend, subtract
-from latentloom.diffusion.networks.patching import patched
+from latentloom.diffusion.networks.patching import apply_patches
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from tests.tiny_model import write_tiny_model
 
@@ -35,7 +35,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, Checkpoi
 def weights(model: Model, *, used: bool = False) -> dict[str, Tensor]:
     """The parameters of a model: those of its file, or those that it is used with."""
     module = model.weights.module
-    with patched(module, model.patches if used else ()):
+    with apply_patches(module, model.patches if used else ()):
         return {name: value.clone() for name, value in module.named_parameters()}
 
 
@@ -109,7 +109,7 @@ def test_the_second_alone_samples_as_itself(pair: tuple[Checkpoint, Checkpoint])
 
 def test_the_first_alone_changes_no_weight(pair: tuple[Checkpoint, Checkpoint]) -> None:
     (merge,) = blend(pair[0].model, pair[1].model, 1.0, 1.0, 1.0).patches
-    assert list(merge.names(weights(pair[0].model))) == []  # type: ignore[attr-defined]
+    assert list(merge.select_names(weights(pair[0].model))) == []  # type: ignore[attr-defined]
 
 
 def test_mixes_are_told_apart(pair: tuple[Checkpoint, Checkpoint]) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from latentloom.diffusion.families.family import Family
 from latentloom.diffusion.networks import preview
-from latentloom.diffusion.networks.preview import Sketch, as_jpeg, colours_of, learn
+from latentloom.diffusion.networks.preview import LatentPreview, learn, map_to_colours, render_jpeg
 
 
 @pytest.fixture
@@ -31,22 +31,22 @@ def pair(seed: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_linear_autoencoder_is_learned_from_one_image(family: Family) -> None:
     learn(family, *pair(0, family.latent_scale))
     latent, pixels = pair(1, family.latent_scale)
-    found = colours_of(Sketch(latent * family.latent_scale, family))
+    found = map_to_colours(LatentPreview(latent * family.latent_scale, family))
     assert found is not None
     assert (found - pixels[0, ::8, ::8]).abs().max() < 0.01
 
 
 def test_before_anything_was_learned_there_is_no_preview(family: Family) -> None:
-    assert as_jpeg(Sketch(torch.zeros(1, 4, 8, 8), family)) is None
+    assert render_jpeg(LatentPreview(torch.zeros(1, 4, 8, 8), family)) is None
 
 
 def test_a_preview_is_a_jpeg_eight_times_as_large(family: Family) -> None:
     learn(family, *pair(0, family.latent_scale))
-    data = as_jpeg(Sketch(torch.full((2, 4, 6, 8), torch.nan), family))
+    data = render_jpeg(LatentPreview(torch.full((2, 4, 6, 8), torch.nan), family))
     assert data is not None
     assert Image.open(io.BytesIO(data)).size == (64, 48)
 
 
 def test_a_latent_of_other_channels_has_no_preview(family: Family) -> None:
     learn(family, *pair(0, family.latent_scale))
-    assert colours_of(Sketch(torch.zeros(1, 16, 8, 8), family)) is None
+    assert map_to_colours(LatentPreview(torch.zeros(1, 16, 8, 8), family)) is None

@@ -17,9 +17,9 @@ from latentloom.diffusion.networks import residency as module
 from latentloom.diffusion.networks.load import load_checkpoint
 from latentloom.diffusion.networks.residency import (
     Residency,
-    free_device_memory,
-    place_partly,
-    with_memory,
+    device_budget_bytes,
+    move_partly_to_device,
+    retry_when_out_of_memory,
 )
 from latentloom.diffusion.networks.vae import decode
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
@@ -31,8 +31,8 @@ GPU = torch.device("cuda")
 class Fake:
     """Weights of a size that note where they are put."""
 
-    def __init__(self, name: str, nbytes: int, log: list[str], home: torch.device = GPU) -> None:
-        self.name, self.nbytes, self.log, self.home = name, nbytes, log, home
+    def __init__(self, name: str, nbytes: int, log: list[str], device: torch.device = GPU) -> None:
+        self.name, self.nbytes, self.log, self.device = name, nbytes, log, device
         self.is_loaded, self.can_reload, self.unavailable = True, True, False
 
     def load(self) -> None:
@@ -43,19 +43,19 @@ class Fake:
         self.log.append(f"unload {self.name}")
         self.is_loaded = False
 
-    def place(self, room: int) -> int:
-        self.log.append(f"place {self.name}")
+    def move_to_device(self, budget_bytes: int) -> int:
+        self.log.append(f"move {self.name}")
         if self.unavailable:
             raise torch.OutOfMemoryError("too little")
-        return min(room, self.nbytes)
+        return min(budget_bytes, self.nbytes)
 
-    def take_back(self) -> None:
-        self.log.append(f"back {self.name}")
+    def offload(self) -> None:
+        self.log.append(f"offload {self.name}")
 
 
 def use(residency: Residency, *fakes: Fake) -> None:
     for fake in fakes:
-        with residency.using(fake):
+        with residency.use(fake):
             pass
 
 
@@ -64,7 +64,7 @@ def test_weights_that_fit_are_placed_once_and_stay() -> None:
     residency = Residency(lambda: 100, 1000)
     first, second = Fake("a", 40, log), Fake("b", 60, log)
     use(residency, first, second, first, second)
-    assert log == ["place a", "place b"]
+    assert log == ["move a", "move b"]
 
 
 def test_the_least_recently_used_makes_room() -> None:
@@ -72,17 +72,17 @@ def test_the_least_recently_used_makes_room() -> None:
     residency = Residency(lambda: 100, 1000)
     first, second, third = (Fake(name, 40, log) for name in "abc")
     use(residency, first, second, first, third)
-    assert log == ["place a", "place b", "back b", "place c"]
+    assert log == ["move a", "move b", "offload b", "move c"]
 
 
 def test_what_is_in_use_stays_though_room_is_short() -> None:
     log: list[str] = []
     residency = Residency(lambda: 100, 1000)
     first, second = Fake("a", 80, log), Fake("b", 80, log)
-    with residency.using(first), residency.using(second):
-        assert log == ["place a", "place b"]
+    with residency.use(first), residency.use(second):
+        assert log == ["move a", "move b"]
     residency.clear_device()
-    assert sorted(log[2:]) == ["back a", "back b"]
+    assert sorted(log[2:]) == ["offload a", "offload b"]
 
 
 def test_weights_that_fail_on_their_way_are_put_back_and_can_make_room_later() -> None:
@@ -90,11 +90,11 @@ def test_weights_that_fail_on_their_way_are_put_back_and_can_make_room_later() -
     residency = Residency(lambda: 100, 1000)
     first, second = Fake("a", 80, log), Fake("b", 80, log)
     first.unavailable = True
-    with pytest.raises(torch.OutOfMemoryError), residency.using(first):
+    with pytest.raises(torch.OutOfMemoryError), residency.use(first):
         pass
     first.unavailable = False
     use(residency, first, second)
-    assert log == ["place a", "back a", "place a", "back a", "place b"]
+    assert log == ["move a", "offload a", "move a", "offload a", "move b"]
 
 
 def test_memory_is_spared_by_reading_again() -> None:
@@ -118,12 +118,12 @@ def test_weights_without_a_file_are_kept() -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A memory that holds one network at a time."""
     tight = Residency(lambda: 2**62, 1)
-    for place in (
+    for name in (
         "latentloom.diffusion.networks.handles",
-        "latentloom.diffusion.networks.networks",
+        "latentloom.diffusion.networks.network_files",
         "latentloom.diffusion.networks.residency",
     ):
-        monkeypatch.setattr(f"{place}.residency", lambda: tight)
+        monkeypatch.setattr(f"{name}.residency", lambda: tight)
 
 
 def test_networks_that_were_let_go_give_the_same_image(small: None, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_network_in_parts_gives_the_same_and_is_as_it_was() -> None:
     network = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 8), nn.Linear(8, 2))
     x = torch.randn(3, 4)
     want, before = network(x), [each.data_ptr() for each in network.parameters()]
-    placed, hooks = place_partly(network, torch.device("cpu"), 4 * (4 * 8 + 8))
+    placed, hooks = move_partly_to_device(network, torch.device("cpu"), 4 * (4 * 8 + 8))
     assert placed == 4 * (4 * 8 + 8)
     assert len(hooks) == 4
     assert torch.equal(network(x), want)
@@ -162,20 +162,20 @@ def test_a_network_in_parts_gives_the_same_and_is_as_it_was() -> None:
 
 def test_parts_that_fail_on_their_way_leave_no_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     network = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    monkeypatch.setattr(module, "_on_call", _first_then_failing())
+    monkeypatch.setattr(module, "_move_on_call", _fail_second())
     with pytest.raises(RuntimeError, match="too little"):
-        place_partly(network, torch.device("cpu"), 0)
+        move_partly_to_device(network, torch.device("cpu"), 0)
     assert [len(layer._forward_pre_hooks) for layer in network] == [0, 0]
 
 
-def _first_then_failing() -> Callable[..., object]:
-    real, calls = module._on_call, []
+def _fail_second() -> Callable[..., object]:
+    real, calls = module._move_on_call, []
 
-    def on_call(layer: nn.Module, home: torch.device) -> object:
+    def on_call(layer: nn.Module, device: torch.device) -> object:
         calls.append(layer)
         if len(calls) == 2:
             raise RuntimeError("too little")
-        return real(layer, home)
+        return real(layer, device)
 
     return on_call
 
@@ -193,15 +193,15 @@ def failing(times: int) -> Callable[[], str]:
 
 
 def test_work_is_tried_once_more_with_room() -> None:
-    assert with_memory(failing(0)) == "done"
-    assert with_memory(failing(1)) == "done"
-    assert with_memory(failing(1), lambda: "in pieces") == "in pieces"
+    assert retry_when_out_of_memory(failing(0)) == "done"
+    assert retry_when_out_of_memory(failing(1)) == "done"
+    assert retry_when_out_of_memory(failing(1), lambda: "in pieces") == "in pieces"
 
 
 def test_a_second_lack_of_memory_is_a_typed_error_and_the_next_work_succeeds() -> None:
-    with pytest.raises(OutOfMemoryError, match="Tried to allocate 9 GiB; take a smaller"):
-        with_memory(failing(2))
-    assert with_memory(failing(0)) == "done"
+    with pytest.raises(OutOfMemoryError, match="Tried to allocate 9 GiB; use a smaller"):
+        retry_when_out_of_memory(failing(2))
+    assert retry_when_out_of_memory(failing(0)) == "done"
 
 
 @pytest.mark.parametrize(
@@ -214,13 +214,17 @@ def test_the_budget_is_the_cards_or_the_users(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 8 * module.GIB))
     monkeypatch.setenv(module.VRAM, vram)
     monkeypatch.setenv(module.RESERVE, reserve)
-    assert free_device_memory() == int(room * module.GIB)
+    assert device_budget_bytes() == int(room * module.GIB)
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf", "1e99"])
-def test_a_budget_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_a_budget_that_is_not_a_number_of_gib_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setattr(devices, "device", lambda: GPU)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 8 * module.GIB))
     monkeypatch.setenv(module.VRAM, text)
-    with pytest.raises(SettingError, match="expected a number of gibibytes"):
-        free_device_memory()
+    with pytest.raises(
+        SettingError, match="LATENTLOOM_VRAM: expected a number of GiB, 0 or more, got"
+    ):
+        device_budget_bytes()

@@ -14,7 +14,7 @@ from latentloom.diffusion.conditioning.inpaint import InpaintMask
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.networks.tiled_model import TiledModel, Window
+from latentloom.diffusion.networks.tiled_model import TiledModel, TileWindow
 from latentloom.diffusion.sampling.hooks import Hooks
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from tests.tiny_model import write_tiny_model
@@ -50,7 +50,7 @@ def test_tiles_are_whole_and_cover_everything(height: int, width: int, overlap: 
     seen: list[tuple[int, int]] = []
     x = torch.arange(height * width, dtype=torch.float32).reshape(1, 1, height, width)
 
-    def network(piece: Tensor, window: Window) -> Tensor:
+    def network(piece: Tensor, window: TileWindow) -> Tensor:
         assert piece.shape[-2:] == (8, 8)
         assert torch.equal(window.of(x, 8, 8), piece)
         seen.append((window.top, window.left))
@@ -66,7 +66,7 @@ def test_tiles_that_disagree_are_faded_and_not_cut(tiny: Checkpoint) -> None:
     """Each tile answers with a constant of its own; no step is larger than a fade's."""
     answers = iter((0.0, 1.0, 2.0))
 
-    def network(piece: Tensor, _window: Window) -> Tensor:
+    def network(piece: Tensor, _window: TileWindow) -> Tensor:
         return torch.full_like(piece, next(answers))
 
     row = TiledModel(8, 8, 4).predict(network, torch.zeros(1, 1, 8, 16))[0, 0, 0]

@@ -68,7 +68,7 @@ def test_decoding_is_the_mean_of_three_tilings(
     def image(_weights: Any, samples: Tensor) -> Tensor:
         return blurry(samples, FACTOR)
 
-    monkeypatch.setattr(VaeWeights, "image", image)
+    monkeypatch.setattr(VaeWeights, "decode", image)
     samples = torch.randn(2, 4, 20, 34, generator=torch.Generator().manual_seed(3))
     got = decode_tiled(tiny.vae, Latent(samples), tile, overlap)
     # An overlap of more than a quarter of a tile is a quarter.
@@ -82,7 +82,7 @@ def test_encoding_is_the_mean_of_three_tilings(
     def mean(_weights: Any, pixels: Tensor) -> Tensor:
         return blurry(pixels, 1 / FACTOR)
 
-    monkeypatch.setattr(VaeWeights, "mean", mean)
+    monkeypatch.setattr(VaeWeights, "encode", mean)
     pixels = torch.rand(1, 160, 275, 3, generator=torch.Generator().manual_seed(3))
     got = encode_tiled(tiny.vae, pixels, 64, 16).samples
     # 275 is 3 more than a multiple of 8, of which 1 is cut off at the left.

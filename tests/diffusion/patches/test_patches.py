@@ -14,8 +14,8 @@ from latentloom.diffusion.errors import SamplingError
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import Model
 from latentloom.diffusion.networks.load import Checkpoint
-from latentloom.diffusion.networks.patch import Step, StepState
-from latentloom.diffusion.networks.patching import Patch, patched
+from latentloom.diffusion.networks.patch import GuidanceStep, Patch, StepState
+from latentloom.diffusion.networks.patching import apply_patches
 from latentloom.diffusion.patches.attention_gain import AttentionGain
 from latentloom.diffusion.patches.downscale import Downscale
 from latentloom.diffusion.patches.freeu import FreeU
@@ -82,7 +82,7 @@ def run(model: Model, plan: SamplePlan = PLAN, *patches: Patch) -> Tensor:
 def predict(model: Model, *patches: Patch) -> Tensor:
     """One answer of the network under patches."""
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
-    with model.weights.computing(patches, StepState(model.sampling)):
+    with model.weights.use(patches, StepState(model.sampling)):
         tokens = prompt(1)[0].tokens.expand(2, -1, -1)
         return model.weights.predict(x, torch.tensor([7.0, 7.0]), tokens).clone()
 
@@ -126,15 +126,24 @@ def test_what_a_patch_costs_in_calls(
     assert found.passes[-1].model_calls == calls
 
 
-def step(cfg: float) -> Step:
+def step(cfg: float) -> GuidanceStep:
     generator = torch.Generator().manual_seed(2)
     x, positive, negative = (torch.randn(2, 4, 8, 8, generator=generator) for _ in range(3))
-    moment, nothing = StepState(ModelSampling()), torch.nn.Identity()
-    ask: Any = None
-    return Step(x * 5, torch.tensor(3.0), positive, negative, cfg, ask, nothing, moment)
+    state, nothing = StepState(ModelSampling()), torch.nn.Identity()
+    denoise: Any = None
+    return GuidanceStep(
+        x=x * 5,
+        sigma=torch.tensor(3.0),
+        positive=positive,
+        negative=negative,
+        cfg=cfg,
+        denoise=denoise,
+        network=nothing,
+        state=state,
+    )
 
 
-def velocity(given: Step, denoised: Tensor) -> Tensor:
+def velocity(given: GuidanceStep, denoised: Tensor) -> Tensor:
     """By the definition of v-prediction, (arXiv 2202.00512): alpha eps - sigma x0, in VP form."""
     alpha = 1 / (1 + given.sigma**2) ** 0.5
     noise = (given.x - denoised) / given.sigma
@@ -189,7 +198,7 @@ def test_freeu_gains_follow_the_features_between_1_and_b() -> None:
 
 
 def test_perturbed_attention_takes_each_places_own_value(tiny: Checkpoint) -> None:
-    from latentloom.diffusion.networks.patch import middle_attentions
+    from latentloom.diffusion.networks.attention import middle_attentions
     from latentloom.diffusion.patches.perturbed import _own_values
 
     (layer,) = middle_attentions(tiny.model.weights.module)
@@ -201,14 +210,14 @@ def test_perturbed_attention_takes_each_places_own_value(tiny: Checkpoint) -> No
 def test_a_model_without_attention_in_its_middle_is_refused(tiny: Checkpoint) -> None:
     given = replace(step(2.0), network=torch.nn.ModuleDict({"mid_block": torch.nn.Identity()}))
     with pytest.raises(SamplingError, match="attention in its middle"):
-        PerturbedAttention().after(given, given.x)
+        PerturbedAttention().post_cfg(given, given.x)
 
 
 def test_attention_gains_multiply_their_projections(tiny: Checkpoint) -> None:
     module = tiny.model.weights.module
     name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
     before = module.get_parameter(name).clone()
-    with patched(module, [AttentionGain(q=1.5), AttentionGain(q=2.0)]):
+    with apply_patches(module, [AttentionGain(q=1.5), AttentionGain(q=2.0)]):
         assert torch.allclose(module.get_parameter(name), before * 3)
     assert torch.equal(module.get_parameter(name), before)
 
@@ -219,7 +228,7 @@ def test_network_patches_are_undone_after_a_failure(tiny: Checkpoint) -> None:
     patches = (FreeU(1.3, 1.4, 0.9, 0.2), SelfAttentionGuidance())
     with (
         pytest.raises(RuntimeError, match="stop"),
-        model.weights.computing(patches, StepState(model.sampling)),
+        model.weights.use(patches, StepState(model.sampling)),
     ):
         raise RuntimeError("stop")
     assert torch.equal(predict(model), before)
@@ -238,7 +247,7 @@ def test_a_low_and_a_high_wave_get_their_own_gains() -> None:
     low, high = torch.cos(places * torch.pi / 8), torch.cos(places * torch.pi)
     given = replace(step(3.0), negative=torch.zeros(1, 4, 16, 16))
     given = replace(given, positive=(low + high).expand(1, 4, 16, 16))
-    positive, negative = FrequencyGuidance(0.5, 2.0, 3).before(given)
+    positive, negative = FrequencyGuidance(0.5, 2.0, 3).pre_cfg(given)
     torch.testing.assert_close(positive, (0.5 * low + 2.0 * high).expand(1, 4, 16, 16))
     assert not negative.any()
 
@@ -263,14 +272,14 @@ def test_mahiro_is_guidance_where_the_two_sides_go_one_way() -> None:
     given = step(5.0)
     given = replace(given, negative=given.positive * 0.5)
     guided = given.negative + 5.0 * (given.positive - given.negative)
-    torch.testing.assert_close(MahiroGuidance().after(given, guided), guided)
+    torch.testing.assert_close(MahiroGuidance().post_cfg(given, guided), guided)
 
 
 def test_mahiro_is_the_positive_side_where_the_negative_goes_the_other_way() -> None:
     given = step(5.0)
     given = replace(given, negative=given.positive * -0.5)
     guided = given.negative + 5.0 * (given.positive - given.negative)
-    got = MahiroGuidance().after(given, guided)
+    got = MahiroGuidance().post_cfg(given, guided)
     torch.testing.assert_close(got, given.positive * 5.0)
 
 
@@ -279,7 +288,7 @@ def test_mahiro_takes_a_batch_as_one_as_comfyui_does() -> None:
     signs = torch.tensor([0.5, -0.5]).view(2, 1, 1, 1)
     given = replace(given, negative=given.positive * signs)
     guided = given.negative + 5.0 * (given.positive - given.negative)
-    got = MahiroGuidance().after(given, guided)
+    got = MahiroGuidance().post_cfg(given, guided)
     # One agrees wholly, the other not at all, so that half of each answer counts.
     torch.testing.assert_close(got, (guided + given.positive * 5.0) / 2)
 
@@ -290,7 +299,7 @@ def test_an_operation_moves_what_guidance_adds(alone: bool) -> None:
     given = replace(given, negative=given.positive) if alone else given
     added = given.positive if alone else given.positive - given.negative
     kept = torch.zeros_like(added) if alone else given.negative
-    positive, _ = OperatedGuidance(operation).before(given)
+    positive, _ = OperatedGuidance(operation).pre_cfg(given)
     assert torch.equal(positive, operation(added) + kept)
     assert not torch.allclose(positive, given.positive)
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from latentloom.diffusion.networks.handles import UNetWeights
-from latentloom.diffusion.networks.patch import StepState
-from latentloom.diffusion.networks.patching import Patch
+from latentloom.diffusion.networks.patch import Patch, StepState
 from latentloom.diffusion.patches.hypertile import HyperTile, cut, joined, parts_of
 from latentloom.diffusion.patches.token_merging import TokenMerging, merging
 from latentloom.diffusion.sampling.noise import draws_after, start_noise
@@ -37,8 +36,8 @@ def flat() -> UNetWeights:
 
 def answer(weights: UNetWeights, *patches: Patch, size: tuple[int, int] = (12, 16)) -> Tensor:
     x = torch.randn(2, 4, *size, generator=torch.Generator().manual_seed(5))
-    moment = StepState(ModelSampling(), draws=torch.Generator().manual_seed(1))
-    with weights.computing(patches, moment):
+    state = StepState(ModelSampling(), generator=torch.Generator().manual_seed(1))
+    with weights.use(patches, state):
         return weights.predict(x, torch.tensor([7.0, 7.0]), torch.ones(2, 3, 8)).clone()
 
 
@@ -145,10 +144,10 @@ def test_a_tile_looks_at_places_of_its_number_in_reading_order() -> None:
             seen.append((hidden, encoder_hidden_states))
             return hidden
 
-    layer, moment = Layer(), StepState(ModelSampling())
+    layer, state = Layer(), StepState(ModelSampling())
     height, width = 8, 16
     hidden = torch.arange(height * width).reshape(1, -1, 1)
-    tiled = HyperTile(32, 1)._tiled(moment, layer, [height, width])
+    tiled = HyperTile(32, 1)._tiled(state, layer, [height, width])
     assert torch.equal(tiled(layer, hidden), hidden)
     ((asked_tiles, looked_at),) = seen
     # 16 "rows" of 8, for rows and columns change places; tiles of 4 by 4 of them.

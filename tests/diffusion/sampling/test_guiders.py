@@ -13,7 +13,7 @@ from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import UNetWeights
 from latentloom.diffusion.networks.load import Checkpoint
-from latentloom.diffusion.networks.patch import GuidingPatch, Step
+from latentloom.diffusion.networks.patch import GuidancePatch, GuidanceStep
 from latentloom.diffusion.samplers.table import SamplerChoice
 from latentloom.diffusion.sampling.guidance import Guidance, Guide, Style
 from latentloom.diffusion.sampling.noise import NoiseChoice
@@ -24,15 +24,15 @@ SIGMA = torch.tensor(3.0)
 
 
 @dataclass(frozen=True, eq=False)
-class VisionOutput(GuidingPatch):
+class VisionOutput(GuidancePatch):
     """A patch that notes what it is given, and adds 1 to the mix."""
 
     steps: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     asked: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
-    def after(self, step: Step, denoised: Tensor) -> Tensor:
+    def post_cfg(self, step: GuidanceStep, denoised: Tensor) -> Tensor:
         self.steps.append((step.positive, step.negative))
-        self.asked.append((step.ask(step.x, 0), step.ask(step.x, 1)))
+        self.asked.append((step.denoise(step.x, 0), step.denoise(step.x, 1)))
         return denoised + 1
 
 

@@ -329,7 +329,7 @@ def test_the_older_rule_takes_a_missing_prediction_for_zero(
 ) -> None:
     guidance, sigmas = Guidance(tiny.model, positive), torch.tensor([8.0, 3.0])
     x = start_noise(tuple(latent.shape), 5) * 8.0
-    with tiny.model.weights.computing():
+    with tiny.model.weights.use():
         denoised = Guide(guidance)(x, sigmas[0])
     plain = denoised + 3.0 * (x - denoised) / 8.0
     for rule, expected in (("current", plain), ("0.3.64", denoised + 3.0 * x / 8.0)):

@@ -35,7 +35,7 @@ def write(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype = torch.flo
 
 
 def parts(model: Checkpoint) -> dict[str, dict[str, Tensor]]:
-    first, second = (part.module for part in model.clip.weights.parts)
+    first, second = (part.module for part in model.clip.weights.encoders)
     unet, vae = model.model.weights.module, model.vae.weights.module
     clip_l = text_keys(first, "conditioner.embedders.0.transformer.text_model.")
     clip_g = open_clip_keys(second, "conditioner.embedders.1.model.")

@@ -121,7 +121,7 @@ def sdxl(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def write_file(path: Path, model: Checkpoint, **more: torch.Tensor) -> Path:
     """A checkpoint in the keys of the original code."""
-    texts = {part.kind: part.module for part in model.clip.weights.parts}
+    texts = {part.kind: part.module for part in model.clip.weights.encoders}
     first = "conditioner.embedders.0.transformer.text_model."
     tensors = unet_keys(model.model.weights.module) | vae_keys(model.vae.weights.module)
     tensors |= text_keys(texts["l"], first) if "l" in texts else {}

@@ -18,7 +18,7 @@ from latentloom.diffusion.families.family import SD15, SDXL, Family
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks import preview
 from latentloom.diffusion.networks.load import load_vae
-from latentloom.diffusion.networks.preview import Sketch, as_jpeg, image_of
+from latentloom.diffusion.networks.preview import LatentPreview, decode_with_taesd, render_jpeg
 from latentloom.diffusion.networks.vae import decode, encode
 from latentloom.diffusion.weights.detect import check_vae, vae_family
 from latentloom.diffusion.weights.folders import VARIABLE, list_models, resolve_model
@@ -126,12 +126,12 @@ def test_previews_are_drawn_by_it_where_it_is_installed(
     folder: Path, network: torch.nn.Module
 ) -> None:
     latent = torch.randn(2, 4, 6, 9, generator=torch.Generator().manual_seed(2))
-    drawn = image_of(Sketch(latent, SD15))
+    drawn = decode_with_taesd(LatentPreview(latent, SD15))
     assert drawn is not None
     with torch.inference_mode():
         expected = (network.decode(latent[:1]).sample + 1) / 2  # type: ignore[operator]
     assert torch.allclose(drawn, expected[0].movedim(0, -1).clamp(0, 1), atol=1e-6)
-    data = as_jpeg(Sketch(latent, SD15), "taesd")
+    data = render_jpeg(LatentPreview(latent, SD15), "taesd")
     assert data is not None
     assert Image.open(BytesIO(data)).size == (72, 48)
 
@@ -140,17 +140,17 @@ def test_a_preview_on_the_cpu_is_rough_unless_it_is_asked_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preview, "_learned", {})
-    sketch = Sketch(torch.zeros(1, 4, 4, 4), SD15)
-    assert as_jpeg(sketch) is None
-    assert as_jpeg(sketch, "latent2rgb") is None
-    assert as_jpeg(sketch, "taesd") is not None
+    sketch = LatentPreview(torch.zeros(1, 4, 4, 4), SD15)
+    assert render_jpeg(sketch) is None
+    assert render_jpeg(sketch, "latent2rgb") is None
+    assert render_jpeg(sketch, "taesd") is not None
 
 
 def test_a_damaged_one_draws_no_preview(folder: Path) -> None:
     (folder / "taesdxl_decoder.safetensors").write_bytes(b"damaged")
-    assert image_of(Sketch(torch.zeros(1, 4, 4, 4), SDXL)) is None
+    assert decode_with_taesd(LatentPreview(torch.zeros(1, 4, 4, 4), SDXL)) is None
 
 
 @pytest.mark.parametrize("other", [Family("other"), replace(SD15, latent_channels=16)])
 def test_latents_of_other_spaces_are_not_drawn_by_it(other: Family, folder: Path) -> None:
-    assert image_of(Sketch(torch.zeros(1, 16, 4, 4), other)) is None
+    assert decode_with_taesd(LatentPreview(torch.zeros(1, 16, 4, 4), other)) is None

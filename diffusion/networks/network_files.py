@@ -1,0 +1,208 @@
+"""Load networks from diffusers folders and from parts of files, each once.
+
+Files are local, and reading them runs no code. A missing weight is an error, never made up.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelFileError
+from ..weights.detect import old_weights
+from ..weights.digest import content_digest
+from ..weights.headers import read_heads
+from ..weights.keys import Part
+from ..weights.vae_keys import new_name
+from ..weights.weight_file import open_weights
+from .handles import Weights
+from .residency import residency
+
+W = TypeVar("W", bound=Weights)
+
+_loaded: WeakValueDictionary[tuple[str, str], Weights] = WeakValueDictionary()
+_lock = threading.RLock()
+
+
+def load_shared(part: str, make: Callable[[str], W], *paths: Path) -> W:
+    """Return the weights of a part of a model, loaded once while anything uses them.
+
+    Args:
+        make: takes the digest of the files.
+        paths: the files and folders that the part is read from.
+    """
+    digest = _digest(paths)
+
+    def reload() -> Weights:
+        if _digest(paths) != digest:
+            raise ModelFileError(f"{paths[0].name} changed while it was in use; run again")
+        return make(digest)
+
+    with _lock:
+        weights: Any = _loaded.get((part, digest))
+        if weights is None:
+            weights = _loaded[(part, digest)] = make(digest)
+            weights.reload = reload
+        residency().touch(weights)
+        loaded: W = weights
+        return loaded
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    return "".join(content_digest(path) for path in paths)
+
+
+def load_network_file(
+    path: Path,
+    part: Part,
+    make: Callable[[], nn.Module],
+    dtype: torch.dtype,
+    stored: torch.dtype | None = None,
+) -> nn.Module:
+    """Build a network without weights and fill it from a memory-mapped file, tensor by tensor.
+
+    Args:
+        stored: a narrower type that weights are rounded to first.
+
+    Raises:
+        ModelFileError: the file lacks weights, or has some that the network does not have.
+    """
+    module = _make_empty(make)
+    expected = module.state_dict()
+    weights: dict[str, Tensor] = {}
+
+    def add(key: str, parameter: str, weight: Tensor) -> None:
+        name = parameter if parameter in expected else f"text_model.{parameter}"
+        if name not in expected:
+            raise ModelFileError(f"{path.name}: {key} is not a weight of its network")
+        shape = expected[name].shape
+        if shape.numel() != weight.numel():
+            raise ModelFileError(_wrong_shape(f"{path.name}: {key}", shape, weight.shape))
+        weight = weight if stored is None else weight.to(stored)
+        weights[name] = weight.reshape(shape).to(dtype).contiguous()
+
+    with open_weights(path) as file:
+        for key, parameter in part.names.items():
+            weight = file.get_tensor(key)
+            add(key, parameter, weight.T if key in part.turned else weight)
+        for key, parameters in part.split.items():
+            chunks = file.get_tensor(key).chunk(len(parameters))
+            for parameter, weight in zip(parameters, chunks, strict=True):
+                add(key, parameter, weight)
+    check_complete(path.name, expected.keys() - weights.keys())
+    module.load_state_dict(weights, assign=True)
+    for owner in module.modules():
+        for name, buffer in owner.named_buffers(recurse=False):
+            if buffer.is_meta and name == "position_ids":
+                owner.register_buffer(name, torch.arange(buffer.shape[-1])[None], persistent=False)
+    return module
+
+
+def _wrong_shape(subject: str, expected: Sequence[int], got: Sequence[int]) -> str:
+    return f"{subject}: expected the shape {tuple(expected)}, got {tuple(got)}"
+
+
+def _make_empty(make: Callable[[], nn.Module]) -> nn.Module:
+    """Build a network without weights."""
+    with warnings.catch_warnings(), torch.device("meta"), _quiet():
+        warnings.simplefilter("ignore")
+        return make()
+
+
+def load_network_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Load a network of a class of diffusers or transformers.
+
+    The libraries fill in missing weights with random numbers; here they are an error. Files in
+    torch's own form are not given to the libraries.
+
+    Raises:
+        ModelFileError: the network cannot be loaded completely.
+        MemoryError, torch.OutOfMemoryError: memory is too small.
+    """
+    options: dict[str, Any] = {
+        "local_files_only": True,
+        "use_safetensors": True,
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,
+    }
+    is_diffusers = kind.__module__.startswith("diffusers")
+    dtype_option = "torch_dtype" if is_diffusers else "dtype"
+    if is_diffusers:
+        options["low_cpu_mem_usage"] = False
+    name = f"{folder.parent.name}/{folder.name}"
+    torch_file = old_weights(folder)
+    try:
+        if torch_file is not None:
+            return _load_torch_file(kind, torch_file, dtype)
+        with warnings.catch_warnings(), _quiet():
+            warnings.simplefilter("ignore")
+            module, report = kind.from_pretrained(folder, **options, **{dtype_option: dtype})
+    except (MemoryError, torch.OutOfMemoryError, ModelFileError):
+        raise
+    except Exception as error:  # the libraries raise no narrower class
+        raise ModelFileError(f"{name} cannot be loaded: {error}") from error
+    check_complete(name, report["missing_keys"])
+    for key, got, expected in report["mismatched_keys"]:
+        raise ModelFileError(_wrong_shape(f"{name}: {key}", expected, got))
+    return module
+
+
+def _load_torch_file(kind: Any, file: Path, dtype: torch.dtype) -> nn.Module:
+    """Load a network of a library's class from a file in torch's own form and its configuration.
+
+    Weights that the network does not have are ignored, as the libraries do.
+    """
+    folder = file.parent
+    if hasattr(kind, "load_config"):
+        make = partial(kind.from_config, kind.load_config(folder, local_files_only=True))
+    else:
+        make = partial(kind, kind.config_class.from_pretrained(folder, local_files_only=True))
+    expected = _make_empty(make).state_dict().keys()
+    names = {key: new_name(key) for key in read_heads(file)}
+    short = {key: name.removeprefix("text_model.") for key, name in names.items()}
+    parameters = {
+        key: name if name in expected else short[key]
+        for key, name in names.items()
+        if not expected.isdisjoint((name, short[key]))
+    }
+    return load_network_file(file, Part({}, parameters), make, dtype)
+
+
+def check_complete(name: str, missing: Collection[str]) -> None:
+    """Check that a file has all weights of its network.
+
+    Raises:
+        ModelFileError: some are missing.
+    """
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelFileError(f"{name} lacks the weights {min(missing)}{more}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the libraries' progress bars and reports; runs and errors have their own."""
+    from diffusers.utils import logging as diffusers_log
+    from transformers.utils import logging as transformers_log
+
+    has_bars = transformers_log.is_progress_bar_enabled()
+    verbosity = (diffusers_log.get_verbosity(), transformers_log.get_verbosity())
+    transformers_log.disable_progress_bar()
+    diffusers_log.set_verbosity_error()
+    transformers_log.set_verbosity_error()
+    try:
+        yield
+    finally:
+        diffusers_log.set_verbosity(verbosity[0])
+        transformers_log.set_verbosity(verbosity[1])
+        if has_bars:
+            transformers_log.enable_progress_bar()
