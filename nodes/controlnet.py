@@ -9,7 +9,8 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .ports import Conditioning, ControlNet, ControlNetFile, Image, Model, Percent, Vae, refusing
+from .checks import as_input_error
+from .ports import Conditioning, ControlNet, ControlNetFile, Image, Model, Percent, Vae
 
 WHOLE = "a whole ControlNet"
 
@@ -51,21 +52,21 @@ class ControlNetLoader:
     def run(control_net_name: ControlNetFile) -> ControlNet:
         from latentloom.diffusion.networks.control_load import load_control
 
-        with refusing("control_net_name", WHOLE):
+        with as_input_error("control_net_name", WHOLE):
             return load_control(control_net_name)
 
     @staticmethod
     def check(control_net_name: Path) -> None:
         from latentloom.diffusion.weights.control_file import check_control
 
-        with refusing("control_net_name", WHOLE):
+        with as_input_error("control_net_name", WHOLE):
             check_control(control_net_name)
 
     @staticmethod
     def family(control_net_name: Path) -> str:
         from latentloom.diffusion.weights.control_file import control_family
 
-        with refusing("control_net_name", WHOLE):
+        with as_input_error("control_net_name", WHOLE):
             return control_family(control_net_name).name
 
 
@@ -87,21 +88,21 @@ class DiffControlNetLoader:
     def run(model: Model, control_net_name: ControlNetFile) -> ControlNet:
         from latentloom.diffusion.networks.control_load import load_control
 
-        with refusing("control_net_name", WHOLE):
+        with as_input_error("control_net_name", WHOLE):
             return load_control(control_net_name, model)
 
     @staticmethod
     def check(control_net_name: Path) -> None:
         from latentloom.diffusion.weights.control_file import check_control
 
-        with refusing("control_net_name", WHOLE):
+        with as_input_error("control_net_name", WHOLE):
             check_control(control_net_name, with_model=True)
 
     @staticmethod
     def family(control_net_name: Path) -> str:
         from latentloom.diffusion.weights.control_file import control_family
 
-        with refusing("control_net_name", WHOLE):
+        with as_input_error("control_net_name", WHOLE):
             return control_family(control_net_name).name
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
+from .checks import check_mask
 from .ports import BatchSize, Color, Image, Mask, Offset, Pixels, Share
 
 BlendMode = Literal["normal", "multiply", "screen", "overlay", "soft_light", "difference"]
@@ -127,6 +127,5 @@ def image_composite_masked(
     """
     from latentloom.diffusion.images.compose import composite
 
-    if mask is not None and mask.ndim != 3:
-        raise InputError("mask", "a mask B×H×W", tuple(mask.shape))
+    check_mask("mask", mask)
     return composite(destination, source, x, y, mask, resize_source)

@@ -11,6 +11,7 @@ from latentloom.engine.files.inside import read_resolved
 from latentloom.engine.node.context import Context, Saved
 from latentloom.engine.node.spec import node
 
+from .checks import as_filename_error, as_input_error, check_filename_prefix, check_mask
 from .ports import FilenamePrefix, Image, ImageAndMask, ImageFile, Mask
 
 PREVIEW_PREFIX = "ComfyUI_temp"
@@ -34,13 +35,10 @@ class LoadImage:
 
     @staticmethod
     def run(image: ImageFile) -> ImageAndMask:
-        from latentloom.diffusion.images.image_headers import ImageFileError
         from latentloom.diffusion.images.images import load
 
-        try:
+        with as_input_error("image"):
             return ImageAndMask(*load(image, read_resolved))
-        except ImageFileError as error:
-            raise InputError("image", error.expected, error.got, error.hint) from error
 
     @staticmethod
     def check(image: Path) -> None:
@@ -62,13 +60,10 @@ class LoadImageMask:
 
     @staticmethod
     def run(image: ImageFile, channel: FileChannel = "alpha") -> Mask:
-        from latentloom.diffusion.images.image_headers import ImageFileError
         from latentloom.diffusion.images.images import load_mask
 
-        try:
+        with as_input_error("image"):
             return load_mask(image, channel, read_resolved)
-        except ImageFileError as error:
-            raise InputError("image", error.expected, error.got, error.hint) from error
 
     @staticmethod
     def check(image: Path) -> None:
@@ -99,12 +94,7 @@ class SaveImage:
     @staticmethod
     def check(filename_prefix: str = "ComfyUI") -> None:
         """Refuse a prefix that leaves the output folder before anything runs."""
-        from latentloom.engine.files.saving import PrefixError, check_prefix
-
-        try:
-            check_prefix(filename_prefix)
-        except PrefixError as error:
-            raise InputError("filename_prefix", error.expected, error.got) from error
+        check_filename_prefix(filename_prefix)
 
 
 @node("PreviewImage", category="image", output=True)
@@ -126,30 +116,20 @@ def mask_preview(mask: Mask, context: Context) -> Saved:
     """
     from latentloom.diffusion.images.masks import to_image
 
-    if mask.ndim != 3:
-        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
+    check_mask("mask", mask)
     return _save("MaskPreview", to_image(mask), context, PREVIEW_PREFIX, PREVIEW_LEVEL)
 
 
 def _check_image(image: Path) -> None:
     from latentloom.diffusion.images.image_files import check_file
-    from latentloom.diffusion.images.image_headers import ImageFileError
 
-    try:
+    with as_input_error("image"):
         check_file(image, read_resolved)
-    except ImageFileError as error:
-        raise InputError("image", error.expected, error.got, error.hint) from error
 
 
 def _save(name: str, images: Image, context: Context, prefix: str, level: int) -> Saved:
     from latentloom.diffusion.images.images import encode_png
-    from latentloom.engine.files.saving import (
-        PrefixError,
-        expand_prefix,
-        next_number,
-        place,
-        write_numbered,
-    )
+    from latentloom.engine.files.saving import expand_prefix, next_number, place, write_numbered
 
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
         expected = "images B×H×W×C of 1, 3 or 4 channels"
@@ -157,7 +137,7 @@ def _save(name: str, images: Image, context: Context, prefix: str, level: int) -
     folder = context.output_dir if name == "SaveImage" else context.temp_dir
     expanded = expand_prefix(prefix, images.shape[2], images.shape[1], datetime.now())
     text, paths = context.embedded(), []
-    try:
+    with as_filename_error(expanded, folder):
         target = place(expanded, folder)
         number = next_number(target)
         for image in images:
@@ -165,10 +145,4 @@ def _save(name: str, images: Image, context: Context, prefix: str, level: int) -
             path, number = write_numbered(target, encode_png(image, text, level), number)
             paths.append(path)
             number += 1
-    except PrefixError as error:
-        raise InputError("filename_prefix", error.expected, error.got) from error
-    except OSError as error:
-        expected = "a place that can be written to"
-        got = f"{expanded!r} in {folder}: {error.strerror or error}"
-        raise InputError("filename_prefix", expected, got) from error
     return Saved(tuple(paths))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
+from .checks import check_has_color
 from .ports import BlurSigma, Image, KernelRadius, Seed, Share, SharpenAlpha
 
 SharpenSigma = Annotated[float, Between(0.1, 10.0, step=0.01)]
@@ -81,9 +81,7 @@ def image_quantize(image: Image, colors: Colors = 256, dither: Dither = "none") 
     """
     from latentloom.diffusion.images.filters import quantize
 
-    if image.shape[-1] < 3:
-        expected = "images of 3 or 4 channels"
-        raise InputError("image", expected, f"{image.shape[-1]}")
+    check_has_color("image", image)
     return quantize(image, colors, dither)
 
 

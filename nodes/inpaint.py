@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
+from .checks import as_input_error, check_fills_a_cell, check_mask
 from .ports import Conditioning, Image, Latent, Mask, Model, Share, Vae
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 GrowthSquare = Annotated[int, Between(0, 64)]
 RingWidth = Annotated[int, Between(1, 512)]
@@ -46,7 +43,8 @@ def vae_encode_for_inpaint(
     """
     from latentloom.diffusion.conditioning.inpaint import encode_for_inpaint
 
-    _check(pixels, mask, vae)
+    check_fills_a_cell("pixels", pixels, vae)
+    check_mask("mask", mask)
     return encode_for_inpaint(vae, pixels, mask, grow_mask_by)
 
 
@@ -76,7 +74,8 @@ def inpaint_model_conditioning(
     from latentloom.diffusion.conditioning.conditioning import with_inpaint_mask
     from latentloom.diffusion.conditioning.inpaint import encode_both
 
-    _check(pixels, mask, vae)
+    check_fills_a_cell("pixels", pixels, vae)
+    check_mask("mask", mask)
     latent, inpaint = encode_both(vae, pixels, mask)
     if not noise_mask:
         latent = replace(latent, noise_mask=None)
@@ -105,7 +104,7 @@ def instruct_pix_to_pix_conditioning(
     from latentloom.diffusion.conditioning.conditioning import with_image
     from latentloom.diffusion.networks.vae import encode
 
-    _check_size(pixels, vae)
+    check_fills_a_cell("pixels", pixels, vae)
     found = encode(vae, pixels)
     positive, negative = (with_image(each, found.samples) for each in (positive, negative))
     empty = replace(found, samples=found.samples.new_zeros(found.shape))
@@ -154,27 +153,11 @@ def masked_tone_fix(
     Raises:
         InputError: the sizes differ.
     """
-    from latentloom.diffusion.images.paste import SizeError, cut_like
+    from latentloom.diffusion.images.paste import cut_like
     from latentloom.diffusion.images.tone import fix_tone
 
-    if mask.ndim != 3:
-        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
-    try:
+    check_mask("mask", mask)
+    with as_input_error("image"):
         before, inside = cut_like(image, source, mask)
-    except SizeError as error:
-        raise InputError("image", error.expected, error.got) from error
     assert inside is not None
     return fix_tone(image, before, inside, ring, strength, measure == "drift")
-
-
-def _check(pixels: Tensor, mask: Tensor, vae: Vae) -> None:
-    _check_size(pixels, vae)
-    if mask.ndim != 3:
-        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
-
-
-def _check_size(pixels: Tensor, vae: Vae) -> None:
-    factor = vae.family.vae_factor
-    height, width = pixels.shape[1:3]
-    if min(height, width) < factor:
-        raise InputError("pixels", f"at least {factor}×{factor} pixels", f"{width}×{height}")

@@ -8,6 +8,7 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between, Socket
 from latentloom.engine.node.spec import node
 
+from .checks import as_input_error, check_mask
 from .ports import DEFAULT_SIDE_PX, Image, ImageResize, Mask, Model
 
 if TYPE_CHECKING:
@@ -64,10 +65,9 @@ def inpaint_crop(
     Raises:
         InputError: the mask is empty, or none.
     """
-    from latentloom.diffusion.images.crop_stitch import CropPlan, EmptyMaskError, cut
+    from latentloom.diffusion.images.crop_stitch import CropPlan, cut
 
-    if mask.ndim != 3:
-        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
+    check_mask("mask", mask)
     native = target_size or (model.family.native_size if model is not None else DEFAULT_SIDE_PX)
     plan = CropPlan(
         context_expand_pixels,
@@ -77,15 +77,9 @@ def inpaint_crop(
         islands == "apart",
         rescale_algorithm,
     )
-    try:
+    hint = "draw the part to inpaint in white; after a detector that may find nothing, use IfFound"
+    with as_input_error("mask", hint=hint):
         return Cropped(*cut(image, mask, plan))
-    except EmptyMaskError as error:
-        hint = (
-            "draw what is to be painted in white; behind a detector that may find nothing, "
-            "IfFound passes the image through"
-        )
-        expected, got = "a mask that covers something", "an empty mask, 0 everywhere"
-        raise InputError("mask", expected, got, hint) from error
 
 
 @node("InpaintStitch", category="image/inpaint")

@@ -10,7 +10,8 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between, Socket
 from latentloom.engine.node.spec import node
 
-from .ports import ClipVisionFolder, Image, IpAdapterFile, Mask, Model, Percent, refusing
+from .checks import as_input_error, check_mask
+from .ports import ClipVisionFolder, Image, IpAdapterFile, Mask, Model, Percent
 
 if TYPE_CHECKING:
     from latentloom.diffusion.networks import clip_vision, ip_adapter
@@ -40,14 +41,14 @@ class CLIPVisionLoader:
     def run(clip_name: ClipVisionFolder) -> ClipVision:
         from latentloom.diffusion.networks.clip_vision import load_clip_vision
 
-        with refusing("clip_name", WHOLE_VISION):
+        with as_input_error("clip_name", WHOLE_VISION):
             return load_clip_vision(clip_name)
 
     @staticmethod
     def check(clip_name: Path) -> None:
         from latentloom.diffusion.networks.clip_vision import check_clip_vision
 
-        with refusing("clip_name", WHOLE_VISION):
+        with as_input_error("clip_name", WHOLE_VISION):
             check_clip_vision(clip_name)
 
 
@@ -86,21 +87,21 @@ class IPAdapterModelLoader:
     def run(ipadapter_file: IpAdapterFile) -> IpAdapter:
         from latentloom.diffusion.networks.ip_adapter import load_ip_adapter
 
-        with refusing("ipadapter_file", WHOLE_ADAPTER):
+        with as_input_error("ipadapter_file", WHOLE_ADAPTER):
             return load_ip_adapter(ipadapter_file)
 
     @staticmethod
     def check(ipadapter_file: Path) -> None:
         from latentloom.diffusion.networks.ip_adapter import read_adapter_layout
 
-        with refusing("ipadapter_file", WHOLE_ADAPTER):
+        with as_input_error("ipadapter_file", WHOLE_ADAPTER):
             read_adapter_layout(ipadapter_file)
 
     @staticmethod
     def family(ipadapter_file: Path) -> str:
         from latentloom.diffusion.networks.ip_adapter import read_adapter_family
 
-        with refusing("ipadapter_file", WHOLE_ADAPTER):
+        with as_input_error("ipadapter_file", WHOLE_ADAPTER):
             return read_adapter_family(ipadapter_file).name
 
 
@@ -146,9 +147,8 @@ def ip_adapter_advanced(
     expected, got = len(cross_attentions(model.weights.module)), len(ipadapter.weights.module.keys)
     if expected != got:
         raise InputError("ipadapter", f"an adapter of {expected} layers", f"{got} layers")
-    if attn_mask is not None and attn_mask.ndim != 3:
-        raise InputError("attn_mask", "masks B×H×W", tuple(attn_mask.shape))
-    with refusing("clip_vision", "the image encoder that the adapter was trained on"):
+    check_mask("attn_mask", attn_mask)
+    with as_input_error("clip_vision", "the image encoder that the adapter was trained on"):
         tokens = encode_image_tokens(ipadapter, clip_vision, image, combine_embeds == "average")
     prompt = ImagePrompt(ipadapter, tokens, weight, start_at, end_at, attn_mask)
     return replace(model, patches=(*model.patches, prompt))

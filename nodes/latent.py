@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
+from .checks import check_mask, check_same_channels
 from .ports import (
     DEFAULT_SIDE_PX,
     BatchSize,
@@ -61,8 +61,7 @@ def set_latent_noise_mask(samples: Latent, mask: Mask) -> Latent:
         samples: latents B×C×h×w.
         mask: masks B×H×W of any size, 1 where sampling may change; soft masks change partly.
     """
-    if mask.ndim != 3:
-        raise InputError("mask", "a mask B×H×W", tuple(mask.shape))
+    check_mask("mask", mask)
     return replace(samples, noise_mask=mask)
 
 
@@ -117,7 +116,7 @@ def latent_blend(samples1: Latent, samples2: Latent, blend_factor: Share = 0.5) 
     """
     from latentloom.diffusion.latents.latents import blend
 
-    _same_channels("samples2", samples1, samples2)
+    check_same_channels("samples2", samples1, samples2)
     return blend(samples1, samples2, blend_factor)
 
 
@@ -142,7 +141,7 @@ def latent_composite(
     """
     from latentloom.diffusion.latents.latents import CELL_PX, paste
 
-    _same_channels("samples_from", samples_to, samples_from)
+    check_same_channels("samples_from", samples_to, samples_from)
     return paste(samples_to, samples_from, x // CELL_PX, y // CELL_PX, feather // CELL_PX)
 
 
@@ -173,9 +172,3 @@ def latent_from_batch(
     from latentloom.diffusion.latents.latents import select
 
     return select(samples, batch_index, length)
-
-
-def _same_channels(port: str, first: Latent, second: Latent) -> None:
-    if first.shape[1] != second.shape[1]:
-        expected = f"latents of {first.shape[1]} channels"
-        raise InputError(port, expected, f"{second.shape[1]} channels")

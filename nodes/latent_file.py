@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from latentloom.engine.errors import InputError
 from latentloom.engine.node.context import Context, Saved
 from latentloom.engine.node.spec import node
 
-from .ports import FilenamePrefix, Latent, LatentFile, refusing
+from .checks import as_filename_error, as_input_error, check_filename_prefix
+from .ports import FilenamePrefix, Latent, LatentFile
 
 CATEGORY = "_for_testing"
 _WANTED = "a .latent file"
@@ -37,7 +37,6 @@ class SaveLatent:
         from latentloom.diffusion.latents.latent_file import SUFFIX, encode_latent
         from latentloom.diffusion.latents.latents import CELL_PX
         from latentloom.engine.files.saving import (
-            PrefixError,
             expand_prefix,
             next_number,
             place,
@@ -47,24 +46,15 @@ class SaveLatent:
         height, width = (side * CELL_PX for side in samples.shape[-2:])
         expanded = expand_prefix(filename_prefix, width, height, datetime.now())
         data = encode_latent(samples, context.embedded())
-        try:
+        with as_filename_error(expanded, context.output_dir):
             target = place(expanded, context.output_dir)
             path, _ = write_numbered(target, data, next_number(target), SUFFIX)
-        except PrefixError as error:
-            raise InputError("filename_prefix", error.expected, error.got) from error
-        except OSError as error:
-            got = f"{expanded!r} in {context.output_dir}: {error.strerror or error}"
-            raise InputError("filename_prefix", "a place that can be written to", got) from error
         return Saved((path,))
 
     @staticmethod
     def check(filename_prefix: str = "latents/ComfyUI") -> None:
-        from latentloom.engine.files.saving import PrefixError, check_prefix
-
-        try:
-            check_prefix(filename_prefix)
-        except PrefixError as error:
-            raise InputError("filename_prefix", error.expected, error.got) from error
+        """Refuse a prefix that leaves the output folder before anything runs."""
+        check_filename_prefix(filename_prefix)
 
 
 @node("LoadLatent", category=CATEGORY)
@@ -85,19 +75,19 @@ class LoadLatent:
     def run(latent: LatentFile) -> Latent:
         from latentloom.diffusion.latents.latent_file import read_latent
 
-        with refusing("latent", _WANTED):
+        with as_input_error("latent", _WANTED):
             return read_latent(latent)
 
     @staticmethod
     def check(latent: Path) -> None:
         from latentloom.diffusion.latents.latent_file import check_latent_file
 
-        with refusing("latent", _WANTED):
+        with as_input_error("latent", _WANTED):
             check_latent_file(latent)
 
     @staticmethod
     def family(latent: Path) -> str | None:
         from latentloom.diffusion.latents.latent_file import latent_file_family
 
-        with refusing("latent", _WANTED):
+        with as_input_error("latent", _WANTED):
             return latent_file_family(latent)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from latentloom.engine.errors import InputError
 from latentloom.engine.node.spec import node
 
+from .checks import check_same_channels
 from .ports import (
     BatchSize,
     FlipMethod,
@@ -33,7 +33,7 @@ def latent_add(samples1: Latent, samples2: Latent) -> Latent:
     """
     from latentloom.diffusion.latents.latent_mix import add
 
-    _same_channels("samples2", samples1, samples2)
+    check_same_channels("samples2", samples1, samples2)
     return add(samples1, samples2)
 
 
@@ -47,7 +47,7 @@ def latent_subtract(samples1: Latent, samples2: Latent) -> Latent:
     """
     from latentloom.diffusion.latents.latent_mix import subtract
 
-    _same_channels("samples2", samples1, samples2)
+    check_same_channels("samples2", samples1, samples2)
     return subtract(samples1, samples2)
 
 
@@ -75,7 +75,7 @@ def latent_interpolate(samples1: Latent, samples2: Latent, ratio: Share = 1.0) -
     """
     from latentloom.diffusion.latents.latent_mix import interpolate
 
-    _same_channels("samples2", samples1, samples2)
+    check_same_channels("samples2", samples1, samples2)
     return interpolate(samples1, samples2, ratio)
 
 
@@ -89,7 +89,7 @@ def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
     """
     from latentloom.diffusion.latents.latent_mix import join
 
-    _same_channels("samples2", samples1, samples2)
+    check_same_channels("samples2", samples1, samples2)
     return join(samples1, samples2)
 
 
@@ -193,11 +193,5 @@ def latent_composite_masked(
     """
     from latentloom.diffusion.latents.latent_mix import paste_masked
 
-    _same_channels("source", destination, source)
+    check_same_channels("source", destination, source)
     return paste_masked(destination, source, x, y, mask, resize_source)
-
-
-def _same_channels(port: str, first: Latent, second: Latent) -> None:
-    if first.shape[1] != second.shape[1]:
-        expected = f"latents of {first.shape[1]} channels"
-        raise InputError(port, expected, f"{second.shape[1]} channels")

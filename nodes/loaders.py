@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from latentloom.engine.node.spec import Unavailable, node
 
-from .ports import CheckpointFile, Clip, DiffusersFolder, Model, Vae, VaeFile, refusing
+from .checks import as_input_error
+from .ports import CheckpointFile, Clip, DiffusersFolder, Model, Vae, VaeFile
 
 
 class Checkpoint(NamedTuple):
@@ -36,21 +37,21 @@ class CheckpointLoaderSimple:
     def run(ckpt_name: CheckpointFile) -> Checkpoint:
         from latentloom.diffusion.networks.load import load_checkpoint
 
-        with refusing("ckpt_name", _WHOLE):
+        with as_input_error("ckpt_name", _WHOLE):
             return Checkpoint(*load_checkpoint(ckpt_name))
 
     @staticmethod
     def check(ckpt_name: Path) -> None:
         from latentloom.diffusion.weights.detect import check_checkpoint
 
-        with refusing("ckpt_name", _WHOLE):
+        with as_input_error("ckpt_name", _WHOLE):
             check_checkpoint(ckpt_name)
 
     @staticmethod
     def family(ckpt_name: Path) -> str:
         from latentloom.diffusion.weights.detect import checkpoint_family
 
-        with refusing("ckpt_name", _WHOLE):
+        with as_input_error("ckpt_name", _WHOLE):
             return checkpoint_family(ckpt_name).name
 
     @staticmethod
@@ -58,7 +59,7 @@ class CheckpointLoaderSimple:
         from latentloom.diffusion.weights.absent import TEXT_ENCODER
         from latentloom.diffusion.weights.detect import missing_parts
 
-        with refusing("ckpt_name", _WHOLE):
+        with as_input_error("ckpt_name", _WHOLE):
             return {
                 "CLIP" if part is TEXT_ENCODER else "VAE": Unavailable(
                     part.reason(ckpt_name), part.remedy
@@ -84,21 +85,21 @@ class DiffusersLoader:
     def run(model_path: DiffusersFolder) -> Checkpoint:
         from latentloom.diffusion.networks.load import load_checkpoint
 
-        with refusing("model_path", _WHOLE):
+        with as_input_error("model_path", _WHOLE):
             return Checkpoint(*load_checkpoint(model_path))
 
     @staticmethod
     def check(model_path: Path) -> None:
         from latentloom.diffusion.weights.detect import check_checkpoint
 
-        with refusing("model_path", _WHOLE):
+        with as_input_error("model_path", _WHOLE):
             check_checkpoint(model_path)
 
     @staticmethod
     def family(model_path: Path) -> str:
         from latentloom.diffusion.weights.detect import checkpoint_family
 
-        with refusing("model_path", _WHOLE):
+        with as_input_error("model_path", _WHOLE):
             return checkpoint_family(model_path).name
 
 
@@ -120,14 +121,14 @@ class VAELoader:
     def run(vae_name: VaeFile) -> Vae:
         from latentloom.diffusion.networks.load import load_vae
 
-        with refusing("vae_name", _WHOLE):
+        with as_input_error("vae_name", _WHOLE):
             return load_vae(vae_name)
 
     @staticmethod
     def check(vae_name: Path) -> None:
         from latentloom.diffusion.weights.detect import check_vae
 
-        with refusing("vae_name", _WHOLE):
+        with as_input_error("vae_name", _WHOLE):
             check_vae(vae_name)
 
     @staticmethod
@@ -143,7 +144,7 @@ class VAELoader:
         from latentloom.diffusion.families.family import ANY
         from latentloom.diffusion.weights.detect import vae_family
 
-        with refusing("vae_name", _WHOLE):
+        with as_input_error("vae_name", _WHOLE):
             name = vae_family(vae_name).name
         return None if name == ANY else name
 

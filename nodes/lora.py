@@ -8,7 +8,8 @@ from typing import Annotated, NamedTuple
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .ports import Clip, LoraFile, Model, refusing
+from .checks import as_input_error
+from .ports import Clip, LoraFile, Model
 
 LoraStrength = Annotated[float, Between(-100.0, 100.0, step=0.01)]
 WHOLE = "a whole LoRA that fits the model"
@@ -51,7 +52,7 @@ class LoraLoader:
     ) -> LoraPatched:
         from latentloom.diffusion.networks.lora import with_clip_lora, with_lora
 
-        with refusing("lora_name", WHOLE):
+        with as_input_error("lora_name", WHOLE):
             return LoraPatched(
                 with_lora(model, lora_name, strength_model),
                 with_clip_lora(clip, lora_name, strength_clip),
@@ -85,7 +86,7 @@ class LoraLoaderModelOnly:
     def run(model: Model, lora_name: LoraFile, strength_model: LoraStrength = 1.0) -> Model:
         from latentloom.diffusion.networks.lora import with_lora
 
-        with refusing("lora_name", WHOLE):
+        with as_input_error("lora_name", WHOLE):
             return with_lora(model, lora_name, strength_model)
 
     @staticmethod
@@ -100,12 +101,12 @@ class LoraLoaderModelOnly:
 def _check(path: Path) -> None:
     from latentloom.diffusion.weights.lora_file import check_lora
 
-    with refusing("lora_name", WHOLE):
+    with as_input_error("lora_name", WHOLE):
         check_lora(path)
 
 
 def _family(path: Path) -> str | None:
     from latentloom.diffusion.weights.lora_file import lora_family
 
-    with refusing("lora_name", WHOLE):
+    with as_input_error("lora_name", WHOLE):
         return lora_family(path)

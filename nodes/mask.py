@@ -8,6 +8,7 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
+from .checks import as_input_error, check_has_color
 from .ports import Color, Image, Mask, Offset, Pixels, Share
 
 Channel = Literal["red", "green", "blue", "alpha"]
@@ -28,12 +29,9 @@ def image_to_mask(image: Image, channel: Channel = "red") -> Mask:
     """
     from latentloom.diffusion.images.masks import from_image
 
-    try:
+    hint = "LoadImage gives an image's alpha on its MASK output" if channel == "alpha" else ""
+    with as_input_error("channel", hint=hint):
         return from_image(image, channel)
-    except ValueError as error:
-        expected = f"a channel of an image that has {image.shape[-1]}"
-        hint = "an image's alpha is on LoadImage's MASK" if channel == "alpha" else ""
-        raise InputError("channel", expected, channel, hint) from error
 
 
 @node("ImageColorToMask", category="mask")
@@ -49,9 +47,7 @@ def image_color_to_mask(image: Image, color: Color = 0) -> Mask:
     """
     from latentloom.diffusion.images.masks import from_color
 
-    if image.shape[-1] < 3:
-        expected = "images of 3 or 4 channels"
-        raise InputError("image", expected, f"{image.shape[-1]}")
+    check_has_color("image", image)
     return from_color(image, color)
 
 
@@ -155,12 +151,10 @@ def crop_mask(
     """
     from latentloom.diffusion.images.masks import crop
 
-    try:
-        return crop(mask, x, y, width, height)
-    except ValueError as error:
-        port, size = ("x", mask.shape[2]) if x >= mask.shape[2] else ("y", mask.shape[1])
-        got = x if port == "x" else y
-        raise InputError(port, f"less than the mask's {size} pixels", got) from error
+    for port, offset, size in (("x", x, mask.shape[2]), ("y", y, mask.shape[1])):
+        if offset >= size:
+            raise InputError(port, f"less than the mask's {size} pixels", offset)
+    return crop(mask, x, y, width, height)
 
 
 @node("MaskComposite", category="mask")

@@ -8,7 +8,8 @@ from typing import Literal
 from latentloom.engine.errors import InputError
 from latentloom.engine.node.spec import node
 
-from .ports import Clip, ClipFile, Model, UnetFile, refusing
+from .checks import as_input_error
+from .ports import Clip, ClipFile, Model, UnetFile
 
 WeightType = Literal["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
 Device = Literal["default", "cpu"]
@@ -40,21 +41,21 @@ class UNETLoader:
     def run(unet_name: UnetFile, weight_dtype: WeightType = "default") -> Model:
         from latentloom.diffusion.networks.load import load_unet
 
-        with refusing("unet_name", _UNET):
+        with as_input_error("unet_name", _UNET):
             return load_unet(unet_name, weight_dtype.removesuffix("_fast"))
 
     @staticmethod
     def check(unet_name: Path) -> None:
         from latentloom.diffusion.weights.single_file import read_checkpoint
 
-        with refusing("unet_name", _UNET):
+        with as_input_error("unet_name", _UNET):
             read_checkpoint(unet_name)
 
     @staticmethod
     def family(unet_name: Path) -> str:
         from latentloom.diffusion.weights.single_file import file_family
 
-        with refusing("unet_name", _UNET):
+        with as_input_error("unet_name", _UNET):
             return file_family(unet_name).name
 
 
@@ -82,7 +83,7 @@ class CLIPLoader:
     ) -> Clip:
         from latentloom.diffusion.networks.load import load_clip
 
-        with refusing("clip_name", _CLIP):
+        with as_input_error("clip_name", _CLIP):
             return load_clip((clip_name,), on_cpu=device == "cpu")
 
     @staticmethod
@@ -95,7 +96,7 @@ class CLIPLoader:
     def family(clip_name: Path) -> str:
         from latentloom.diffusion.weights.detect import clip_family
 
-        with refusing("clip_name", _CLIP):
+        with as_input_error("clip_name", _CLIP):
             return clip_family((clip_name,)).name
 
 
@@ -123,7 +124,7 @@ class DualCLIPLoader:
     ) -> Clip:
         from latentloom.diffusion.networks.load import load_clip
 
-        with refusing("clip_name1", _CLIP):
+        with as_input_error("clip_name1", _CLIP):
             return load_clip((clip_name1, clip_name2), on_cpu=device == "cpu")
 
     @staticmethod
@@ -136,5 +137,5 @@ class DualCLIPLoader:
     def family(clip_name1: Path, clip_name2: Path) -> str:
         from latentloom.diffusion.weights.detect import clip_family
 
-        with refusing("clip_name2", _CLIP):
+        with as_input_error("clip_name2", _CLIP):
             return clip_family((clip_name1, clip_name2)).name

@@ -8,6 +8,7 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
+from .checks import as_input_error, check_mask
 from .ports import Image, Mask
 
 GrowthWidth = Annotated[int, Between(0, 1024)]
@@ -35,19 +36,15 @@ def image_paste_back(
     Raises:
         InputError: the sizes do not fit, or the fade is wider than what it is part of.
     """
-    from latentloom.diffusion.images.paste import SizeError, cut_offset, paste, widen
+    from latentloom.diffusion.images.paste import cut_offset, paste, widen
     from latentloom.diffusion.images.resize import resize_mask
 
     if blend > grow:
         hint = "the fade lies in what the mask is grown by: raise `grow` or lower `blend`"
         raise InputError("blend", f"at most `grow` ({grow})", blend, hint)
-    if mask.ndim != 3:
-        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
-    try:
+    check_mask("mask", mask)
+    with as_input_error("image"):
         x, y = cut_offset(source, image)
-    except SizeError as error:
-        hint = "resize one of them with ImageScale"
-        raise InputError("image", error.expected, error.got, hint) from error
     share = widen(resize_mask(mask, source.shape[2], source.shape[1]), grow, blend)
     share = share[:, y : y + image.shape[1], x : x + image.shape[2]]
     return paste(source, image, share, x, y)

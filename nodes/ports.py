@@ -7,12 +7,10 @@ LATENT in unscaled VAE space; sizes in pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between, Choices, File, Seeded, Socket, Text
 
 if TYPE_CHECKING:
@@ -162,14 +160,3 @@ IpAdapterFile = Annotated[Path, _models("ipadapter")]
 ImageFile = Annotated[Path, File("input")]
 EncodedPrompt = Annotated[str, Text(multiline=True, mentions=_models("embeddings"))]
 LatentFile = Annotated[Path, File("latent")]
-
-
-@contextmanager
-def refusing(port: str, expected: str) -> Iterator[None]:
-    """A model file that cannot be loaded is a wrong input of this port."""
-    from latentloom.diffusion.errors import ModelFileError
-
-    try:
-        yield
-    except ModelFileError as error:
-        raise InputError(port, expected, error) from error

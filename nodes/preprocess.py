@@ -9,7 +9,8 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between, Seeded
 from latentloom.engine.node.spec import node
 
-from .ports import DepthFolder, Image, Mask, refusing
+from .checks import as_input_error
+from .ports import DepthFolder, Image, Mask
 
 PREPROCESSORS = "image/preprocessors"
 WHOLE_DEPTH = "Depth Anything in a folder of transformers"
@@ -154,7 +155,7 @@ class DepthAnythingV2Preprocessor:
         from latentloom.diffusion.images.preprocess import to_resolution
         from latentloom.diffusion.networks.depth import estimate_nearness, load_depth
 
-        with refusing("ckpt_name", WHOLE_DEPTH):
+        with as_input_error("ckpt_name", WHOLE_DEPTH):
             model = load_depth(ckpt_name)
         return estimate_nearness(model, to_resolution(image, resolution))
 
@@ -162,7 +163,7 @@ class DepthAnythingV2Preprocessor:
     def check(ckpt_name: Path) -> None:
         from latentloom.diffusion.networks.depth import check_depth
 
-        with refusing("ckpt_name", WHOLE_DEPTH):
+        with as_input_error("ckpt_name", WHOLE_DEPTH):
             check_depth(ckpt_name)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-from latentloom.engine.errors import InputError
 from latentloom.engine.node.context import Context, Saved
 from latentloom.engine.node.ports import Socket
 from latentloom.engine.node.spec import node
 
+from .checks import as_filename_error, as_input_error, check_filename_prefix, check_mask
 from .ports import FilenamePrefix, Image, Latent, Mask
 
 if TYPE_CHECKING:
@@ -42,16 +42,13 @@ def pass_report(
     Raises:
         InputError: the sizes do not fit.
     """
-    from latentloom.diffusion.images.paste import SizeError, cut_like
+    from latentloom.diffusion.images.paste import cut_like
     from latentloom.diffusion.sampling.report import Report as Lines
     from latentloom.diffusion.sampling.report import extend
 
-    if mask is not None and mask.ndim != 3:
-        raise InputError("mask", "masks B×H×W", tuple(mask.shape))
-    try:
+    check_mask("mask", mask)
+    with as_input_error("image"):
         before, inside = cut_like(image, source, mask)
-    except SizeError as error:
-        raise InputError("image", error.expected, error.got) from error
     return extend(previous or Lines(), latent.passes, before, image, inside)
 
 
@@ -72,31 +69,20 @@ class SaveReport:
     def run(report: Report, context: Context, filename_prefix: FilenamePrefix = "report") -> Saved:
         from latentloom.diffusion.sampling.report import to_json, to_table
         from latentloom.engine.files.saving import (
-            PrefixError,
             expand_prefix,
             next_number,
             place,
             write_numbered,
         )
 
-        try:
-            target = place(expand_prefix(filename_prefix, 0, 0, datetime.now()), context.output_dir)
-            data = f"{to_json(report)}\n".encode()
+        expanded = expand_prefix(filename_prefix, 0, 0, datetime.now())
+        data = f"{to_json(report)}\n".encode()
+        with as_filename_error(expanded, context.output_dir):
+            target = place(expanded, context.output_dir)
             path, _ = write_numbered(target, data, next_number(target), ".json")
-        except PrefixError as error:
-            raise InputError("filename_prefix", error.expected, error.got) from error
-        except OSError as error:
-            got = f"{filename_prefix!r}: {error.strerror or error}"
-            expected = "a place that can be written to"
-            raise InputError("filename_prefix", expected, got) from error
         return Saved((path,), to_table(report))
 
     @staticmethod
     def check(filename_prefix: str = "report") -> None:
         """Refuse a prefix that leaves the output folder before anything runs."""
-        from latentloom.engine.files.saving import PrefixError, check_prefix
-
-        try:
-            check_prefix(filename_prefix)
-        except PrefixError as error:
-            raise InputError("filename_prefix", error.expected, error.got) from error
+        check_filename_prefix(filename_prefix)

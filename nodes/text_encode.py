@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
+from .checks import as_input_error
 from .ports import Clip, Conditioning, EncodedPrompt
 
+READABLE = "a prompt that can be read"
 SizeInput = Annotated[int, Between(0, 16_384)]
 Score = Annotated[float, Between(0.0, 1000.0, step=0.01)]
 
@@ -36,7 +36,7 @@ class CLIPTextEncode:
     def run(text: EncodedPrompt, clip: Clip) -> Conditioning:
         from latentloom.diffusion.conditioning.text import encode_text
 
-        with _reading("text"):
+        with as_input_error("text", READABLE):
             return encode_text(clip, text)
 
     @staticmethod
@@ -79,7 +79,7 @@ class CLIPTextEncodeSDXL:
         from latentloom.diffusion.conditioning.text import encode_texts
 
         sizes = Sizes(width, height, crop_w, crop_h, target_width, target_height)
-        with _reading("text_g"):
+        with as_input_error("text_g", READABLE):
             return encode_texts(clip, {"l": text_l, "g": text_g}, sizes)
 
     @staticmethod
@@ -115,23 +115,12 @@ class CLIPTextEncodeSDXLRefiner:
         from latentloom.diffusion.conditioning.conditioning import Sizes
         from latentloom.diffusion.conditioning.text import encode_text
 
-        with _reading("text"):
+        with as_input_error("text", READABLE):
             return encode_text(clip, text, Sizes(width, height, score=ascore))
 
     @staticmethod
     def reads(text: str | None) -> Mapping[str, Path]:
         return _files(text=text)
-
-
-@contextmanager
-def _reading(port: str) -> Iterator[None]:
-    """A prompt that cannot be read is a wrong input of this port."""
-    from latentloom.diffusion.errors import PromptError
-
-    try:
-        yield
-    except PromptError as error:
-        raise InputError(port, "a prompt that can be read", error) from error
 
 
 def _files(**prompts: str | None) -> dict[str, Path]:
@@ -143,7 +132,7 @@ def _files(**prompts: str | None) -> dict[str, Path]:
 
     names: set[str] = set()
     for port, text in prompts.items():
-        with _reading(port):
+        with as_input_error(port, READABLE):
             names |= {*list_models("embeddings")} if text is None else embedding_names(text)
     found = {name: find_embedding(name) for name in names}
     return {f"embedding {name}": path for name, path in found.items() if path is not None}

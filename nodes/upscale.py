@@ -10,6 +10,7 @@ from latentloom.engine.node.context import Context
 from latentloom.engine.node.ports import Between, Socket
 from latentloom.engine.node.spec import node
 
+from .checks import as_input_error
 from .ports import (
     Cfg,
     Conditioning,
@@ -23,7 +24,6 @@ from .ports import (
     UpscaleFile,
     Vae,
     WindowSide,
-    refusing,
 )
 
 if TYPE_CHECKING:
@@ -57,14 +57,14 @@ class UpscaleModelLoader:
     def run(model_name: UpscaleFile) -> UpscaleModel:
         from latentloom.diffusion.networks.upscale import load_upscaler
 
-        with refusing("model_name", WHOLE):
+        with as_input_error("model_name", WHOLE):
             return load_upscaler(model_name)
 
     @staticmethod
     def check(model_name: Path) -> None:
         from latentloom.diffusion.weights.upscale_file import upscale_part
 
-        with refusing("model_name", WHOLE):
+        with as_input_error("model_name", WHOLE):
             upscale_part(model_name)
 
 

@@ -8,6 +8,7 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
+from .checks import check_fills_a_cell
 from .ports import Image, Latent, Vae
 
 EncodedTile = Annotated[int, Between(64, 4096, step=64)]
@@ -32,7 +33,7 @@ def vae_encode(pixels: Image, vae: Vae) -> Latent:
     """
     from latentloom.diffusion.networks.vae import encode
 
-    _check_size(pixels, vae)
+    check_fills_a_cell("pixels", pixels, vae)
     return encode(vae, pixels)
 
 
@@ -81,7 +82,7 @@ def vae_encode_tiled(
     """
     from latentloom.diffusion.networks.vae import encode_tiled
 
-    _check_size(pixels, vae)
+    check_fills_a_cell("pixels", pixels, vae)
     if 2 * overlap >= tile_size:
         raise InputError("overlap", f"less than {tile_size // 2}", overlap)
     return encode_tiled(vae, pixels, tile_size, overlap)
@@ -115,13 +116,6 @@ def vae_decode_tiled(
 
     _check_channels(samples, vae)
     return decode_tiled(vae, samples, tile_size, overlap)
-
-
-def _check_size(pixels: Image, vae: Vae) -> None:
-    factor = vae.family.vae_factor
-    height, width = pixels.shape[1:3]
-    if min(height, width) < factor:
-        raise InputError("pixels", f"at least {factor}×{factor} pixels", f"{width}×{height}")
 
 
 def _check_channels(samples: Latent, vae: Vae) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import UnsuitableValueError
 from .compose import same_batch
 from .masks import grow
 from .paste import paste, widen
@@ -21,8 +22,8 @@ CELL_PX = 8
 MAX_ASPECT = 4
 
 
-class EmptyMaskError(ValueError):
-    """There is nothing to cut out."""
+class EmptyMaskError(UnsuitableValueError):
+    """A mask that covers nothing."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def cut(source: Tensor, mask: Tensor, plan: CropPlan) -> Crops:
     source, mask = same_batch(source, mask)
     islands = list(_islands(mask, plan))
     if not islands:
-        raise EmptyMaskError("the mask covers nothing")
+        raise EmptyMaskError("a mask that covers something", "an empty mask, 0 everywhere")
     (width, height), size = _sizes(islands, source, plan)
     places, images, masks, shares = [], [], [], []
     for island in islands:

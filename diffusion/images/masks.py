@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..errors import UnsuitableValueError
 from .compose import same_batch
 
 CHANNELS = ("red", "green", "blue", "alpha")
@@ -14,11 +15,11 @@ def from_image(image: Tensor, channel: str) -> Tensor:
     """One channel of a B×H×W×C image.
 
     Raises:
-        ValueError: the image has no such channel.
+        UnsuitableValueError: the image has no such channel.
     """
     index = CHANNELS.index(channel)
     if index >= image.shape[-1]:
-        raise ValueError(f"an image of {image.shape[-1]} channels has no {channel}")
+        raise UnsuitableValueError(f"one of the image's {image.shape[-1]} channels", channel)
     return image[..., index].clone()
 
 

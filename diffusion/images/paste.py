@@ -21,7 +21,7 @@ class SizeError(UnsuitableValueError):
     def __init__(self, source: Tensor, image: Tensor) -> None:
         (height, width), (rows, columns) = source.shape[1:3], image.shape[1:3]
         expected = f"{width}×{height} pixels, as the source, or that cut to whole latent cells"
-        super().__init__(expected, f"{columns}×{rows}")
+        super().__init__(expected, f"{columns}×{rows}", "resize one of them with ImageScale")
 
 
 def cut_offset(source: Tensor, image: Tensor) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ..errors import UnexpectedValueError
 from .inside import Folder, opened
 from .workspace import UnsafePathError, unsafe
 
@@ -21,12 +22,8 @@ TOKEN = re.compile(r"%(date:[^%]*|width|height|year|month|day|hour|minute|second
 DATE_PART = re.compile(r"yyyy|yy|MM|M|dd|d|hh|h|mm|m|ss|s")
 
 
-class PrefixError(ValueError):
-    """A prefix that names no place inside the output folder: what was wanted and what came."""
-
-    def __init__(self, expected: str, got: str) -> None:
-        super().__init__(f"expected {expected}, got {got}")
-        self.expected, self.got = expected, got
+class PrefixError(UnexpectedValueError):
+    """A prefix that does not name a file inside the output folder."""
 
 
 @dataclass(frozen=True)
@@ -137,4 +134,4 @@ def _opened(target: Target) -> Iterator[Folder]:
             yield folder
     except UnsafePathError as error:
         got = f"{target.folder!r}, which leaves it"
-        raise PrefixError("a place inside the output folder", got) from error
+        raise PrefixError("a path inside the output folder", got) from error

@@ -179,7 +179,7 @@ def test_an_empty_mask_is_said_to_be_empty(engine: Engine, place: Workspace) -> 
     (error,) = engine.run(cropped(4, "together"), place).errors
     assert "InpaintCrop (crop)" in str(error)
     assert "got an empty mask, 0 everywhere" in str(error)
-    assert "draw what is to be painted in white" in str(error)
+    assert "draw the part to inpaint in white" in str(error)
 
 
 def test_inside_the_mask_the_image_is_new(engine: Engine, place: Workspace) -> None:

@@ -157,9 +157,7 @@ def test_a_prefix_that_leaves_the_folder_is_refused_by_check_and_run(
 def test_a_folder_that_cannot_be_made_is_a_typed_error(context: Context) -> None:
     context.output_dir.mkdir()
     (context.output_dir / "taken").write_text("a file")
-    with pytest.raises(
-        InputError, match="filename_prefix: expected a place that can be written to"
-    ):
+    with pytest.raises(InputError, match="filename_prefix: expected a path that can be written"):
         SaveImage.run(IMAGES, context, "taken/a")
 
 

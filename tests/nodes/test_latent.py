@@ -45,13 +45,13 @@ def test_a_noise_mask_is_kept_at_its_size() -> None:
 
 
 def test_a_noise_mask_that_is_none_is_refused() -> None:
-    with pytest.raises(InputError, match=r"mask: expected a mask B×H×W"):
+    with pytest.raises(InputError, match=r"mask: expected masks B×H×W"):
         set_latent_noise_mask(Latent(torch.zeros(1, 4, 8, 8)), torch.zeros(8, 8))
 
 
 def test_latents_of_other_channels_are_refused() -> None:
     four, sixteen = Latent(torch.zeros(1, 4, 2, 2)), Latent(torch.zeros(1, 16, 2, 2))
-    with pytest.raises(InputError, match=r"samples2: expected latents of 4 channels"):
+    with pytest.raises(InputError, match=r"samples2: expected latents with 4 channels"):
         latent_blend(four, sixteen)
     with pytest.raises(InputError, match=r"samples_from: .* got 16 channels"):
         latent_composite(four, sixteen)

@@ -21,7 +21,7 @@ def test_each_channel_is_found_by_its_name() -> None:
 
 
 def test_a_missing_channel_is_named() -> None:
-    with pytest.raises(ValueError, match="3 channels has no alpha"):
+    with pytest.raises(ValueError, match="3 channels, got alpha"):
         masks.from_image(torch.rand(1, 2, 2, 3), "alpha")
 
 
