@@ -6,8 +6,7 @@ from typing import Any
 
 from latentloom.engine.cache.disk import Store
 from latentloom.engine.cache.generation import OFF, VARIABLE
-
-GIB = 2**30
+from latentloom.engine.cache.gibibytes import GIB
 
 
 def store_object(store: Store | None) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from latentloom.engine.cache.gibibytes import parse_gibibytes
+
 
 def assignment(text: str) -> tuple[str, str]:
     """The name and the value of NAME=VALUE.
@@ -45,12 +47,9 @@ def gibibytes(text: str) -> float:
         argparse.ArgumentTypeError: it is none.
     """
     try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 2**20:
-        raise argparse.ArgumentTypeError(f"expected a number of GiB, 0 or more, got {text!r}")
-    return value
+        return parse_gibibytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 CACHE = (

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from ..errors import LatentloomError
 from .disk import DEFAULT_BYTES, Store
+from .gibibytes import GIB, parse_gibibytes
 
 VARIABLE, SIZE_VARIABLE, OFF = "LATENTLOOM_CACHE", "LATENTLOOM_CACHE_GIB", "off"
-GIB = 2**30
 LENGTH = 16
 
 _folders: set[Path] = set()
@@ -67,11 +67,9 @@ def open_store() -> Store | None:
         return None
     size = os.environ.get(SIZE_VARIABLE, "")
     try:
-        budget = int(float(size) * GIB) if size else DEFAULT_BYTES
-    except (ValueError, OverflowError):
-        budget = -1
-    if budget < 0:
-        raise CacheSizeError(f"{SIZE_VARIABLE}: expected a number of GiB from 0, got {size!r}")
+        budget = int(parse_gibibytes(size) * GIB) if size else DEFAULT_BYTES
+    except ValueError as error:
+        raise CacheSizeError(f"{SIZE_VARIABLE}: {error}") from error
     folder = Path(named).expanduser() if named else default_folder()
     return Store(folder, generation(), budget)
 

@@ -85,5 +85,5 @@ def test_the_environment_says_where_and_how_much(
 def test_a_size_that_is_none_is_refused(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(generation.VARIABLE, "x")
     monkeypatch.setenv(generation.SIZE_VARIABLE, size)
-    with pytest.raises(CacheSizeError, match="expected a number of GiB from 0, got"):
+    with pytest.raises(CacheSizeError, match="expected a number of GiB, 0 or more, got"):
         open_store()
