@@ -74,7 +74,7 @@ GraphOrPath = Graph | str | os.PathLike[str]
 def default_engine() -> Engine:
     """Return the engine that the functions here share; its cache is on the disk too."""
     nodes = registry()
-    return Engine(nodes, store=open_store())
+    return Engine(nodes, store=open_store(nodes))
 
 
 def load(path: str | os.PathLike[str]) -> Graph:

@@ -216,8 +216,7 @@ def cache(options: argparse.Namespace) -> int:
     from latentloom.console.views import to_json
     from latentloom.engine.cache.generation import open_store
 
-    installed_nodes()
-    store = open_store()
+    store = open_store(installed_nodes())
     if store is not None and options.clear:
         store.clear()
     print(to_json(store_object(store)) if options.json else store_text(store))
@@ -229,7 +228,7 @@ def _engine(registry: Registry) -> Engine:
     from latentloom.engine.cache.generation import open_store
     from latentloom.engine.execution.executor import Engine
 
-    return Engine(registry, store=open_store())
+    return Engine(registry, store=open_store(registry))
 
 
 def _open(options: argparse.Namespace) -> Job:

@@ -10,21 +10,19 @@ from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING
 
-from latentloom.engine.cache.fingerprint import Sink, register
-from latentloom.engine.cache.generation import declare
+from latentloom.engine.cache.fingerprint import Sink, TypeFingerprint
+from latentloom.engine.cache.generation import ResultDependencies
 from latentloom.engine.cache.packing import (
     Array,
+    ArrayCodec,
     CorruptEntryError,
+    StoredRecords,
     UnstorableError,
-    register_array,
-    register_records,
 )
 from latentloom.engine.errors import InputError
-from latentloom.engine.execution import threads
-from latentloom.engine.files import images as images
-from latentloom.engine.files.images import EncodedImage, PreviewMethod
-from latentloom.engine.node import devices
-from latentloom.engine.node.devices import Device
+from latentloom.engine.execution.threads import ThreadSharing
+from latentloom.engine.node.devices import Device, DeviceListing
+from latentloom.engine.node.image_service import EncodedImage, ImageService, PreviewMethod
 from latentloom.engine.node.spec import NodeSpec
 
 if TYPE_CHECKING:
@@ -39,8 +37,6 @@ def feed_tensor(tensor: Tensor, sink: Sink) -> None:
     sink.update(f"T{flat.dtype}{tuple(flat.shape)}:".encode())
     sink.update(flat.reshape(-1).view(torch.uint8).numpy().data)
 
-
-register("torch.Tensor", feed_tensor)
 
 DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64",
@@ -79,8 +75,9 @@ def tensor_from_array(array: Array) -> Tensor:
     return torch.frombuffer(array.data, dtype=dtype).reshape(array.shape)
 
 
-register_array("torch.Tensor", tensor_to_array, tensor_from_array)
-register_records(
+TENSOR_FINGERPRINT = TypeFingerprint("torch.Tensor", feed_tensor)
+TENSOR_CODEC = ArrayCodec("torch.Tensor", tensor_to_array, tensor_from_array)
+RECORDS = StoredRecords((
     "latentloom.diffusion.latents.latents.Latent",
     "latentloom.diffusion.latents.latents.SamplePass",
     "latentloom.diffusion.conditioning.conditioning.Entry",
@@ -96,28 +93,20 @@ register_records(
     "latentloom.diffusion.sampling.report.Change",
     "latentloom.diffusion.sampling.noise.NoiseChoice",
     "latentloom.diffusion.samplers.table.SamplerChoice",
-)
-_CODE = Path(__file__).resolve().parent
-for _folder in (_CODE, _CODE.parent / "diffusion", _CODE.parent / "engine"):
-    declare(
-        _folder,
-        (
-            "torch",
-            "diffusers",
-            "transformers",
-            "numpy",
-            "pillow",
-            "torchsde",
-            "scipy",
-            "opencv-python-headless",
-            "opencv-python",
-        ),
-        ("LATENTLOOM_COMFYUI",),
-    )
+))  # fmt: skip
+PACKAGE = Path(__file__).resolve().parents[1]
+DEPENDENCIES = ResultDependencies(
+    folders=(PACKAGE / "nodes", PACKAGE / "diffusion", PACKAGE / "engine"),
+    libraries=(
+        "torch", "diffusers", "transformers", "numpy", "pillow", "torchsde", "scipy",
+        "opencv-python-headless", "opencv-python",
+    ),
+    switches=("LATENTLOOM_COMFYUI",),
+)  # fmt: skip
 
 
-class ImageFiles:
-    """What a server needs of images; see `engine.files.images.ImageService`."""
+class ImageFiles(ImageService):
+    """Reads, checks and converts image files with Pillow."""
 
     def clean(self, data: bytes) -> EncodedImage:
         from latentloom.diffusion.images.transcode import clean
@@ -165,27 +154,35 @@ def accelerators() -> list[Device]:
         return []
     from latentloom.diffusion.networks.devices import describe
 
-    return [Device(*facts) for facts in describe()]
+    return [
+        Device(
+            name=name,
+            type=type_name,
+            index=index,
+            vram_total=total,
+            vram_free=free,
+            torch_vram_total=torch_total,
+            torch_vram_free=torch_free,
+        )
+        for name, type_name, index, total, free, torch_total, torch_free in describe()
+    ]
 
 
-def sharing(spec: NodeSpec) -> AbstractContextManager[object]:
-    """Device nodes compute with all threads, others that hold tensors with one.
+def share_threads(spec: NodeSpec) -> AbstractContextManager[object]:
+    """Give all threads to device nodes, and one thread to others that hold tensors.
 
     Loads torch only for nodes that will.
     """
-    if spec.name not in _holds_tensors:
-        types = {port.type for port in spec.inputs} | {output.type for output in spec.outputs}
-        _holds_tensors[spec.name] = not TENSORS.isdisjoint(types)
-    if not _holds_tensors[spec.name]:
+    if TENSOR_TYPES.isdisjoint(spec.types):
         return nullcontext()
     from latentloom.diffusion.networks.devices import use_all_threads, use_one_thread
 
     return use_all_threads() if spec.device else use_one_thread()
 
 
-TENSORS = frozenset({"IMAGE", "MASK", "LATENT", "CONDITIONING", "SIGMAS", "MODEL", "CLIP", "VAE"})
-_holds_tensors: dict[str, bool] = {}
-
-threads.register(sharing)
-images.register(ImageFiles())
-devices.register(accelerators)
+TENSOR_TYPES = frozenset({
+    "IMAGE", "MASK", "LATENT", "CONDITIONING", "SIGMAS", "MODEL", "CLIP", "VAE",
+})  # fmt: skip
+THREADS = ThreadSharing(share_threads)
+IMAGE_FILES = ImageFiles()
+ACCELERATORS = DeviceListing(accelerators)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from latentloom.engine.graph.lint import Finding, Spot, rule
+from latentloom.engine.graph.lint import Finding, NodeView, rule
 
 KSAMPLERS = ("KSampler", "KSamplerAdvanced")
 MASKING = ("SetLatentNoiseMask", "VAEEncodeForInpaint", "InpaintModelConditioning")
@@ -23,10 +23,10 @@ MAX_AT_ONCE = 2048 * 2048
 
 
 @rule("KSampler")
-def source_ignored(spot: Spot) -> Iterator[Finding]:
+def source_ignored(node: NodeView) -> Iterator[Finding]:
     """Denoise 1 starts from noise alone."""
-    way = _latent_way(spot)
-    if spot.number("denoise") >= 1 and way and way[-1].type in IMAGES and not _masked(way):
+    way = _latent_way(node)
+    if node.number("denoise") >= 1 and way and way[-1].type in IMAGES and not _masked(way):
         yield Finding(
             "denoise",
             f"denoise 1 keeps nothing of the image that {_named(way[-1])} encodes",
@@ -35,10 +35,10 @@ def source_ignored(spot: Spot) -> Iterator[Finding]:
 
 
 @rule("KSampler")
-def empty_latent_kept(spot: Spot) -> Iterator[Finding]:
+def empty_latent_kept(node: NodeView) -> Iterator[Finding]:
     """Less than all of an empty latent is replaced."""
-    way = _latent_way(spot)
-    if spot.number("denoise") < 1 and way and way[-1].type == "EmptyLatentImage":
+    way = _latent_way(node)
+    if node.number("denoise") < 1 and way and way[-1].type == "EmptyLatentImage":
         yield Finding(
             "denoise",
             "an empty latent holds no image; denoise below 1 leaves a grey veil of it",
@@ -47,10 +47,10 @@ def empty_latent_kept(spot: Spot) -> Iterator[Finding]:
 
 
 @rule("KSampler")
-def hole_kept(spot: Spot) -> Iterator[Finding]:
+def hole_kept(node: NodeView) -> Iterator[Finding]:
     """VAEEncodeForInpaint erases what is under the mask."""
-    way = _latent_way(spot)
-    if spot.number("denoise") < 1 and way and way[-1].type == "VAEEncodeForInpaint":
+    way = _latent_way(node)
+    if node.number("denoise") < 1 and way and way[-1].type == "VAEEncodeForInpaint":
         yield Finding(
             "denoise",
             "VAEEncodeForInpaint fills the mask with grey; denoise below 1 lets it show through",
@@ -59,10 +59,10 @@ def hole_kept(spot: Spot) -> Iterator[Finding]:
 
 
 @rule("KSampler")
-def soft_upscale(spot: Spot) -> Iterator[Finding]:
+def soft_upscale(node: NodeView) -> Iterator[Finding]:
     """A latent that was made larger is no sharp image."""
-    direct = spot.origin("latent_image")
-    low = spot.number("denoise") < MIN_AFTER_UPSCALING
+    direct = node.origin("latent_image")
+    low = node.number("denoise") < MIN_AFTER_UPSCALING
     if direct is not None and direct.type in SOFTENING and low:
         yield Finding(
             "denoise",
@@ -72,10 +72,10 @@ def soft_upscale(spot: Spot) -> Iterator[Finding]:
 
 
 @rule(*KSAMPLERS)
-def same_seed(spot: Spot) -> Iterator[Finding]:
+def same_seed(node: NodeView) -> Iterator[Finding]:
     """The same noise twice deepens its pattern."""
-    way = _latent_way(spot)
-    port, seed = _seed(spot)
+    way = _latent_way(node)
+    port, seed = _seed(node)
     if seed is None or not way or way[-1].type not in KSAMPLERS:
         return
     if _seed(way[-1])[1] == seed:
@@ -87,10 +87,10 @@ def same_seed(spot: Spot) -> Iterator[Finding]:
 
 
 @rule("KSampler", *DECODERS)
-def noise_left(spot: Spot) -> Iterator[Finding]:
+def noise_left(node: NodeView) -> Iterator[Finding]:
     """Leftover noise is for a pass that goes on with it."""
-    port = "latent_image" if spot.type in KSAMPLERS else "samples"
-    before = spot.origin(port)
+    port = "latent_image" if node.type in KSAMPLERS else "samples"
+    before = node.origin(port)
     if before is None or before.type != "KSamplerAdvanced":
         return
     if before["return_with_leftover_noise"] == "enable" and _stops_early(before):
@@ -102,26 +102,26 @@ def noise_left(spot: Spot) -> Iterator[Finding]:
 
 
 @rule("KSamplerAdvanced")
-def noise_twice(spot: Spot) -> Iterator[Finding]:
+def noise_twice(node: NodeView) -> Iterator[Finding]:
     """A latent with noise left gets no more, one without needs it."""
-    before = spot.origin("latent_image")
+    before = node.origin("latent_image")
     if before is None or before.type != "KSamplerAdvanced":
         return
     left = before["return_with_leftover_noise"] == "enable" and _stops_early(before)
-    added = spot["add_noise"] == "enable"
+    added = node["add_noise"] == "enable"
     if left and added:
         text = f"{_named(before)} leaves noise in the latent, and this adds as much again"
         yield Finding("add_noise", text, "add_noise: disable")
-    elif not left and spot["add_noise"] == "disable" and spot.number("start_at_step") > 0:
+    elif not left and node["add_noise"] == "disable" and node.number("start_at_step") > 0:
         text = f"{_named(before)} leaves no noise in the latent, and none is added"
         yield Finding("add_noise", text, "add_noise: enable, or leave the noise in before")
 
 
 @rule("KSamplerAdvanced")
-def no_steps(spot: Spot) -> Iterator[Finding]:
+def no_steps(node: NodeView) -> Iterator[Finding]:
     """The range of steps is empty."""
-    start = spot.number("start_at_step")
-    end = min(spot.number("end_at_step"), spot.number("steps"))
+    start = node.number("start_at_step")
+    end = min(node.number("end_at_step"), node.number("steps"))
     if start >= end:
         yield Finding(
             "start_at_step",
@@ -131,39 +131,39 @@ def no_steps(spot: Spot) -> Iterator[Finding]:
 
 
 @rule("KSampler")
-def no_change(spot: Spot) -> Iterator[Finding]:
+def no_change(node: NodeView) -> Iterator[Finding]:
     """Denoise 0 does nothing."""
-    if spot.number("denoise") == 0:
+    if node.number("denoise") == 0:
         text = "denoise 0 changes nothing; the latent comes out as it went in"
         yield Finding("denoise", text, "denoise above 0, or remove the pass")
 
 
 @rule(*KSAMPLERS)
-def negative_ignored(spot: Spot) -> Iterator[Finding]:
+def negative_ignored(node: NodeView) -> Iterator[Finding]:
     """Without guidance the negative prompt is not asked."""
-    negative = spot.origin("negative")
+    negative = node.origin("negative")
     said = negative is not None and negative.type == "CLIPTextEncode" and negative["text"]
-    if spot.number("cfg") == 1 and said:
+    if node.number("cfg") == 1 and said:
         text = "cfg 1 does not look at the negative prompt, which has a text"
         yield Finding("cfg", text, "cfg above 1, or an empty negative prompt")
 
 
 @rule("ControlNetApply", "ControlNetApplyAdvanced", "ControlNetApplySD3")
-def control_ignored(spot: Spot) -> Iterator[Finding]:
+def control_ignored(node: NodeView) -> Iterator[Finding]:
     """A ControlNet without strength or range."""
-    if spot.number("strength") == 0:
+    if node.number("strength") == 0:
         yield Finding("strength", "strength 0 has no effect", "a strength above 0, or remove it")
-    if spot.number("start_percent") >= spot.number("end_percent"):
+    if node.number("start_percent") >= node.number("end_percent"):
         text = "it ends before it starts, and has no effect"
         yield Finding("start_percent", text, "start_percent below end_percent")
 
 
 @rule("LoraLoader", "LoraLoaderModelOnly")
-def lora_ignored(spot: Spot) -> Iterator[Finding]:
+def lora_ignored(node: NodeView) -> Iterator[Finding]:
     """A LoRA without strength."""
-    strengths = [spot.number("strength_model")]
-    if spot.type == "LoraLoader":
-        strengths.append(spot.number("strength_clip"))
+    strengths = [node.number("strength_model")]
+    if node.type == "LoraLoader":
+        strengths.append(node.number("strength_clip"))
     if all(strength == 0 for strength in strengths):
         yield Finding(
             "strength_model", "strength 0 has no effect", "a strength above 0, or remove it"
@@ -171,9 +171,9 @@ def lora_ignored(spot: Spot) -> Iterator[Finding]:
 
 
 @rule(*IMAGES)
-def round_trip(spot: Spot) -> Iterator[Finding]:
+def round_trip(node: NodeView) -> Iterator[Finding]:
     """Decoding and encoding again loses a little each time."""
-    before = spot.origin("pixels")
+    before = node.origin("pixels")
     if before is not None and before.type in DECODERS:
         yield Finding(
             "pixels",
@@ -183,9 +183,9 @@ def round_trip(spot: Spot) -> Iterator[Finding]:
 
 
 @rule("SetLatentNoiseMask")
-def mask_over_nothing(spot: Spot) -> Iterator[Finding]:
+def mask_over_nothing(node: NodeView) -> Iterator[Finding]:
     """Outside the mask stays what was there."""
-    way = list(spot.way("samples", "samples"))
+    way = list(node.chain("samples", "samples"))
     if way and way[-1].type == "EmptyLatentImage":
         yield Finding(
             "mask",
@@ -195,21 +195,21 @@ def mask_over_nothing(spot: Spot) -> Iterator[Finding]:
 
 
 @rule("SetLatentNoiseMask")
-def mask_replaced(spot: Spot) -> Iterator[Finding]:
+def mask_replaced(node: NodeView) -> Iterator[Finding]:
     """One latent has one mask."""
-    before = next((each for each in spot.way("samples", "samples") if each.type in MASKING), None)
+    before = next((each for each in node.chain("samples", "samples") if each.type in MASKING), None)
     if before is not None:
         text = f"this mask replaces that of {_named(before)}, which is ignored"
         yield Finding("mask", text, "join the masks with MaskComposite, or drop one of the two")
 
 
 @rule("SetLatentNoiseMask", "VAEEncodeForInpaint")
-def mask_stretched(spot: Spot) -> Iterator[Finding]:
+def mask_stretched(node: NodeView) -> Iterator[Finding]:
     """A mask of another shape than its image's."""
-    maker = spot
-    if spot.type == "SetLatentNoiseMask":
-        maker = [spot, *spot.way("samples", "samples")][-1]
-    mask = [spot, *spot.way("mask", "mask")][-1]
+    maker = node
+    if node.type == "SetLatentNoiseMask":
+        maker = [node, *node.chain("samples", "samples")][-1]
+    mask = [node, *node.chain("mask", "mask")][-1]
     image = maker.origin("pixels")
     ours, theirs = _size(mask), _size(image)
     if ours is None or theirs is None:
@@ -224,11 +224,11 @@ def mask_stretched(spot: Spot) -> Iterator[Finding]:
 
 
 @rule(*KSAMPLERS)
-def image_large(spot: Spot) -> Iterator[Finding]:
+def image_large(node: NodeView) -> Iterator[Finding]:
     """A photo is sampled at its full size, for which no model was trained."""
-    encoder = spot.origin("latent_image")
+    encoder = node.origin("latent_image")
     size = _size(encoder.origin("pixels")) if encoder is not None else None
-    tiled = any(each.type == "TiledDiffusion" for each in spot.way("model", "model"))
+    tiled = any(each.type == "TiledDiffusion" for each in node.chain("model", "model"))
     if size is None or tiled or size[0] * size[1] <= MAX_AT_ONCE:
         return
     yield Finding(
@@ -239,9 +239,9 @@ def image_large(spot: Spot) -> Iterator[Finding]:
     )
 
 
-def _size(spot: Spot | None) -> tuple[int, int] | None:
+def _size(node: NodeView | None) -> tuple[int, int] | None:
     """Width and height of the image that a node loads."""
-    path = spot.file("image") if spot is not None and spot.type in LOADERS else None
+    path = node.file("image") if node is not None and node.type in LOADERS else None
     if path is None:
         return None
     from latentloom.diffusion.images.image_files import check_file
@@ -259,25 +259,25 @@ def _alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return abs(a[0] * b[1] - b[0] * a[1]) <= 0.01 * a[0] * b[1]
 
 
-def _latent_way(spot: Spot) -> list[Spot]:
+def _latent_way(node: NodeView) -> list[NodeView]:
     """From a sampler's latent up to where it was made: a sampler, an encoder, an empty latent."""
-    return list(spot.way("latent_image", "samples"))
+    return list(node.chain("latent_image", "samples"))
 
 
-def _masked(way: list[Spot]) -> bool:
+def _masked(way: list[NodeView]) -> bool:
     return any(each.type in MASKING for each in way)
 
 
-def _seed(spot: Spot) -> tuple[str, int | None]:
+def _seed(node: NodeView) -> tuple[str, int | None]:
     """The input that holds a sampler's seed, and the seed; None if it adds no noise."""
-    port = "seed" if spot.type == "KSampler" else "noise_seed"
-    silent = spot["add_noise"] == "disable" or spot.number("denoise") == 0
-    return port, None if silent else spot[port]
+    port = "seed" if node.type == "KSampler" else "noise_seed"
+    silent = node["add_noise"] == "disable" or node.number("denoise") == 0
+    return port, None if silent else node[port]
 
 
-def _stops_early(spot: Spot) -> bool:
-    return spot.number("end_at_step") < spot.number("steps")
+def _stops_early(node: NodeView) -> bool:
+    return node.number("end_at_step") < node.number("steps")
 
 
-def _named(spot: Spot) -> str:
-    return f"{spot.type} ({spot.id})"
+def _named(node: NodeView) -> str:
+    return f"{node.type} ({node.id})"

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from aiohttp import BodyPartReader, web
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.files.images import EncodedImage, images
 from latentloom.engine.files.inside import Folder, opened, read_inside, split
 from latentloom.engine.files.workspace import UnsafePathError, safe_path, split_annotated
 from latentloom.engine.formats.parsing import parse_json
+from latentloom.engine.node.image_service import EncodedImage, ImageService
 
 from .routes import RequestError, Routes, answer, patiently
 from .site import Site
@@ -40,7 +40,9 @@ async def view(site: Site, request: web.Request) -> web.Response:
         query.get("type", "output"),
     )
     name = PurePosixPath(split_annotated(query.get("filename", ""))[0]).name
-    found = await asyncio.to_thread(_shown, data, query.get("preview"), query.get("channel", ""))
+    found = await asyncio.to_thread(
+        _shown, site.image_service, data, query.get("preview"), query.get("channel", "")
+    )
     return _image_answer(found, name)
 
 
@@ -48,7 +50,7 @@ async def view(site: Site, request: web.Request) -> web.Response:
 async def upload_image(site: Site, request: web.Request) -> web.Response:
     async with site.uploads:
         form = await _read_form(site, request)
-        image = await asyncio.to_thread(images().clean, form.file)
+        image = await asyncio.to_thread(site.image_service.clean, form.file)
         return answer(await asyncio.to_thread(_store, site, form, image))
 
 
@@ -57,7 +59,7 @@ async def upload_mask(site: Site, request: web.Request) -> web.Response:
     async with site.uploads:
         form = await _read_form(site, request)
         original = await asyncio.to_thread(_original, site, form)
-        image = await asyncio.to_thread(images().with_alpha_of, original, form.file)
+        image = await asyncio.to_thread(site.image_service.with_alpha_of, original, form.file)
         return answer(await asyncio.to_thread(_store, site, form, image))
 
 
@@ -107,15 +109,15 @@ def read_image_file(site: Site, filename: str, subfolder: str, kind: str) -> byt
     raise RequestError(404, f"there is no file {name[:80]!r}")
 
 
-def _shown(data: bytes, preview: str | None, channel: str) -> EncodedImage:
+def _shown(service: ImageService, data: bytes, preview: str | None, channel: str) -> EncodedImage:
     """The file itself, or what is asked of it; what is no image is never shown inline."""
     if preview:
         kind, _, given = preview.partition(";")
         quality = int(given) if given.isascii() and given.isdigit() and len(given) < 4 else 90
         asked = "jpeg" if kind == "jpeg" and "a" not in channel else "webp"
-        return images().converted(data, asked, min(100, max(1, quality)))
+        return service.converted(data, asked, min(100, max(1, quality)))
     if channel in ("rgb", "a"):
-        return images().channel(data, channel)
+        return service.channel(data, channel)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return EncodedImage(data, "image/webp")
     kind = next((mime for magic, mime in MAGIC.items() if data.startswith(magic)), "")

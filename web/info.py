@@ -60,7 +60,7 @@ async def system_stats(site: Site, request: web.Request) -> web.Response:
         "embedded_python": False,
         "argv": ["latentloom", "serve"],
     }
-    devices = await asyncio.to_thread(machine.device_list)
+    devices = await asyncio.to_thread(machine.device_list, site.registry)
     return answer({"system": system, "devices": devices})
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from latentloom.engine.node.devices import devices
+from latentloom.engine.node.registry import Registry
 
 
 def memory() -> tuple[int, int]:
@@ -19,9 +20,9 @@ def memory() -> tuple[int, int]:
     return page * total, page * free
 
 
-def device_list() -> list[dict[str, Any]]:
+def device_list(registry: Registry) -> list[dict[str, Any]]:
     """What nodes compute on, as /system_stats gives it; the CPU where there is nothing else."""
-    found = devices()
+    found = devices(registry)
     if found:
         return [asdict(device) for device in found]
     total, free = memory()

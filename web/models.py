@@ -66,13 +66,12 @@ async def library_folder(site: Site, request: web.Request) -> web.Response:
 @routes.add("GET", "/experiment/models/preview/{folder}/{index}/{file}", "The image beside a model")
 async def preview(site: Site, request: web.Request) -> web.Response:
     path = await _model(site, request, request.match_info["file"])
-    from latentloom.engine.files.images import images
 
     def read() -> bytes:
         for extension in PREVIEWS:
             beside = path.with_name(f"{path.stem}{extension}")
             if beside.is_file() and not beside.is_symlink():
-                return images().converted(beside.read_bytes(), "webp", 90).data
+                return site.image_service.converted(beside.read_bytes(), "webp", 90).data
         raise RequestError(404, "there is no image of this model")
 
     return web.Response(body=await asyncio.to_thread(read), content_type="image/webp")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from latentloom.engine.errors import LatentloomError
-from latentloom.engine.files.images import PreviewMethod
+from latentloom.engine.node.image_service import PreviewMethod
 
 if TYPE_CHECKING:
     from latentloom.engine.node.registry import Registry

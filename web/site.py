@@ -13,10 +13,11 @@ from typing import Any
 from latentloom.engine.cache.generation import open_store
 from latentloom.engine.errors import LatentloomError
 from latentloom.engine.execution.executor import Engine
-from latentloom.engine.files.images import EXTENSIONS, EncodedImage, PreviewMethod, images
+from latentloom.engine.files.images import EXTENSIONS
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.graph.library import graphs_dir
 from latentloom.engine.jobs.store import JobStore
+from latentloom.engine.node.image_service import EncodedImage, PreviewMethod, image_service
 from latentloom.engine.node.registry import Registry
 
 from .logs import LogTail
@@ -77,7 +78,8 @@ class Site:
             temp_dir=self.folders["temp"],
             library_dir=self.library,
         )
-        self.engine = Engine(self.registry, store=open_store())
+        self.engine = Engine(self.registry, store=open_store(self.registry))
+        self.image_service = image_service(self.registry)
         self.hub = Hub(self.features(), self.store.remaining)
         self.worker = Worker(
             self.engine, self.store, self.hub, self.workspace, self.folders, self._show
@@ -120,7 +122,7 @@ class Site:
         if method is None or not self.hub.wants_previews(client):
             return
         try:
-            image: EncodedImage | None = images().preview(value, method)
+            image: EncodedImage | None = self.image_service.preview(value, method)
         except LatentloomError:
             return
         if image is not None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .memory import Entry, size_of
-from .packing import Array, CorruptEntryError, MissingOutputError, UnstorableError, pack, unpack
+from .packing import Array, CorruptEntryError, MissingOutputError, Packer, UnstorableError
 
 log = logging.getLogger(__name__)
 DEFAULT_BYTES = 20 * 2**30
@@ -53,6 +53,7 @@ class Store:
         generation: what of code and libraries decides results.
         budget: bytes of entries to keep, of all generations; least recently used out first.
         worth_seconds: what took less is made again rather than kept, where it needs no weights.
+        packer: packs values; by default those of Python's plain types only.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class Store:
         generation: str = "any",
         budget: int = DEFAULT_BYTES,
         worth_seconds: float = WORTH_SECONDS,
+        packer: Packer | None = None,
     ) -> None:
+        self._packer = packer or Packer()
         self.folder, self.budget, self.worth_seconds = folder, budget, worth_seconds
         self._own = folder / generation
         self._keys, self._entries = (f"{self._own}/{kind}/" for kind in ("keys", "entries"))
@@ -92,7 +95,7 @@ class Store:
         """An entry; None if there is none, or only a damaged one, which is dropped."""
         place = self._place("entries", trace)
         try:
-            entry = _read(bytearray(place.read_bytes()), trace)
+            entry = _read(bytearray(place.read_bytes()), trace, self._packer)
             os.utime(place)
         except OSError:
             return None
@@ -177,7 +180,7 @@ class Store:
 
     def _put(self, trace: str, key: str, entry: Entry) -> None:
         try:
-            parts = _written(entry, trace)
+            parts = _written(entry, trace, self._packer)
         except UnstorableError:
             return
         except Exception:
@@ -275,13 +278,13 @@ class Store:
             place.unlink()
 
 
-def _written(entry: Entry, trace: str) -> list[bytes]:
+def _written(entry: Entry, trace: str, packer: Packer) -> list[bytes]:
     """An entry as the parts of a file, which tells its own name.
 
     Raises:
         UnstorableError: a value in it is not kept on the disk.
     """
-    tree, arrays = pack(tuple(entry.outputs))
+    tree, arrays = packer.pack(tuple(entry.outputs))
     header: dict[str, Any] = {}
     end = 0
     for number, array in enumerate(arrays):
@@ -300,7 +303,7 @@ def _written(entry: Entry, trace: str) -> list[bytes]:
     return [len(head).to_bytes(8, "little"), head, *data]
 
 
-def _read(data: bytearray, trace: str) -> Entry:
+def _read(data: bytearray, trace: str, packer: Packer) -> Entry:
     """The entry of a trace in the bytes of a file.
 
     Raises:
@@ -320,7 +323,7 @@ def _read(data: bytearray, trace: str) -> Entry:
         if told["trace"] != trace:
             raise CorruptEntryError("it is another entry")
         arrays = [_array(header[str(number)], view) for number in range(len(header) - 1)]
-        outputs = unpack(told["tree"], arrays)
+        outputs = packer.unpack(told["tree"], arrays)
         digests = tuple(told["digests"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptEntryError(f"it is no entry: {error}") from error

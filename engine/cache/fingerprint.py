@@ -1,24 +1,26 @@
-"""Value -> digest. An open table by type; it raises rather than guesses.
+"""Value -> digest, by type. A type that is not known raises: nothing is guessed.
 
 Each value is written with a tag of its type and its length, so that `1`, `1.0`, `True` and `"1"`
-differ and no two nestings read alike. A type that is not known here is announced by name with
-`register`, so that the engine need not import it.
+differ and no two nestings read alike. Packs declare further types by name with TypeFingerprint,
+so that the engine need not import them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from typing import Any, Protocol
 
 from ..errors import LatentloomError
+from ..node.extension import Extension
+from ..node.registry import Registry
 
 
 class Sink(Protocol):
-    """What bytes are written to: a hashlib object."""
+    """Takes the bytes to be hashed: a hashlib object."""
 
     def update(self, data: bytes | memoryview, /) -> None: ...
 
@@ -30,59 +32,105 @@ class UnknownTypeError(LatentloomError):
     """A value of a type that has no fingerprint."""
 
 
-def fingerprint(value: Any) -> str:
-    """The digest of a value, equal for equal values of equal types.
-
-    Raises:
-        UnknownTypeError: the value, or something in it, is of a type that is not in the table.
-
-    >>> len({fingerprint(1), fingerprint(1.0), fingerprint(True), fingerprint("1")})
-    4
-    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
-    True
-    """
-    sink = hashlib.sha256()
-    feed(value, sink)
-    return sink.hexdigest()
-
-
-def register(type_name: str, feed_value: Feed) -> None:
-    """Say how values of a type are written.
+@dataclass(frozen=True)
+class TypeFingerprint(Extension):
+    """Fingerprints the values of a type.
 
     Args:
         type_name: `module.Class`, such as `torch.Tensor`; holds for its subclasses too.
-        feed_value: writes all that tells two values apart.
+        feed: writes everything in which two values can differ.
     """
-    _BY_NAME[type_name] = feed_value
-    _BY_TYPE.clear()
-    _BY_TYPE.update(_BUILTIN)
+
+    type_name: str
+    feed: Feed
 
 
-def feed(value: Any, sink: Sink) -> None:
-    """Write a value into a hash; see `fingerprint`."""
-    kind = value.__class__
-    writer = _BY_TYPE.get(kind)
-    if writer is None:
-        writer = _BY_TYPE[kind] = _find(kind)
-    writer(value, sink)
+class Fingerprinter:
+    """Fingerprints values: Python's own types, frozen dataclasses, and types of packs.
 
+    A class with a property `fingerprint` supplies its own.
+    """
 
-def _find(kind: type) -> Feed:
-    for base in kind.__mro__:
-        by_name = _BY_NAME.get(f"{base.__module__}.{base.__qualname__}")
-        if by_name is not None:
-            return by_name
-    if isinstance(getattr(kind, "fingerprint", None), property):
-        return _feed_handle
-    if is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        return _feed_dataclass
-    for base, writer in ((Enum, _feed_enum), (Mapping, _feed_mapping), (tuple, _feed_sequence)):
-        if issubclass(kind, base):
-            return writer
-    raise UnknownTypeError(
-        f"a value of type {kind.__module__}.{kind.__qualname__} has no fingerprint; "
-        f"register one with engine.cache.fingerprint.register"
-    )
+    def __init__(self, types: Iterable[TypeFingerprint] = ()) -> None:
+        self._by_name = {entry.type_name: entry.feed for entry in types}
+        # Found once for each type; Python's own types come first.
+        self._by_type: dict[type, Feed] = {
+            type(None): _feed_none,
+            bool: _feed_bool,
+            int: _feed_int,
+            float: _feed_float,
+            str: _feed_str,
+            bytes: _feed_bytes,
+            tuple: self._feed_sequence,
+            list: self._feed_sequence,
+            dict: self._feed_mapping,
+        }
+
+    @classmethod
+    def of(cls, registry: Registry) -> Fingerprinter:
+        """Return a fingerprinter that knows the types of the registry's packs."""
+        return cls(registry.extensions(TypeFingerprint))
+
+    def fingerprint(self, value: Any) -> str:
+        """Return the digest of a value, equal for equal values of equal types.
+
+        Raises:
+            UnknownTypeError: the value, or something in it, is of an unknown type.
+
+        >>> digest = Fingerprinter().fingerprint
+        >>> len({digest(1), digest(1.0), digest(True), digest("1")})
+        4
+        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+        True
+        """
+        sink = hashlib.sha256()
+        self.feed(value, sink)
+        return sink.hexdigest()
+
+    def feed(self, value: Any, sink: Sink) -> None:
+        """Write a value into a hash; see `fingerprint`."""
+        kind = value.__class__
+        feed = self._by_type.get(kind)
+        if feed is None:
+            feed = self._by_type[kind] = self._find(kind)
+        feed(value, sink)
+
+    def _find(self, kind: type) -> Feed:
+        for base in kind.__mro__:
+            by_name = self._by_name.get(f"{base.__module__}.{base.__qualname__}")
+            if by_name is not None:
+                return by_name
+        if isinstance(getattr(kind, "fingerprint", None), property):
+            return _feed_handle
+        if is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+            return self._feed_dataclass
+        if issubclass(kind, Enum):
+            return _feed_enum
+        if issubclass(kind, Mapping):
+            return self._feed_mapping
+        if issubclass(kind, tuple):
+            return self._feed_sequence
+        raise UnknownTypeError(
+            f"a value of type {kind.__module__}.{kind.__qualname__} has no fingerprint; "
+            f"declare one with latentloom.engine.cache.fingerprint.TypeFingerprint"
+        )
+
+    def _feed_sequence(self, value: Any, sink: Sink) -> None:
+        sink.update(b"t%d:" % len(value))
+        for item in value:
+            self.feed(item, sink)
+
+    def _feed_mapping(self, value: Mapping[Any, Any], sink: Sink) -> None:
+        sink.update(b"m%d:" % len(value))
+        for key in sorted(value, key=lambda key: (key.__class__.__name__, key)):
+            self.feed(key, sink)
+            self.feed(value[key], sink)
+
+    def _feed_dataclass(self, value: Any, sink: Sink) -> None:
+        sink.update(b"d")
+        _feed_str(value.__class__.__qualname__, sink)
+        for field in fields(value):
+            self.feed(getattr(value, field.name), sink)
 
 
 def _feed_none(_value: None, sink: Sink) -> None:
@@ -110,19 +158,6 @@ def _feed_bytes(value: bytes, sink: Sink) -> None:
     sink.update(b"y%d:" % len(value) + value)
 
 
-def _feed_sequence(value: Any, sink: Sink) -> None:
-    sink.update(b"t%d:" % len(value))
-    for item in value:
-        feed(item, sink)
-
-
-def _feed_mapping(value: Mapping[Any, Any], sink: Sink) -> None:
-    sink.update(b"m%d:" % len(value))
-    for key in sorted(value, key=lambda key: (key.__class__.__name__, key)):
-        feed(key, sink)
-        feed(value[key], sink)
-
-
 def _feed_enum(value: Enum, sink: Sink) -> None:
     _feed_str(f"{value.__class__.__qualname__}.{value.name}", sink)
 
@@ -133,23 +168,5 @@ def _feed_handle(value: Any, sink: Sink) -> None:
     _feed_str(value.fingerprint, sink)
 
 
-def _feed_dataclass(value: Any, sink: Sink) -> None:
-    sink.update(b"d")
-    _feed_str(value.__class__.__qualname__, sink)
-    for field in fields(value):
-        feed(getattr(value, field.name), sink)
-
-
-_BUILTIN: dict[type, Feed] = {
-    type(None): _feed_none,
-    bool: _feed_bool,
-    int: _feed_int,
-    float: _feed_float,
-    str: _feed_str,
-    bytes: _feed_bytes,
-    tuple: _feed_sequence,
-    list: _feed_sequence,
-    dict: _feed_mapping,
-}
-_BY_TYPE: dict[type, Feed] = dict(_BUILTIN)
-_BY_NAME: dict[str, Feed] = {}
+PLAIN = Fingerprinter()
+"""Knows Python's own types and frozen dataclasses only."""

@@ -1,87 +1,93 @@
-"""What decides results beside a node's inputs: code, libraries, switches. One digest for all.
+"""The generation of the disk cache: a digest of the code, libraries and switches behind results.
 
-Keys hold the source of a node's own file, but not what that calls. A process runs one version of
-it; a store outlives it, and keeps each version's results apart by this digest.
+Keys cover the source of a node's own file, but not the code that it calls. Within a process that
+code never changes; on disk, each generation's results are kept apart.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..errors import LatentloomError
+from ..node.extension import Extension
+from ..node.registry import Registry
 from .disk import DEFAULT_BYTES, Store
 from .gibibytes import GIB, parse_gibibytes
+from .packing import Packer
 
 VARIABLE, SIZE_VARIABLE, OFF = "LATENTLOOM_CACHE", "LATENTLOOM_CACHE_GIB", "off"
 LENGTH = 16
 
-_folders: set[Path] = set()
-_libraries: set[str] = set()
-_switches: set[str] = set()
-
 
 class CacheSizeError(LatentloomError):
-    """What was given as the size of the disk tier is none."""
+    """The size of the disk cache is not a number of GiB."""
 
 
-def declare(folder: Path, libraries: Iterable[str] = (), switches: Iterable[str] = ()) -> None:
-    """Say what the results of nodes depend on.
+@dataclass(frozen=True)
+class ResultDependencies(Extension):
+    """What the results of a pack's nodes depend on, besides their inputs.
 
     Args:
-        folder: the code of a package.
+        folders: whose Python source counts.
         libraries: distributions whose version counts.
-        switches: variables of the environment whose value counts.
+        switches: environment variables whose value counts.
     """
-    _folders.add(folder.resolve())
-    _libraries.update(libraries)
-    _switches.update(switches)
+
+    folders: tuple[Path, ...] = ()
+    libraries: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
 
 
-def generation() -> str:
-    """The digest of all that was declared, the same on every machine that has the same of it."""
+def generation(registry: Registry) -> str:
+    """Return the digest of all that packs declare; equal on machines that have the same."""
+    packs = registry.extensions(ResultDependencies)
     sink = hashlib.sha256()
-    for folder in sorted(_folders, key=lambda folder: folder.name):
+    folders = {folder.resolve() for pack in packs for folder in pack.folders}
+    for folder in sorted(folders, key=lambda folder: folder.name):
         for file in sorted(folder.rglob("*.py")):
             code = file.read_bytes().replace(b"\r\n", b"\n")
             name = file.relative_to(folder).as_posix()
             sink.update(f"{folder.name}/{name} {len(code)}\n".encode() + code)
-    for library in sorted(_libraries):
+    for library in sorted({library for pack in packs for library in pack.libraries}):
         sink.update(f"{library}=={_version(library)}\n".encode())
-    for switch in sorted(_switches):
+    for switch in sorted({switch for pack in packs for switch in pack.switches}):
         sink.update(f"{switch}={os.environ.get(switch, '')}\n".encode())
     return sink.hexdigest()[:LENGTH]
 
 
-def open_store() -> Store | None:
-    """The disk tier as the environment sets it; None where it is switched off.
+def open_store(registry: Registry) -> Store | None:
+    """Return the disk cache as the environment sets it; None if it is switched off.
+
+    Args:
+        registry: decides the generation, and the types of values that can be stored.
 
     Raises:
-        CacheSizeError: its size is no number of GiB.
+        CacheSizeError: its size is not a number of GiB.
     """
-    named = os.environ.get(VARIABLE, "")
-    if named == OFF:
+    name = os.environ.get(VARIABLE, "")
+    if name == OFF:
         return None
     size = os.environ.get(SIZE_VARIABLE, "")
     try:
-        budget = int(parse_gibibytes(size) * GIB) if size else DEFAULT_BYTES
+        budget_bytes = int(parse_gibibytes(size) * GIB) if size else DEFAULT_BYTES
     except ValueError as error:
         raise CacheSizeError(f"{SIZE_VARIABLE}: {error}") from error
-    folder = Path(named).expanduser() if named else default_folder()
-    return Store(folder, generation(), budget)
+    folder = Path(name).expanduser() if name else default_folder()
+    return Store(folder, generation(registry), budget_bytes, packer=Packer.of(registry))
 
 
 def default_folder() -> Path:
-    """Where programs of this user keep what can be made again."""
-    own = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(own) if own else Path.home() / ".cache") / "latentloom"
+    """Return the folder in which programs of this user cache files."""
+    caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(caches) if caches else Path.home() / ".cache") / "latentloom"
 
 
 def _version(library: str) -> str:
-    """The public version; builds of one version for other devices count as the same."""
+    """Return the public version; builds for different devices count as equal."""
     try:
         return version(library).partition("+")[0]
     except PackageNotFoundError:

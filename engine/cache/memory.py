@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from .fingerprint import UnknownTypeError, fingerprint
+from .fingerprint import PLAIN, Fingerprinter, UnknownTypeError
 
 DEFAULT_BYTES = 2 * 2**30
 
@@ -25,16 +25,18 @@ class Entry:
         outputs: one value an output; the node's own NamedTuple where it returned one.
         digests: of each output, once asked for; None where a type has no fingerprint.
         nbytes: memory it holds.
+        fingerprinter: what computes the digests.
     """
 
     outputs: tuple[Any, ...]
     nbytes: int
     digests: tuple[str | None, ...] | None = field(default=None, compare=False)
+    fingerprinter: Fingerprinter = field(default=PLAIN, compare=False, repr=False)
 
     def digest(self, index: int) -> str | None:
         """The digest of one output, computed once; None if its type has no fingerprint."""
         if self.digests is None:
-            self.digests = tuple(_digest(value) for value in self.outputs)
+            self.digests = tuple(_digest(self.fingerprinter, value) for value in self.outputs)
         return self.digests[index]
 
 
@@ -126,8 +128,8 @@ def size_of(value: Any) -> int:
     return sys.getsizeof(value, 64)
 
 
-def _digest(value: Any) -> str | None:
+def _digest(fingerprinter: Fingerprinter, value: Any) -> str | None:
     try:
-        return fingerprint(value)
+        return fingerprinter.fingerprint(value)
     except UnknownTypeError:
         return None

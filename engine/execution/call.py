@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cache.fingerprint import Fingerprinter
 from ..cache.memory import Entry, size_of
 from ..errors import InputError, LatentloomError, NodeError, RunCancelledError
 from ..graph.literal import LiteralError, coerce
@@ -16,7 +17,7 @@ from ..node.context import Context, OnProgress, Saved
 from ..node.many import Many, gather, listed, spread
 from ..node.ports import ANY
 from ..node.spec import NodeSpec, Port
-from .threads import sharing
+from .threads import Sharing
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,21 @@ def text_in(entry: Entry) -> str:
     )
 
 
-def call(node: Prepared, linked: Mapping[str, Any], context: Context, digest: bool) -> Outcome:
-    """Call a node with its literals and what it is linked to; never raises an Exception.
+def call(
+    node: Prepared,
+    linked: Mapping[str, Any],
+    context: Context,
+    *,
+    digest: bool,
+    fingerprinter: Fingerprinter,
+    sharing: Sharing,
+) -> Outcome:
+    """Call a node with its literals and its linked values; never raises an Exception.
 
     Args:
         digest: also compute the digests of its outputs, which a consumer will ask for.
+        fingerprinter: computes the digests of its outputs.
+        sharing: sets the threads that it may compute with.
     """
     spec = node.spec
     arguments = {**node.literals, **linked}
@@ -68,7 +79,7 @@ def call(node: Prepared, linked: Mapping[str, Any], context: Context, digest: bo
                     context.on_progress = _shifted(report, turn, len(turns))
                     calls.append(_outputs(spec, spec.run(**arguments, **hidden)))
                 outputs = gather(spec, calls)
-        entry = Entry(outputs, size_of(outputs))
+        entry = Entry(outputs, size_of(outputs), fingerprinter=fingerprinter)
         if digest:
             entry.digest(0)
     except RunCancelledError as error:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ..cache.disk import Store
 from ..cache.file_digests import FileDigests
+from ..cache.fingerprint import Fingerprinter
 from ..cache.memory import DEFAULT_BYTES, Entry, MemoryCache
 from ..cache.tiers import Tier, Tiers
 from ..errors import LatentloomError, Problem
@@ -33,6 +34,7 @@ from .past import Past
 from .plan import Plan, Step, Task, make_tasks
 from .reasons import Cancelled, Reason, Unneeded
 from .run import Run
+from .threads import thread_sharing
 
 NodeState = Literal["ran", "reused", "skipped", "failed"]
 
@@ -109,6 +111,8 @@ class Engine:
         self.tiers = Tiers(self.cache, store)
         self.history = History()
         self.digests = FileDigests()
+        self.fingerprinter = Fingerprinter.of(registry)
+        self.sharing = thread_sharing(registry)
         self.flights: dict[str, Future[Outcome]] = {}
         self.lock = threading.Lock()
         self._workers = workers or min(8, (os.cpu_count() or 2) + 1)
@@ -201,7 +205,15 @@ class Engine:
         with _without_collection():
             ready = prepare(graph, self.registry, workspace, targets).checked()
             place = os.path.abspath(workspace.output_dir)  # noqa: PTH100 - symlinks kept
-            tasks = make_tasks(ready, self.tiers, self.digests, self.history, place, past.last)
+            tasks = make_tasks(
+                ready,
+                self.tiers,
+                self.digests,
+                self.history,
+                self.fingerprinter,
+                place,
+                past.last,
+            )
         return ready, tasks
 
     def _contexts(

@@ -7,12 +7,14 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from ..cache.fingerprint import Fingerprinter
 from ..cache.memory import Entry
 from ..cache.tiers import Tier, Tiers
 from .call import Outcome
 from .history import History
 from .plan import Task
 from .reasons import Reason
+from .threads import Sharing
 
 State = Literal[
     "waiting", "ready", "running", "following",
@@ -48,6 +50,8 @@ class House(Protocol):
 
     tiers: Tiers
     history: History
+    fingerprinter: Fingerprinter
+    sharing: Sharing
     flights: dict[str, Future[Outcome]]
     lock: threading.Lock
 

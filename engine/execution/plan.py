@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..cache.file_digests import FileDigests
-from ..cache.fingerprint import feed
+from ..cache.fingerprint import Fingerprinter
 from ..cache.memory import Entry, MemoryCache
 from ..cache.tiers import Tier, Tiers, usable
 from ..graph.validate import Preparation, Prepared
@@ -109,6 +109,7 @@ def make_tasks(
     tiers: Tiers,
     digests: FileDigests,
     history: History,
+    fingerprinter: Fingerprinter,
     place: str = "",
     last_time: LastTime = lambda _: None,
 ) -> dict[str, Task]:
@@ -124,9 +125,8 @@ def make_tasks(
             name: (file.digest or digests.digest)(file.path) for name, file in node.files.items()
         }
         upstream = {name: (tasks[source.node].key, source) for name, source in node.links.items()}
-        key = make_key(
-            node, files, {name: (key, at.output) for name, (key, at) in upstream.items()}, place
-        )
+        outputs = {name: (key, at.output) for name, (key, at) in upstream.items()}
+        key = make_key(node, files, outputs, fingerprinter, place)
         lazy = {port.name for port in node.spec.inputs if port.lazy} if node.spec.needs else ()
         links = [(name, *source) for name, source in node.links.items() if name not in lazy]
         trace = Trace(node, key, files, {name: key for name, (key, _) in upstream.items()})
@@ -164,6 +164,7 @@ def make_key(
     node: Prepared,
     files: Mapping[str, str],
     upstream: Mapping[str, tuple[str, int]],
+    fingerprinter: Fingerprinter,
     place: str = "",
 ) -> str:
     """The digest of all that decides a node's outputs.
@@ -185,7 +186,7 @@ def make_key(
             sink.update(f"@{files[name]}".encode())
         else:
             sink.update(b"=")
-            feed(node.literals.get(name), sink)
+            fingerprinter.feed(node.literals.get(name), sink)
     for name in sorted(name for name in files if node.spec.port(name) is None):
         sink.update(f"+{len(name)}:{name}@{files[name]}".encode())
     return sink.hexdigest()

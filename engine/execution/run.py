@@ -189,7 +189,14 @@ class Run:
                         0.0, error=RunCancelledError(f"cancelled before node {job.id} ran")
                     )
                 self._send(Started(job.id, node.spec.name, job.why))
-                return call(node, linked, context, digest=job.readers > 0)
+                return call(
+                    node,
+                    linked,
+                    context,
+                    digest=job.readers > 0,
+                    fingerprinter=self.house.fingerprinter,
+                    sharing=self.house.sharing,
+                )
 
             if node.spec.device or self.ready or self.calling > 1 or self.following:
                 lane = self.house.lane(node.spec.device)
@@ -347,7 +354,8 @@ class Run:
             digest = source.entry.digest(output)
             upstream[name] = (source.task.key, output) if digest is None else (digest, -1)
         node = job.task.node
-        return make_key(node, job.task.trace.files, upstream, job.task.place)
+        files, fingerprinter = job.task.trace.files, self.house.fingerprinter
+        return make_key(node, files, upstream, fingerprinter, job.task.place)
 
     def _context(self, job: Job) -> Context:
         context = self.make_context(job.id)

@@ -1,25 +1,35 @@
-"""How a node may use the processor's threads; the engine computes nothing, so that whoever does
-registers here.
-"""
+"""CPU threads of nodes. The engine computes nothing; packs set the threads of each call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
+from ..node.extension import Extension
+from ..node.registry import Registry
 from ..node.spec import NodeSpec
 
 Sharing = Callable[[NodeSpec], AbstractContextManager[object]]
 
-_sharing: list[Sharing] = []
-_ALONE = nullcontext()
+
+@dataclass(frozen=True)
+class ThreadSharing(Extension):
+    """Sets how many threads a node may compute with.
+
+    Args:
+        enter: returns a context manager that is entered around each call of the node; it must
+            load no heavy library that the node itself does not load.
+    """
+
+    enter: Sharing
 
 
-def register(sharing: Sharing) -> None:
-    """Enter this around the calls of nodes from now on; it must not load what is heavy in vain."""
-    _sharing[:] = [sharing]
+def thread_sharing(registry: Registry) -> Sharing:
+    """Return the sharing of the last pack that has one; one that changes nothing if none has."""
+    packs = registry.extensions(ThreadSharing)
+    return packs[-1].enter if packs else _unchanged
 
 
-def sharing(spec: NodeSpec) -> AbstractContextManager[object]:
-    """To be entered around a call of a node."""
-    return _sharing[0](spec) if _sharing else _ALONE
+def _unchanged(_spec: NodeSpec) -> AbstractContextManager[object]:
+    return nullcontext()

@@ -1,7 +1,7 @@
-"""Advice: graphs that run, but hardly do what was meant.
+"""Warnings about graphs that are valid but probably not what was meant.
 
-Here are the rules' runner and the one rule that knows no node; packs of nodes bring rules for
-theirs with `@rule`. A rule looks at one node and up the graph from it, and runs nothing.
+This module asks the rules of all packs, and has the one rule that concerns every node. A rule looks
+at one node and at the nodes upstream of it; it runs nothing.
 """
 
 from __future__ import annotations
@@ -11,44 +11,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from ..node.extension import Extension
 from ..node.registry import Registry
 from .graph import Graph
 from .validate import Files, Prepared, prepare
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LintWarning:
-    """Something in a graph that is allowed and hardly wanted.
+    """A warning about one node of a graph.
 
     Attributes:
-        rule: a stable word for machines, such as `same-seed`.
-        node, type, port: where; the port is empty where the whole node is meant.
-        text: what will come of it.
+        rule: a stable word for programs, such as `same-seed`.
+        node, type: id and type of the node.
+        port: the input; empty if the warning concerns the whole node.
+        text: the consequence.
         hint: what to do instead.
     """
 
     rule: str
     node: str
     type: str
-    port: str
+    port: str = ""
     text: str
     hint: str
 
     def __str__(self) -> str:
-        place = f"{self.type} ({self.node})" + (f" .{self.port}" if self.port else "")
-        return f"{place}: {self.text}\n  try:     {self.hint}"
+        subject = f"{self.type} ({self.node})" + (f" .{self.port}" if self.port else "")
+        return f"{subject}: {self.text}\n  try:     {self.hint}"
 
 
 class Finding(NamedTuple):
-    """What a rule says of a node: the port that it is about, what will come of it, and a remedy."""
+    """A rule's remark on a node: the input that it concerns, the consequence, and a remedy."""
 
     port: str
     text: str
     hint: str
 
 
-class Spot:
-    """A node of a graph, as a rule sees it: its values, and the nodes that it is linked to."""
+class NodeView:
+    """A node of a graph as a rule sees it: its values, and the nodes that it is linked to."""
 
     def __init__(self, node: Prepared, nodes: Mapping[str, Prepared]) -> None:
         self._node, self._nodes = node, nodes
@@ -64,73 +66,83 @@ class Spot:
         return self._node.spec.name
 
     def __getitem__(self, port: str) -> Any:
-        """The value of an input; None if it is linked, or there is none."""
+        """Return the value of an input; None if it is linked or does not exist."""
         return self._node.literals.get(port)
 
     def number(self, port: str) -> float:
-        """The value of an input that is a number; NaN, which no comparison holds for, if none."""
+        """Return the value of a numeric input; NaN, for which every comparison fails, if none."""
         value = self[port]
         return float(value) if isinstance(value, int | float) else float("nan")
 
     def file(self, port: str) -> Path | None:
-        """The file that an input names; None if it names none."""
-        found = self._node.files.get(port)
-        return found.path if found is not None else None
+        """Return the file that an input names; None if it names none."""
+        file = self._node.files.get(port)
+        return file.path if file is not None else None
 
     def origin(self, port: str) -> Self | None:
-        """The node that an input is linked to; None if it is not linked."""
+        """Return the node that an input is linked to; None if it is not linked."""
         source = self._node.links.get(port)
-        found = self._nodes.get(source.node) if source is not None else None
-        return type(self)(found, self._nodes) if found is not None else None
+        origin = self._nodes.get(source.node) if source is not None else None
+        return type(self)(origin, self._nodes) if origin is not None else None
 
-    def way(self, port: str, through: str) -> Iterator[Self]:
-        """The nodes above an input, followed as long as they have an input called `through`."""
-        found = self.origin(port)
-        while found is not None:
-            yield found
-            found = found.origin(through)
-
-
-Rule = Callable[[Spot], Iterator[Finding]]
-_rules: dict[str, dict[str, Rule]] = {}
+    def chain(self, port: str, through: str) -> Iterator[Self]:
+        """Yield the node linked to an input, the one linked to its input `through`, and so on."""
+        node = self.origin(port)
+        while node is not None:
+            yield node
+            node = node.origin(through)
 
 
-def rule(*types: str) -> Callable[[Rule], Rule]:
-    """Ask the function below about each node of these types; its name names the rule."""
+CheckNode = Callable[[NodeView], Iterator[Finding]]
 
-    def declare(function: Rule) -> Rule:
-        name = function.__name__.replace("_", "-")
-        for type_name in types:
-            _rules.setdefault(type_name, {})[name] = function
-        return function
+
+@dataclass(frozen=True)
+class LintRule(Extension):
+    """A rule about nodes of some types; declare one with `@rule`."""
+
+    name: str
+    types: frozenset[str]
+    check: CheckNode
+
+
+def rule(*types: str) -> Callable[[CheckNode], LintRule]:
+    """Declare a function as a rule about nodes of these types, named like the function."""
+
+    def declare(check: CheckNode) -> LintRule:
+        return LintRule(check.__name__.replace("_", "-"), frozenset(types), check)
 
     return declare
 
 
 def lint(graph: Graph, registry: Registry, files: Files) -> tuple[LintWarning, ...]:
-    """Advice about a graph, in the order of its nodes; of a graph with problems, what can be said.
+    """Return the warnings about a graph, in the order of its nodes.
 
-    Inputs count with their defaults.
+    Graph inputs count with their defaults. A graph with errors is checked as far as possible.
     """
     prepared = prepare(graph, registry, files)
-    found = [
-        warning for node in prepared.nodes.values() for warning in _about(node, prepared.nodes)
+    rules = registry.extensions(LintRule)
+    warnings = [
+        _warning(rule, node, finding)
+        for node in prepared.nodes.values()
+        for rule in rules
+        if node.spec.name in rule.types
+        for finding in rule.check(NodeView(node, prepared.nodes))
     ]
     if prepared.targets:
-        found += [_unused(id, type_name) for id, type_name in prepared.unneeded]
-    order = {id: place for place, id in enumerate(graph.nodes)}
-    return tuple(sorted(found, key=lambda warning: order[warning.node]))
+        warnings += [_unused(id, type_name) for id, type_name in prepared.unneeded]
+    order = {id: position for position, id in enumerate(graph.nodes)}
+    return tuple(sorted(warnings, key=lambda warning: order[warning.node]))
 
 
-def _about(node: Prepared, nodes: Mapping[str, Prepared]) -> Iterator[LintWarning]:
-    spot = Spot(node, nodes)
-    for name, look in _rules.get(node.spec.name, {}).items():
-        for finding in look(spot):
-            yield LintWarning(name, node.id, node.spec.name, *finding)
+def _warning(rule: LintRule, node: Prepared, finding: Finding) -> LintWarning:
+    return LintWarning(rule=rule.name, node=node.id, type=node.spec.name, **finding._asdict())
 
 
 def _unused(id: str, type_name: str) -> LintWarning:
-    text = "no output node needs it, so it will not run"
     return LintWarning(
-        "unused", id, type_name, "", text, "link it to what is saved or shown, or remove"
+        rule="unused",
+        node=id,
+        type=type_name,
+        text="no output node needs it, so it will not run",
+        hint="link it to a node that saves or previews, or remove it",
     )

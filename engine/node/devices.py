@@ -1,14 +1,17 @@
-"""What nodes compute on; the engine knows no hardware, so that whoever does registers here."""
+"""Accelerators. The engine talks to no hardware; packs of nodes list their devices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .extension import Extension
+from .registry import Registry
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """An accelerator. Sizes are in bytes; those of torch are what its allocator holds."""
+    """An accelerator. Sizes are in bytes; those of torch are what its allocator reserved."""
 
     name: str
     type: str
@@ -19,15 +22,17 @@ class Device:
     torch_vram_free: int
 
 
-_listings: list[Callable[[], Sequence[Device]]] = []
+@dataclass(frozen=True)
+class DeviceListing(Extension):
+    """Lists the accelerators that a pack computes on.
+
+    Args:
+        list: must not load heavy libraries on a machine without accelerators.
+    """
+
+    list: Callable[[], Sequence[Device]]
 
 
-def register(listing: Callable[[], Sequence[Device]]) -> None:
-    """Ask this for devices from now on; it must not load what is heavy where there is none."""
-    if listing not in _listings:
-        _listings.append(listing)
-
-
-def devices() -> list[Device]:
-    """The accelerators of this machine; none where everything runs on the CPU."""
-    return [device for listing in _listings for device in listing()]
+def devices(registry: Registry) -> list[Device]:
+    """Return the accelerators of this machine; empty if everything runs on the CPU."""
+    return [device for listing in registry.extensions(DeviceListing) for device in listing.list()]

@@ -1,4 +1,4 @@
-"""Registry: node type -> NodeSpec, gathered from modules, packages and entry points."""
+"""Registry: node types and extensions, collected from modules, packages and entry points."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from types import ModuleType
+from typing import TypeVar
 
 from ..errors import SpecError
+from .extension import Extension
 from .spec import NodeSpec, spec_of
 
 log = logging.getLogger(__name__)
 ENTRY_POINT_GROUP = "latentloom.nodes"
+E = TypeVar("E", bound=Extension)
 
 
 class Registry(Mapping[str, NodeSpec]):
-    """The node types that graphs may use; frozen once made.
+    """The node types that graphs may use, and the extensions of their packs. Never changed.
 
     Raises:
-        SpecError: two nodes have one name.
+        SpecError: two nodes have the same name.
     """
 
-    def __init__(self, specs: Iterable[NodeSpec] = ()) -> None:
+    def __init__(
+        self, specs: Iterable[NodeSpec] = (), extensions: Iterable[Extension] = ()
+    ) -> None:
         self._specs: dict[str, NodeSpec] = {}
         for spec in specs:
             other = self._specs.get(spec.name)
@@ -36,38 +41,45 @@ class Registry(Mapping[str, NodeSpec]):
                     f"{spec.run.__module__}.{spec.run.__qualname__}"
                 )
             self._specs[spec.name] = spec
+        # By identity: a module may import an extension of another one.
+        self._extensions = tuple({id(value): value for value in extensions}.values())
 
     @classmethod
     def of(cls, *targets: object) -> Registry:
-        """A registry of the given `@node` functions, classes and modules."""
-        return cls(spec for target in targets for spec in _specs_in(target))
+        """Return a registry of `@node` functions and classes, extensions, and modules of them."""
+        values = [value for target in targets for value in _values_in(target)]
+        specs = (spec for value in values if (spec := spec_of(value)) is not None)
+        return cls(specs, (value for value in values if isinstance(value, Extension)))
 
     @classmethod
     def from_package(cls, package: str) -> Registry:
-        """Every node in the modules of a package, and those of installed packs.
+        """Return a registry of all modules of a package, and of installed packs.
 
-        Packs announce a module under the entry point group `latentloom.nodes`. One that cannot
-        be loaded is left out, and its name and the reason are logged.
+        Packs announce a module under the entry point group `latentloom.nodes`. A pack that fails
+        to import is skipped; its name and the reason are logged.
         """
         root = importlib.import_module(package)
-        names = sorted(found.name for found in pkgutil.iter_modules(root.__path__))
-        modules = [importlib.import_module(f"{package}.{name}") for name in names]
-        found = cls.of(*modules)
+        names = sorted(module.name for module in pkgutil.iter_modules(root.__path__))
+        registry = cls.of(*(importlib.import_module(f"{package}.{name}") for name in names))
         for pack in entry_points(group=ENTRY_POINT_GROUP):
             try:
-                found |= cls.of(pack.load())
+                registry |= cls.of(pack.load())
             except Exception as error:  # noqa: BLE001 - a pack's code may raise anything
-                log.warning("the pack %s is left out: %s", pack.value, _reason(error))
-        return found
+                log.warning("the pack %s is skipped: %s", pack.value, _reason(error))
+        return registry
+
+    def extensions(self, kind: type[E]) -> tuple[E, ...]:
+        """Return the extensions of a class, in the order in which they were collected."""
+        return tuple(value for value in self._extensions if isinstance(value, kind))
 
     def near(self, name: str) -> list[str]:
-        """Names that the user may have meant, best first."""
+        """Return the node types that the user may have meant, best first."""
         folded = {known.lower(): known for known in self._specs}
         close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.75)
         return [folded[match] for match in close]
 
     def __or__(self, other: Registry) -> Registry:
-        return Registry([*self.values(), *other.values()])
+        return Registry([*self.values(), *other.values()], [*self._extensions, *other._extensions])
 
     def __getitem__(self, name: str) -> NodeSpec:
         return self._specs[name]
@@ -80,19 +92,17 @@ class Registry(Mapping[str, NodeSpec]):
 
 
 def _reason(error: Exception) -> str:
-    """What a pack raised, and where."""
+    """Describe the exception of a pack, and the line that raised it."""
     if isinstance(error, SpecError):
         return str(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
 
 
-def _specs_in(target: object) -> Iterator[NodeSpec]:
+def _values_in(target: object) -> Iterator[object]:
     if isinstance(target, ModuleType):
-        found = (spec_of(value) for value in vars(target).values())
-        yield from (spec for spec in found if spec is not None)
-        return
-    spec = spec_of(target)
-    if spec is None:
-        raise SpecError(f"{target!r} is no node; decorate it with @node")
-    yield spec
+        yield from vars(target).values()
+    elif isinstance(target, Extension) or spec_of(target) is not None:
+        yield target
+    else:
+        raise SpecError(f"{target!r} is not a node; decorate it with @node")

@@ -163,6 +163,12 @@ class NodeSpec:
         return names.index(output) if output in names else None
 
     @cached_property
+    def types(self) -> frozenset[str]:
+        """The types of its inputs and outputs."""
+        types = {port.type for port in self.inputs} | {output.type for output in self.outputs}
+        return frozenset(types)
+
+    @cached_property
     def identity(self) -> str:
         """What of the node itself goes into a key: name, version, digest of its source file."""
         return f"{self.name}/{self.version}/{_source_digest(self.run.__code__.co_filename)}"

@@ -16,11 +16,14 @@ from latentloom.diffusion.conditioning.regions import Area, Region
 from latentloom.diffusion.latents.latents import Latent, SamplePass
 from latentloom.diffusion.networks.control import Control, ControlNet
 from latentloom.engine.cache.disk import Store
-from latentloom.engine.cache.fingerprint import fingerprint
-from latentloom.engine.cache.packing import Array, CorruptEntryError, UnstorableError, pack, unpack
+from latentloom.engine.cache.fingerprint import Fingerprinter
+from latentloom.engine.cache.packing import Array, CorruptEntryError, Packer, UnstorableError
 from latentloom.engine.execution.executor import Engine
-from latentloom.nodes.codecs import DTYPES
+from latentloom.nodes.codecs import DTYPES, TENSOR_FINGERPRINT
 from tests.nodes.test_model_nodes import sampling
+
+fingerprint = Fingerprinter((TENSOR_FINGERPRINT,)).fingerprint
+PACKER = Packer.of(latentloom.registry())
 
 
 def test_equal_tensors_have_equal_digests() -> None:
@@ -56,8 +59,10 @@ def test_a_scalar_and_an_empty_tensor_have_digests() -> None:
 
 
 def there_and_back(value: Any) -> Any:
-    tree, arrays = pack(value)
-    return unpack(json.loads(json.dumps(tree)), [Array(a, b, bytearray(c)) for a, b, c in arrays])
+    tree, arrays = PACKER.pack(value)
+    return PACKER.unpack(
+        json.loads(json.dumps(tree)), [Array(a, b, bytearray(c)) for a, b, c in arrays]
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -72,7 +77,7 @@ def test_tensors_of_every_kind_come_back(dtype: str, shape: tuple[int, ...]) -> 
 
 def test_a_tensor_of_complex_numbers_is_not_kept() -> None:
     with pytest.raises(UnstorableError, match="complex64"):
-        pack(torch.zeros(2, dtype=torch.complex64))
+        PACKER.pack(torch.zeros(2, dtype=torch.complex64))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,7 @@ def test_a_tensor_of_complex_numbers_is_not_kept() -> None:
 )
 def test_an_array_that_is_no_tensor_is_damaged(array: Array) -> None:
     with pytest.raises(CorruptEntryError):
-        unpack({"array": 0, "of": "torch.Tensor"}, [array])
+        PACKER.unpack({"array": 0, "of": "torch.Tensor"}, [array])
 
 
 def test_latents_and_conditioning_come_back_whole() -> None:
@@ -108,13 +113,13 @@ def test_what_refers_to_weights_is_not_kept() -> None:
     control = object.__new__(Control)
     for value in (net, Entry(torch.rand(1, 77, 8), controls=(control,))):
         with pytest.raises(UnstorableError):
-            pack(value)
+            PACKER.pack(value)
 
 
 def test_a_sampled_image_is_not_sampled_again_tomorrow(models: Path, tmp_path: Path) -> None:
     found = []
     for _ in range(2):
-        with Engine(latentloom.registry(), store=Store(tmp_path)) as engine:
+        with Engine(latentloom.registry(), store=Store(tmp_path, packer=PACKER)) as engine:
             found.append(engine.run(sampling(), targets=["decode"]))
     first, second = found
     assert (first.model_calls, second.model_calls) == (3, 0)
@@ -123,10 +128,10 @@ def test_a_sampled_image_is_not_sampled_again_tomorrow(models: Path, tmp_path: P
 
 
 def test_only_the_steps_below_a_change_are_paid_for_tomorrow(models: Path, tmp_path: Path) -> None:
-    with Engine(latentloom.registry(), store=Store(tmp_path)) as engine:
+    with Engine(latentloom.registry(), store=Store(tmp_path, packer=PACKER)) as engine:
         engine.run(sampling(), targets=["decode"])
     changed = sampling(steps=2)
-    with Engine(latentloom.registry(), store=Store(tmp_path)) as engine:
+    with Engine(latentloom.registry(), store=Store(tmp_path, packer=PACKER)) as engine:
         steps = engine.plan(changed, targets=["decode"]).nodes
         assert {id: step.tier for id, step in steps.items() if step.action == "reuse"} == {
             "positive": "disk", "negative": "disk",

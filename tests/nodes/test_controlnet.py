@@ -12,18 +12,20 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import latentloom
-import latentloom.nodes.codecs
 from latentloom.diffusion.conditioning.conditioning import Entry
 from latentloom.diffusion.networks.control import Control
 from latentloom.diffusion.networks.control_load import load_control
 from latentloom.diffusion.weights.folders import list_models
-from latentloom.engine.cache.fingerprint import fingerprint
+from latentloom.engine.cache.fingerprint import Fingerprinter
 from latentloom.engine.errors import GraphError, InputError
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.graph.graph import Graph
 from latentloom.nodes import controlnet
+from latentloom.nodes.codecs import TENSOR_FINGERPRINT
 from tests.tiny_model import write_tiny_control
+
+fingerprint = Fingerprinter((TENSOR_FINGERPRINT,)).fingerprint
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
-import latentloom.nodes.codecs  # noqa: F401 - how tensors are told apart
 from latentloom.diffusion.conditioning.conditioning import Entry
 from latentloom.diffusion.conditioning.regions import Area
-from latentloom.engine.cache.fingerprint import fingerprint
+from latentloom.engine.cache.fingerprint import Fingerprinter
 from latentloom.nodes import regions
+from latentloom.nodes.codecs import TENSOR_FINGERPRINT
 
+fingerprint = Fingerprinter((TENSOR_FINGERPRINT,)).fingerprint
 SIDE = (Entry(torch.zeros(1, 77, 32)),)
 
 

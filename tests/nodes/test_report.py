@@ -12,13 +12,15 @@ from PIL import Image
 
 import latentloom
 from latentloom.diffusion.latents.latents import Latent, SamplePass
-from latentloom.engine.cache.fingerprint import fingerprint
+from latentloom.engine.cache.fingerprint import Fingerprinter
 from latentloom.engine.errors import InputError
 from latentloom.engine.execution.events import AnyEvent, Finished
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.workspace import Workspace
+from latentloom.nodes.codecs import TENSOR_FINGERPRINT
 from latentloom.nodes.report import SaveReport, pass_report
 
+fingerprint = Fingerprinter((TENSOR_FINGERPRINT,)).fingerprint
 SOURCE = torch.full((1, 8, 8, 3), 100.5 / 255)
 LATENT = Latent(torch.zeros(1, 4, 1, 1))
 

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from latentloom.engine.node.context import Context, Saved
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import node
-from latentloom.nodes import image, image_file
+from latentloom.nodes import codecs, image, image_file
 from latentloom.web.app import make_app
 from latentloom.web.client import Client
 from latentloom.web.site import Options, Site
@@ -40,7 +40,7 @@ def write_float(value: float) -> None:
     """Take a number with a fraction."""
 
 
-FAKES = Registry.of(fakes, write, write_float, image, image_file)
+FAKES = Registry.of(fakes, write, write_float, image, image_file, codecs)
 
 
 @dataclass

@@ -6,24 +6,17 @@ import asyncio
 import json
 import struct
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
-import latentloom.nodes.codecs  # noqa: F401 - what makes images of values
-from latentloom.engine.files.images import (
-    EncodedImage,
-    ImageService,
-    PreviewMethod,
-    images,
-    register,
-)
+from latentloom.engine.node.image_service import EncodedImage, ImageService, PreviewMethod
+from latentloom.engine.node.registry import Registry
 from latentloom.web.sockets import CALM, MAX_BYTES, Client, Hub, Preview
 from tests.engine import fakes
-from tests.web.serving import Served, number, prompt, served
+from tests.web.serving import FAKES, Served, number, prompt, served
 
 
 def holding(gate: str, steps: int = 1) -> dict[str, Any]:
@@ -150,22 +143,16 @@ def test_a_listener_that_never_reads_delays_nobody(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
-class Dots:
+class Dots(ImageService):
     """Shows every value as the same few bytes, and the method."""
 
     def preview(self, value: object, method: PreviewMethod) -> EncodedImage:
         return EncodedImage(b"\xff\xd8" + method.encode(), "image/jpeg")
 
 
-@pytest.fixture
-def dots() -> Iterator[None]:
-    before = images()
-    register(cast(ImageService, Dots()))
-    yield
-    register(before)
+DOTS = FAKES | Registry.of(Dots())
 
 
-@pytest.mark.usefixtures("dots")
 @pytest.mark.parametrize("modern", [True, False])
 def test_previews_come_in_the_form_that_a_client_takes(modern: bool, tmp_path: Path) -> None:
     graph = holding(f"show{modern}")
@@ -193,10 +180,9 @@ def test_previews_come_in_the_form_that_a_client_takes(modern: bool, tmp_path: P
         assert (facts["node_id"], facts["prompt_id"]) == ("w", job["prompt_id"])
         assert facts["image_type"] == "image/jpeg"
 
-    served(tmp_path, story, previews="taesd")
+    served(tmp_path, story, DOTS, previews="taesd")
 
 
-@pytest.mark.usefixtures("dots")
 def test_no_previews_come_where_none_are_wanted(tmp_path: Path) -> None:
     graph = holding("unseen")
     seen: list[str] = []
@@ -210,7 +196,7 @@ def test_no_previews_come_where_none_are_wanted(tmp_path: Path) -> None:
                 assert message.type is WSMsgType.TEXT
                 seen.append(json.loads(message.data)["type"])
 
-    served(tmp_path, story, previews=None)
+    served(tmp_path, story, DOTS, previews=None)
     assert "progress" in seen
 
 

@@ -19,8 +19,10 @@ from latentloom.diffusion.images.detectors import (
     TemplateDetector,
     draw,
 )
-from latentloom.engine.cache.fingerprint import fingerprint
+from latentloom.engine.cache.fingerprint import Fingerprinter
+from latentloom.nodes.codecs import TENSOR_FINGERPRINT
 
+fingerprint = Fingerprinter((TENSOR_FINGERPRINT,)).fingerprint
 ALL = Selection(threshold=0.0, least_px=1, spread_px=0)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from latentloom.diffusion.networks import devices
 from latentloom.engine.node.spec import NodeSpec, Output
-from latentloom.nodes.codecs import sharing
+from latentloom.nodes.codecs import share_threads
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def counting(name: str, device: bool, kind: str) -> NodeSpec:
     [(True, "LATENT", 3), (False, "IMAGE", 1), (False, "INT", 3)],
 )
 def test_nodes_share_the_threads_by_what_they_are(device: bool, kind: str, threads: int) -> None:
-    with sharing(counting(f"Counting{kind}", device, kind)):
+    with share_threads(counting(f"Counting{kind}", device, kind)):
         assert torch.get_num_threads() == threads
 
 

@@ -36,8 +36,10 @@ from latentloom.diffusion.networks.patching import apply_patches
 from latentloom.diffusion.patches.ip_adapter import ImagePrompt
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.schedules.model_sampling import ModelSampling
-from latentloom.engine.cache.fingerprint import fingerprint
+from latentloom.engine.cache.fingerprint import Fingerprinter
+from latentloom.nodes.codecs import TENSOR_FINGERPRINT
 
+fingerprint = Fingerprinter((TENSOR_FINGERPRINT,)).fingerprint
 TEXT, EMBED, HIDDEN = 32, 24, 64
 PLAN = SamplePlan(seed=3, steps=3, cfg=4.0, sampler="euler", scheduler="normal")
 

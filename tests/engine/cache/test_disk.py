@@ -18,10 +18,9 @@ from typing import Any
 import pytest
 
 from latentloom.engine.cache import disk as store
-from latentloom.engine.cache import packing
 from latentloom.engine.cache.disk import Store
 from latentloom.engine.cache.memory import Entry
-from latentloom.engine.cache.packing import Array
+from latentloom.engine.cache.packing import Array, ArrayCodec, Packer
 from tests.paths import ROOT
 
 
@@ -29,15 +28,13 @@ class Blob(bytes):
     """Stands for a tensor."""
 
 
-@pytest.fixture(autouse=True)
-def blobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    arrays: dict[str, Any] = {}
-    monkeypatch.setattr(packing, "_ARRAYS", arrays)
-    packing.register_array(
+PACKER = Packer([
+    ArrayCodec(
         f"{__name__}.Blob",
         lambda blob: Array("U8", (len(blob),), blob),
         lambda array: Blob(array.data),
     )
+])  # fmt: skip
 
 
 def name(number: int, kind: str = "trace") -> str:
@@ -50,7 +47,7 @@ def entry(number: int, size: int = 100) -> Entry:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path / "cache", worth_seconds=0.0)
+    made = Store(tmp_path / "cache", worth_seconds=0.0, packer=PACKER)
     yield made
     made.close()
 
@@ -67,7 +64,7 @@ def files(folder: Path) -> list[Path]:
 
 def test_what_was_put_is_found_by_key_in_another_process(kept: Store, tmp_path: Path) -> None:
     put(kept, 1)
-    other = Store(tmp_path / "cache")
+    other = Store(tmp_path / "cache", packer=PACKER)
     assert other.find(name(1, "key")) == name(1)
     found = other.load(name(1))
     assert found is not None
@@ -78,7 +75,7 @@ def test_what_was_put_is_found_by_key_in_another_process(kept: Store, tmp_path: 
 
 @pytest.mark.skipif(os.name == "nt", reason="rights of POSIX")
 def test_only_its_user_may_look_into_a_folder_that_it_made(tmp_path: Path) -> None:
-    kept = Store(tmp_path / "deep" / "cache", worth_seconds=0.0)
+    kept = Store(tmp_path / "deep" / "cache", worth_seconds=0.0, packer=PACKER)
     put(kept, 1)
     kept.close()
     assert (tmp_path / "deep" / "cache").stat().st_mode & 0o777 == 0o700
@@ -86,7 +83,7 @@ def test_only_its_user_may_look_into_a_folder_that_it_made(tmp_path: Path) -> No
 
 def test_another_generation_finds_nothing(kept: Store, tmp_path: Path) -> None:
     put(kept, 1)
-    assert Store(tmp_path / "cache", "newer").find(name(1, "key")) is None
+    assert Store(tmp_path / "cache", "newer", packer=PACKER).find(name(1, "key")) is None
 
 
 def test_an_alias_finds_it_too(kept: Store) -> None:
@@ -97,7 +94,7 @@ def test_an_alias_finds_it_too(kept: Store) -> None:
 
 
 def test_what_is_cheap_is_not_kept(tmp_path: Path) -> None:
-    kept = Store(tmp_path, worth_seconds=0.5)
+    kept = Store(tmp_path, worth_seconds=0.5, packer=PACKER)
     for number, seconds, costly in ((1, 0.4, False), (2, 0.5, False), (3, 0.0, True)):
         kept.put(name(number), name(number, "key"), entry(number), seconds, costly)
     kept.close()
@@ -131,7 +128,7 @@ def test_what_cannot_be_packed_is_left_out(kept: Store) -> None:
 
 
 def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
-    kept = Store(tmp_path, budget=7000, worth_seconds=0.0)
+    kept = Store(tmp_path, budget=7000, worth_seconds=0.0, packer=PACKER)
     for number in range(4):
         put(kept, number, size=1000)
         place = kept._place("entries", name(number))
@@ -146,7 +143,7 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
 
 
 def test_what_is_larger_than_the_budget_is_not_kept(tmp_path: Path) -> None:
-    kept = Store(tmp_path, budget=50, worth_seconds=0.0)
+    kept = Store(tmp_path, budget=50, worth_seconds=0.0, packer=PACKER)
     put(kept, 1)
     kept.close()
     assert files(tmp_path) == []
@@ -257,7 +254,7 @@ def test_a_folder_that_cannot_be_written_is_told_of_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "cache").write_text("a file")
-    kept = Store(tmp_path / "cache", worth_seconds=0.0)
+    kept = Store(tmp_path / "cache", worth_seconds=0.0, packer=PACKER)
     put(kept, 1, 2, 3)
     kept.close()
     (record,) = caplog.records
@@ -300,7 +297,7 @@ def test_a_writer_that_is_killed_leaves_whole_entries(tmp_path: Path) -> None:
         time.sleep(chance.uniform(0.005, 0.06))
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
-        kept = Store(tmp_path)
+        kept = Store(tmp_path, packer=PACKER)
         for place, _ in kept._files("entries"):
             found = kept.load(place.name)
             assert found is not None

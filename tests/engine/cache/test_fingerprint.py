@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentloom.engine.cache.fingerprint import UnknownTypeError, fingerprint
+from latentloom.engine.cache.fingerprint import Fingerprinter, UnknownTypeError
+
+fingerprint = Fingerprinter().fingerprint
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

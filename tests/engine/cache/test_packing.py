@@ -12,14 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentloom.engine.cache import packing
 from latentloom.engine.cache.packing import (
     Array,
     CorruptEntryError,
+    Packer,
     UnstorableError,
-    pack,
-    register_records,
-    unpack,
 )
 from latentloom.engine.node.context import Saved
 from latentloom.engine.node.many import Many
@@ -44,7 +41,7 @@ VALUES = st.recursive(
 
 
 @dataclass(frozen=True)
-class Spot:
+class Point:
     x: int
     name: str = ""
 
@@ -54,15 +51,12 @@ class Pair(NamedTuple):
     right: Any
 
 
-@pytest.fixture(autouse=True)
-def records(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "_RECORDS", set())
-    register_records(f"{__name__}.Spot", f"{__name__}.Pair")
+PACKER = Packer(records=(f"{__name__}.Point", f"{__name__}.Pair"))
 
 
 def there_and_back(value: Any) -> Any:
-    tree, arrays = pack(value)
-    return unpack(json.loads(json.dumps(tree)), arrays)
+    tree, arrays = PACKER.pack(value)
+    return PACKER.unpack(json.loads(json.dumps(tree)), arrays)
 
 
 @given(VALUES)
@@ -78,7 +72,7 @@ def test_numbers_that_json_lacks_come_back() -> None:
 
 
 def test_records_that_are_known_come_back() -> None:
-    value = (Spot(3, "three"), Pair(Many((1, 2)), [Spot(4)]))
+    value = (Point(3, "three"), Pair(Many((1, 2)), [Point(4)]))
     assert there_and_back(value) == value
 
 
@@ -88,7 +82,7 @@ def test_records_that_are_known_come_back() -> None:
 )
 def test_what_is_not_in_the_table_is_not_kept(value: Any) -> None:
     with pytest.raises(UnstorableError):
-        pack(value)
+        PACKER.pack(value)
 
 
 def test_what_is_nested_too_deeply_is_not_kept() -> None:
@@ -96,12 +90,12 @@ def test_what_is_nested_too_deeply_is_not_kept() -> None:
     for _ in range(1000):
         value = [value]
     with pytest.raises(UnstorableError, match="nested"):
-        pack(value)
+        PACKER.pack(value)
     tree: Any = 1
     for _ in range(1000):
         tree = {"list": [tree]}
     with pytest.raises(CorruptEntryError):
-        unpack(tree, [])
+        PACKER.unpack(tree, [])
 
 
 @pytest.mark.parametrize(
@@ -109,27 +103,27 @@ def test_what_is_nested_too_deeply_is_not_kept() -> None:
     [
         [1], {}, {"tuple": 1}, {"tuple": [1], "list": [2]}, {"set": []}, {"array": 0, "of": "x"},
         {"record": "os.system", "fields": {"command": "true"}},
-        {"record": "builtins.eval", "fields": {}}, {"record": f"{__name__}.Spot", "fields": {}},
-        {"record": f"{__name__}.Spot", "fields": {"z": 1}}, {"float": "x"}, {"saved": [[1]]},
+        {"record": "builtins.eval", "fields": {}}, {"record": f"{__name__}.Point", "fields": {}},
+        {"record": f"{__name__}.Point", "fields": {"z": 1}}, {"float": "x"}, {"saved": [[1]]},
         {"mapping": 3}, {"array": 9, "of": "torch.Tensor"}, {"record": ["x"], "fields": {}},
     ],
 )  # fmt: skip
 def test_a_tree_that_nothing_was_packed_into_is_damaged(tree: Any) -> None:
     with pytest.raises(CorruptEntryError):
-        unpack(tree, [Array("F32", (2,), b"12345678")])
+        PACKER.unpack(tree, [Array("F32", (2,), b"12345678")])
 
 
 def test_saved_files_must_be_as_they_were(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(b"one")
-    tree, _ = pack(Saved((file,), "text"))
-    assert unpack(tree, []) == Saved((file,), "text")
-    facts = file.stat()
-    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    tree, _ = PACKER.pack(Saved((file,), "text"))
+    assert PACKER.unpack(tree, []) == Saved((file,), "text")
+    status = file.stat()
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     with pytest.raises(CorruptEntryError, match="changed since"):
-        unpack(tree, [])
+        PACKER.unpack(tree, [])
     file.unlink()
     with pytest.raises(CorruptEntryError, match="is gone"):
-        unpack(tree, [])
-    with pytest.raises(UnstorableError, match="gone already"):
-        pack(Saved((file,)))
+        PACKER.unpack(tree, [])
+    with pytest.raises(UnstorableError, match="already gone"):
+        PACKER.pack(Saved((file,)))

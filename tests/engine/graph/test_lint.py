@@ -1,98 +1,101 @@
-"""The runner of rules: which nodes they are asked about, what they see, what becomes of it."""
+"""The runner of lint rules: the nodes that they check, what they see, and the warnings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from latentloom.engine.files.workspace import Workspace
-from latentloom.engine.graph import lint
-from latentloom.engine.graph.lint import Finding, LintWarning, Spot, rule
+from latentloom.engine.graph.graph import Graph
+from latentloom.engine.graph.lint import Finding, LintRule, LintWarning, NodeView, lint, rule
+from latentloom.engine.node.registry import Registry
 from tests.engine.fakes import PASSES, REGISTRY, graph
 
 WORKSPACE = Workspace()
 
 
-@pytest.fixture(autouse=True)
-def own_rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lint, "_rules", {})
+def warnings(
+    graph: Graph, *rules: LintRule, workspace: Workspace = WORKSPACE
+) -> tuple[LintWarning, ...]:
+    return lint(graph, REGISTRY | Registry.of(*rules), workspace)
 
 
-def test_a_rule_is_asked_about_the_nodes_of_its_types_only() -> None:
+def test_a_rule_checks_the_nodes_of_its_types_only() -> None:
     seen: list[str] = []
 
     @rule("Add", "Show")
-    def look(spot: Spot) -> Iterator[Finding]:
-        seen.append(spot.id)
+    def look(node: NodeView) -> Iterator[Finding]:
+        seen.append(node.id)
         yield from ()
 
-    assert lint.lint(PASSES, REGISTRY, WORKSPACE) == ()
+    assert warnings(PASSES, look) == ()
     assert seen == ["pass1", "pass2", "show"]
 
 
 def test_a_finding_becomes_a_warning_in_the_order_of_the_nodes() -> None:
     @rule("Number", "Add")
-    def too_small(spot: Spot) -> Iterator[Finding]:
+    def too_small(node: NodeView) -> Iterator[Finding]:
         for port in ("value", "b"):
-            if spot.number(port) < 15:
-                yield Finding(port, f"{spot[port]} is small", "a larger one")
+            if node.number(port) < 15:
+                yield Finding(port, f"{node[port]} is small", "a larger one")
 
-    first, second = lint.lint(PASSES, REGISTRY, WORKSPACE)
+    first, second = warnings(PASSES, too_small)
     assert first == LintWarning(
-        "too-small", "start", "Number", "value", "3 is small", "a larger one"
+        rule="too-small",
+        node="start",
+        type="Number",
+        port="value",
+        text="3 is small",
+        hint="a larger one",
     )
     assert str(second) == "Add (pass1) .b: 10 is small\n  try:     a larger one"
 
 
-def test_a_rule_sees_the_nodes_above_and_nothing_where_there_is_none() -> None:
-    ways: list[list[str]] = []
+def test_a_rule_sees_the_nodes_upstream_and_nothing_where_there_is_none() -> None:
+    chains: list[list[str]] = []
 
     @rule("Show")
-    def look(spot: Spot) -> Iterator[Finding]:
-        ways.append([each.id for each in spot.way("value", "a")])
-        assert spot["value"] is None
-        assert not spot.number("value") <= 0
-        assert not spot.number("value") >= 0
-        assert spot.origin("nothing") is None
-        assert spot.file("value") is None
+    def look(node: NodeView) -> Iterator[Finding]:
+        chains.append([above.id for above in node.chain("value", "a")])
+        assert node["value"] is None
+        assert not node.number("value") <= 0
+        assert not node.number("value") >= 0
+        assert node.origin("nothing") is None
+        assert node.file("value") is None
         yield from ()
 
-    lint.lint(PASSES, REGISTRY, WORKSPACE)
-    assert ways == [["pass2", "pass1", "start"]]
+    warnings(PASSES, look)
+    assert chains == [["pass2", "pass1", "start"]]
 
 
 def test_a_rule_sees_the_file_that_a_node_names(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
-    found: list[Path | None] = []
+    files: list[Path | None] = []
 
     @rule("Read")
-    def look(spot: Spot) -> Iterator[Finding]:
-        found.append(spot.file("path"))
+    def look(node: NodeView) -> Iterator[Finding]:
+        files.append(node.file("path"))
         yield from ()
 
     reading = graph(r=("Read", {"path": "a.txt"}), b=("Break", {"a": 1}))
-    lint.lint(reading, REGISTRY, Workspace(input_dir=tmp_path))
-    assert found == [tmp_path / "a.txt"]
+    warnings(reading, look, workspace=Workspace(input_dir=tmp_path))
+    assert files == [tmp_path / "a.txt"]
 
 
 def test_nodes_that_no_output_needs_are_named_even_if_they_are_not_installed() -> None:
     spare = graph(
         n=("Number", {}), s=("Show", {"value": "$n.INT"}), m=("Number", {}), x=("Absent", {})
     )
-    found = lint.lint(spare, REGISTRY, WORKSPACE)
-    assert [(each.rule, each.node, each.type) for each in found] == [
+    assert [(warning.rule, warning.node, warning.type) for warning in warnings(spare)] == [
         ("unused", "m", "Number"), ("unused", "x", "Absent"),
     ]  # fmt: skip
-    nothing = graph(n=("Number", {}))
-    assert lint.lint(nothing, REGISTRY, WORKSPACE) == ()
+    assert warnings(graph(n=("Number", {}))) == ()
 
 
 def test_a_graph_with_problems_gets_the_warnings_that_can_be_given() -> None:
     @rule("Number")
-    def look(_spot: Spot) -> Iterator[Finding]:
+    def look(_node: NodeView) -> Iterator[Finding]:
         yield Finding("", "there is one", "none")
 
     broken = graph(n=("Number", {}), s=("Show", {}), t=("Show", {"value": "$n.INT"}))
-    assert [each.node for each in lint.lint(broken, REGISTRY, WORKSPACE)] == ["n"]
+    assert [warning.node for warning in warnings(broken, look)] == ["n"]

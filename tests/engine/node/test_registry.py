@@ -1,4 +1,4 @@
-"""Packs of nodes: found by their entry points, and left out where they are broken."""
+"""Packs of nodes: found by their entry points, and skipped if they are broken."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ def test_a_broken_pack_is_left_out_with_its_name_and_the_reason(
     announce(**{name: source, f"{name}_and_good": GOOD})
     assert {"Doubled", "KSampler"} <= Registry.from_package("latentloom.nodes").keys()
     (record,) = caplog.records
-    assert f"the pack {name} is left out: " in record.getMessage()
+    assert f"the pack {name} is skipped: " in record.getMessage()
     assert said in record.getMessage()

@@ -141,7 +141,7 @@ def test_near_names_ignore_case() -> None:
 
 def test_what_is_no_node_is_refused() -> None:
     assert spec_of(object()) is None
-    with pytest.raises(SpecError, match="is no node"):
+    with pytest.raises(SpecError, match="is not a node"):
         Registry.of(object())
 
 
