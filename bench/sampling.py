@@ -24,7 +24,7 @@ from torch import Tensor
 
 from bench.clock import seconds
 from bench.floor import operations, rate
-from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry, with_control
+from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry, with_control
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.families.family import SD15, SDXL, Family
 from latentloom.diffusion.latents.latents import Latent
@@ -238,7 +238,7 @@ class Bench:
     def _prompt(self, seed: int) -> Conditioning:
         generator = torch.Generator().manual_seed(seed)
         tokens = torch.randn(1, 77, self.family.text_dim, generator=generator)
-        return (Entry(tokens, torch.randn(1, 1280, generator=generator)),)
+        return (PromptEntry(tokens, torch.randn(1, 1280, generator=generator)),)
 
     def _given(self, positive: Conditioning, negative: Conditioning) -> dict[str, Any]:
         found: dict[str, Tensor | None] = {

@@ -80,7 +80,7 @@ TENSOR_CODEC = ArrayCodec("torch.Tensor", tensor_to_array, tensor_from_array)
 RECORDS = StoredRecords((
     "latentloom.diffusion.latents.latents.Latent",
     "latentloom.diffusion.latents.latents.SamplePass",
-    "latentloom.diffusion.conditioning.conditioning.Entry",
+    "latentloom.diffusion.conditioning.conditioning.PromptEntry",
     "latentloom.diffusion.conditioning.conditioning.Sizes",
     "latentloom.diffusion.conditioning.inpaint.InpaintMask",
     "latentloom.diffusion.conditioning.regions.Area",
@@ -88,9 +88,9 @@ RECORDS = StoredRecords((
     "latentloom.diffusion.images.crop_stitch.Stitch",
     "latentloom.diffusion.images.crop_stitch.Place",
     "latentloom.diffusion.networks.clip_vision.VisionOutput",
-    "latentloom.diffusion.sampling.report.Report",
-    "latentloom.diffusion.sampling.report.Row",
-    "latentloom.diffusion.sampling.report.Change",
+    "latentloom.diffusion.sampling.report.PassReport",
+    "latentloom.diffusion.sampling.report.PassRow",
+    "latentloom.diffusion.sampling.report.ImageChange",
     "latentloom.diffusion.sampling.noise.NoiseChoice",
     "latentloom.diffusion.samplers.table.SamplerChoice",
 ))  # fmt: skip

@@ -72,11 +72,11 @@ def inpaint_model_conditioning(
     Source: ComfyUI's InpaintModelConditioning.
     """
     from latentloom.diffusion.conditioning.conditioning import with_inpaint_mask
-    from latentloom.diffusion.conditioning.inpaint import encode_both
+    from latentloom.diffusion.conditioning.inpaint import encode_for_inpaint_model
 
     check_fills_a_cell("pixels", pixels, vae)
     check_mask("mask", mask)
-    latent, inpaint = encode_both(vae, pixels, mask)
+    latent, inpaint = encode_for_inpaint_model(vae, pixels, mask)
     if not noise_mask:
         latent = replace(latent, noise_mask=None)
     return ImageConditioning(

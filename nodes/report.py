@@ -15,7 +15,7 @@ from .ports import FilenamePrefix, Image, Latent, Mask
 if TYPE_CHECKING:
     from latentloom.diffusion.sampling import report
 
-Report = Annotated["report.Report", Socket("REPORT")]
+Report = Annotated["report.PassReport", Socket("REPORT")]
 
 
 @node("PassReport", category="image/report")
@@ -43,7 +43,7 @@ def pass_report(
         InputError: the sizes do not fit.
     """
     from latentloom.diffusion.images.paste import cut_like
-    from latentloom.diffusion.sampling.report import Report as Lines
+    from latentloom.diffusion.sampling.report import PassReport as Lines
     from latentloom.diffusion.sampling.report import extend
 
     check_mask("mask", mask)

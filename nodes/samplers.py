@@ -253,9 +253,9 @@ def add_noise(model: Model, noise: Noise, sigmas: Sigmas, latent_image: Latent) 
 
     Source: ComfyUI's AddNoise.
     """
-    from latentloom.diffusion.sampling.sample import with_noise
+    from latentloom.diffusion.sampling.sample import add_latent_noise
 
-    return with_noise(model, latent_image, noise, sigmas)
+    return add_latent_noise(model, latent_image, noise, sigmas)
 
 
 def _on(device: str, name: str) -> str:

@@ -174,12 +174,12 @@ def sampler_custom(
     """
     from latentloom.diffusion.sampling.guidance import Guidance
     from latentloom.diffusion.sampling.noise import NoiseChoice
-    from latentloom.diffusion.sampling.sample import Route, sample_route
+    from latentloom.diffusion.sampling.sample import SamplingRun, sample_custom
 
     _check_channels(model, latent_image)
     guidance = Guidance(model, positive, negative, cfg)
-    route = Route(sigmas, sampler, NoiseChoice(noise_seed, add_noise))
-    return Samples(*sample_route(guidance, latent_image, route, _hooks(context, model)))
+    run = SamplingRun(sigmas, sampler, NoiseChoice(noise_seed, add_noise))
+    return Samples(*sample_custom(guidance, latent_image, run, _hooks(context, model)))
 
 
 @node("SamplerCustomAdvanced", category="sampling/custom_sampling", device=True)
@@ -207,11 +207,11 @@ def sampler_custom_advanced(
 
     Source: ComfyUI's SamplerCustomAdvanced.
     """
-    from latentloom.diffusion.sampling.sample import Route, sample_route
+    from latentloom.diffusion.sampling.sample import SamplingRun, sample_custom
 
     _check_channels(guider.model, latent_image)
-    route = Route(sigmas, sampler, noise)
-    return Samples(*sample_route(guider, latent_image, route, _hooks(context, guider.model)))
+    run = SamplingRun(sigmas, sampler, noise)
+    return Samples(*sample_custom(guider, latent_image, run, _hooks(context, guider.model)))
 
 
 def _hooks(context: Context, model: Model) -> Hooks:

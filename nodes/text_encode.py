@@ -76,11 +76,11 @@ class CLIPTextEncodeSDXL:
         text_l: EncodedPrompt,
     ) -> Conditioning:
         from latentloom.diffusion.conditioning.conditioning import Sizes
-        from latentloom.diffusion.conditioning.text import encode_texts
+        from latentloom.diffusion.conditioning.text import encode_prompts
 
         sizes = Sizes(width, height, crop_w, crop_h, target_width, target_height)
         with as_input_error("text_g", READABLE):
-            return encode_texts(clip, {"l": text_l, "g": text_g}, sizes)
+            return encode_prompts(clip, {"l": text_l, "g": text_g}, sizes)
 
     @staticmethod
     def reads(text_g: str | None, text_l: str | None) -> Mapping[str, Path]:

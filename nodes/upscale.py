@@ -102,13 +102,13 @@ def tiled_diffusion(
 
     Source: MultiDiffusion (arXiv 2302.08113).
     """
-    from latentloom.diffusion.sampling.refine import TilePlan, tiled
+    from latentloom.diffusion.sampling.refine import TilePlan, tile_model
 
     least = min(tile_width, tile_height)
     if tile_overlap >= least:
         raise InputError("tile_overlap", f"less than a tile ({least})", tile_overlap)
     padding = tile_overlap // 2
-    return tiled(model, TilePlan(tile_width - 2 * padding, tile_height - 2 * padding, padding))
+    return tile_model(model, TilePlan(tile_width - 2 * padding, tile_height - 2 * padding, padding))
 
 
 @node("UltimateSDUpscale", category="image/upscaling", device=True)

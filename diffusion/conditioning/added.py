@@ -14,7 +14,7 @@ from ..errors import SamplingError
 from ..families.family import Family
 from ..latents.latents import CELL_PX
 from ..networks.handles import AddedConditioning
-from .conditioning import Entry, Sizes
+from .conditioning import PromptEntry, Sizes
 
 # The refiner is asked for a pleasing image, and to keep from a displeasing one; what guiders
 # have between the two counts as the latter, as in ComfyUI.
@@ -24,7 +24,7 @@ NO_SIZES = Sizes()
 
 
 def added_inputs(
-    family: Family, x: Tensor, entries: Sequence[Entry], sides: Sequence[int]
+    family: Family, x: Tensor, entries: Sequence[PromptEntry], sides: Sequence[int]
 ) -> AddedConditioning | None:
     """What a network of this family is told for a batch of entries; None where nothing.
 
@@ -42,8 +42,8 @@ def added_inputs(
     for entry, side in zip(entries, sides, strict=True):
         if entry.pooled is None:
             raise SamplingError(
-                f"a model of family {family.name} wants conditioning with a pooled encoding, "
-                "as CLIPTextEncode gives it; this one has none"
+                f"a model of family {family.name}: expected conditioning with a pooled encoding, "
+                "got none; encode the prompt with CLIPTextEncode"
             )
         copies = -(-batch // len(entry.pooled))
         pooled.append(entry.pooled.repeat(copies, 1)[:batch])

@@ -33,7 +33,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class PromptEntry:
     """One encoded prompt and where it holds.
 
     Attributes:
@@ -60,7 +60,7 @@ class Entry:
     region: Region | None = None
 
 
-Conditioning = tuple[Entry, ...]
+Conditioning = tuple[PromptEntry, ...]
 
 
 def concat(to: Conditioning, source: Conditioning) -> Conditioning:
@@ -77,7 +77,7 @@ def average(to: Conditioning, source: Conditioning, share: float) -> Conditionin
     return tuple(_average(each, source[0], share) for each in to)
 
 
-def _average(to: Entry, source: Entry, share: float) -> Entry:
+def _average(to: PromptEntry, source: PromptEntry, share: float) -> PromptEntry:
     length = to.tokens.shape[1]
     other = source.tokens[:, :length]
     if other.shape[1] < length:

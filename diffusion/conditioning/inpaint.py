@@ -58,7 +58,7 @@ def encode_for_inpaint(vae: Vae, pixels: Tensor, mask: Tensor, grow: int) -> Lat
     return replace(latent, noise_mask=hard)
 
 
-def encode_both(vae: Vae, pixels: Tensor, mask: Tensor) -> Inpainting:
+def encode_for_inpaint_model(vae: Vae, pixels: Tensor, mask: Tensor) -> Inpainting:
     """The latent of the whole image, and its hole for an inpainting model.
 
     Args:

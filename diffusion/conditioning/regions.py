@@ -16,22 +16,22 @@ MIN_BOUNDS = 8
 class Box(NamedTuple):
     """A window of a latent."""
 
-    high: int
-    wide: int
+    height: int
+    width: int
     top: int
     left: int
 
     def of(self, x: Tensor) -> Tensor:
         """The window of a tensor as large as the latent; a view."""
-        return x[..., self.top : self.top + self.high, self.left : self.left + self.wide]
+        return x[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
     def encloses(self, other: Box) -> bool:
         """Whether the other lies inside, or is the same."""
         return (
             self.top <= other.top
             and self.left <= other.left
-            and self.top + self.high >= other.top + other.high
-            and self.left + self.wide >= other.left + other.wide
+            and self.top + self.height >= other.top + other.height
+            and self.left + self.width >= other.left + other.width
         )
 
 
@@ -80,7 +80,7 @@ class Region:
         if box is None:
             return None
         top, left = min(box.top, height - 1), min(box.left, width - 1)
-        return Box(min(box.high, height - top), min(box.wide, width - left), top, left)
+        return Box(min(box.height, height - top), min(box.width, width - left), top, left)
 
     def weight(self, box: Box | None, x: Tensor) -> Tensor:
         """How much each cell of its window counts, B×1×h×w or 1×1×h×w.
@@ -95,7 +95,7 @@ class Region:
             mask = window.of(_fitted(self.mask, height, width)).unsqueeze(1) * self.mask_strength
             repeats = -(-len(x) // len(mask))
             return mask.repeat(repeats, 1, 1, 1)[: len(x)].to(x)
-        weight = torch.ones(1, 1, window.high, window.wide)
+        weight = torch.ones(1, 1, window.height, window.width)
         if box is not None:
             _feather(weight, box, height, width)
         return weight.to(x)
@@ -122,8 +122,8 @@ def _bounds(mask: Tensor) -> Box:
 def _feather(weight: Tensor, box: Box, height: int, width: int) -> None:
     """Fade the edges of an area that do not lie at the latent's, in place."""
     for axis, size, start, whole in (
-        (2, box.high, box.top, height),
-        (3, box.wide, box.left, width),
+        (2, box.height, box.top, height),
+        (3, box.width, box.left, width),
     ):
         depth = min(FEATHER, size // 4)
         for step in range(depth):

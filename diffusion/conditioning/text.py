@@ -15,7 +15,7 @@ from ..networks.handles import Clip, TextEncoder
 from ..networks.residency import retry_when_out_of_memory
 from ..text.prompt import Token, tokenize
 from ..weights.text_keys import TextKind
-from .conditioning import Conditioning, Entry, Sizes
+from .conditioning import Conditioning, PromptEntry, Sizes
 from .embeddings import embedding_vectors
 
 Chunks = list[list[Token]]
@@ -34,10 +34,10 @@ def encode_text(clip: Clip, text: str, sizes: Sizes | None = None) -> Conditioni
     Raises:
         PromptError: the prompt cannot be read.
     """
-    return encode_texts(clip, {part.kind: text for part in clip.weights.encoders}, sizes)
+    return encode_prompts(clip, {part.kind: text for part in clip.weights.encoders}, sizes)
 
 
-def encode_texts(
+def encode_prompts(
     clip: Clip, texts: Mapping[TextKind, str], sizes: Sizes | None = None
 ) -> Conditioning:
     """Encode a prompt for each text encoder; the shorter ones are filled up with empty chunks.
@@ -47,7 +47,7 @@ def encode_texts(
     """
     tokens, pooled = retry_when_out_of_memory(lambda: _encode_all(clip, texts))
     # Clones, since what is made while computing takes no part in other arithmetic.
-    return (Entry(tokens.clone(), pooled.clone(), sizes=sizes),)
+    return (PromptEntry(tokens.clone(), pooled.clone(), sizes=sizes),)
 
 
 def _encode_all(clip: Clip, texts: Mapping[TextKind, str]) -> tuple[Tensor, Tensor]:

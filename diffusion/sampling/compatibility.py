@@ -1,7 +1,7 @@
-"""Which ComfyUI is followed where its versions differ, or where this project departs from it.
+"""The ComfyUI version to follow where versions differ, or where this project departs from it.
 
-`current` is the newest, with what is mended here; `0.3.64` is that version as it is: how step
-noise is seeded, one step of UniPC, and what CFG++ takes for a prediction that is missing.
+`current` is the newest version, with this project's corrections. `0.3.64` is that version
+unchanged: how step noise is seeded, one step of UniPC, and a missing prediction in CFG++.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from typing import Literal, cast, get_args
 
 from ..errors import SettingError
 
-Rule = Literal["current", "0.3.64"]
+CompatibilityMode = Literal["current", "0.3.64"]
 VARIABLE = "LATENTLOOM_COMFYUI"
 
 
-def compatibility_mode() -> Rule:
-    """The rule that the environment names; the current one where it names none.
+def compatibility_mode() -> CompatibilityMode:
+    """Return the mode that the environment variable names, `current` by default.
 
     Raises:
-        SettingError: it names no rule.
+        SettingError: the variable names no known mode.
     """
-    named = os.environ.get(VARIABLE) or "current"
-    if named not in get_args(Rule):
-        raise SettingError(f"{VARIABLE}: expected {' or '.join(get_args(Rule))}, got {named!r}")
-    return cast(Rule, named)
+    value = os.environ.get(VARIABLE) or "current"
+    modes = get_args(CompatibilityMode)
+    if value not in modes:
+        raise SettingError(f"{VARIABLE}: expected {' or '.join(modes)}, got {value!r}")
+    return cast(CompatibilityMode, value)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..conditioning.added import added_inputs
-from ..conditioning.conditioning import Conditioning, Entry, share_controls
+from ..conditioning.conditioning import Conditioning, PromptEntry, share_controls
 from ..conditioning.editing import image_channels
+from ..conditioning.fitting import FittedEntry, fit_entries
 from ..conditioning.inpaint import inpaint_channels
-from ..conditioning.placing import Placed, placed
 from ..latents.latents import Latent
 from ..networks.control import ControlRunner
 from ..networks.handles import AddedConditioning, Model, UNetInputs
@@ -104,7 +104,7 @@ class Guide:
         self.alone |= single and not guidance.negative
         negative = share_controls(guidance.positive, guidance.negative)
         self.entries = (guidance.positive, () if self.alone else negative, guidance.second)
-        self._placed: dict[tuple[int, ...], list[Placed]] = {}
+        self._placed: dict[tuple[int, ...], list[FittedEntry]] = {}
         # By the parts of a group, which `_placed` keeps.
         self._known: dict[tuple[int, ...], _Told] = {}
 
@@ -205,20 +205,20 @@ class Guide:
                 part.box.of(weights[part.side]).add_(part.weight)
         return [total / weight for total, weight in zip(sums, weights, strict=True)]
 
-    def _parts(self, x: Tensor) -> list[Placed]:
+    def _parts(self, x: Tensor) -> list[FittedEntry]:
         """The entries on a latent of this shape."""
         shape = tuple(x.shape)
         if shape not in self._placed:
-            self._placed[shape] = placed(self.entries, x, self.model.sampling)
+            self._placed[shape] = fit_entries(self.entries, x, self.model.sampling)
         return self._placed[shape]
 
-    def _evaluate(self, x: Tensor, sigma: Tensor, group: Sequence[Placed]) -> Iterator[Tensor]:
+    def _evaluate(self, x: Tensor, sigma: Tensor, group: Sequence[FittedEntry]) -> Iterator[Tensor]:
         """D of each part of a group, from one evaluation of the network, or one for each tile."""
         self.state.begin_call(float(sigma), tuple(part.side for part in group))
         sampling, count = self.model.sampling, len(group)
         told = self._told(x, group)
         windows = [part.box.of(x) for part in group]
-        scaled = sampling.input(torch.cat(windows), sigma)
+        scaled = sampling.scale_input(torch.cat(windows), sigma)
         # Filled in rather than copied: nothing waits for the device.
         timestep = x.new_full((len(scaled),), float(sampling.timestep(sigma)))
         inputs = UNetInputs(scaled, timestep, told.context, told.added)
@@ -234,9 +234,9 @@ class Guide:
         widened = scaled if told.beside is None else torch.cat([scaled, told.beside], dim=1)
         output = answer(widened) if self.tiling is None else self.tiling.predict(answer, widened)
         for seen, piece in zip(windows, output.chunk(count), strict=True):
-            yield sampling.denoised(seen, sigma, piece)
+            yield sampling.calculate_denoised(seen, sigma, piece)
 
-    def _told(self, x: Tensor, group: Sequence[Placed]) -> _Told:
+    def _told(self, x: Tensor, group: Sequence[FittedEntry]) -> _Told:
         """What does not change from level to level; brought to the device once."""
         key = tuple(map(id, group))
         if key not in self._known:
@@ -250,7 +250,7 @@ class Guide:
             self._known[key] = _Told(context.to(x.device), added, beside)
         return self._known[key]
 
-    def _beside(self, x: Tensor, entry: Entry) -> Tensor:
+    def _beside(self, x: Tensor, entry: PromptEntry) -> Tensor:
         if self.model.family.is_edit_model:
             return image_channels(x, entry.image, entry.inpaint)
         return inpaint_channels(x, entry.inpaint, self.source, self.model.family)
@@ -262,9 +262,9 @@ def _perpendicular(toward: Tensor, away: Tensor, scale: float) -> Tensor:
     return toward - scale * (away - along.nan_to_num(0.0) * toward)
 
 
-def _groups(parts: Sequence[Placed]) -> list[list[Placed]]:
+def _groups(parts: Sequence[FittedEntry]) -> list[list[FittedEntry]]:
     """Parts that can be evaluated together: same controls, size and about as many tokens."""
-    groups: list[list[Placed]] = []
+    groups: list[list[FittedEntry]] = []
     for part in parts:
         for group in groups:
             lengths = [member.entry.tokens.shape[1] for member in (*group, part)]
@@ -278,7 +278,7 @@ def _groups(parts: Sequence[Placed]) -> list[list[Placed]]:
     return groups
 
 
-def _tokens(entry: Entry, length: int, batch: int) -> Tensor:
+def _tokens(entry: PromptEntry, length: int, batch: int) -> Tensor:
     """An entry's tokens, repeated to this length and batch."""
     tokens = entry.tokens.repeat(1, length // entry.tokens.shape[1], 1)
     return tokens.repeat(-(-batch // len(tokens)), 1, 1)[:batch]

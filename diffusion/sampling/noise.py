@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .compatibility import Rule
+from .compatibility import CompatibilityMode
 
 if TYPE_CHECKING:
     from torchsde import BrownianTree
@@ -69,20 +69,22 @@ def _drawn(
     return torch.cat([drawn[index] for index in batch_index])
 
 
-def step_noise(x: Tensor, seed: int, rule: Rule = "current") -> StepNoise:
+def step_noise(x: Tensor, seed: int, mode: CompatibilityMode = "current") -> StepNoise:
     """Fresh noise for each step of an ancestral sampler, of x's shape; see `noise_like`."""
-    draw = noise_like(x, seed, rule)
+    draw = noise_like(x, seed, mode)
     return lambda _sigma, _sigma_next: draw(x)
 
 
-def noise_like(x: Tensor, seed: int, rule: Rule = "current") -> Callable[[Tensor], Tensor]:
+def noise_like(
+    x: Tensor, seed: int, mode: CompatibilityMode = "current"
+) -> Callable[[Tensor], Tensor]:
     """Fresh noise of the shape of what it is given, on x's device.
 
     Args:
-        rule: "current" adds 1 to the seed on the CPU, so that the first draw differs from the
+        mode: "current" adds 1 to the seed on the CPU, so that the first draw differs from the
             noise the run started from; "0.3.64" is that version of ComfyUI, which adds nothing.
     """
-    shift = 1 if rule == "current" and x.device.type == "cpu" else 0
+    shift = 1 if mode == "current" and x.device.type == "cpu" else 0
     generator = torch.Generator(device=x.device).manual_seed((seed + shift) % 2**64)
 
     def draw(like: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class TilePlan:
         return TiledModel(max(1, width // cell), max(1, height // cell), 2 * self.padding // cell)
 
 
-def tiled(model: Model, plan: TilePlan) -> Model:
+def tile_model(model: Model, plan: TilePlan) -> Model:
     """The model, asked in tiles; a tiling that it had is replaced."""
     others = tuple(each for each in model.patches if not isinstance(each, TiledModel))
     return replace(model, patches=(*others, plan.patch(model.family.vae_factor)))
@@ -60,6 +60,6 @@ def refine(
     large = max(height, width) > VAE_TILE_PX
     size = (VAE_TILE_PX, VAE_OVERLAP_PX)
     latent = encode_tiled(vae, whole, *size) if large else encode(vae, whole)
-    latent = sample(tiled(model, tiles), latent, *sides, plan, hooks)
+    latent = sample(tile_model(model, tiles), latent, *sides, plan, hooks)
     pixels = decode_tiled(vae, latent, *size) if large else decode(vae, latent)
     return pixels[:, :height, :width].contiguous()

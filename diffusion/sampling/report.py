@@ -15,7 +15,7 @@ from ..latents.latents import SamplePass
 
 
 @dataclass(frozen=True)
-class Change:
+class ImageChange:
     """How far a part of an image is from its source, in saved 8-bit levels.
 
     Attributes:
@@ -32,28 +32,28 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Row:
+class PassRow:
     """One pass; figures that nobody measured are None."""
 
     sampled: SamplePass | None = None
-    inside: Change | None = None
-    outside: Change | None = None
+    inside: ImageChange | None = None
+    outside: ImageChange | None = None
 
 
 @dataclass(frozen=True)
-class Report:
+class PassReport:
     """The passes of a graph, in order."""
 
-    rows: tuple[Row, ...] = ()
+    rows: tuple[PassRow, ...] = ()
 
 
 def extend(
-    report: Report,
+    report: PassReport,
     passes: tuple[SamplePass, ...],
     source: Tensor,
     image: Tensor,
     mask: Tensor | None,
-) -> Report:
+) -> PassReport:
     """The report with the passes that are new, and what the image is like after the last.
 
     Args:
@@ -61,15 +61,15 @@ def extend(
         source, image: B×H×W×C of one size.
         mask: B×H×W over them; more than 0 is inside. Everything is, without one.
     """
-    rows = [Row(sampled=each) for each in passes[len(report.rows) :]] or [Row()]
+    rows = [PassRow(sampled=each) for each in passes[len(report.rows) :]] or [PassRow()]
     inside, outside = _changes(source, image, mask)
     rows[-1] = replace(rows[-1], inside=inside, outside=outside)
-    return Report((*report.rows, *rows))
+    return PassReport((*report.rows, *rows))
 
 
 def _changes(
     source: Tensor, image: Tensor, mask: Tensor | None
-) -> tuple[Change | None, Change | None]:
+) -> tuple[ImageChange | None, ImageChange | None]:
     source, image = source[..., :3].expand_as(image[..., :3]), image[..., :3]
     if mask is None:
         return _change(source, image), None
@@ -77,7 +77,7 @@ def _changes(
     return _change(source[inside], image[inside]), _change(source[~inside], image[~inside])
 
 
-def _change(source: Tensor, image: Tensor) -> Change | None:
+def _change(source: Tensor, image: Tensor) -> ImageChange | None:
     """None where the part is empty."""
     before, after = to_bytes(source).reshape(-1, 3), to_bytes(image).reshape(-1, 3)
     if not len(before):
@@ -86,10 +86,10 @@ def _change(source: Tensor, image: Tensor) -> Change | None:
     error = float(((before.double() - after.double()) ** 2).mean())
     psnr = 10 * math.log10(255**2 / error) if error else None
     seen = float(delta_e(to_lab(before / 255.0), to_lab(after / 255.0)).mean())
-    return Change(len(before), changed, psnr, seen)
+    return ImageChange(len(before), changed, psnr, seen)
 
 
-def to_json(report: Report) -> str:
+def to_json(report: PassReport) -> str:
     """The report as JSON: a list of passes under `passes`."""
     return json.dumps({"passes": [asdict(row) for row in report.rows]}, indent=2)
 
@@ -100,7 +100,7 @@ HEAD = (
 )  # fmt: skip
 
 
-def to_table(report: Report) -> str:
+def to_table(report: PassReport) -> str:
     """The report as a table, a line for each pass."""
     lines = [HEAD, *(_cells(number, row) for number, row in enumerate(report.rows, start=1))]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
@@ -111,7 +111,7 @@ def _padded(line: Iterable[str], widths: list[int]) -> Iterable[str]:
     return (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
 
 
-def _cells(number: int, row: Row) -> tuple[str, ...]:
+def _cells(number: int, row: PassRow) -> tuple[str, ...]:
     done = row.sampled
     facts = ("-",) * 5
     if done is not None:
@@ -123,7 +123,7 @@ def _cells(number: int, row: Row) -> tuple[str, ...]:
     return (f"{number}", *facts, *_figures(row.inside), *_figures(row.outside), changed)
 
 
-def _figures(change: Change | None) -> tuple[str, str]:
+def _figures(change: ImageChange | None) -> tuple[str, str]:
     if change is None:
         return "-", "-"
     return _decibels(change.psnr_db), f"{change.delta_e:.2f}"

@@ -24,7 +24,7 @@ from ..networks.residency import retry_when_out_of_memory
 from ..samplers.step import Denoise, Noise, PairDenoise
 from ..samplers.table import SAMPLER_TABLE, SamplerChoice
 from ..schedules.schedules import calculate_sigmas
-from .compatibility import Rule, compatibility_mode
+from .compatibility import CompatibilityMode, compatibility_mode
 from .differential import DifferentialMask, MaskAt
 from .guidance import Guidance, Guide
 from .hooks import SILENT, Hooks
@@ -49,7 +49,7 @@ class SamplePlan:
         start, end: first and last step of the schedule that are run.
         add_noise: False starts from the latent itself.
         leftover_noise: an early `end` leaves the noise of its level in.
-        rule: which ComfyUI is followed; see `diffusion.sampling.compatibility`.
+        mode: which ComfyUI is followed; see `diffusion.sampling.compatibility`.
     """
 
     seed: int
@@ -62,7 +62,7 @@ class SamplePlan:
     end: int = 10_000
     add_noise: bool = True
     leftover_noise: bool = False
-    rule: Rule = field(default_factory=compatibility_mode)
+    mode: CompatibilityMode = field(default_factory=compatibility_mode)
 
 
 def plan_sigmas(model: Model, plan: SamplePlan) -> Tensor:
@@ -95,31 +95,31 @@ def sample(
         SamplingError: the model gave NaN or infinity.
     """
     guidance = Guidance(model, positive, negative, plan.cfg)
-    route = Route(
+    run = SamplingRun(
         plan_sigmas(model, plan),
         SamplerChoice(plan.sampler),
         NoiseChoice(plan.seed, plan.add_noise),
         plan.scheduler,
-        plan.rule,
+        plan.mode,
     )
-    return sample_route(guidance, latent, route, hooks).output
+    return sample_custom(guidance, latent, run, hooks).output
 
 
 @dataclass(frozen=True)
-class Route:
+class SamplingRun:
     """Noise levels, and how they are gone through.
 
     Attributes:
         sigmas: falling levels; one alone only adds its noise, none do nothing.
         scheduler: what the levels are called in reports.
-        rule: which ComfyUI is followed; see `diffusion.sampling.compatibility`.
+        mode: which ComfyUI is followed; see `diffusion.sampling.compatibility`.
     """
 
     sigmas: Tensor
     sampler: SamplerChoice
     noise: NoiseChoice
     scheduler: str = "custom"
-    rule: Rule = field(default_factory=compatibility_mode)
+    mode: CompatibilityMode = field(default_factory=compatibility_mode)
 
 
 class Sampled(NamedTuple):
@@ -134,8 +134,8 @@ class Sampled(NamedTuple):
     denoised: Latent
 
 
-def sample_route(
-    guidance: Guidance, latent: Latent, route: Route, hooks: Hooks = SILENT
+def sample_custom(
+    guidance: Guidance, latent: Latent, run: SamplingRun, hooks: Hooks = SILENT
 ) -> Sampled:
     """Sample from a latent through given levels.
 
@@ -147,38 +147,38 @@ def sample_route(
         SamplingError: the model gave NaN or infinity, or the sampler changes the size of a
             latent with a noise mask.
     """
-    if not len(route.sigmas):
+    if not len(run.sigmas):
         return Sampled(latent, latent)
-    if SAMPLER_TABLE[route.sampler.name].resizes and latent.noise_mask is not None:
+    if SAMPLER_TABLE[run.sampler.name].resizes and latent.noise_mask is not None:
         raise SamplingError(
             "a sampler that changes the latent's size wants one without a noise mask; "
             "take SetLatentNoiseMask away, or upscale after sampling"
         )
     counter, start = _Counter(hooks), time.perf_counter()
     hooks = replace(hooks, on_call=counter)
-    model, name = guidance.model, route.sampler.name
-    seed, shape = route.noise.seed, latent.samples.shape
+    model, name = guidance.model, run.sampler.name
+    seed, shape = run.noise.seed, latent.samples.shape
 
-    def run(apart: bool) -> list[Tensor]:
+    def sample_with(apart: bool) -> list[Tensor]:
         draws = draws_after(shape, seed, latent.batch_index)
         state = StepState(model.sampling, generator=draws)
         with model.weights.use(model.patches, state):
             guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, state)
             guide.apart = apart
-            guide.missing_is_zero = route.rule == "0.3.64"
-            inside = _Run(guide, latent, route).through(hooks)
+            guide.missing_is_zero = run.mode == "0.3.64"
+            inside = _Run(guide, latent, run).through(hooks)
         return [each.clone() for each in inside]
 
-    found = retry_when_out_of_memory(lambda: run(False), lambda: run(True))
+    found = retry_when_out_of_memory(lambda: sample_with(False), lambda: sample_with(True))
     if not all(bool(torch.isfinite(each).all()) for each in found):
         raise SamplingError(
             f"{name} gave NaN or infinity; the model may overflow at this precision"
         )
     done = SamplePass(
         name,
-        route.scheduler,
-        len(route.sigmas) - 1,
-        float(route.sigmas[0]),
+        run.scheduler,
+        len(run.sigmas) - 1,
+        float(run.sigmas[0]),
         counter.calls,
         time.perf_counter() - start,
     )
@@ -186,7 +186,7 @@ def sample_route(
     return Sampled(*(replace(latent, samples=each, passes=passes) for each in found))
 
 
-def with_noise(model: Model, latent: Latent, noise: NoiseChoice, sigmas: Tensor) -> Latent:
+def add_latent_noise(model: Model, latent: Latent, noise: NoiseChoice, sigmas: Tensor) -> Latent:
     """A latent with the noise between the ends of levels in it; with none, as it is.
 
     One level adds all of its noise.
@@ -200,7 +200,7 @@ def with_noise(model: Model, latent: Latent, noise: NoiseChoice, sigmas: Tensor)
     if noise.add:
         drawn = start_noise(shape, noise.seed, latent.batch_index)
     known = model.family.to_model(samples)
-    noised = model.sampling.noised(known, drawn, level, full=False)
+    noised = model.sampling.add_noise(known, drawn, level, max_denoise=False)
     return replace(latent, samples=model.family.to_vae(noised))
 
 
@@ -218,44 +218,46 @@ class _Counter:
 class _Run:
     """One latent on its way through the levels of a schedule."""
 
-    def __init__(self, guide: Guide, latent: Latent, route: Route) -> None:
+    def __init__(self, guide: Guide, latent: Latent, run: SamplingRun) -> None:
         self.guide, self.model, self.mask = guide, guide.model, latent.noise_mask
-        self.route, self.sampler = route, SAMPLER_TABLE[route.sampler.name]
+        self.run, self.sampler = run, SAMPLER_TABLE[run.sampler.name]
         device = self.model.weights.device
         samples = latent.samples.float().to(device)
         self.known = self.model.family.to_model(samples) if bool(samples.any()) else samples
-        shape, noise = tuple(samples.shape), route.noise
+        shape, noise = tuple(samples.shape), run.noise
         drawn = start_noise(shape, noise.seed, latent.batch_index) if noise.add else None
         self.first = (torch.zeros(shape) if drawn is None else drawn).to(device)
         # On the CPU, where asking for a level's value waits for nothing.
-        self.sigmas = route.sigmas.cpu()
+        self.sigmas = run.sigmas.cpu()
 
     def through(self, hooks: Hooks) -> tuple[Tensor, Tensor]:
         """The latent at the last level, and the last D, in unscaled VAE space on the CPU."""
         sampling, sigmas = self.model.sampling, self.sigmas
-        x = sampling.noised(self.known, self.first, sigmas[0], sampling.is_full(sigmas[0]))
+        x = sampling.add_noise(
+            self.known, self.first, sigmas[0], sampling.is_max_denoise(sigmas[0])
+        )
         total, last = len(sigmas) - 1, [x]
         if not total:
-            noised = self._off(sampling.finished(x, sigmas[0]))
+            noised = self._off(sampling.undo_noise_scaling(x, sigmas[0]))
             return noised, noised
 
         def on_step(index: int, denoised: Tensor) -> None:
             last[0] = denoised
             hooks.on_step(index + 1, total, denoised)
 
-        options: dict[str, Any] = dict(self.route.sampler.options)
+        options: dict[str, Any] = dict(self.run.sampler.options)
         if self.sampler.tau:
             options["tau"] = _noise_between(self.model, **_taken(options, TAU))
         if self.sampler.resizes:
-            options["noise_like"] = noise_like(x, self.route.noise.seed, self.route.rule)
-        if self.sampler.may_rest and self.route.rule == "0.3.64":
+            options["noise_like"] = noise_like(x, self.run.noise.seed, self.run.mode)
+        if self.sampler.may_rest and self.run.mode == "0.3.64":
             options["single_step"] = False
         denoise = self._denoise()
         call = denoise if self.sampler.pair else _guided_only(denoise)
         noise = self._step_noise(x)
         function, sigmas = self.sampler.on(sampling, sigmas)
         x = function(call, x, sigmas, noise=noise, on_step=on_step, **options)
-        return self._off(sampling.finished(x, sigmas[-1])), self._off(last[0])
+        return self._off(sampling.undo_noise_scaling(x, sigmas[-1])), self._off(last[0])
 
     def _off(self, x: Tensor) -> Tensor:
         """Scaled latents as they travel on edges."""
@@ -268,24 +270,24 @@ class _Run:
         mask_at = _mask_at(self.model, latent_mask(self.mask, self.known), self.sigmas)
         below = self.first
         if self.sampler.mask_noise == "fresh":
-            fresh = start_noise(tuple(below.shape), (self.route.noise.seed + 1) % 2**64)
+            fresh = start_noise(tuple(below.shape), (self.run.noise.seed + 1) % 2**64)
             below = fresh.to(below.device)
         sampling = self.model.sampling
 
         def outside(sigma: Tensor) -> Tensor:
-            return sampling.noised(self.known, below, sigma, full=False)
+            return sampling.add_noise(self.known, below, sigma, max_denoise=False)
 
         return keep_outside(self.guide.pair, mask_at, self.known, outside)
 
     def _step_noise(self, x: Tensor) -> Noise:
-        kind, seed = self.sampler.noise, self.route.noise.seed
+        kind, seed = self.sampler.noise, self.run.noise.seed
         if kind == "none":
             return _no_noise
         if kind == "step":
-            draw = step_noise(x, seed, self.route.rule)
+            draw = step_noise(x, seed, self.run.mode)
         else:
             draw = brownian_noise(x, self.sigmas, seed, cpu=kind == "brownian")
-        scale = self.route.sampler.noise_scale
+        scale = self.run.sampler.noise_scale
         if scale == 1.0:
             return draw
         return lambda sigma, sigma_next: draw(sigma, sigma_next) * scale

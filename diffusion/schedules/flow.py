@@ -32,15 +32,15 @@ class FlowSampling(ModelSampling):
     @cached_property
     def sigmas(self) -> Tensor:
         """The level of each timestep, ascending, float32."""
-        return self.shifted(torch.arange(1, self.timesteps + 1) / self.timesteps)
+        return self.apply_shift(torch.arange(1, self.timesteps + 1) / self.timesteps)
 
-    def shifted(self, share: Tensor) -> Tensor:
+    def apply_shift(self, share: Tensor) -> Tensor:
         """The level at a share of the way from image (0) to noise (1)."""
         return self.shift * share / (1 + (self.shift - 1) * share)
 
     def sigma(self, timestep: Tensor) -> Tensor:
         """The level at what the network would be told of it without a shift."""
-        return self.shifted(timestep / self.multiplier)
+        return self.apply_shift(timestep / self.multiplier)
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """What the network is told of a level."""
@@ -55,17 +55,17 @@ class FlowSampling(ModelSampling):
         share = 1.0 - percent
         return self.shift * share / (1 + (self.shift - 1) * share)
 
-    def noised(
+    def add_noise(
         self,
         latent: Tensor,
         noise: Tensor,
         sigma: Tensor,
-        full: bool,  # noqa: ARG002 - level 1 is pure noise without it
+        max_denoise: bool,  # noqa: ARG002 - level 1 is pure noise without it
     ) -> Tensor:
         """A latent at noise level sigma."""
         return (1 - sigma) * latent + sigma * noise
 
-    def finished(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def undo_noise_scaling(self, x: Tensor, sigma: Tensor) -> Tensor:
         """A latent as sampling leaves it at its last level, its image at full strength."""
         return x / (1 - sigma)
 

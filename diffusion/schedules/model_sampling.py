@@ -97,13 +97,13 @@ class ModelSampling:
             return 0.0
         return float(self.sigma(torch.tensor((1.0 - percent) * (self.timesteps - 1))))
 
-    def input(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def scale_input(self, x: Tensor, sigma: Tensor) -> Tensor:
         """What the network sees of x; `sigma` broadcasts against it."""
         if self.prediction in ("img_to_img", "flow"):
             return x
         return x / (sigma**2 + self.sigma_data**2) ** 0.5
 
-    def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
+    def calculate_denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
         """D from the network's raw output."""
         if self.prediction in ("eps", "flow"):
             return x - output * sigma
@@ -117,15 +117,15 @@ class ModelSampling:
             return (x - output * sigma) * out + x * skip
         return output
 
-    def noised(self, latent: Tensor, noise: Tensor, sigma: Tensor, full: bool) -> Tensor:
-        """A latent at noise level sigma; `full` where sampling starts from pure noise."""
-        return latent + noise * (1 + sigma**2) ** 0.5 if full else latent + noise * sigma
+    def add_noise(self, latent: Tensor, noise: Tensor, sigma: Tensor, max_denoise: bool) -> Tensor:
+        """A latent at noise level sigma; `max_denoise` where sampling starts from pure noise."""
+        return latent + noise * (1 + sigma**2) ** 0.5 if max_denoise else latent + noise * sigma
 
-    def finished(self, x: Tensor, sigma: Tensor) -> Tensor:  # noqa: ARG002 - of other samplings
+    def undo_noise_scaling(self, x: Tensor, sigma: Tensor) -> Tensor:  # noqa: ARG002 - of other samplings
         """A latent as sampling leaves it at its last level, as it travels on edges."""
         return x
 
-    def is_full(self, sigma: Tensor) -> bool:
+    def is_max_denoise(self, sigma: Tensor) -> bool:
         """Whether a first sigma is the table's end, where the start is pure noise."""
         top = self.sigma_max
         return math.isclose(top, float(sigma), rel_tol=1e-5) or float(sigma) > top
@@ -133,17 +133,17 @@ class ModelSampling:
 
 @dataclass(frozen=True)
 class DistilledSampling(ModelSampling):
-    """A model distilled to `kept` of its timesteps, which are spread evenly up to the last.
+    """A model distilled to a few of its timesteps, spread evenly up to the last.
 
     Source: Latent Consistency Models (arXiv 2310.04378), section 4.3.
     """
 
-    kept: int = 50
+    distilled_timesteps: int = 50
 
     @property
     def stride(self) -> int:
         """Timesteps of the undistilled model from one that is kept to the next."""
-        return self.timesteps // self.kept
+        return self.timesteps // self.distilled_timesteps
 
     @cached_property
     def _sigmas64(self) -> Tensor:
@@ -152,7 +152,7 @@ class DistilledSampling(ModelSampling):
     def sigma(self, timestep: Tensor) -> Tensor:
         """The level of a timestep of the undistilled model: linear in log sigma."""
         place = (timestep.float() - (self.stride - 1)) / self.stride
-        return self._between(place.clamp(0, self.kept - 1))
+        return self._between(place.clamp(0, self.distilled_timesteps - 1))
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """The nearest timestep that is kept, numbered as in the undistilled model."""

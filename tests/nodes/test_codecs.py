@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import latentloom
-from latentloom.diffusion.conditioning.conditioning import Entry, Sizes
+from latentloom.diffusion.conditioning.conditioning import PromptEntry, Sizes
 from latentloom.diffusion.conditioning.inpaint import InpaintMask
 from latentloom.diffusion.conditioning.regions import Area, Region
 from latentloom.diffusion.latents.latents import Latent, SamplePass
@@ -98,11 +98,11 @@ def test_latents_and_conditioning_come_back_whole() -> None:
         "sd15",
         (SamplePass("euler", "normal", 4, 14.6, 8, 1.5),),
     )
-    entry = Entry(
+    entry = PromptEntry(
         tokens, torch.rand(1, 8), 0.25, 0.75, 2.0, inpaint=InpaintMask(mask, latent.samples),
         sizes=Sizes(width=64), region=Region(Area(1.0, 2.0, 0.0, 0.0), mask, 0.5, True),
     )  # fmt: skip
-    for value in (latent, (entry, Entry(tokens))):
+    for value in (latent, (entry, PromptEntry(tokens))):
         found = there_and_back(value)
         assert fingerprint(found) == fingerprint(value)
     assert there_and_back(latent).passes == latent.passes
@@ -111,7 +111,7 @@ def test_latents_and_conditioning_come_back_whole() -> None:
 def test_what_refers_to_weights_is_not_kept() -> None:
     net = object.__new__(ControlNet)
     control = object.__new__(Control)
-    for value in (net, Entry(torch.rand(1, 77, 8), controls=(control,))):
+    for value in (net, PromptEntry(torch.rand(1, 77, 8), controls=(control,))):
         with pytest.raises(UnstorableError):
             PACKER.pack(value)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import latentloom
-from latentloom.diffusion.conditioning.conditioning import Entry
+from latentloom.diffusion.conditioning.conditioning import PromptEntry
 from latentloom.diffusion.networks.control import Control
 from latentloom.diffusion.networks.control_load import load_control
 from latentloom.diffusion.weights.folders import list_models
@@ -118,14 +118,14 @@ def test_a_file_that_is_no_controlnet_is_refused_before_the_run(
 
 def test_strength_0_leaves_the_conditionings_as_they_are(models: Path) -> None:
     net = load_control(models / "controlnet" / "edges")
-    side, image = (Entry(torch.zeros(1, 77, 32)),), torch.zeros(1, 8, 8, 3)
+    side, image = (PromptEntry(torch.zeros(1, 77, 32)),), torch.zeros(1, 8, 8, 3)
     assert controlnet.controlnet_apply_advanced(side, side, net, image, 0.0) == (side, side)
     assert controlnet.controlnet_apply(side, net, image, 0.0) is side
 
 
 def test_applying_twice_keeps_both_controls_in_order(models: Path) -> None:
     net = load_control(models / "controlnet" / "edges")
-    side, image = (Entry(torch.zeros(1, 77, 32)),), torch.zeros(1, 8, 8, 3)
+    side, image = (PromptEntry(torch.zeros(1, 77, 32)),), torch.zeros(1, 8, 8, 3)
     once = controlnet.controlnet_apply_advanced(side, side, net, image, 0.4)
     (entry,) = controlnet.controlnet_apply(once.positive, net, image, 0.6)
     assert [control.strength for control in entry.controls] == [0.4, 0.6]

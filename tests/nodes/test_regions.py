@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from latentloom.diffusion.conditioning.conditioning import Entry
+from latentloom.diffusion.conditioning.conditioning import PromptEntry
 from latentloom.diffusion.conditioning.regions import Area
 from latentloom.engine.cache.fingerprint import Fingerprinter
 from latentloom.nodes import regions
 from latentloom.nodes.codecs import TENSOR_FINGERPRINT
 
 fingerprint = Fingerprinter((TENSOR_FINGERPRINT,)).fingerprint
-SIDE = (Entry(torch.zeros(1, 77, 32)),)
+SIDE = (PromptEntry(torch.zeros(1, 77, 32)),)
 
 
 def test_pixels_become_cells() -> None:

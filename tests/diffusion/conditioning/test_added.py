@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from latentloom.diffusion.conditioning.added import added_inputs
-from latentloom.diffusion.conditioning.conditioning import Entry, Sizes
+from latentloom.diffusion.conditioning.conditioning import PromptEntry, Sizes
 from latentloom.diffusion.errors import SamplingError
 from latentloom.diffusion.families.family import REFINER, SD15, SDXL, Family
 
@@ -15,7 +15,7 @@ POOLED = torch.arange(3.0)[None]
 
 
 def told(family: Family, sizes: Sizes | None, side: int = 0) -> list[float]:
-    entry = Entry(torch.zeros(1, 77, 4), POOLED, sizes=sizes)
+    entry = PromptEntry(torch.zeros(1, 77, 4), POOLED, sizes=sizes)
     added = added_inputs(family, X, [entry], [side])
     assert added is not None
     assert torch.equal(added.text_embeds, POOLED.repeat(2, 1))
@@ -49,7 +49,7 @@ def test_a_score_of_zero_is_a_score() -> None:
 
 
 def test_each_side_of_a_batch_has_its_own_rows() -> None:
-    entries = [Entry(torch.zeros(1, 77, 4), POOLED + side) for side in (0, 1)]
+    entries = [PromptEntry(torch.zeros(1, 77, 4), POOLED + side) for side in (0, 1)]
     added = added_inputs(REFINER, X, entries, [0, 1])
     assert added is not None
     assert added.text_embeds[:, 0].tolist() == [0, 0, 1, 1]
@@ -57,7 +57,7 @@ def test_each_side_of_a_batch_has_its_own_rows() -> None:
 
 
 def test_others_are_told_nothing_and_a_missing_pooled_encoding_is_said() -> None:
-    plain = Entry(torch.zeros(1, 77, 4))
+    plain = PromptEntry(torch.zeros(1, 77, 4))
     assert added_inputs(SD15, X, [plain], [0]) is None
     with pytest.raises(SamplingError, match="expected conditioning with a pooled encoding"):
         added_inputs(SDXL, X, [plain], [0])

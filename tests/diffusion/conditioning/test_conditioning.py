@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 
 from latentloom.diffusion.conditioning.conditioning import (
-    Entry,
+    PromptEntry,
     average,
     concat,
     with_range,
     zero_out,
 )
 
-LONG = Entry(torch.full((1, 4, 2), 2.0), torch.full((1, 2), 2.0), start=0.2)
-SHORT = Entry(torch.full((1, 2, 2), 6.0), torch.full((1, 2), 6.0))
+LONG = PromptEntry(torch.full((1, 4, 2), 2.0), torch.full((1, 2), 2.0), start=0.2)
+SHORT = PromptEntry(torch.full((1, 2, 2), 6.0), torch.full((1, 2), 6.0))
 
 
 def test_concat_adds_tokens_and_keeps_the_rest() -> None:

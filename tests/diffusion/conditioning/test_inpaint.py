@@ -13,8 +13,8 @@ from latentloom.diffusion.conditioning.conditioning import Conditioning, with_in
 from latentloom.diffusion.conditioning.inpaint import (
     GREY_LATENT,
     InpaintMask,
-    encode_both,
     encode_for_inpaint,
+    encode_for_inpaint_model,
     inpaint_channels,
 )
 from latentloom.diffusion.conditioning.text import encode_text
@@ -93,7 +93,7 @@ def by_diffusers(inpainter: Checkpoint, sides: tuple[Conditioning, Conditioning]
 
 def test_nine_channels_sample_as_diffusers_inpainting_pipeline(inpainter: Checkpoint) -> None:
     clip, vae = inpainter.clip, inpainter.vae
-    latent, inpaint = encode_both(vae, photo(), box())
+    latent, inpaint = encode_for_inpaint_model(vae, photo(), box())
     positive, negative = (encode_text(clip, text) for text in ("a red fox", ""))
     plan = SamplePlan(seed=3, steps=4, cfg=5.0, sampler="dpmpp_2m", scheduler="karras")
     sides = (with_inpaint_mask(positive, inpaint), with_inpaint_mask(negative, inpaint))
@@ -108,12 +108,12 @@ def test_the_hole_is_grey_before_it_is_encoded(tiny: Checkpoint) -> None:
     pixels, mask = photo(), box()
     grey = torch.where(mask[..., None] == 1, 0.5, pixels)
     expected = encode(tiny.vae, grey).samples
-    assert torch.equal(encode_both(tiny.vae, pixels, mask).inpaint.latent, expected)
+    assert torch.equal(encode_for_inpaint_model(tiny.vae, pixels, mask).inpaint.latent, expected)
     assert torch.equal(encode_for_inpaint(tiny.vae, pixels, mask, 6).samples, expected)
 
 
 def test_the_latent_of_an_inpainting_is_that_of_the_whole_image(tiny: Checkpoint) -> None:
-    latent, _ = encode_both(tiny.vae, photo(), box() * 0.7)
+    latent, _ = encode_for_inpaint_model(tiny.vae, photo(), box() * 0.7)
     assert torch.equal(latent.samples, encode(tiny.vae, photo()).samples)
     assert latent.noise_mask is not None
     assert torch.equal(latent.noise_mask, box() * 0.7)
@@ -131,7 +131,7 @@ def test_the_noise_mask_is_grown_with_a_square(
 
 
 def test_sizes_that_are_no_multiples_of_eight_are_cut_alike(tiny: Checkpoint) -> None:
-    latent, inpaint = encode_both(tiny.vae, photo(45, 70), torch.ones(1, 9, 9))
+    latent, inpaint = encode_for_inpaint_model(tiny.vae, photo(45, 70), torch.ones(1, 9, 9))
     assert latent.samples.shape == inpaint.latent.shape == (1, 4, 5, 8)
     assert inpaint.mask.shape == (1, 40, 64)
 

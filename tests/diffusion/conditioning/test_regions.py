@@ -10,13 +10,13 @@ from torch import Tensor
 
 from latentloom.diffusion.conditioning.conditioning import (
     Conditioning,
-    Entry,
+    PromptEntry,
     with_area,
     with_mask,
     with_range,
     with_strength,
 )
-from latentloom.diffusion.conditioning.placing import placed
+from latentloom.diffusion.conditioning.fitting import fit_entries
 from latentloom.diffusion.conditioning.regions import Area, Box, Region
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint
@@ -30,7 +30,7 @@ SAMPLING = ModelSampling()
 
 def prompt(seed: int) -> Conditioning:
     generator = torch.Generator().manual_seed(seed)
-    return (Entry(torch.randn(1, 77, TEXT_DIM, generator=generator)),)
+    return (PromptEntry(torch.randn(1, 77, TEXT_DIM, generator=generator)),)
 
 
 def latent(height: int = 16, width: int = 24, batch: int = 1) -> Tensor:
@@ -81,7 +81,7 @@ def test_a_mask_is_resized_and_does_not_fade() -> None:
 
 def test_the_other_side_is_asked_for_the_same_area() -> None:
     area = with_area(prompt(1), Area(8, 8, 4, 4), 0.7)
-    parts = placed((area, prompt(2), ()), latent(), SAMPLING)
+    parts = fit_entries((area, prompt(2), ()), latent(), SAMPLING)
     assert [(part.side, part.box) for part in parts] == [
         (0, Box(8, 8, 4, 4)),
         (1, Box(16, 24, 0, 0)),
@@ -94,7 +94,7 @@ def test_the_other_side_is_asked_for_the_same_area() -> None:
 def test_the_smallest_enclosing_prompt_answers_for_an_area() -> None:
     small = with_area(prompt(1), Area(4, 4, 4, 4), 1.0)
     near, far = with_area(prompt(2), Area(8, 8, 2, 2), 1.0), prompt(3)
-    parts = placed((small, (*far, *near), ()), latent(), SAMPLING)
+    parts = fit_entries((small, (*far, *near), ()), latent(), SAMPLING)
     asked = [part for part in parts if part.side == 1 and part.box == Box(4, 4, 4, 4)]
     assert [part.entry.tokens is near[0].tokens for part in asked] == [True]
 
@@ -102,20 +102,20 @@ def test_the_smallest_enclosing_prompt_answers_for_an_area() -> None:
 def test_areas_are_compared_with_what_of_them_lies_outside() -> None:
     outside = with_area(prompt(1), Area(99, 8, 0, 0), 1.0)
     whole = with_area(prompt(2), Area(16, 24, 0, 0), 1.0)
-    parts = placed((outside, whole, ()), latent(), SAMPLING)
+    parts = fit_entries((outside, whole, ()), latent(), SAMPLING)
     # Neither encloses the other, so neither side is asked for the other's area.
     assert [(part.side, part.box) for part in parts] == [
         (0, Box(16, 8, 0, 0)),
         (1, Box(16, 24, 0, 0)),
     ]
     larger = with_area(prompt(3), Area(120, 120, 0, 0), 1.0)
-    parts = placed((outside, (*prompt(2), *larger), ()), latent(), SAMPLING)
+    parts = fit_entries((outside, (*prompt(2), *larger), ()), latent(), SAMPLING)
     assert parts[-1].box == Box(16, 8, 0, 0)
     assert parts[-1].entry.tokens is larger[0].tokens
 
 
 def test_a_side_that_is_left_out_is_asked_for_nothing() -> None:
-    parts = placed((with_area(prompt(1), Area(8, 8, 0, 0), 1.0), (), ()), latent(), SAMPLING)
+    parts = fit_entries((with_area(prompt(1), Area(8, 8, 0, 0), 1.0), (), ()), latent(), SAMPLING)
     assert [part.side for part in parts] == [0]
 
 
@@ -166,7 +166,7 @@ def test_areas_of_one_size_share_a_call(tiny: Checkpoint) -> None:
 
 def test_a_region_keeps_its_range_and_controls() -> None:
     ranged = with_range(with_area(prompt(1), Area(8, 8, 0, 0), 1.0), 0.2, 0.6)
-    parts = placed((ranged, prompt(2), ()), latent(), SAMPLING)
+    parts = fit_entries((ranged, prompt(2), ()), latent(), SAMPLING)
     copied = parts[-1]
     assert (copied.high, copied.low) == (parts[0].high, parts[0].low)
     assert parts[1].high > parts[0].high
@@ -175,7 +175,7 @@ def test_a_region_keeps_its_range_and_controls() -> None:
 def test_a_mask_and_an_area_may_both_be_set() -> None:
     mask = torch.ones(1, 16, 24)
     both = with_mask(with_area(prompt(1), Area(8, 8, 4, 4), 0.5), mask, 0.8, bounds=False)
-    (part,) = placed((both, (), ()), latent(), SAMPLING)
+    (part,) = fit_entries((both, (), ()), latent(), SAMPLING)
     assert part.box == Box(8, 8, 4, 4)
     assert bool((part.weight == torch.tensor(0.8) * 0.5).all())
     again = replace(both[0], region=None)

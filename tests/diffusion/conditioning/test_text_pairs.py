@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning.text import encode_text, encode_texts
+from latentloom.diffusion.conditioning.text import encode_prompts, encode_text
 from latentloom.diffusion.errors import PromptError
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from tests.tiny_model import LAYERS, write_tiny_sdxl
@@ -81,7 +81,7 @@ def test_pooled_is_the_second_encoders_projected_from_the_last_layer(pair: Check
 def test_the_shorter_prompt_is_filled_up_with_empty_chunks(pair: Checkpoint, longer: str) -> None:
     long = "x" * 80
     texts: Any = {"l": "a fox", "g": "a fox", longer: long}
-    (entry,) = encode_texts(pair.clip, texts)
+    (entry,) = encode_prompts(pair.clip, texts)
     parts = [entry.tokens[..., :NARROW], entry.tokens[..., NARROW:]]
     filled = 1 if longer == "l" else 0
     want_long, want_short = tokens(pair, long)[1 - filled], tokens(pair, "a fox")[filled]
@@ -101,4 +101,4 @@ def test_pooled_is_of_the_first_chunk(pair: Checkpoint) -> None:
 
 def test_a_prompt_for_one_encoder_only_is_refused(pair: Checkpoint) -> None:
     with pytest.raises(PromptError, match="the model has g too"):
-        encode_texts(pair.clip, {"l": "a fox"})
+        encode_prompts(pair.clip, {"l": "a fox"})

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry, with_control
+from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry, with_control
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.control import Control, ControlNet, ControlRunner
@@ -62,7 +62,7 @@ def calls(net: ControlNet) -> Iterator[list[int]]:
 
 
 def prompt(seed: int) -> Conditioning:
-    return (Entry(torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(seed))),)
+    return (PromptEntry(torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(seed))),)
 
 
 def image(seed: int = 9, side: int = 64) -> torch.Tensor:

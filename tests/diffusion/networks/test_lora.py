@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry
+from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.latents.latents import Latent
@@ -68,7 +68,7 @@ def kohya_file(path: Path, scale: float = 1.0, seed: int = 0) -> Path:
 
 
 def prompt(seed: int) -> Conditioning:
-    return (Entry(random(1, 77, 32, seed=seed)),)
+    return (PromptEntry(random(1, 77, 32, seed=seed)),)
 
 
 def run(model: Model) -> Tensor:

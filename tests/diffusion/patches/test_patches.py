@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry
+from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry
 from latentloom.diffusion.errors import SamplingError
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import Model
@@ -71,7 +71,7 @@ NAMES = [
 
 def prompt(seed: int) -> Conditioning:
     generator = torch.Generator().manual_seed(seed)
-    return (Entry(torch.randn(1, 77, TEXT_DIM, generator=generator)),)
+    return (PromptEntry(torch.randn(1, 77, TEXT_DIM, generator=generator)),)
 
 
 def run(model: Model, plan: SamplePlan = PLAN, *patches: Patch) -> Tensor:

@@ -94,8 +94,8 @@ def test_a_sampler_gives_the_references_numbers(key: str) -> None:
     sampling, toy = SAMPLINGS[kind], Toy(name)
     sigmas = calculate_sigmas(sampling, scheduler, int(steps), name)
     start = start_noise(SHAPE, 42)
-    x = sampling.noised(torch.zeros(SHAPE), start, sigmas[0], sampling.is_full(sigmas[0]))
-    got = sampling.finished(sample(name, sigmas, toy, x, sampling=sampling), sigmas[-1])
+    x = sampling.add_noise(torch.zeros(SHAPE), start, sigmas[0], sampling.is_max_denoise(sigmas[0]))
+    got = sampling.undo_noise_scaling(sample(name, sigmas, toy, x, sampling=sampling), sigmas[-1])
     assert toy.calls == FACTS[key]["nfe"]
     assert (got - GOLDENS[key]).abs().max() <= 5e-5 * GOLDENS[key].std()
 
@@ -106,8 +106,8 @@ def test_one_step_of_unipc_is_none_where_that_is_asked_for(key: str) -> None:
     sampling, toy = SAMPLINGS[kind], Toy(name)
     sigmas = calculate_sigmas(sampling, scheduler, 1, name)
     start = start_noise(SHAPE, 42)
-    x = sampling.noised(torch.zeros(SHAPE), start, sigmas[0], sampling.is_full(sigmas[0]))
-    got = sampling.finished(
+    x = sampling.add_noise(torch.zeros(SHAPE), start, sigmas[0], sampling.is_max_denoise(sigmas[0]))
+    got = sampling.undo_noise_scaling(
         sample(name, sigmas, toy, x, sampling=sampling, single_step=False), sigmas[-1]
     )
     assert toy.calls == FACTS[key]["nfe"]

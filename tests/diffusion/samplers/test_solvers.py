@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning.conditioning import Entry
+from latentloom.diffusion.conditioning.conditioning import PromptEntry
 from latentloom.diffusion.errors import SamplingError
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint
@@ -21,7 +21,7 @@ from latentloom.diffusion.samplers.seeds import er_sde
 from latentloom.diffusion.samplers.table import SamplerChoice
 from latentloom.diffusion.sampling.guidance import Guidance
 from latentloom.diffusion.sampling.noise import NoiseChoice, step_noise
-from latentloom.diffusion.sampling.sample import Route, sample_route
+from latentloom.diffusion.sampling.sample import SamplingRun, sample_custom
 from latentloom.diffusion.schedules.schedules import calculate_sigmas
 from latentloom.diffusion.schedules.sigmas import extended, polynomial
 from tests.tiny_model import TEXT_DIM
@@ -184,11 +184,11 @@ def test_exact_weights_integrate_powers_exactly() -> None:
 
 
 def grown(tiny: Checkpoint, latent: Latent, steps: int = 4, **options: Any) -> Latent:
-    entry = Entry(torch.ones(1, 77, TEXT_DIM))
+    entry = PromptEntry(torch.ones(1, 77, TEXT_DIM))
     choice = SamplerChoice("lcm_upscale", tuple(options.items()))
     sigmas = calculate_sigmas(tiny.model.sampling, "normal", steps)
     guidance = Guidance(tiny.model, (entry,), (entry,), 1.0)
-    return sample_route(guidance, latent, Route(sigmas, choice, NoiseChoice(4))).output
+    return sample_custom(guidance, latent, SamplingRun(sigmas, choice, NoiseChoice(4))).output
 
 
 @pytest.mark.parametrize(
@@ -211,10 +211,12 @@ def test_a_latent_grows_on_its_way(
 
 def test_without_growth_it_is_lcm(tiny: Checkpoint) -> None:
     latent = Latent(torch.zeros(1, 4, 6, 10))
-    entry = Entry(torch.ones(1, 77, TEXT_DIM))
+    entry = PromptEntry(torch.ones(1, 77, TEXT_DIM))
     sigmas = calculate_sigmas(tiny.model.sampling, "normal", 4)
     guidance = Guidance(tiny.model, (entry,), (entry,), 1.0)
-    plain = sample_route(guidance, latent, Route(sigmas, SamplerChoice("lcm"), NoiseChoice(4)))
+    plain = sample_custom(
+        guidance, latent, SamplingRun(sigmas, SamplerChoice("lcm"), NoiseChoice(4))
+    )
     got = grown(tiny, latent, scale=1.0, scale_steps=0)
     assert torch.equal(got.samples, plain.output.samples)
 

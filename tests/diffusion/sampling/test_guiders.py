@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry
+from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import UNetWeights
 from latentloom.diffusion.networks.load import Checkpoint
@@ -17,7 +17,7 @@ from latentloom.diffusion.networks.patch import GuidancePatch, GuidanceStep
 from latentloom.diffusion.samplers.table import SamplerChoice
 from latentloom.diffusion.sampling.guidance import Guidance, Guide, Style
 from latentloom.diffusion.sampling.noise import NoiseChoice
-from latentloom.diffusion.sampling.sample import Route, sample_route
+from latentloom.diffusion.sampling.sample import SamplingRun, sample_custom
 from latentloom.diffusion.schedules.schedules import calculate_sigmas
 
 SIGMA = torch.tensor(3.0)
@@ -37,7 +37,7 @@ class VisionOutput(GuidancePatch):
 
 
 def prompt(seed: int) -> Conditioning:
-    return (Entry(torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(seed))),)
+    return (PromptEntry(torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(seed))),)
 
 
 def latent() -> Tensor:
@@ -95,10 +95,10 @@ def test_cfg_pp_steps_from_the_side_that_is_guided_away_from(
 def test_without_a_negative_side_cfg_pp_steps_as_its_plain_form(tiny: Checkpoint) -> None:
     levels = calculate_sigmas(tiny.model.sampling, "karras", 4)
     one, other = (
-        sample_route(
+        sample_custom(
             Guidance(tiny.model, prompt(1)),
             Latent(latent()),
-            Route(levels, SamplerChoice(name), NoiseChoice(5)),
+            SamplingRun(levels, SamplerChoice(name), NoiseChoice(5)),
         ).output.samples
         for name in ("euler_cfg_pp", "euler")
     )

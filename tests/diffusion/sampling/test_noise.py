@@ -32,13 +32,13 @@ def test_members_of_a_batch_can_be_drawn_again(name: str, index: list[int]) -> N
     assert torch.equal(got, GOLDENS[f"seed42.{name}"])
 
 
-def test_step_noise_by_the_old_rule_starts_like_the_run() -> None:
+def test_step_noise_of_the_older_mode_starts_like_the_run() -> None:
     draw = step_noise(torch.zeros(1, *SIZE), 42, "0.3.64")
     assert torch.equal(draw(LEVEL, LEVEL), GOLDENS["default_sampler42.draw0"])
     assert torch.equal(draw(LEVEL, LEVEL), GOLDENS["default_sampler42.draw1"])
 
 
-def test_step_noise_by_the_current_rule_differs_from_the_start() -> None:
+def test_step_noise_of_the_current_mode_differs_from_the_start() -> None:
     draw = step_noise(torch.zeros(1, *SIZE), 42)
     assert torch.equal(draw(LEVEL, LEVEL), start_noise((1, *SIZE), 43))
 
@@ -71,15 +71,15 @@ def test_every_golden_was_compared(request: pytest.FixtureRequest) -> None:
     GOLDENS.assert_all_read(request)
 
 
-@pytest.mark.parametrize(("named", "rule"), [("", "current"), ("current", "current")])
-def test_the_current_rule_is_followed(
-    named: str, rule: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("value", "mode"), [("", "current"), ("current", "current")])
+def test_the_current_mode_is_the_default(
+    value: str, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, named)
-    assert compatibility_mode() == rule
+    monkeypatch.setenv(VARIABLE, value)
+    assert compatibility_mode() == mode
 
 
-def test_a_rule_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_mode_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "0.4")
     with pytest.raises(SettingError, match=r"expected current or 0\.3\.64, got '0\.4'"):
         compatibility_mode()

@@ -11,22 +11,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry
+from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import SamplingError
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.samplers.table import SamplerChoice
-from latentloom.diffusion.sampling.compatibility import Rule
+from latentloom.diffusion.sampling.compatibility import CompatibilityMode
 from latentloom.diffusion.sampling.guidance import Guidance, Guide
 from latentloom.diffusion.sampling.hooks import Hooks
 from latentloom.diffusion.sampling.noise import NoiseChoice, start_noise
 from latentloom.diffusion.sampling.sample import (
-    Route,
     SamplePlan,
+    SamplingRun,
     plan_sigmas,
     sample,
-    sample_route,
+    sample_custom,
 )
 
 SCALE = 0.18215
@@ -67,7 +67,7 @@ class Counter:
         self.steps.append((step, total))
 
 
-def predict(tiny: Checkpoint, x: Tensor, timestep: float, entry: Entry) -> Tensor:
+def predict(tiny: Checkpoint, x: Tensor, timestep: float, entry: PromptEntry) -> Tensor:
     """The network's noise, one side alone, as diffusers calls it."""
     context = entry.tokens.expand(len(x), -1, -1)
     result: Tensor = tiny.model.weights.module(x, timestep, context).sample
@@ -164,7 +164,7 @@ def test_prompts_of_different_lengths_share_a_call(
 def test_lengths_that_would_repeat_too_often_take_two_calls(
     tiny: Checkpoint, negative: Conditioning
 ) -> None:
-    odd = (Entry(torch.randn(1, 10, 32)),)
+    odd = (PromptEntry(torch.randn(1, 10, 32)),)
     _, calls = guide(tiny, odd, negative)
     assert calls == 2
 
@@ -283,7 +283,7 @@ def test_the_result_is_an_ordinary_float32_tensor(
 def test_a_model_that_gives_nan_is_a_typed_error(
     tiny: Checkpoint, latent: Latent, positive: Conditioning, negative: Conditioning
 ) -> None:
-    broken = (Entry(torch.full((1, 77, 32), torch.nan)),)
+    broken = (PromptEntry(torch.full((1, 77, 32), torch.nan)),)
     with pytest.raises(SamplingError, match="NaN"):
         sample(tiny.model, latent, broken, negative, PLAN)
 
@@ -314,11 +314,11 @@ def test_the_older_rule_takes_no_single_step_of_unipc(
     tiny: Checkpoint, positive: Conditioning, latent: Latent
 ) -> None:
     found = {}
-    for rule in get_args(Rule):
-        plan = SamplePlan(5, 1, 1.0, "uni_pc", "sgm_uniform", rule=rule)
+    for mode in get_args(CompatibilityMode):
+        plan = SamplePlan(5, 1, 1.0, "uni_pc", "sgm_uniform", mode=mode)
         empty = replace(latent, samples=torch.zeros_like(latent.samples))
         done = sample(tiny.model, empty, positive, positive, plan)
-        found[rule] = done.samples * tiny.model.family.latent_scale
+        found[mode] = done.samples * tiny.model.family.latent_scale
     noise = start_noise(tuple(latent.shape), 5)
     assert torch.allclose(found["0.3.64"], noise, atol=1e-4)
     assert not torch.allclose(found["current"], noise, atol=1e-1)
@@ -332,8 +332,13 @@ def test_the_older_rule_takes_a_missing_prediction_for_zero(
     with tiny.model.weights.use():
         denoised = Guide(guidance)(x, sigmas[0])
     plain = denoised + 3.0 * (x - denoised) / 8.0
-    for rule, expected in (("current", plain), ("0.3.64", denoised + 3.0 * x / 8.0)):
-        route = Route(sigmas, SamplerChoice("euler_cfg_pp"), NoiseChoice(5), rule=cast(Rule, rule))
+    for mode, expected in (("current", plain), ("0.3.64", denoised + 3.0 * x / 8.0)):
+        run = SamplingRun(
+            sigmas,
+            SamplerChoice("euler_cfg_pp"),
+            NoiseChoice(5),
+            mode=cast(CompatibilityMode, mode),
+        )
         empty = replace(latent, samples=torch.zeros_like(latent.samples))
-        found = sample_route(guidance, empty, route).output.samples * tiny.model.family.latent_scale
+        found = sample_custom(guidance, empty, run).output.samples * tiny.model.family.latent_scale
         assert torch.allclose(found, expected, atol=1e-4)

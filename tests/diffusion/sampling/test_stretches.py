@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.conditioning.conditioning import Conditioning, Entry, with_range
+from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry, with_range
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import UNetWeights
 from latentloom.diffusion.networks.load import Checkpoint
@@ -23,7 +23,7 @@ PLAN = SamplePlan(seed=3, steps=4, cfg=1.0, sampler="euler", scheduler="normal")
 
 
 def prompt(seed: int = 1) -> Conditioning:
-    return (Entry(torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(seed))),)
+    return (PromptEntry(torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(seed))),)
 
 
 def latent(batch: int = 1) -> Latent:

@@ -49,16 +49,16 @@ def test_levels_between_two_are_the_references() -> None:
 def test_a_flow_takes_image_and_noise_apart() -> None:
     sampling, sigma = FlowSampling(), torch.tensor(0.3)
     image, noise = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
-    x = sampling.noised(image, noise, sigma, full=False)
-    assert torch.equal(sampling.input(x, sigma), x)
-    assert torch.allclose(sampling.denoised(x, sigma, noise - image), image, atol=1e-6)
-    assert torch.equal(sampling.noised(image, noise, torch.tensor(1.0), full=True), noise)
+    x = sampling.add_noise(image, noise, sigma, max_denoise=False)
+    assert torch.equal(sampling.scale_input(x, sigma), x)
+    assert torch.allclose(sampling.calculate_denoised(x, sigma, noise - image), image, atol=1e-6)
+    assert torch.equal(sampling.add_noise(image, noise, torch.tensor(1.0), max_denoise=True), noise)
 
 
 def test_a_flow_that_stops_early_gives_its_image_at_full_strength() -> None:
     sampling, sigma, image = FlowSampling(), torch.tensor(0.3), torch.randn(2, 4, 3, 3)
-    left = sampling.noised(image, torch.zeros_like(image), sigma, full=False)
-    assert torch.allclose(sampling.finished(left, sigma), image, atol=1e-6)
+    left = sampling.add_noise(image, torch.zeros_like(image), sigma, max_denoise=False)
+    assert torch.allclose(sampling.undo_noise_scaling(left, sigma), image, atol=1e-6)
 
 
 def test_a_fluxs_shift_grows_with_the_image() -> None:
@@ -94,14 +94,14 @@ def test_a_perfect_network_gives_the_image_back(prediction: str) -> None:
     alpha = 1 / (1 + sigma**2) ** 0.5
     outputs = {"eps": noise, "v": alpha * noise - sigma * alpha * image, "x0": image}
     x = image + sigma * noise
-    got = sampling.denoised(x, sigma, outputs[prediction])
+    got = sampling.calculate_denoised(x, sigma, outputs[prediction])
     assert torch.allclose(got, image, atol=1e-5)
 
 
 def test_the_start_is_pure_noise_only_at_the_tables_end() -> None:
     sampling = ModelSampling()
-    assert sampling.is_full(torch.tensor(14.6146))
-    assert not sampling.is_full(torch.tensor(14.0))
+    assert sampling.is_max_denoise(torch.tensor(14.6146))
+    assert not sampling.is_max_denoise(torch.tensor(14.0))
 
 
 def test_a_distilled_model_knows_every_twentieth_timestep() -> None:
@@ -127,7 +127,7 @@ def test_consistency_at_noise_is_the_networks_prediction() -> None:
     sampling, sigma = DistilledSampling("lcm"), torch.tensor(14.6)
     x, output = torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2)
     want = x - sigma * output
-    assert torch.allclose(sampling.denoised(x, sigma, output), want, atol=1e-4)
+    assert torch.allclose(sampling.calculate_denoised(x, sigma, output), want, atol=1e-4)
 
 
 def test_edm_gives_a_image_back_from_its_mixture() -> None:
@@ -136,14 +136,14 @@ def test_edm_gives_a_image_back_from_its_mixture() -> None:
     x = image + sigma * noise
     total = sigma**2 + 0.25
     output = (image - x * 0.25 / total) * total**0.5 / (sigma * 0.5)
-    assert torch.allclose(sampling.denoised(x, sigma, output), image, atol=1e-5)
+    assert torch.allclose(sampling.calculate_denoised(x, sigma, output), image, atol=1e-5)
 
 
 def test_image_to_image_sees_x_as_it_is() -> None:
     x, sigma = torch.randn(1, 4, 2, 2), torch.tensor(3.0)
     sampling = ModelSampling("img_to_img")
-    assert torch.equal(sampling.input(x, sigma), x)
-    assert torch.equal(sampling.denoised(x, sigma, x + 1), x + 1)
+    assert torch.equal(sampling.scale_input(x, sigma), x)
+    assert torch.equal(sampling.calculate_denoised(x, sigma, x + 1), x + 1)
 
 
 def test_every_golden_was_compared(request: pytest.FixtureRequest) -> None:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ..schedules.model_sampling import ModelSampling
-from .conditioning import Entry
+from .conditioning import PromptEntry
 from .regions import Box, Region
 
 EVERYWHERE = Region()
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
+class FittedEntry:
     """An entry on a latent.
 
     Attributes:
@@ -25,7 +25,7 @@ class Placed:
         high, low: the noise levels between which it is active, both included.
     """
 
-    entry: Entry
+    entry: PromptEntry
     side: int
     box: Box
     weight: Tensor
@@ -33,7 +33,9 @@ class Placed:
     low: float
 
 
-def placed(sides: Sequence[Sequence[Entry]], x: Tensor, sampling: ModelSampling) -> list[Placed]:
+def fit_entries(
+    sides: Sequence[Sequence[PromptEntry]], x: Tensor, sampling: ModelSampling
+) -> list[FittedEntry]:
     """The entries of each side on a latent B×C×h×w.
 
     Where one side has an area, each other side is asked for the same area too, with the prompt
@@ -49,7 +51,7 @@ def placed(sides: Sequence[Sequence[Entry]], x: Tensor, sampling: ModelSampling)
                 other += _opposites(mine, other)
     level = sampling.percent_to_sigma
     return [
-        Placed(
+        FittedEntry(
             entry,
             side,
             _region(entry).box(height, width) or whole,
@@ -62,7 +64,7 @@ def placed(sides: Sequence[Sequence[Entry]], x: Tensor, sampling: ModelSampling)
     ]
 
 
-Known = list[tuple[Entry, Box | None]]
+Known = list[tuple[PromptEntry, Box | None]]
 
 
 def _opposites(mine: Known, other: Known) -> Known:
@@ -90,13 +92,13 @@ def _opposites(mine: Known, other: Known) -> Known:
 
 def _cells(box: Box | None) -> float:
     """Its size; an entry without an area is larger than any that has one."""
-    return float("inf") if box is None else box.high * box.wide
+    return float("inf") if box is None else box.height * box.width
 
 
-def _region(entry: Entry) -> Region:
+def _region(entry: PromptEntry) -> Region:
     return entry.region or EVERYWHERE
 
 
-def _weight(entry: Entry, x: Tensor) -> Tensor:
+def _weight(entry: PromptEntry, x: Tensor) -> Tensor:
     region = _region(entry)
     return region.weight(region.box(*x.shape[-2:]), x) * entry.strength
