@@ -42,7 +42,7 @@ from latentloom.diffusion.networks.handles import (
 from latentloom.diffusion.networks.load import make_sampling
 from latentloom.diffusion.networks.vae import decode, encode
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
-from latentloom.diffusion.text.tokenizers import clip_l
+from latentloom.diffusion.text.tokenizers import load_clip_l_tokenizer
 
 DENOISE, CFG, SEED = 0.5, 7.0, 1
 MEGABYTE = 2**20
@@ -148,7 +148,7 @@ class Bench:
         yield self._img2img(sizes[0], 1, controlled=True)
 
     def _encode_text(self) -> Measure:
-        tokenizer = clip_l()
+        tokenizer = load_clip_l_tokenizer()
         weights = TextWeights([TextEncoder("l", self.text, tokenizer)], "bench", self.device)
         clip, prompt = Clip(weights, self.family), "a red fox jumping over a blue river"
         start, end, pad = tokenizer.marks

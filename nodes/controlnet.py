@@ -64,10 +64,10 @@ class ControlNetLoader:
 
     @staticmethod
     def family(control_net_name: Path) -> str:
-        from latentloom.diffusion.weights.control_file import control_family
+        from latentloom.diffusion.weights.control_file import detect_control_family
 
         with as_input_error("control_net_name", WHOLE):
-            return control_family(control_net_name).name
+            return detect_control_family(control_net_name).name
 
 
 @node("DiffControlNetLoader", category="loaders", device=True)
@@ -100,10 +100,10 @@ class DiffControlNetLoader:
 
     @staticmethod
     def family(control_net_name: Path) -> str:
-        from latentloom.diffusion.weights.control_file import control_family
+        from latentloom.diffusion.weights.control_file import detect_control_family
 
         with as_input_error("control_net_name", WHOLE):
-            return control_family(control_net_name).name
+            return detect_control_family(control_net_name).name
 
 
 @node("SetUnionControlNetType", category="conditioning/controlnet")

@@ -43,14 +43,14 @@ def empty_latent_image(
         batch_size: how many.
         model: the model that will sample it; gives the channels and the native size.
     """
-    from latentloom.diffusion.latents.latents import empty
+    from latentloom.diffusion.latents.latents import make_empty
 
     family = model.family if model is not None else None
     side = family.native_size if family is not None else DEFAULT_SIDE_PX
     width, height = width or side, height or side
     if family is None:
-        return empty(width, height, batch_size)
-    return empty(width, height, batch_size, family.latent_channels, family.name)
+        return make_empty(width, height, batch_size)
+    return make_empty(width, height, batch_size, family.latent_channels, family.name)
 
 
 @node("SetLatentNoiseMask", category="latent/inpaint")

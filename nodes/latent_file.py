@@ -34,7 +34,7 @@ class SaveLatent:
     def run(
         samples: Latent, context: Context, filename_prefix: FilenamePrefix = "latents/ComfyUI"
     ) -> Saved:
-        from latentloom.diffusion.latents.latent_file import SUFFIX, encode_latent
+        from latentloom.diffusion.latents.latent_file import EXTENSION, encode_latent
         from latentloom.diffusion.latents.latents import CELL_PX
         from latentloom.engine.files.saving import (
             expand_prefix,
@@ -48,7 +48,7 @@ class SaveLatent:
         data = encode_latent(samples, context.embedded())
         with as_filename_error(expanded, context.output_dir):
             target = place(expanded, context.output_dir)
-            path, _ = write_numbered(target, data, next_number(target), SUFFIX)
+            path, _ = write_numbered(target, data, next_number(target), EXTENSION)
         return Saved((path,))
 
     @staticmethod
@@ -87,7 +87,7 @@ class LoadLatent:
 
     @staticmethod
     def family(latent: Path) -> str | None:
-        from latentloom.diffusion.latents.latent_file import latent_file_family
+        from latentloom.diffusion.latents.latent_file import read_latent_family
 
         with as_input_error("latent", _WANTED):
-            return latent_file_family(latent)
+            return read_latent_family(latent)

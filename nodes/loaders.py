@@ -49,22 +49,22 @@ class CheckpointLoaderSimple:
 
     @staticmethod
     def family(ckpt_name: Path) -> str:
-        from latentloom.diffusion.weights.detect import checkpoint_family
+        from latentloom.diffusion.weights.detect import detect_checkpoint_family
 
         with as_input_error("ckpt_name", _WHOLE):
-            return checkpoint_family(ckpt_name).name
+            return detect_checkpoint_family(ckpt_name).name
 
     @staticmethod
     def unavailable(ckpt_name: Path) -> Mapping[str, Unavailable]:
-        from latentloom.diffusion.weights.absent import TEXT_ENCODER
-        from latentloom.diffusion.weights.detect import missing_parts
+        from latentloom.diffusion.weights.detect import find_missing_parts
+        from latentloom.diffusion.weights.missing_part import TEXT_ENCODER
 
         with as_input_error("ckpt_name", _WHOLE):
             return {
                 "CLIP" if part is TEXT_ENCODER else "VAE": Unavailable(
-                    part.reason(ckpt_name), part.remedy
+                    part.describe(ckpt_name), part.hint
                 )
-                for part in missing_parts(ckpt_name)
+                for part in find_missing_parts(ckpt_name)
             }
 
 
@@ -97,10 +97,10 @@ class DiffusersLoader:
 
     @staticmethod
     def family(model_path: Path) -> str:
-        from latentloom.diffusion.weights.detect import checkpoint_family
+        from latentloom.diffusion.weights.detect import detect_checkpoint_family
 
         with as_input_error("model_path", _WHOLE):
-            return checkpoint_family(model_path).name
+            return detect_checkpoint_family(model_path).name
 
 
 @node("VAELoader", category="loaders", device=True)
@@ -134,19 +134,19 @@ class VAELoader:
     @staticmethod
     def reads(vae_name: Path | None) -> Mapping[str, Path]:
         """The other half of an autoencoder in two files."""
-        from latentloom.diffusion.weights.tiny_vae import tiny_vae_files
+        from latentloom.diffusion.weights.tiny_vae import find_tiny_vae_files
 
-        halves = tiny_vae_files(vae_name) if vae_name is not None else None
+        halves = find_tiny_vae_files(vae_name) if vae_name is not None else None
         return {} if halves is None else {"decoder": halves.decoder}
 
     @staticmethod
     def family(vae_name: Path) -> str | None:
-        from latentloom.diffusion.families.family import ANY
-        from latentloom.diffusion.weights.detect import vae_family
+        from latentloom.diffusion.families.family import ANY_FAMILY
+        from latentloom.diffusion.weights.detect import detect_vae_family
 
         with as_input_error("vae_name", _WHOLE):
-            name = vae_family(vae_name).name
-        return None if name == ANY else name
+            name = detect_vae_family(vae_name).name
+        return None if name == ANY_FAMILY else name
 
 
 _WHOLE = "a whole model"

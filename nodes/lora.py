@@ -106,7 +106,7 @@ def _check(path: Path) -> None:
 
 
 def _family(path: Path) -> str | None:
-    from latentloom.diffusion.weights.lora_file import lora_family
+    from latentloom.diffusion.weights.lora_file import detect_lora_family
 
     with as_input_error("lora_name", WHOLE):
-        return lora_family(path)
+        return detect_lora_family(path)

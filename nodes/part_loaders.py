@@ -53,10 +53,10 @@ class UNETLoader:
 
     @staticmethod
     def family(unet_name: Path) -> str:
-        from latentloom.diffusion.weights.single_file import file_family
+        from latentloom.diffusion.weights.single_file import detect_file_family
 
         with as_input_error("unet_name", _UNET):
-            return file_family(unet_name).name
+            return detect_file_family(unet_name).name
 
 
 @node("CLIPLoader", category="advanced/loaders", device=True)
@@ -94,10 +94,10 @@ class CLIPLoader:
 
     @staticmethod
     def family(clip_name: Path) -> str:
-        from latentloom.diffusion.weights.detect import clip_family
+        from latentloom.diffusion.weights.detect import detect_clip_family
 
         with as_input_error("clip_name", _CLIP):
-            return clip_family((clip_name,)).name
+            return detect_clip_family((clip_name,)).name
 
 
 @node("DualCLIPLoader", category="advanced/loaders", device=True)
@@ -135,7 +135,7 @@ class DualCLIPLoader:
 
     @staticmethod
     def family(clip_name1: Path, clip_name2: Path) -> str:
-        from latentloom.diffusion.weights.detect import clip_family
+        from latentloom.diffusion.weights.detect import detect_clip_family
 
         with as_input_error("clip_name2", _CLIP):
-            return clip_family((clip_name1, clip_name2)).name
+            return detect_clip_family((clip_name1, clip_name2)).name

@@ -133,9 +133,9 @@ def _models(kind: str) -> File:
     def describe(path: Path) -> Mapping[str, str | int]:
         from dataclasses import asdict
 
-        from latentloom.diffusion.weights.listing import describe
+        from latentloom.diffusion.weights.listing import describe_model
 
-        return asdict(describe(path))
+        return asdict(describe_model(path))
 
     def digest(path: Path) -> str:
         from latentloom.diffusion.weights.digest import content_digest

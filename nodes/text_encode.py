@@ -127,12 +127,12 @@ def _files(**prompts: str | None) -> dict[str, Path]:
     """The embeddings that prompts name; all there are for a prompt that is not known yet."""
     if all(text is not None and "embedding:" not in text for text in prompts.values()):
         return {}
-    from latentloom.diffusion.text.prompt import embedding_names
+    from latentloom.diffusion.text.prompt import find_embedding_names
     from latentloom.diffusion.weights.folders import find_embedding, list_models
 
     names: set[str] = set()
     for port, text in prompts.items():
         with as_input_error(port, READABLE):
-            names |= {*list_models("embeddings")} if text is None else embedding_names(text)
+            names |= {*list_models("embeddings")} if text is None else find_embedding_names(text)
     found = {name: find_embedding(name) for name in names}
     return {f"embedding {name}": path for name, path in found.items() if path is not None}

@@ -62,10 +62,10 @@ class UpscaleModelLoader:
 
     @staticmethod
     def check(model_name: Path) -> None:
-        from latentloom.diffusion.weights.upscale_file import upscale_part
+        from latentloom.diffusion.weights.upscale_file import read_upscale_network
 
         with as_input_error("model_name", WHOLE):
-            upscale_part(model_name)
+            read_upscale_network(model_name)
 
 
 @node("ImageUpscaleWithModel", category="image/upscaling", device=True)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 import latentloom
 from latentloom.diffusion.sampling.compatibility import VARIABLE as RULE
-from latentloom.diffusion.weights.folders import VARIABLE
+from latentloom.diffusion.weights.folders import MODELS_VARIABLE
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.node.registry import Registry
@@ -105,7 +105,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     registry = latentloom.registry() | dumps
     place = Workspace(input_dir=FOLDER / "inputs", output_dir=tmp_path_factory.mktemp("out"))
     with pytest.MonkeyPatch.context() as patch, Engine(registry) as engine:
-        patch.setenv(VARIABLE, str(models))
+        patch.setenv(MODELS_VARIABLE, str(models))
         patch.setenv(RULE, "0.3.64")
         yield Bench(engine, place, registry, models)
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 import latentloom
 from latentloom import Engine, Graph
-from latentloom.diffusion.weights.folders import VARIABLE
+from latentloom.diffusion.weights.folders import MODELS_VARIABLE
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch, Engine(latentloom.registry()) as found:
-        patch.setenv(VARIABLE, str(folder))
+        patch.setenv(MODELS_VARIABLE, str(folder))
         yield found
 
 

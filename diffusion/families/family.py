@@ -64,10 +64,10 @@ SDXL = Family("sdxl", latent_scale=0.13025, text_dim=2048, native_size=1024, siz
 REFINER = Family(
     "sdxl-refiner", latent_scale=0.13025, text_dim=1280, native_size=1024, size_inputs="score"
 )
-KNOWN = {family.text_dim: family for family in (SD15, SD21, SDXL, REFINER)}
+FAMILY_BY_TEXT_DIM = {family.text_dim: family for family in (SD15, SD21, SDXL, REFINER)}
 
 # The family name of an autoencoder in a separate file, whose keys do not say its family.
-ANY = "any"
+ANY_FAMILY = "any"
 
 # Families that share the latent space of another family.
 LATENT_SPACES = {"sd21": "sd15", "sdxl-refiner": "sdxl"}
@@ -75,7 +75,7 @@ LATENT_SPACES = {"sd21": "sd15", "sdxl-refiner": "sdxl"}
 
 def family_for(text_dim: int) -> Family:
     """Return the known family of networks with this text width, or a new one named after it."""
-    return KNOWN.get(text_dim) or Family(f"sd-{text_dim}", text_dim=text_dim)
+    return FAMILY_BY_TEXT_DIM.get(text_dim) or Family(f"sd-{text_dim}", text_dim=text_dim)
 
 
 def latent_space(name: str) -> str:

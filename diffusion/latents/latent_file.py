@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelFileError
-from ..weights.headers import read_heads, read_metadata
+from ..weights.headers import read_metadata, read_tensor_infos
 
 if TYPE_CHECKING:
     from .latents import Latent
 
-SUFFIX = ".latent"
+EXTENSION = ".latent"
 SAMPLES, VERSION = "latent_tensor", "latent_format_version_0"
 MASK, DRAWS, FAMILY = "noise_mask", "batch_index", "family"
 MAX_BYTES = 2**30
@@ -51,12 +51,12 @@ def check_latent_file(path: Path) -> None:
     """
     if path.stat().st_size > MAX_BYTES:
         raise ModelFileError(f"{path.name} is too large for latents")
-    found = read_heads(path).get(SAMPLES)
+    found = read_tensor_infos(path).get(SAMPLES)
     if found is None or len(found.shape) != 4 or 0 in found.shape or found.dtype[0] not in "FB":
         raise ModelFileError(f"{path.name} holds no latents B×C×h×w under {SAMPLES}")
 
 
-def latent_file_family(path: Path) -> str | None:
+def read_latent_family(path: Path) -> str | None:
     """The family that latents in a file belong to; None where it does not say.
 
     Raises:
@@ -86,4 +86,4 @@ def read_latent(path: Path) -> Latent:
     if not fits:
         raise ModelFileError(f"{path.name}: its mask or draws do not fit its latents")
     index = None if draws is None else tuple(int(draw) for draw in draws)
-    return Latent(samples, mask, index, latent_file_family(path))
+    return Latent(samples, mask, index, read_latent_family(path))

@@ -63,7 +63,7 @@ class Latent:
         return self.samples.shape
 
 
-def empty(
+def make_empty(
     width: int, height: int, batch: int = 1, channels: int = 4, family: str | None = None
 ) -> Latent:
     """Zeros for an image of `width`×`height` pixels, each cut to whole cells."""

@@ -15,8 +15,8 @@ from torch.nn.functional import interpolate
 from ..errors import ModelFileError
 from ..weights.config_file import read_config
 from ..weights.detect import check_weights
-from ..weights.headers import read_heads
-from ..weights.keys import Part, count
+from ..weights.headers import read_tensor_infos
+from ..weights.keys import StoredNetwork, count_members
 from . import devices
 from .handles import NetworkHandle, Weights
 from .network_files import load_network_file, load_network_folder, load_shared
@@ -77,9 +77,9 @@ def check_clip_vision(path: Path) -> None:
     check_weights(path, FILE)
 
 
-def _part(path: Path) -> Part:
+def _part(path: Path) -> StoredNetwork:
     """The encoder in one file, by transformers' names, as ComfyUI's users have it."""
-    heads = read_heads(path)
+    heads = read_tensor_infos(path)
     try:
         hidden = heads[f"{INPUT}class_embedding"].shape[0]
         patch = heads[f"{INPUT}patch_embedding.weight"].shape[2]
@@ -87,7 +87,7 @@ def _part(path: Path) -> Part:
         config = {
             "hidden_size": hidden,
             "intermediate_size": heads[f"{LAYERS}0.mlp.fc1.weight"].shape[0],
-            "num_hidden_layers": count(heads, LAYERS),
+            "num_hidden_layers": count_members(heads, LAYERS),
             "num_attention_heads": HEADS,
             "patch_size": patch,
             "image_size": patch * math.isqrt(places),
@@ -98,7 +98,9 @@ def _part(path: Path) -> Part:
         raise ModelFileError(f"{path.name} holds no CLIP image encoder") from error
     known = ("vision_model.", "visual_projection.")
     names = {each: each for each in heads if each.startswith(known)}
-    return Part(config, {each: name for each, name in names.items() if "position_ids" not in each})
+    return StoredNetwork(
+        config, {each: name for each, name in names.items() if "position_ids" not in each}
+    )
 
 
 def load_clip_vision(path: Path) -> ClipVision:

@@ -9,8 +9,14 @@ import torch
 from torch import nn
 
 from ..errors import ModelFileError
-from ..weights.control_file import DIFFERENCE, check_control, control_family, control_part, is_union
-from ..weights.headers import read_heads
+from ..weights.control_file import (
+    DIFFERENCE_KEY,
+    check_control,
+    detect_control_family,
+    is_union_control,
+    read_control_network,
+)
+from ..weights.headers import read_tensor_infos
 from . import devices
 from .control import ControlNet, ControlWeights, UnionWeights
 from .handles import Model
@@ -32,12 +38,12 @@ def load_control(path: Path, model: Model | None = None) -> ControlNet:
     def make(digest: str) -> ControlWeights:
         from diffusers import ControlNetModel, ControlNetUnionModel
 
-        union = is_union(path)
+        union = is_union_control(path)
         kind = ControlNetUnionModel if union else ControlNetModel
         weights = UnionWeights if union else ControlWeights
         if path.is_dir():
             return weights(load_network_folder(kind, path, devices.network_dtype()), digest)
-        part = control_part(path.name, read_heads(path))
+        part = read_control_network(path.name, read_tensor_infos(path))
         blank = partial(kind, **part.config)
         try:
             module = load_network_file(path, part, blank, devices.network_dtype())
@@ -47,8 +53,8 @@ def load_control(path: Path, model: Model | None = None) -> ControlNet:
             raise ModelFileError(f"{path.name} is no ControlNet that fits: {error}") from error
         return weights(module, digest)
 
-    family = control_family(path)
-    if model is None or path.is_dir() or DIFFERENCE not in read_heads(path):
+    family = detect_control_family(path)
+    if model is None or path.is_dir() or DIFFERENCE_KEY not in read_tensor_infos(path):
         return ControlNet(load_shared("controlnet", make, path), family)
 
     def added(digest: str) -> ControlWeights:

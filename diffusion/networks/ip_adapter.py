@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..errors import ModelFileError
 from ..families.family import Family, family_for
-from ..weights.headers import read_heads
-from ..weights.keys import Heads
+from ..weights.headers import read_tensor_infos
+from ..weights.keys import TensorInfos
 from ..weights.weight_file import load_weights
 from . import devices
 from .clip_vision import ClipVision, encode_blank, encode_image
@@ -79,7 +79,7 @@ def read_adapter_layout(path: Path) -> Plan:
     Raises:
         ModelFileError: it is damaged, unsafe, or no IP-Adapter for images.
     """
-    heads = read_heads(path)
+    heads = read_tensor_infos(path)
     kinds = [kind for kind in (PLAIN, FULL, PLUS) if f"{PROJECTION}{kind}" in heads]
     numbers = _layers(heads)
     if len(kinds) != 1 or not numbers:
@@ -88,7 +88,7 @@ def read_adapter_layout(path: Path) -> Plan:
     return Plan(numbers, widths.pop(), kinds[0] != PLAIN)
 
 
-def _layers(heads: Heads) -> tuple[int, ...]:
+def _layers(heads: TensorInfos) -> tuple[int, ...]:
     ends = (".to_k_ip.weight", ".to_v_ip.weight")
     found = [{name[len(LAYERS) : -len(end)] for name in heads if _lies(name, end)} for end in ends]
     if found[0] != found[1] or not all(number.isdigit() for number in found[0]):

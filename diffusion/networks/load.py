@@ -13,22 +13,21 @@ import torch
 from ..errors import ModelFileError
 from ..families.family import Family
 from ..schedules.model_sampling import ContinuousSampling, ModelSampling
-from ..text.tokenizers import Tokenizer, clip_l
-from ..text.tokenizers import from_folder as tokenizer_in
-from ..weights.absent import AUTOENCODER, TEXT_ENCODER
+from ..text.tokenizers import Tokenizer, load_clip_l_tokenizer, load_tokenizer
 from ..weights.detect import (
     check_checkpoint,
     check_vae,
-    checkpoint_family,
-    clip_family,
-    noise_table,
-    projects,
-    text_folders,
-    vae_family,
+    detect_checkpoint_family,
+    detect_clip_family,
+    detect_vae_family,
+    find_text_folders,
+    has_projection,
+    read_noise_schedule,
 )
-from ..weights.single_file import Contents, read_checkpoint, read_contents
-from ..weights.text_keys import KINDS, ORDER, TextKeys, TextKind
-from ..weights.tiny_vae import TinyVaeFiles, read_tiny_vae, tiny_vae_files
+from ..weights.missing_part import AUTOENCODER, TEXT_ENCODER
+from ..weights.single_file import ModelContents, read_checkpoint, read_contents
+from ..weights.text_keys import KIND_BY_WIDTH, KIND_ORDER, StoredTextEncoder, TextKind
+from ..weights.tiny_vae import TinyVaeFiles, find_tiny_vae_files, read_tiny_vae
 from . import devices
 from .handles import (
     Clip,
@@ -69,8 +68,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     check_checkpoint(path)
     if path.is_file():
         return _single_file(path)
-    family = checkpoint_family(path)
-    model = Model(_folder_unet(path), family, ModelSampling(**asdict(noise_table(path))))
+    family = detect_checkpoint_family(path)
+    model = Model(_folder_unet(path), family, ModelSampling(**asdict(read_noise_schedule(path))))
     return Checkpoint(model, Clip(_folder_texts(path, family), family), load_vae(path / "vae"))
 
 
@@ -83,7 +82,7 @@ def load_unet(path: Path, stored: str = "default") -> Model:
     Raises:
         ModelFileError: it is damaged, or holds no denoising network.
     """
-    contents, family = read_checkpoint(path), checkpoint_family(path)
+    contents, family = read_checkpoint(path), detect_checkpoint_family(path)
     return Model(_file_unet(path, contents, STORED[stored]), family, make_sampling(family))
 
 
@@ -93,9 +92,9 @@ def load_clip(paths: tuple[Path, ...], on_cpu: bool = False) -> Clip:
     Raises:
         ModelFileError: one is damaged, or they do not belong together.
     """
-    family = clip_family(paths)
-    found = [(path, keys) for path in paths for keys in read_contents(path).texts]
-    found.sort(key=lambda pair: ORDER.index(pair[1].kind))
+    family = detect_clip_family(paths)
+    found = [(path, keys) for path in paths for keys in read_contents(path).text_encoders]
+    found.sort(key=lambda pair: KIND_ORDER.index(pair[1].kind))
     return Clip(_file_texts(found, family, on_cpu), family)
 
 
@@ -106,7 +105,7 @@ def load_vae(path: Path) -> Vae:
         ModelFileError: it is incomplete, unsafe or damaged, or the file holds none.
     """
     check_vae(path)
-    family, halves = vae_family(path), tiny_vae_files(path)
+    family, halves = detect_vae_family(path), find_tiny_vae_files(path)
     if halves is not None:
         return Vae(_tiny_vae(halves), family)
     if path.is_file():
@@ -121,11 +120,11 @@ def load_vae(path: Path) -> Vae:
 
 
 def _single_file(path: Path) -> Checkpoint:
-    contents, family = read_checkpoint(path), checkpoint_family(path)
-    texts: TextWeights = TEXT_ENCODER.weights_of(path)
-    if contents.texts:
-        texts = _file_texts([(path, keys) for keys in contents.texts], family)
-    vae: VaeWeights = AUTOENCODER.weights_of(path)
+    contents, family = read_checkpoint(path), detect_checkpoint_family(path)
+    texts: TextWeights = TEXT_ENCODER.placeholder(path)
+    if contents.text_encoders:
+        texts = _file_texts([(path, keys) for keys in contents.text_encoders], family)
+    vae: VaeWeights = AUTOENCODER.placeholder(path)
     if contents.vae is not None:
         vae = _file_vae(path, contents)
     model = Model(_file_unet(path, contents), family, make_sampling(family))
@@ -140,7 +139,9 @@ def make_sampling(family: Family) -> ModelSampling:
     return ModelSampling(family.prediction, family.zsnr)
 
 
-def _file_unet(path: Path, contents: Contents, stored: torch.dtype | None = None) -> UNetWeights:
+def _file_unet(
+    path: Path, contents: ModelContents, stored: torch.dtype | None = None
+) -> UNetWeights:
     def make(digest: str) -> UNetWeights:
         from diffusers import UNet2DConditionModel
 
@@ -153,7 +154,7 @@ def _file_unet(path: Path, contents: Contents, stored: torch.dtype | None = None
     return load_shared(f"unet {stored or ''}", make, path)
 
 
-def _file_vae(path: Path, contents: Contents) -> VaeWeights:
+def _file_vae(path: Path, contents: ModelContents) -> VaeWeights:
     def make(digest: str) -> VaeWeights:
         from diffusers import AutoencoderKL
 
@@ -173,7 +174,7 @@ def _tiny_vae(halves: TinyVaeFiles) -> VaeWeights:
 
 
 def _file_texts(
-    found: Sequence[tuple[Path, TextKeys]], family: Family, on_cpu: bool = False
+    found: Sequence[tuple[Path, StoredTextEncoder]], family: Family, on_cpu: bool = False
 ) -> TextWeights:
     """Text encoders, each from the file that holds it."""
 
@@ -185,21 +186,21 @@ def _file_texts(
     return load_shared(f"{place} of {family.name}", make, *dict.fromkeys(path for path, _ in found))
 
 
-def _file_text(path: Path, keys: TextKeys, family: Family) -> TextEncoder:
+def _file_text(path: Path, keys: StoredTextEncoder, family: Family) -> TextEncoder:
     blank = _text_network(keys)
-    module = load_network_file(path, keys.part, blank, torch.float32)
-    tokenizer = clip_l()
+    module = load_network_file(path, keys.network, blank, torch.float32)
+    tokenizer = load_clip_l_tokenizer()
     if keys.kind != "l":
         tokenizer = replace(tokenizer, marks=tokenizer.marks._replace(pad=OPEN_CLIP_PAD))
-    _check_vocabulary(path.name, tokenizer, keys.part.config["vocab_size"])
-    return _as_part(keys.kind, module, tokenizer, family, keys.part.config["num_hidden_layers"])
+    _check_vocabulary(path.name, tokenizer, keys.network.config["vocab_size"])
+    return _as_part(keys.kind, module, tokenizer, family, keys.network.config["num_hidden_layers"])
 
 
-def _text_network(keys: TextKeys) -> Callable[[], torch.nn.Module]:
+def _text_network(keys: StoredTextEncoder) -> Callable[[], torch.nn.Module]:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    kind = CLIPTextModelWithProjection if keys.projects else CLIPTextModel
-    return lambda: kind(CLIPTextConfig(**keys.part.config))
+    kind = CLIPTextModelWithProjection if keys.has_projection else CLIPTextModel
+    return lambda: kind(CLIPTextConfig(**keys.network.config))
 
 
 def _as_part(
@@ -225,7 +226,7 @@ def _folder_unet(path: Path) -> UNetWeights:
 
 
 def _folder_texts(path: Path, family: Family) -> TextWeights:
-    folders = text_folders(path)
+    folders = find_text_folders(path)
 
     def make(digest: str) -> TextWeights:
         parts = [_folder_text(path / text, path / words, family) for text, words in folders]
@@ -238,18 +239,18 @@ def _folder_texts(path: Path, family: Family) -> TextWeights:
 def _folder_text(folder: Path, words: Path, family: Family) -> TextEncoder:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    tokenizer = tokenizer_in(words)
-    network: Any = CLIPTextModelWithProjection if projects(folder) else CLIPTextModel
+    tokenizer = load_tokenizer(words)
+    network: Any = CLIPTextModelWithProjection if has_projection(folder) else CLIPTextModel
     module = load_network_folder(network, folder, torch.float32)
     config = module.config
     _check_vocabulary(folder.parent.name, tokenizer, config.vocab_size)
     second: TextKind = "g" if folder.name.endswith("_2") else "l"
-    kind = KINDS.get(config.hidden_size, second)
+    kind = KIND_BY_WIDTH.get(config.hidden_size, second)
     return _as_part(kind, module, tokenizer, family, config.num_hidden_layers)
 
 
 def _check_vocabulary(where: str, tokenizer: Tokenizer, size: int) -> None:
-    largest = tokenizer.largest
+    largest = tokenizer.max_id
     if largest >= size:
         raise ModelFileError(
             f"{where}: the tokenizer has token {largest}, the text encoder knows {size}"

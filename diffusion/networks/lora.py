@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ..errors import ModelFileError
 from ..weights.digest import content_digest
-from ..weights.lora_file import Change, Part, Role, read_changes
-from ..weights.unet_names import original_layers
+from ..weights.lora_file import LayerChange, LoraTarget, Role, read_layer_changes
+from ..weights.unet_names import map_original_layers
 from ..weights.weight_file import open_weights
 from .handles import Clip, Model
 
@@ -74,7 +74,7 @@ def with_clip_lora(clip: Clip, path: Path, strength: float) -> Clip:
     if strength == 0:
         return clip
     parts = clip.weights.encoders
-    networks: dict[Part, tuple[str, nn.Module]] = {
+    networks: dict[LoraTarget, tuple[str, nn.Module]] = {
         "text_2" if part.kind == "g" and len(parts) > 1 else "text": (
             f"{part.kind}." if len(parts) > 1 else "",
             part.module,
@@ -214,19 +214,19 @@ def _decomposed(weight: Tensor, difference: Tensor, scale: Tensor) -> Tensor:
 
 
 def _patch(
-    path: Path, networks: Mapping[Part, tuple[str, nn.Module]], strength: float
+    path: Path, networks: Mapping[LoraTarget, tuple[str, nn.Module]], strength: float
 ) -> LoraPatch | None:
     """What a file changes in networks; None if it does not speak of them.
 
     Args:
         networks: each with what the names of its parameters begin with in the whole.
     """
-    expected = [change for change in read_changes(path) if change.part in networks]
+    expected = [change for change in read_layer_changes(path) if change.target in networks]
     if not expected:
         return None
     changes: dict[str, dict[Role, Tensor]] = {}
     for part, (beginning, module) in networks.items():
-        mine = [change for change in expected if change.part == part]
+        mine = [change for change in expected if change.target == part]
         found = _changes(path, mine, part, dict(module.named_parameters()))
         changes |= {beginning + name: roles for name, roles in found.items()}
     if not changes:
@@ -235,7 +235,7 @@ def _patch(
 
 
 def _changes(
-    path: Path, expected: Iterable[Change], part: Part, parameters: Mapping[str, Tensor]
+    path: Path, expected: Iterable[LayerChange], part: LoraTarget, parameters: Mapping[str, Tensor]
 ) -> dict[str, dict[Role, Tensor]]:
     """What a file changes in one network, by the names of its parameters.
 
@@ -267,12 +267,12 @@ def _changes(
     return changes
 
 
-def _places(parameters: Iterable[str], part: Part) -> dict[str, str]:
+def _places(parameters: Iterable[str], part: LoraTarget) -> dict[str, str]:
     """Our name of each layer by its names with underscores: ours, and the original code's."""
     layers = {name.rpartition(".")[0] for name in parameters}
     places = {layer.removeprefix("text_model.").replace(".", "_"): layer for layer in layers}
     if part == "unet":
-        for theirs, ours in original_layers(layers).items():
+        for theirs, ours in map_original_layers(layers).items():
             places.setdefault(theirs.replace(".", "_"), ours)
     return places
 

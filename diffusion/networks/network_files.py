@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelFileError
-from ..weights.detect import old_weights
+from ..weights.detect import find_torch_weights
 from ..weights.digest import content_digest
-from ..weights.headers import read_heads
-from ..weights.keys import Part
-from ..weights.vae_keys import new_name
+from ..weights.headers import read_tensor_infos
+from ..weights.keys import StoredNetwork
+from ..weights.vae_keys import rename_old_attention
 from ..weights.weight_file import open_weights
 from .handles import Weights
 from .residency import residency
@@ -63,7 +63,7 @@ def _digest(paths: Sequence[Path]) -> str:
 
 def load_network_file(
     path: Path,
-    part: Part,
+    part: StoredNetwork,
     make: Callable[[], nn.Module],
     dtype: torch.dtype,
     stored: torch.dtype | None = None,
@@ -93,7 +93,7 @@ def load_network_file(
     with open_weights(path) as file:
         for key, parameter in part.names.items():
             weight = file.get_tensor(key)
-            add(key, parameter, weight.T if key in part.turned else weight)
+            add(key, parameter, weight.T if key in part.transposed else weight)
         for key, parameters in part.split.items():
             chunks = file.get_tensor(key).chunk(len(parameters))
             for parameter, weight in zip(parameters, chunks, strict=True):
@@ -139,7 +139,7 @@ def load_network_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     if is_diffusers:
         options["low_cpu_mem_usage"] = False
     name = f"{folder.parent.name}/{folder.name}"
-    torch_file = old_weights(folder)
+    torch_file = find_torch_weights(folder)
     try:
         if torch_file is not None:
             return _load_torch_file(kind, torch_file, dtype)
@@ -167,14 +167,14 @@ def _load_torch_file(kind: Any, file: Path, dtype: torch.dtype) -> nn.Module:
     else:
         make = partial(kind, kind.config_class.from_pretrained(folder, local_files_only=True))
     expected = _make_empty(make).state_dict().keys()
-    names = {key: new_name(key) for key in read_heads(file)}
+    names = {key: rename_old_attention(key) for key in read_tensor_infos(file)}
     short = {key: name.removeprefix("text_model.") for key, name in names.items()}
     parameters = {
         key: name if name in expected else short[key]
         for key, name in names.items()
         if not expected.isdisjoint((name, short[key]))
     }
-    return load_network_file(file, Part({}, parameters), make, dtype)
+    return load_network_file(file, StoredNetwork({}, parameters), make, dtype)
 
 
 def check_complete(name: str, missing: Collection[str]) -> None:

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from ..errors import ModelFileError
-from ..families.family import ANY, Family, latent_space
-from ..weights.folders import tiny_vae
+from ..families.family import ANY_FAMILY, Family, latent_space
+from ..weights.folders import find_tiny_vae
 from ..weights.tiny_vae import TinyVaeFiles, read_tiny_vae
 
 Method = Literal["auto", "latent2rgb", "taesd"]
@@ -60,7 +60,7 @@ def learn(family: Family, samples: Tensor, pixels: Tensor) -> None:
         pixels: the images B×H×W×C in 0..1.
     """
     known = _learned.get(family.name)
-    if family.name == ANY or (known is not None and known.pairs >= MAX_PAIRS):
+    if family.name == ANY_FAMILY or (known is not None and known.pairs >= MAX_PAIRS):
         return
     small = adaptive_avg_pool2d(
         pixels[:1, ..., :3].movedim(-1, 1), (samples.shape[-2], samples.shape[-1])
@@ -120,7 +120,7 @@ def render_jpeg(sketch: LatentPreview, method: Method = "auto") -> bytes | None:
 
 def decode_with_taesd(sketch: LatentPreview) -> Tensor | None:
     """The first latent of a batch as TAESD draws it, H×W×3 in 0..1; None where it cannot."""
-    halves = tiny_vae(latent_space(sketch.family.name))
+    halves = find_tiny_vae(latent_space(sketch.family.name))
     latent = sketch.denoised[:1].detach()
     if halves is None or latent.shape[1] != halves.family.latent_channels:
         return None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ..weights.upscale_file import upscale_part
+from ..weights.upscale_file import read_upscale_network
 from .handles import NetworkHandle, Weights
 from .network_files import load_network_file, load_shared
 from .residency import retry_when_out_of_memory
@@ -51,7 +51,7 @@ def load_upscaler(path: Path) -> UpscaleModel:
     Raises:
         ModelFileError: it is damaged, unsafe, or of an unknown kind.
     """
-    part = upscale_part(path)
+    part = read_upscale_network(path)
 
     def make(digest: str) -> UpscaleWeights:
         options = {key: value for key, value in part.config.items() if key != "kind"}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..families.family import ANY
+from ..families.family import ANY_FAMILY
 from ..latents.latents import Latent
 from .handles import Vae
 from .preview import learn
@@ -83,7 +83,7 @@ def _decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
 
 
 def _family_name(vae: Vae) -> str | None:
-    return None if vae.family.name == ANY else vae.family.name
+    return None if vae.family.name == ANY_FAMILY else vae.family.name
 
 
 def _encode(vae: Vae, pixels: Tensor) -> Tensor:

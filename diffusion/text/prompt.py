@@ -37,7 +37,7 @@ class Token(NamedTuple):
     vector: Vector | None = None
 
 
-class Marks(NamedTuple):
+class SpecialTokens(NamedTuple):
     """The special tokens of a tokenizer."""
 
     start: int
@@ -109,7 +109,7 @@ def _shown(part: str) -> str:
     return part.replace(_CLOSE, ")").replace(_OPEN, "(")
 
 
-def pack(pieces: Iterable[Sequence[Token]], marks: Marks) -> list[list[Token]]:
+def pack(pieces: Iterable[Sequence[Token]], marks: SpecialTokens) -> list[list[Token]]:
     """Tokens in chunks of 77, each with its start and end marks.
 
     A piece of fewer than 8 tokens that does not fit starts a new chunk; a longer one is cut.
@@ -138,7 +138,7 @@ def _filled(chunk: list[Token], pad: Token) -> list[Token]:
 
 
 def tokenize(
-    text: str, encode: Encode, marks: Marks, embedding: Embedding | None = None
+    text: str, encode: Encode, marks: SpecialTokens, embedding: Embedding | None = None
 ) -> list[list[Token]]:
     """A prompt as chunks of weighted tokens.
 
@@ -162,7 +162,7 @@ def tokenize(
     return pack(pieces, marks)
 
 
-def embedding_names(text: str) -> set[str]:
+def find_embedding_names(text: str) -> set[str]:
     """The names of embeddings that a prompt may mean, with and without commas at their ends.
 
     Raises:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFileError
-from ..weights.folders import roots
-from ..weights.text_keys import VOCABULARY
-from .prompt import Marks
+from ..weights.folders import list_roots
+from ..weights.text_keys import VOCABULARY_FILES
+from .prompt import SpecialTokens
 
 CLIP_L_NAMES = ("clip-l", "clip_l", "clip-vit-large-patch14")
 CLIP_L_HUB = "openai/clip-vit-large-patch14"
-CLIP_L_MARKS = Marks(49406, 49407, 49407)
+CLIP_L_MARKS = SpecialTokens(49406, 49407, 49407)
 NETWORK_VARIABLE = "LATENTLOOM_NETWORK"
 
 
@@ -30,15 +30,15 @@ class Tokenizer:
     """What text encoding needs: numbers of a text without marks, and the marks.
 
     Attributes:
-        largest: the largest number that it gives.
+        max_id: the largest token id that it returns.
     """
 
     encode: Callable[[str], Sequence[int]]
-    marks: Marks
-    largest: int
+    marks: SpecialTokens
+    max_id: int
 
 
-def from_folder(folder: Path) -> Tokenizer:
+def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer of a folder in transformers' layout.
 
     Raises:
@@ -46,8 +46,8 @@ def from_folder(folder: Path) -> Tokenizer:
     """
     # transformers makes an empty tokenizer where the files are missing, and says nothing.
     where = f"{folder.parent.name}/{folder.name}"
-    if not all((folder / name).is_file() for name in VOCABULARY):
-        raise ModelFileError(f"{where} lacks {' or '.join(VOCABULARY)}")
+    if not all((folder / name).is_file() for name in VOCABULARY_FILES):
+        raise ModelFileError(f"{where} lacks {' or '.join(VOCABULARY_FILES)}")
     from transformers import CLIPTokenizer
 
     try:
@@ -64,25 +64,25 @@ def from_folder(folder: Path) -> Tokenizer:
     specials = {found.bos_token, found.eos_token, found.pad_token, found.unk_token}
     if not specials <= words.keys():
         raise ModelFileError(f"the vocabulary of {where} lacks a special token")
-    marks = Marks(found.bos_token_id, found.eos_token_id, found.pad_token_id)
+    marks = SpecialTokens(found.bos_token_id, found.eos_token_id, found.pad_token_id)
     return Tokenizer(encode, marks, max(words.values()))
 
 
-def clip_l() -> Tokenizer:
+def load_clip_l_tokenizer() -> Tokenizer:
     """CLIP-L's tokenizer, from where it is first found.
 
     Raises:
         ModelFileError: it is nowhere; the message says how to get it. Or it was fetched, and is
             not CLIP-L's.
     """
-    for root in roots():
+    for root in list_roots():
         for name in CLIP_L_NAMES:
             folder = root / "tokenizers" / name
             if folder.is_dir():
-                return from_folder(folder)
+                return load_tokenizer(folder)
     cached = _in_hub_cache()
     if cached is not None:
-        return from_folder(cached)
+        return load_tokenizer(cached)
     if find_spec("instant_clip_tokenizer") is not None:
         return _instant()
     if os.environ.get(NETWORK_VARIABLE) == "1":
@@ -97,7 +97,7 @@ def clip_l() -> Tokenizer:
 def _in_hub_cache() -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = [try_to_load_from_cache(CLIP_L_HUB, name) for name in VOCABULARY]
+    found = [try_to_load_from_cache(CLIP_L_HUB, name) for name in VOCABULARY_FILES]
     return Path(found[0]).parent if all(isinstance(path, str) for path in found) else None
 
 
@@ -106,10 +106,10 @@ def _from_hub() -> Tokenizer:
     from huggingface_hub import hf_hub_download
 
     try:
-        found = [Path(hf_hub_download(CLIP_L_HUB, name)) for name in VOCABULARY]
+        found = [Path(hf_hub_download(CLIP_L_HUB, name)) for name in VOCABULARY_FILES]
     except (OSError, ValueError) as error:  # the library's own errors are among these
         raise ModelFileError(f"{CLIP_L_HUB} cannot be fetched from the hub: {error}") from error
-    tokenizer = from_folder(found[0].parent)
+    tokenizer = load_tokenizer(found[0].parent)
     if tokenizer.marks != CLIP_L_MARKS:
         raise ModelFileError(f"what the hub gave for {CLIP_L_HUB} is not CLIP-L's tokenizer")
     return tokenizer

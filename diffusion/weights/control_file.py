@@ -14,10 +14,10 @@ from typing import Any
 from ..errors import ModelFileError
 from ..families.family import Family, family_for
 from .config_file import ConfigFile, read_config
-from .detect import MAX_LEVELS, WEIGHTS, check_weights
-from .headers import read_heads
-from .keys import Heads, Part
-from .unet_keys import encoder
+from .detect import MAX_LEVELS, WEIGHT_FILES, check_weights
+from .headers import read_tensor_infos
+from .keys import StoredNetwork, TensorInfos
+from .unet_keys import map_encoder_keys
 
 KINDS = ("ControlNetModel", "ControlNetUnionModel")
 # A key that only ControlNets for several kinds of images have.
@@ -27,7 +27,7 @@ PREFIX = "control_model."
 OUTPUT = re.compile(r"zero_convs\.(\d+)\.0\.(weight|bias)")
 HINT_LAYERS = (0, 2, 4, 6, 8, 10, 12, 14)
 # Its file holds the difference to a model's own weights; see DiffControlNetLoader.
-DIFFERENCE = "difference"
+DIFFERENCE_KEY = "difference"
 
 
 def check_control(path: Path, with_model: bool = False) -> None:
@@ -40,25 +40,25 @@ def check_control(path: Path, with_model: bool = False) -> None:
         ModelFileError: it is incomplete, damaged, unsafe, or no ControlNet.
     """
     if path.is_dir():
-        control_family(path)
-        check_weights(path, WEIGHTS["unet"])
+        detect_control_family(path)
+        check_weights(path, WEIGHT_FILES["unet"])
         return
-    heads = read_heads(path)
-    control_part(path.name, heads)
-    if DIFFERENCE in heads and not with_model:
+    heads = read_tensor_infos(path)
+    read_control_network(path.name, heads)
+    if DIFFERENCE_KEY in heads and not with_model:
         raise ModelFileError(
             f"{path.name} holds a difference to a model; load it with DiffControlNetLoader"
         )
 
 
-def control_family(path: Path) -> Family:
+def detect_control_family(path: Path) -> Family:
     """The family of the models that a ControlNet fits.
 
     Raises:
         ModelFileError: it is no ControlNet.
     """
     if path.is_file():
-        part = control_part(path.name, read_heads(path))
+        part = read_control_network(path.name, read_tensor_infos(path))
         config = ConfigFile(path.name, {**part.config, HINT: list(part.config[HINT])})
     else:
         config = read_config(path / "config.json")
@@ -69,14 +69,14 @@ def control_family(path: Path) -> Family:
     return replace(family_for(config.count("cross_attention_dim")), vae_factor=2 ** (levels - 1))
 
 
-def is_union(path: Path) -> bool:
+def is_union_control(path: Path) -> bool:
     """Whether a ControlNet takes several kinds of images, and is told which."""
     if path.is_file():
-        return UNION in read_heads(path)
+        return UNION in read_tensor_infos(path)
     return read_config(path / "config.json").values.get("_class_name") == KINDS[1]
 
 
-def control_part(name: str, heads: Heads) -> Part:
+def read_control_network(name: str, heads: TensorInfos) -> StoredNetwork:
     """The network of a file: its configuration, and its name of each key.
 
     Raises:
@@ -90,15 +90,15 @@ def control_part(name: str, heads: Heads) -> Part:
         raise ModelFileError(f"{name} holds no ControlNet") from error
     # What tells this one net apart, which averages its outputs, is its name alone.
     config["global_pool_conditions"] = "shuffle" in name
-    return Part(config, names)
+    return StoredNetwork(config, names)
 
 
-def _names(heads: Heads) -> dict[str, str]:
+def _names(heads: TensorInfos) -> dict[str, str]:
     """diffusers' name of each key."""
     if "controlnet_cond_embedding.conv_in.weight" in heads:
-        return {name: name for name in heads if name != DIFFERENCE}
+        return {name: name for name in heads if name != DIFFERENCE_KEY}
     prefix = PREFIX if f"{PREFIX}zero_convs.0.0.weight" in heads else ""
-    names = encoder(heads, prefix).names
+    names = map_encoder_keys(heads, prefix).names
     parts = {"middle_block_out.0": "controlnet_mid_block"}
     parts |= {"label_emb.0.0": "add_embedding.linear_1", "label_emb.0.2": "add_embedding.linear_2"}
     first, *blocks, last = HINT_LAYERS

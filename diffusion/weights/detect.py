@@ -6,15 +6,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ModelFileError
-from ..families.family import ANY, KNOWN, SD15, SDXL, Family, Prediction, SizeInputs, family_for
-from .absent import AUTOENCODER, TEXT_ENCODER, MissingPart
+from ..families.family import (
+    ANY_FAMILY,
+    FAMILY_BY_TEXT_DIM,
+    SD15,
+    SDXL,
+    Family,
+    Prediction,
+    SizeInputs,
+    family_for,
+)
 from .config_file import ConfigFile, read_config
-from .headers import read_heads
-from .single_file import SCORE_NUMBERS, file_family, read_checkpoint, read_contents
-from .text_keys import VOCABULARY
-from .tiny_vae import check_tiny_vae, tiny_vae_files
+from .headers import read_tensor_infos
+from .missing_part import AUTOENCODER, TEXT_ENCODER, MissingPart
+from .single_file import SCORE_NUMBERS, detect_file_family, read_checkpoint, read_contents
+from .text_keys import VOCABULARY_FILES
+from .tiny_vae import check_tiny_vae, find_tiny_vae_files
 
-WEIGHTS = {
+WEIGHT_FILES = {
     "unet": "diffusion_pytorch_model.safetensors",
     "vae": "diffusion_pytorch_model.safetensors",
     "text_encoder": "model.safetensors",
@@ -32,11 +41,11 @@ WITHOUT_PROJECTION, WITH_PROJECTION = "CLIPTextModel", "CLIPTextModelWithProject
 EXTRA_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim")
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 MAX_LEVELS = 8
-POSITIONS = 77
+MIN_POSITIONS = 77
 
 
 @dataclass(frozen=True)
-class NoiseTable:
+class NoiseSchedule:
     """The noise schedule that a model was trained with; the fields are ModelSampling's."""
 
     prediction: Prediction = "eps"
@@ -55,15 +64,15 @@ def check_checkpoint(path: Path) -> None:
     if path.is_file():
         read_checkpoint(path)
         return
-    family = checkpoint_family(path)
+    family = detect_checkpoint_family(path)
     _check_unet(read_config(path / "unet" / "config.json"), family)
     _check_texts(path, family)
     _check_class("vae", read_config(path / "vae" / "config.json"))
-    for part in ("unet", "vae", *(text for text, _ in text_folders(path))):
-        check_weights(path / part, WEIGHTS[part])
+    for part in ("unet", "vae", *(text for text, _ in find_text_folders(path))):
+        check_weights(path / part, WEIGHT_FILES[part])
 
 
-def missing_parts(path: Path) -> tuple[MissingPart, ...]:
+def find_missing_parts(path: Path) -> tuple[MissingPart, ...]:
     """What a checkpoint in one file leaves out; a folder that does is refused.
 
     Raises:
@@ -72,7 +81,7 @@ def missing_parts(path: Path) -> tuple[MissingPart, ...]:
     if not path.is_file():
         return ()
     contents = read_checkpoint(path)
-    held = {TEXT_ENCODER: bool(contents.texts), AUTOENCODER: contents.vae is not None}
+    held = {TEXT_ENCODER: bool(contents.text_encoders), AUTOENCODER: contents.vae is not None}
     return tuple(part for part, is_held in held.items() if not is_held)
 
 
@@ -82,14 +91,14 @@ def check_vae(path: Path) -> None:
     Raises:
         ModelFileError: a file is missing, damaged, or holds no autoencoder.
     """
-    vae_family(path)
-    halves = tiny_vae_files(path)
+    detect_vae_family(path)
+    halves = find_tiny_vae_files(path)
     if halves is not None:
         check_tiny_vae(halves)
     if path.is_file():
         return
     _check_class("vae", read_config(path / "config.json"))
-    check_weights(path, WEIGHTS["vae"])
+    check_weights(path, WEIGHT_FILES["vae"])
 
 
 def check_weights(folder: Path, name: str) -> None:
@@ -99,16 +108,16 @@ def check_weights(folder: Path, name: str) -> None:
         ModelFileError: they are not.
     """
     where = f"{folder.parent.name}/{folder.name}"
-    file = old_weights(folder) or folder / name
+    file = find_torch_weights(folder) or folder / name
     if not file.is_file():
         raise ModelFileError(f"{where}: expected {name}, it has no weights")
     try:
-        read_heads(file)
+        read_tensor_infos(file)
     except ModelFileError as error:
         raise ModelFileError(f"{where}: {error}") from error
 
 
-def old_weights(folder: Path) -> Path | None:
+def find_torch_weights(folder: Path) -> Path | None:
     """A part's weights in torch's own form, where there are none in safetensors."""
     for name, old in OLD_WEIGHTS.items():
         if (folder / old).is_file() and not (folder / name).is_file():
@@ -116,28 +125,28 @@ def old_weights(folder: Path) -> Path | None:
     return None
 
 
-def weights_in(folder: Path) -> list[Path]:
+def list_weight_files(folder: Path) -> list[Path]:
     """The weight files of a folder and its parts, sorted."""
     named = (file for name in OLD_WEIGHTS.values() for file in folder.rglob(name))
-    old = (file for file in named if old_weights(file.parent) == file)
+    old = (file for file in named if find_torch_weights(file.parent) == file)
     return sorted([*folder.rglob("*.safetensors"), *old])
 
 
-def checkpoint_family(path: Path) -> Family:
+def detect_checkpoint_family(path: Path) -> Family:
     """The family of a checkpoint, in a diffusers folder or in one file.
 
     Raises:
         ModelFileError: a configuration is missing or unreadable, or the file is no checkpoint.
     """
     if path.is_file():
-        return file_family(path)
+        return detect_file_family(path)
     unet = read_config(path / "unet" / "config.json")
     family = family_for(unet.count("cross_attention_dim"))
-    if family.name not in [known.name for known in KNOWN.values()]:
+    if family.name not in [known.name for known in FAMILY_BY_TEXT_DIM.values()]:
         family = replace(family, size_inputs=_size_inputs(path, unet))
     family = _with_latents(family, read_config(path / "vae" / "config.json"))
     cells = _sample_size(unet, family.native_size // family.vae_factor)
-    noise = noise_table(path)
+    noise = read_noise_schedule(path)
     return replace(
         family,
         prediction=noise.prediction,
@@ -147,7 +156,7 @@ def checkpoint_family(path: Path) -> Family:
     )
 
 
-def vae_family(path: Path) -> Family:
+def detect_vae_family(path: Path) -> Family:
     """The family of an autoencoder: its checkpoint's where it is part of one.
 
     An autoencoder in a file of its own does not tell which family it is of; any will do.
@@ -155,13 +164,13 @@ def vae_family(path: Path) -> Family:
     Raises:
         ModelFileError: a configuration is missing or unreadable, or a file holds none.
     """
-    halves = tiny_vae_files(path)
+    halves = find_tiny_vae_files(path)
     if halves is not None:
         return halves.family
     if path.is_file():
         return _vae_file_family(path)
     if (path.parent / "unet" / "config.json").is_file():
-        return checkpoint_family(path.parent)
+        return detect_checkpoint_family(path.parent)
     config = read_config(path / "config.json")
     scale = config.positive("scaling_factor", SD15.latent_scale)
     is_sdxl = abs(scale - SDXL.latent_scale) < 1e-4
@@ -178,13 +187,13 @@ def _vae_file_family(path: Path) -> Family:
     config = contents.vae.config
     found = contents.family if contents.unet is not None else None
     return replace(
-        found or replace(SD15, name=ANY),
+        found or replace(SD15, name=ANY_FAMILY),
         latent_channels=config["latent_channels"],
         vae_factor=2 ** (len(config["block_out_channels"]) - 1),
     )
 
 
-def clip_family(paths: tuple[Path, ...]) -> Family:
+def detect_clip_family(paths: tuple[Path, ...]) -> Family:
     """The family of the models that text encoders in files of their own are for.
 
     Raises:
@@ -193,7 +202,7 @@ def clip_family(paths: tuple[Path, ...]) -> Family:
     kinds: list[str] = []
     width = 0
     for path in paths:
-        texts = read_contents(path).texts
+        texts = read_contents(path).text_encoders
         if not texts:
             raise ModelFileError(f"{path.name} holds no CLIP text encoder")
         kinds += [text.kind for text in texts]
@@ -207,7 +216,7 @@ def clip_family(paths: tuple[Path, ...]) -> Family:
     return replace(SDXL, name=f"sd-{width}", text_dim=width)
 
 
-def text_folders(path: Path) -> list[tuple[str, str]]:
+def find_text_folders(path: Path) -> list[tuple[str, str]]:
     """The names of a diffusers folder's text encoders and of their tokenizers.
 
     Raises:
@@ -219,7 +228,7 @@ def text_folders(path: Path) -> list[tuple[str, str]]:
     return found
 
 
-def projects(folder: Path) -> bool:
+def has_projection(folder: Path) -> bool:
     """Whether a text encoder has a projection for the pooled output.
 
     Raises:
@@ -233,7 +242,7 @@ def projects(folder: Path) -> bool:
     return bool(kinds == [WITH_PROJECTION])
 
 
-def noise_table(path: Path) -> NoiseTable:
+def read_noise_schedule(path: Path) -> NoiseSchedule:
     """The noise schedule of a diffusers folder; SD1.5's where the folder says nothing.
 
     Raises:
@@ -241,7 +250,7 @@ def noise_table(path: Path) -> NoiseTable:
     """
     file = path / "scheduler" / "scheduler_config.json"
     if not file.is_file():
-        return NoiseTable()
+        return NoiseSchedule()
     config = read_config(file)
     _check_value(config, "prediction_type", "epsilon", tuple(PREDICTIONS))
     _check_value(config, "beta_schedule", "scaled_linear", ("scaled_linear",))
@@ -249,11 +258,11 @@ def noise_table(path: Path) -> NoiseTable:
     _check_value(config, "trained_betas", None, (None,))
     prediction = PREDICTIONS[config.values.get("prediction_type", "epsilon")]
     zsnr = config.values.get("rescale_betas_zero_snr") is True
-    start = config.positive("beta_start", NoiseTable.beta_start)
-    end = config.positive("beta_end", NoiseTable.beta_end)
+    start = config.positive("beta_start", NoiseSchedule.beta_start)
+    end = config.positive("beta_end", NoiseSchedule.beta_end)
     if not start < end < 1:
         raise config.wrong("beta_end", f"a number between beta_start ({start}) and 1")
-    return NoiseTable(prediction, zsnr, start, end)
+    return NoiseSchedule(prediction, zsnr, start, end)
 
 
 def _with_latents(family: Family, vae: ConfigFile) -> Family:
@@ -300,19 +309,21 @@ def _size_inputs(path: Path, unet: ConfigFile) -> SizeInputs:
         return "none"
     vector = unet.count("projection_class_embeddings_input_dim")
     step = unet.count("addition_time_embed_dim")
-    pooled = read_config(path / text_folders(path)[-1][0] / "config.json").count("hidden_size", 512)
+    pooled = read_config(path / find_text_folders(path)[-1][0] / "config.json").count(
+        "hidden_size", 512
+    )
     return "score" if vector - pooled == SCORE_NUMBERS * step else "sizes"
 
 
 def _check_texts(path: Path, family: Family) -> None:
     width = 0
-    for name, words in text_folders(path):
+    for name, words in find_text_folders(path):
         config = read_config(path / name / "config.json")
-        projects(path / name)
+        has_projection(path / name)
         width += config.count("hidden_size", 512)
-        if config.count("max_position_embeddings", POSITIONS) < POSITIONS:
-            raise config.wrong("max_position_embeddings", f"at least {POSITIONS}")
-        lacking = [word for word in VOCABULARY if not (path / words / word).is_file()]
+        if config.count("max_position_embeddings", MIN_POSITIONS) < MIN_POSITIONS:
+            raise config.wrong("max_position_embeddings", f"at least {MIN_POSITIONS}")
+        lacking = [word for word in VOCABULARY_FILES if not (path / words / word).is_file()]
         if lacking:
             raise ModelFileError(f"{path.name}/{words} lacks {' and '.join(lacking)}")
     if width != family.text_dim:

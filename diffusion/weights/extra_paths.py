@@ -16,17 +16,17 @@ from typing import Any
 from ..errors import ModelFileError
 from .file_cache import cache_while_unchanged
 
-VARIABLE = "LATENTLOOM_EXTRA_MODEL_PATHS"
-FILE = "extra_model_paths.yaml"
+EXTRA_PATHS_VARIABLE = "LATENTLOOM_EXTRA_MODEL_PATHS"
+EXTRA_PATHS_FILE = "extra_model_paths.yaml"
 MAX_BYTES = 2**18
 
 # The subfolders of a root by kind, where they are not called like it.
-FOLDERS: Mapping[str, tuple[str, ...]] = {
+SUBFOLDERS: Mapping[str, tuple[str, ...]] = {
     "text_encoders": ("text_encoders", "clip"),
     "diffusion_models": ("diffusion_models", "unet"),
     "controlnet": ("controlnet", "t2i_adapter"),
 }
-KIND_OF = {name: kind for kind, names in FOLDERS.items() for name in names}
+KIND_OF = {name: kind for kind, names in SUBFOLDERS.items() for name in names}
 SETTINGS = ("base_path", "is_default")
 
 
@@ -45,11 +45,13 @@ def extra_folders(roots: Sequence[Path]) -> Iterator[ExtraFolder]:
     Raises:
         ModelFileError: one cannot be read, or names folders in another way.
     """
-    named = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    named = [
+        Path(part) for part in os.environ.get(EXTRA_PATHS_VARIABLE, "").split(os.pathsep) if part
+    ]
     for path in named:
         if not path.is_file():
-            raise ModelFileError(f"{VARIABLE} names {path}, which is no file")
-    files = [Path(FILE), *named, *(root.parent / FILE for root in roots)]
+            raise ModelFileError(f"{EXTRA_PATHS_VARIABLE} names {path}, which is no file")
+    files = [Path(EXTRA_PATHS_FILE), *named, *(root.parent / EXTRA_PATHS_FILE for root in roots)]
     for path in dict.fromkeys(path.resolve() for path in files if path.is_file()):
         yield from _read(path)
 

@@ -15,15 +15,15 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import MissingModelError
-from .extra_paths import FOLDERS, extra_folders
+from .extra_paths import SUBFOLDERS, extra_folders
 from .tiny_vae import FOLDER as TINY_FOLDER
-from .tiny_vae import TinyVaeFiles, tiny_vaes
-from .torch_file import EXTENSIONS as TORCH_ENDINGS
+from .tiny_vae import TinyVaeFiles, list_tiny_vaes
+from .torch_file import TORCH_EXTENSIONS as TORCH_ENDINGS
 
-VARIABLE = "LATENTLOOM_MODELS"
+MODELS_VARIABLE = "LATENTLOOM_MODELS"
 PIPELINE, CONFIG = "model_index.json", "config.json"
 # Files of each kind are found under all of these, as in ComfyUI; see `headers`.
-WEIGHTS = (".safetensors", ".sft", *TORCH_ENDINGS)
+WEIGHT_EXTENSIONS = (".safetensors", ".sft", *TORCH_ENDINGS)
 # What training leaves beside weights.
 STATES = re.compile(
     r"(optimizer|scheduler|scaler|training_args|random_states|rng_state)[_\d]*\.\w+"
@@ -32,24 +32,24 @@ MAX_EMBEDDING_BYTES = 64 * 2**20
 MAX_DEPTH = 16
 
 
-def roots() -> list[Path]:
+def list_roots() -> list[Path]:
     """The model folders, first one first: the user's, those of the variable, the shipped one."""
     here = Path(__file__).resolve().parents[2]
-    named = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    named = [Path(part) for part in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if part]
     candidates = (Path("models"), *named, here / "models")
     found = [path.resolve() for path in candidates if path.is_dir()]
     return list(dict.fromkeys(found))
 
 
-def folders(kind: str) -> list[Path]:
+def list_folders(kind: str) -> list[Path]:
     """The folders that hold models of a kind, first one first.
 
     Raises:
         ModelFileError: a file of extra folders cannot be read.
     """
-    known = roots()
+    known = list_roots()
     extra = [each for each in extra_folders(known) if each.kind == kind]
-    own = [root / name for root in known for name in FOLDERS.get(kind, (kind,))]
+    own = [root / name for root in known for name in SUBFOLDERS.get(kind, (kind,))]
     first = [each.path for each in extra if each.is_first]
     return list(dict.fromkeys([*first, *own, *(each.path for each in extra)]))
 
@@ -85,18 +85,18 @@ def find_embedding(name: str) -> Path | None:
     places: dict[str, Path] = {}
     for found, path in _models("embeddings"):
         places.setdefault(found, path)
-    expected = (name, *(name + extension for extension in WEIGHTS))
+    expected = (name, *(name + extension for extension in WEIGHT_EXTENSIONS))
     return next((places[each] for each in expected if each in places), None)
 
 
-def tiny_vae(family: str) -> TinyVaeFiles | None:
+def find_tiny_vae(family: str) -> TinyVaeFiles | None:
     """The TAESD of a family's latents; None where its files are not there."""
     return next((found for found in _tiny_vaes() if found.family.name == family), None)
 
 
 def _tiny_vaes() -> Iterator[TinyVaeFiles]:
-    for folder in folders(TINY_FOLDER):
-        yield from tiny_vaes(folder)
+    for folder in list_folders(TINY_FOLDER):
+        yield from list_tiny_vaes(folder)
 
 
 def _models(kind: str) -> Iterator[tuple[str, Path]]:
@@ -109,22 +109,22 @@ def _models(kind: str) -> Iterator[tuple[str, Path]]:
                 yield name, folder / "vae"
     if kind == "vae":
         yield from ((halves.name, halves.encoder) for halves in _tiny_vaes())
-    for folder in folders(kind):
+    for folder in list_folders(kind):
         if kind == "diffusers":
             yield from _holding(folder, PIPELINE)
         if kind in ("vae", "controlnet", "clip_vision", "depth_estimation"):
             yield from _holding(folder, CONFIG)
-        for name, file in _files(folder, WEIGHTS):
+        for name, file in _files(folder, WEIGHT_EXTENSIONS):
             if not STATES.fullmatch(file.name) and not _is_part(file, folder):
                 yield name, file
 
 
 def _pipelines() -> Iterator[tuple[str, Path]]:
     """Folders in the diffusers layout: right under a root, and anywhere under checkpoints."""
-    for root in roots():
+    for root in list_roots():
         for index in sorted(root.glob(f"*/{PIPELINE}")):
             yield index.parent.name, index.parent
-    for folder in folders("checkpoints"):
+    for folder in list_folders("checkpoints"):
         yield from _holding(folder, PIPELINE)
 
 

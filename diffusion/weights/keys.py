@@ -6,40 +6,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .tensor_head import TensorHead
+from .tensor_info import TensorInfo
 
-Heads = Mapping[str, TensorHead]
+TensorInfos = Mapping[str, TensorInfo]
 
 
 @dataclass(frozen=True)
-class Part:
+class StoredNetwork:
     """One network of a file.
 
     Attributes:
         config: what its class is made with.
         names: our name of each of the file's keys.
         split: our names of the equal parts, along the first axis, of keys that hold several.
-        turned: keys of matrices that are stored the other way round.
+        transposed: keys of matrices that are stored the other way round.
     """
 
     config: dict[str, Any]
     names: dict[str, str]
     split: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    turned: frozenset[str] = frozenset()
+    transposed: frozenset[str] = frozenset()
 
 
-def count(heads: Heads, prefix: str) -> int:
+def count_members(heads: TensorInfos, prefix: str) -> int:
     """How many numbered members a list of modules has."""
     return len({name[len(prefix) :].partition(".")[0] for name in heads if name.startswith(prefix)})
 
 
-def renamed(heads: Heads, theirs: str, ours: str) -> dict[str, str]:
+def rename_module(heads: TensorInfos, theirs: str, ours: str) -> dict[str, str]:
     """Our name of each key of a module."""
     return {
         name: ours + name.removeprefix(theirs) for name in heads if name.startswith(f"{theirs}.")
     }
 
 
-def under_our_names(heads: Heads, names: Mapping[str, str]) -> dict[str, TensorHead]:
+def rename_infos(heads: TensorInfos, names: Mapping[str, str]) -> dict[str, TensorInfo]:
     """The heads of one network, by our names."""
     return {ours: heads[theirs] for theirs, ours in names.items()}

@@ -15,10 +15,10 @@ from typing import Literal
 
 from ..errors import ModelFileError
 from ..families.family import family_for
-from .headers import read_heads
-from .tensor_head import TensorHead
+from .headers import read_tensor_infos
+from .tensor_info import TensorInfo
 
-Part = Literal["unet", "text", "text_2"]
+LoraTarget = Literal["unet", "text", "text_2"]
 Role = str
 
 # What a key's end says its tensor is; longer ends first.
@@ -56,7 +56,7 @@ for _name in ("a1", "a2", "b1", "b2"):
     ROLES[f".{_name}.weight"] = f"glora_{_name}"
 # As kohya's tools name them, which change other layers than LyCORIS' do.
 UNKNOWN_KINDS = {"oft_unet_": "OFT"}
-PREFIXES: dict[str, Part] = {
+PREFIXES: dict[str, LoraTarget] = {
     "lora_unet_": "unet",
     "lora_te1_": "text",
     "lora_te2_": "text_2",
@@ -71,36 +71,36 @@ OLD_ATTENTION = re.compile(r"self_attn_to_(q|k|v|out)$")
 
 
 @dataclass(frozen=True)
-class Change:
+class LayerChange:
     """What a file says of one layer.
 
     Attributes:
-        part: the network that has the layer.
+        target: the network that has the layer.
         layer: its name with underscores.
         keys: the file's key of each role.
     """
 
-    part: Part
+    target: LoraTarget
     layer: str
     keys: Mapping[Role, str]
 
 
-def read_changes(path: Path) -> list[Change]:
+def read_layer_changes(path: Path) -> list[LayerChange]:
     """All that a file changes.
 
     Raises:
         ModelFileError: it is no whole weight file, no LoRA, or of a kind that is not supported.
     """
-    return changes_of(path.name, read_heads(path))
+    return parse_layer_changes(path.name, read_tensor_infos(path))
 
 
-def changes_of(name: str, keys: Iterable[str]) -> list[Change]:
+def parse_layer_changes(name: str, keys: Iterable[str]) -> list[LayerChange]:
     """What the keys of a file change; keys of no known form are left out.
 
     Raises:
         ModelFileError: no key is of a known form.
     """
-    found: dict[tuple[Part, str], dict[Role, str]] = defaultdict(dict)
+    found: dict[tuple[LoraTarget, str], dict[Role, str]] = defaultdict(dict)
     strange = []
     for key in keys:
         place, role = _split(key)
@@ -115,7 +115,7 @@ def changes_of(name: str, keys: Iterable[str]) -> list[Change]:
                 raise ModelFileError(f"{name} holds {kind} adapters, which are not supported")
     if not found:
         raise ModelFileError(f"{name} holds no LoRA")
-    return [Change(part, layer, keys) for (part, layer), keys in found.items()]
+    return [LayerChange(part, layer, keys) for (part, layer), keys in found.items()]
 
 
 def check_lora(path: Path) -> None:
@@ -124,18 +124,18 @@ def check_lora(path: Path) -> None:
     Raises:
         ModelFileError: it is not.
     """
-    read_changes(path)
+    read_layer_changes(path)
 
 
-def lora_family(path: Path) -> str | None:
+def detect_lora_family(path: Path) -> str | None:
     """The family of the models that a LoRA fits; None where its keys do not tell.
 
     Raises:
         ModelFileError: it is no LoRA.
     """
-    heads = read_heads(path)
-    for change in changes_of(path.name, heads):
-        if change.part == "unet" and change.layer.endswith("attn2_to_k"):
+    heads = read_tensor_infos(path)
+    for change in parse_layer_changes(path.name, heads):
+        if change.target == "unet" and change.layer.endswith("attn2_to_k"):
             width = _input_width({role: heads[key] for role, key in change.keys.items()})
             if width:
                 return family_for(width).name
@@ -149,7 +149,7 @@ def _split(key: str) -> tuple[str, Role | None]:
     return key, None
 
 
-def _target(place: str) -> tuple[Part, str] | None:
+def _target(place: str) -> tuple[LoraTarget, str] | None:
     flat = place.removeprefix("base_model.model.").replace(".processor.", ".").replace(".", "_")
     for prefix, part in PREFIXES.items():
         if flat.startswith(prefix):
@@ -160,7 +160,7 @@ def _target(place: str) -> tuple[Part, str] | None:
     return None
 
 
-def _input_width(heads: Mapping[Role, TensorHead]) -> int:
+def _input_width(heads: Mapping[Role, TensorInfo]) -> int:
     """How many inputs the changed layer has; 0 where that is not seen."""
     for role in ("down", "hada_w1_b", "diff"):
         if role in heads and len(heads[role].shape) > 1:

@@ -7,14 +7,14 @@ import math
 from pathlib import Path
 
 from ..errors import ModelFileError
-from .tensor_head import WIDTHS, FileHead, Located, TensorHead, row_strides
+from .tensor_info import DTYPE_BYTES, FileHeader, TensorInfo, TensorLocation, row_strides
 
 MAX_HEADER_BYTES = 100 * 2**20
 # What other files begin with that are named so by mistake, or to deceive.
 OTHERS = {b"PK\x03\x04": "a zip", b"\x80\x02": "a pickle", b"\x80\x04": "a pickle"}
 
 
-def read_safetensors(path: Path) -> FileHead:
+def read_safetensors(path: Path) -> FileHeader:
     """The tensors of a file, checked against its size.
 
     Raises:
@@ -39,11 +39,11 @@ def read_safetensors(path: Path) -> FileHead:
         wrong = "is cut short" if size < begin + end else "has something behind its weights"
         raise ModelFileError(f"{path.name} {wrong}: expected {begin + end} bytes, has {size}")
     tensors = {
-        name: Located(head, begin + start, row_strides(head.shape))
+        name: TensorLocation(head, begin + start, row_strides(head.shape))
         for name, (head, (start, _)) in found.items()
     }
     metadata = notes if isinstance(notes, dict) else {}
-    return FileHead(tensors, {str(key): str(value) for key, value in metadata.items()}, data)
+    return FileHeader(tensors, {str(key): str(value) for key, value in metadata.items()}, data)
 
 
 def _header(path: Path, size: int) -> bytes:
@@ -56,13 +56,13 @@ def _header(path: Path, size: int) -> bytes:
         return stream.read(length)
 
 
-def _head(path: Path, name: str, entry: object) -> tuple[TensorHead, tuple[int, int]]:
+def _head(path: Path, name: str, entry: object) -> tuple[TensorInfo, tuple[int, int]]:
     try:
         dtype, shape = entry["dtype"], tuple(entry["shape"])  # type: ignore[index]
         start, stop = entry["data_offsets"]  # type: ignore[index]
         sound = all(isinstance(side, int) and side >= 0 for side in (*shape, start, stop))
-        if sound and stop - start == math.prod(shape) * WIDTHS[dtype]:
-            return TensorHead(dtype, shape), (start, stop)
+        if sound and stop - start == math.prod(shape) * DTYPE_BYTES[dtype]:
+            return TensorInfo(dtype, shape), (start, stop)
     except (KeyError, TypeError, ValueError):
         pass
     raise ModelFileError(f"{path.name}: the header's entry of {name[:60]!r} is wrong")

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ModelFileError
-from ..families.family import KNOWN, REFINER, SD21, SDXL, Family, family_for
+from ..families.family import FAMILY_BY_TEXT_DIM, REFINER, SD21, SDXL, Family, family_for
 from .file_cache import cache_while_unchanged
-from .headers import read_heads, read_numbers
-from .keys import Heads, Part, under_our_names
-from .text_keys import TextKeys, text_encoders
-from .unet_keys import SIZE_DIM, original_names, unet_config
-from .vae_keys import vae_config, vae_names
+from .headers import read_floats, read_tensor_infos
+from .keys import StoredNetwork, TensorInfos, rename_infos
+from .text_keys import StoredTextEncoder, find_text_encoders
+from .unet_keys import SIZE_DIM, map_unet_keys, read_unet_config
+from .vae_keys import map_vae_keys, read_vae_config
 
 UNETS = ("model.diffusion_model.", "diffusion_model.", "unet.", "")
 VAES = ("first_stage_model.", "vae.", "")
@@ -35,42 +35,42 @@ IN_CHANNELS = (4, 8, 9)
 
 
 @dataclass(frozen=True)
-class Contents:
+class ModelContents:
     """What a file holds.
 
     Attributes:
         family: of its denoising network, else of its text encoders; None where neither tells.
     """
 
-    unet: Part | None
-    texts: tuple[TextKeys, ...]
-    vae: Part | None
+    unet: StoredNetwork | None
+    text_encoders: tuple[StoredTextEncoder, ...]
+    vae: StoredNetwork | None
     family: Family | None
 
 
 @cache_while_unchanged(maxsize=64)
-def read_contents(path: Path) -> Contents:
+def read_contents(path: Path) -> ModelContents:
     """The networks of a file; remembered while its size and time stay.
 
     Raises:
         ModelFileError: it is no whole weight file, or holds a network that is not known.
     """
-    heads = read_heads(path)
+    heads = read_tensor_infos(path)
     try:
-        unet, texts, vae = unet_part(heads), text_encoders(heads), vae_part(heads)
+        unet, texts, vae = find_unet(heads), find_text_encoders(heads), find_vae(heads)
     except ModelFileError as error:
         raise ModelFileError(f"{path.name}: {error}") from error
     width = sum(each.width for each in texts)
     if unet is None:
-        return Contents(unet, texts, vae, family_for(width) if texts else None)
+        return ModelContents(unet, texts, vae, family_for(width) if texts else None)
     family = _unet_family(path, heads, unet, texts)
     if texts and width != family.text_dim:
         expected = f"{family.text_dim} wide, as family {family.name} wants"
         raise ModelFileError(f"{path.name}: its text encoding is {width} wide, not {expected}")
-    return Contents(unet, texts, vae, family)
+    return ModelContents(unet, texts, vae, family)
 
 
-def read_checkpoint(path: Path) -> Contents:
+def read_checkpoint(path: Path) -> ModelContents:
     """The networks of a file that holds at least a denoising network.
 
     Raises:
@@ -82,42 +82,44 @@ def read_checkpoint(path: Path) -> Contents:
     return contents
 
 
-def file_family(path: Path) -> Family:
+def detect_file_family(path: Path) -> Family:
     """The family of a checkpoint in one file."""
     family = read_checkpoint(path).family
     assert family is not None
     return family
 
 
-def unet_part(heads: Heads) -> Part | None:
+def find_unet(heads: TensorInfos) -> StoredNetwork | None:
     """The denoising network of a file; None where there is none."""
     for prefix in UNETS:
         if _has(heads, prefix, "input_blocks.0.0.weight", "out.2.weight"):
-            names = original_names(heads, prefix)
+            names = map_unet_keys(heads, prefix)
         elif _has(
             heads, prefix, "conv_in.weight", "conv_out.weight", "mid_block.resnets.0.norm1.weight"
         ):
             names = {name: name.removeprefix(prefix) for name in heads if name.startswith(prefix)}
         else:
             continue
-        return Part(unet_config(under_our_names(heads, names)), names)
+        return StoredNetwork(read_unet_config(rename_infos(heads, names)), names)
     return None
 
 
-def vae_part(heads: Heads) -> Part | None:
+def find_vae(heads: TensorInfos) -> StoredNetwork | None:
     """The autoencoder of a file; None where there is none."""
     for prefix in VAES:
         if _has(heads, prefix, "encoder.conv_in.weight", "decoder.conv_in.weight"):
-            names = vae_names(heads, prefix)
-            return Part(vae_config(under_our_names(heads, names)), names)
+            names = map_vae_keys(heads, prefix)
+            return StoredNetwork(read_vae_config(rename_infos(heads, names)), names)
     return None
 
 
-def _has(heads: Heads, prefix: str, *names: str) -> bool:
+def _has(heads: TensorInfos, prefix: str, *names: str) -> bool:
     return all(prefix + name in heads for name in names)
 
 
-def _unet_family(path: Path, heads: Heads, unet: Part, texts: tuple[TextKeys, ...]) -> Family:
+def _unet_family(
+    path: Path, heads: TensorInfos, unet: StoredNetwork, texts: tuple[StoredTextEncoder, ...]
+) -> Family:
     """The family that a denoising network's shape tells."""
     width, channels = unet.config["cross_attention_dim"], unet.config["in_channels"]
     family = family_for(width)
@@ -127,7 +129,7 @@ def _unet_family(path: Path, heads: Heads, unet: Part, texts: tuple[TextKeys, ..
             f"{path.name}: its network sees {channels} channels, not one of {known}"
         )
     vector = unet.config.get("projection_class_embeddings_input_dim")
-    if width not in KNOWN and vector is not None:
+    if width not in FAMILY_BY_TEXT_DIM and vector is not None:
         family = replace(_told_alike(vector, texts), name=family.name, text_dim=width)
     if (vector is None) != (family.size_inputs == "none"):
         raise ModelFileError(
@@ -146,23 +148,23 @@ def _unet_family(path: Path, heads: Heads, unet: Part, texts: tuple[TextKeys, ..
     return family
 
 
-def _told_alike(vector: int, texts: tuple[TextKeys, ...]) -> Family:
+def _told_alike(vector: int, texts: tuple[StoredTextEncoder, ...]) -> Family:
     """The known family that is told as much beside the pooled encoding as a network of none."""
     pooled = texts[-1].width if texts else 0
     return REFINER if vector - pooled == SCORE_NUMBERS * SIZE_DIM else SDXL
 
 
 def _number(path: Path, name: str) -> float:
-    numbers = read_numbers(path, name)
+    numbers = read_floats(path, name)
     if len(numbers) != 1 or not 0 < numbers[0] < math.inf:
         raise ModelFileError(f"{path.name}: {name} is no noise level")
     return numbers[0]
 
 
-def _has_wide_bias(path: Path, unet: Part) -> bool:
+def _has_wide_bias(path: Path, unet: StoredNetwork) -> bool:
     for theirs, ours in unet.names.items():
         if ours == TELLING_BIAS:
-            numbers = read_numbers(path, theirs)
+            numbers = read_floats(path, theirs)
             mean = sum(numbers) / len(numbers)
             spread = sum((number - mean) ** 2 for number in numbers) / len(numbers)
             return spread > WIDE_BIAS**2

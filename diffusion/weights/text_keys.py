@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import ModelFileError
-from .keys import Heads, Part, count
+from .keys import StoredNetwork, TensorInfos, count_members
 
 TextKind = Literal["l", "h", "g"]
 
-VOCABULARY = ("vocab.json", "merges.txt")
+VOCABULARY_FILES = ("vocab.json", "merges.txt")
 WORDS = "token_embedding.weight"
 POSITIONS = 77
 HEAD_WIDTH = 64
-KINDS: dict[int, TextKind] = {768: "l", 1024: "h", 1280: "g"}
-ORDER = list(KINDS.values())
+KIND_BY_WIDTH: dict[int, TextKind] = {768: "l", 1024: "h", 1280: "g"}
+KIND_ORDER = list(KIND_BY_WIDTH.values())
 PROJECTION = "text_projection.weight"
 JOINED = "attn.in_proj_"
 OPEN_CLIP = {
@@ -28,27 +28,27 @@ OPEN_CLIP = {
 
 
 @dataclass(frozen=True)
-class TextKeys:
+class StoredTextEncoder:
     """A text encoder in a file.
 
     Attributes:
         kind: CLIP-L, OpenCLIP-H or OpenCLIP-G, told by its width; of another width one
             in OpenCLIP's names or with a projection is taken for a G, others for an L.
-        projects: it has a projection for the pooled output.
+        has_projection: it has a projection for the pooled output.
     """
 
     kind: TextKind
-    part: Part
-    projects: bool
+    network: StoredNetwork
+    has_projection: bool
 
     @property
     def width(self) -> int:
         """Of its encoding."""
-        width: int = self.part.config["hidden_size"]
+        width: int = self.network.config["hidden_size"]
         return width
 
 
-def text_encoders(heads: Heads) -> tuple[TextKeys, ...]:
+def find_text_encoders(heads: TensorInfos) -> tuple[StoredTextEncoder, ...]:
     """Every text encoder of a file, in the order of the kinds l, h, g.
 
     Raises:
@@ -56,10 +56,10 @@ def text_encoders(heads: Heads) -> tuple[TextKeys, ...]:
     """
     roots = [name.removesuffix(WORDS) for name in heads if name.endswith(WORDS)]
     found = [_encoder(heads, root) for root in roots]
-    return tuple(sorted(found, key=lambda each: ORDER.index(each.kind)))
+    return tuple(sorted(found, key=lambda each: KIND_ORDER.index(each.kind)))
 
 
-def _encoder(heads: Heads, root: str) -> TextKeys:
+def _encoder(heads: TensorInfos, root: str) -> StoredTextEncoder:
     try:
         if root.endswith("embeddings."):
             return _transformers(heads, root.removesuffix("embeddings."))
@@ -68,7 +68,7 @@ def _encoder(heads: Heads, root: str) -> TextKeys:
         raise ModelFileError(f"the text encoder lacks {error.args[0]}") from error
 
 
-def _transformers(heads: Heads, root: str) -> TextKeys:
+def _transformers(heads: TensorInfos, root: str) -> StoredTextEncoder:
     kept = ("embeddings.", "encoder.", "final_layer_norm.")
     names = {
         name: name.removeprefix(root)
@@ -80,14 +80,14 @@ def _transformers(heads: Heads, root: str) -> TextKeys:
     if projection in heads:
         names[projection] = PROJECTION
     words, width = heads[f"{root}embeddings.{WORDS}"].shape
-    kind = KINDS.get(width, "g" if projection in heads else "l")
-    layers = count(heads, f"{root}encoder.layers.")
+    kind = KIND_BY_WIDTH.get(width, "g" if projection in heads else "l")
+    layers = count_members(heads, f"{root}encoder.layers.")
     inner = heads[f"{root}encoder.layers.0.mlp.fc1.weight"].shape[0]
-    part = Part(_config(kind, words, width, layers, inner), names)
-    return TextKeys(kind, part, projection in heads)
+    part = StoredNetwork(_config(kind, words, width, layers, inner), names)
+    return StoredTextEncoder(kind, part, projection in heads)
 
 
-def _open_clip(heads: Heads, root: str) -> TextKeys:
+def _open_clip(heads: TensorInfos, root: str) -> StoredTextEncoder:
     names = {
         root + WORDS: f"embeddings.{WORDS}",
         f"{root}positional_embedding": "embeddings.position_embedding.weight",
@@ -111,11 +111,13 @@ def _open_clip(heads: Heads, root: str) -> TextKeys:
         if stored in heads:
             names[stored] = PROJECTION
     words, width = heads[root + WORDS].shape
-    kind = KINDS.get(width, "g")
+    kind = KIND_BY_WIDTH.get(width, "g")
     inner = heads[f"{blocks}0.mlp.c_fc.weight"].shape[0]
-    config = _config(kind, words, width, count(heads, blocks), inner)
+    config = _config(kind, words, width, count_members(heads, blocks), inner)
     turned = frozenset([bare]) if bare in heads else frozenset[str]()
-    return TextKeys(kind, Part(config, names, split, turned), PROJECTION in names.values())
+    return StoredTextEncoder(
+        kind, StoredNetwork(config, names, split, turned), PROJECTION in names.values()
+    )
 
 
 def _config(kind: TextKind, words: int, width: int, layers: int, inner: int) -> dict[str, Any]:

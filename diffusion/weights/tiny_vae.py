@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ModelFileError
 from ..families.family import SD15, SDXL, Family
-from .headers import read_heads
+from .headers import read_tensor_infos
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderTiny
@@ -39,7 +39,7 @@ class TinyVaeFiles(NamedTuple):
         return FAMILIES[self.name]
 
 
-def tiny_vaes(folder: Path) -> Iterator[TinyVaeFiles]:
+def list_tiny_vaes(folder: Path) -> Iterator[TinyVaeFiles]:
     """Those of a folder that have both halves."""
     for name in FAMILIES:
         for extension in EXTENSIONS:
@@ -50,9 +50,9 @@ def tiny_vaes(folder: Path) -> Iterator[TinyVaeFiles]:
                 break
 
 
-def tiny_vae_files(encoder: Path) -> TinyVaeFiles | None:
+def find_tiny_vae_files(encoder: Path) -> TinyVaeFiles | None:
     """Both halves, by the file of the first; None where it is no such file."""
-    return next((each for each in tiny_vaes(encoder.parent) if each.encoder == encoder), None)
+    return next((each for each in list_tiny_vaes(encoder.parent) if each.encoder == encoder), None)
 
 
 def check_tiny_vae(halves: TinyVaeFiles) -> None:
@@ -62,7 +62,7 @@ def check_tiny_vae(halves: TinyVaeFiles) -> None:
         ModelFileError: one does not.
     """
     for path, side, channels in ((halves.encoder, "encoder", 3), (halves.decoder, "decoder", 4)):
-        head = read_heads(path).get(f"{FIRST_LAYERS[side]}.weight")
+        head = read_tensor_infos(path).get(f"{FIRST_LAYERS[side]}.weight")
         if head is None or head.shape[1:] != (channels, 3, 3):
             raise ModelFileError(f"{path.name} holds no {side} of TAESD")
 

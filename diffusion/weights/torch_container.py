@@ -16,8 +16,8 @@ from typing import NamedTuple
 from zipfile import ZipFile
 from zlib import crc32
 
-from .tensor_head import WIDTHS
-from .torch_names import DAMAGED, UnsafePickleError, expected, shown
+from .pickled_values import DAMAGED, UnsafePickleError, printable, require_type
+from .tensor_info import DTYPE_BYTES
 from .torch_pickle import read_pickle
 
 MAX_BYTES = 2**24
@@ -32,14 +32,14 @@ MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 COUNT = struct.Struct("<q")
 
 
-class Extent(NamedTuple):
+class ByteRange(NamedTuple):
     """Bytes of a file."""
 
     start: int
     size: int
 
 
-class Container(NamedTuple):
+class TorchContainer(NamedTuple):
     """A file's small part.
 
     Attributes:
@@ -49,11 +49,11 @@ class Container(NamedTuple):
     """
 
     said: object
-    extents: Mapping[str, Extent]
+    extents: Mapping[str, ByteRange]
     pickle: bytes
 
 
-def read_container(path: Path) -> Container:
+def read_container(path: Path) -> TorchContainer:
     """The small part of a file, checked against its size.
 
     Raises:
@@ -82,7 +82,7 @@ class _Sparing(FileIO):
             raise UnsafePickleError(f"it says {size:,} bytes of a part that is small in any model")
         return super().read(-1 if size is None else size) or b""
 
-    def part(self, extent: Extent) -> bytes:
+    def part(self, extent: ByteRange) -> bytes:
         """These bytes, which must all be there."""
         self.seek(extent.start)
         data = self.read(extent.size)
@@ -91,9 +91,9 @@ class _Sparing(FileIO):
         return data
 
 
-def _zip(stream: _Sparing) -> Container:
+def _zip(stream: _Sparing) -> TorchContainer:
     end = stream.seek(0, SEEK_END)
-    last = stream.part(Extent(max(end - len(END) - 18, 0), len(END) + 18))
+    last = stream.part(ByteRange(max(end - len(END) - 18, 0), len(END) + 18))
     if not last.startswith(END) or last[-2:] != bytes(2):
         raise UnsafePickleError("it is cut short, or has something behind its end")
     with ZipFile(stream) as file:
@@ -116,15 +116,15 @@ def _zip(stream: _Sparing) -> Container:
     if small.read(1):
         raise UnsafePickleError("it has something behind its pickle")
     data = {name.removeprefix(DATA): each for name, each in inner.items() if name.startswith(DATA)}
-    return Container(said.value, data, pickle)
+    return TorchContainer(said.value, data, pickle)
 
 
-def _extents(stream: _Sparing, file: ZipFile) -> dict[str, Extent]:
+def _extents(stream: _Sparing, file: ZipFile) -> dict[str, ByteRange]:
     """Where each entry's content lies: one after another, each under one name, and no more."""
-    found: dict[str, Extent] = {}
+    found: dict[str, ByteRange] = {}
     end, behind = 0, b""
     for entry in sorted(file.infolist(), key=lambda entry: entry.header_offset):
-        name = shown(entry.filename)
+        name = printable(entry.filename)
         if entry.compress_type or entry.flag_bits & ENCRYPTED:
             raise UnsafePickleError(f"its part {name} is compressed or encrypted")
         data = entry.orig_filename.encode("utf-8" if entry.flag_bits & UNICODE else "cp437")
@@ -135,7 +135,7 @@ def _extents(stream: _Sparing, file: ZipFile) -> dict[str, Extent]:
         if entry.filename in found or entry.file_size != entry.compress_size:
             raise UnsafePickleError(f"its part {name} is there twice, or of two sizes")
         start = entry.header_offset + len(head) + int(more)
-        found[entry.filename] = Extent(start, entry.file_size)
+        found[entry.filename] = ByteRange(start, entry.file_size)
         end = start + entry.file_size
         behind = SUM + entry.CRC.to_bytes(4, "little") if entry.flag_bits & WITH_SUM else b""
     _after(stream, end, behind, file.start_dir, 0)
@@ -147,34 +147,34 @@ def _after(stream: _Sparing, end: int, behind: bytes, start: int, size: int) -> 
     between = start - end
     if between not in (BETWEEN if behind else (0,)):
         raise UnsafePickleError("its parts overlap or leave gaps")
-    data = stream.part(Extent(end, between + size))
+    data = stream.part(ByteRange(end, between + size))
     if not data.startswith(behind):
         raise UnsafePickleError("its parts overlap or leave gaps")
     return data[between:]
 
 
-def _legacy(stream: _Sparing) -> Container:
+def _legacy(stream: _Sparing) -> TorchContainer:
     end = stream.seek(0, SEEK_END)
-    start = stream.part(Extent(0, min(end, MAX_BYTES)))
+    start = stream.part(ByteRange(0, min(end, MAX_BYTES)))
     small = BytesIO(start)
     if read_pickle(small).value != MAGIC or read_pickle(small).value != PROTOCOL:
         raise UnsafePickleError("it is a pickle, and none that torch makes of weights")
-    machine = expected(read_pickle(small).value, dict)
+    machine = require_type(read_pickle(small).value, dict)
     if machine.get("little_endian") is not True:
         raise UnsafePickleError("its numbers are big-endian")
     said = read_pickle(small)
-    keys = expected(read_pickle(small).value, list)
+    keys = require_type(read_pickle(small).value, list)
     pickle = start[: small.tell()]
-    extents: dict[str, Extent] = {}
+    extents: dict[str, ByteRange] = {}
     at = len(pickle)
     for key in keys:
-        storage = said.storages[expected(key, str)]
-        (count,) = COUNT.unpack(stream.part(Extent(at, COUNT.size)))
+        storage = said.storages[require_type(key, str)]
+        (count,) = COUNT.unpack(stream.part(ByteRange(at, COUNT.size)))
         if key in extents or count != storage.count:
             raise UnsafePickleError(DAMAGED)
-        extents[key] = Extent(at + COUNT.size, count * WIDTHS[storage.dtype])
+        extents[key] = ByteRange(at + COUNT.size, count * DTYPE_BYTES[storage.dtype])
         at = sum(extents[key])
     if at != end:
         wrong = "is cut short" if end < at else "has something behind its weights"
         raise UnsafePickleError(f"it {wrong}: expected {at} bytes, has {end}")
-    return Container(said.value, extents, pickle)
+    return TorchContainer(said.value, extents, pickle)

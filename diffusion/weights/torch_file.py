@@ -15,11 +15,11 @@ from zipfile import BadZipFile
 
 from ..errors import ModelFileError
 from .file_cache import cache_while_unchanged
-from .tensor_head import WIDTHS, FileHead, Located, TensorHead
-from .torch_container import Extent, read_container
-from .torch_names import Parameters, Stored, UnsafePickleError, shown
+from .pickled_values import PickledParameters, PickledTensor, UnsafePickleError, printable
+from .tensor_info import DTYPE_BYTES, FileHeader, TensorInfo, TensorLocation
+from .torch_container import ByteRange, read_container
 
-EXTENSIONS = (".ckpt", ".pt", ".pth", ".bin")
+TORCH_EXTENSIONS = (".ckpt", ".pt", ".pth", ".bin")
 # What the weights are under where a file holds more, the preferred first: Lightning's, ESRGAN's
 # averaged and plain ones, and those of textual inversions.
 WRAPPERS = ("state_dict", "params_ema", "params", "string_to_param")
@@ -28,7 +28,7 @@ Values = dict[Any, Any]
 
 
 @cache_while_unchanged(maxsize=4)
-def read_torch(path: Path) -> FileHead:
+def read_torch(path: Path) -> FileHeader:
     """The tensors of a file by name, names of dicts in dicts joined by dots.
 
     Lists and what is no tensor are left out. It is remembered while its size and time stay, since
@@ -48,12 +48,12 @@ def read_torch(path: Path) -> FileHead:
         BadZipFile,
     ) as error:  # fmt: skip
         raise ModelFileError(f"{path.name} is no whole weight file of torch: {error}") from error
-    return FileHead(tensors, {}, pickle)
+    return FileHeader(tensors, {}, pickle)
 
 
-def _named(said: object) -> dict[str, Stored]:
+def _named(said: object) -> dict[str, PickledTensor]:
     """Each tensor by its name."""
-    found: dict[str, Stored] = {}
+    found: dict[str, PickledTensor] = {}
     seen = count(1)
 
     def walk(prefix: str, values: Values, depth: int) -> None:
@@ -63,15 +63,17 @@ def _named(said: object) -> dict[str, Stored]:
             if type(key) not in (str, int):
                 continue
             if type(key) is str and len(prefix) + len(key) > MAX_NAME:
-                raise UnsafePickleError(f"the name {shown(prefix + key[:MAX_NAME])} is too long")
+                raise UnsafePickleError(
+                    f"the name {printable(prefix + key[:MAX_NAME])} is too long"
+                )
             inner = _values(value)
             if inner is not None:
                 walk(f"{prefix}{key}.", inner, depth + 1)
-            elif type(value) is Stored:
+            elif type(value) is PickledTensor:
                 name = f"{prefix}{key}"
                 name.encode()
                 if name in found:
-                    raise UnsafePickleError(f"the name {shown(name)} is given twice")
+                    raise UnsafePickleError(f"the name {printable(name)} is given twice")
                 found[name] = value
 
     values = _values(said)
@@ -83,7 +85,7 @@ def _named(said: object) -> dict[str, Stored]:
 
 def _values(value: object) -> Values | None:
     """What a dict or a module of parameters holds."""
-    held = value.held if type(value) is Parameters else value
+    held = value.held if type(value) is PickledParameters else value
     return held if type(held) is dict else None
 
 
@@ -94,16 +96,16 @@ def _unwrapped(values: Values) -> Values:
     return next((each for each in inner if each), values)
 
 
-def _located(name: str, tensor: Stored, extents: Mapping[str, Extent]) -> Located:
+def _located(name: str, tensor: PickledTensor, extents: Mapping[str, ByteRange]) -> TensorLocation:
     """Where a tensor lies, inside of its storage."""
     storage, extent = tensor.storage, extents[tensor.storage.key]
-    if extent.size != storage.count * WIDTHS[storage.dtype]:
-        raise UnsafePickleError(f"the storage of {shown(name)} is cut short")
-    head = TensorHead(tensor.dtype, tensor.shape)
-    width = WIDTHS[head.dtype]
-    located = Located(head, extent.start + tensor.offset * width, tensor.stride)
+    if extent.size != storage.count * DTYPE_BYTES[storage.dtype]:
+        raise UnsafePickleError(f"the storage of {printable(name)} is cut short")
+    head = TensorInfo(tensor.dtype, tensor.shape)
+    width = DTYPE_BYTES[head.dtype]
+    located = TensorLocation(head, extent.start + tensor.offset * width, tensor.stride)
     if math.prod(head.shape) * width > extent.size:
-        raise UnsafePickleError(f"{shown(name)} is larger than what is stored of it")
-    if located.start + located.span > extent.start + extent.size:
-        raise UnsafePickleError(f"{shown(name)} lies outside of its storage")
+        raise UnsafePickleError(f"{printable(name)} is larger than what is stored of it")
+    if located.start + located.span_bytes > extent.start + extent.size:
+        raise UnsafePickleError(f"{printable(name)} lies outside of its storage")
     return located

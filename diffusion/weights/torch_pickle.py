@@ -17,21 +17,21 @@ from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import Any, NamedTuple
 
-from .torch_names import (
+from .pickled_values import (
     CALLS,
     DAMAGED,
     MAX_ARGUMENTS,
     NOTES,
     PARAMETERS,
     STORAGE_TYPES,
-    Name,
-    Note,
-    Parameters,
-    Storage,
+    GlobalName,
+    IgnoredObject,
+    PickledParameters,
+    PickledStorage,
     UnsafePickleError,
-    check_key,
-    expected,
-    shown,
+    check_dict_key,
+    printable,
+    require_type,
 )
 
 # A checkpoint of 1,200 tensors takes about 50,000 steps. What a step costs is bounded too, since
@@ -42,7 +42,7 @@ MAX_NAME = 1000
 Step = Callable[["_Machine", Any], None]
 
 
-class Said(NamedTuple):
+class PickleContents(NamedTuple):
     """What a pickle says.
 
     Attributes:
@@ -51,10 +51,10 @@ class Said(NamedTuple):
     """
 
     value: object
-    storages: dict[str, Storage]
+    storages: dict[str, PickledStorage]
 
 
-def read_pickle(stream: BytesIO) -> Said:
+def read_pickle(stream: BytesIO) -> PickleContents:
     """What the next pickle of a stream says; the stream is left behind it.
 
     Raises:
@@ -76,7 +76,7 @@ def read_pickle(stream: BytesIO) -> Said:
                 step(machine, argument)
             except (LookupError, TypeError) as error:
                 raise UnsafePickleError(DAMAGED) from error
-    return Said(machine.result(), machine.storages)
+    return PickleContents(machine.result(), machine.storages)
 
 
 class _Machine:
@@ -86,7 +86,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-        self.storages: dict[str, Storage] = {}
+        self.storages: dict[str, PickledStorage] = {}
 
     def push(self, value: object) -> None:
         self.stack.append(value)
@@ -141,16 +141,16 @@ def _tuple(length: int) -> Step:
 
 
 def _extend(machine: _Machine, items: Iterable[object]) -> None:
-    expected(machine.stack[-1], list).extend(items)
+    require_type(machine.stack[-1], list).extend(items)
 
 
 def _fill(machine: _Machine, items: list[Any]) -> None:
     """Put keys and values, one after the other, into the dict on the stack."""
-    target = expected(machine.stack[-1], dict)
+    target = require_type(machine.stack[-1], dict)
     if len(items) % 2:
         raise UnsafePickleError(DAMAGED)
     for key, value in zip(items[::2], items[1::2], strict=True):
-        check_key(key)
+        check_dict_key(key)
         target[key] = value
 
 
@@ -160,21 +160,23 @@ def _last_two(machine: _Machine, _: object) -> None:
 
 
 def _stack_name(machine: _Machine, _: object) -> None:
-    name, module = expected(machine.pop(), str), expected(machine.pop(), str)
+    name, module = require_type(machine.pop(), str), require_type(machine.pop(), str)
     if len(module) + len(name) > MAX_NAME:
         raise UnsafePickleError(DAMAGED)
-    machine.push(Name(f"{module}.{name}"))
+    machine.push(GlobalName(f"{module}.{name}"))
 
 
 def _storage(machine: _Machine, _: object) -> None:
     """A storage by what torch calls its persistent id."""
-    said = expected(machine.pop(), tuple)
+    said = require_type(machine.pop(), tuple)
     if len(said) not in (5, 6) or said[0] != "storage" or said[5:] not in ((), (None,)):
         raise UnsafePickleError("its pickle speaks of storages in a way that is not known")
-    kind = expected(said[1], Name).text
+    kind = require_type(said[1], GlobalName).text
     if kind not in STORAGE_TYPES:
-        raise UnsafePickleError(f"it holds numbers as {shown(kind)}, which is not supported")
-    storage = Storage(STORAGE_TYPES[kind], expected(said[2], str), expected(said[4], int))
+        raise UnsafePickleError(f"it holds numbers as {printable(kind)}, which is not supported")
+    storage = PickledStorage(
+        STORAGE_TYPES[kind], require_type(said[2], str), require_type(said[4], int)
+    )
     if len(storage.key) > MAX_NAME or storage.count < 0:
         raise UnsafePickleError(DAMAGED)
     if machine.storages.setdefault(storage.key, storage) != storage:
@@ -183,28 +185,28 @@ def _storage(machine: _Machine, _: object) -> None:
 
 
 def _call(machine: _Machine, _: object) -> None:
-    arguments, called = expected(machine.pop(), tuple), machine.pop()
-    name = called.text if type(called) is Name else "what is no function"
+    arguments, called = require_type(machine.pop(), tuple), machine.pop()
+    name = called.text if type(called) is GlobalName else "what is no function"
     if name in NOTES:
-        machine.push(Note())
+        machine.push(IgnoredObject())
     elif name in CALLS and len(arguments) <= MAX_ARGUMENTS:
         machine.push(CALLS[name](*arguments))
     else:
-        raise UnsafePickleError(f"it asks to call {shown(name)}, which no weights need")
+        raise UnsafePickleError(f"it asks to call {printable(name)}, which no weights need")
 
 
 def _new(machine: _Machine, _: object) -> None:
     machine.pop()
-    kind = expected(machine.pop(), Name).text
+    kind = require_type(machine.pop(), GlobalName).text
     if kind != PARAMETERS and kind not in NOTES:
-        raise UnsafePickleError(f"it asks to make a {shown(kind)}, which no weights need")
-    machine.push(Parameters() if kind == PARAMETERS else Note())
+        raise UnsafePickleError(f"it asks to make a {printable(kind)}, which no weights need")
+    machine.push(PickledParameters() if kind == PARAMETERS else IgnoredObject())
 
 
 def _state(machine: _Machine, _: object) -> None:
     """What an object is to become; nothing here has anything to set but parameters."""
     state, target = machine.pop(), machine.stack[-1]
-    if type(target) is Parameters and type(state) is dict:
+    if type(target) is PickledParameters and type(state) is dict:
         target.held = state.get("_parameters")
 
 
@@ -223,7 +225,7 @@ STEPS: dict[str, Step] = {
     "EMPTY_DICT": _always(dict),
     "EMPTY_LIST": _always(list),
     "EMPTY_TUPLE": _always(tuple),
-    "EMPTY_SET": _always(Note),
+    "EMPTY_SET": _always(IgnoredObject),
     "MARK": lambda machine, _: machine.mark(),
     "POP": _drop,
     "POP_MARK": _drop_all,
@@ -241,7 +243,7 @@ STEPS: dict[str, Step] = {
     "MEMOIZE": lambda machine, _: _remember(machine, len(machine.memo)),
     "BINGET": lambda machine, index: machine.push(machine.memo[index]),
     "LONG_BINGET": lambda machine, index: machine.push(machine.memo[index]),
-    "GLOBAL": lambda machine, name: machine.push(Name(name.replace(" ", ".", 1))),
+    "GLOBAL": lambda machine, name: machine.push(GlobalName(name.replace(" ", ".", 1))),
     "STACK_GLOBAL": _stack_name,
     "BINPERSID": _storage,
     "REDUCE": _call,

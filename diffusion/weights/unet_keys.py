@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ModelFileError
 from . import unet_names
-from .keys import Heads, count, renamed
+from .keys import TensorInfos, count_members, rename_module
 
 HEAD_CHANNELS = 64
 SD15_HEADS = 8
@@ -21,7 +21,7 @@ ENDS = {theirs: ours for ours, theirs in unet_names.ENDS.items()}
 
 
 @dataclass(frozen=True)
-class Encoder:
+class EncoderKeys:
     """The first half of a network, which ControlNets copy.
 
     Attributes:
@@ -33,32 +33,32 @@ class Encoder:
     layers: tuple[int, ...]
 
 
-def encoder(heads: Heads, prefix: str) -> Encoder:
+def map_encoder_keys(heads: TensorInfos, prefix: str) -> EncoderKeys:
     """The first half of a network whose keys are the original code's, behind a prefix."""
     names: dict[str, str] = {}
     for theirs, ours in ENDS.items():
-        names |= renamed(heads, prefix + theirs, ours)
+        names |= rename_module(heads, prefix + theirs, ours)
     layers = [0]
-    for index in range(1, count(heads, f"{prefix}input_blocks.")):
+    for index in range(1, count_members(heads, f"{prefix}input_blocks.")):
         block = f"{prefix}input_blocks.{index}"
         down = f"down_blocks.{len(layers) - 1}"
         if f"{block}.0.op.weight" in heads:
-            names |= renamed(heads, f"{block}.0.op", f"{down}.downsamplers.0.conv")
+            names |= rename_module(heads, f"{block}.0.op", f"{down}.downsamplers.0.conv")
             layers.append(0)
             continue
         names |= _layer(heads, block, down, layers[-1])
         layers[-1] += 1
     middle, last = f"{prefix}middle_block", "mid_block.resnets"
     if f"{middle}.1.norm.weight" in heads:
-        names |= renamed(heads, f"{middle}.1", "mid_block.attentions.0")
+        names |= rename_module(heads, f"{middle}.1", "mid_block.attentions.0")
     names |= _resnet(heads, f"{middle}.0", f"{last}.0")
     names |= _resnet(heads, f"{middle}.2", f"{last}.1")
-    return Encoder(names, tuple(layers))
+    return EncoderKeys(names, tuple(layers))
 
 
-def original_names(heads: Heads, prefix: str) -> dict[str, str]:
+def map_unet_keys(heads: TensorInfos, prefix: str) -> dict[str, str]:
     """Our name of each key of a whole network in the original code's names."""
-    half = encoder(heads, prefix)
+    half = map_encoder_keys(heads, prefix)
     names = dict(half.names)
     places = [
         (up, layer)
@@ -71,11 +71,11 @@ def original_names(heads: Heads, prefix: str) -> dict[str, str]:
         for place in (1, 2):
             if f"{block}.{place}.conv.weight" in heads:
                 theirs = f"{block}.{place}.conv"
-                names |= renamed(heads, theirs, f"up_blocks.{up}.upsamplers.0.conv")
+                names |= rename_module(heads, theirs, f"up_blocks.{up}.upsamplers.0.conv")
     return names
 
 
-def unet_config(heads: Heads) -> dict[str, Any]:
+def read_unet_config(heads: TensorInfos) -> dict[str, Any]:
     """The configuration of a network whose keys have our (diffusers') names.
 
     Raises:
@@ -87,7 +87,7 @@ def unet_config(heads: Heads) -> dict[str, Any]:
         raise ModelFileError(f"the denoising network lacks {error.args[0]}") from error
 
 
-def context_width(heads: Heads) -> int:
+def find_context_width(heads: TensorInfos) -> int:
     """Width of the text encoding that a network attends to; 0 where it attends to none."""
     for name, head in heads.items():
         if name.endswith("attn2.to_k.weight") and len(head.shape) == 2:
@@ -95,14 +95,14 @@ def context_width(heads: Heads) -> int:
     return 0
 
 
-def _config(heads: Heads) -> dict[str, Any]:
-    levels = count(heads, "down_blocks.")
+def _config(heads: TensorInfos) -> dict[str, Any]:
+    levels = count_members(heads, "down_blocks.")
     downs = [_depths(heads, f"down_blocks.{level}") for level in range(levels)]
     ups = [_depths(heads, f"up_blocks.{level}") for level in range(levels)]
     channels = tuple(
         heads[f"down_blocks.{level}.resnets.0.conv1.weight"].shape[0] for level in range(levels)
     )
-    middle = count(heads, "mid_block.attentions.0.transformer_blocks.")
+    middle = count_members(heads, "mid_block.attentions.0.transformer_blocks.")
     linear = any(
         name.endswith("proj_in.weight") and len(head.shape) == 2 for name, head in heads.items()
     )
@@ -116,7 +116,7 @@ def _config(heads: Heads) -> dict[str, Any]:
         "up_block_types": tuple(_kind("Up", any(depths)) for depths in ups),
         "transformer_layers_per_block": _with_middle(downs, middle),
         "reverse_transformer_layers_per_block": tuple(depths or (1,) for depths in map(_kept, ups)),
-        "cross_attention_dim": context_width(heads),
+        "cross_attention_dim": find_context_width(heads),
         "use_linear_projection": linear,
         "attention_head_dim": (
             tuple(max(1, width // HEAD_CHANNELS) for width in channels) if linear else SD15_HEADS
@@ -135,11 +135,11 @@ def _config(heads: Heads) -> dict[str, Any]:
     return config
 
 
-def _depths(heads: Heads, block: str) -> tuple[int, ...]:
+def _depths(heads: TensorInfos, block: str) -> tuple[int, ...]:
     """How many transformer blocks follow each residual layer."""
     return tuple(
-        count(heads, f"{block}.attentions.{layer}.transformer_blocks.")
-        for layer in range(count(heads, f"{block}.resnets."))
+        count_members(heads, f"{block}.attentions.{layer}.transformer_blocks.")
+        for layer in range(count_members(heads, f"{block}.resnets."))
     )
 
 
@@ -168,15 +168,15 @@ def _kind(way: str, attend: bool) -> str:
     return f"CrossAttn{way}Block2D" if attend else f"{way}Block2D"
 
 
-def _layer(heads: Heads, block: str, ours: str, layer: int) -> dict[str, str]:
+def _layer(heads: TensorInfos, block: str, ours: str, layer: int) -> dict[str, str]:
     names = _resnet(heads, f"{block}.0", f"{ours}.resnets.{layer}")
     if f"{block}.1.norm.weight" in heads:
-        names |= renamed(heads, f"{block}.1", f"{ours}.attentions.{layer}")
+        names |= rename_module(heads, f"{block}.1", f"{ours}.attentions.{layer}")
     return names
 
 
-def _resnet(heads: Heads, theirs: str, ours: str) -> dict[str, str]:
+def _resnet(heads: TensorInfos, theirs: str, ours: str) -> dict[str, str]:
     names: dict[str, str] = {}
     for part, name in RESNET.items():
-        names |= renamed(heads, f"{theirs}.{part}", f"{ours}.{name}")
+        names |= rename_module(heads, f"{theirs}.{part}", f"{ours}.{name}")
     return names

@@ -30,7 +30,7 @@ MIDDLE = {
 BLOCK = re.compile(r"(?:\w+_blocks\.\d+|mid_block)\.(?:resnets|attentions|\w+samplers)\.\d+")
 
 
-def original_layers(layers: Iterable[str]) -> dict[str, str]:
+def map_original_layers(layers: Iterable[str]) -> dict[str, str]:
     """Our name of each layer by the original code's."""
     ours = list(layers)
     blocks = _blocks(ours)

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from ..errors import ModelFileError
-from .headers import read_heads
-from .keys import Heads, Part
+from .headers import read_tensor_infos
+from .keys import StoredNetwork, TensorInfos
 
 WRAPPERS = ("params_ema.", "params.", "module.")
 EXPECTED = "an ESRGAN net (RRDB) or a compact one (SRVGG)"
@@ -29,13 +29,13 @@ TEST_CODE = {
 TOP = ("conv_first", "conv_body", "conv_hr", "conv_last")
 
 
-def upscale_part(path: Path) -> Part:
+def read_upscale_network(path: Path) -> StoredNetwork:
     """The network of a file: its configuration, of which `kind` is rrdb or compact, and its keys.
 
     Raises:
         ModelFileError: it is damaged, unsafe, or no such network.
     """
-    heads = read_heads(path)
+    heads = read_tensor_infos(path)
     plain = {_unwrapped(name): name for name in heads}
     try:
         part = _compact(heads, plain) if "body.0.weight" in plain else _rrdb(heads, plain)
@@ -50,7 +50,7 @@ def _unwrapped(name: str) -> str:
     return name
 
 
-def _rrdb(heads: Heads, plain: dict[str, str]) -> Part:
+def _rrdb(heads: TensorInfos, plain: dict[str, str]) -> StoredNetwork:
     ours = _first_release(plain) if "model.0.weight" in plain else _later(plain)
     shapes = {mine: heads[theirs].shape for theirs, mine in ours.items()}
     features, channels = shapes["conv_first.weight"][:2]
@@ -69,7 +69,7 @@ def _rrdb(heads: Heads, plain: dict[str, str]) -> Part:
     }
     if 2**ups % unshuffle:
         raise ValueError("its scale is no whole number")
-    return Part(config, ours)
+    return StoredNetwork(config, ours)
 
 
 def _first_release(plain: dict[str, str]) -> dict[str, str]:
@@ -106,7 +106,7 @@ def _later(plain: dict[str, str]) -> dict[str, str]:
     return ours
 
 
-def _compact(heads: Heads, plain: dict[str, str]) -> Part:
+def _compact(heads: TensorInfos, plain: dict[str, str]) -> StoredNetwork:
     shapes = {name: heads[theirs].shape for name, theirs in plain.items()}
     last = max(int(name.split(".")[1]) for name in shapes)
     features, channels = shapes["body.0.weight"][:2]
@@ -116,4 +116,4 @@ def _compact(heads: Heads, plain: dict[str, str]) -> Part:
     if any(len(shapes[f"body.{index}.weight"]) != 1 for index in range(1, last, 2)):
         raise ValueError("not a net with PReLU activations")
     config = {"kind": "compact", "features": features, "layers": last // 2 - 1, "scale": scale}
-    return Part(config, {theirs: mine for mine, theirs in plain.items()})
+    return StoredNetwork(config, {theirs: mine for mine, theirs in plain.items()})

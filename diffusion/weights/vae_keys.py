@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ..errors import ModelFileError
-from .keys import Heads, count
+from .keys import TensorInfos, count_members
 
 ATTENTION = {
     "norm": "group_norm",
@@ -20,14 +20,14 @@ OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "
 SIDES = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 
 
-def vae_names(heads: Heads, prefix: str) -> dict[str, str]:
+def map_vae_keys(heads: TensorInfos, prefix: str) -> dict[str, str]:
     """Our name of each key of an autoencoder, whose names may be ours already."""
     kept = [name for name in heads if name.startswith(tuple(prefix + side for side in SIDES))]
-    levels = count(heads, f"{prefix}encoder.down.")
-    return {name: vae_name(name.removeprefix(prefix), levels) for name in kept}
+    levels = count_members(heads, f"{prefix}encoder.down.")
+    return {name: to_diffusers_key(name.removeprefix(prefix), levels) for name in kept}
 
 
-def vae_config(heads: Heads) -> dict[str, Any]:
+def read_vae_config(heads: TensorInfos) -> dict[str, Any]:
     """The configuration of an autoencoder whose keys have our (diffusers') names.
 
     Raises:
@@ -39,8 +39,8 @@ def vae_config(heads: Heads) -> dict[str, Any]:
         raise ModelFileError(f"the autoencoder lacks {error.args[0]}") from error
 
 
-def _config(heads: Heads) -> dict[str, Any]:
-    levels = count(heads, "encoder.down_blocks.")
+def _config(heads: TensorInfos) -> dict[str, Any]:
+    levels = count_members(heads, "encoder.down_blocks.")
     channels = tuple(
         heads[f"encoder.down_blocks.{level}.resnets.0.conv1.weight"].shape[0]
         for level in range(levels)
@@ -49,7 +49,7 @@ def _config(heads: Heads) -> dict[str, Any]:
         "block_out_channels": channels,
         "down_block_types": ("DownEncoderBlock2D",) * levels,
         "up_block_types": ("UpDecoderBlock2D",) * levels,
-        "layers_per_block": count(heads, "encoder.down_blocks.0.resnets."),
+        "layers_per_block": count_members(heads, "encoder.down_blocks.0.resnets."),
         "latent_channels": heads["decoder.conv_in.weight"].shape[1],
         "use_quant_conv": "quant_conv.weight" in heads,
         "use_post_quant_conv": "post_quant_conv.weight" in heads,
@@ -57,7 +57,7 @@ def _config(heads: Heads) -> dict[str, Any]:
     }
 
 
-def vae_name(name: str, levels: int) -> str:
+def to_diffusers_key(name: str, levels: int) -> str:
     """Our name of a key; one that is ours already stays."""
     name = name.replace("nin_shortcut", "conv_shortcut")
     name = re.sub(r"(?<!conv_)norm_out", "conv_norm_out", name)
@@ -72,10 +72,10 @@ def vae_name(name: str, levels: int) -> str:
     name = re.sub(r"\.mid\.block_(\d)\.", lambda m: f".mid_block.resnets.{int(m[1]) - 1}.", name)
     for theirs, ours in ATTENTION.items():
         name = name.replace(f".mid.attn_1.{theirs}.", f".mid_block.attentions.0.{ours}.")
-    return new_name(name)
+    return rename_old_attention(name)
 
 
-def new_name(name: str) -> str:
+def rename_old_attention(name: str) -> str:
     """The name that diffusers has since 0.14 for one of its own."""
     for theirs, ours in OLD_ATTENTION.items():
         name = name.replace(f".attentions.0.{theirs}.", f".attentions.0.{ours}.")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelFileError
-from .tensor_head import WIDTHS
-from .torch_file import EXTENSIONS, read_torch
+from .tensor_info import DTYPE_BYTES
+from .torch_file import TORCH_EXTENSIONS, read_torch
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -39,7 +39,7 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
     Raises:
         ModelFileError: it is no whole weight file.
     """
-    if path.suffix in EXTENSIONS:
+    if path.suffix in TORCH_EXTENSIONS:
         yield _TorchWeights(path)
         return
     from safetensors import SafetensorError, safe_open
@@ -78,7 +78,7 @@ class _TorchWeights:
 
     def get_tensor(self, name: str) -> Tensor:
         (dtype, shape), start, stride = located = self._tensors[name]
-        window = self._bytes[start : start + located.span]
-        if start % WIDTHS[dtype]:  # of the older form, whose storages lie anywhere
+        window = self._bytes[start : start + located.span_bytes]
+        if start % DTYPE_BYTES[dtype]:  # of the older form, whose storages lie anywhere
             window = window.clone()
         return torch.empty(0, dtype=DTYPES[dtype]).set_(window, 0, shape, stride)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from latentloom.diffusion.weights.folders import VARIABLE
+from latentloom.diffusion.weights.folders import MODELS_VARIABLE
 from tests.cli.commands import as_json, run
 from tests.tiny_model import write_tiny_model
 
@@ -71,7 +71,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def broken(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model folder to break, and beside it `graph.yaml`, which names it twice."""
     (tmp_path / "graph.yaml").write_text(GRAPH)
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path))
     return shutil.copytree(sound, tmp_path / "broken")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from latentloom.diffusion.conditioning.conditioning import Conditioning
 from latentloom.diffusion.conditioning.text import encode_text
-from latentloom.diffusion.latents.latents import Latent, empty
+from latentloom.diffusion.latents.latents import Latent, make_empty
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.vae import decode, encode
 from latentloom.diffusion.sampling.noise import start_noise
@@ -106,7 +106,7 @@ SD = {"safety_checker": None, "feature_extractor": None, "requires_safety_checke
 
 def test_txt2img_is_the_pipelines(tiny: Checkpoint) -> None:
     positive, negative, given = prompts(tiny)
-    latent = sample(tiny.model, empty(SIDE, SIDE), positive, negative, plan())
+    latent = sample(tiny.model, make_empty(SIDE, SIDE), positive, negative, plan())
     pipe = pipeline("StableDiffusionPipeline", tiny, **SD)
     want = run(pipe, latents=start(tiny), height=SIDE, width=SIDE, **given)
     assert torch.allclose(decode(tiny.vae, latent), want, atol=TOLERANCE)
@@ -175,7 +175,7 @@ def sdxl_pipeline(name: str, sdxl: Checkpoint) -> Any:
 
 def test_sdxl_txt2img_is_the_pipelines(sdxl: Checkpoint) -> None:
     positive, negative, given = sdxl_prompts(sdxl)
-    latent = sample(sdxl.model, empty(SIDE, SIDE), positive, negative, plan())
+    latent = sample(sdxl.model, make_empty(SIDE, SIDE), positive, negative, plan())
     pipe = sdxl_pipeline("StableDiffusionXLPipeline", sdxl)
     want = run(pipe, latents=start(sdxl), height=SIDE, width=SIDE, **given)
     assert torch.allclose(decode(sdxl.vae, latent), want, atol=TOLERANCE)

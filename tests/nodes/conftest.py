@@ -9,7 +9,7 @@ from shutil import copytree
 import pytest
 
 import latentloom
-from latentloom.diffusion.weights.folders import VARIABLE
+from latentloom.diffusion.weights.folders import MODELS_VARIABLE
 from latentloom.engine.execution.executor import Engine
 from tests.tiny_model import write_tiny_model
 
@@ -28,7 +28,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, shelf: Path) -> Iterator[Pa
     """A module's own folder of models with those of the shelf, which loaders find."""
     root = copytree(shelf, tmp_path_factory.mktemp("models") / "root")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(root))
+        patch.setenv(MODELS_VARIABLE, str(root))
         yield root
 
 

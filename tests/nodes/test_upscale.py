@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from latentloom.diffusion.weights.folders import VARIABLE
+from latentloom.diffusion.weights.folders import MODELS_VARIABLE
 from latentloom.engine.errors import GraphError, InputError
 from latentloom.engine.execution.events import AnyEvent, Progress
 from latentloom.engine.execution.executor import Engine
@@ -32,7 +32,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_file(weights, folder / "compact_2x.safetensors")
     save_file({"x": torch.zeros(1)}, folder / "other.safetensors")
     torch.save({"params": {}, "params_ema": weights}, folder / "compact_2x.pth")
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path))
     return folder
 
 

@@ -13,7 +13,7 @@ from latentloom.diffusion.conditioning.conditioning import with_image
 from latentloom.diffusion.conditioning.editing import image_channels
 from latentloom.diffusion.conditioning.inpaint import InpaintMask
 from latentloom.diffusion.conditioning.text import encode_text
-from latentloom.diffusion.latents.latents import empty
+from latentloom.diffusion.latents.latents import make_empty
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.vae import encode
 from latentloom.diffusion.samplers.table import SamplerChoice
@@ -95,7 +95,7 @@ def test_the_image_reaches_the_network(editor: Checkpoint) -> None:
     for image in (photo(), 1 - photo()):
         seen = with_image(prompt, encode(editor.vae, image).samples)
         run = SamplingRun(karras(ModelSampling(), 2), SamplerChoice("euler"), NoiseChoice(SEED))
-        found.append(sample_custom(Guidance(editor.model, seen), empty(64, 64), run).output)
+        found.append(sample_custom(Guidance(editor.model, seen), make_empty(64, 64), run).output)
     assert not torch.allclose(found[0].samples, found[1].samples, atol=1e-3)
 
 

@@ -17,15 +17,15 @@ from latentloom.diffusion.conditioning.embeddings import read_vectors
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.text.prompt import embedding_names, split_embeddings
-from latentloom.diffusion.weights.folders import VARIABLE
+from latentloom.diffusion.text.prompt import find_embedding_names, split_embeddings
+from latentloom.diffusion.weights.folders import MODELS_VARIABLE
 from tests.tiny_model import write_tiny_sdxl
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "embeddings" / "sub").mkdir(parents=True)
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path))
     return tmp_path / "embeddings"
 
 
@@ -110,7 +110,7 @@ def test_a_file_without_vectors_is_refused(root: Path, tensors: dict[str, Tensor
 
 
 def test_names_are_found_with_and_without_their_commas() -> None:
-    assert embedding_names("a, embedding:one, (embedding:two:1.3) xembedding:no") == {
+    assert find_embedding_names("a, embedding:one, (embedding:two:1.3) xembedding:no") == {
         "one", "one,", "two",
     }  # fmt: skip
     assert split_embeddings("plain") == [("", "plain")]

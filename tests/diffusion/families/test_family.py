@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import torch
 
-from latentloom.diffusion.families.family import KNOWN, SD15, SDXL, Family, family_for, latent_space
+from latentloom.diffusion.families.family import (
+    FAMILY_BY_TEXT_DIM,
+    SD15,
+    SDXL,
+    Family,
+    family_for,
+    latent_space,
+)
 
 
 def test_a_latent_in_model_space_is_scaled() -> None:
@@ -21,5 +28,5 @@ def test_an_unknown_text_width_has_a_family_of_its_own() -> None:
 
 
 def test_families_share_the_latent_space_they_were_trained_in() -> None:
-    spaces = {family.name: latent_space(family.name) for family in KNOWN.values()}
+    spaces = {family.name: latent_space(family.name) for family in FAMILY_BY_TEXT_DIM.values()}
     assert spaces == {"sd15": "sd15", "sd21": "sd15", "sdxl": "sdxl", "sdxl-refiner": "sdxl"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from latentloom.diffusion.latents.latents import (
     Latent,
     blend,
-    empty,
+    make_empty,
     paste,
     repeat,
     select,
@@ -36,7 +36,7 @@ def mask_places(latent: Latent) -> list[float]:
 
 
 def test_empty_latents_are_zeros_of_whole_cells() -> None:
-    latent = empty(100, 64, 2, 4, "tiny")
+    latent = make_empty(100, 64, 2, 4, "tiny")
     assert latent.shape == (2, 4, 8, 12)
     assert not latent.samples.any()
     assert latent.family == "tiny"

@@ -28,8 +28,12 @@ from latentloom.diffusion.networks.tiled_model import TileWindow
 from latentloom.diffusion.sampling.noise import start_noise
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.schedules.model_sampling import ModelSampling
-from latentloom.diffusion.weights.control_file import check_control, control_family, control_part
-from latentloom.diffusion.weights.tensor_head import TensorHead
+from latentloom.diffusion.weights.control_file import (
+    check_control,
+    detect_control_family,
+    read_control_network,
+)
+from latentloom.diffusion.weights.tensor_info import TensorInfo
 from tests.paths import ROOT
 from tests.tiny_model import write_tiny_control
 
@@ -187,7 +191,7 @@ def test_sampling_is_that_of_diffusers_pipeline(tiny: Checkpoint, net: ControlNe
 
 
 def test_the_family_and_the_cell_come_from_the_configuration(folder: Path) -> None:
-    family = control_family(folder)
+    family = detect_control_family(folder)
     assert (family.name, family.vae_factor) == ("sd-32", 8)
     check_control(folder)
 
@@ -244,8 +248,8 @@ def test_the_original_keys_of_a_family_fill_its_network(shape: str, family: str)
     made = runpy.run_path(str(SCRIPT))
     spec = made["Spec"]()
     made["controlnet"](spec, made[shape])
-    heads = {key: TensorHead("F16", tuple(size)) for key, size, *_ in spec.items}
-    part = control_part("net", heads)
+    heads = {key: TensorInfo("F16", tuple(size)) for key, size, *_ in spec.items}
+    part = read_control_network("net", heads)
     with torch.device("meta"):
         expected = ControlNetModel(**part.config).state_dict()
     got = {ours: heads[theirs].shape for theirs, ours in part.names.items()}
@@ -332,14 +336,14 @@ def test_a_union_file_is_the_same_net_as_its_folder(union_folder: Path, tmp_path
         torch.testing.assert_close(asked(single, kind), want)
 
 
-def spoilt(heads: dict[str, TensorHead], seed: int) -> dict[str, TensorHead]:
+def spoilt(heads: dict[str, TensorInfo], seed: int) -> dict[str, TensorInfo]:
     """Some keys taken out, renamed, or of other shapes."""
     rng, found = random.Random(seed), dict(heads)
     for key in rng.sample(sorted(heads), 4):
         found.pop(key)
         shape = tuple(rng.choice((0, 1, 7, 2**40)) for _ in range(rng.randrange(5)))
         renamed = key.replace(rng.choice("0_."), rng.choice(("", "9", ".", "-1")), 1)
-        found[rng.choice((key, renamed, "task_embedding"))] = TensorHead("F16", shape)
+        found[rng.choice((key, renamed, "task_embedding"))] = TensorInfo("F16", shape)
     return found
 
 
@@ -348,11 +352,13 @@ def test_any_keys_are_a_controlnet_or_a_typed_error(seed: int) -> None:
     made = runpy.run_path(str(SCRIPT))
     spec = made["Spec"]()
     made["controlnet"](spec, made["MINI"])
-    heads = {key: TensorHead("F16", tuple(size)) for key, size, *_ in spec.items}
-    renamed = {ours: heads[theirs] for theirs, ours in control_part("net", heads).names.items()}
+    heads = {key: TensorInfo("F16", tuple(size)) for key, size, *_ in spec.items}
+    renamed = {
+        ours: heads[theirs] for theirs, ours in read_control_network("net", heads).names.items()
+    }
     for keys in (heads, renamed):
         with contextlib.suppress(ModelFileError):
-            assert control_part("net", spoilt(keys, seed)).names
+            assert read_control_network("net", spoilt(keys, seed)).names
 
 
 def test_a_file_whose_shapes_do_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:

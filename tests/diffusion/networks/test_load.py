@@ -16,9 +16,13 @@ from safetensors.torch import load_file, save_file
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint, load_vae
 from latentloom.diffusion.networks.network_files import load_network_folder
-from latentloom.diffusion.weights.detect import check_checkpoint, checkpoint_family, vae_family
+from latentloom.diffusion.weights.detect import (
+    check_checkpoint,
+    detect_checkpoint_family,
+    detect_vae_family,
+)
 from latentloom.diffusion.weights.digest import content_digest
-from latentloom.diffusion.weights.folders import VARIABLE, list_models, resolve_model
+from latentloom.diffusion.weights.folders import MODELS_VARIABLE, list_models, resolve_model
 
 
 @pytest.fixture
@@ -27,10 +31,10 @@ def copy(tiny_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_the_family_comes_from_the_configurations(tiny_folder: Path) -> None:
-    family = checkpoint_family(tiny_folder)
+    family = detect_checkpoint_family(tiny_folder)
     assert (family.name, family.text_dim, family.latent_channels) == ("sd-32", 32, 4)
     assert (family.native_size, family.vae_factor, family.prediction) == (64, 8, "eps")
-    assert vae_family(tiny_folder / "vae") == family
+    assert detect_vae_family(tiny_folder / "vae") == family
 
 
 def test_velocity_prediction_is_read_from_the_scheduler(copy: Path) -> None:
@@ -127,7 +131,7 @@ def test_models_are_found_under_their_names(copy: Path, monkeypatch: pytest.Monk
     nested = copy.parent / "checkpoints" / "sub"
     nested.mkdir(parents=True)
     shutil.copytree(copy, nested / "deep")
-    monkeypatch.setenv(VARIABLE, str(copy.parent))
+    monkeypatch.setenv(MODELS_VARIABLE, str(copy.parent))
     assert {"copy", "sub/deep"} <= set(list_models("checkpoints"))
     assert resolve_model("checkpoints", "sub/deep") == nested / "deep"
     assert resolve_model("vae", "copy") == copy / "vae"
@@ -135,7 +139,7 @@ def test_models_are_found_under_their_names(copy: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", ["../copy", "/etc", "coppy", ""])
 def test_an_unknown_name_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(VARIABLE, str(copy.parent))
+    monkeypatch.setenv(MODELS_VARIABLE, str(copy.parent))
     with pytest.raises(ModelFileError, match="no model"):
         resolve_model("checkpoints", name)
 

@@ -23,10 +23,10 @@ from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.lora import LoraPatch, changed, with_clip_lora, with_lora
 from latentloom.diffusion.networks.patching import apply_patches
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
-from latentloom.diffusion.weights.lora_file import check_lora, lora_family
-from latentloom.diffusion.weights.single_file import unet_part
-from latentloom.diffusion.weights.tensor_head import TensorHead
-from latentloom.diffusion.weights.unet_names import original_layers
+from latentloom.diffusion.weights.lora_file import check_lora, detect_lora_family
+from latentloom.diffusion.weights.single_file import find_unet
+from latentloom.diffusion.weights.tensor_info import TensorInfo
+from latentloom.diffusion.weights.unet_names import map_original_layers
 from tests.paths import ROOT
 from tests.tiny_model import write_tiny_sdxl
 
@@ -351,15 +351,15 @@ def test_the_family_is_seen_in_the_cross_attention(width: int, family: str, tmp_
         f"{kohya(LAYER)}.lora_up.weight": random(64, 2),
         f"{kohya(LAYER)}.lora_down.weight": random(2, width),
     }
-    assert lora_family(write(tmp_path / "lora", lora)) == family
+    assert detect_lora_family(write(tmp_path / "lora", lora)) == family
     name = kohya(LAYER)
     lokr = {f"{name}.lokr_w1": random(8, 8), f"{name}.lokr_w2": random(8, width // 8)}
-    assert lora_family(write(tmp_path / "lokr", lokr)) == family
+    assert detect_lora_family(write(tmp_path / "lokr", lokr)) == family
 
 
 def test_a_file_for_the_text_encoder_alone_has_no_family(tmp_path: Path) -> None:
     name = f"{kohya(TEXT, 'lora_te_')}.lora_up.weight"
-    assert lora_family(write(tmp_path / "f", {name: random(32, 2)})) is None
+    assert detect_lora_family(write(tmp_path / "f", {name: random(32, 2)})) is None
 
 
 @pytest.mark.parametrize("shape", ["MINI", "SD15", "SDXL_MINI", "SDXL"])
@@ -368,11 +368,11 @@ def test_the_original_names_of_all_layers_are_known(shape: str) -> None:
     spec = made["Spec"]()
     prefix = "model.diffusion_model."
     made["unet"](spec, prefix, made[shape])
-    heads = {key: TensorHead("F16", tuple(size)) for key, size, *_ in spec.items}
-    part = unet_part(heads)
+    heads = {key: TensorInfo("F16", tuple(size)) for key, size, *_ in spec.items}
+    part = find_unet(heads)
     assert part is not None
     names = part.names
-    ours = original_layers({name.rpartition(".")[0] for name in names.values()})
+    ours = map_original_layers({name.rpartition(".")[0] for name in names.values()})
     expected = {
         theirs.removeprefix(prefix).rpartition(".")[0]: mine.rpartition(".")[0]
         for theirs, mine in names.items()

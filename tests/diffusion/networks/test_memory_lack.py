@@ -13,7 +13,7 @@ from torch import Tensor
 from latentloom.diffusion.conditioning.conditioning import Conditioning
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import OutOfMemoryError
-from latentloom.diffusion.latents.latents import Latent, empty
+from latentloom.diffusion.latents.latents import Latent, make_empty
 from latentloom.diffusion.networks.handles import UNetWeights, VaeWeights
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.networks.vae import decode, decode_tiled, encode, encode_tiled
@@ -103,8 +103,8 @@ def test_encoding_goes_on_in_tiles(tiny: Checkpoint, limit: Any) -> None:
 @pytest.mark.parametrize(
     "work",
     [
-        lambda tiny: decode(tiny.vae, empty(64, 64)),
-        lambda tiny: decode_tiled(tiny.vae, empty(64, 64), 512, 64),
+        lambda tiny: decode(tiny.vae, make_empty(64, 64)),
+        lambda tiny: decode_tiled(tiny.vae, make_empty(64, 64), 512, 64),
     ],
 )
 def test_decoding_that_does_not_fit_at_all_is_a_typed_error(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latentloom.diffusion.conditioning.text import encode_text
-from latentloom.diffusion.latents.latents import empty
+from latentloom.diffusion.latents.latents import make_empty
 from latentloom.diffusion.networks.handles import Model
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.lora import LoraPatch
@@ -102,7 +102,7 @@ def test_the_second_alone_samples_as_itself(pair: tuple[Checkpoint, Checkpoint])
     assert torch.equal(prompt[0].tokens, expected[0].tokens)
     model = blend(first.model, second.model, 0.0, 0.0, 0.0)
     found, alone = (
-        sample(each, empty(64, 64), prompt, prompt, PLAN) for each in (model, second.model)
+        sample(each, make_empty(64, 64), prompt, prompt, PLAN) for each in (model, second.model)
     )
     assert torch.equal(found.samples, alone.samples)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError, OutOfMemoryError, SettingError
-from latentloom.diffusion.latents.latents import empty
+from latentloom.diffusion.latents.latents import make_empty
 from latentloom.diffusion.networks import devices
 from latentloom.diffusion.networks import residency as module
 from latentloom.diffusion.networks.load import load_checkpoint
@@ -131,7 +131,7 @@ def test_networks_that_were_let_go_give_the_same_image(small: None, tmp_path: Pa
         model = load_checkpoint(write_tiny_model(tmp_path / "model", seed=77))
         positive, negative = encode_text(model.clip, "a fox"), encode_text(model.clip, "")
         plan = SamplePlan(1, 2, 4.0, "euler", "normal")
-        latent = sample(model.model, empty(64, 64), positive, negative, plan)
+        latent = sample(model.model, make_empty(64, 64), positive, negative, plan)
         found = decode(model.vae, latent)
         loaded = [model.clip.weights, model.model.weights, model.vae.weights]
         assert [each.is_loaded for each in loaded] == [False, False, True]

@@ -14,7 +14,7 @@ from torch.nn.functional import conv2d, interpolate, leaky_relu, pixel_shuffle, 
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.networks.tiles import in_tiles, tile_count
 from latentloom.diffusion.networks.upscale import load_upscaler, upscale
-from latentloom.diffusion.weights.upscale_file import upscale_part
+from latentloom.diffusion.weights.upscale_file import read_upscale_network
 
 Keys = dict[str, Tensor]
 FEATURES, GROWTH, BLOCKS = 8, 4, 2
@@ -209,7 +209,7 @@ def test_grey_and_batches_are_taken(tmp_path: Path) -> None:
 def test_other_networks_are_refused(tmp_path: Path, change: Keys) -> None:
     path = written(tmp_path, {**first_release(), **change})
     with pytest.raises(ModelFileError, match=r"net\.safetensors"):
-        upscale_part(path)
+        read_upscale_network(path)
 
 
 def test_a_missing_weight_is_named(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from latentloom.diffusion.errors import PromptError
 from latentloom.diffusion.text.prompt import (
     CHUNK,
     MAX_LENGTH,
-    Marks,
+    SpecialTokens,
     Token,
     pack,
     parse_weights,
     tokenize,
 )
 
-MARKS = Marks(1000, 1001, 1002)
+MARKS = SpecialTokens(1000, 1001, 1002)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.networks.load import OPEN_CLIP_PAD
 from latentloom.diffusion.text import tokenizers
 from latentloom.diffusion.text.prompt import tokenize
-from latentloom.diffusion.text.tokenizers import clip_l, from_folder
+from latentloom.diffusion.text.tokenizers import load_clip_l_tokenizer, load_tokenizer
 from tests.paths import ROOT
 
 CASES: list[dict[str, Any]] = json.loads(
@@ -29,7 +29,7 @@ def vectors(name: str) -> list[torch.Tensor] | None:
 
 @pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
 def test_prompts_become_the_references_tokens_and_weights(case: dict[str, Any]) -> None:
-    tokenizer = clip_l()
+    tokenizer = load_clip_l_tokenizer()
     got = tokenize(case["prompt"], tokenizer.encode, tokenizer.marks, vectors)
     assert [
         ["EMB" if token.vector is not None else token.id for token in chunk] for chunk in got
@@ -40,7 +40,7 @@ def test_prompts_become_the_references_tokens_and_weights(case: dict[str, Any]) 
 
 @pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
 def test_the_larger_encoder_fills_up_with_zeros(case: dict[str, Any]) -> None:
-    tokenizer = clip_l()
+    tokenizer = load_clip_l_tokenizer()
     marks = tokenizer.marks._replace(pad=OPEN_CLIP_PAD)
     got = tokenize(case["prompt"], tokenizer.encode, marks, vectors)
     assert len(got) == case["sdxl_chunks"]
@@ -49,7 +49,7 @@ def test_the_larger_encoder_fills_up_with_zeros(case: dict[str, Any]) -> None:
 
 def test_a_folder_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"lacks vocab\.json or merges\.txt"):
-        from_folder(tmp_path)
+        load_tokenizer(tmp_path)
 
 
 class Hub:
@@ -92,7 +92,7 @@ def test_the_net_is_not_asked_unless_the_user_allows_it(
         if value is not None:
             monkeypatch.setenv(tokenizers.NETWORK_VARIABLE, value)
         with pytest.raises(ModelFileError) as found:
-            clip_l()
+            load_clip_l_tokenizer()
         ways = ("models/tokenizers/clip-l", "pip install", "LATENTLOOM_NETWORK=1")
         assert all(way in str(found.value) for way in ways)
     assert hub.asked == []
@@ -103,7 +103,7 @@ def test_with_leave_the_hub_is_asked_for_two_files_of_text(
 ) -> None:
     monkeypatch.setenv(tokenizers.NETWORK_VARIABLE, "1")
     write_vocabulary(hub.folder, 49406)
-    tokenizer = clip_l()
+    tokenizer = load_clip_l_tokenizer()
     assert hub.asked == [(tokenizers.CLIP_L_HUB, name) for name in ("vocab.json", "merges.txt")]
     assert tokenizer.marks == tokenizers.CLIP_L_MARKS
     assert list(tokenizer.encode("a b")) == [2, 3]
@@ -113,7 +113,7 @@ def test_what_is_not_clip_l_is_refused(hub: Hub, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(tokenizers.NETWORK_VARIABLE, "1")
     write_vocabulary(hub.folder, 6)
     with pytest.raises(ModelFileError, match="is not CLIP-L's tokenizer"):
-        clip_l()
+        load_clip_l_tokenizer()
 
 
 def test_a_hub_that_does_not_answer_is_a_typed_error(
@@ -121,4 +121,4 @@ def test_a_hub_that_does_not_answer_is_a_typed_error(
 ) -> None:
     monkeypatch.setenv(tokenizers.NETWORK_VARIABLE, "1")
     with pytest.raises(ModelFileError, match=r"cannot be fetched from the hub: no vocab\.json"):
-        clip_l()
+        load_clip_l_tokenizer()

@@ -14,7 +14,7 @@ from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.networks.load import load_checkpoint, load_clip, load_unet, load_vae
 from latentloom.diffusion.schedules.model_sampling import ContinuousSampling
 from latentloom.diffusion.weights.detect import check_checkpoint
-from latentloom.diffusion.weights.folders import VARIABLE
+from latentloom.diffusion.weights.folders import MODELS_VARIABLE
 from tests.diffusion.weights.test_single_file import write_file
 from tests.tiny_model import write_tiny_sdxl
 
@@ -28,7 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = write_tiny_sdxl(root / "folder")
     shutil.copytree(folder / "tokenizer", root / "tokenizers" / "clip-l")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(root))
+        patch.setenv(MODELS_VARIABLE, str(root))
         write_file(root / "checkpoints" / "file.safetensors", load_checkpoint(folder))
         yield root
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.weights.extra_paths import VARIABLE as EXTRA
+from latentloom.diffusion.weights.extra_paths import EXTRA_PATHS_VARIABLE as EXTRA
 from latentloom.diffusion.weights.folders import (
-    VARIABLE,
+    MODELS_VARIABLE,
     find_embedding,
     list_models,
     resolve_model,
@@ -37,7 +37,7 @@ a111:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "comfy" / "models"
     root.mkdir(parents=True)
-    monkeypatch.setenv(VARIABLE, str(root))
+    monkeypatch.setenv(MODELS_VARIABLE, str(root))
     monkeypatch.chdir(tmp_path)
     return root
 

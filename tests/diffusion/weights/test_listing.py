@@ -14,7 +14,7 @@ from torch import Tensor
 
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.weights.listing import describe
+from latentloom.diffusion.weights.listing import describe_model
 from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_control, write_tiny_model, write_tiny_sdxl
 
@@ -65,16 +65,19 @@ def test_a_file_is_told_by_its_keys(
     model: Checkpoint, tmp_path: Path, holds: str, family: str
 ) -> None:
     path = write(tmp_path / "any-name.safetensors", parts(model)[holds])
-    facts = describe(path)
+    facts = describe_model(path)
     assert (facts.holds, facts.family) == (holds, family)
     assert (facts.precision, facts.size) == ("fp32", path.stat().st_size)
 
 
 def test_folders_are_told_by_their_configurations(folder: Path, tmp_path: Path) -> None:
-    assert (describe(folder).holds, describe(folder).family) == ("checkpoint", "sd-96")
-    assert describe(folder / "vae").holds == "autoencoder"
+    assert (describe_model(folder).holds, describe_model(folder).family) == ("checkpoint", "sd-96")
+    assert describe_model(folder / "vae").holds == "autoencoder"
     control = write_tiny_control(tmp_path / "control")
-    assert (describe(control).holds, describe(control).family) == ("controlnet", "sd-32")
+    assert (describe_model(control).holds, describe_model(control).family) == (
+        "controlnet",
+        "sd-32",
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,24 +89,27 @@ def test_the_precision_is_that_of_most_bytes(
 ) -> None:
     few = {"a": torch.zeros(1000, dtype=dtype), "b": torch.zeros(1)}
     save_file(few, tmp_path / "few")
-    assert describe(tmp_path / "few").precision == precision
+    assert describe_model(tmp_path / "few").precision == precision
     mixed = {"a": torch.zeros(1000, dtype=dtype), "b": torch.zeros(100)}
     save_file(mixed, tmp_path / "mixed")
-    assert describe(tmp_path / "mixed").precision.endswith("+")
+    assert describe_model(tmp_path / "mixed").precision.endswith("+")
 
 
 def test_the_hash_is_the_headers(model: Checkpoint, tmp_path: Path) -> None:
     tensors = parts(model)["lora"]
     here, there = write(tmp_path / "a", tensors), write(tmp_path / "b", tensors)
-    assert describe(here).hash == describe(there).hash
-    assert describe(write(tmp_path / "c", tensors, torch.float16)).hash != describe(here).hash
+    assert describe_model(here).hash == describe_model(there).hash
+    assert (
+        describe_model(write(tmp_path / "c", tensors, torch.float16)).hash
+        != describe_model(here).hash
+    )
 
 
 def test_an_embedding_tells_its_family(tmp_path: Path) -> None:
     both = {"clip_l": torch.zeros(2, 768), "clip_g": torch.zeros(2, 1280)}
-    sdxl = describe(write(tmp_path / "both", both))
-    width = describe(write(tmp_path / "wide", {"emb_params": torch.zeros(1, 1024)}))
-    other = describe(write(tmp_path / "other", {"emb_params": torch.zeros(1, 32)}))
+    sdxl = describe_model(write(tmp_path / "both", both))
+    width = describe_model(write(tmp_path / "wide", {"emb_params": torch.zeros(1, 1024)}))
+    other = describe_model(write(tmp_path / "other", {"emb_params": torch.zeros(1, 32)}))
     assert [each.family for each in (sdxl, width, other)] == ["sdxl", "sd21", ""]
 
 
@@ -118,14 +124,14 @@ def test_an_older_embedding_goes_by_the_word_that_it_stands_for(
     tmp_path: Path, said: object
 ) -> None:
     torch.save(said, tmp_path / "old.pt")
-    facts = describe(tmp_path / "old.pt")
+    facts = describe_model(tmp_path / "old.pt")
     assert (facts.holds, facts.family, facts.precision) == ("embedding", "sd15", "fp32")
 
 
 def test_a_pickle_that_is_no_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "old.pt").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     with pytest.raises(ModelFileError, match="neither of torch's two forms"):
-        describe(tmp_path / "old.pt")
+        describe_model(tmp_path / "old.pt")
 
 
 @pytest.mark.parametrize("holds", ["checkpoint", "network", "autoencoder", "text encoder", "lora"])
@@ -133,9 +139,9 @@ def test_a_file_in_torchs_own_form_is_told_as_its_sibling(
     model: Checkpoint, tmp_path: Path, holds: str
 ) -> None:
     tensors = {name: value.contiguous() for name, value in parts(model)[holds].items()}
-    safe = describe(write(tmp_path / "a.safetensors", tensors))
+    safe = describe_model(write(tmp_path / "a.safetensors", tensors))
     torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "a.ckpt")
-    old = describe(tmp_path / "a.ckpt")
+    old = describe_model(tmp_path / "a.ckpt")
     assert old == replace(safe, size=old.size, hash=old.hash)
     assert old.size == (tmp_path / "a.ckpt").stat().st_size
 
@@ -143,17 +149,17 @@ def test_a_file_in_torchs_own_form_is_told_as_its_sibling(
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "f.safetensors").write_bytes(b"PK\x03\x04")
     with pytest.raises(ModelFileError):
-        describe(tmp_path / "f.safetensors")
+        describe_model(tmp_path / "f.safetensors")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelFileError, match="no weights"):
-        describe(tmp_path / "empty")
+        describe_model(tmp_path / "empty")
 
 
 def test_no_weights_are_read_and_no_torch_is_loaded(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     code = (
         "import sys; from pathlib import Path;"
-        "from latentloom.diffusion.weights.listing import describe;"
-        f"describe(Path({str(tmp_path / 'tiny')!r})); sys.exit('torch' in sys.modules)"
+        "from latentloom.diffusion.weights.listing import describe_model;"
+        f"describe_model(Path({str(tmp_path / 'tiny')!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,16 +15,16 @@ from safetensors.torch import save_file
 
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.latents.latents import empty
+from latentloom.diffusion.latents.latents import make_empty
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.vae import decode
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
-from latentloom.diffusion.weights.detect import check_checkpoint, checkpoint_family
-from latentloom.diffusion.weights.folders import VARIABLE
-from latentloom.diffusion.weights.headers import read_heads
+from latentloom.diffusion.weights.detect import check_checkpoint, detect_checkpoint_family
+from latentloom.diffusion.weights.folders import MODELS_VARIABLE
+from latentloom.diffusion.weights.headers import read_tensor_infos
 from latentloom.diffusion.weights.single_file import read_contents
-from latentloom.diffusion.weights.tensor_head import TensorHead
-from latentloom.diffusion.weights.vae_keys import vae_name
+from latentloom.diffusion.weights.tensor_info import TensorInfo
+from latentloom.diffusion.weights.vae_keys import to_diffusers_key
 from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_sdxl
 
@@ -43,9 +43,9 @@ def entry(start: int, stop: int, dtype: str = "F32", shape: tuple[int, ...] = (1
 
 def test_a_sound_header_is_read(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2, 3), "b": torch.zeros(4, dtype=torch.float16)}, tmp_path / "f")
-    assert read_heads(tmp_path / "f") == {
-        "a": TensorHead("F32", (2, 3)),
-        "b": TensorHead("F16", (4,)),
+    assert read_tensor_infos(tmp_path / "f") == {
+        "a": TensorInfo("F32", (2, 3)),
+        "b": TensorInfo("F16", (4,)),
     }
 
 
@@ -72,7 +72,7 @@ def test_a_hostile_header_is_refused(
     tmp_path: Path, header: Any, data: bytes, message: str
 ) -> None:
     with pytest.raises(ModelFileError, match=message):
-        read_heads(write(tmp_path / "f.safetensors", header, data))
+        read_tensor_infos(write(tmp_path / "f.safetensors", header, data))
 
 
 @pytest.mark.parametrize("length", [0, 2**63, 2**64 - 1, 10**6])
@@ -80,7 +80,7 @@ def test_a_header_longer_than_the_file_is_refused_unread(tmp_path: Path, length:
     path = tmp_path / "f.safetensors"
     path.write_bytes(length.to_bytes(8, "little") + b"{}")
     with pytest.raises(ModelFileError):
-        read_heads(path)
+        read_tensor_infos(path)
 
 
 @given(st.binary(max_size=200))
@@ -91,7 +91,7 @@ def test_any_bytes_are_a_header_or_a_typed_error(data: bytes) -> None:
         path = Path(folder) / "f"
         path.write_bytes(data)
         with pytest.raises(ModelFileError):
-            read_heads(path)
+            read_tensor_infos(path)
 
 
 def test_a_pickle_named_safetensors_never_runs(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def write_file(path: Path, model: Checkpoint, **more: torch.Tensor) -> Path:
 
 
 def both(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Checkpoint, Checkpoint]:
-    monkeypatch.setenv(VARIABLE, str(root))
+    monkeypatch.setenv(MODELS_VARIABLE, str(root))
     return (
         load_checkpoint(root / "folder"),
         load_checkpoint(root / "checkpoints" / "file.safetensors"),
@@ -153,7 +153,7 @@ def test_one_file_and_a_folder_sample_alike(sdxl: Path, monkeypatch: pytest.Monk
     found = []
     for model in both(sdxl, monkeypatch):
         positive, negative = encode_text(model.clip, "a fox"), encode_text(model.clip, "")
-        latent = sample(model.model, empty(64, 96), positive, negative, plan)
+        latent = sample(model.model, make_empty(64, 96), positive, negative, plan)
         found.append(decode(model.vae, latent))
     assert torch.allclose(found[0], found[1], atol=1e-5)
 
@@ -179,7 +179,7 @@ def test_a_file_without_a_text_encoder_says_so_when_it_is_used(
     with pytest.raises(ModelFileError, match=r"bare\.safetensors holds no text encoder; load one"):
         encode_text(model.clip, "a fox")
     with pytest.raises(ModelFileError, match="holds no autoencoder; load one with VAELoader"):
-        decode(model.vae, empty(64, 64))
+        decode(model.vae, make_empty(64, 64))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_the_family_is_told_from_the_keys(
         with pytest.raises(ModelFileError, match=name):
             check_checkpoint(path)
         return
-    family = checkpoint_family(path)
+    family = detect_checkpoint_family(path)
     assert (family.name, family.in_channels, family.text_dim) == (name, channels, width)
     assert family.prediction == "eps"
 
@@ -218,7 +218,7 @@ def test_a_wide_bias_of_sd21_means_velocity(tmp_path: Path, dtype: torch.dtype) 
         tensors = network(1024, 4, None, levels=4)
         tensors[key] = torch.linspace(-2 * spread, 2 * spread, 320).to(dtype)
         save_file(tensors, tmp_path / f"{prediction}.safetensors")
-        family = checkpoint_family(tmp_path / f"{prediction}.safetensors")
+        family = detect_checkpoint_family(tmp_path / f"{prediction}.safetensors")
         assert family.prediction == prediction
 
 
@@ -254,12 +254,12 @@ def test_the_text_encoders_shape_is_read_from_its_keys(tmp_path: Path) -> None:
         f"{text}embeddings.position_ids": torch.zeros(1, 77, dtype=torch.int64),
     }
     save_file(tensors, tmp_path / "text.safetensors")
-    (keys,) = read_contents(tmp_path / "text.safetensors").texts
-    assert (keys.kind, keys.width, keys.projects) == ("l", 128, False)
-    assert keys.part.config["vocab_size"] == 100
-    assert keys.part.config["intermediate_size"] == 256
-    assert keys.part.config["num_hidden_layers"] == 1
-    assert not [name for name in keys.part.names if "position_ids" in name]
+    (keys,) = read_contents(tmp_path / "text.safetensors").text_encoders
+    assert (keys.kind, keys.width, keys.has_projection) == ("l", 128, False)
+    assert keys.network.config["vocab_size"] == 100
+    assert keys.network.config["intermediate_size"] == 256
+    assert keys.network.config["num_hidden_layers"] == 1
+    assert not [name for name in keys.network.names if "position_ids" in name]
 
 
 def test_a_file_that_holds_no_network_says_so(tmp_path: Path) -> None:
@@ -284,4 +284,4 @@ def test_a_file_that_holds_no_network_says_so(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_the_autoencoders_keys_are_renamed(theirs: str, ours: str) -> None:
-    assert vae_name(theirs, 4) == ours
+    assert to_diffusers_key(theirs, 4) == ours

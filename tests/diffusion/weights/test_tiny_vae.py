@@ -20,9 +20,9 @@ from latentloom.diffusion.networks import preview
 from latentloom.diffusion.networks.load import load_vae
 from latentloom.diffusion.networks.preview import LatentPreview, decode_with_taesd, render_jpeg
 from latentloom.diffusion.networks.vae import decode, encode
-from latentloom.diffusion.weights.detect import check_vae, vae_family
-from latentloom.diffusion.weights.folders import VARIABLE, list_models, resolve_model
-from latentloom.diffusion.weights.listing import describe
+from latentloom.diffusion.weights.detect import check_vae, detect_vae_family
+from latentloom.diffusion.weights.folders import MODELS_VARIABLE, list_models, resolve_model
+from latentloom.diffusion.weights.listing import describe_model
 from latentloom.engine.execution.executor import Engine
 
 
@@ -48,7 +48,7 @@ def half(network: torch.nn.Module, side: str) -> dict[str, Tensor]:
 @pytest.fixture
 def folder(network: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "vae_approx").mkdir()
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path))
     for name in ("taesd", "taesdxl"):
         for side in ("encoder", "decoder"):
             file = tmp_path / "vae_approx" / f"{name}_{side}.safetensors"
@@ -91,9 +91,9 @@ def test_it_is_listed_only_with_both_halves(folder: Path) -> None:
 
 
 def test_it_is_told_what_it_is(folder: Path) -> None:
-    facts = describe(resolve_model("vae", "taesdxl"))
+    facts = describe_model(resolve_model("vae", "taesdxl"))
     assert (facts.holds, facts.family, facts.precision) == ("autoencoder", "sdxl", "fp32")
-    assert vae_family(folder / "taesd_encoder.safetensors") is SD15
+    assert detect_vae_family(folder / "taesd_encoder.safetensors") is SD15
 
 
 def test_a_file_of_something_else_is_refused(folder: Path) -> None:

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.weights.headers import (
-    header_bytes,
-    read_heads,
+    read_floats,
+    read_header_bytes,
     read_metadata,
-    read_numbers,
+    read_tensor_infos,
 )
-from latentloom.diffusion.weights.tensor_head import FileHead, TensorHead
+from latentloom.diffusion.weights.tensor_info import FileHeader, TensorInfo
 from latentloom.diffusion.weights.torch_file import read_torch
 from latentloom.diffusion.weights.weight_file import DTYPES, load_weights
 from tests.torch_files import MACHINE, body, held, legacy, tensor, zipped
@@ -82,7 +82,7 @@ def test_the_tensors_are_those_that_torch_reads(
     torch.save(saved, path, _use_new_zipfile_serialization=is_zip, pickle_protocol=protocol)
     # torch warns of its own reader's limits in other protocols than this
     expected = flat(torch.load(path, weights_only=True) if protocol == 2 else saved)
-    found, heads = load_weights(path), read_heads(path)
+    found, heads = load_weights(path), read_tensor_infos(path)
     assert list(found) == list(heads) == list(expected)
     assert all(alike(found[name], value) for name, value in expected.items())
     assert all(heads[name].shape == tuple(value.shape) for name, value in expected.items())
@@ -126,7 +126,7 @@ INNER = {"x.weight": torch.ones(2)}
 )
 def test_the_weights_are_found_in_what_a_file_holds(tmp_path: Path, said: object) -> None:
     torch.save(said, tmp_path / "f.ckpt")
-    assert read_heads(tmp_path / "f.ckpt") == {"x.weight": TensorHead("F32", (2,))}
+    assert read_tensor_infos(tmp_path / "f.ckpt") == {"x.weight": TensorInfo("F32", (2,))}
 
 
 def test_an_inversion_of_its_first_days_holds_a_module(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_lightning_checkpoint_with_classes_and_numbers_of_numpy(tmp_path: Path
     parts = {"callbacks": callbacks, "loss": scalar, "state_dict": state}
     said = b"\x80\x02}(" + b"".join(body(name) + part for name, part in parts.items()) + b"u."
     (tmp_path / "f.ckpt").write_bytes(zipped(said))
-    assert read_heads(tmp_path / "f.ckpt") == {"x": TensorHead("F32", (4,))}
+    assert read_tensor_infos(tmp_path / "f.ckpt") == {"x": TensorInfo("F32", (4,))}
 
 
 def test_numbers_and_the_header_are_read_from_both_forms(tmp_path: Path) -> None:
@@ -181,12 +181,12 @@ def test_numbers_and_the_header_are_read_from_both_forms(tmp_path: Path) -> None
         path = tmp_path / f"{form}-{dtype}.pt"
         saved = {"v": numbers.to(dtype), "turned": torch.zeros(2, 2).t()}
         torch.save(saved, path, _use_new_zipfile_serialization=form)
-        assert read_numbers(path, "v") == (1.5, -2.0, 0.25)
+        assert read_floats(path, "v") == (1.5, -2.0, 0.25)
         assert read_metadata(path) == {}
-        assert header_bytes(path)[:1] == b"\x80"
-        assert len(header_bytes(path)) < path.stat().st_size
+        assert read_header_bytes(path)[:1] == b"\x80"
+        assert len(read_header_bytes(path)) < path.stat().st_size
         with pytest.raises(ModelFileError, match="no small tensor"):
-            read_numbers(path, "turned")
+            read_floats(path, "turned")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_what_is_no_sound_weight_file_says_why(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelFileError, match=rf"{name}.*({says})"):
-        read_heads(tmp_path / name)
+        read_tensor_infos(tmp_path / name)
 
 
 def test_a_sound_file_by_hand_is_read(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_a_zip_with_more_than_one_meaning_is_refused(
 ) -> None:
     (tmp_path / "f.bin").write_bytes(content)
     with pytest.raises(ModelFileError, match=says):
-        read_heads(tmp_path / "f.bin")
+        read_tensor_infos(tmp_path / "f.bin")
 
 
 def saved(form: str, folder: Path) -> bytes:
@@ -302,11 +302,11 @@ def saved(form: str, folder: Path) -> bytes:
 @pytest.fixture(scope="module", params=["zip", "legacy"])
 def attempt(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[bytes, Callable[[bytes], FileHead | None]]:
+) -> tuple[bytes, Callable[[bytes], FileHeader | None]]:
     """A sound file's bytes, and how other bytes are read: None if they are refused."""
     folder, numbers = tmp_path_factory.mktemp(request.param), itertools.count()
 
-    def read(content: bytes) -> FileHead | None:
+    def read(content: bytes) -> FileHeader | None:
         path = folder / f"{next(numbers)}.pth"
         path.write_bytes(content)
         try:
@@ -319,7 +319,7 @@ def attempt(
     return saved(request.param, folder), read
 
 
-Attempt = tuple[bytes, Callable[[bytes], FileHead | None]]
+Attempt = tuple[bytes, Callable[[bytes], FileHeader | None]]
 
 
 def test_every_truncation_is_refused(attempt: Attempt) -> None:
@@ -342,7 +342,7 @@ def test_any_damage_is_refused_or_told_as_what_is_there(attempt: Attempt, data: 
     assert sound is not None
     if found is not None:
         assert all(
-            0 <= each.start <= each.start + each.span <= len(content)
+            0 <= each.start <= each.start + each.span_bytes <= len(content)
             for each in found.tensors.values()
         )
         assert content[:2] != b"PK" or found.tensors == sound.tensors
@@ -357,7 +357,7 @@ def test_a_header_of_a_large_file_costs_little(tmp_path: Path) -> None:
     path = tmp_path / "f.ckpt"
     torch.save({"a": torch.zeros(2**24, dtype=torch.uint8)}, path)
     tracemalloc.start()
-    read_heads(path)
+    read_tensor_infos(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
@@ -370,15 +370,15 @@ def test_sizes_that_a_zip_only_says_are_not_believed(tmp_path: Path) -> None:
         lying = content[: end + 12] + struct.pack("<I", size) + content[end + 16 :]
         (tmp_path / f"{size}.pth").write_bytes(lying)
         with pytest.raises(ModelFileError):
-            read_heads(tmp_path / f"{size}.pth")
+            read_tensor_infos(tmp_path / f"{size}.pth")
 
 
 def test_heads_need_no_torch(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(2)}, tmp_path / "f.pth")
     code = (
         "import sys; from pathlib import Path;"
-        "from latentloom.diffusion.weights.headers import read_heads;"
-        f"print(len(read_heads(Path({json.dumps(str(tmp_path / 'f.pth'))}))));"
+        "from latentloom.diffusion.weights.headers import read_tensor_infos;"
+        f"print(len(read_tensor_infos(Path({json.dumps(str(tmp_path / 'f.pth'))}))));"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

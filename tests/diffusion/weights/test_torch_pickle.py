@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.weights.headers import read_heads
-from latentloom.diffusion.weights.torch_names import Name, UnsafePickleError
+from latentloom.diffusion.weights.headers import read_tensor_infos
+from latentloom.diffusion.weights.pickled_values import GlobalName, UnsafePickleError
 from latentloom.diffusion.weights.torch_pickle import read_pickle
 from tests.torch_files import Canary, body, calling, held, legacy, tensor, zipped
 
@@ -75,7 +75,7 @@ def test_a_call_is_refused_by_its_name_in_every_form(
     for file, content in files.items():
         (tmp_path / f"{file}.pth").write_bytes(content)
         with pytest.raises(ModelFileError) as refused:
-            read_heads(tmp_path / f"{file}.pth")
+            read_tensor_infos(tmp_path / f"{file}.pth")
         assert f"it asks to call {name}, which no weights need" in str(refused.value)
     assert not (tmp_path / "canary").exists()
 
@@ -84,7 +84,7 @@ def test_a_call_is_refused_by_its_name_in_every_form(
 def test_a_canary_of_any_protocol_never_fires(tmp_path: Path, protocol: int) -> None:
     (tmp_path / "f.pt").write_bytes(pickle.dumps([{"a": Canary(tmp_path)}], protocol))
     with pytest.raises(ModelFileError, match=r"asks to call posix\.mkdir, which"):
-        read_heads(tmp_path / "f.pt")
+        read_tensor_infos(tmp_path / "f.pt")
     assert not (tmp_path / "canary").exists()
 
 
@@ -130,7 +130,7 @@ def test_a_state_changes_nothing_of_what_it_is_given_to() -> None:
 def test_a_class_as_a_key_or_a_value_stays_a_name() -> None:
     name = b"cpytorch_lightning.callbacks\nModelCheckpoint\n"
     found = read(b"\x80\x02}" + name + body({"best": 0.5}) + b"s" + body("kind") + name + b"s.")
-    known = Name("pytorch_lightning.callbacks.ModelCheckpoint")
+    known = GlobalName("pytorch_lightning.callbacks.ModelCheckpoint")
     assert found == {known: {"best": 0.5}, "kind": known}
 
 
@@ -200,7 +200,7 @@ def test_a_bomb_is_refused_before_it_takes_memory(tmp_path: Path, bomb: str) -> 
     tracemalloc.start()
     try:
         with pytest.raises(ModelFileError):
-            read_heads(tmp_path / "f.pth")
+            read_tensor_infos(tmp_path / "f.pth")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

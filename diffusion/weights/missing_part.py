@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ModelFileError
 
 
-class Absent:
+class MissingWeights:
     """Stands for weights that are not there; any use but telling them apart is an error."""
 
     def __init__(self, message: str) -> None:
@@ -26,19 +26,19 @@ class MissingPart:
     """A network that a file may leave out.
 
     Attributes:
-        remedy: how to have it nevertheless.
+        hint: how to get it.
     """
 
-    what: str
-    remedy: str
+    name: str
+    hint: str
 
-    def reason(self, path: Path) -> str:
+    def describe(self, path: Path) -> str:
         """What is wrong with the file."""
-        return f"{path.name} holds no {self.what}"
+        return f"{path.name} holds no {self.name}"
 
-    def weights_of(self, path: Path) -> Any:
+    def placeholder(self, path: Path) -> Any:
         """What stands for its weights."""
-        return Absent(f"{self.reason(path)}; {self.remedy}")
+        return MissingWeights(f"{self.describe(path)}; {self.hint}")
 
 
 TEXT_ENCODER = MissingPart("text encoder", "load one with CLIPLoader or DualCLIPLoader")

@@ -43,14 +43,14 @@ PARAMETERS = "torch.nn.modules.container.ParameterDict"
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class GlobalName:
     """Something of Python's that a pickle speaks of."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class PickledStorage:
     """Numbers that lie in a row: their type, the key they go by, and how many there are."""
 
     dtype: str
@@ -59,21 +59,21 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class PickledTensor:
     """A tensor: a window on a storage; offset and strides are counted in its own numbers."""
 
     dtype: str
-    storage: Storage
+    storage: PickledStorage
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
 
-class Note:
+class IgnoredObject:
     """Something that is not kept."""
 
 
-class Parameters:
+class PickledParameters:
     """A module that does nothing but hold parameters by name; its state tells them."""
 
     held: object = None
@@ -86,12 +86,12 @@ class UnsafePickleError(ValueError):
 T = TypeVar("T")
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """A name from a file, fit for any message."""
     return ascii(text[:100])[1:-1]
 
 
-def expected(value: Any, kind: type[T]) -> T:
+def require_type(value: Any, kind: type[T]) -> T:
     """The value, if it is of exactly this kind.
 
     Raises:
@@ -102,47 +102,49 @@ def expected(value: Any, kind: type[T]) -> T:
     return value
 
 
-def check_key(key: object) -> None:
+def check_dict_key(key: object) -> None:
     """Containers in containers would be hashed without end; large numbers can hash alike."""
     is_huge = type(key) is int and abs(key) > MAX_KEY
-    if is_huge or type(key) not in (str, int, float, bool, type(None), Name):
+    if is_huge or type(key) not in (str, int, float, bool, type(None), GlobalName):
         raise UnsafePickleError("its pickle has a key that is no name")
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any) -> Stored:
+def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any) -> PickledTensor:
     """`torch._utils._rebuild_tensor` and `_v2`, which adds a flag, hooks and marks."""
     if more[2:] not in ((), (None,), ({},)):
         raise UnsafePickleError("it holds a tensor with marks, which is not supported")
-    found = expected(storage, Storage)
+    found = require_type(storage, PickledStorage)
     return _window(found.dtype, found, offset, shape, stride)
 
 
-def _typed_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any) -> Stored:
+def _typed_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any) -> PickledTensor:
     """`_rebuild_tensor_v3`: the type comes after the flag and the hooks."""
-    name = expected(more[2], Name).text
+    name = require_type(more[2], GlobalName).text
     if name not in DTYPES or more[3:] not in ((), (None,), ({},)):
-        raise UnsafePickleError(f"it holds a tensor of {shown(name)}, which is not supported")
-    return _window(DTYPES[name], expected(storage, Storage), offset, shape, stride)
+        raise UnsafePickleError(f"it holds a tensor of {printable(name)}, which is not supported")
+    return _window(DTYPES[name], require_type(storage, PickledStorage), offset, shape, stride)
 
 
-def _window(dtype: str, storage: Storage, offset: Any, shape: Any, stride: Any) -> Stored:
-    if not len(expected(shape, tuple)) == len(expected(stride, tuple)) <= MAX_SIDES:
+def _window(
+    dtype: str, storage: PickledStorage, offset: Any, shape: Any, stride: Any
+) -> PickledTensor:
+    if not len(require_type(shape, tuple)) == len(require_type(stride, tuple)) <= MAX_SIDES:
         raise UnsafePickleError(DAMAGED)
     if any(type(each) is not int or each < 0 for each in (offset, *shape, *stride)):
         raise UnsafePickleError(DAMAGED)
-    return Stored(dtype, storage, offset, shape, stride)
+    return PickledTensor(dtype, storage, offset, shape, stride)
 
 
-def _attributed(function: Any, _kind: Any, arguments: Any, *_: Any) -> Stored:
+def _attributed(function: Any, _kind: Any, arguments: Any, *_: Any) -> PickledTensor:
     """A tensor by one of these functions, that has attributes; they are left out."""
-    make = TENSORS.get(expected(function, Name).text)
-    if make is None or len(expected(arguments, tuple)) > MAX_ARGUMENTS:
+    make = TENSORS.get(require_type(function, GlobalName).text)
+    if make is None or len(require_type(arguments, tuple)) > MAX_ARGUMENTS:
         raise UnsafePickleError(DAMAGED)
     return make(*arguments)
 
 
-def _parameter(tensor: Any, *_: Any) -> Stored:
-    return expected(tensor, Stored)
+def _parameter(tensor: Any, *_: Any) -> PickledTensor:
+    return require_type(tensor, PickledTensor)
 
 
 def _ordered() -> dict[Any, Any]:
@@ -150,7 +152,7 @@ def _ordered() -> dict[Any, Any]:
     return {}
 
 
-TENSORS: dict[str, Callable[..., Stored]] = {
+TENSORS: dict[str, Callable[..., PickledTensor]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _typed_tensor,
