@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from latentloom.engine.node.registry import Registry
 
 DONE, WRONG, USAGE, FAILED, CANCELLED = 0, 1, 2, 3, 130
-CANCELLING = b"\ncancelling, as soon as the node that runs looks up\n"
+CANCELLING = b"\ncancelling after the current node step\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
+    """Run a command and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # What a terminal's encoding lacks is escaped rather than an error.
+            # Characters that the terminal cannot encode are escaped instead of raising.
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     apply_settings(options)
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does; what is still buffered goes nowhere.
+        # The reader of our output has exited, as `head` does; discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except (LatentloomError, OSError) as error:
@@ -64,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A graph that was opened with the changes of the command line, and its folders."""
+class Invocation:
+    """A graph with the changes of the command line, and its folders."""
 
     graph: Graph
     workspace: Workspace
@@ -106,13 +106,13 @@ def batch(options: argparse.Namespace) -> int:
     from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
-    place = (Path(options.folder), options.image_input)
+    source = (Path(options.folder), options.image_input)
     with _engine(job.registry) as engine, reporter(True) as report, _interrupts(token):
-        files = (job.graph, job.workspace, place)
-        turns = run_batch(engine, *files, report, token, options.json)
+        files = (job.graph, job.workspace, source)
+        items = run_batch(engine, *files, report, token, options.json)
     if token.is_set():
         return CANCELLED
-    return FAILED if any(turn.state == "failed" for turn in turns) else DONE
+    return FAILED if any(item.state == "failed" for item in items) else DONE
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -122,12 +122,12 @@ def plan(options: argparse.Namespace) -> int:
 
     job = _open(options)
     with _engine(job.registry) as engine:
-        found = engine.plan(job.graph, job.workspace)
+        steps = engine.plan(job.graph, job.workspace)
     warnings = lint(job.graph, job.registry, job.workspace)
     if options.json:
-        print(to_json(plan_object(found, warnings)))
+        print(to_json(plan_object(steps, warnings)))
     else:
-        print(plan_text(found) + warnings_text(warnings))
+        print(plan_text(steps) + warnings_text(warnings))
     return DONE
 
 
@@ -141,10 +141,10 @@ def check(options: argparse.Namespace) -> int:
     problems = find_problems(job.graph, job.registry, job.workspace)
     warnings = lint(job.graph, job.registry, job.workspace)
     if options.json:
-        found = [problem_object(problem) for problem in problems]
+        errors = [problem_object(problem) for problem in problems]
         status = "failed" if problems else "done"
-        shown = [warning_object(each) for each in warnings]
-        print(to_json({"status": status, "errors": found, "warnings": shown}))
+        shown = [warning_object(warning) for warning in warnings]
+        print(to_json({"status": status, "errors": errors, "warnings": shown}))
     elif problems:
         print("\n".join(str(problem) for problem in problems), file=sys.stderr)
         print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", file=sys.stderr)
@@ -160,13 +160,13 @@ def nodes(options: argparse.Namespace) -> int:
 
     registry = installed_nodes()
     if not options.name:
-        found = {name: node_object(spec) for name, spec in sorted(registry.items())}
-        print(to_json(found) if options.json else node_rows(registry))
+        specs = {name: node_object(spec) for name, spec in sorted(registry.items())}
+        print(to_json(specs) if options.json else node_rows(registry))
         return DONE
     spec = registry.get(options.name)
     if spec is None:
         near = registry.near(options.name)
-        remedy = "list them: latentloom nodes"
+        remedy = "see: latentloom nodes"
         raise GraphError([Problem.unknown_node(options.name, near, remedy=remedy)])
     print(to_json(node_object(spec)) if options.json else node_text(spec))
     return DONE
@@ -180,7 +180,7 @@ def convert(options: argparse.Namespace) -> int:
     graph = with_names(load_graph(_find(options.file), registry), registry)
     target = Path(options.out)
     if target.exists() and not options.force:
-        raise FormatError(f"{target} exists; write elsewhere, or say --force")
+        raise FormatError(f"{target} exists; choose another name or use --force")
     save_graph(graph, target, registry, options.to or "")
     print(target)
     return DONE
@@ -198,14 +198,14 @@ def models(options: argparse.Namespace) -> int:
     from latentloom.console.listing import model_objects, model_table
     from latentloom.console.views import to_json
 
-    found = model_objects(installed_nodes())
+    installed = model_objects(installed_nodes())
     if options.json:
-        print(to_json({"models": found}))
-    elif found:
-        print(model_table(found))
+        print(to_json({"models": installed}))
+    elif installed:
+        print(model_table(installed))
     else:
         print(
-            "no models are installed; put them into ./models or name a folder in LATENTLOOM_MODELS"
+            "no models are installed; put them into ./models, or set LATENTLOOM_MODELS to a folder"
         )
     return DONE
 
@@ -224,16 +224,16 @@ def cache(options: argparse.Namespace) -> int:
 
 
 def _engine(registry: Registry) -> Engine:
-    """An engine that keeps results for later runs, as the environment says."""
+    """Return an engine with the disk cache that the environment sets."""
     from latentloom.engine.cache.generation import open_store
     from latentloom.engine.execution.executor import Engine
 
     return Engine(registry, store=open_store(registry))
 
 
-def _open(options: argparse.Namespace) -> Job:
-    """The graph with the changes that were asked for."""
-    from latentloom.console.changes import changed
+def _open(options: argparse.Namespace) -> Invocation:
+    """Open the graph with the changes of the command line."""
+    from latentloom.console.changes import apply_changes
     from latentloom.engine.files.workspace import Workspace
     from latentloom.engine.formats import load_graph
     from latentloom.engine.graph.library import graphs_dir
@@ -241,7 +241,7 @@ def _open(options: argparse.Namespace) -> Job:
     registry = installed_nodes()
     path = _find(options.file)
     graph = load_graph(path, registry)
-    graph, granted = changed(graph, registry, options.input, options.set)
+    graph, granted = apply_changes(graph, registry, options.input, options.set)
     workspace = Workspace(
         graph_dir=path.parent,
         input_dir=Path(options.input_dir),
@@ -249,7 +249,7 @@ def _open(options: argparse.Namespace) -> Job:
         library_dir=graphs_dir(),
         granted=granted,
     )
-    return Job(graph, workspace, registry)
+    return Invocation(graph, workspace, registry)
 
 
 def _find(name: str) -> Path:
@@ -269,7 +269,7 @@ def _find(name: str) -> Path:
 
 @contextmanager
 def _interrupts(token: CancelToken) -> Iterator[None]:
-    """Ctrl-C cancels the run; a second one ends the program as usual."""
+    """Cancel the run on Ctrl-C; a second one exits as usual."""
 
     def stop(_signal: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -293,14 +293,14 @@ def _complain(error: Exception, options: argparse.Namespace) -> None:
         print(error_text(error), file=sys.stderr)
 
 
-FILE = "a graph in YAML or JSON, a workflow of ComfyUI's, a saved image, or a shipped graph"
+FILE = "a graph in YAML or JSON, a ComfyUI workflow, a saved image, or the name of a shipped graph"
 CHANGES = (
-    ("--set", port_assignment, "NODE.INPUT=VALUE", "change any input of any node; may be repeated"),
-    ("--input", assignment, "NAME=VALUE", "change an input of the graph; may be repeated"),
+    ("--set", port_assignment, "NODE.INPUT=VALUE", "set any input of any node; may be repeated"),
+    ("--input", assignment, "NAME=VALUE", "set an input of the graph; may be repeated"),
 )
 FOLDERS = (
-    ("--output", "output", "where results are saved"),
-    ("--input-dir", "input", "where images are that the graph names and does not lie beside"),
+    ("--output", "output", "folder for results"),
+    ("--input-dir", "input", "folder for input images that are not next to the graph"),
 )
 
 
@@ -312,47 +312,57 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> Any:
-        found = commands.add_parser(name, help=text, description=text)
-        found.set_defaults(command=command)
-        found.add_argument("--json", action="store_true", help="print one JSON object")
-        return found
+        command_parser = commands.add_parser(name, help=text, description=text)
+        command_parser.set_defaults(command=command)
+        command_parser.add_argument("--json", action="store_true", help="print one JSON object")
+        return command_parser
 
     for name, command, text in (
         ("run", run, "Run a graph: a YAML or JSON file, a saved image, or a shipped graph."),
-        ("plan", plan, "Say what a run would do to each node, and why."),
-        ("check", check, "List every problem of a graph, and what it hardly means to do."),
-        ("batch", batch, "Run a graph for each image of a folder; go on where it stopped."),
+        ("plan", plan, "Show what a run would do to each node, and why."),
+        ("check", check, "List every error in a graph, and warnings."),
+        ("batch", batch, "Run a graph for each image in a folder; an interrupted batch resumes."),
     ):
-        found = add(name, command, text)
-        found.add_argument("file", metavar="FILE", help=FILE)
+        command_parser = add(name, command, text)
+        command_parser.add_argument("file", metavar="FILE", help=FILE)
         if command is batch:
-            found.add_argument("folder", metavar="FOLDER", help="the images; they are only read")
-            text = "the graph's input that takes the image, or NODE.INPUT; not needed if it has one"
-            found.add_argument("--image-input", default="", metavar="NAME", help=text)
+            command_parser.add_argument(
+                "folder", metavar="FOLDER", help="the source images; they are never modified"
+            )
+            text = (
+                "graph input, or NODE.INPUT, that receives the image; optional if there is only one"
+            )
+            command_parser.add_argument("--image-input", default="", metavar="NAME", help=text)
         for option, read, shape, text in CHANGES:
             more = {"action": "append", "default": [], "type": read}
-            found.add_argument(option, **more, metavar=shape, help=text)
+            command_parser.add_argument(option, **more, metavar=shape, help=text)
         if command is not check:
-            add_settings(found, CACHE if command is plan else (*CACHE, *BUDGETS))
+            add_settings(command_parser, CACHE if command is plan else (*CACHE, *BUDGETS))
         for option, default, text in FOLDERS:
             text = f"{text}; default: {default}"
-            found.add_argument(option, default=default, metavar="DIR", help=text)
-    found = add("nodes", nodes, "List the installed nodes, or describe one.")
-    found.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
-    found = add("convert", convert, "Write a graph in another format.")
-    found.add_argument("file", metavar="IN", help=FILE)
-    found.add_argument("out", metavar="OUT", help=".yaml, .json, or .api.json for ComfyUI's API")
-    found.add_argument("--to", choices=("yaml", "json", "comfy"), help="default: by OUT's ending")
-    found.add_argument("--force", action="store_true", help="overwrite OUT")
+            command_parser.add_argument(option, default=default, metavar="DIR", help=text)
+    command_parser = add("nodes", nodes, "List the installed nodes, or describe one.")
+    command_parser.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
+    command_parser = add("convert", convert, "Convert a graph to another format.")
+    command_parser.add_argument("file", metavar="IN", help=FILE)
+    command_parser.add_argument(
+        "out", metavar="OUT", help=".yaml, .json, or .api.json for ComfyUI's API"
+    )
+    command_parser.add_argument(
+        "--to", choices=("yaml", "json", "comfy"), help="default: by the extension of OUT"
+    )
+    command_parser.add_argument("--force", action="store_true", help="overwrite OUT")
     add("models", models, "List the installed models.")
-    found = add("cache", cache, "Say what is kept for later runs, or drop it.")
-    found.add_argument("--clear", action="store_true", help="drop all of it")
-    add_settings(found, CACHE)
+    command_parser = add("cache", cache, "Show the disk cache, or clear it.")
+    command_parser.add_argument("--clear", action="store_true", help="delete all cached results")
+    add_settings(command_parser, CACHE)
     from latentloom.web.serving import add_options
 
-    found = add("serve", serve, "Serve graphs over HTTP, for ComfyUI's editor and clients.")
-    add_settings(found, (*CACHE, *BUDGETS))
-    add_options(found)
+    command_parser = add(
+        "serve", serve, "Serve graphs over HTTP, for ComfyUI's editor and clients."
+    )
+    add_settings(command_parser, (*CACHE, *BUDGETS))
+    add_options(command_parser)
     return parser
 
 

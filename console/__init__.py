@@ -1,1 +1,1 @@
-"""What the command line shows: progress, tables, JSON. Knows the engine, no nodes."""
+"""The command line's output: progress, tables, JSON. It uses the engine, not the nodes."""

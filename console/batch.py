@@ -1,4 +1,4 @@
-"""`latentloom batch`: turns of images, as lines or as JSON."""
+"""`latentloom batch`: the outcome of each image, as lines or as JSON."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from latentloom.engine.node.cancel import CancelToken
 from .progress import Reporter
 from .views import error_objects, to_json
 
-SAID = {"ran": "done", "known": "done before", "failed": "failed", "cancelled": "cancelled"}
+STATE_TEXT = {"ran": "done", "known": "already done", "failed": "failed", "cancelled": "cancelled"}
 
 
 def run_batch(
     engine: Engine,
     graph: Graph,
     workspace: Workspace,
-    place: tuple[Path, str],
+    source: tuple[Path, str],
     report: Reporter,
     cancel: CancelToken,
     as_json: bool,
 ) -> list[BatchItem]:
-    """Run a graph over a folder, and show each turn as it ends.
+    """Run a graph over a folder, and print each image's outcome as it ends.
 
     Args:
-        place: the folder, and the graph's input that takes its images.
+        source: the folder, and the graph input that receives its images.
     """
-    turns: list[BatchItem] = []
-    total = len(images_in(place[0]))
+    items: list[BatchItem] = []
+    total = len(images_in(source[0]))
     if not total:
-        print(f"{place[0]}: there are no PNG, JPEG or WebP images in it", file=sys.stderr)
-    for turn in run_folder(engine, graph, workspace, *place, report, cancel):
-        turns.append(turn)
+        print(f"{source[0]}: found no PNG, JPEG or WebP images", file=sys.stderr)
+    for item in run_folder(engine, graph, workspace, *source, report, cancel):
+        items.append(item)
         if not as_json:
-            line = f"{len(turns)} of {total}: {turn.image.name}: {SAID[turn.state]}"
+            line = f"{len(items)} of {total}: {item.image.name}: {STATE_TEXT[item.state]}"
             print(line, file=sys.stderr, flush=True)
-            for error in turn.errors:
+            for error in item.errors:
                 print(error, file=sys.stderr)
-            for path in turn.saved:
+            for path in item.saved:
                 print(path, flush=True)
     if as_json:
-        print(to_json({"images": [_object(turn) for turn in turns], "of": total}))
-    return turns
+        print(to_json({"images": [_object(item) for item in items], "of": total}))
+    return items
 
 
-def _object(turn: BatchItem) -> dict[str, Any]:
+def _object(item: BatchItem) -> dict[str, Any]:
     return {
-        "image": str(turn.image),
-        "state": turn.state,
-        "outputs": [str(path) for path in turn.saved],
-        "model_calls": turn.model_calls,
-        "errors": [found for error in turn.errors for found in error_objects(error)],
+        "image": str(item.image),
+        "state": item.state,
+        "outputs": [str(path) for path in item.saved],
+        "model_calls": item.model_calls,
+        "errors": [entry for error in item.errors for entry in error_objects(error)],
     }

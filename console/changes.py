@@ -1,4 +1,4 @@
-"""What --input and --set change: the texts of a command line as values of a graph."""
+"""--input and --set: turn strings of the command line into values of a graph."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ PATH_INPUTS = ("image", "mask", "file")
 Assignments = Iterable[tuple[str, str]]
 
 
-def changed(
-    graph: Graph, registry: Registry, inputs: Assignments, places: Assignments
+def apply_changes(
+    graph: Graph, registry: Registry, inputs: Assignments, node_inputs: Assignments
 ) -> tuple[Graph, frozenset[Path]]:
-    """The graph with these changes, and the files that were named for it.
+    """Return the graph with these changes, and the files that they name.
 
     Args:
-        inputs: (name, text) of inputs of the graph; an image's path may be anywhere.
-        places: (node.input, text); a text is read as the port's type reads it.
+        inputs: (name, text) for inputs of the graph; an image may be anywhere on disk.
+        node_inputs: (node.input, text); the text is read as the port's type.
 
     Raises:
-        FormatError: a text is no value, or names a file that is not there.
+        FormatError: a text is not a value, or names a missing file.
         GraphError: there is no such input or node.
     """
     granted: set[Path] = set()
     for name, text in inputs:
         graph = graph.set_input(name, _input_value(graph, name, text, granted))
-    for place, text in places:
-        graph = graph.set(place, _port_value(graph, registry, place, text, granted))
+    for target, text in node_inputs:
+        graph = graph.set(target, _port_value(graph, registry, target, text, granted))
     return graph, frozenset(granted)
 
 
@@ -44,13 +44,15 @@ def _input_value(graph: Graph, name: str, text: str, granted: set[Path]) -> Any:
     return _text(where, text) if kind == "string" else _scalar(where, text)
 
 
-def _port_value(graph: Graph, registry: Registry, place: str, text: str, granted: set[Path]) -> Any:
-    id, _, name = place.rpartition(".")
+def _port_value(
+    graph: Graph, registry: Registry, target: str, text: str, granted: set[Path]
+) -> Any:
+    id, _, name = target.rpartition(".")
     spec = registry.get(graph.nodes[id].type) if id in graph.nodes else None
     port = spec.port(name) if spec else None
     if text.startswith("$"):
-        return read_value(place, text)
-    where = f"--set {place}"
+        return read_value(target, text)
+    where = f"--set {target}"
     if port is not None and port.file is not None and port.file.resolve is None:
         return _file(where, text, granted)
     if port is not None and port.type in ("STRING", "COMBO"):
@@ -59,23 +61,23 @@ def _port_value(graph: Graph, registry: Registry, place: str, text: str, granted
 
 
 def _file(where: str, text: str, granted: set[Path]) -> str:
-    """The path of a file, which may be anywhere; what is none here is looked up by the graph."""
+    """Return the absolute path of a file; a relative name that does not exist is left as it is."""
     try:
         path = Path(text).expanduser()
     except RuntimeError as error:
-        raise FormatError(f"{where}: there is no such user: {text}") from error
+        raise FormatError(f"{where}: no such user: {text}") from error
     if path.exists():
         granted.add(path.absolute())
         return str(path.absolute())
     if path.is_absolute():
-        raise FormatError(f"{where}: there is no file {path}")
+        raise FormatError(f"{where}: no such file: {path}")
     return text
 
 
 def _text(where: str, text: str) -> str:
-    """A text of the command line, which may hold bytes that are no text."""
+    """Return a string of the command line, which may contain bytes that are not UTF-8."""
     if not is_unicode(text):
-        raise FormatError(f"{where}: expected a text in UTF-8, got {text[:40]!a}")
+        raise FormatError(f"{where}: expected UTF-8 text, got {text[:40]!a}")
     return text
 
 

@@ -1,4 +1,4 @@
-"""The installed models, as objects and as a table; from their headers, without their weights."""
+"""The installed models as objects and as a table, from their headers alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ UNITS = ("B", "kB", "MB", "GB")
 
 
 def model_objects(registry: Registry) -> list[dict[str, Any]]:
-    """What the inputs of the nodes can name, each with what it is.
+    """Return every model that an input of a node can name.
 
-    A model that cannot be read has its reason under `broken`.
+    A model that cannot be read has the reason under `broken`.
     """
     files = {
         file.kind: file
@@ -30,7 +30,7 @@ def model_objects(registry: Registry) -> list[dict[str, Any]]:
 
 
 def model_table(models: Sequence[Mapping[str, Any]]) -> str:
-    """Columns of text."""
+    """Return the models as a table."""
     return table(COLUMNS, [_row(model) for model in models])
 
 
@@ -49,11 +49,11 @@ def _entries(file: File) -> Iterator[dict[str, Any]]:
 
 
 def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
-    shown = {**model, "hash": str(model.get("hash", ""))[:SHORT_HASH]}
-    shown["size"] = _size(model["size"]) if "size" in model else ""
+    cells = {**model, "hash": str(model.get("hash", ""))[:SHORT_HASH]}
+    cells["size"] = _size(model["size"]) if "size" in model else ""
     if "broken" in model:
-        shown["family"] = f"broken: {model['broken']}"
-    return tuple(str(shown.get(column, "")) for column in COLUMNS)
+        cells["family"] = f"broken: {model['broken']}"
+    return tuple(str(cells.get(column, "")) for column in COLUMNS)
 
 
 def _size(count: float) -> str:

@@ -1,4 +1,4 @@
-"""Options: those that assign values, and those that stand for variables of the environment."""
+"""Options that assign values, and options that set environment variables."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from latentloom.engine.cache.gibibytes import parse_gibibytes
 
 
 def assignment(text: str) -> tuple[str, str]:
-    """The name and the value of NAME=VALUE.
+    """Split NAME=VALUE.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: it has another form.
     """
     name, equals, value = text.partition("=")
     if not equals or not name:
@@ -23,15 +23,15 @@ def assignment(text: str) -> tuple[str, str]:
 
 
 def port_assignment(text: str) -> tuple[str, str]:
-    """The same, for NODE.INPUT=VALUE."""
-    found, value = assignment(text)
-    if "." not in found.strip("."):
+    """Split NODE.INPUT=VALUE into (NODE.INPUT, VALUE)."""
+    target, value = assignment(text)
+    if "." not in target.strip("."):
         raise argparse.ArgumentTypeError(f"expected NODE.INPUT=VALUE, got {text!r}")
-    return found, value
+    return target, value
 
 
 class Setting(NamedTuple):
-    """An option that stands for a variable, which other parts read."""
+    """An option that sets an environment variable."""
 
     option: str
     variable: str
@@ -41,10 +41,10 @@ class Setting(NamedTuple):
 
 
 def gibibytes(text: str) -> float:
-    """An amount of memory.
+    """Parse an amount of memory in GiB.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: it is not a number from 0.
     """
     try:
         return parse_gibibytes(text)
@@ -55,36 +55,40 @@ def gibibytes(text: str) -> float:
 CACHE = (
     Setting(
         "--cache", "LATENTLOOM_CACHE", str, "DIR",
-        "keeps results for later runs; off keeps none; default: the user's cache folder",
+        "disk cache folder, or off; default: the user's cache folder",
     ),
     Setting(
         "--cache-size", "LATENTLOOM_CACHE_GIB", gibibytes, "GIB",
-        "of results to keep, least recently used out first; default: 20",
+        "size of the disk cache, least recently used out first; default: 20",
     ),
 )  # fmt: skip
 BUDGETS = (
     Setting(
         "--vram", "LATENTLOOM_VRAM", gibibytes, "GIB",
-        "memory of the device that weights may take; default: all",
+        "device memory that weights may use; default: all",
     ),
     Setting(
         "--reserve-vram", "LATENTLOOM_RESERVE_VRAM", gibibytes, "GIB",
-        "of it to keep free of weights; default: 1",
+        "device memory to keep free of weights; default: 1",
     ),
 )  # fmt: skip
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: tuple[Setting, ...]) -> None:
-    """Let a command take these options."""
-    for each in settings:
+    """Add these options to a command."""
+    for setting in settings:
         parser.add_argument(
-            each.option, type=each.read, dest=each.variable, metavar=each.metavar, help=each.help
+            setting.option,
+            type=setting.read,
+            dest=setting.variable,
+            metavar=setting.metavar,
+            help=setting.help,
         )
 
 
 def apply_settings(options: argparse.Namespace) -> None:
-    """Put those that were given into the environment."""
-    for each in (*CACHE, *BUDGETS):
-        value = getattr(options, each.variable, None)
+    """Set the environment variables of the given options."""
+    for setting in (*CACHE, *BUDGETS):
+        value = getattr(options, setting.variable, None)
         if value is not None:
-            os.environ[each.variable] = str(value)
+            os.environ[setting.variable] = str(value)

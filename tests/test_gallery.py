@@ -21,10 +21,10 @@ def test_the_gallery_tells_what_a_graph_says_of_itself_and_shows_its_image(path:
 
 
 def test_each_graph_has_a_small_image_of_its_own() -> None:
-    found = sorted((ROOT / "graphs" / "thumbnails").iterdir())
-    assert [path.name for path in found] == [f"{path.stem}.webp" for path in GRAPHS]
-    assert len({path.read_bytes() for path in found}) == len(found)
-    assert sum(path.stat().st_size for path in found) < 100_000
+    result = sorted((ROOT / "graphs" / "thumbnails").iterdir())
+    assert [path.name for path in result] == [f"{path.stem}.webp" for path in GRAPHS]
+    assert len({path.read_bytes() for path in result}) == len(result)
+    assert sum(path.stat().st_size for path in result) < 100_000
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)

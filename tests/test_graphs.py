@@ -79,7 +79,7 @@ def test_more_denoise_moves_further_from_the_source(run: Any) -> None:
         changed = [
             graph.set_input("denoise", denoise).set_input("seed", seed) for seed in (1, 2, 3)
         ]
-        images = [run(each, ["decode"])["decode"] for each in changed]
+        images = [run(item, ["decode"])["decode"] for item in changed]
         distances.append(sum(distance(image, source) for image in images))
     assert distances == sorted(distances)
     assert distances[0] < 0.6 * distances[2]
@@ -161,8 +161,8 @@ def test_a_detail_pass_changes_what_was_found_and_nothing_else(run: Any) -> None
     from latentloom.diffusion.images.masks import grow
 
     result = run(latentloom.load("detail_pass"), ["photo", "detect", "crop", "stitch"])
-    mask, found = result["detect"]
-    assert found == len(result["crop"].cropped_image) >= 1
+    mask, actual = result["detect"]
+    assert actual == len(result["crop"].cropped_image) >= 1
     source, painted = result["photo"].IMAGE, result["stitch"]
     beyond = grow(mask, 4, tapered=False) == 0
     assert torch.equal(painted[beyond], source[beyond])
@@ -210,13 +210,13 @@ def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
 
 def unevenness(image: Tensor) -> float:
     """How far the steepest stretch of rows or columns stands out; 1 is not at all."""
-    found = []
+    result = []
     for axis in (0, 1):
         steps = image.diff(dim=axis).abs().mean(dim=(1 - axis, 2))
         # The decoder draws in cells of 8 pixels; their edges are no seams of tiles.
         peaks = steps[: len(steps) // 8 * 8].reshape(-1, 8).amax(dim=1)
-        found.append(float(peaks.max() / peaks.median()))
-    return max(found)
+        result.append(float(peaks.max() / peaks.median()))
+    return max(result)
 
 
 def test_tiles_of_a_refined_image_show_no_seam(run: Any) -> None:

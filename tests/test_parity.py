@@ -103,11 +103,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     models = tmp_path_factory.mktemp("models")
     dumps = Registry.of(dump_latent, dump_image, dump_mask, dump_sigmas, dump_conditioning)
     registry = latentloom.registry() | dumps
-    place = Workspace(input_dir=FOLDER / "inputs", output_dir=tmp_path_factory.mktemp("out"))
+    path = Workspace(input_dir=FOLDER / "inputs", output_dir=tmp_path_factory.mktemp("out"))
     with pytest.MonkeyPatch.context() as patch, Engine(registry) as engine:
         patch.setenv(MODELS_VARIABLE, str(models))
         patch.setenv(RULE, "0.3.64")
-        yield Bench(engine, place, registry, models)
+        yield Bench(engine, path, registry, models)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])

@@ -54,9 +54,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[Engine]:
-    with pytest.MonkeyPatch.context() as patch, Engine(latentloom.registry()) as found:
+    with pytest.MonkeyPatch.context() as patch, Engine(latentloom.registry()) as result:
         patch.setenv(MODELS_VARIABLE, str(folder))
-        yield found
+        yield result
 
 
 def make(models: dict[str, str], folder: Path) -> None:

@@ -63,13 +63,13 @@ def module_of(path: Path) -> list[str]:
 def imports(path: Path) -> Iterator[str]:
     """Absolute names of the modules, or of what is in them, that a file imports."""
     package = module_of(path)
-    for found in ast.walk(ast.parse(path.read_text())):
-        if isinstance(found, ast.Import):
-            yield from (alias.name for alias in found.names)
-        elif isinstance(found, ast.ImportFrom):
-            base = package[: len(package) - found.level + 1] if found.level else ()
-            module = ".".join([*base, *([found.module] if found.module else [])])
-            yield from (f"{module}.{alias.name}" for alias in found.names)
+    for result in ast.walk(ast.parse(path.read_text())):
+        if isinstance(result, ast.Import):
+            yield from (alias.name for alias in result.names)
+        elif isinstance(result, ast.ImportFrom):
+            base = package[: len(package) - result.level + 1] if result.level else ()
+            module = ".".join([*base, *([result.module] if result.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in result.names)
 
 
 def members(room: str) -> list[Path]:
@@ -80,7 +80,7 @@ def members(room: str) -> list[Path]:
 def test_a_folder_imports_only_what_it_may(folder: str) -> None:
     ours = {f"latentloom.{name}" for name in MAY_IMPORT[folder]}
     others = LIBRARIES[folder] | set(sys.stdlib_module_names)
-    found = {
+    result = {
         f"{path.relative_to(ROOT)}: {name}"
         for path in members(folder)
         for name in imports(path)
@@ -88,7 +88,7 @@ def test_a_folder_imports_only_what_it_may(folder: str) -> None:
         and ".".join(name.split(".")[:2]) not in ours
         and not (name.startswith("PIL") and path.parent.name == "formats")
     }
-    assert found == set()
+    assert result == set()
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_a_folder_imports_only_what_it_may(folder: str) -> None:
 )
 def test_a_room_imports_only_the_rooms_below_it(folder: str, room: str) -> None:
     below = FLOORS[folder][FLOORS[folder].index(room) :]
-    found = {
+    result = {
         f"{path.relative_to(ROOT)}: {name}"
         for path in (ROOT / folder / room).rglob("*.py")
         for name in imports(path)
         if name.startswith(f"latentloom.{folder}.") and name.split(".")[2] not in below
     }
-    assert found == set()
+    assert result == set()
 
 
 @pytest.mark.parametrize("folder", FLOORS)
@@ -121,8 +121,8 @@ def test_modules_import_each_other_in_no_circle(folder: str) -> None:
     graph = {
         name: {
             module
-            for found in imports(path)
-            if (module := found if found in modules else found.rpartition(".")[0]) in modules
+            for result in imports(path)
+            if (module := result if result in modules else result.rpartition(".")[0]) in modules
         }
         - {name}
         for name, path in modules.items()
@@ -131,23 +131,23 @@ def test_modules_import_each_other_in_no_circle(folder: str) -> None:
 
 
 def test_the_package_is_imported_by_its_name_alone() -> None:
-    found = {
+    result = {
         f"{path.relative_to(ROOT)}: {name}"
         for path in FILES
         for name in imports(path)
         if name.split(".")[0] in {*PACKAGE, "cli", "server"}
     }
-    assert found == set()
+    assert result == set()
 
 
 def test_nodes_import_no_other_nodes_but_ports_and_checks() -> None:
-    found = {
+    result = {
         f"{path.name}: {name}"
         for path in members("nodes")
         for name in imports(path)
         if name.startswith("latentloom.nodes.") and name.split(".")[2] not in {"ports", "checks"}
     }
-    assert found == set()
+    assert result == set()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -183,19 +183,19 @@ HEAVY = ("torch", "diffusers", "transformers", "scipy", "numpy")
 )
 def test_nothing_heavy_is_loaded_before_a_node_runs(code: str) -> None:
     probe = f"{code}\nimport sys; sys.exit(str([m for m in {HEAVY} if m in sys.modules] or ''))"
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", probe], cwd=ROOT, check=False, capture_output=True, text=True
     )
-    assert found.stderr == "\n"
+    assert result.stderr == "\n"
 
 
 def test_the_world_knows_no_network_and_no_stage_is_judged_by_itself() -> None:
     barred = {"world": ("stages", "judging"), "stages": ("judging",)}
-    found = [
+    result = [
         f"{path.relative_to(ROOT)}: {name}"
         for room, others in barred.items()
         for path in (ROOT / "training" / room).glob("*.py")
         for name in imports(path)
         if name.startswith(tuple(f"training.{other}" for other in others))
     ]
-    assert not found
+    assert not result

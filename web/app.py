@@ -1,4 +1,4 @@
-"""The aiohttp application of a site: its routes, its guard, what becomes of errors."""
+"""The aiohttp application of a site: its routes, its guard, and how errors are answered."""
 
 from __future__ import annotations
 
@@ -34,24 +34,35 @@ from .site import Site
 
 log = logging.getLogger(__name__)
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
-# The editor's files come last: they take every path that is left.
-ROOMS = (queueing, jobs, files, userdata, info, models, templates, planning, openapi, editor)
+# The editor comes last: its files match every path that is left.
+ROUTE_MODULES = (
+    queueing,
+    jobs,
+    files,
+    userdata,
+    info,
+    models,
+    templates,
+    planning,
+    openapi,
+    editor,
+)
 
 
 def all_routes() -> list[Route]:
-    """Every route there is."""
-    return [route for room in ROOMS for route in room.routes]
+    """Return every route of the server."""
+    return [route for module in ROUTE_MODULES for route in module.routes]
 
 
 def paths_of(route: Route) -> Iterator[str]:
-    """The paths of a route: bare, and under /api."""
+    """Yield the paths of a route: bare, and under /api."""
     yield route.path
     if route.alias:
         yield f"/api{route.path}"
 
 
 def make_app(site: Site) -> web.Application:
-    """The application; it closes the site when it is cleaned up."""
+    """Return the application of a site; its clean-up closes the site."""
     guard = Guard(site.options)
     app = web.Application(
         middlewares=[guard.middleware, _errors], client_max_size=site.options.max_upload_bytes
@@ -59,12 +70,12 @@ def make_app(site: Site) -> web.Application:
     app[SITE], app[GUARD] = site, guard
     app[ROUTES] = tuple(all_routes())
     for route in app[ROUTES]:
-        handler = _bound(route, site)
+        handler = _bind(route, site)
         for path in paths_of(route):
             app.router.add_route(route.method, path, handler)
             if route.method == "GET":
                 app.router.add_route("HEAD", path, handler)
-    app.cleanup_ctx.append(_life)
+    app.cleanup_ctx.append(_lifetime)
     return app
 
 
@@ -72,8 +83,8 @@ SITE = web.AppKey("SITE", Site)
 GUARD = web.AppKey("GUARD", Guard)
 
 
-def _bound(route: Route, site: Site) -> Any:
-    """The route's handler as aiohttp calls it; it carries what kind of body the route reads."""
+def _bind(route: Route, site: Site) -> Any:
+    """Return the route's handler as aiohttp calls it, with the kind of body it reads."""
 
     @functools.wraps(route.handler)
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -85,13 +96,13 @@ def _bound(route: Route, site: Site) -> Any:
 
 @web.middleware
 async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
-    """Answer what a handler raises; what nobody foresaw is logged, and told without details."""
+    """Answer errors of a handler. Unexpected ones are logged and answered without details."""
     try:
         return await handler(request)
-    except RequestError as refusal:
-        return answer(refusal.body, refusal.status)
-    except RejectedPromptError as refused:
-        return answer(refused.body, 400)
+    except RequestError as error:
+        return answer(error.body, error.status)
+    except RejectedPromptError as error:
+        return answer(error.body, 400)
     except (FormatError, InputError, UnsafePathError) as error:
         return answer({"error": without_folders(str(error))}, 400)
     except web.HTTPException as error:
@@ -107,16 +118,16 @@ async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
         raise
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return answer({"error": "the server failed; its log says why"}, 500)
+        return answer({"error": "internal error; see the server's log"}, 500)
 
 
-async def _life(app: web.Application) -> AsyncIterator[None]:
-    """Start the worker with the loop, and end in good order."""
+async def _lifetime(app: web.Application) -> AsyncIterator[None]:
+    """Start the worker with the event loop, and shut it down in order."""
     site = app[SITE]
     site.hub.attach(asyncio.get_running_loop())
     logger = logging.getLogger()
     logger.addHandler(site.logs)
-    site.logs.on_line = lambda client, data: site.hub.tell(client, "logs", data)
+    site.logs.on_line = lambda client, data: site.hub.send(client, "logs", data)
     site.worker.start()
     yield
     await site.hub.close()

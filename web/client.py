@@ -1,4 +1,4 @@
-"""A client of this server, or of ComfyUI: submit, follow, cancel, fetch.
+"""A client for this server or ComfyUI: submit, follow, cancel, fetch.
 
 async with Client("http://127.0.0.1:8188") as client:
     job = await client.submit(prompt)
@@ -23,11 +23,11 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 
 
 class RejectedError(Exception):
-    """The server refused a request.
+    """The server rejected a request.
 
     Attributes:
-        status: its HTTP status.
-        body: its answer; of a prompt, `error` and `node_errors`.
+        status: the HTTP status.
+        body: the answer; for a prompt, `error` and `node_errors`.
     """
 
     def __init__(self, status: int, body: Any) -> None:
@@ -39,7 +39,7 @@ class RejectedError(Exception):
 
 @dataclass(frozen=True)
 class Event:
-    """A message of the server; of a binary one, `image` holds the bytes of the frame."""
+    """A message from the server; `image` holds the bytes of a binary frame."""
 
     type: str
     data: Mapping[str, Any]
@@ -48,7 +48,7 @@ class Event:
 
 @dataclass(frozen=True)
 class File:
-    """A file that a job made."""
+    """A file that a job saved."""
 
     filename: str
     subfolder: str
@@ -61,9 +61,9 @@ class Outcome:
 
     Attributes:
         status: "success" or "error".
-        files: what its output nodes saved, images and others.
-        events: the messages kept of it.
-        texts: what its output nodes show as text.
+        files: the files that its output nodes saved.
+        events: its messages in the history.
+        texts: the strings that its output nodes show.
     """
 
     status: str
@@ -73,18 +73,18 @@ class Outcome:
 
     @property
     def error(self) -> str:
-        """What failed, empty if nothing did."""
-        found = [event.data for event in self.events if event.type == "execution_error"]
-        return str(found[0].get("exception_message", "")) if found else ""
+        """The message of the error that ended it, empty if there was none."""
+        errors = [event.data for event in self.events if event.type == "execution_error"]
+        return str(errors[0].get("exception_message", "")) if errors else ""
 
 
 class Client:
     """A connection to a server; use it in an `async with`.
 
     Args:
-        url: where the server is.
-        token: what it asks for, if it does.
-        id: the client's own id; messages about its jobs go to it.
+        url: the server's address.
+        token: the server's access token, if it has one.
+        id: the client's id; the server sends messages about its jobs to it.
     """
 
     def __init__(self, url: str, token: str = "", id: str = "") -> None:
@@ -115,10 +115,10 @@ class Client:
         id: str | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> str:
-        """Queue a graph in API format; the job's id.
+        """Queue a graph in API format and return the job's id.
 
         Raises:
-            RejectedError: it cannot run.
+            RejectedError: the graph cannot run.
         """
         body: dict[str, Any] = {"prompt": prompt, "client_id": self.id}
         given = {
@@ -129,7 +129,7 @@ class Client:
         return str((await self.call("POST", "/prompt", body))["prompt_id"])
 
     async def follow(self, job: str) -> AsyncIterator[Event]:
-        """The messages about a job, until it has ended."""
+        """Yield the messages about a job until it has ended."""
         assert self._socket is not None
         async for message in self._socket:
             if message.type is aiohttp.WSMsgType.BINARY:
@@ -137,8 +137,8 @@ class Client:
                 continue
             if message.type is not aiohttp.WSMsgType.TEXT:
                 continue
-            found = json.loads(message.data)
-            event = Event(found["type"], found["data"])
+            content = json.loads(message.data)
+            event = Event(content["type"], content["data"])
             if event.data.get("prompt_id", job) != job:
                 continue
             yield event
@@ -146,39 +146,41 @@ class Client:
                 return
 
     async def run(self, prompt: Mapping[str, Any]) -> Outcome:
-        """Submit a graph and wait for what comes of it."""
+        """Submit a graph, wait for the job to end, and return its outcome."""
         job = await self.submit(prompt)
         async for _ in self.follow(job):
             pass
-        found = await self.outcome(job)
-        assert found is not None
-        return found
+        outcome = await self.outcome(job)
+        assert outcome is not None
+        return outcome
 
     async def outcome(self, job: str) -> Outcome | None:
-        """What came of a job; None before it has ended."""
+        """Return how a job ended, None before it has."""
         entry = (await self.call("GET", f"/history/{job}")).get(job)
         if entry is None:
             return None
         files = tuple(
             File(item["filename"], item["subfolder"], item["type"])
             for output in entry["outputs"].values()
-            for listed in output.values()
-            for item in listed
+            for items in output.values()
+            for item in items
             if isinstance(item, dict) and "filename" in item
         )
-        texts = tuple(text for each in entry["outputs"].values() for text in each.get("text", ()))
+        texts = tuple(
+            text for output in entry["outputs"].values() for text in output.get("text", ())
+        )
         events = tuple(Event(type, data) for type, data in entry["status"]["messages"])
         return Outcome(entry["status"]["status_str"], files, events, texts)
 
     async def cancel(self, job: str) -> bool:
-        """Cancel a job that waits or runs; False if it has ended."""
+        """Cancel a pending or running job; return False if it has ended."""
         return bool((await self.call("POST", f"/api/jobs/{job}/cancel"))["cancelled"])
 
     async def fetch(self, file: File) -> bytes:
-        """The content of a file that a job made.
+        """Return the content of a file that a job saved.
 
         Raises:
-            RejectedError: it is not there any more.
+            RejectedError: the file no longer exists.
         """
         query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
         async with self._session.get(f"{self.url}/view", params=query) as response:
@@ -187,10 +189,10 @@ class Client:
             return await response.read()
 
     async def upload(self, name: str, data: bytes, **fields: str) -> str:
-        """Put an image into the input folder; the name that LoadImage takes.
+        """Upload an image into the input folder and return the name that LoadImage takes.
 
         Raises:
-            RejectedError: it is no image.
+            RejectedError: the data is not a supported image.
         """
         form = aiohttp.FormData(fields)
         form.add_field("image", data, filename=name)
@@ -201,16 +203,16 @@ class Client:
             return "/".join(part for part in (body["subfolder"], body["name"]) if part)
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask any route, and give its JSON answer.
+        """Send a request to any route and return its JSON answer.
 
         Raises:
-            RejectedError: the server refused.
+            RejectedError: the server rejected it.
         """
         async with self._session.request(method, f"{self.url}{path}", json=body) as response:
-            found = await _body(response)
+            answer = await _body(response)
             if response.status >= 400:
-                raise RejectedError(response.status, found)
-            return found
+                raise RejectedError(response.status, answer)
+            return answer
 
     async def _connect(self) -> None:
         query = {"clientId": self.id}

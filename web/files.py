@@ -14,7 +14,7 @@ from latentloom.engine.files.workspace import UnsafePathError, safe_path, split_
 from latentloom.engine.formats.parsing import parse_json
 from latentloom.engine.node.image_service import EncodedImage, ImageService
 
-from .routes import RequestError, Routes, answer, patiently
+from .routes import RequestError, Routes, answer, read_in_time
 from .site import Site
 
 routes = Routes()
@@ -170,7 +170,7 @@ async def _read_form(site: Site, request: web.Request) -> _Form:
 
 async def _read_part(part: BodyPartReader, most: int) -> bytes:
     found = bytearray()
-    while chunk := await patiently(part.read_chunk(65_536)):
+    while chunk := await read_in_time(part.read_chunk(65_536)):
         found += chunk
         if len(found) > most:
             raise RequestError(413, f"the part {part.name!r} has more than {most} bytes")

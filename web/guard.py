@@ -1,8 +1,8 @@
-"""Who may ask: Host allow-list, Origin rule, token. On every route, the WebSocket included.
+"""Access control on every route and the WebSocket: Host allow-list, Origin rule, token.
 
-A page of another site can make a browser ask any address. It cannot choose the Host header (so a
-name that was made to point here is refused), cannot hide where it comes from (Origin,
-Sec-Fetch-Site), and does not have the cookie or the token.
+A page of another site can make a browser request any address. It cannot choose the Host header, so
+a DNS name that points here is rejected. It cannot hide its origin (Origin, Sec-Fetch-Site), and it
+has neither the cookie nor the token.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .site import Options
 COOKIE = "latentloom_session"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-OF_BROWSERS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode")
+BROWSER_HEADERS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -32,7 +32,7 @@ Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on can be reached from this machine only."""
+    """Return True if an address to listen on is reachable from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -42,26 +42,26 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """The rules of one server, and the sessions that were opened with its token."""
+    """The access rules of one server, and the browser sessions opened with its token."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.sessions: set[str] = set()
         self.invitation = secrets.token_urlsafe(32) if options.token else ""
-        self.on_invitation: Callable[[str], None] = lambda _url: None
+        self.on_new_invitation: Callable[[str], None] = lambda _url: None
 
     @property
     def invitation_path(self) -> str:
-        """A path that opens a session once, for the next browser."""
+        """The path that opens one browser session."""
         return f"/?invitation={self.invitation}" if self.invitation else "/"
 
-    def refusal(self, request: web.Request) -> tuple[int, str] | None:
-        """Why a request is not answered; None if it is."""
+    def reject(self, request: web.Request) -> tuple[int, str] | None:
+        """Return the status and reason a request is rejected with, None if it is allowed."""
         if not self._host_is_ours(request):
-            return 403, "this server is not asked by that name; see --allow-host"
+            return 403, "this host name is not allowed; see --allow-host"
         if not self._origin_is_ours(request):
             return 403, "a page of another origin may not use this server"
-        # What a browser asks before it sends the token; nothing is done for it.
+        # A browser's preflight request comes before the token and changes nothing.
         if not self.options.token or request.method == "OPTIONS":
             return None
         if self._has_token(request):
@@ -71,17 +71,17 @@ class Guard:
         browser = request.headers.get("Sec-Fetch-Site") or request.headers.get("Origin")
         upgrades = "upgrade" in request.headers.get("Connection", "").lower()
         if (request.method not in SAFE or upgrades) and not browser:
-            return 403, "a cookie alone may change nothing; the request has no Origin"
+            return 403, "a session cookie needs an Origin header to change anything"
         return None
 
     def accept_invitation(self, given: str) -> str | None:
-        """A session for the one-time text of an invitation; None if it is not the current one."""
+        """Return a new session for the current invitation, None for any other."""
         if not self.invitation or not _same(given, self.invitation):
             return None
         session = secrets.token_urlsafe(32)
         self.sessions.add(session)
         self.invitation = secrets.token_urlsafe(32)
-        self.on_invitation(self.invitation_path)
+        self.on_new_invitation(self.invitation_path)
         return session
 
     def _host_is_ours(self, request: web.Request) -> bool:
@@ -95,7 +95,7 @@ class Guard:
             return True
         if is_loopback(self.options.host):
             return is_loopback(name) and name[:1] in "1["
-        # Names can be made to point here; addresses cannot.
+        # A hostile DNS name can point here; an address cannot.
         return name == self.options.host or _is_address(name)
 
     def _origin_is_ours(self, request: web.Request) -> bool:
@@ -120,19 +120,19 @@ class Guard:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Next) -> web.StreamResponse:
-        """Refuse, or answer with the headers that hold browsers to the rules."""
-        refused = self.refusal(request)
+        """Reject a request, or answer it with headers that restrict browsers."""
+        rejection = self.reject(request)
         invited = request.query.get("invitation", "") if request.path == "/" else ""
         response: web.StreamResponse
-        if refused is not None and refused[0] == 401 and invited:
+        if rejection is not None and rejection[0] == 401 and invited:
             response = self._open_session(invited)
-        elif refused is not None:
-            response = answer({"error": refused[1]}, refused[0])
-            if refused[0] == 401:
+        elif rejection is not None:
+            response = answer({"error": rejection[1]}, rejection[0])
+            if rejection[0] == 401:
                 response.headers["WWW-Authenticate"] = "Bearer"
         elif request.method == "OPTIONS":
             response = web.Response()
-        elif _hides_its_form(request):
+        elif _avoids_preflight(request):
             response = answer({"error": "a page must send JSON as application/json"}, 415)
         else:
             response = await handler(request)
@@ -145,7 +145,7 @@ class Guard:
     def _open_session(self, invited: str) -> web.Response:
         session = self.accept_invitation(invited)
         if session is None:
-            return answer({"error": "this invitation was used or has never been"}, 401)
+            return answer({"error": "this invitation is unknown or was already used"}, 401)
         response = web.Response(status=303, headers={"Location": "/"})
         response.set_cookie(COOKIE, session, httponly=True, samesite="Strict", path="/")
         return response
@@ -165,19 +165,19 @@ class Guard:
 
 
 def from_browser(request: web.Request) -> bool:
-    """Whether a browser sent it: programs send none of these headers."""
-    return any(name in request.headers for name in OF_BROWSERS)
+    """Return True if a browser sent the request: programs send none of these headers."""
+    return any(name in request.headers for name in BROWSER_HEADERS)
 
 
-def _hides_its_form(request: web.Request) -> bool:
-    """Whether a page sends JSON as something that needs no preflight."""
+def _avoids_preflight(request: web.Request) -> bool:
+    """Return True if a page sends JSON under a content type that needs no preflight."""
     if getattr(request.match_info.handler, "body", "") != "json" or not from_browser(request):
         return False
     return request.can_read_body and request.content_type != "application/json"
 
 
 def _host_name(value: str) -> str | None:
-    """The name in a Host header, without its port; None if it is no such header."""
+    """Return the name in a Host header without its port, None if the header is malformed."""
     name, colon, port = value.rpartition(":")
     if not colon or value.endswith("]"):
         name, port = value, ""
@@ -196,11 +196,11 @@ def _is_address(name: str) -> bool:
 
 def _same_origin(origin: str, request: web.Request) -> bool:
     try:
-        found = urlsplit(origin)
+        parts = urlsplit(origin)
     except ValueError:
         return False
-    plain = found.scheme in ("http", "https") and not found.path and not found.query
-    return plain and found.netloc.lower() == request.headers.get("Host", "").lower()
+    plain = parts.scheme in ("http", "https") and not parts.path and not parts.query
+    return plain and parts.netloc.lower() == request.headers.get("Host", "").lower()
 
 
 def _same(given: str, expected: str) -> bool:

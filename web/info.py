@@ -1,4 +1,4 @@
-"""Routes that say what is here: node definitions, features, the machine, logs."""
+"""Routes about the server itself: node definitions, features, the machine, logs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ FRONTEND, TEMPLATES = "comfyui-frontend-package", "comfyui-workflow-templates"
 
 @routes.add("GET", "/object_info", "The definitions of all nodes")
 async def object_info(site: Site, request: web.Request) -> web.Response:
-    found = await asyncio.to_thread(definitions, site.registry, site.images)
-    response = answer(found)
+    nodes = await asyncio.to_thread(definitions, site.registry, site.images)
+    response = answer(nodes)
     response.enable_compression()
     return response
 
@@ -38,7 +38,7 @@ async def one_object_info(site: Site, request: web.Request) -> web.Response:
     return answer({spec.name: await asyncio.to_thread(definition, spec, site.images)})
 
 
-@routes.add("GET", "/features", "What this server can")
+@routes.add("GET", "/features", "The features of this server")
 async def features(site: Site, request: web.Request) -> web.Response:
     return answer(site.features())
 
@@ -69,7 +69,7 @@ async def i18n(site: Site, request: web.Request) -> web.Response:
     return answer({})
 
 
-@routes.add("GET", "/internal/logs", "The last lines of the log, as one text")
+@routes.add("GET", "/internal/logs", "The last lines of the log, as one string")
 async def logs(site: Site, request: web.Request) -> web.Response:
     return answer(site.logs.text())
 
@@ -84,7 +84,7 @@ async def subscribe(site: Site, request: web.Request) -> web.Response:
     body = await read_object(request)
     client = body.get("clientId")
     if not isinstance(client, str):
-        raise RequestError(400, "clientId wants a text")
+        raise RequestError(400, "clientId: expected a string")
     if body.get("enabled") is True and client in site.hub.clients:
         site.logs.subscribers.add(client)
     else:
@@ -92,7 +92,7 @@ async def subscribe(site: Site, request: web.Request) -> web.Response:
     return done()
 
 
-@routes.add("GET", "/internal/folder_paths", "The folders of models; their places are not told")
+@routes.add("GET", "/internal/folder_paths", "The folders by kind, without their paths")
 async def folder_paths(site: Site, request: web.Request) -> web.Response:
     return answer({kind: [kind] for kind in site.folders})
 
@@ -102,16 +102,16 @@ async def files(site: Site, request: web.Request) -> web.Response:
     folder = site.folders.get(request.match_info["kind"])
     if folder is None:
         raise RequestError(400, "Invalid directory type")
-    found = [entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
-    found.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
-    return answer([entry.name for entry in found if not entry.name.startswith(".")])
+    entries = [entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
+    entries.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+    return answer([entry.name for entry in entries if not entry.name.startswith(".")])
 
 
 @routes.add("GET", "/ws", "The WebSocket: progress, previews, results", alias=True)
 async def socket(site: Site, request: web.Request) -> web.StreamResponse:
     hub: Hub = site.hub
     if request.headers.get("Upgrade", "").lower() != "websocket":
-        raise RequestError(426, "this is a WebSocket")
+        raise RequestError(426, "this route is a WebSocket")
     return await hub.listen(request)
 
 

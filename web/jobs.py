@@ -12,7 +12,7 @@ from aiohttp import web
 from latentloom.engine.jobs.store import QueuedJob, State
 
 from .queueing import entry
-from .routes import RequestError, Routes, answer, read_object, texts, whole_number
+from .routes import RequestError, Routes, answer, query_int, read_object, string_list
 from .site import Site
 
 routes = Routes()
@@ -27,28 +27,32 @@ MAX_TEXT = 1024
 @routes.add("GET", "/jobs", "Jobs in any state, newest first")
 async def jobs(site: Site, request: web.Request) -> web.Response:
     query = request.query
-    expected = [text for text in query.get("status", "").split(",") if text]
-    for text in expected:
-        if text not in STATUSES:
+    statuses = [status for status in query.get("status", "").split(",") if status]
+    for status in statuses:
+        if status not in STATUSES:
             raise RequestError(
-                400, f"status: expected some of {', '.join(STATUSES)}, got {text[:40]!r}"
+                400, f"status: expected a list of {', '.join(STATUSES)}, got {status[:40]!r}"
             )
     sort, order = query.get("sort_by", SORTS[0]), query.get("sort_order", "desc")
     if sort not in SORTS or order not in ("asc", "desc"):
         raise RequestError(
-            400, f"sort_by wants one of {', '.join(SORTS)}, and sort_order asc or desc"
+            400, f"expected sort_by {' or '.join(SORTS)}, and sort_order asc or desc"
         )
-    limit = whole_number(request, "limit", low=1, high=MAX_LISTED) or MAX_LISTED
-    offset = whole_number(request, "offset") or 0
-    page = Page(expected or list(STATUSES), sort, order == "desc", limit, offset)
-    found, total = await asyncio.to_thread(_read_page, site, page, query.get("workflow_id", ""))
+    limit = query_int(request, "limit", low=1, high=MAX_LISTED) or MAX_LISTED
+    offset = query_int(request, "offset") or 0
+    page = Page(statuses or list(STATUSES), sort, order == "desc", limit, offset)
+    listed_jobs, total = await asyncio.to_thread(
+        _read_page, site, page, query.get("workflow_id", "")
+    )
     pagination = {"offset": offset, "limit": limit, "total": total}
-    return answer({"jobs": found, "pagination": {**pagination, "has_more": offset + limit < total}})
+    return answer(
+        {"jobs": listed_jobs, "pagination": {**pagination, "has_more": offset + limit < total}}
+    )
 
 
 @dataclass(frozen=True)
 class Page:
-    """Which jobs are asked for."""
+    """The jobs that a request asks for."""
 
     statuses: list[str]
     sort: str
@@ -58,19 +62,19 @@ class Page:
 
 
 def _read_page(site: Site, page: Page, workflow: str) -> tuple[list[dict[str, Any]], int]:
-    """The jobs of a page, and how many there are in all."""
+    """Return the jobs of a page and the total number of jobs."""
     states = [state for state in STATES if STATUS.get(state, state) in page.statuses]
     if page.sort == SORTS[0] and not workflow:
         jobs, total = site.store.page(states, page.limit, page.offset, page.descending)
         return [summary(job) for job in jobs], total
-    found = [summary(job) for job in site.store.all() if job.state in states]
+    summaries = [summary(job) for job in site.store.all() if job.state in states]
     if workflow:
-        found = [job for job in found if job.get("workflow_id") == workflow]
+        summaries = [job for job in summaries if job.get("workflow_id") == workflow]
     if page.sort != SORTS[0]:
-        found.sort(key=_duration)
+        summaries.sort(key=_duration)
     if page.descending:
-        found.reverse()
-    return found[page.offset : page.offset + page.limit], len(found)
+        summaries.reverse()
+    return summaries[page.offset : page.offset + page.limit], len(summaries)
 
 
 @routes.add("GET", "/jobs/{id}", "One job, with its workflow and outputs")
@@ -78,23 +82,23 @@ async def one_job(site: Site, request: web.Request) -> web.Response:
     job = await asyncio.to_thread(site.store.find, request.match_info["id"])
     if job is None:
         raise RequestError(404, "Job not found")
-    found = summary(job)
-    found["workflow"] = {"prompt": job.prompt, "extra_data": job.extra}
-    if found["status"] not in ("pending", "in_progress"):
+    details = summary(job)
+    details["workflow"] = {"prompt": job.prompt, "extra_data": job.extra}
+    if details["status"] not in ("pending", "in_progress"):
         past = entry(job)
-        found |= {"outputs": past["outputs"], "execution_status": past["status"]}
-    return answer(found)
+        details |= {"outputs": past["outputs"], "execution_status": past["status"]}
+    return answer(details)
 
 
-@routes.add("POST", "/jobs/cancel", "Cancel jobs that wait or run", body="json")
+@routes.add("POST", "/jobs/cancel", "Cancel pending or running jobs", body="json")
 async def cancel_jobs(site: Site, request: web.Request) -> web.Response:
     body = await read_object(request)
-    ids = texts(body.get("job_ids"), "job_ids")
-    found = [await _cancel(site, id) for id in ids]
-    return answer({"cancelled": any(found)})
+    ids = string_list(body.get("job_ids"), "job_ids")
+    cancelled = [await _cancel(site, id) for id in ids]
+    return answer({"cancelled": any(cancelled)})
 
 
-@routes.add("POST", "/jobs/{id}/cancel", "Cancel a job that waits or runs")
+@routes.add("POST", "/jobs/{id}/cancel", "Cancel a pending or running job")
 async def cancel_job(site: Site, request: web.Request) -> web.Response:
     return answer({"cancelled": await _cancel(site, request.match_info["id"])})
 
@@ -107,8 +111,8 @@ async def _cancel(site: Site, id: str) -> bool:
 
 
 def summary(job: QueuedJob) -> dict[str, Any]:
-    """A job as the panels list it."""
-    found: dict[str, Any] = {
+    """Return a job as the editor's panels list it."""
+    details: dict[str, Any] = {
         "id": job.id,
         "status": STATUS.get(job.state, job.state),
         "priority": job.number,
@@ -116,42 +120,42 @@ def summary(job: QueuedJob) -> dict[str, Any]:
     }
     workflow = _workflow_id(job.extra)
     if workflow:
-        found["workflow_id"] = workflow
+        details["workflow_id"] = workflow
     if job.state in ("pending", "running"):
-        return found
+        return details
     past = entry(job)
-    times = {name: facts["timestamp"] for name, facts in past["status"]["messages"]}
+    times = {name: data["timestamp"] for name, data in past["status"]["messages"]}
     errors = [data for name, data in past["status"]["messages"] if name == "execution_error"]
     if "execution_start" in times:
-        found["execution_start_time"] = times["execution_start"]
-    found["execution_end_time"] = max(times.values(), default=job.created)
+        details["execution_start_time"] = times["execution_start"]
+    details["execution_end_time"] = max(times.values(), default=job.created)
     if errors:
-        found["execution_error"] = errors[0]
-    return found | _outputs(past["outputs"])
+        details["execution_error"] = errors[0]
+    return details | _outputs(past["outputs"])
 
 
 def _outputs(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """How many files a job made, and what to show for it: saved images first, text last."""
+    """Return the number of files a job saved and its preview: saved images first, text last."""
     items = [
         {**item, "nodeId": id, "mediaType": kind}
         for id, output in outputs.items()
-        for kind, listed in output.items()
-        for item in listed
+        for kind, files in output.items()
+        for item in files
         if isinstance(item, Mapping)
     ]
-    shown = [item for item in items if item["mediaType"] == "images"]
-    shown.sort(key=lambda item: item["type"] != "output")
-    shown += [_text(id, output) for id, output in outputs.items() if output.get("text")]
-    found: dict[str, Any] = {
-        "outputs_count": len(items), "previewable_outputs_count": len(shown),
+    previews = [item for item in items if item["mediaType"] == "images"]
+    previews.sort(key=lambda item: item["type"] != "output")
+    previews += [_text(id, output) for id, output in outputs.items() if output.get("text")]
+    counts: dict[str, Any] = {
+        "outputs_count": len(items), "previewable_outputs_count": len(previews),
     }  # fmt: skip
-    return {**found, "preview_output": shown[0]} if shown else found
+    return {**counts, "preview_output": previews[0]} if previews else counts
 
 
 def _text(id: str, output: Mapping[str, Any]) -> dict[str, Any]:
-    """The text that a node shows, with the file that holds it, if there is one."""
-    nowhere = {"filename": "", "subfolder": "", "type": "output"}
-    file = next(iter(output.get("files", ())), nowhere)
+    """Return the string that a node shows, with the file that holds it, if any."""
+    no_file = {"filename": "", "subfolder": "", "type": "output"}
+    file = next(iter(output.get("files", ())), no_file)
     content = "\n".join(output["text"])[:MAX_TEXT]
     return {**file, "nodeId": id, "mediaType": "text", "content": content}
 

@@ -1,4 +1,4 @@
-"""The last lines of the log, for the editor's console panel. No request and no token is in them."""
+"""The last lines of the log, for the editor's console panel. They hold no requests or tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_LINES = 300
 
 
 class LogTail(logging.Handler):
-    """Keeps the last lines, and passes new ones to whoever subscribed."""
+    """Keeps the last lines and passes new ones to the subscribers."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -22,7 +22,7 @@ class LogTail(logging.Handler):
         self.on_line: Callable[[str, dict[str, Any]], None] | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one record."""
+        """Store one record."""
         line = {
             "t": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "m": self.format(record).splitlines()[0][:500] + "\n",
@@ -33,5 +33,5 @@ class LogTail(logging.Handler):
                 self.on_line(client, {"entries": [line]})
 
     def text(self) -> str:
-        """All lines as one text."""
+        """Return all lines as one string."""
         return "".join(f"{line['t']} {line['m']}" for line in self.lines)

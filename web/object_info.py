@@ -1,4 +1,4 @@
-"""NodeSpec -> the definition of a node as ComfyUI's editor and clients read it."""
+"""Node definitions as ComfyUI's editor and clients read them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,33 @@ from latentloom.engine.node.ports import ANY
 from latentloom.engine.node.spec import NodeSpec, Port
 
 Names = Callable[[], Sequence[str]]
-IMAGE = "input"
-OF_THE_EDITOR = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
+INPUT_FILE = "input"
+EDITOR_ONLY = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z][A-Z])(?=[A-Z][a-z])")
 
 
 def definitions(registry: Mapping[str, NodeSpec], images: Names) -> dict[str, Any]:
-    """The definitions of all nodes, by name.
+    """Return the definitions of all nodes by name.
 
     Args:
-        images: lists the images that a node may load.
+        images: returns the names of the images that a node may load.
     """
     return {
         name: definition(spec, images)
         for name, spec in sorted(registry.items())
-        if name not in OF_THE_EDITOR
+        if name not in EDITOR_ONLY
     }
 
 
 def definition(spec: NodeSpec, images: Names) -> dict[str, Any]:
-    """The definition of one node, as /object_info gives it."""
-    shown: dict[str, dict[str, Any]] = {"required": {}, "optional": {}}
+    """Return the definition of one node in the shape of /object_info."""
+    sections: dict[str, dict[str, Any]] = {"required": {}, "optional": {}}
     for port in spec.inputs:
-        shown[_section(port)][port.name] = input_config(port, images)
-    inputs = {section: ports for section, ports in shown.items() if ports or section == "required"}
-    found: dict[str, Any] = {
+        sections[_section(port)][port.name] = input_config(port, images)
+    inputs = {
+        section: ports for section, ports in sections.items() if ports or section == "required"
+    }
+    entry: dict[str, Any] = {
         "input": inputs,
         "input_order": {section: list(ports) for section, ports in inputs.items()},
         "output": [output.type for output in spec.outputs],
@@ -48,18 +50,18 @@ def definition(spec: NodeSpec, images: Names) -> dict[str, Any]:
         "output_node": spec.output_node,
     }
     if any(port.many for port in spec.inputs):
-        found["is_input_list"] = True
+        entry["is_input_list"] = True
     if spec.deprecated:
-        found["deprecated"] = True
+        entry["deprecated"] = True
     if spec.category.startswith("_for_testing"):
-        found["experimental"] = True
-    return found
+        entry["experimental"] = True
+    return entry
 
 
 def input_config(port: Port, images: Names) -> list[Any]:
-    """The type and options of an input: `[type, options]`, or `[[choices], options]`."""
+    """Return an input as `[type, options]`, or as `[[choices], options]`."""
     options: dict[str, Any] = {"tooltip": port.tooltip} if port.tooltip else {}
-    if port.file is not None and port.file.kind == IMAGE:
+    if port.file is not None and port.file.kind == INPUT_FILE:
         return [list(images()), {**options, "image_upload": True}]
     if not port.required and port.default is not None:
         options["default"] = port.default
@@ -82,5 +84,5 @@ def input_config(port: Port, images: Names) -> list[Any]:
 
 
 def _section(port: Port) -> str:
-    """ComfyUI asks for every widget; only a link may be left out."""
+    """Return the section of an input: ComfyUI requires every widget, only links are optional."""
     return "optional" if port.is_edge and not port.required else "required"

@@ -1,4 +1,4 @@
-"""The description of the routes, made from the routes."""
+"""The OpenAPI description, generated from the routes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ async def openapi(site: Site, request: web.Request) -> web.Response:
     return answer(describe(request.app[ROUTES]))
 
 
-def describe(found: Sequence[Route]) -> dict[str, Any]:
-    """The routes as OpenAPI 3.1; each is under /api too."""
+def describe(routes: Sequence[Route]) -> dict[str, Any]:
+    """Return the routes as an OpenAPI 3.1 document."""
     paths: dict[str, dict[str, Any]] = {}
-    for route in found:
+    for route in routes:
         path = _PART.sub(r"{\1}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route)
     return {
@@ -39,7 +39,7 @@ def describe(found: Sequence[Route]) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    operation: dict[str, Any] = {
         "summary": route.summary,
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -47,12 +47,12 @@ def _operation(route: Route) -> dict[str, Any]:
         ],
         "responses": {
             "200": {"description": "done"},
-            "400": {"description": "the request is wrong; the answer says how"},
-            "403": {"description": "asked by another name, or from another origin"},
+            "400": {"description": "invalid request; the answer says why"},
+            "403": {"description": "host name or origin not allowed"},
         },
     }
     if route.body != "none":
         schema = {"type": "string", "format": "binary"} if route.body == "raw" else {}
         kind = {"type": "object"} if route.body != "raw" else schema
-        found["requestBody"] = {"content": {CONTENT[route.body]: {"schema": kind}}}
-    return found
+        operation["requestBody"] = {"content": {CONTENT[route.body]: {"schema": kind}}}
+    return operation

@@ -1,6 +1,6 @@
-"""What is wrong with a graph, as ComfyUI's editor reads it, so that it outlines nodes and inputs.
+"""Problems of a graph in the shape that ComfyUI's editor reads to outline nodes and inputs.
 
-The shape is ComfyUI's: errors by node, each with a type, a message, details and the input's name.
+Errors are grouped by node, each with a type, a message, details and the input's name.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from .redact import without_folders
 
 TYPES = {
     "missing_input": ("required_input_missing", "Required input is missing"),
-    "dangling_link": ("exception_during_validation", "The link leads nowhere"),
-    "linked_file": ("custom_validation_failed", "A file is named, not linked"),
-    "unknown_input": ("custom_validation_failed", "There is no such input"),
+    "dangling_link": ("exception_during_validation", "The link's node or output does not exist"),
+    "linked_file": ("custom_validation_failed", "A file must be named, not linked"),
+    "unknown_input": ("custom_validation_failed", "The input does not exist"),
     "out_of_range": ("value_bigger_than_max", "Value is out of range"),
     "not_in_list": ("value_not_in_list", "Value not in list"),
     "file": ("custom_validation_failed", "The file cannot be used"),
     "bad_input": ("custom_validation_failed", "The value cannot be used"),
     "wrong_family": ("return_type_mismatch", "Return type mismatch between linked nodes"),
-    "cycle": ("dependency_cycle", "The graph goes in a circle"),
+    "cycle": ("dependency_cycle", "The graph has a cycle"),
 }
 SMALL = ("value_smaller_than_min", "Value is smaller than the minimum")
-LITERAL = ("invalid_input_type", "The value is of another type")
+LITERAL = ("invalid_input_type", "The value has the wrong type")
 LINKED = ("return_type_mismatch", "Return type mismatch between linked nodes")
 MAX_SHOWN = 20
 
@@ -39,17 +39,17 @@ def node_errors(
     registry: Mapping[str, NodeSpec],
     outputs: Sequence[str],
 ) -> dict[str, Any]:
-    """The errors by node id, with the output nodes that each of them stops.
+    """Return the errors by node id, with the output nodes that they stop.
 
     Args:
-        outputs: the output nodes that were asked for.
+        outputs: the requested output nodes.
     """
-    found: dict[str, Any] = {}
+    errors_by_node: dict[str, Any] = {}
     cycle = graph.cycle() if graph.nodes else None
     for problem in problems:
         ids = cycle if problem.kind == "cycle" and cycle else [problem.node]
         for id in ids:
-            entry = found.setdefault(
+            entry = errors_by_node.setdefault(
                 id,
                 {
                     "errors": [],
@@ -59,44 +59,44 @@ def node_errors(
             )
             entry["errors"].append(_error(problem, id, graph, registry, cycle))
     for output in outputs:
-        for id in graph.upstream([output]) & found.keys() if found else ():
-            found[id]["dependent_outputs"].append(output)
-    return found
+        for id in graph.upstream([output]) & errors_by_node.keys() if errors_by_node else ():
+            errors_by_node[id]["dependent_outputs"].append(output)
+    return errors_by_node
 
 
-def stopped(problems: Iterable[Problem], graph: Graph) -> frozenset[str]:
-    """The nodes that cannot run: those with a problem, and all below them."""
+def blocked_nodes(problems: Iterable[Problem], graph: Graph) -> frozenset[str]:
+    """Return the nodes that cannot run: those with a problem and everything downstream."""
     waiting = [problem.node for problem in problems if problem.node in graph.nodes]
-    waiting += (graph.cycle() or []) if any(each.kind == "cycle" for each in problems) else []
-    found = set(waiting)
+    waiting += (graph.cycle() or []) if any(problem.kind == "cycle" for problem in problems) else []
+    blocked = set(waiting)
     successors: Callable[[str], Iterable[str]] = graph.network.successors
     while waiting:
-        fresh = set(successors(waiting.pop())) - found
-        found |= fresh
+        fresh = set(successors(waiting.pop())) - blocked
+        blocked |= fresh
         waiting.extend(fresh)
-    return frozenset(found)
+    return frozenset(blocked)
 
 
 def prompt_error(
     type_name: str, message: str, details: str = "", extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The error of a prompt as a whole."""
+    """Return an error of the whole prompt."""
     return {
         "type": type_name, "message": message, "details": details, "extra_info": dict(extra or {}),
     }  # fmt: skip
 
 
 def missing_type(problem: Problem, graph: Graph) -> dict[str, Any]:
-    """The error of a prompt with a node that is not installed."""
+    """Return the error for a node type that is not installed."""
     title = graph.nodes[problem.node].title or problem.got
-    facts = {"node_id": problem.node, "class_type": problem.got, "node_title": title}
+    extra = {"node_id": problem.node, "class_type": problem.got, "node_title": title}
     message = f"Node {title!r} not found: {problem.got} is not installed"
     details = f"Node ID '#{problem.node}'; {problem.hint}"
-    return prompt_error("missing_node_type", message, details, facts)
+    return prompt_error("missing_node_type", message, details, extra)
 
 
 def summary(errors: Mapping[str, Any]) -> str:
-    """One line for each error of each node."""
+    """Return one line for each error."""
     return "\n".join(
         f"{id}: {error['message']}: {error['details']}"
         for id, entry in errors.items()
@@ -162,7 +162,7 @@ def _config(port: Port) -> list[Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON holds it, and no more of it than a message needs."""
+    """Return a value as JSON, cut to the length that a message needs."""
     if hasattr(value, "output"):
         return [value.node, value.output]
     if isinstance(value, bool | int | float) or value is None:

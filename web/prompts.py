@@ -1,4 +1,4 @@
-"""POST /prompt: a body becomes a job, or errors in the editor's shape. Nothing is run here."""
+"""POST /prompt: turn a body into a job, or into errors in the editor's shape. Runs nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from latentloom.engine.graph.validate import prepare
 from latentloom.engine.jobs.store import QueuedJob
 from latentloom.engine.node.registry import Registry
 
-from .problems import missing_type, node_errors, prompt_error, stopped, summary
+from .problems import blocked_nodes, missing_type, node_errors, prompt_error, summary
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 CLIENT = re.compile(r"[\x21-\x7e]{1,128}\Z")
@@ -26,7 +26,7 @@ MAX_NODES = 50_000
 
 
 class RejectedPromptError(Exception):
-    """A prompt that cannot run; `body` is the answer."""
+    """A prompt that cannot run; `body` is the server's answer."""
 
     def __init__(self, error: Mapping[str, Any], errors: Mapping[str, Any] | None = None) -> None:
         super().__init__(error["message"])
@@ -35,26 +35,26 @@ class RejectedPromptError(Exception):
 
 @dataclass(frozen=True)
 class Accepted:
-    """A prompt that can run, if only in part."""
+    """A prompt that can run, at least in part."""
 
     job: QueuedJob
     node_errors: Mapping[str, Any]
 
 
 def read_graph(prompt: Mapping[str, Any], registry: Registry) -> Graph:
-    """The graph of a prompt.
+    """Return the graph of a prompt.
 
     Raises:
-        RejectedPromptError: it is no prompt, or names a node that is not installed.
+        RejectedPromptError: the body is not a prompt, or uses a node that is not installed.
     """
     if not prompt:
         raise RejectedPromptError(prompt_error("prompt_no_outputs", "Prompt has no outputs"))
     if is_editor_workflow(prompt):
-        text = "This is the file that the editor saves; a prompt is what it exports as API"
-        hint = "`latentloom convert workflow.json workflow.api.json` makes one of it"
+        text = "This is an editor workflow; expected a prompt in API format"
+        hint = "convert it: latentloom convert workflow.json workflow.api.json"
         raise RejectedPromptError(prompt_error("invalid_prompt", text, hint))
     if len(prompt) > MAX_NODES:
-        text = f"The prompt has {len(prompt)} nodes; at most {MAX_NODES} are taken"
+        text = f"The prompt has {len(prompt)} nodes; at most {MAX_NODES} are allowed"
         raise RejectedPromptError(prompt_error("invalid_prompt", text))
     for id, entry in prompt.items():
         if not isinstance(entry, Mapping) or not isinstance(entry.get("class_type"), str):
@@ -68,13 +68,13 @@ def read_graph(prompt: Mapping[str, Any], registry: Registry) -> Graph:
 
 
 def accept(body: Any, registry: Registry, workspace: Workspace, counter: int) -> Accepted:
-    """The job that a request asks for.
+    """Return the job that a request asks for.
 
     Args:
-        counter: how many prompts came before it.
+        counter: the number of prompts before it.
 
     Raises:
-        RejectedPromptError: it cannot run; says why as the editor reads it.
+        RejectedPromptError: it cannot run; the body says why in the editor's shape.
     """
     if not isinstance(body, Mapping) or not isinstance(body.get("prompt"), Mapping):
         raise RejectedPromptError(
@@ -84,12 +84,14 @@ def accept(body: Any, registry: Registry, workspace: Workspace, counter: int) ->
     client = body.get("client_id")
     if client is not None and not (isinstance(client, str) and CLIENT.match(client)):
         raise RejectedPromptError(
-            prompt_error("invalid_client_id", "client_id is no short plain text")
+            prompt_error(
+                "invalid_client_id", "client_id must be 1 to 128 printable ASCII characters"
+            )
         )
     graph = read_graph(body["prompt"], registry)
     outputs = _outputs(body.get("partial_execution_targets"), graph, registry)
     problems = prepare(graph, registry, workspace, outputs).problems
-    unknown = next((each for each in problems if each.kind == "unknown_node"), None)
+    unknown = next((problem for problem in problems if problem.kind == "unknown_node"), None)
     if unknown is not None:
         raise RejectedPromptError(missing_type(unknown, graph))
     errors = node_errors(problems, graph, registry, outputs)
@@ -113,12 +115,12 @@ def accept(body: Any, registry: Registry, workspace: Workspace, counter: int) ->
 def _good(outputs: tuple[str, ...], problems: tuple[Problem, ...], graph: Graph) -> tuple[str, ...]:
     if not problems:
         return outputs
-    bad = stopped(problems, graph)
-    return tuple(id for id in outputs if id not in bad)
+    blocked = blocked_nodes(problems, graph)
+    return tuple(id for id in outputs if id not in blocked)
 
 
 def _outputs(targets: Any, graph: Graph, registry: Registry) -> tuple[str, ...]:
-    """The output nodes to run for."""
+    """Return the output nodes to run."""
     outputs = tuple(
         id
         for id, node in graph.nodes.items()
@@ -126,18 +128,18 @@ def _outputs(targets: Any, graph: Graph, registry: Registry) -> tuple[str, ...]:
     )
     if targets is not None:
         if not isinstance(targets, list) or not all(isinstance(id, str) for id in targets):
-            text = "partial_execution_targets is no list of node ids"
+            text = "partial_execution_targets: expected a list of node ids"
             raise RejectedPromptError(prompt_error("invalid_prompt", text))
         outputs = tuple(id for id in outputs if id in targets)
     if outputs:
         return outputs
-    strangers = [
+    unknown_nodes = [
         Problem.unknown_node(node.type, node=id)
         for id, node in graph.nodes.items()
         if node.type not in registry
     ]
-    if strangers:
-        raise RejectedPromptError(missing_type(strangers[0], graph))
+    if unknown_nodes:
+        raise RejectedPromptError(missing_type(unknown_nodes[0], graph))
     raise RejectedPromptError(prompt_error("prompt_no_outputs", "Prompt has no outputs"))
 
 
@@ -146,7 +148,7 @@ def _id(given: Any) -> str:
         return str(uuid.uuid4())
     if isinstance(given, str) and ID.match(given):
         return given
-    text = "prompt_id is no plain text of at most 128 letters, digits, and . _ : -"
+    text = "prompt_id: expected at most 128 letters, digits, and . _ : -"
     raise RejectedPromptError(prompt_error("invalid_prompt_id", text))
 
 
@@ -154,7 +156,7 @@ def _extra(given: Any) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise RejectedPromptError(prompt_error("invalid_prompt", "extra_data is no object"))
+        raise RejectedPromptError(prompt_error("invalid_prompt", "extra_data must be an object"))
     return {key: value for key, value in given.items() if key not in SECRETS}
 
 
@@ -163,17 +165,17 @@ def _number(body: Mapping[str, Any], counter: int) -> float:
     if given is not None:
         good = isinstance(given, int | float) and not isinstance(given, bool)
         if not good or not math.isfinite(given):
-            raise RejectedPromptError(prompt_error("invalid_prompt", "number is no number"))
+            raise RejectedPromptError(prompt_error("invalid_prompt", "`number` must be a number"))
         return float(given)
     return float(-counter if body.get("front") is True else counter)
 
 
-def workflow_texts(job: QueuedJob) -> dict[str, str]:
-    """What images of this job carry besides the graph: the editor's own file of it."""
+def workflow_metadata(job: QueuedJob) -> dict[str, str]:
+    """Return the editor's workflow, which images of this job carry besides the graph."""
     from json import dumps
 
     info = job.extra.get("extra_pnginfo")
     if not isinstance(info, Mapping):
         return {}
-    kept = {str(key): dumps(value, ensure_ascii=False) for key, value in info.items()}
-    return {key: text for key, text in kept.items() if re.fullmatch(r"[A-Za-z0-9_ -]{1,60}", key)}
+    chunks = {str(key): dumps(value, ensure_ascii=False) for key, value in info.items()}
+    return {key: text for key, text in chunks.items() if re.fullmatch(r"[A-Za-z0-9_ -]{1,60}", key)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -17,10 +17,10 @@ from .routes import (
     Routes,
     answer,
     done,
+    query_int,
     read_json,
     read_object,
-    texts,
-    whole_number,
+    string_list,
 )
 from .site import Site
 
@@ -28,7 +28,7 @@ routes = Routes()
 MAX_QUEUED = 100_000
 
 
-@routes.add("GET", "/prompt", "How many jobs wait or run")
+@routes.add("GET", "/prompt", "The number of pending and running jobs")
 async def counts(site: Site, request: web.Request) -> web.Response:
     return answer(site.hub.counts())
 
@@ -40,16 +40,16 @@ async def submit(site: Site, request: web.Request) -> web.Response:
         body = await read_json(request)
         accepted = await asyncio.to_thread(accept, body, site.registry, site.workspace, counter)
         if site.store.remaining() >= MAX_QUEUED:
-            raise RequestError(503, f"the queue is full: {MAX_QUEUED} jobs wait")
+            raise RequestError(503, f"the queue is full: {MAX_QUEUED} jobs are pending")
         await asyncio.to_thread(site.store.submit, accepted.job)
-    except RejectedPromptError as refused:
-        return answer(refused.body, 400)
-    except RequestError as refused:
-        error = prompt_error("invalid_prompt", str(refused))
-        return answer({"error": error, "node_errors": {}}, refused.status)
+    except RejectedPromptError as error:
+        return answer(error.body, 400)
+    except RequestError as error:
+        body = {"error": prompt_error("invalid_prompt", str(error)), "node_errors": {}}
+        return answer(body, error.status)
     except DuplicateError as error:
-        refusal = prompt_error("invalid_prompt_id", str(error))
-        return answer({"error": refusal, "node_errors": {}}, 400)
+        body = {"error": prompt_error("invalid_prompt_id", str(error)), "node_errors": {}}
+        return answer(body, 400)
     site.worker.wake()
     site.hub.status()
     job = accepted.job
@@ -58,7 +58,7 @@ async def submit(site: Site, request: web.Request) -> web.Response:
     )
 
 
-@routes.add("GET", "/queue", "The jobs that run and wait")
+@routes.add("GET", "/queue", "The running and pending jobs")
 async def queue(site: Site, request: web.Request) -> web.Response:
     running, pending = await asyncio.to_thread(
         lambda: (site.store.queued("running"), site.store.queued("pending"))
@@ -71,28 +71,27 @@ async def queue(site: Site, request: web.Request) -> web.Response:
     )
 
 
-@routes.add("POST", "/queue", "Delete waiting jobs by id, or all of them", body="json")
+@routes.add("POST", "/queue", "Delete pending jobs by id, or all of them", body="json")
 async def change_queue(site: Site, request: web.Request) -> web.Response:
-    body = await read_object(request)
-    ids = texts(body.get("delete", []), "delete")
-    if body.get("clear") is True:
-        await asyncio.to_thread(site.store.remove_pending)
-    if ids:
-        await asyncio.to_thread(site.store.remove_pending, ids)
+    await _delete_or_clear(request, site.store.remove_pending)
     site.hub.status()
     return done()
 
 
-@routes.add("POST", "/interrupt", "Cancel what runs, or one job if it runs", body="json")
+@routes.add(
+    "POST", "/interrupt", "Cancel the running job, or one job if it is running", body="json"
+)
 async def interrupt(site: Site, request: web.Request) -> web.Response:
     id = (await read_object(request)).get("prompt_id")
     if id is not None and not isinstance(id, str):
-        raise RequestError(400, "prompt_id wants a text")
+        raise RequestError(400, "prompt_id: expected a string")
     site.worker.interrupt(id)
     return done()
 
 
-@routes.add("POST", "/free", "Forget cached outputs, and with them the models in them", body="json")
+@routes.add(
+    "POST", "/free", "Drop cached outputs from memory, and the models they hold", body="json"
+)
 async def free(site: Site, request: web.Request) -> web.Response:
     body = await read_object(request)
     if body.get("unload_models") is True or body.get("free_memory") is True:
@@ -100,53 +99,60 @@ async def free(site: Site, request: web.Request) -> web.Response:
     return done()
 
 
-@routes.add("GET", "/history", "Jobs that ended, oldest first")
+@routes.add("GET", "/history", "Finished jobs, oldest first")
 async def history(site: Site, request: web.Request) -> web.Response:
-    limit = whole_number(request, "max_items")
-    offset = whole_number(request, "offset", low=-1)
+    limit = query_int(request, "max_items")
+    offset = query_int(request, "offset", low=-1)
     jobs = await asyncio.to_thread(site.store.ended, limit, None if offset == -1 else offset)
     return answer({job.id: entry(job) for job in jobs})
 
 
-@routes.add("GET", "/history/{prompt_id}", "One job that ended; empty until it has")
+@routes.add("GET", "/history/{prompt_id}", "One finished job; empty until it has finished")
 async def one_history(site: Site, request: web.Request) -> web.Response:
     job = await asyncio.to_thread(site.store.find, request.match_info["prompt_id"])
     ended = job is not None and job.state in ("completed", "failed", "cancelled")
     return answer({job.id: entry(job)} if job is not None and ended else {})
 
 
-@routes.add("POST", "/history", "Forget jobs that ended by id, or all of them", body="json")
+@routes.add("POST", "/history", "Delete finished jobs by id, or all of them", body="json")
 async def change_history(site: Site, request: web.Request) -> web.Response:
-    body = await read_object(request)
-    ids = texts(body.get("delete", []), "delete")
-    if body.get("clear") is True:
-        await asyncio.to_thread(site.store.forget)
-    if ids:
-        await asyncio.to_thread(site.store.forget, ids)
+    await _delete_or_clear(request, site.store.forget)
     return done()
 
 
+async def _delete_or_clear(
+    request: web.Request, remove: Callable[[Collection[str] | None], object]
+) -> None:
+    """Remove the jobs that a body names under `delete`, and all of them for `clear`."""
+    body = await read_object(request)
+    ids = string_list(body.get("delete", []), "delete")
+    if body.get("clear") is True:
+        await asyncio.to_thread(remove, None)
+    if ids:
+        await asyncio.to_thread(remove, ids)
+
+
 def item(job: QueuedJob) -> list[Any]:
-    """A job as /queue lists it."""
+    """Return a job in the shape of /queue."""
     return [job.number, job.id, job.prompt, job.extra, list(job.targets)]
 
 
 def entry(job: QueuedJob) -> dict[str, Any]:
-    """A job that ended, as /history gives it."""
+    """Return a finished job in the shape of /history."""
     record: Mapping[str, Any] = job.record if "status" in job.record else _without_run(job)
     return {"prompt": item(job), **record}
 
 
 def _without_run(job: QueuedJob) -> dict[str, Any]:
-    """The record of a job that ended outside a run: cancelled while it waited, or parked."""
-    facts: dict[str, Any] = {"prompt_id": job.id, "timestamp": job.created}
-    facts |= {"node_id": "", "node_type": "", "executed": []}
+    """Return the record of a job that ended without a run: cancelled while pending, or parked."""
+    data: dict[str, Any] = {"prompt_id": job.id, "timestamp": job.created}
+    data |= {"node_id": "", "node_type": "", "executed": []}
     event = "execution_interrupted"
     if "parked" in job.record:
         event = "execution_error"
-        facts |= {
+        data |= {
             "exception_message": job.record["parked"], "exception_type": "Parked",
             "traceback": [], "current_inputs": {}, "current_outputs": [],
         }  # fmt: skip
-    status = {"status_str": "error", "completed": False, "messages": [[event, facts]]}
+    status = {"status_str": "error", "completed": False, "messages": [[event, data]]}
     return {"outputs": {}, "status": status, "meta": {}}

@@ -1,4 +1,4 @@
-"""What a route is, and what all of them share: reading a body, answering with JSON.
+"""Routes, and what their handlers share: reading a body, answering with JSON.
 
 Routes are declared where they are written. `web.app` gathers them, and puts them under the key
 `ROUTES` for the API description; the access rules and the tests see every one of them.
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Site", web.Request], Awaitable[web.StreamResponse]]
 MAX_SILENT_S = 30
-LONG = 100_000
+MAX_INLINE_CHARS = 100_000
 _NUMBER = re.compile(r"-?[0-9]{1,12}\Z")
 Body = Literal["none", "json", "raw", "form"]
 
 
 @dataclass(frozen=True)
 class Route:
-    """One route. `body` is what it reads; `alias` says whether it is under /api too."""
+    """One route. `body` is the kind of body it reads; with `alias` it is under /api too."""
 
     method: str
     path: str
@@ -45,13 +45,13 @@ ROUTES: web.AppKey[Sequence[Route]] = web.AppKey("ROUTES")
 
 
 class Routes:
-    """The routes of one file."""
+    """The routes that one module declares."""
 
     def __init__(self) -> None:
-        self._found: list[Route] = []
+        self._routes: list[Route] = []
 
     def __iter__(self) -> Iterator[Route]:
-        return iter(self._found)
+        return iter(self._routes)
 
     def add(
         self, method: str, path: str, summary: str, body: Body = "none", alias: bool = True
@@ -59,106 +59,116 @@ class Routes:
         """Declare the function below as a route."""
 
         def declare(handler: Handler) -> Handler:
-            self._found.append(Route(method, path, handler, summary, body, alias))
+            self._routes.append(Route(method, path, handler, summary, body, alias))
             return handler
 
         return declare
 
 
 class RequestError(Exception):
-    """A request that is answered with an error: a status and a sentence."""
+    """A request that is answered with an error.
 
-    def __init__(self, status: int, message: str, **facts: Any) -> None:
+    Args:
+        status: the HTTP status.
+        message: one sentence for the client.
+        details: further fields of the answer.
+    """
+
+    def __init__(self, status: int, message: str, **details: Any) -> None:
         super().__init__(message)
-        self.status, self.body = status, {"error": message, **facts}
+        self.status, self.body = status, {"error": message, **details}
 
 
 def answer(value: Any, status: int = 200) -> web.Response:
-    """A JSON answer."""
+    """Return a JSON response."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return web.Response(text=text, status=status, content_type="application/json")
 
 
 def done(status: int = 200) -> web.Response:
-    """An empty answer."""
+    """Return an empty response."""
     return web.Response(status=status)
 
 
 async def read_text(request: web.Request, max_bytes: int = MAX_BYTES) -> str:
-    """The body as text.
+    """Return the body as a string.
 
     Raises:
-        RequestError: it is too large, or no UTF-8.
+        RequestError: the body is too large or is not UTF-8.
     """
     data = await read_bytes(request, max_bytes)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RequestError(400, f"the body is no text in UTF-8: {error.reason}") from error
+        raise RequestError(400, f"the body is not UTF-8 text: {error.reason}") from error
 
 
 async def read_bytes(request: web.Request, max_bytes: int) -> bytes:
-    """The body, read no further than its bound.
+    """Read the body, at most `max_bytes` of it.
 
     Raises:
-        RequestError: it is too large.
+        RequestError: the body is larger.
     """
     if (request.content_length or 0) > max_bytes:
-        raise RequestError(413, f"the body has {request.content_length} bytes; at most {max_bytes}")
-    found = bytearray()
-    while chunk := await patiently(request.content.read(65_536)):
-        found += chunk
-        if len(found) > max_bytes:
-            raise RequestError(413, f"the body has more than {max_bytes} bytes")
-    return bytes(found)
+        raise RequestError(413, f"the body is larger than {max_bytes} bytes")
+    body = bytearray()
+    while chunk := await read_in_time(request.content.read(65_536)):
+        body += chunk
+        if len(body) > max_bytes:
+            raise RequestError(413, f"the body is larger than {max_bytes} bytes")
+    return bytes(body)
 
 
-async def patiently(reading: Awaitable[bytes]) -> bytes:
-    """The next piece of a body.
+async def read_in_time(reading: Awaitable[bytes]) -> bytes:
+    """Return the next chunk of a body.
 
     Raises:
-        RequestError: it does not come.
+        RequestError: nothing arrived for MAX_SILENT_S seconds.
     """
     try:
         async with asyncio.timeout(MAX_SILENT_S):
             return await reading
     except TimeoutError as error:
-        raise RequestError(408, f"nothing came for {MAX_SILENT_S} s") from error
+        raise RequestError(408, f"no data arrived for {MAX_SILENT_S} s") from error
 
 
 async def read_json(request: web.Request, empty: Any = None) -> Any:
-    """The body as JSON; `empty` where there is none.
+    """Return the body as JSON, or `empty` if there is no body.
 
     Raises:
-        RequestError: it is too large, or not JSON; the message says where.
+        RequestError: the body is too large or is not JSON; the message says where.
     """
     text = await read_text(request)
     if not text.strip():
         return empty
     try:
-        # A long text takes a while; the loop goes on meanwhile.
-        return await asyncio.to_thread(parse_json, text) if len(text) > LONG else parse_json(text)
+        # Parsing a long body takes a while; the event loop must not wait for it.
+        return (
+            await asyncio.to_thread(parse_json, text)
+            if len(text) > MAX_INLINE_CHARS
+            else parse_json(text)
+        )
     except FormatError as error:
         raise RequestError(400, str(error)) from error
 
 
 async def read_object(request: web.Request) -> Mapping[str, Any]:
-    """The body as a JSON object; an empty body is an empty one.
+    """Return the body as a JSON object; an empty body is an empty object.
 
     Raises:
-        RequestError: it is none.
+        RequestError: the body is not a JSON object.
     """
-    found = await read_json(request, {})
-    if not isinstance(found, Mapping):
-        raise RequestError(400, "the body is no JSON object")
-    return found
+    body = await read_json(request, {})
+    if not isinstance(body, Mapping):
+        raise RequestError(400, "the body must be a JSON object")
+    return body
 
 
-def whole_number(request: web.Request, name: str, low: int = 0, high: int = 10**9) -> int | None:
-    """A number of the query, None if it is not given.
+def query_int(request: web.Request, name: str, low: int = 0, high: int = 10**9) -> int | None:
+    """Return an integer of the query string, None if it is absent.
 
     Raises:
-        RequestError: it is no whole number from `low` to `high`.
+        RequestError: it is not an integer from `low` to `high`.
     """
     text = request.query.get(name, "")
     if not text:
@@ -166,17 +176,17 @@ def whole_number(request: web.Request, name: str, low: int = 0, high: int = 10**
     number = int(text) if _NUMBER.match(text) else None
     if number is None or not low <= number <= high:
         raise RequestError(
-            400, f"{name}: expected a whole number from {low} to {high}, got {text[:40]!r}"
+            400, f"{name}: expected an integer from {low} to {high}, got {text[:40]!r}"
         )
     return number
 
 
-def texts(value: Any, name: str) -> list[str]:
-    """A list of texts in a body.
+def string_list(value: Any, name: str) -> list[str]:
+    """Return a field of a body as a list of strings.
 
     Raises:
-        RequestError: it is none.
+        RequestError: it is something else.
     """
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise RequestError(400, f"{name} wants a list of texts")
+        raise RequestError(400, f"{name}: expected a list of strings")
     return value

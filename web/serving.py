@@ -1,6 +1,6 @@
-"""Starting a server: its options, checked before anything is opened, and its one line of greeting.
+"""Start a server: check its options, listen, and print its address.
 
-Nothing here loads aiohttp before a server starts, so that the command line can list the options.
+aiohttp is imported only when a server starts, so that the command line can list the options.
 """
 
 from __future__ import annotations
@@ -25,33 +25,48 @@ MIN_TOKEN_LENGTH = 16
 
 
 class ServeError(LatentloomError):
-    """A server cannot be started as it was asked for."""
+    """A server cannot start with these options."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a server."""
+    """Add the options of a server to a parser."""
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on; others need a token")
     add("--port", type=int, default=8188, help="default: 8188")
-    add("--data", default=".", metavar="DIR", help="holds input, output, temp, user and the queue")
-    add("--token", default="", help="asked of every client; seen by other users of this machine")
-    add("--token-file", default="", metavar="FILE", help="a file that holds the token")
-    add("--allow-host", action="append", default=[], metavar="NAME", help="answer to this name")
-    add("--allow-origin", action="append", default=[], metavar="ORIGIN", help="CORS for a page")
+    add(
+        "--data",
+        default=".",
+        metavar="DIR",
+        help="folder for input, output, temp, user and the queue",
+    )
+    add(
+        "--token",
+        default="",
+        help="required from every client; other users of this machine can see it",
+    )
+    add("--token-file", default="", metavar="FILE", help="file with the token")
+    add("--allow-host", action="append", default=[], metavar="NAME", help="accept this host name")
+    add(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="allow pages of this origin (CORS)",
+    )
     add(
         "--preview-method",
         choices=["none", *get_args(PreviewMethod)],
         default="auto",
-        help="how images are shown while they are made; auto: TAESD, where it is installed and "
-        "there is a GPU, else rough colours",
+        help="previews while sampling; auto: TAESD if it is installed and there is a GPU, "
+        "else latent2rgb",
     )
 
 
-def options_of(given: argparse.Namespace) -> Options:
-    """The options as a server takes them.
+def read_options(given: argparse.Namespace) -> Options:
+    """Return the parsed options.
 
     Raises:
-        ServeError: it would be open to others without a token, or an option is wrong.
+        ServeError: an option is wrong, or the server would be open to others without a token.
     """
     from .guard import is_loopback
     from .site import Options
@@ -59,11 +74,11 @@ def options_of(given: argparse.Namespace) -> Options:
     token = _token(given)
     if not is_loopback(given.host) and not token:
         raise ServeError(
-            f"--host {given.host} can be reached from other machines; name a token with "
+            f"--host {given.host} is reachable from other machines; set a token with "
             "--token-file FILE (or --token), or listen on 127.0.0.1"
         )
     if token and "*" in given.allow_origin:
-        raise ServeError("--allow-origin * with a token would give it to every page; name origins")
+        raise ServeError("--allow-origin * cannot be combined with a token; name the origins")
     if not 0 <= given.port <= 65_535:
         raise ServeError(f"--port: expected 0 to 65535, got {given.port}")
     return Options(
@@ -78,15 +93,15 @@ def options_of(given: argparse.Namespace) -> Options:
 
 
 def serve(given: argparse.Namespace, make_registry: Callable[[], Registry]) -> int:
-    """Run a server until it is stopped; returns the exit code.
+    """Run a server until it is stopped and return the exit code.
 
     Raises:
-        ServeError: the options are wrong, or the port is taken.
+        ServeError: the options are wrong, or the port is in use.
         QueueError: another server uses the data folder.
     """
     import asyncio
 
-    options = options_of(given)
+    options = read_options(given)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     try:
@@ -97,7 +112,6 @@ def serve(given: argparse.Namespace, make_registry: Callable[[], Registry]) -> i
 
 
 async def _run(options: Options, registry: Registry) -> None:
-
     from aiohttp import web
 
     from .app import GUARD, make_app
@@ -112,10 +126,10 @@ async def _run(options: Options, registry: Registry) -> None:
         try:
             await listener.start()
         except OSError as error:
-            where = f"{options.host}:{options.port}"
+            address = f"{options.host}:{options.port}"
             reason = os.strerror(error.errno) if error.errno else str(error)
-            hint = "; choose another --port, 0 for any that is free" if options.port else ""
-            raise ServeError(f"cannot listen on {where}: {reason}{hint}") from error
+            hint = "; choose another --port, or 0 for any free one" if options.port else ""
+            raise ServeError(f"cannot listen on {address}: {reason}{hint}") from error
         port = runner.addresses[0][1]
         host = f"[{options.host}]" if ":" in options.host else options.host
         guard = app[GUARD]
@@ -124,35 +138,35 @@ async def _run(options: Options, registry: Registry) -> None:
             sys.stdout.write(f"http://{host}:{port}{path}\n")
             sys.stdout.flush()
 
-        guard.on_invitation = greet
+        guard.on_new_invitation = greet
         greet(guard.invitation_path)
         await _until_stopped()
     finally:
         await runner.cleanup()
         if site.stuck:  # its job is in the queue again; waiting for its thread could take hours
-            logging.warning("a node goes on that cannot be stopped; it is left")
+            logging.warning("a running node does not react to cancel; exiting without it")
             sys.stdout.flush()
             os._exit(0)
 
 
 async def _until_stopped() -> None:
-    """Wait for the first signal to stop; a second one ends the program at once."""
+    """Wait for the first signal to stop; the second one exits at once."""
     import asyncio
     import contextlib
     import signal
 
     stop = asyncio.Event()
 
-    def asked() -> None:
+    def on_signal() -> None:
         if stop.is_set():
             os._exit(130)
         stop.set()
-        logging.info("stopping; once more to stop at once")
+        logging.info("stopping; send the signal again to stop at once")
 
     loop = asyncio.get_running_loop()
     for name in ("SIGTERM", "SIGINT"):
         with contextlib.suppress(NotImplementedError, AttributeError):
-            loop.add_signal_handler(getattr(signal, name), asked)
+            loop.add_signal_handler(getattr(signal, name), on_signal)
     await stop.wait()
 
 
@@ -162,17 +176,19 @@ def _token(given: argparse.Namespace) -> str:
         try:
             token = Path(given.token_file).expanduser().read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise ServeError(f"--token-file {given.token_file} cannot be read: {reason}") from error
         if not token:
             raise ServeError(f"--token-file {given.token_file} is empty")
     if token and len(token) < MIN_TOKEN_LENGTH:
-        raise ServeError(f"a token of {len(token)} characters can be guessed; wants 16 or more")
+        raise ServeError(
+            f"--token: expected at least {MIN_TOKEN_LENGTH} characters, got {len(token)}"
+        )
     return token
 
 
 def main(arguments: list[str], make_registry: Callable[[], Registry]) -> int:
-    """The server as a program of its own."""
+    """Run the server as a program and return the exit code."""
     parser = argparse.ArgumentParser(description="Serve graphs over HTTP, as ComfyUI does.")
     add_options(parser)
     try:

@@ -1,4 +1,4 @@
-"""What the routes share: options, folders, engine, queue, sockets."""
+"""The state that all routes share: options, folders, engine, queue, sockets."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ UPLOADS_AT_ONCE = 3
 
 @dataclass(frozen=True)
 class Options:
-    """How a server is set up.
+    """The settings of a server.
 
     Attributes:
-        data: the folder that holds input, output, temp, user and the queue.
-        hosts: further names that it may be asked by.
-        origins: other origins whose pages may use it; none by default.
-        previews: how images are shown while they are made; None shows none.
+        data: the folder for input, output, temp, user and the queue.
+        hosts: further host names that are accepted.
+        origins: other origins whose pages may use the server; none by default.
+        previews: the preview method while sampling; None sends no previews.
     """
 
     data: Path
@@ -52,7 +52,7 @@ class Options:
 
 @dataclass
 class Site:
-    """One server. Opening it takes the data folder; `close` gives it back.
+    """One server. It holds the data folder from construction to `close`.
 
     Raises:
         QueueError: another server uses the folder.
@@ -82,19 +82,19 @@ class Site:
         self.image_service = image_service(self.registry)
         self.hub = Hub(self.features(), self.store.remaining)
         self.worker = Worker(
-            self.engine, self.store, self.hub, self.workspace, self.folders, self._show
+            self.engine, self.store, self.hub, self.workspace, self.folders, self._send_preview
         )
         self.settings_lock = asyncio.Lock()
-        # An upload is held in memory until it is checked.
+        # An upload stays in memory until it is checked.
         self.uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self._counter = itertools.count(self.store.last_number())
 
     def next_number(self) -> int:
-        """The place of the next prompt in the queue."""
+        """Return the queue number of the next prompt."""
         return next(self._counter)
 
     def features(self) -> dict[str, Any]:
-        """What this server can, as clients ask for it."""
+        """Return the feature flags that clients ask for."""
         return {
             "supports_preview_metadata": True,
             "max_upload_size": self.options.max_upload_bytes,
@@ -103,21 +103,21 @@ class Site:
         }
 
     def images(self) -> list[str]:
-        """The images that a node may load, by name: uploaded ones first, then shipped ones."""
+        """Return the names of the images that a node may load: uploads first, then shipped ones."""
         own = _images_in(self.folders["input"], "")
         shipped = _images_in(self.library / "inputs", "inputs/") if self.library else []
         return own + [name for name in shipped if name not in own]
 
     def close(self) -> None:
-        """Stop running, and give the data folder back."""
+        """Stop the worker and release the data folder."""
         self.stuck = not self.worker.stop()
         self.hub.detach()
         if not self.stuck:
             self.engine.close()
         self.store.close()
 
-    def _show(self, client: str | None, value: object, place: Mapping[str, Any]) -> None:
-        """Send a preview, if somebody looks; a value that cannot be shown is not."""
+    def _send_preview(self, client: str | None, value: object, ids: Mapping[str, Any]) -> None:
+        """Send a preview if the client is connected and the value can be shown."""
         method = self.options.previews
         if method is None or not self.hub.wants_previews(client):
             return
@@ -126,7 +126,7 @@ class Site:
         except LatentloomError:
             return
         if image is not None:
-            self.hub.show(client, Preview(image.data, image.mime, place))
+            self.hub.send_preview(client, Preview(image.data, image.mime, ids))
 
 
 def _images_in(folder: Path, prefix: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Routes of what a user keeps on the server: settings, workflows, and who the user is."""
+"""Routes of user data: settings, workflows and other files, and the user."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SETTINGS = "comfy.settings.json"
 INLINE = {"user.css": "text/css"}
 
 
-@routes.add("GET", "/users", "Who may use the server: one user, who needs no name")
+@routes.add("GET", "/users", "The users: a single one without a name")
 async def users(site: Site, request: web.Request) -> web.Response:
     return answer({"storage": "server", "migrated": True})
 
 
-@routes.add("POST", "/users", "Add a user; there is one only", body="json")
+@routes.add("POST", "/users", "Add a user; always rejected, the server has one user", body="json")
 async def add_user(site: Site, request: web.Request) -> web.Response:
     await read_object(request)
     raise RequestError(400, "this server has one user")
@@ -47,8 +47,8 @@ async def settings(site: Site, request: web.Request) -> web.Response:
 
 @routes.add("GET", "/settings/{id}", "One setting, null if it is not set")
 async def setting(site: Site, request: web.Request) -> web.Response:
-    found = await asyncio.to_thread(_read_settings, site)
-    return answer(found.get(request.match_info["id"]))
+    settings = await asyncio.to_thread(_read_settings, site)
+    return answer(settings.get(request.match_info["id"]))
 
 
 @routes.add("POST", "/settings", "Change settings", body="raw")
@@ -65,20 +65,20 @@ async def change_setting(site: Site, request: web.Request) -> web.Response:
     return done()
 
 
-@routes.add("GET", "/userdata", "The files of a folder of the user's")
+@routes.add("GET", "/userdata", "The files in a folder of the user")
 async def list_files(site: Site, request: web.Request) -> web.Response:
     query = request.query
     folder = _inside(site, query.get("dir", ""), "dir")
-    found = await asyncio.to_thread(_list, folder, _yes(query.get("recurse")))
+    paths = await asyncio.to_thread(_list, folder, _yes(query.get("recurse")))
     if _yes(query.get("full_info")):
-        return answer([facts(path, folder) for path in found])
-    names = [path.relative_to(folder).as_posix() for path in found]
+        return answer([file_entry(path, folder) for path in paths])
+    names = [path.relative_to(folder).as_posix() for path in paths]
     if _yes(query.get("split")):
         return answer([[name, *name.split("/")] for name in names])
     return answer(names)
 
 
-@routes.add("GET", "/v2/userdata", "Files and folders of a folder of the user's")
+@routes.add("GET", "/v2/userdata", "The files and folders in a folder of the user")
 async def list_entries(site: Site, request: web.Request) -> web.Response:
     path = request.query.get("path", "")
     root = site.user_dir.resolve()
@@ -86,7 +86,7 @@ async def list_entries(site: Site, request: web.Request) -> web.Response:
     return answer(await asyncio.to_thread(_entries, folder, root))
 
 
-@routes.add("GET", "/userdata/{file}", "A file of the user's")
+@routes.add("GET", "/userdata/{file}", "A file of the user")
 async def read_file(site: Site, request: web.Request) -> web.Response:
     name = _name(request, "file")
     try:
@@ -107,7 +107,7 @@ async def read_file(site: Site, request: web.Request) -> web.Response:
     return web.Response(body=data, content_type=kind, headers=headers)
 
 
-@routes.add("GET", "/user.css", "The user's own style of the editor")
+@routes.add("GET", "/user.css", "The user's stylesheet for the editor")
 async def user_style(site: Site, request: web.Request) -> web.Response:
     try:
         data = await asyncio.to_thread(read_inside, site.user_dir, "user.css", MAX_FILE_BYTES)
@@ -116,7 +116,7 @@ async def user_style(site: Site, request: web.Request) -> web.Response:
     return web.Response(body=data, content_type="text/css")
 
 
-@routes.add("POST", "/userdata/{file}", "Write a file of the user's", body="raw")
+@routes.add("POST", "/userdata/{file}", "Write a file of the user", body="raw")
 async def store_file(site: Site, request: web.Request) -> web.Response:
     name, query = _name(request, "file"), request.query
     path = _inside(site, name, "file")
@@ -125,32 +125,32 @@ async def store_file(site: Site, request: web.Request) -> web.Response:
     replace = query.get("overwrite", "true") != "false"
 
     def store() -> None:
-        with opened(site.user_dir, folder, make=True) as place, place.written(data) as part:
+        with opened(site.user_dir, folder, make=True) as parent, parent.written(data) as part:
             if replace:
-                place.replace(part, place, file)
-            elif not place.publish(part, file):
+                parent.replace(part, parent, file)
+            elif not parent.publish(part, file):
                 raise RequestError(409, f"there is a file {name[:80]!r}")
 
-    await _touching(name, store)
+    await _change_files(name, store)
     return _stored(site, path, query.get("full_info"))
 
 
-@routes.add("DELETE", "/userdata/{file}", "Delete a file of the user's")
+@routes.add("DELETE", "/userdata/{file}", "Delete a file of the user")
 async def delete_file(site: Site, request: web.Request) -> web.Response:
     name = _name(request, "file")
     _inside(site, name, "file")
     folder, file = split(name)
 
     def remove() -> None:
-        with opened(site.user_dir, folder) as place:
-            _check_file(place, file)
-            place.remove(file)
+        with opened(site.user_dir, folder) as parent:
+            _check_file(parent, file)
+            parent.remove(file)
 
-    await _touching(name, remove)
+    await _change_files(name, remove)
     return done(204)
 
 
-@routes.add("POST", "/userdata/{file}/move/{dest}", "Rename a file of the user's")
+@routes.add("POST", "/userdata/{file}/move/{dest}", "Rename a file of the user")
 async def move_file(site: Site, request: web.Request) -> web.Response:
     name, query = _name(request, "file"), request.query
     dest = _name(request, "dest")
@@ -160,38 +160,38 @@ async def move_file(site: Site, request: web.Request) -> web.Response:
     replace = query.get("overwrite", "true") != "false"
 
     def move() -> None:
-        with opened(site.user_dir, folder) as place:
-            _check_file(place, file)
-            with opened(site.user_dir, new_folder, make=True) as new_place:
+        with opened(site.user_dir, folder) as parent:
+            _check_file(parent, file)
+            with opened(site.user_dir, new_folder, make=True) as new_parent:
                 if replace:
-                    place.replace(file, new_place, new_file)
-                elif not place.link(file, new_place, new_file):
+                    parent.replace(file, new_parent, new_file)
+                elif not parent.link(file, new_parent, new_file):
                     raise RequestError(409, f"there is a file {new_file[:80]!r}")
-                elif place.is_file(file):
-                    place.remove(file)
+                elif parent.is_file(file):
+                    parent.remove(file)
 
-    await _touching(name, move)
+    await _change_files(name, move)
     return _stored(site, target, query.get("full_info"))
 
 
-def facts(path: Path, root: Path) -> dict[str, Any]:
-    """A file as the editor lists it; times in ms."""
-    found = path.stat()
+def file_entry(path: Path, root: Path) -> dict[str, Any]:
+    """Return a file as the editor lists it; times in ms."""
+    stat = path.stat()
     return {
         "path": path.relative_to(root).as_posix(),
-        "size": found.st_size,
-        "modified": found.st_mtime_ns // 1_000_000,
-        "created": found.st_ctime_ns // 1_000_000,
+        "size": stat.st_size,
+        "modified": stat.st_mtime_ns // 1_000_000,
+        "created": stat.st_ctime_ns // 1_000_000,
     }
 
 
 def _stored(site: Site, path: Path, full: str | None) -> web.Response:
-    found = facts(path, site.user_dir.resolve())
-    return answer(found if _yes(full) else found["path"])
+    entry = file_entry(path, site.user_dir.resolve())
+    return answer(entry if _yes(full) else entry["path"])
 
 
 def _inside(site: Site, name: str, what: str) -> Path:
-    """The path of a name in the user's folder, whether there is something or not."""
+    """Return the path of a name in the user's folder; it need not exist."""
     if not name:
         raise RequestError(400, f"{what} is missing")
     try:
@@ -206,10 +206,10 @@ def _check_file(folder: Folder, name: str) -> None:
 
 
 def _name(request: web.Request, part: str) -> str:
-    """A file name in the path of a request, slashes and all; encoded once, as it came."""
+    """Return a file name from the path of a request, with its slashes, decoded once."""
     name = request.match_info[part]
     if unquote(name) != name and ("/" in unquote(name) or ".." in unquote(name)):
-        raise RequestError(403, f"{name[:80]!r} is encoded twice")
+        raise RequestError(403, f"{name[:80]!r} is percent-encoded twice")
     return name
 
 
@@ -220,10 +220,10 @@ def _yes(value: str | None) -> bool:
 def _list(folder: Path, recurse: bool) -> list[Path]:
     if not folder.is_dir():
         raise RequestError(404, "there is no such folder")
-    found = folder.rglob("*") if recurse else folder.iterdir()
+    paths = folder.rglob("*") if recurse else folder.iterdir()
     return sorted(
         path
-        for path in found
+        for path in paths
         if path.is_file() and not path.is_symlink() and path.suffix != ".part"
     )
 
@@ -231,22 +231,22 @@ def _list(folder: Path, recurse: bool) -> list[Path]:
 def _entries(folder: Path, root: Path) -> list[dict[str, Any]]:
     if not folder.is_dir():
         raise RequestError(404, "there is no such folder")
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for path in sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name)):
         if path.is_symlink():
             continue
         entry: dict[str, Any] = {"name": path.name, "path": path.relative_to(root).as_posix()}
         if path.is_file():
-            facts = path.stat()
-            entry |= {"type": "file", "size": facts.st_size, "modified": facts.st_mtime}
+            stat = path.stat()
+            entry |= {"type": "file", "size": stat.st_size, "modified": stat.st_mtime}
         else:
             entry["type"] = "directory"
-        found.append(entry)
-    return found
+        entries.append(entry)
+    return entries
 
 
-async def _touching(name: str, work: Callable[[], object]) -> None:
-    """Change the disk; what goes wrong there is a bad name or a full disk, and is told as such."""
+async def _change_files(name: str, work: Callable[[], object]) -> None:
+    """Change files; a bad name or a full disk is answered with an error of the request."""
     try:
         await asyncio.to_thread(work)
     except UnsafePathError as error:
@@ -258,24 +258,24 @@ async def _touching(name: str, work: Callable[[], object]) -> None:
 
 
 def _read_settings(site: Site) -> dict[str, Any]:
-    """The settings; what cannot be read is none, and stays as it is until one is changed."""
+    """Return the settings, empty if the file cannot be read; it stays until one is changed."""
     try:
         data = read_inside(site.user_dir, SETTINGS, MAX_SETTINGS_BYTES)
-        found = parse_json(data.decode("utf-8-sig"))
+        settings = parse_json(data.decode("utf-8-sig"))
     except (OSError, ValueError, FormatError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return settings if isinstance(settings, dict) else {}
 
 
 async def _change_settings(site: Site, changes: dict[str, Any]) -> None:
     async with site.settings_lock:
-        found = await asyncio.to_thread(_read_settings, site)
-        text = json.dumps({**found, **changes}, indent=2, ensure_ascii=False)
+        settings = await asyncio.to_thread(_read_settings, site)
+        text = json.dumps({**settings, **changes}, indent=2, ensure_ascii=False)
         if len(text) > MAX_SETTINGS_BYTES:
-            raise RequestError(413, "these are too many settings")
+            raise RequestError(413, f"the settings are larger than {MAX_SETTINGS_BYTES} bytes")
         data = text.encode("utf-8")
 
         def store() -> None:
             write_file(site.user_dir, "", SETTINGS, data, replace=True)
 
-        await _touching(SETTINGS, store)
+        await _change_files(SETTINGS, store)

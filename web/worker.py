@@ -1,4 +1,4 @@
-"""The thread that runs jobs, one after another; nothing that a job does can stop it."""
+"""The thread that runs jobs one after another; no failure of a job can stop it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.jobs.store import JobStore, QueuedJob, State
 from latentloom.engine.node.cancel import CancelToken
 
-from .prompts import read_graph, workflow_texts
+from .prompts import read_graph, workflow_metadata
 from .sockets import Hub
 from .telling import Telling
 
 log = logging.getLogger(__name__)
 IDLE_S = 5.0
-ABANDONED_S = 3600.0
+MIN_ABANDONED_S = 3600.0
 GRACE_S = 10.0
 
-ShowPreview = Callable[[str | None, object, Mapping[str, Any]], None]
+SendPreview = Callable[[str | None, object, Mapping[str, Any]], None]
 
 
 class Worker:
     """Takes jobs from the store and runs them on the engine.
 
     Args:
-        folders: the folders of saved files by ComfyUI's names.
-        show: sends a preview of a value to a client.
+        folders: the folders of saved files by ComfyUI's names (output, temp, input).
+        send_preview: sends a preview of a value to a client.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Worker:
         hub: Hub,
         workspace: Workspace,
         folders: Mapping[str, Path],
-        show: ShowPreview,
+        send_preview: SendPreview,
     ) -> None:
         self.engine, self.store, self.hub = engine, store, hub
-        self.workspace, self.folders, self.show = workspace, folders, show
+        self.workspace, self.folders, self.send_preview = workspace, folders, send_preview
         self._wake = threading.Event()
         self._stopping = False
         self._lock = threading.Lock()
@@ -52,15 +52,15 @@ class Worker:
         self._thread = threading.Thread(target=self._loop, name="latentloom-worker", daemon=True)
 
     def start(self) -> None:
-        """Begin to run jobs."""
+        """Start running jobs."""
         self._thread.start()
 
     def wake(self) -> None:
-        """There may be something to do."""
+        """Check the queue now."""
         self._wake.set()
 
     def interrupt(self, id: str | None = None) -> bool:
-        """Cancel what runs, or only the job of this id; whether it did."""
+        """Cancel the running job, or only the one with this id; return True if it was."""
         with self._lock:
             if self._current is None or id not in (None, self._current[0]):
                 return False
@@ -68,10 +68,10 @@ class Worker:
             return True
 
     def stop(self) -> bool:
-        """End in good order: what runs is put back into the queue.
+        """Stop and put the running job back into the queue.
 
         Returns:
-            Whether it has ended; False if a node goes on that looks at no cancel.
+            True if the thread ended, False if a node does not react to cancel.
         """
         self._stopping = True
         self.interrupt()
@@ -87,14 +87,14 @@ class Worker:
 
     def _loop(self) -> None:
         for folder in self.folders.values():
-            sweep(folder)
+            remove_partial_files(folder)
         while not self._stopping:
             self._wake.clear()
             token = CancelToken()
             try:
                 job = self._take(token)
             except Exception:
-                # The disk may be full for a while; the jobs stay where they are.
+                # The disk may be full for a while; the jobs stay in the queue.
                 log.exception("the queue cannot be read")
                 self._wake.wait(IDLE_S)
                 continue
@@ -104,7 +104,7 @@ class Worker:
                 self._run(job, token)
 
     def _take(self, token: CancelToken) -> QueuedJob | None:
-        """The next job; at no instant is one running that cannot be cancelled."""
+        """Return the next job. A job can be cancelled from the moment it is marked running."""
         with self._lock:
             job = None if self._stopping else self.store.take()
             self._current = (job.id, token) if job is not None else None
@@ -132,7 +132,7 @@ class Worker:
             telling.event,
             token,
             telling.plan,
-            workflow_texts(job),
+            workflow_metadata(job),
         )
         if result.status == "cancelled":
             return telling.stop()
@@ -141,38 +141,38 @@ class Worker:
         return telling.succeed()
 
     def _end(self, job: QueuedJob, state: State, record: Mapping[str, Any]) -> None:
-        """History first, then the messages that say it can be read."""
+        """Write the history first, then send the messages that announce it."""
         try:
             if self._stopping and state == "cancelled":
                 self.store.release(job.id)
             else:
                 self.store.finish(job.id, state, record)
         except Exception:
-            log.exception("the end of job %s cannot be noted", job.id)
+            log.exception("the end of job %s cannot be recorded", job.id)
         self.hub.status()
-        self.hub.tell(job.client, "executing", {"node": None, "prompt_id": job.id})
+        self.hub.send(job.client, "executing", {"node": None, "prompt_id": job.id})
 
     def _telling(self, job: QueuedJob) -> Telling:
         def tell(type_name: str, data: Mapping[str, Any]) -> None:
             if job.client is None and type_name == "execution_interrupted":
                 self.hub.broadcast(type_name, data)
-            self.hub.tell(job.client, type_name, data)
+            self.hub.send(job.client, type_name, data)
 
         def at_node(id: str) -> None:
             if job.client is not None:
                 self.hub.running = (job.client, id)
 
-        def show(value: object, place: Mapping[str, Any]) -> None:
-            self.show(job.client, value, place)
+        def show(value: object, ids: Mapping[str, Any]) -> None:
+            self.send_preview(job.client, value, ids)
 
         return Telling(job, self.folders, tell, show, at_node)
 
 
-def sweep(folder: Path, older_than_s: float = ABANDONED_S) -> None:
-    """Remove what writers that died had begun; a file gets its name when it is whole."""
+def remove_partial_files(folder: Path, older_than_s: float = MIN_ABANDONED_S) -> None:
+    """Remove partial files of writers that died."""
     try:
         for part in folder.rglob(".latentloom-*.part"):
             if time.time() - part.stat().st_mtime > older_than_s:
                 part.unlink(missing_ok=True)
     except OSError as error:
-        log.warning("%s cannot be swept: %s", folder.name, error.strerror)
+        log.warning("partial files in %s cannot be removed: %s", folder.name, error.strerror)

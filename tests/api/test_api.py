@@ -142,10 +142,10 @@ def test_the_example_of_the_module_runs(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "graphs").symlink_to(ROOT / "graphs")
     monkeypatch.chdir(tmp_path)
     lines = [line for line in (latentloom.__doc__ or "").splitlines() if line.startswith("    ")]
-    found: dict[str, Any] = {}
-    exec(compile(textwrap.dedent("\n".join(lines)), "latentloom.py", "exec"), found)
+    result: dict[str, Any] = {}
+    exec(compile(textwrap.dedent("\n".join(lines)), "latentloom.py", "exec"), result)
     assert len(lines) == 5
-    assert found["image"].shape == (1, 128, 128, 3)
+    assert result["image"].shape == (1, 128, 128, 3)
     assert len(list((tmp_path / "output").iterdir())) == 1
 
 

@@ -37,8 +37,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 def as_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
     code, out, _ = run(capsys, *arguments, "--json")
-    found: dict[str, Any] = json.loads(out)
-    return code, found
+    result: dict[str, Any] = json.loads(out)
+    return code, result
 
 
 def size(printed: str) -> tuple[int, int]:

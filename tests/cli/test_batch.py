@@ -70,8 +70,8 @@ def test_what_is_done_is_not_done_again(
     out = tmp_path / "out"
     run(capsys, "batch", graph, folder, "--output", out)
     (out / "b_00001_.png").unlink()
-    _, found = as_json(capsys, "batch", graph, folder, "--output", out)
-    assert [turn["state"] for turn in found["images"]] == ["known", "ran", "known"]
+    _, result = as_json(capsys, "batch", graph, folder, "--output", out)
+    assert [turn["state"] for turn in result["images"]] == ["known", "ran", "known"]
     assert names(out) == ["a_00001_.png", "b_00001_.png", "c_00001_.png"]
 
 
@@ -84,26 +84,26 @@ def test_what_changed_is_run_anew_and_replaces_nothing(
     options = ["--input", "size=3"] if change == "graph" else []
     if change == "image":
         Image.new("RGB", (5, 5), (1, 2, 3)).save(folder / "a.png")
-    _, found = as_json(capsys, "batch", graph, folder, "--output", out, *options)
-    states = [turn["state"] for turn in found["images"]]
+    _, result = as_json(capsys, "batch", graph, folder, "--output", out, *options)
+    states = [turn["state"] for turn in result["images"]]
     assert states == (["ran"] * 3 if change == "graph" else ["ran", "known", "known"])
     assert {"a_00001_.png", "a_00002_.png"} <= set(names(out))
 
 
 def test_a_stopped_run_goes_on_where_it_was(graph: Path, folder: Path, tmp_path: Path) -> None:
     loaded, token = latentloom.load(graph), CancelToken()
-    place = Workspace(output_dir=tmp_path / "out")
+    path = Workspace(output_dir=tmp_path / "out")
     with Engine(latentloom.registry()) as engine:
         turns = []
-        for turn in run_folder(engine, loaded, place, folder, cancel=token):
+        for turn in run_folder(engine, loaded, path, folder, cancel=token):
             turns.append(turn)
             token.cancel()
         assert [turn.image.name for turn in turns] == ["a.png"]
         with (tmp_path / "out" / LEDGER).open("a") as ledger:
             ledger.write('{"key": "torn by a cra')
-        rest = list(run_folder(engine, loaded, place, folder))
+        rest = list(run_folder(engine, loaded, path, folder))
         assert [turn.state for turn in rest] == ["known", "ran", "ran"]
-        last = list(run_folder(engine, loaded, place, folder))
+        last = list(run_folder(engine, loaded, path, folder))
         assert [turn.state for turn in last] == ["known"] * 3
 
 
@@ -111,10 +111,10 @@ def test_a_damaged_image_fails_alone(
     graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "b.JPG").write_bytes(b"\xff\xd8\xff but no image")
-    code, found = as_json(capsys, "batch", graph, folder, "--output", tmp_path / "out")
+    code, result = as_json(capsys, "batch", graph, folder, "--output", tmp_path / "out")
     assert code == 3
-    assert [turn["state"] for turn in found["images"]] == ["ran", "failed", "ran"]
-    assert found["images"][1]["errors"][0]["type"] == "LoadImage"
+    assert [turn["state"] for turn in result["images"]] == ["ran", "failed", "ran"]
+    assert result["images"][1]["errors"][0]["type"] == "LoadImage"
 
 
 def test_the_folder_itself_is_no_output_folder(

@@ -78,16 +78,16 @@ def broken(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def refusals(capsys: pytest.CaptureFixture[str], model: Path) -> list[str]:
     """What `check` says of each node; `plan` and `run` must say the same."""
     graph = model.parent / "graph.yaml"
-    code, found = as_json(capsys, "check", graph)
-    assert (code, found["status"]) == (1, "failed")
+    code, result = as_json(capsys, "check", graph)
+    assert (code, result["status"]) == (1, "failed")
     for command in ("plan", "run"):
         code, out, err = run(capsys, command, graph, "--output", model.parent / "out")
         assert (code, out) == (1, "")
         assert err.strip()
         assert "Traceback" not in err
     inputs = {"model": "ckpt_name", "vae": "vae_name"}
-    assert all(inputs[error["node"]] == error["input"] for error in found["errors"])
-    return [error["message"] for error in found["errors"]]
+    assert all(inputs[error["node"]] == error["input"] for error in result["errors"])
+    return [error["message"] for error in result["errors"]]
 
 
 def test_the_sound_folder_has_no_problems(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,38 +40,38 @@ def test_a_second_command_finds_what_the_first_saved(
 
 
 def test_the_command_says_what_is_kept_and_drops_it(
-    graph: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    graph: Path, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(capsys, "run", graph, "--output", tmp_path / "out")
-    _, found = as_json(capsys, "cache")
-    assert (found["folder"], found["budget"]) == (str(place), 20 * 2**30)
-    assert found["entries"] >= 1
+    _, result = as_json(capsys, "cache")
+    assert (result["folder"], result["budget"]) == (str(path), 20 * 2**30)
+    assert result["entries"] >= 1
     code, out, _ = run(capsys, "cache", "--clear")
-    assert (code, out) == (0, f"{place}: 0 results, 0.00 of 20 GiB\n")
+    assert (code, out) == (0, f"{path}: 0 results, 0.00 of 20 GiB\n")
     assert (tmp_path / "out" / "small_00001_.png").exists()
 
 
 def test_off_keeps_nothing(
-    graph: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    graph: Path, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in (1, 2):
         options = ("--output", tmp_path / "out", "--cache", "off")
         _, out, _ = run(capsys, "run", graph, *options)
         assert out.endswith(f"small_0000{number}_.png\n")
-    assert not place.exists()
+    assert not path.exists()
     _, out, _ = run(capsys, "cache", "--cache", "off")
     assert out.startswith("no results are kept on the disk")
 
 
 def test_another_folder_and_size_are_options(
-    graph: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    graph: Path, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = ("--cache", tmp_path / "other", "--cache-size", "0.25")
     run(capsys, "run", graph, "--output", tmp_path / "out", *other)
-    assert not place.exists()
-    _, found = as_json(capsys, "cache", *other)
-    assert (found["folder"], found["budget"]) == (str(tmp_path / "other"), 2**28)
-    assert found["entries"] >= 1
+    assert not path.exists()
+    _, result = as_json(capsys, "cache", *other)
+    assert (result["folder"], result["budget"]) == (str(tmp_path / "other"), 2**28)
+    assert result["entries"] >= 1
 
 
 @pytest.mark.parametrize("size", ["-1", "much", "nan"])

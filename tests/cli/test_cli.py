@@ -32,17 +32,17 @@ def test_run_writes_the_image_and_says_where(
 def test_run_prints_one_json_object(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, found = as_json(capsys, "run", graph, "--output", tmp_path)
+    code, result = as_json(capsys, "run", graph, "--output", tmp_path)
     assert code == 0
-    assert list(found) == ["status", "nodes", "outputs", "model_calls", "seconds", "errors"]
-    assert found["status"] == "done"
-    assert set(found["nodes"]["invert"]) == {
+    assert list(result) == ["status", "nodes", "outputs", "model_calls", "seconds", "errors"]
+    assert result["status"] == "done"
+    assert set(result["nodes"]["invert"]) == {
         "type", "state", "from", "why", "reason", "seconds",
     }  # fmt: skip
-    assert found["nodes"]["invert"]["state"] == "ran"
-    assert found["nodes"]["invert"]["why"] == "never run"
-    assert found["outputs"] == [{"node": "save", "path": f"{tmp_path}/small_00001_.png"}]
-    assert (found["model_calls"], found["errors"]) == (0, [])
+    assert result["nodes"]["invert"]["state"] == "ran"
+    assert result["nodes"]["invert"]["why"] == "never run"
+    assert result["outputs"] == [{"node": "save", "path": f"{tmp_path}/small_00001_.png"}]
+    assert (result["model_calls"], result["errors"]) == (0, [])
 
 
 def test_a_second_run_never_overwrites(
@@ -138,8 +138,8 @@ def test_plan_says_what_would_run(graph: Path, capsys: pytest.CaptureFixture[str
     assert code == 0
     assert "never run" in out
     assert "4 run, 0 reused, 0 skipped" in out
-    code, found = as_json(capsys, "plan", graph)
-    assert found["nodes"]["save"] == {
+    code, result = as_json(capsys, "plan", graph)
+    assert result["nodes"]["save"] == {
         "type": "SaveImage",
         "state": "run",
         "from": None,
@@ -154,8 +154,8 @@ def test_check_lists_all_problems(graph: Path, capsys: pytest.CaptureFixture[str
     code, _, err = run(capsys, "check", graph, *changes)
     assert code == 1
     assert err.endswith("3 problems\n")
-    code, found = as_json(capsys, "check", graph, *changes)
-    kinds = {problem["kind"] for problem in found["errors"]}
+    code, result = as_json(capsys, "check", graph, *changes)
+    kinds = {problem["kind"] for problem in result["errors"]}
     assert kinds == {"out_of_range", "not_in_list", "unknown_input"}
 
 
@@ -166,9 +166,9 @@ def test_plan_and_check_add_warnings_and_do_not_fail_for_it(
         code, out, _ = run(capsys, command, "img2img", "--set", "sample.denoise=1")
         assert code == 0
         assert "warning (source-ignored): KSampler (sample) .denoise: denoise 1 keeps" in out
-        code, found = as_json(capsys, command, "img2img", "--set", "sample.denoise=1")
+        code, result = as_json(capsys, command, "img2img", "--set", "sample.denoise=1")
         assert code == 0
-        assert [each["rule"] for each in found["warnings"]] == ["source-ignored"]
+        assert [item["rule"] for item in result["warnings"]] == ["source-ignored"]
         _, out, _ = run(capsys, command, "img2img")
         assert "warnings" not in out
 
@@ -178,8 +178,8 @@ def test_nodes_lists_and_describes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "KSampler" in listing
     _, one, _ = run(capsys, "nodes", "KSampler")
     assert "0 to 18446744073709551615" in one
-    code, found = as_json(capsys, "nodes", "KSampler")
-    assert found["inputs"]["denoise"]["max"] == 1.0
+    code, result = as_json(capsys, "nodes", "KSampler")
+    assert result["inputs"]["denoise"]["max"] == 1.0
     code, _, err = run(capsys, "nodes", "KSmpler")
     assert (code, "did you mean KSampler" in err) == (1, True)
 
@@ -205,8 +205,8 @@ def test_the_table_of_nodes_fits_a_terminal_but_for_long_lists_of_inputs(
 
 
 def test_models_lists_the_shipped_one(capsys: pytest.CaptureFixture[str]) -> None:
-    _, found = as_json(capsys, "models")
-    assert {"checkpoints", "vae"} <= {m["kind"] for m in found["models"] if m["name"] == "demo"}
+    _, result = as_json(capsys, "models")
+    assert {"checkpoints", "vae"} <= {m["kind"] for m in result["models"] if m["name"] == "demo"}
 
 
 def test_models_are_listed_with_what_they_are(
@@ -217,8 +217,8 @@ def test_models_are_listed_with_what_they_are(
     (tmp_path / "loras" / "cut.safetensors").write_bytes(b"PK")
     (tmp_path / "embeddings").mkdir()
     (tmp_path / "embeddings" / "old.pt").write_bytes(b"no weights")
-    _, found = as_json(capsys, "models")
-    entries = {(entry["kind"], entry["name"]): entry for entry in found["models"]}
+    _, result = as_json(capsys, "models")
+    entries = {(entry["kind"], entry["name"]): entry for entry in result["models"]}
     demo = entries["checkpoints", "demo"]
     assert (demo["holds"], demo["precision"], len(demo["hash"])) == ("checkpoint", "fp16", 64)
     assert demo["size"] > 1_000_000
@@ -247,12 +247,12 @@ def test_a_terminal_gets_bars_on_stderr_and_paths_on_stdout(graph: Path, tmp_pat
 
 def read_terminal(descriptor: int) -> str:
     """All that is written to a terminal until its writer closes it."""
-    found = b""
+    result = b""
     with contextlib.suppress(OSError):
         while data := os.read(descriptor, 4096):
-            found += data
+            result += data
     os.close(descriptor)
-    return found.decode()
+    return result.decode()
 
 
 def test_ctrl_c_cancels_with_130(tmp_path: Path) -> None:

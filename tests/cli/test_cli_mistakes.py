@@ -73,9 +73,9 @@ def test_a_bad_file_is_exit_code_1_and_one_plain_message(
     assert (code, out) == (1, "")
     assert err.strip()
     assert "Traceback" not in err
-    code, found = as_json(capsys, command, tmp_path / name, "--output", tmp_path / "o")
-    assert (code, found["status"]) == (1, "failed")
-    assert found["errors"][0]["message"]
+    code, result = as_json(capsys, command, tmp_path / name, "--output", tmp_path / "o")
+    assert (code, result["status"]) == (1, "failed")
+    assert result["errors"][0]["message"]
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_an_output_folder_that_cannot_be_is_a_wrong_input(
 ) -> None:
     blocked = tmp_path / "out"
     blocked.write_text("a file where the folder should be")
-    code, found = as_json(capsys, "run", graph, "--output", blocked)
-    assert (code, found["status"]) == (1, "failed")
-    assert found["nodes"]["save"]["state"] == "failed"
-    assert found["errors"][0]["node"] == "save"
-    assert found["errors"][0]["message"].startswith(
+    code, result = as_json(capsys, "run", graph, "--output", blocked)
+    assert (code, result["status"]) == (1, "failed")
+    assert result["nodes"]["save"]["state"] == "failed"
+    assert result["errors"][0]["node"] == "save"
+    assert result["errors"][0]["message"].startswith(
         "SaveImage (save) .filename_prefix: expected a "
     )
 
@@ -175,9 +175,9 @@ def test_a_failing_node_is_exit_code_3(
     code, _, err = run(capsys, "run", path)
     assert (code, "Traceback" in err) == (3, False)
     assert "Break (broken) failed: RuntimeError: broken by 3" in err
-    code, found = as_json(capsys, "run", path)
-    assert (code, found["status"]) == (3, "failed")
-    states = {id: report["state"] for id, report in found["nodes"].items()}
+    code, result = as_json(capsys, "run", path)
+    assert (code, result["status"]) == (3, "failed")
+    states = {id: report["state"] for id, report in result["nodes"].items()}
     assert states == {"start": "ran", "broken": "failed", "lost": "skipped", "kept": "ran"}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 def call(*command: object, cwd: Path) -> str:
     """Run a program without this process's path of imports, and return what it prints."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    found = subprocess.run(
+    result = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
         check=False,
@@ -20,8 +20,8 @@ def call(*command: object, cwd: Path) -> str:
         text=True,
         env=environment,
     )
-    assert found.returncode == 0, found.stdout + found.stderr
-    return found.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 def bare_environment(folder: Path, *install: object) -> Path:

@@ -98,12 +98,12 @@ def test_mypy_sees_the_types_of_the_installed_wheel(installed: Path, tmp_path: P
         "reveal_type(latentloom.load('a.yaml').set_input('denoise', 0.5))\n"
         "reveal_type(latentloom.run('img2img').seconds)\n"
     )
-    found = call(
+    result = call(
         sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache",
         "--python-executable", installed / "python", program, cwd=tmp_path,
     )  # fmt: skip
-    assert 'Revealed type is "latentloom.engine.graph.graph.Graph"' in found
-    assert 'Revealed type is "float"' in found
+    assert 'Revealed type is "latentloom.engine.graph.graph.Graph"' in result
+    assert 'Revealed type is "float"' in result
 
 
 def test_an_editable_install_works_under_any_folder_name(hostile: Path) -> None:
@@ -116,8 +116,8 @@ def test_an_editable_install_works_under_any_folder_name(hostile: Path) -> None:
     folder.mkdir()
     binaries = bare_environment(folder, "-e", checkout)
     code = "import latentloom.engine.graph; print(latentloom.__file__)"
-    for place in (hostile, checkout):
-        assert call(binaries / "python", "-c", code, cwd=place).strip() == str(
+    for location in (hostile, checkout):
+        assert call(binaries / "python", "-c", code, cwd=location).strip() == str(
             checkout / "__init__.py"
         )
     assert "KSampler" in call(binaries / "latentloom", "nodes", cwd=hostile)

@@ -175,8 +175,8 @@ def _count(data: Path, report: Report) -> None:
         if len(lines) != LINES or set(lines) != {path.name.rpartition("_0")[0]}:
             report.torn.append(path.name)
     for path in (data / "cache").glob("*/entries/*/*"):
-        kept = Store(data / "cache", path.parents[2].name)
-        if path.suffix != TEMPORARY and kept.load(path.name) is None:
+        stored = Store(data / "cache", path.parents[2].name)
+        if path.suffix != TEMPORARY and stored.load(path.name) is None:
             report.torn.append(path.name)
 
 
@@ -186,10 +186,10 @@ if __name__ == "__main__":
         options = ["--data", argument, "--port", "0"]
         sys.exit(main(options, lambda: Registry.of(keep, die, labour, die_once, tell)))
     with tempfile.TemporaryDirectory() as folder:
-        found = soak(Path(folder), int(argument), seed=time.time_ns())
+        result = soak(Path(folder), int(argument), seed=time.time_ns())
     sys.stdout.write(
-        f"{found.kills} kills in {found.seconds:.0f} s, {len(found.acknowledged)} jobs "
-        f"acknowledged, {len(found.lost)} lost, {len(found.torn)} torn files, "
-        f"{len(found.parked)} parked\n"
+        f"{result.kills} kills in {result.seconds:.0f} s, {len(result.acknowledged)} jobs "
+        f"acknowledged, {len(result.lost)} lost, {len(result.torn)} torn files, "
+        f"{len(result.parked)} parked\n"
     )
-    sys.exit(bool(found.lost or found.torn))
+    sys.exit(bool(result.lost or result.torn))

@@ -90,8 +90,8 @@ def served(
     """Tell a story on a server, and stop it."""
 
     async def tell() -> None:
-        async with serving(data, registry, **how) as found:
-            await asyncio.wait_for(story(found), 60)
+        async with serving(data, registry, **how) as result:
+            await asyncio.wait_for(story(result), 60)
 
     asyncio.run(tell())
 

@@ -16,7 +16,7 @@ import pytest
 from latentloom.web.app import GUARD, all_routes, paths_of
 from latentloom.web.guard import COOKIE, is_loopback
 from latentloom.web.routes import Route
-from latentloom.web.serving import ServeError, add_options, options_of
+from latentloom.web.serving import ServeError, add_options, read_options
 from tests.web.serving import Served, number, prompt, served, serving
 
 TOKEN = "a token that is long enough"
@@ -31,18 +31,18 @@ READ_ONLY_ANSWERS = {200, 303, 400, 404, 426}
 
 
 def path_of(route: Route, path: str = "") -> str:
-    found = path or route.path
+    result = path or route.path
     for name, value in FILLED.items():
-        found = found.replace(f"{{{name}}}", value).replace(f"{{{name}:.+}}", value)
-    assert "{" not in found, f"{route.path}: say what its parts are filled with"
-    return found
+        result = result.replace(f"{{{name}}}", value).replace(f"{{{name}:.+}}", value)
+    assert "{" not in result, f"{route.path}: say what its parts are filled with"
+    return result
 
 
 def ask_every(
     data: Path, headers: Mapping[str, str], routes: list[Route] = ROUTES, token: str = TOKEN
 ) -> dict[str, int]:
     """The status of each route, bare and under /api."""
-    found: dict[str, int] = {}
+    result: dict[str, int] = {}
 
     async def story(api: Served) -> None:
         async with aiohttp.ClientSession() as session:
@@ -51,22 +51,22 @@ def ask_every(
                     options: dict[str, Any] = {"headers": headers, "allow_redirects": False}
                     url = f"{api.url}{path_of(route, path)}"
                     async with session.request(route.method, url, **options) as response:
-                        found[f"{route.method} {path}"] = response.status
+                        result[f"{route.method} {path}"] = response.status
 
     served(data, story, token=token)
-    return found
+    return result
 
 
 def test_every_route_of_the_router_is_in_the_table(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
         known = {(route.method, path) for route in ROUTES for path in paths_of(route)}
-        found = {
+        result = {
             (route.method, route.resource.canonical if route.resource else "")
             for route in api.app.router.routes()
             if route.method != "HEAD"
         }
         assert {(method, path.replace(":.+", "")) for method, path in known} == {
-            (method, path.replace(":.+", "")) for method, path in found
+            (method, path.replace(":.+", "")) for method, path in result
         }
 
     served(tmp_path, story)
@@ -91,14 +91,14 @@ def test_every_route_of_the_router_is_in_the_table(tmp_path: Path) -> None:
 def test_no_route_answers_who_may_not_ask(
     headers: Mapping[str, str], status: int, tmp_path: Path
 ) -> None:
-    found = ask_every(tmp_path, headers)
-    assert {name: each for name, each in found.items() if each != status} == {}
+    result = ask_every(tmp_path, headers)
+    assert {name: item for name, item in result.items() if item != status} == {}
 
 
 def test_every_route_answers_the_token_and_none_fails_on_an_empty_request(tmp_path: Path) -> None:
-    found = ask_every(tmp_path, {"Authorization": f"Bearer {TOKEN}"})
-    assert {name: status for name, status in found.items() if status in (401, 403, 500)} == {}
-    assert len(found) > 100
+    result = ask_every(tmp_path, {"Authorization": f"Bearer {TOKEN}"})
+    assert {name: status for name, status in result.items() if status in (401, 403, 500)} == {}
+    assert len(result) > 100
 
 
 def test_without_a_token_this_machine_may_ask_and_pages_of_others_may_not(tmp_path: Path) -> None:
@@ -278,10 +278,10 @@ def given(*arguments: str) -> argparse.Namespace:
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::", "my.box"])
 def test_another_address_needs_a_token(host: str, tmp_path: Path) -> None:
     with pytest.raises(ServeError, match="--token-file"):
-        options_of(given("--host", host))
+        read_options(given("--host", host))
     secret = tmp_path / "token"
     secret.write_text(f"{TOKEN}\n")
-    assert options_of(given("--host", host, "--token-file", str(secret))).token == TOKEN
+    assert read_options(given("--host", host, "--token-file", str(secret))).token == TOKEN
     assert not is_loopback(host)
 
 
@@ -292,15 +292,15 @@ def test_another_address_needs_a_token(host: str, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_wrong_option_is_refused_before_anything_is_opened(arguments: tuple[str, ...]) -> None:
     with pytest.raises(ServeError):
-        options_of(given(*arguments))
+        read_options(given(*arguments))
 
 
 @pytest.mark.parametrize(
     ("asked", "method"), [((), "auto"), (("taesd",), "taesd"), (("none",), None)]
 )
 def test_how_previews_are_made_is_an_option(asked: tuple[str, ...], method: str | None) -> None:
-    arguments = [part for each in asked for part in ("--preview-method", each)]
-    assert options_of(given(*arguments)).previews == method
+    arguments = [part for item in asked for part in ("--preview-method", item)]
+    assert read_options(given(*arguments)).previews == method
 
 
 def test_neither_token_nor_places_leak(tmp_path: Path) -> None:
@@ -313,9 +313,9 @@ def test_neither_token_nor_places_leak(tmp_path: Path) -> None:
                 texts.append(await response.text())
         load = prompt(l=("LoadImage", {"image": "gone.png"}), s=("SaveImage", {"images": ["l", 0]}))
         for path in ("/prompt", "/latentloom/plan"):
-            _, found = await api.post(path, {"prompt": load})
-            assert "gone.png" in json.dumps(found)
-            texts.append(json.dumps(found))
+            _, result = await api.post(path, {"prompt": load})
+            assert "gone.png" in json.dumps(result)
+            texts.append(json.dumps(result))
         # A folder stands where the output's folder should be made.
         (tmp_path / "output" / "taken").write_text("a file")
         empty = ("EmptyImage", {"width": 16, "height": 16, "batch_size": 1, "color": 7})

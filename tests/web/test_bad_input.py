@@ -22,7 +22,7 @@ from latentloom.engine.jobs.store import JobStore, QueuedJob
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import spec_of
 from latentloom.web.prompts import RejectedPromptError, accept, read_graph
-from latentloom.web.worker import sweep
+from latentloom.web.worker import remove_partial_files
 from tests.engine import fakes
 from tests.web.serving import Served, number, prompt, served, write, write_float
 
@@ -43,9 +43,9 @@ def test_a_broken_body_is_answered_with_what_is_wrong(body: bytes, tmp_path: Pat
     async def story(api: Served) -> None:
         for path in ("/prompt", "/queue", "/history", "/interrupt", "/free", "/settings",
                      "/api/jobs/cancel", "/latentloom/plan"):  # fmt: skip
-            status, found = await api.ask("POST", path, data=body)
+            status, result = await api.ask("POST", path, data=body)
             assert status in (200, 400, 413), (path, status)
-            assert status == 200 or "error" in found
+            assert status == 200 or "error" in result
         assert (await api.client.run(number(4))).status == "success"
 
     served(tmp_path, story)
@@ -83,9 +83,9 @@ def test_a_full_disk_refuses_the_job_and_the_next_one_is_taken(
     async def story(api: Served) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(JobStore, "submit", fail)
-            status, found = await api.post("/prompt", {"prompt": number(6)})
+            status, result = await api.post("/prompt", {"prompt": number(6)})
         assert status == 503
-        assert "disk is full" in found["error"]
+        assert "disk is full" in result["error"]
         assert (await api.client.run(number(6))).status == "success"
 
     served(tmp_path, story)
@@ -97,7 +97,7 @@ def test_what_a_dead_writer_began_is_swept_when_it_is_old(tmp_path: Path) -> Non
     for path in (part, young, tmp_path / "kept.png"):
         path.write_bytes(b"x")
     os.utime(part, (0, 0))
-    sweep(tmp_path)
+    remove_partial_files(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".latentloom-2.part",
         "a",
@@ -111,9 +111,9 @@ def test_a_graph_of_too_many_nodes_is_refused_at_once(tmp_path: Path) -> None:
 
     async def story(api: Served) -> None:
         body = io.BytesIO(json.dumps({"prompt": many}).encode())
-        status, found = await api.ask("POST", "/prompt", data=body)
+        status, result = await api.ask("POST", "/prompt", data=body)
         assert status == 400
-        assert "at most" in found["error"]["message"]
+        assert "at most" in result["error"]["message"]
 
     served(tmp_path, story)
 
@@ -158,8 +158,8 @@ FUZZ = settings(
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Workspace]]:
     root = tmp_path_factory.mktemp("fuzz")
-    with Engine(CHEAP, cache_bytes=2**20) as found:
-        yield found, Workspace(input_dir=root / "in", output_dir=root / "out")
+    with Engine(CHEAP, cache_bytes=2**20) as result:
+        yield result, Workspace(input_dir=root / "in", output_dir=root / "out")
 
 
 @FUZZ
@@ -172,12 +172,12 @@ def test_any_prompt_is_refused_in_the_editor_s_shape_or_runs_to_an_end(
     runs, workspace = engine
     body: dict[str, Any] = {"error": {"message": ""}, "node_errors": {}}
     try:
-        found = accept({"prompt": graph, **extra}, CHEAP, workspace, 0)
+        result = accept({"prompt": graph, **extra}, CHEAP, workspace, 0)
     except RejectedPromptError as refused:
         body = refused.body
     else:
-        done = runs.run(read_graph(found.job.prompt, CHEAP), workspace, found.job.targets)
-        body = {"error": {"message": done.status}, "node_errors": dict(found.node_errors)}
+        done = runs.run(read_graph(result.job.prompt, CHEAP), workspace, result.job.targets)
+        body = {"error": {"message": done.status}, "node_errors": dict(result.node_errors)}
     assert set(body) == {"error", "node_errors"}
     assert body["error"]["message"]
     assert json.dumps(body)

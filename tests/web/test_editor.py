@@ -35,17 +35,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(data: Path) -> Iterator[Server]:
-    found = Server(data)
-    yield found
-    found.stop()
+    result = Server(data)
+    yield result
+    result.stop()
 
 
 @pytest.fixture
 def closed(server: Server) -> Iterator[Editor]:
     """A page that has not been opened yet; it will show the templates, as on a first visit."""
     server.post("/settings", {"Comfy.TutorialCompleted": False})
-    with chromium_page(server.url) as found:
-        yield found
+    with chromium_page(server.url) as result:
+        yield result
 
 
 @pytest.fixture
@@ -148,8 +148,8 @@ def test_what_a_node_says_as_text_is_shown_in_it_and_kept_nowhere(editor: Editor
     shown = editor.ask(f"{saver}.widgets.find(w => w.name === 'shown').value")
     assert shown.splitlines()[0].startswith("pass  sampler")
     assert len(shown.splitlines()) == 4
-    kept = editor.ask("app.graphToPrompt().then(found => JSON.stringify(found))")
-    assert "pass  sampler" not in kept
+    stored = editor.ask("app.graphToPrompt().then(found => JSON.stringify(found))")
+    assert "pass  sampler" not in stored
     assert editor.errors == []
 
 
@@ -264,12 +264,12 @@ def test_a_workflow_means_to_us_what_it_means_to_the_editor(editor: Editor) -> N
             "app.graphToPrompt().then(({workflow, output}) => JSON.stringify([workflow, output]))"
         )
         workflow, expected = json.loads(text)
-        found = write_prompt(read_workflow(workflow, registry), registry)
-        assert found.keys() == expected.keys(), change
+        result = write_prompt(read_workflow(workflow, registry), registry)
+        assert result.keys() == expected.keys(), change
         for id, entry in expected.items():
             spec = registry[entry["class_type"]]
             ours = {k: v for k, v in entry["inputs"].items() if spec.port(k) is not None}
-            assert found[id]["inputs"] == ours, (change, id)
+            assert result[id]["inputs"] == ours, (change, id)
     assert editor.errors == []
 
 

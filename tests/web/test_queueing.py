@@ -113,9 +113,9 @@ def test_waiting_jobs_are_listed_deleted_and_cleared(tmp_path: Path) -> None:
         front = await api.client.submit(number(9), front=True)
         while not (await api.get("/queue"))[1]["queue_running"]:
             await asyncio.sleep(0.01)
-        _, found = await api.get("/queue")
-        assert [entry[1] for entry in found["queue_running"]] == [first]
-        assert [entry[1] for entry in found["queue_pending"]] == [front, *jobs]
+        _, result = await api.get("/queue")
+        assert [entry[1] for entry in result["queue_running"]] == [first]
+        assert [entry[1] for entry in result["queue_pending"]] == [front, *jobs]
         await api.post("/queue", {"delete": [jobs[1], first, "nothing"]})
         assert (await api.get("/prompt"))[1]["exec_info"]["queue_remaining"] == 4
         await api.post("/queue", {"clear": True})
@@ -191,10 +191,10 @@ def test_a_wrong_input_is_told_in_the_shape_of_the_editor(
 )
 def test_what_is_no_prompt_is_refused_with_its_kind(body: Any, kind: str, tmp_path: Path) -> None:
     async def story(api: Served) -> None:
-        status, found = await api.post("/prompt", body)
+        status, result = await api.post("/prompt", body)
         assert status == 400
-        assert found["error"]["type"] == kind
-        assert set(found["error"]) == {"type", "message", "details", "extra_info"}
+        assert result["error"]["type"] == kind
+        assert set(result["error"]) == {"type", "message", "details", "extra_info"}
 
     served(tmp_path, story)
 
@@ -205,9 +205,9 @@ def test_every_node_of_a_cycle_is_named(tmp_path: Path) -> None:
     )
 
     async def story(api: Served) -> None:
-        status, found = await api.post("/prompt", {"prompt": ring})
+        status, result = await api.post("/prompt", {"prompt": ring})
         assert status == 400
-        assert {id: entry["errors"][0]["type"] for id, entry in found["node_errors"].items()} == {
+        assert {id: entry["errors"][0]["type"] for id, entry in result["node_errors"].items()} == {
             "a": "dependency_cycle",
             "b": "dependency_cycle",
         }
@@ -219,13 +219,13 @@ def test_where_one_output_is_wrong_the_others_run(tmp_path: Path) -> None:
     graph = {**number(16), **prompt(bad=("Show", {"value": "x"}))}
 
     async def story(api: Served) -> None:
-        status, found = await api.post("/prompt", {"prompt": graph, "client_id": api.client.id})
+        status, result = await api.post("/prompt", {"prompt": graph, "client_id": api.client.id})
         assert status == 200
-        assert list(found["node_errors"]) == ["bad"]
-        assert found["node_errors"]["bad"]["dependent_outputs"] == ["bad"]
-        async for _ in api.client.follow(found["prompt_id"]):
+        assert list(result["node_errors"]) == ["bad"]
+        assert result["node_errors"]["bad"]["dependent_outputs"] == ["bad"]
+        async for _ in api.client.follow(result["prompt_id"]):
             pass
-        outcome = await api.client.outcome(found["prompt_id"])
+        outcome = await api.client.outcome(result["prompt_id"])
         assert outcome is not None
         assert [file.filename for file in outcome.files] == ["number_16.txt"]
 
@@ -248,7 +248,7 @@ def test_the_editors_own_file_is_no_prompt_and_is_told_apart(tmp_path: Path) -> 
     async def story(api: Served) -> None:
         status, answer = await api.post("/prompt", {"prompt": {"nodes": [], "links": []}})
         assert (status, answer["error"]["type"]) == (400, "invalid_prompt")
-        assert "the file that the editor saves" in answer["error"]["message"]
+        assert "an editor workflow" in answer["error"]["message"]
 
     served(tmp_path, story)
 

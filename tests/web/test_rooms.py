@@ -31,9 +31,9 @@ def test_jobs_are_listed_by_state_with_what_they_made(tmp_path: Path) -> None:
         await api.client.run(number(1))
         broken = prompt(b=("Break", {"a": 4}), s=("Show", {"value": ["b", 0]}))
         await api.client.run(broken)
-        _, found = await api.get("/api/jobs?status=completed,failed&limit=10&offset=0")
-        assert found["pagination"] == {"offset": 0, "limit": 10, "total": 2, "has_more": False}
-        failed, completed = found["jobs"]
+        _, result = await api.get("/api/jobs?status=completed,failed&limit=10&offset=0")
+        assert result["pagination"] == {"offset": 0, "limit": 10, "total": 2, "has_more": False}
+        failed, completed = result["jobs"]
         shown = {"filename": "number_1.txt", "subfolder": "", "type": "output"}
         shown |= {"nodeId": "w", "mediaType": "text", "content": "wrote 1"}
         assert completed["preview_output"] == shown
@@ -93,8 +93,8 @@ def test_a_job_is_cancelled_whether_it_waits_or_runs_and_only_once(tmp_path: Pat
         async for _ in api.client.follow(running):
             pass
         assert not await api.client.cancel(running)
-        _, found = await api.get("/api/jobs?status=cancelled")
-        assert {job["id"] for job in found["jobs"]} == {running, waiting}
+        _, result = await api.get("/api/jobs?status=cancelled")
+        assert {job["id"] for job in result["jobs"]} == {running, waiting}
 
     served(tmp_path, story)
 
@@ -116,9 +116,9 @@ def test_a_data_folder_of_an_older_server_opens_with_its_history(tmp_path: Path)
     async def story(api: Served) -> None:
         _, history = await api.get("/history")
         assert history["old"]["outputs"] == record["outputs"]
-        _, found = await api.get("/api/jobs?limit=5")
-        assert found["jobs"][0]["preview_output"]["filename"] == "number_1.txt"
-        assert found["jobs"][0]["execution_end_time"] == 7
+        _, result = await api.get("/api/jobs?limit=5")
+        assert result["jobs"][0]["preview_output"]["filename"] == "number_1.txt"
+        assert result["jobs"][0]["execution_end_time"] == 7
         assert await api.get("/settings") == (200, {"a": 1})
         assert (await api.client.run(number(2))).status == "success"
 
@@ -147,8 +147,8 @@ def test_a_cancel_that_races_with_the_run_touches_its_own_job_only(tmp_path: Pat
 def test_a_workflow_is_saved_listed_moved_and_deleted(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
         file = "/api/userdata/workflows%2Fa.json"
-        status, found = await api.post(f"{file}?overwrite=false&full_info=true", {"v": 1})
-        assert (status, found["path"]) == (200, "workflows/a.json")
+        status, result = await api.post(f"{file}?overwrite=false&full_info=true", {"v": 1})
+        assert (status, result["path"]) == (200, "workflows/a.json")
         assert (await api.post(f"{file}?overwrite=false", {"v": 2}))[0] == 409
         assert await api.post(f"{file}?overwrite=true", {"v": 3}) == (200, "workflows/a.json")
         assert await api.get(file) == (200, {"v": 3})
@@ -207,8 +207,8 @@ def test_models_are_listed_as_their_loaders_list_them(
         assert "demo" in (await api.get("/models/checkpoints"))[1]
         assert "loras" in (await api.get("/models"))[1]
         assert (await api.get("/models/secrets"))[0] == 404
-        _, found = await api.get("/experiment/models/checkpoints")
-        demo = next(entry for entry in found if entry["name"] == "demo")
+        _, result = await api.get("/experiment/models/checkpoints")
+        demo = next(entry for entry in result if entry["name"] == "demo")
         assert set(demo) == {"name", "pathIndex", "modified", "created", "size"}
         assert (await api.get("/embeddings"))[1] == ["fox"]
         assert (await api.get("/view_metadata/checkpoints?filename=../x"))[0] == 404
@@ -236,11 +236,11 @@ def test_each_template_opens_as_the_graph_that_it_is(name: str, tmp_path: Path) 
             node.type for node in graph.nodes.values()
         )
         by_id = {node["id"]: node for node in workflow["nodes"]}
-        for link, origin, slot, target, place, type in workflow["links"]:
+        for link, origin, slot, target, path, type in workflow["links"]:
             assert link in by_id[origin]["outputs"][slot]["links"]
             assert any(socket["link"] == link for socket in by_id[target]["inputs"])
             assert type
-            assert place >= 0
+            assert path >= 0
         links = sum(1 for node in graph.nodes.values() for _ in node.links())
         assert len(workflow["links"]) == links
 
@@ -278,8 +278,8 @@ def test_a_template_shows_what_it_makes_and_under_the_mouse_what_from(
 
 def test_object_info_has_comfyui_s_shape(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
-        _, found = await api.get("/object_info/KSampler")
-        sampler = found["KSampler"]
+        _, result = await api.get("/object_info/KSampler")
+        sampler = result["KSampler"]
         assert sampler["input_order"]["required"] == [
             "model", "seed", "steps", "cfg", "sampler_name", "scheduler", "positive", "negative",
             "latent_image", "denoise",
@@ -326,9 +326,9 @@ def test_a_plan_says_what_runs_and_why_before_it_runs(tmp_path: Path) -> None:
 
 def test_the_description_lists_every_route(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
-        _, found = await api.get("/openapi.json")
+        _, result = await api.get("/openapi.json")
         described = {
-            (method.upper(), path) for path, item in found["paths"].items() for method in item
+            (method.upper(), path) for path, item in result["paths"].items() for method in item
         }
         assert len(described) == len(all_routes())
         assert ("POST", "/userdata/{file}/move/{dest}") in described

@@ -14,7 +14,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
 from latentloom.engine.node.image_service import EncodedImage, ImageService, PreviewMethod
 from latentloom.engine.node.registry import Registry
-from latentloom.web.sockets import CALM, MAX_BYTES, Client, Hub, Preview
+from latentloom.web.sockets import MAX_UNMERGED, MAX_BYTES, Client, Hub, Preview
 from tests.engine import fakes
 from tests.web.serving import FAKES, Served, number, prompt, served
 
@@ -30,9 +30,9 @@ async def next_of(socket: ClientWebSocketResponse, type: str) -> dict[str, Any]:
         message = await socket.receive(10)
         assert message.type in (WSMsgType.TEXT, WSMsgType.BINARY), message
         if message.type is WSMsgType.TEXT:
-            found = json.loads(message.data)
-            if found["type"] == type:
-                return cast(dict[str, Any], found["data"])
+            result = json.loads(message.data)
+            if result["type"] == type:
+                return cast(dict[str, Any], result["data"])
 
 
 def test_a_client_without_an_id_is_given_one(tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def listener() -> Client:
 
 def test_while_a_listener_keeps_up_nothing_is_left_out() -> None:
     client = listener()
-    for step in range(CALM):
+    for step in range(MAX_UNMERGED):
         client.put(f"step {step}", ("progress", "n"))
-    assert list(client.buffer.values()) == [f"step {step}" for step in range(CALM)]
+    assert list(client.buffer.values()) == [f"step {step}" for step in range(MAX_UNMERGED)]
 
 
 def test_for_a_listener_that_does_not_read_stale_messages_are_replaced() -> None:
@@ -114,7 +114,7 @@ def test_for_a_listener_that_does_not_read_stale_messages_are_replaced() -> None
         client.put(f"step {step}", ("progress", "n"))
         client.put(b"image" * 1000, ("preview", "n"))
     client.put("the end", None)
-    assert len(client.buffer) <= CALM + 3
+    assert len(client.buffer) <= MAX_UNMERGED + 3
     assert list(client.buffer.values())[-1] == "the end"
     assert "step 9999" in client.buffer.values()
     assert client.waiting_bytes == sum(len(message) for message in client.buffer.values())
@@ -124,7 +124,7 @@ def test_a_listener_past_its_bound_is_cut_off_and_holds_nothing() -> None:
     client = listener()
     for _ in range(MAX_BYTES // 1000 + 2):
         client.put("x" * 1000, None)
-    assert client.cut
+    assert client.is_cut
     assert not client.buffer
     client.put("more", None)
     assert not client.buffer
@@ -175,10 +175,10 @@ def test_previews_come_in_the_form_that_a_client_takes(modern: bool, tmp_path: P
             assert message.data[4:] == b"\0\0\0\1\xff\xd8taesd"
             return
         (length,) = struct.unpack(">I", message.data[4:8])
-        facts = json.loads(message.data[8 : 8 + length])
+        data = json.loads(message.data[8 : 8 + length])
         assert message.data[8 + length :] == b"\xff\xd8taesd"
-        assert (facts["node_id"], facts["prompt_id"]) == ("w", job["prompt_id"])
-        assert facts["image_type"] == "image/jpeg"
+        assert (data["node_id"], data["prompt_id"]) == ("w", job["prompt_id"])
+        assert data["image_type"] == "image/jpeg"
 
     served(tmp_path, story, DOTS, previews="taesd")
 
@@ -220,8 +220,8 @@ def test_the_traffic_of_a_run_is_linear_in_its_nodes(tmp_path: Path) -> None:
             while True:
                 text = await socket.receive_str(timeout=20)
                 total += len(text)
-                found = json.loads(text)
-                if found["type"] == "executing" and found["data"]["node"] is None:
+                result = json.loads(text)
+                if result["type"] == "executing" and result["data"]["node"] is None:
                     return total
 
     async def story(api: Served) -> None:
@@ -237,13 +237,13 @@ def test_messages_after_the_loop_is_gone_go_nowhere() -> None:
 
     async def live() -> None:
         hub.attach(asyncio.get_running_loop())
-        hub.tell("a", "first", {})
+        hub.send("a", "first", {})
         hub.broadcast("second", {})
         await asyncio.sleep(0)
 
     asyncio.run(live())
     # The loop is closed, then let go; the worker's thread may still speak.
-    hub.tell("a", "third", {})
+    hub.send("a", "third", {})
     hub.detach()
     hub.broadcast("fourth", {})
     assert [json.loads(message)["type"] for message in client.buffer.values()] == [
