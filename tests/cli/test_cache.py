@@ -12,14 +12,14 @@ from tests.cli.commands import as_json, run
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache_dir(tmp_cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setenv(SIZE_VARIABLE, "")
     return tmp_path / "cache"
 
 
 def test_a_second_command_finds_what_the_first_saved(
-    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    graph: Path, tmp_cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = (graph, "--output", tmp_path / "out")
     assert run(capsys, "run", *options)[0] == 0
@@ -40,11 +40,11 @@ def test_a_second_command_finds_what_the_first_saved(
 
 
 def test_the_command_says_what_is_kept_and_drops_it(
-    graph: Path, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    graph: Path, cache_dir: Path, tmp_cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(capsys, "run", graph, "--output", tmp_path / "out")
     _, result = as_json(capsys, "cache")
-    assert (result["folder"], result["budget"]) == (str(path), 20 * 2**30)
+    assert (result["folder"], result["budget"]) == (str(cache_dir), 20 * 2**30)
     assert result["entries"] >= 1
     code, out, _ = run(capsys, "cache", "--clear")
     assert (code, out) == (0, f"{path}: 0 results, 0.00 of 20 GiB\n")
@@ -52,7 +52,7 @@ def test_the_command_says_what_is_kept_and_drops_it(
 
 
 def test_off_keeps_nothing(
-    graph: Path, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    graph: Path, cache_dir: Path, tmp_cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in (1, 2):
         options = ("--output", tmp_path / "out", "--cache", "off")
@@ -64,7 +64,7 @@ def test_off_keeps_nothing(
 
 
 def test_another_folder_and_size_are_options(
-    graph: Path, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    graph: Path, cache_dir: Path, tmp_cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = ("--cache", tmp_path / "other", "--cache-size", "0.25")
     run(capsys, "run", graph, "--output", tmp_path / "out", *other)

@@ -123,8 +123,8 @@ def test_a_wrong_change_is_exit_code_1(
         (("run", "img2img", "--input", "seed=[1"), "--input seed: not YAML"),
         (("run", "img2img", "--input", "denose=1"), "try:     did you mean 'denoise'?"),
         (("run", "img2img", "--set", "smple.seed=1"), "try:     did you mean 'sample'?"),
-        (("run", "img2img", "--input", "photo=/gone.png"), "--input photo: there is no file /gone"),
-        (("run", "img2img", "--set", "photo.image=/gone.png"), "--set photo.image: there is no "),
+        (("run", "img2img", "--input", "photo=/gone.png"), "--input photo: no such file: /gone"),
+        (("run", "img2img", "--set", "photo.image=/gone.png"), "--set photo.image: no such file"),
         (("convert", "img2img", "/gone/a.yaml"), "/gone: No such file or directory"),
         (
             ("check", "img2img", "--set", "model.ckpt_name=sd.ckpt"),
