@@ -1,4 +1,4 @@
-"""The machine: its memory, and what nodes compute on."""
+"""The machine: its memory and its compute devices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentloom.engine.node.registry import Registry
 
 
 def memory() -> tuple[int, int]:
-    """Bytes of main memory: all, and what could be had now; 0 where that cannot be known."""
+    """Return total and available main memory in bytes, 0 where the system does not say."""
     names = os.sysconf_names if hasattr(os, "sysconf_names") else {}
     if "SC_PHYS_PAGES" not in names:
         return 0, 0
@@ -21,10 +21,10 @@ def memory() -> tuple[int, int]:
 
 
 def device_list(registry: Registry) -> list[dict[str, Any]]:
-    """What nodes compute on, as /system_stats gives it; the CPU where there is nothing else."""
-    found = devices(registry)
-    if found:
-        return [asdict(device) for device in found]
+    """Return the compute devices as /system_stats lists them; the CPU if there is no other."""
+    accelerators = devices(registry)
+    if accelerators:
+        return [asdict(device) for device in accelerators]
     total, free = memory()
     sizes = {"vram_total": total, "vram_free": free}
     more = {"torch_vram_total": total, "torch_vram_free": free}

@@ -12,14 +12,14 @@ from tests.cli.commands import as_json, run
 
 
 @pytest.fixture(autouse=True)
-def cache_dir(tmp_cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setenv(SIZE_VARIABLE, "")
     return tmp_path / "cache"
 
 
 def test_a_second_command_finds_what_the_first_saved(
-    graph: Path, tmp_cache_dir: Path, capsys: pytest.CaptureFixture[str]
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = (graph, "--output", tmp_path / "out")
     assert run(capsys, "run", *options)[0] == 0
@@ -40,35 +40,35 @@ def test_a_second_command_finds_what_the_first_saved(
 
 
 def test_the_command_says_what_is_kept_and_drops_it(
-    graph: Path, cache_dir: Path, tmp_cache_dir: Path, capsys: pytest.CaptureFixture[str]
+    graph: Path, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(capsys, "run", graph, "--output", tmp_path / "out")
     _, result = as_json(capsys, "cache")
     assert (result["folder"], result["budget"]) == (str(cache_dir), 20 * 2**30)
     assert result["entries"] >= 1
     code, out, _ = run(capsys, "cache", "--clear")
-    assert (code, out) == (0, f"{path}: 0 results, 0.00 of 20 GiB\n")
+    assert (code, out) == (0, f"{cache_dir}: 0 results, 0.00 of 20 GiB\n")
     assert (tmp_path / "out" / "small_00001_.png").exists()
 
 
 def test_off_keeps_nothing(
-    graph: Path, cache_dir: Path, tmp_cache_dir: Path, capsys: pytest.CaptureFixture[str]
+    graph: Path, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in (1, 2):
         options = ("--output", tmp_path / "out", "--cache", "off")
         _, out, _ = run(capsys, "run", graph, *options)
         assert out.endswith(f"small_0000{number}_.png\n")
-    assert not path.exists()
+    assert not cache_dir.exists()
     _, out, _ = run(capsys, "cache", "--cache", "off")
     assert out.startswith("no results are kept on the disk")
 
 
 def test_another_folder_and_size_are_options(
-    graph: Path, cache_dir: Path, tmp_cache_dir: Path, capsys: pytest.CaptureFixture[str]
+    graph: Path, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = ("--cache", tmp_path / "other", "--cache-size", "0.25")
     run(capsys, "run", graph, "--output", tmp_path / "out", *other)
-    assert not path.exists()
+    assert not cache_dir.exists()
     _, result = as_json(capsys, "cache", *other)
     assert (result["folder"], result["budget"]) == (str(tmp_path / "other"), 2**28)
     assert result["entries"] >= 1

@@ -14,7 +14,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
 from latentloom.engine.node.image_service import EncodedImage, ImageService, PreviewMethod
 from latentloom.engine.node.registry import Registry
-from latentloom.web.sockets import MAX_UNMERGED, MAX_BYTES, Client, Hub, Preview
+from latentloom.web.sockets import MAX_BYTES, MAX_UNMERGED, Client, Hub, Preview
 from tests.engine import fakes
 from tests.web.serving import FAKES, Served, number, prompt, served
 
