@@ -6,7 +6,7 @@
     result = latentloom.run(graph)
     image = result["decode"]
 
-Nothing heavy is imported before a node needs it.
+torch and diffusers are imported when a node first needs them.
 """
 
 from __future__ import annotations
@@ -72,19 +72,20 @@ GraphOrPath = Graph | str | os.PathLike[str]
 
 @cache
 def default_engine() -> Engine:
-    """Return the engine that the functions here share; its cache is on the disk too."""
+    """Return the engine that these functions share, with the disk cache of the environment."""
     nodes = registry()
     return Engine(nodes, store=open_store(nodes))
 
 
 def load(path: str | os.PathLike[str]) -> Graph:
-    """The graph in a file: native YAML or JSON, ComfyUI's API JSON, or an image saved by either.
+    """Load a graph: native YAML or JSON, a ComfyUI workflow, or an image that carries a graph.
 
-    A bare name such as `img2img` finds a shipped graph.
+    Args:
+        path: a file, or the name of a shipped graph such as `img2img`.
 
     Raises:
-        FormatError: it cannot be read as a graph.
-        OSError: there is no such file.
+        FormatError: the file is not a graph.
+        OSError: the file does not exist.
     """
     file = Path(path)
     if not file.exists():
@@ -92,30 +93,30 @@ def load(path: str | os.PathLike[str]) -> Graph:
     return load_graph(file, registry())
 
 
-def _opened(graph: GraphOrPath) -> Graph:
+def _as_graph(graph: GraphOrPath) -> Graph:
     return graph if isinstance(graph, Graph) else load(graph)
 
 
 def loads(text: str) -> Graph:
-    """The graph in a text: native YAML or JSON, or ComfyUI's API JSON.
+    """Parse a graph from a string: native YAML or JSON, or ComfyUI's JSON.
 
     Raises:
-        FormatError: it cannot be read as a graph.
+        FormatError: the string is not a graph.
     """
     return parse_graph(text, registry())
 
 
 def save(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Write a graph; `.yaml` and `.json` are native, `.api.json` is ComfyUI's.
+    """Write a graph: `.yaml` and `.json` are native, `.api.json` is ComfyUI's API format.
 
     Raises:
-        FormatError: the form cannot hold the graph.
+        FormatError: the format cannot express the graph.
     """
     save_graph(graph, Path(path), registry())
 
 
 def build(title: str = "") -> Builder:
-    """A builder: `builder.KSampler(...)` records a node, `builder.graph` is the graph."""
+    """Return a builder: `builder.KSampler(...)` adds a node, `builder.graph` is the graph."""
     return Builder(registry(), title)
 
 
@@ -125,11 +126,11 @@ def workspace(
     input_dir: str | os.PathLike[str] = "input",
     granted: Iterable[Path] = (),
 ) -> Workspace:
-    """The folders that a graph's files are looked up in and written to.
+    """Return the folders that a graph reads files from and writes results to.
 
     Args:
-        granted: files that the graph may name, wherever they are; those that it names as a
-            `Path` are, as no file's graph can.
+        granted: files that the graph may name outside these folders. Inputs given as a `Path`
+            are granted too: a graph loaded from a file holds none.
     """
     named = [value for node in graph.bound().nodes.values() for value in node.inputs.values()]
     return Workspace(
@@ -141,52 +142,52 @@ def workspace(
     )
 
 
-def check(graph: GraphOrPath, where: Workspace | None = None) -> tuple[Problem, ...]:
-    """Every problem of a graph; empty if there is none."""
-    graph = _opened(graph)
-    return default_engine().check(graph, where or workspace(graph))
+def check(graph: GraphOrPath, folders: Workspace | None = None) -> tuple[Problem, ...]:
+    """Return every problem of a graph; empty if it can run."""
+    graph = _as_graph(graph)
+    return default_engine().check(graph, folders or workspace(graph))
 
 
-def lint(graph: GraphOrPath, where: Workspace | None = None) -> tuple[LintWarning, ...]:
-    """What a graph is allowed to do and hardly means to; empty if there is nothing to say."""
-    graph = _opened(graph)
-    return find_warnings(graph, registry(), where or workspace(graph))
+def lint(graph: GraphOrPath, folders: Workspace | None = None) -> tuple[LintWarning, ...]:
+    """Return warnings about a graph that is valid but probably not what was meant."""
+    graph = _as_graph(graph)
+    return find_warnings(graph, registry(), folders or workspace(graph))
 
 
 def plan(
-    graph: GraphOrPath, where: Workspace | None = None, targets: Iterable[str] | None = None
+    graph: GraphOrPath, folders: Workspace | None = None, targets: Iterable[str] | None = None
 ) -> Plan:
-    """What `run` would do to each node, and why.
+    """Return what `run` would do to each node, and why.
 
     Raises:
         GraphError: the graph cannot run.
     """
-    graph = _opened(graph)
-    return default_engine().plan(graph, where or workspace(graph), targets)
+    graph = _as_graph(graph)
+    return default_engine().plan(graph, folders or workspace(graph), targets)
 
 
 def run(
     graph: GraphOrPath,
-    where: Workspace | None = None,
+    folders: Workspace | None = None,
     targets: Iterable[str] | None = None,
     on_event: OnEvent | None = None,
     cancel: CancelToken | None = None,
 ) -> Result:
-    """Run a graph and return its outputs; `result[id]` is what node `id` gave.
+    """Run a graph and return its result; `result[id]` is the output of node `id`.
 
     Args:
-        graph: or what `load` takes: a file, or the name of a shipped graph.
-        where: folders; by default those of `workspace(graph)`.
-        targets: nodes to run for; by default every output node.
+        graph: a graph, a file, or the name of a shipped graph.
+        folders: where files are read and written; by default `workspace(graph)`.
+        targets: the nodes to compute; by default every output node.
         on_event: called with each event of the run.
-        cancel: stops the run from another thread.
+        cancel: a token that stops the run from another thread.
 
     Raises:
         GraphError: the graph cannot run; nothing was run.
-        RunError: nodes failed; what else was made is in its `result`.
+        RunError: nodes failed; its `result` holds the outputs of the others.
     """
-    graph = _opened(graph)
-    result = default_engine().run(graph, where or workspace(graph), targets, on_event, cancel)
+    graph = _as_graph(graph)
+    result = default_engine().run(graph, folders or workspace(graph), targets, on_event, cancel)
     if result.errors:
         raise RunError(result.errors, result)
     return result
@@ -194,11 +195,14 @@ def run(
 
 async def run_async(
     graph: GraphOrPath,
-    where: Workspace | None = None,
+    folders: Workspace | None = None,
     targets: Iterable[str] | None = None,
     on_event: OnEvent | None = None,
 ) -> Result:
-    """`run` beside an event loop; events arrive in the loop, and cancelling the task stops it."""
+    """Run a graph without blocking the event loop; cancelling the task stops the run.
+
+    Events are delivered in the loop. Arguments and errors are those of `run`.
+    """
     import asyncio
 
     loop, token = asyncio.get_running_loop(), CancelToken()
@@ -207,7 +211,7 @@ async def run_async(
         if on_event is not None:
             loop.call_soon_threadsafe(on_event, event)
 
-    work = asyncio.to_thread(run, graph, where, targets, forward, token)
+    work = asyncio.to_thread(run, graph, folders, targets, forward, token)
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)

@@ -26,7 +26,7 @@ def apply_changes(
         node_inputs: (node.input, text); the text is read as the port's type.
 
     Raises:
-        FormatError: a text is not a value, or names a missing file.
+        FormatError: a value cannot be parsed, or names a missing file.
         GraphError: there is no such input or node.
     """
     granted: set[Path] = set()

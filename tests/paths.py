@@ -1,4 +1,4 @@
-"""Where the repository is, so that tests may be moved."""
+"""The path of the repository, so that test files can be moved."""
 
 from __future__ import annotations
 

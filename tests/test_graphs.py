@@ -209,11 +209,11 @@ def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
 
 
 def unevenness(image: Tensor) -> float:
-    """How far the steepest stretch of rows or columns stands out; 1 is not at all."""
+    """Return how far the steepest rows or columns stand out; 1 is not at all."""
     result = []
     for axis in (0, 1):
         steps = image.diff(dim=axis).abs().mean(dim=(1 - axis, 2))
-        # The decoder draws in cells of 8 pixels; their edges are no seams of tiles.
+        # The decoder draws in cells of 8 pixels; their edges are not seams between tiles.
         peaks = steps[: len(steps) // 8 * 8].reshape(-1, 8).amax(dim=1)
         result.append(float(peaks.max() / peaks.median()))
     return max(result)

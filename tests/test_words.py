@@ -18,10 +18,9 @@ from tests.paths import ROOT
 
 # Rooms whose words are still to be gone over, one a line.
 PENDING = (
-    "__init__.py",
     "bench/",
-    "cli.py",
-    "console/",
+    "console/views.py",
+    "console/keeping.py",
     "diffusion/conditioning/",
     "diffusion/families/",
     "diffusion/images/",
@@ -45,8 +44,6 @@ PENDING = (
     "graphs/",
     "nodes/",
     "README.md",
-    "tests/api/",
-    "tests/cli/",
     "tests/diffusion/conditioning/",
     "tests/diffusion/conftest.py",
     "tests/diffusion/images/",
@@ -68,16 +65,21 @@ PENDING = (
     "tests/engine/jobs/",
     "tests/engine/node/",
     "tests/nodes/",
-    "tests/package/",
     "tests/training/",
-    "tests/web/",
+    "tests/web/crashing.py",
+    "tests/web/test_files.py",
+    "tests/web/test_paths.py",
     "tests/golden_files.py",
     "tests/original_keys.py",
-    "tests/paths.py",
     "tests/test_",
     "tests/tiny_model.py",
     "tests/torch_files.py",
-    "web/",
+    "web/files.py",
+    "web/models.py",
+    "web/editor.py",
+    "web/templates.py",
+    "web/telling.py",
+    "web/planning.py",
 )
 CODE = ("engine", "diffusion", "nodes", "web", "console", "bench", "tests")
 

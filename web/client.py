@@ -57,7 +57,7 @@ class File:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """The end of a job.
 
     Attributes:
         status: "success" or "error".

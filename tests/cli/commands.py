@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a graph that needs no model, and calls of it."""
+"""Shared by the tests of the command line: a graph that needs no model, and calls of it."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def broken(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def refusals(capsys: pytest.CaptureFixture[str], model: Path) -> list[str]:
-    """What `check` says of each node; `plan` and `run` must say the same."""
+    """Return the message of `check` by node; `plan` and `run` must give the same."""
     graph = model.parent / "graph.yaml"
     code, result = as_json(capsys, "check", graph)
     assert (code, result["status"]) == (1, "failed")

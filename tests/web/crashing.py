@@ -74,7 +74,7 @@ def tell(value: int) -> None:
 
 @dataclass
 class Report:
-    """What became of the jobs that were acknowledged."""
+    """The fate of the acknowledged jobs."""
 
     kills: int = 0
     acknowledged: list[str] = field(default_factory=list)

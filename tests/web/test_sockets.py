@@ -1,4 +1,4 @@
-"""The WebSocket: who is told what, reconnecting, slow listeners, previews, traffic."""
+"""The WebSocket: who gets which messages, reconnecting, slow listeners, previews, traffic."""
 
 from __future__ import annotations
 
