@@ -111,7 +111,7 @@ def _write_value(graph: Graph, where: str, value: Any, specs: Specs) -> Any:
     if isinstance(value, Link):
         return [value.node, _index(graph, where, value, specs)]
     if isinstance(value, InputRef):
-        raise FormatError(f"{where}: {value} is no input of the graph")
+        raise FormatError(f"{where}: {value}: the graph declares no such input")
     plain = thaw(value)
     marked = isinstance(plain, dict) and plain.keys() == {"__value__"}
     return {"__value__": plain} if marked or isinstance(plain, list) else plain
