@@ -24,7 +24,7 @@ def model_objects(registry: Registry) -> list[dict[str, Any]]:
         file.kind: file
         for spec in registry.values()
         for port in spec.inputs
-        for file in port.chosen_from
+        for file in port.file_kinds
     }
     return [entry for kind in sorted(files) for entry in _entries(files[kind])]
 

@@ -180,7 +180,7 @@ def node_object(spec: NodeSpec) -> dict[str, Any]:
             port.name: {
                 "type": port.type,
                 "list": port.many,
-                "required": port.required,
+                "required": port.is_required,
                 "default": None if port.default is MISSING else port.default,
                 "min": port.between.low if port.between else None,
                 "max": port.between.high if port.between else None,
@@ -220,7 +220,7 @@ def _type(end: Port | Output) -> str:
 
 
 def _default(port: Port) -> str:
-    if port.required:
+    if port.is_required:
         return "required"
     return "optional" if port.default is None else str(port.default)
 

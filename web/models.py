@@ -115,7 +115,7 @@ def read_metadata(path: Path) -> dict[str, str] | None:
 
 def _listed(spec: NodeSpec, folder: str) -> dict[str, Path]:
     for port in spec.inputs:
-        for file in port.chosen_from:
+        for file in port.file_kinds:
             if file.kind == folder and file.names and file.resolve:
                 return {name: file.resolve(name) for name in file.names()}
     return {}

@@ -63,7 +63,7 @@ def input_config(port: Port, images: Names) -> list[Any]:
     options: dict[str, Any] = {"tooltip": port.tooltip} if port.tooltip else {}
     if port.file is not None and port.file.kind == INPUT_FILE:
         return [list(images()), {**options, "image_upload": True}]
-    if not port.required and port.default is not None:
+    if not port.is_required and port.default is not None:
         options["default"] = port.default
     if port.lazy:
         options["lazy"] = True
@@ -85,4 +85,4 @@ def input_config(port: Port, images: Names) -> list[Any]:
 
 def _section(port: Port) -> str:
     """Return the section of an input: ComfyUI requires every widget, only links are optional."""
-    return "optional" if port.is_edge and not port.required else "required"
+    return "optional" if port.is_edge and not port.is_required else "required"

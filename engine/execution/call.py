@@ -14,7 +14,7 @@ from ..errors import InputError, LatentloomError, NodeError, RunCancelledError
 from ..graph.literal import LiteralError, coerce
 from ..graph.validate import Prepared
 from ..node.context import Context, OnProgress, Saved
-from ..node.many import Many, gather, listed, spread
+from ..node.many import Many, gather, spread, wrap_lists
 from ..node.ports import ANY
 from ..node.spec import NodeSpec, Port
 from .threads import Sharing
@@ -132,12 +132,12 @@ def _checked(port: Port, value: Any) -> Any:
 
 def _outputs(spec: NodeSpec, value: Any) -> tuple[Any, ...]:
     """What one call gave, a value an output."""
-    if spec.single:
+    if spec.has_bare_result:
         value = (value,)
     elif not isinstance(value, tuple) or len(value) != len(spec.outputs):
         expected = ", ".join(output.name for output in spec.outputs)
         raise TypeError(f"{spec.name} must return {len(spec.outputs)} values ({expected})")
-    return listed(spec, value) if spec.gives_many else value
+    return wrap_lists(spec, value) if spec.gives_many else value
 
 
 def _shifted(report: OnProgress, turn: int, turns: int) -> OnProgress:

@@ -253,7 +253,7 @@ class Engine:
             seconds=seconds,
             errors=tuple(run.errors),
             _find=find,
-            _single={id: task.node.spec.single for id, task in tasks.items()},
+            _single={id: task.node.spec.has_bare_result for id, task in tasks.items()},
         )
 
 

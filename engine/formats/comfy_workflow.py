@@ -138,7 +138,7 @@ def _values(spec: NodeSpec, node: Node) -> list[Any]:
     for port in spec.inputs:
         if not is_widget(port):
             continue
-        value = node.inputs.get(port.name, None if port.required else port.default)
+        value = node.inputs.get(port.name, None if port.is_required else port.default)
         found.append(_value(port, None if isinstance(value, Link) else value))
         if port.seeded:
             found.append("fixed")

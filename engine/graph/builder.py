@@ -137,7 +137,7 @@ class Builder:
                 port.name, port.type, node=id, type_name=type_name, hint=missing_hint(port)
             )
             for port in spec.inputs
-            if port.required and port.name not in inputs
+            if port.is_required and port.name not in inputs
         ]
         if problems:
             raise GraphError(problems)

@@ -55,4 +55,4 @@ def read_graph_input(name: str, graph_input: GraphInput, value: Any) -> Any:
     between = Between(low, high) if ranged and kind in ("INT", "FLOAT") else None
     if isinstance(value, Path) and TYPES[graph_input.type] == "STRING":
         value = str(value)
-    return coerce(Port(name, kind, between=between, choices=graph_input.choices), value)
+    return coerce(Port(name=name, type=kind, between=between, choices=graph_input.choices), value)

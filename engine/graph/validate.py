@@ -177,7 +177,7 @@ class _Reader:
         for port in spec.inputs:
             if port.name in node.inputs:
                 self._read_input(prepared, port, node.inputs[port.name])
-            elif port.required:
+            elif port.is_required:
                 self.problems.append(
                     Problem.missing_input(
                         port.name,

@@ -1,4 +1,4 @@
-"""What a running node may ask of the engine: progress, cancellation, where to write."""
+"""The engine as a running node sees it: progress, cancellation, output folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OnProgress = Callable[[int, int, object | None], None]
 
 @dataclass(frozen=True)
 class Saved:
-    """What an output node returns: the files it wrote, and what is to be shown as text."""
+    """The result of an output node: the files that it wrote, and text for the user."""
 
     paths: tuple[Path, ...]
     text: str = ""
@@ -26,11 +26,11 @@ def _nothing(_step: int, _total: int, _preview: object | None) -> None:
 
 @dataclass
 class Context:
-    """Given to a node that has a parameter of this type; one for each call of a node.
+    """Passed to a node that has a parameter of this type; one for each call.
 
     Attributes:
         node: id of the node in the graph.
-        output_dir: folder that output nodes write to; names must stay inside it.
+        output_dir: folder that output nodes write to; they must stay inside it.
         temp_dir: folder for previews.
         model_calls: evaluations of the denoising network so far.
     """
@@ -44,7 +44,7 @@ class Context:
     model_calls: int = 0
 
     def progress(self, step: int, total: int, preview: object | None = None) -> None:
-        """Report `step` of `total`; `preview` is what a consumer may show of it.
+        """Report `step` of `total`, with a value that clients may show as a preview.
 
         Raises:
             RunCancelledError: the run was cancelled.
@@ -53,9 +53,13 @@ class Context:
         self.on_progress(step, total, preview)
 
     def check(self) -> None:
-        """Raise Cancelled if the run was cancelled; call it between pieces of long work."""
+        """Stop here if the run was cancelled; call it between pieces of long work.
+
+        Raises:
+            RunCancelledError: the run was cancelled.
+        """
         if self.cancelled():
-            raise RunCancelledError(f"cancelled while node {self.node} ran")
+            raise RunCancelledError(f"cancelled in node {self.node}")
 
     def count_model_call(self) -> None:
         """Count one evaluation of the denoising network, and stop here if cancelled."""
@@ -63,5 +67,5 @@ class Context:
         self.model_calls += 1
 
     def embedded(self) -> dict[str, str]:
-        """Text to embed in an image so that the image alone can be run again."""
+        """Return the metadata of images, by key, with which an image can be run again."""
         return dict(self.metadata())

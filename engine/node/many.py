@@ -1,9 +1,9 @@
 """Several values on one edge.
 
-An output that is declared as `list[X]` gives a Many. A node that gets one on an input declared as
-`X` is called once for each value, and all that it gives is a Many in turn; an input declared as
-`list[X]` takes the values at once. With several of them the shorter ones stay at their last value;
-with none in one of them there is no call. Source: ComfyUI's lists.
+An output declared as `list[X]` gives a Many. A node that receives one on an input declared as `X`
+is called once for each value, and its outputs are Manys in turn; an input declared as `list[X]`
+takes all values at once. If lengths differ, the shorter ones repeat their last value; if one is
+empty, the node is not called. Source: ComfyUI's lists.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from .spec import NodeSpec
 
 
 class Many(tuple[Any, ...]):
-    """The values that go over one edge, in their order."""
+    """The values on one edge, in order."""
 
     __slots__ = ()
 
 
 def spread(arguments: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The arguments of each call; None where no argument is a Many.
+    """Return the arguments of each call; None if no argument is a Many.
 
     >>> spread({"x": Many((1, 2)), "y": 5})
     [{'x': 1, 'y': 5}, {'x': 2, 'y': 5}]
@@ -34,25 +34,25 @@ def spread(arguments: dict[str, Any]) -> list[dict[str, Any]] | None:
     if not lengths:
         return None
     return [
-        {name: _at(value, turn) for name, value in arguments.items()}
-        for turn in range(max(lengths) if all(lengths) else 0)
+        {name: _at(value, index) for name, value in arguments.items()}
+        for index in range(max(lengths) if all(lengths) else 0)
     ]
 
 
-def listed(spec: NodeSpec, values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What one call gave, the outputs that are lists as a Many."""
+def wrap_lists(spec: NodeSpec, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the outputs of one call, with those declared as lists as Manys."""
     pairs = zip(spec.outputs, values, strict=True)
     return _like(values, [Many(value) if output.many else value for output, value in pairs])
 
 
 def gather(spec: NodeSpec, calls: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """The outputs of a node, from what each of its calls gave; files and texts in one Saved."""
+    """Join the outputs of a node's calls; saved files and text become one Saved."""
     if not spec.outputs:
         saved = [value for (value,) in calls if isinstance(value, Saved)]
         if not saved:
             return (None,)
-        paths = tuple(path for each in saved for path in each.paths)
-        return (Saved(paths, "\n".join(each.text for each in saved if each.text)),)
+        paths = tuple(path for part in saved for path in part.paths)
+        return (Saved(paths, "\n".join(part.text for part in saved if part.text)),)
     if not calls:
         return (Many(),) * len(spec.outputs)
     columns = zip(spec.outputs, zip(*calls, strict=True), strict=True)
@@ -62,12 +62,12 @@ def gather(spec: NodeSpec, calls: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
     return _like(calls[0], joined)
 
 
-def _at(value: Any, turn: int) -> Any:
-    return value[min(turn, len(value) - 1)] if value.__class__ is Many else value
+def _at(value: Any, index: int) -> Any:
+    return value[min(index, len(value) - 1)] if value.__class__ is Many else value
 
 
 def _like(values: tuple[Any, ...], outputs: list[Any]) -> tuple[Any, ...]:
-    """Outputs in the NamedTuple that a node returned, where it returned one."""
+    """Return the outputs as the NamedTuple that the node returned, if it returned one."""
     make = getattr(values, "_make", tuple)
-    made: tuple[Any, ...] = make(outputs)
-    return made
+    result: tuple[Any, ...] = make(outputs)
+    return result

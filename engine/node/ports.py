@@ -1,7 +1,7 @@
-"""What an annotation on a node's parameter may say, and when an output may feed an input.
+"""Markers for annotations of a node's parameters, and the rule which outputs may feed an input.
 
-Markers are put in `Annotated[...]`; `node.spec` reads them. Types are known by name ("IMAGE"),
-as in ComfyUI's files, so that the engine needs to know nothing of what an image is.
+Markers are put in `Annotated[...]`; `node.annotation` reads them. Types have names ("IMAGE"), as in
+ComfyUI's files, so that the engine needs no definition of an image.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Socket:
     """An edge type, by name.
 
     Args:
-        family: its values belong to a model family, checked on edges.
-        compatible: gives the name under which families share values of this type; None where each
-            family has its own.
+        family: its values belong to a model family, which is checked on edges.
+        compatible: maps a family to the name of the group that shares values of this type; None
+            if each family has its own.
     """
 
     type: str
@@ -33,7 +33,9 @@ class Socket:
 class Between:
     """A closed range of numbers.
 
-    `step` is what an editor's widget moves by, `start` what it shows where there is no default.
+    Args:
+        step: of an editor's widget.
+        start: what the widget shows if the input has no default.
     """
 
     low: float
@@ -42,7 +44,7 @@ class Between:
     start: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether a finite number lies inside; NaN and infinity never do."""
+        """Return whether a finite number lies inside; NaN and infinity never do."""
         return math.isfinite(value) and self.low <= value <= self.high
 
     def __str__(self) -> str:
@@ -58,24 +60,22 @@ class Seeded:
 
 @dataclass(frozen=True)
 class Choices:
-    """A list of allowed strings that is computed when asked for, such as installed files."""
+    """Allowed strings that are listed at the time of use, such as installed files."""
 
     list: Callable[[], Sequence[str]]
 
 
 @dataclass(frozen=True)
 class File:
-    """A parameter that names a file: a name on the wire, a Path in the function.
+    """A parameter that names a file: a name in graphs, a Path in the function.
 
     Args:
-        kind: folder the name is looked up in ("input", "checkpoints", ...).
-        names: lists what is there; None where the workspace knows.
+        kind: the folder that the name is looked up in ("input", "checkpoints", ...).
+        names: lists the files; None if the workspace does.
         resolve: name -> Path, raising LookupError, ValueError or OSError with a plain sentence;
-            None where the workspace resolves it (kind "input").
-        describe: Path -> what the file is, as texts and numbers by name, raising as `resolve`
-            does; None where listings say nothing of it.
-        digest: Path -> a digest of its content, where what reads the file keeps one too; None
-            where the engine's own does.
+            None if the workspace resolves it (kind "input").
+        describe: Path -> properties of the file by name for listings, raising as `resolve` does.
+        digest: Path -> a digest of its content, if the pack caches digests itself.
     """
 
     kind: str
@@ -87,7 +87,7 @@ class File:
 
 @dataclass(frozen=True)
 class Text:
-    """How a STRING is edited.
+    """Sets how a STRING is edited.
 
     Args:
         mentions: files that its words may name, such as embeddings; the node's `reads` finds them.
@@ -103,15 +103,17 @@ class Lazy:
 
 
 @dataclass(frozen=True)
-class Hidden:
-    """A parameter that the engine fills in; not an input of the graph."""
+class Formerly:
+    """A name that the input had in earlier versions; files with that name still load."""
+
+    name: str
 
 
 def accepts(expected: str, given: str) -> bool:
-    """Whether an output of type `given` may feed an input of type `expected`.
+    """Return whether an output of type `given` may feed an input of type `expected`.
 
     Types are single names, comma-separated unions, or `*`. An INT may feed a FLOAT and a STRING
-    a COMBO, whose value is then checked when it is known.
+    a COMBO; the value is checked once it is known.
 
     >>> accepts("IMAGE", "IMAGE"), accepts("IMAGE,MASK", "MASK"), accepts("*", "LATENT")
     (True, True, True)
@@ -125,7 +127,3 @@ def accepts(expected: str, given: str) -> bool:
     if inputs & outputs or ANY in inputs | outputs:
         return True
     return ("FLOAT" in inputs and "INT" in outputs) or ("COMBO" in inputs and "STRING" in outputs)
-
-
-def _short(number: float) -> str:
-    return str(number) if isinstance(number, int) else f"{number:g}"

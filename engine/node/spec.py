@@ -1,4 +1,4 @@
-"""NodeSpec and Port, read once from a function's signature and docstring by `@node`."""
+"""NodeSpec and Port: the declaration of a node, read once from its function by `@node`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import hashlib
 import inspect
 import sys
 import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, TypeVar, get_origin
 
 from ..errors import SpecError
+from .annotation import PRIMITIVES, evaluate_field, find_marker, read_input, unwrap_list
 from .context import Context
-from .docstring import tooltips
-from .ports import ANY, Between, Choices, File, Lazy, Seeded, Socket, Text
+from .docstring import read_tooltips
+from .ports import ANY, Between, Choices, File, Socket
 
-PRIMITIVES = {int: "INT", float: "FLOAT", str: "STRING", bool: "BOOLEAN"}
+METHODS = ("check", "family", "needs", "reads", "unavailable")
+"""The optional methods of a class that is declared as a node."""
 
 
 class _Missing:
@@ -29,17 +30,20 @@ class _Missing:
 MISSING: Any = _Missing()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Port:
     """One input of a node.
 
     Attributes:
         type: "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", or an edge type such as "IMAGE".
-        default: MISSING where the graph must give a value.
-        optional: None is a value of it.
+        default: MISSING if the graph must give a value.
+        optional: it accepts None.
         many: it takes all values of an edge at once, as a list.
-        between: allowed numbers; None where any will do.
-        choices: allowed strings of a COMBO, or what computes them.
+        between: the range of a number; None if it has none.
+        choices: the allowed strings of a COMBO, or what lists them.
+        file: the kind of file that its value names.
+        mentions: the kind of file that words of its value may name.
+        former: names that the input had in earlier versions.
     """
 
     name: str
@@ -57,13 +61,15 @@ class Port:
     family: bool = False
     compatible: Callable[[str], str] | None = None
     mentions: File | None = None
+    former: tuple[str, ...] = ()
 
     @property
-    def required(self) -> bool:
+    def is_required(self) -> bool:
+        """True if the graph must give a value."""
         return self.default is MISSING
 
     def options(self) -> tuple[str, ...] | None:
-        """The allowed strings as of now, None if the port is no list."""
+        """Return the strings that are allowed now, None if any string is."""
         if isinstance(self.choices, Choices):
             return tuple(self.choices.list())
         if self.file is not None and self.file.names is not None:
@@ -71,22 +77,22 @@ class Port:
         return self.choices
 
     @property
-    def chosen_from(self) -> tuple[File, ...]:
-        """The kinds of files that its values name, or mention."""
+    def file_kinds(self) -> tuple[File, ...]:
+        """The kinds of files that its value may name or mention."""
         return tuple(file for file in (self.file, self.mentions) if file is not None)
 
     @property
     def is_edge(self) -> bool:
-        """Whether only a link can feed it: its values have no literal form."""
+        """True if only a link can feed it: its values have no literal form."""
         return self.type not in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", ANY)
 
 
 @dataclass(frozen=True)
 class Output:
-    """One output of a node, known by name in our files and by index in ComfyUI's.
+    """One output of a node, identified by name in native files and by index in ComfyUI's.
 
     Attributes:
-        many: it gives a list, and what takes one value of it runs once for each.
+        many: its value is a list; a node that takes single values runs once for each.
     """
 
     name: str
@@ -96,7 +102,7 @@ class Output:
 
 
 class Unavailable(NamedTuple):
-    """Why an output stays empty, and what gives the same."""
+    """Why an output has no value, and what to use instead."""
 
     reason: str
     remedy: str
@@ -104,20 +110,20 @@ class Unavailable(NamedTuple):
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """All that the engine knows of a node type.
+    """The declaration of a node type.
 
     Attributes:
-        run: the function itself; takes the inputs by name, and `context` if `hidden` is set.
+        run: the function itself; takes the inputs by name, and the Context as `hidden`.
         hidden: name of the parameter that receives the Context, if any.
         device: it uses the accelerator, so that only one such node runs at a time.
-        output_node: a graph runs for its sake.
-        check, family, needs, reads, unavailable: the optional methods of a class-form node. `reads`
-            is given the inputs that are known before a run and None for the others, and gives the
-            files that the node will read beside those that its inputs name. `unavailable` gives the
-            outputs that these inputs leave empty, and why.
+        output_node: graphs run for its sake.
+        check, family, needs, reads, unavailable: optional methods of a class-form node. `reads`
+            gets the inputs that are known before a run, None for the others, and returns the files
+            that the node will read besides those that its inputs name. `unavailable` returns the
+            outputs that have no value with these inputs.
         lists: the inputs that take all values of an edge at once.
         gives_many: an output of it is a list.
-        returns: the NamedTuple that `run` returns; None where it returns one bare value.
+        returns: the NamedTuple that `run` returns; None if it returns a bare value.
     """
 
     name: str
@@ -140,26 +146,52 @@ class NodeSpec:
     lists: tuple[str, ...] = field(init=False, repr=False, compare=False)
     gives_many: bool = field(init=False, repr=False, compare=False)
     _ports: Mapping[str, Port] = field(init=False, repr=False, compare=False)
+    _former: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_ports", {port.name: port for port in self.inputs})
+        ports = {port.name: port for port in self.inputs}
+        former: dict[str, str] = {}
+        for port in self.inputs:
+            for name in port.former:
+                if name in ports or name in former:
+                    raise SpecError(
+                        f"node {self.name}, input {port.name}: its former name {name} is in use"
+                    )
+                former[name] = port.name
+        object.__setattr__(self, "_ports", ports)
+        object.__setattr__(self, "_former", former)
         object.__setattr__(self, "lists", tuple(port.name for port in self.inputs if port.many))
         object.__setattr__(self, "gives_many", any(output.many for output in self.outputs))
 
     @property
-    def single(self) -> bool:
-        """Whether `run` returns one bare value."""
+    def has_bare_result(self) -> bool:
+        """True if `run` returns one bare value."""
         return self.returns is None
 
     def port(self, name: str) -> Port | None:
-        """The input of this name, if there is one."""
+        """Return the input of this name, if there is one."""
         return self._ports.get(name)
 
+    def current_name(self, name: str) -> str | None:
+        """Return the present name of an input, given that or a former one; None if unknown."""
+        return name if name in self._ports else self._former.get(name)
+
+    def current_names(self, values: Mapping[str, V]) -> dict[str, V]:
+        """Return values by input with former names replaced; unknown names stay.
+
+        A former name also stays if there is a value under the present name.
+        """
+        renamed: dict[str, V] = {}
+        for name, value in values.items():
+            current = self._former.get(name, name)
+            renamed[name if current in values or current in renamed else current] = value
+        return renamed
+
     def output_index(self, output: str | int) -> int | None:
-        """The index of an output given by name or index; None if there is no such output."""
+        """Return the index of an output given by name or index; None if there is none."""
         if isinstance(output, int):
             return output if 0 <= output < len(self.outputs) else None
-        names = [found.name for found in self.outputs]
+        names = [known.name for known in self.outputs]
         return names.index(output) if output in names else None
 
     @cached_property
@@ -170,11 +202,12 @@ class NodeSpec:
 
     @cached_property
     def identity(self) -> str:
-        """What of the node itself goes into a key: name, version, digest of its source file."""
+        """Its part of a cache key: name, version and digest of the function's source file."""
         return f"{self.name}/{self.version}/{_source_digest(self.run.__code__.co_filename)}"
 
 
 F = TypeVar("F", bound=Callable[..., Any] | type)
+V = TypeVar("V")
 
 
 def node(
@@ -193,10 +226,10 @@ def node(
 
     Args:
         name: the node's type in graph files.
-        category: where listings show it, such as "image/upscaling".
-        version: raise it when the same inputs give another result.
+        category: its place in listings, such as "image/upscaling".
+        version: increase it when the same inputs give another result.
         device: it uses the accelerator.
-        output: a graph runs for its sake (a saver).
+        output: graphs run for its sake (a saver).
         deprecated: it loads, but listings leave it out.
 
     Raises:
@@ -208,14 +241,14 @@ def node(
         run = run.__func__ if isinstance(run, staticmethod) else run
         if not isinstance(run, types.FunctionType):
             raise SpecError(f"node {name}: declare a function, or a class with a static run()")
-        hooks = {
-            hook: getattr(target, hook)
-            for hook in ("check", "family", "needs", "reads", "unavailable")
-            if isinstance(target, type) and hook in target.__dict__
+        methods = {
+            method: getattr(target, method)
+            for method in METHODS
+            if isinstance(target, type) and method in target.__dict__
         }
         options = {"version": version, "device": device, "output_node": output}
         doc = inspect.getdoc(target) or inspect.getdoc(run) or ""
-        spec = _read(name, category, run, doc, {**options, "deprecated": deprecated, **hooks})
+        spec = _read(name, category, run, doc, {**options, "deprecated": deprecated, **methods})
         target.__node__ = spec  # type: ignore[union-attr]
         return target
 
@@ -223,163 +256,95 @@ def node(
 
 
 def spec_of(target: object) -> NodeSpec | None:
-    """The spec that `@node` put on a function or class, if any."""
-    found = getattr(target, "__node__", None)
-    return found if isinstance(found, NodeSpec) else None
+    """Return the spec that `@node` put on a function or class, if any."""
+    spec = getattr(target, "__node__", None)
+    return spec if isinstance(spec, NodeSpec) else None
 
 
 def _read(
     name: str, category: str, run: types.FunctionType, doc: str, options: dict[str, Any]
 ) -> NodeSpec:
     try:
-        notes = inspect.get_annotations(run, eval_str=True)
+        annotations = inspect.get_annotations(run, eval_str=True)
     except NameError as error:
         raise SpecError(
             f"node {name}: {error}; import the port type at run time, not under TYPE_CHECKING"
         ) from error
-    tips = tooltips(doc)
+    tips = read_tooltips(doc)
     inputs, hidden = [], None
     for parameter in inspect.signature(run).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise SpecError(f"node {name}: *{parameter.name} is not allowed; name each input")
-        if parameter.name not in notes:
+        if parameter.name not in annotations:
             raise SpecError(f"node {name}, input {parameter.name}: it has no type annotation")
-        if notes[parameter.name] is Context:
+        annotation = annotations[parameter.name]
+        if annotation is Context:
             hidden = parameter.name
             continue
-        inputs.append(_port(name, parameter, notes[parameter.name], tips.get(parameter.name, "")))
-    if "return" not in notes:
+        inputs.append(_port(name, parameter, annotation, tips.get(parameter.name, "")))
+    if "return" not in annotations:
         raise SpecError(f"node {name}: it has no return annotation; write `-> None` for no output")
     if any(port.lazy for port in inputs) != ("needs" in options):
         raise SpecError(f"node {name}: lazy inputs need a static method `needs`, and only they do")
-    returns, outputs = _outputs(name, notes["return"], bool(options["output_node"]))
+    returns, outputs = _outputs(name, annotations["return"], bool(options["output_node"]))
     return NodeSpec(
         name, category, run, tuple(inputs), outputs, doc, hidden=hidden, returns=returns, **options
     )
 
 
-def _port(name: str, parameter: inspect.Parameter, note: Any, tooltip: str) -> Port:
-    where = f"node {name}, input {parameter.name}"
-    note, marks = _unwrap(note)
-    optional = False
-    if get_origin(note) in (types.UnionType, typing.Union):
-        members = [member for member in get_args(note) if member is not type(None)]
-        if len(members) != 1:
-            raise SpecError(f"{where}: a union may only be `X | None`")
-        optional = True
-        note, more = _unwrap(members[0])
-        marks = (*marks, *more)
-    many, note, more = _listed(note)
-    marks = (*marks, *more)
-    has_default = parameter.default is not parameter.empty
-    text = next((mark for mark in marks if isinstance(mark, Text)), Text())
-    port = Port(
-        name=parameter.name,
-        type="",
-        default=parameter.default if has_default else MISSING,
-        optional=optional,
-        many=many,
-        tooltip=tooltip,
-        lazy=any(isinstance(mark, Lazy) for mark in marks),
-        multiline=text.multiline,
-        mentions=text.mentions,
-        seeded=any(isinstance(mark, Seeded) for mark in marks),
-    )
-    details = _details(where, note, marks)
-    port = Port(**{**_fields(port), **details})
-    _check_default(where, port)
+def _port(name: str, parameter: inspect.Parameter, annotation: Any, tooltip: str) -> Port:
+    subject = f"node {name}, input {parameter.name}"
+    default = MISSING if parameter.default is parameter.empty else parameter.default
+    declared = read_input(subject, annotation)
+    port = Port(name=parameter.name, default=default, tooltip=tooltip, **declared)
+    _check_default(subject, port)
     return port
 
 
-def _details(where: str, note: Any, marks: tuple[Any, ...]) -> dict[str, Any]:
-    """Type, range, choices, file and family of a port, from its annotation."""
-    between = next((mark for mark in marks if isinstance(mark, Between)), None)
-    for mark in marks:
-        if isinstance(mark, Socket):
-            return {"type": mark.type, "family": mark.family, "compatible": mark.compatible}
-        if isinstance(mark, File):
-            return {"type": "COMBO" if mark.names else "STRING", "file": mark}
-        if isinstance(mark, Choices):
-            return {"type": "COMBO", "choices": mark}
-    if get_origin(note) is Literal:
-        choices = get_args(note)
-        if not all(isinstance(choice, str) for choice in choices):
-            raise SpecError(f"{where}: a Literal's choices must be strings")
-        return {"type": "COMBO", "choices": choices}
-    if note not in PRIMITIVES:
-        raise SpecError(
-            f"{where}: {note!r} is no port type; write int, float, str, bool, a Literal, "
-            f"or Annotated[..., Socket('NAME')]"
-        )
-    if between is not None and note not in (int, float):
-        raise SpecError(f"{where}: only numbers have a range")
-    if between is not None and between.low > between.high:
-        raise SpecError(f"{where}: its range {between} is empty")
-    return {"type": PRIMITIVES[note], "between": between}
-
-
-def _check_default(where: str, port: Port) -> None:
+def _check_default(subject: str, port: Port) -> None:
     default = port.default
     if default is MISSING or (default is None and port.optional):
         return
     if default is None:
-        raise SpecError(f"{where}: its default is None, so its type must be `X | None`")
+        raise SpecError(f"{subject}: its default is None, so its type must be `X | None`")
     if port.between is not None and not port.between.holds(default):
-        raise SpecError(f"{where}: its default {default!r} is outside {port.between}")
+        raise SpecError(f"{subject}: its default {default!r} is outside {port.between}")
     if isinstance(port.choices, tuple) and default not in port.choices:
-        raise SpecError(f"{where}: its default {default!r} is not one of its choices")
+        raise SpecError(f"{subject}: its default {default!r} is not one of its choices")
     if port.is_edge:
-        raise SpecError(f"{where}: an edge of type {port.type} can only default to None")
+        raise SpecError(f"{subject}: an edge of type {port.type} can only default to None")
 
 
 def _outputs(
-    name: str, note: Any, output_node: bool
+    name: str, annotation: Any, is_output_node: bool
 ) -> tuple[type[tuple[Any, ...]] | None, tuple[Output, ...]]:
-    """The NamedTuple that the function returns, None for one bare value; and its outputs."""
-    if note is None or note is type(None):
+    """Return the NamedTuple that the function returns, None for a bare value; and its outputs."""
+    if annotation is None or annotation is type(None):
         return None, ()
-    if isinstance(note, type) and issubclass(note, tuple) and hasattr(note, "_fields"):
-        scope = vars(sys.modules[note.__module__])
-        notes = {field: _evaluated(hint, scope) for field, hint in note.__annotations__.items()}
-        return note, tuple(_output(name, field, hint) for field, hint in notes.items())
-    base, marks = _unwrap(note)
-    if output_node and not marks and base not in PRIMITIVES and get_origin(base) is not list:
+    is_class = isinstance(annotation, type)
+    if is_class and issubclass(annotation, tuple) and hasattr(annotation, "_fields"):
+        scope = vars(sys.modules[annotation.__module__])
+        fields = {
+            field_name: evaluate_field(field_type, scope)
+            for field_name, field_type in annotation.__annotations__.items()
+        }
+        return annotation, tuple(_output(name, *item) for item in fields.items())
+    is_list = get_origin(annotation) is list
+    _, base, markers = unwrap_list(annotation)
+    if is_output_node and not is_list and not markers and base not in PRIMITIVES:
         return None, ()
-    return None, (_output(name, "", note),)
+    return None, (_output(name, "", annotation),)
 
 
-def _evaluated(hint: Any, scope: dict[str, Any]) -> Any:
-    """A NamedTuple's field type; the class keeps it as text, and only its own level is read."""
-    text = hint.__forward_arg__ if isinstance(hint, typing.ForwardRef) else hint
-    return eval(text, scope) if isinstance(text, str) else text
-
-
-def _output(name: str, field_name: str, note: Any) -> Output:
-    many, base, marks = _listed(note)
-    socket = next((mark for mark in marks if isinstance(mark, Socket)), None)
+def _output(name: str, field_name: str, annotation: Any) -> Output:
+    many, base, markers = unwrap_list(annotation)
+    socket = find_marker(Socket, markers)
     if socket is not None:
         return Output(field_name or socket.type, socket.type, socket.family, many)
     if base in PRIMITIVES:
         return Output(field_name or PRIMITIVES[base], PRIMITIVES[base], many=many)
-    shown = f" {field_name}" if field_name else ""
-    raise SpecError(f"node {name}, output{shown}: {note!r} is no port type")
-
-
-def _unwrap(note: Any) -> tuple[Any, tuple[Any, ...]]:
-    if get_origin(note) is Annotated:
-        base, *marks = get_args(note)
-        return base, tuple(marks)
-    return note, ()
-
-
-def _listed(note: Any) -> tuple[bool, Any, tuple[Any, ...]]:
-    """Whether a type is `list[X]`, and X unwrapped."""
-    many = get_origin(note) is list
-    return many, *_unwrap(get_args(note)[0] if many else note)
-
-
-def _fields(port: Port) -> dict[str, Any]:
-    return {name: getattr(port, name) for name in port.__dataclass_fields__}
+    label = f" {field_name}" if field_name else ""
+    raise SpecError(f"node {name}, output{label}: {annotation!r} is not a port type")
 
 
 @cache

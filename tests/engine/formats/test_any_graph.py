@@ -56,7 +56,7 @@ def evaluate(graph: Graph) -> dict[str, Any]:
         }
         spec = fakes.REGISTRY[node.type]
         result = spec.run(**values)
-        found[id] = (result,) if spec.single else result
+        found[id] = (result,) if spec.has_bare_result else result
     return {id: found[id][0] for id in graph.nodes if id.startswith("show_")}
 
 

@@ -39,7 +39,7 @@ def shape(graph: Graph) -> list[Any]:
     def full(id: str) -> dict[str, Any]:
         node = graph.nodes[id]
         spec = REGISTRY[node.type]
-        defaults = {p.name: p.default for p in spec.inputs if not p.required and not p.is_edge}
+        defaults = {p.name: p.default for p in spec.inputs if not p.is_required and not p.is_edge}
         given = {name: plain(value) for name, value in node.inputs.items()}
         return {**defaults, **given}
 

@@ -34,7 +34,7 @@ def test_an_input_without_a_default_is_required() -> None:
     port = spec("Add").port("a")
     assert port is not None
     assert port.default is MISSING
-    assert port.required
+    assert port.is_required
 
 
 def test_tooltips_come_from_the_docstring() -> None:
@@ -64,7 +64,7 @@ def test_a_socket_carries_its_family() -> None:
     assert port is not None
     assert port.family
     assert port.optional
-    assert not port.required
+    assert not port.is_required
 
 
 def unannotated(a) -> int:  # type: ignore[no-untyped-def]
@@ -105,7 +105,7 @@ def no_return(a: int):  # type: ignore[no-untyped-def]
         (unannotated, "input a: it has no type annotation"),
         (starred, "name each input"),
         (outside, "its default 6 is outside 0 to 5"),
-        (unknown, "is no port type"),
+        (unknown, "is not a port type"),
         (none_default, "`X | None`"),
         (edge_default, "can only default to None"),
         (not_in_list, "'z' is not one of its choices"),
