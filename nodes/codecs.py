@@ -152,19 +152,19 @@ def accelerators() -> list[Device]:
     driver = Path("/proc/driver/nvidia").exists() or which("nvidia-smi") is not None
     if "torch" not in sys.modules and not driver and sys.platform != "darwin":
         return []
-    from latentloom.diffusion.networks.devices import describe
+    from latentloom.diffusion.networks.devices import list_accelerators
 
     return [
         Device(
-            name=name,
-            type=type_name,
-            index=index,
-            vram_total=total,
-            vram_free=free,
-            torch_vram_total=torch_total,
-            torch_vram_free=torch_free,
+            name=device.name,
+            type=device.type,
+            index=device.ordinal,
+            vram_total=device.total_bytes,
+            vram_free=device.free_bytes,
+            torch_vram_total=device.reserved_bytes,
+            torch_vram_free=device.unused_bytes,
         )
-        for name, type_name, index, total, free, torch_total, torch_free in describe()
+        for device in list_accelerators()
     ]
 
 

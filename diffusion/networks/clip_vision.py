@@ -1,4 +1,4 @@
-"""CLIP's image encoder: what an image shows, as vectors."""
+"""CLIP's image encoder: images to vectors of their content."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ SPREAD = (0.26862954, 0.26130258, 0.27577711)
 KIND = "CLIPVisionModelWithProjection"
 FILE = "model.safetensors"
 INPUT, LAYERS = "vision_model.embeddings.", "vision_model.encoder.layers."
-# All of CLIP's large encoders have as many heads; OpenAI's own has another activation.
+# All of CLIP's large encoders have 16 heads; OpenAI's, by its width, has another activation.
 HEADS, OPENAI_WIDTH = 16, 1024
 
 
 class VisionOutput(NamedTuple):
-    """What the encoder makes of images.
+    """Encoded images.
 
     Attributes:
-        embeds: B×d, one vector for each image.
-        patches: B×n×w, the last layer but one: a vector for each patch and one for the whole.
+        embeds: B×d, one vector per image.
+        patches: B×n×w from the last layer but one: one vector for the image and one per patch.
     """
 
     embeds: Tensor
@@ -54,20 +54,20 @@ class VisionWeights(Weights):
 
 @dataclass(frozen=True, eq=False)
 class ClipVision(NetworkHandle):
-    """An image encoder as it travels on edges."""
+    """An image encoder as it travels on edges, with the side of its input."""
 
     weights: VisionWeights
     side_px: int
 
 
 def check_clip_vision(path: Path) -> None:
-    """Whether an image encoder's folder or file can be loaded.
+    """Check that an image encoder's folder or file can be loaded.
 
     Raises:
-        ModelFileError: it is incomplete, unsafe, or holds another network.
+        ModelFileError: it is incomplete, unsafe, or a different network.
     """
     if path.is_file():
-        _part(path)
+        _read_part(path)
         return
     config = read_config(path / "config.json")
     kinds = config.values.get("architectures") or [KIND]
@@ -77,37 +77,35 @@ def check_clip_vision(path: Path) -> None:
     check_weights(path, FILE)
 
 
-def _part(path: Path) -> StoredNetwork:
-    """The encoder in one file, by transformers' names, as ComfyUI's users have it."""
+def _read_part(path: Path) -> StoredNetwork:
+    """Read the header of an encoder in one file; its keys are transformers' names."""
     heads = read_tensor_infos(path)
     try:
         hidden = heads[f"{INPUT}class_embedding"].shape[0]
         patch = heads[f"{INPUT}patch_embedding.weight"].shape[2]
-        places = heads[f"{INPUT}position_embedding.weight"].shape[0] - 1
+        positions = heads[f"{INPUT}position_embedding.weight"].shape[0] - 1
         config = {
             "hidden_size": hidden,
             "intermediate_size": heads[f"{LAYERS}0.mlp.fc1.weight"].shape[0],
             "num_hidden_layers": count_members(heads, LAYERS),
             "num_attention_heads": HEADS,
             "patch_size": patch,
-            "image_size": patch * math.isqrt(places),
+            "image_size": patch * math.isqrt(positions),
             "projection_dim": heads["visual_projection.weight"].shape[0],
             "hidden_act": "quick_gelu" if hidden == OPENAI_WIDTH else "gelu",
         }
     except (KeyError, IndexError) as error:
-        raise ModelFileError(f"{path.name} holds no CLIP image encoder") from error
-    known = ("vision_model.", "visual_projection.")
-    names = {each: each for each in heads if each.startswith(known)}
-    return StoredNetwork(
-        config, {each: name for each, name in names.items() if "position_ids" not in each}
-    )
+        raise ModelFileError(f"{path.name} is not a CLIP image encoder") from error
+    prefixes = ("vision_model.", "visual_projection.")
+    names = [name for name in heads if name.startswith(prefixes) and "position_ids" not in name]
+    return StoredNetwork(config, {name: name for name in names})
 
 
 def load_clip_vision(path: Path) -> ClipVision:
-    """An image encoder from a folder of transformers or from one file.
+    """Load an image encoder from a folder in transformers' layout or from one file.
 
     Raises:
-        ModelFileError: it is incomplete, unsafe or damaged.
+        ModelFileError: it is incomplete, unsafe or corrupt.
     """
     check_clip_vision(path)
 
@@ -116,7 +114,7 @@ def load_clip_vision(path: Path) -> ClipVision:
 
         dtype = devices.network_dtype()
         if path.is_file():
-            part = _part(path)
+            part = _read_part(path)
             build = partial(CLIPVisionModelWithProjection, CLIPVisionConfig(**part.config))
             module = load_network_file(path, part, build, dtype)
         else:
@@ -124,7 +122,7 @@ def load_clip_vision(path: Path) -> ClipVision:
         return VisionWeights(module, digest)
 
     if path.is_file():
-        side = int(_part(path).config["image_size"])
+        side = int(_read_part(path).config["image_size"])
     else:
         side = read_config(path / "config.json").count("image_size", 224)
     return ClipVision(load_shared("clip_vision", make, path), side)

@@ -1,4 +1,4 @@
-"""ControlNets: an image that guides sampling, through a copy of the network's first half."""
+"""ControlNets: images that guide sampling, through a copy of the UNet's first half."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..families.family import Family
 from ..images.resize import resize
@@ -17,7 +17,7 @@ from .handles import ControlResiduals, NetworkHandle, UNetInputs, Weights, make_
 from .residency import residency
 from .tiled_model import TileWindow
 
-# What a net for several kinds of images can be told, by its place in the net's table.
+# The kinds of hints that a union ControlNet takes, with their indices.
 UNION_KINDS = {
     "auto": -1,
     "openpose": 0,
@@ -40,14 +40,14 @@ class ControlWeights(Weights):
         inputs: UNetInputs,
         hint: Tensor,
         strength: float,
-        kind: int = ANY_KIND,  # noqa: ARG002 - of nets that take several
+        kind: int = ANY_KIND,  # noqa: ARG002 - for UnionWeights
     ) -> ControlResiduals:
-        """What the net adds, times `strength`.
+        """Return the residuals for the UNet, times `strength`.
 
         Args:
-            inputs: what the denoising network is asked with.
+            inputs: the UNet's own.
             hint: B×3×H×W in 0..1, H and W those of the image.
-            kind: of the hint, for nets that take several; see UNION_KINDS.
+            kind: of the hint, for union ControlNets; see UNION_KINDS.
         """
         dtype = self.dtype
         skips, middle = self.module(
@@ -63,26 +63,30 @@ class ControlWeights(Weights):
 
 
 class UnionWeights(ControlWeights):
-    """A ControlNet for several kinds of images, as diffusers' ControlNetUnionModel has it."""
+    """A union ControlNet, for several kinds of hints: diffusers' ControlNetUnionModel."""
 
     @property
     def kinds(self) -> int:
-        """How many kinds it knows."""
+        """The number of kinds that the network takes."""
         config: Any = self.module.config
         return int(config["num_control_type"])
 
     def residuals(
         self, inputs: UNetInputs, hint: Tensor, strength: float, kind: int = ANY_KIND
     ) -> ControlResiduals:
-        """What the net adds; without a kind the hint is read as an ordinary net reads it."""
+        """Return the residuals; without a kind the hint is read as a plain ControlNet reads it."""
         dtype, module = self.dtype, self.module
         chosen = torch.zeros(len(inputs.x), self.kinds, device=inputs.x.device, dtype=dtype)
         chosen[:, max(kind, 0)] = float(kind != ANY_KIND)
         hint, hooks = hint.to(dtype), ExitStack()
         if kind == ANY_KIND:
-            read: Tensor = module.get_submodule("controlnet_cond_embedding")(hint)
+            embedded: Tensor = module.get_submodule("controlnet_cond_embedding")(hint)
+
+            def add_hint(_layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+                return output + embedded
+
             first = module.get_submodule("conv_in")
-            hooks.callback(first.register_forward_hook(lambda *found: found[2] + read).remove)
+            hooks.callback(first.register_forward_hook(add_hint).remove)
         with hooks:
             skips, middle = module(
                 inputs.x.to(dtype),
@@ -102,7 +106,7 @@ class ControlNet(NetworkHandle):
     """A ControlNet as it travels on edges.
 
     Attributes:
-        kind: of the images that it is given, where it takes several; see UNION_KINDS.
+        kind: of its hints, for union ControlNets; see UNION_KINDS.
     """
 
     weights: ControlWeights
@@ -112,13 +116,13 @@ class ControlNet(NetworkHandle):
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """A ControlNet with its image, as a conditioning carries it.
+    """A ControlNet with its hint, as conditioning carries it.
 
     Attributes:
-        hint: B×H×W×3 in 0..1; resized to the image that is sampled.
-        strength: what its outputs are multiplied with.
-        start, end: shares of the way from noise (0) to image (1) between which it acts.
-        both_sides: the negative side is controlled too if it has no control of its own.
+        hint: image B×H×W×3 in 0..1, resized to the sampled image.
+        strength: factor of the residuals.
+        start, end: shares of the schedule between which it acts; 0 is noise, 1 is the image.
+        both_sides: control a negative side that has no control of its own.
     """
 
     net: ControlNet
@@ -130,7 +134,7 @@ class Control:
 
 
 class ControlRunner:
-    """The controls of a run: when each acts, and its hint, resized once per size."""
+    """Evaluates the controls of a run; a hint is resized once per size."""
 
     def __init__(self, sampling: ModelSampling) -> None:
         self._sampling = sampling
@@ -144,31 +148,33 @@ class ControlRunner:
         count: int,
         window: TileWindow | None = None,
     ) -> ControlResiduals | None:
-        """The sum of what the controls add that act at this level; None if none does.
+        """Return the sum of the residuals of the controls active at `sigma`; None if none is.
 
         Args:
-            inputs: what the denoising network is asked with.
-            count: how often the batch lies in x, one behind the other.
-            window: where x lies in the whole that hints are for; None where it is the whole.
+            inputs: the UNet's own.
+            count: how many copies of the batch x holds, one after another.
+            window: the tile that x is, where the latent is sampled in tiles.
         """
         total: ControlResiduals | None = None
         for control in controls:
-            if self._acts(control, sigma):
+            if self._is_active(control, sigma):
                 hint = self._hint(control, inputs.x, count, window)
                 net = control.net
                 with residency().use(net.weights):
-                    one = net.weights.residuals(inputs, hint, control.strength, net.kind)
-                total = one if total is None else _sum(total, one)
+                    added = net.weights.residuals(inputs, hint, control.strength, net.kind)
+                total = added if total is None else _add(total, added)
         return total
 
-    def _acts(self, control: Control, sigma: float) -> bool:
-        high, low = (self._sampling.percent_to_sigma(at) for at in (control.start, control.end))
+    def _is_active(self, control: Control, sigma: float) -> bool:
+        high, low = (
+            self._sampling.percent_to_sigma(share) for share in (control.start, control.end)
+        )
         return low <= sigma <= high
 
     def _hint(self, control: Control, x: Tensor, count: int, window: TileWindow | None) -> Tensor:
-        """B×3×H×W: cut to the aspect of the whole, resized unsmoothed, repeated over x's batch."""
+        """Return the hint B×3×H×W: cut to the latent's aspect, resized, repeated over x's batch."""
         factor = control.net.family.vae_factor
-        rows, columns = (x.shape[-2], x.shape[-1]) if window is None else window.whole
+        rows, columns = (x.shape[-2], x.shape[-1]) if window is None else window.full_size
         width, height = columns * factor, rows * factor
         key = (id(control), width, height)
         if key not in self._hints:
@@ -177,12 +183,12 @@ class ControlRunner:
             self._hints[key] = (control, resized.to(x.device))
         hint, batch = self._hints[key][1], len(x) // count
         if window is not None:
-            place = TileWindow(window.top * factor, window.left * factor, (height, width))
-            hint = place.of(hint, x.shape[-2] * factor, x.shape[-1] * factor)
+            window_px = TileWindow(window.top * factor, window.left * factor, (height, width))
+            hint = window_px.crop(hint, x.shape[-2] * factor, x.shape[-1] * factor)
         repeats = -(-batch // len(hint))
         return hint.repeat(repeats, 1, 1, 1)[:batch].repeat(count, 1, 1, 1)
 
 
-def _sum(one: ControlResiduals, other: ControlResiduals) -> ControlResiduals:
-    skips = tuple(left + right for left, right in zip(one.skips, other.skips, strict=True))
-    return ControlResiduals(skips, one.middle + other.middle)
+def _add(first: ControlResiduals, second: ControlResiduals) -> ControlResiduals:
+    skips = tuple(a + b for a, b in zip(first.skips, second.skips, strict=True))
+    return ControlResiduals(skips, first.middle + second.middle)

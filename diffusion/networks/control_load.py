@@ -1,4 +1,4 @@
-"""Loading ControlNets into handles."""
+"""Load ControlNets into handles."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .network_files import load_network_file, load_network_folder, load_shared
 
 
 def load_control(path: Path, model: Model | None = None) -> ControlNet:
-    """A ControlNet from a diffusers folder or a file; weights in use already are shared.
+    """Load a ControlNet from a diffusers folder or a file; weights in use already are shared.
 
     Args:
-        model: what the weights of a file that holds a difference are added to.
+        model: the base that the weights of a difference file are added to.
 
     Raises:
-        ModelFileError: it is incomplete, unsafe, damaged, no ControlNet, or a difference
+        ModelFileError: it is incomplete, unsafe, corrupt, not a ControlNet, or a difference
             without a model.
     """
     check_control(path, model is not None)
@@ -38,37 +38,36 @@ def load_control(path: Path, model: Model | None = None) -> ControlNet:
     def make(digest: str) -> ControlWeights:
         from diffusers import ControlNetModel, ControlNetUnionModel
 
-        union = is_union_control(path)
-        kind = ControlNetUnionModel if union else ControlNetModel
-        weights = UnionWeights if union else ControlWeights
+        kind = ControlNetUnionModel if is_union_control(path) else ControlNetModel
+        weights_type = UnionWeights if is_union_control(path) else ControlWeights
+        dtype = devices.network_dtype()
         if path.is_dir():
-            return weights(load_network_folder(kind, path, devices.network_dtype()), digest)
+            return weights_type(load_network_folder(kind, path, dtype), digest)
         part = read_control_network(path.name, read_tensor_infos(path))
-        blank = partial(kind, **part.config)
         try:
-            module = load_network_file(path, part, blank, devices.network_dtype())
+            module = load_network_file(path, part, partial(kind, **part.config), dtype)
         except ModelFileError:
             raise
         except (ValueError, TypeError, RuntimeError) as error:
-            raise ModelFileError(f"{path.name} is no ControlNet that fits: {error}") from error
-        return weights(module, digest)
+            raise ModelFileError(f"{path.name} is not a usable ControlNet: {error}") from error
+        return weights_type(module, digest)
 
     family = detect_control_family(path)
     if model is None or path.is_dir() or DIFFERENCE_KEY not in read_tensor_infos(path):
         return ControlNet(load_shared("controlnet", make, path), family)
 
-    def added(digest: str) -> ControlWeights:
+    def make_sum(digest: str) -> ControlWeights:
         weights = make(digest)
-        _add(weights.module, model.weights.module)
+        _add_weights(weights.module, model.weights.module)
         return weights
 
-    return ControlNet(load_shared(f"controlnet on {model.weights.digest}", added, path), family)
+    return ControlNet(load_shared(f"controlnet on {model.weights.digest}", make_sum, path), family)
 
 
-def _add(module: nn.Module, base: nn.Module) -> None:
-    """Add to each weight the base's one of the same name and shape."""
-    theirs = base.state_dict()
+def _add_weights(module: nn.Module, base: nn.Module) -> None:
+    """Add to each weight the base's weight of the same name and shape."""
+    base_weights = base.state_dict()
     with torch.no_grad():
         for name, weight in module.state_dict().items():
-            if name in theirs and theirs[name].shape == weight.shape:
-                weight += theirs[name]
+            if name in base_weights and base_weights[name].shape == weight.shape:
+                weight += base_weights[name]

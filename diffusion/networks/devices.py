@@ -1,19 +1,37 @@
-"""The device that networks run on, and the precision of each part there; chosen once."""
+"""The device that networks run on, the precision of each part there, and threads on the CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import NamedTuple
 
 import torch
 
 THREADS = torch.get_num_threads()
 
 
+class Accelerator(NamedTuple):
+    """An accelerator.
+
+    Attributes:
+        ordinal: its number among several; None where there is one.
+        reserved_bytes: memory that torch holds, of which `unused_bytes` is not in use.
+    """
+
+    name: str
+    type: str
+    ordinal: int | None
+    total_bytes: int
+    free_bytes: int
+    reserved_bytes: int
+    unused_bytes: int
+
+
 @cache
 def device() -> torch.device:
-    """CUDA, else Apple's MPS, else the CPU."""
+    """Return CUDA, else Apple's MPS, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -21,33 +39,35 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
-def describe() -> list[tuple[str, str, int | None, int, int, int, int]]:
-    """The accelerators: name, type, index; bytes of memory, all and free, and torch's own share."""
+def list_accelerators() -> list[Accelerator]:
+    """List the accelerators of this machine."""
     if device().type == "mps":
         used = torch.mps.current_allocated_memory()
         total = torch.mps.recommended_max_memory()
-        return [("mps", "mps", None, total, total - used, used, 0)]
+        return [Accelerator("mps", "mps", None, total, total - used, used, 0)]
     if device().type != "cuda":
         return []
-    found: list[tuple[str, str, int | None, int, int, int, int]] = []
+    accelerators: list[Accelerator] = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
-        held = torch.cuda.memory_reserved(index)
-        unused = held - torch.cuda.memory_allocated(index)
+        reserved = torch.cuda.memory_reserved(index)
+        unused = reserved - torch.cuda.memory_allocated(index)
         name = f"cuda:{index} {torch.cuda.get_device_name(index)}"
-        found.append((name, "cuda", index, total, free + unused, held, unused))
-    return found
+        accelerators.append(
+            Accelerator(name, "cuda", index, total, free + unused, reserved, unused)
+        )
+    return accelerators
 
 
 def network_dtype() -> torch.dtype:
-    """Precision of a denoising network: float16 on an accelerator, float32 on the CPU."""
+    """Return the precision of UNets: float16 on an accelerator, float32 on the CPU."""
     return torch.float32 if device().type == "cpu" else torch.float16
 
 
 def vae_dtype() -> torch.dtype:
-    """Precision of an autoencoder: bfloat16 where the card itself computes it, else float32.
+    """Return the precision of autoencoders: bfloat16 where the GPU supports it, else float32.
 
-    float16 overflows in some autoencoders; a bfloat16 that is emulated is slow and coarse.
+    float16 overflows in some autoencoders; emulated bfloat16 is slow and coarse.
     """
     if device().type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
@@ -56,10 +76,10 @@ def vae_dtype() -> torch.dtype:
 
 @contextmanager
 def use_one_thread() -> Iterator[None]:
-    """Compute in this thread alone, as what runs beside networks on a CPU should.
+    """Compute in this thread alone, as work beside networks on a CPU should.
 
-    Each thread that computes in parallel keeps workers of its own, and with more workers than
-    cores OpenMP lets all of them sleep between two layers: small networks take twice as long.
+    Every thread that computes in parallel has its own OpenMP workers. With more workers than
+    cores, OpenMP lets all of them sleep between two layers: small networks take twice as long.
     """
     before = torch.get_num_threads()
     if before == 1 or device().type != "cpu":
@@ -74,9 +94,9 @@ def use_one_thread() -> Iterator[None]:
 
 @contextmanager
 def use_all_threads() -> Iterator[None]:
-    """Compute in this thread with as many as torch had at first.
+    """Compute in this thread with all threads that torch started with.
 
-    A thread that begins while another computes alone begins with one.
+    A thread that starts while another uses one thread inherits that number.
     """
     if torch.get_num_threads() != THREADS:
         torch.set_num_threads(THREADS)

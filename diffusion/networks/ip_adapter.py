@@ -1,4 +1,4 @@
-"""IP-Adapters: images as prompts, through attention layers of their own.
+"""IP-Adapters: images as prompts, through additional attention layers.
 
 Source: Ye et al., "IP-Adapter" (arXiv 2308.06721).
 """
@@ -24,25 +24,26 @@ from .network_files import load_shared
 from .residency import retry_when_out_of_memory
 
 PROJECTION, LAYERS = "image_proj.", "ip_adapter."
+KEY, VALUE = ".to_k_ip.weight", ".to_v_ip.weight"
 PLAIN, FULL, PLUS = "proj.weight", "proj.3.weight", "latents"
 
 
-class Plan(NamedTuple):
-    """What the keys of a file say.
+class AdapterLayout(NamedTuple):
+    """The layout of an adapter's file.
 
     Attributes:
         layers: the numbers of its attention layers, in order.
-        width: of the text encoding of its models.
-        patches: it looks at patches of the image, not at the whole alone.
+        text_dim: width of the text encoding of its models.
+        uses_patches: it takes the image encoder's patches, not only the image's vector.
     """
 
     layers: tuple[int, ...]
-    width: int
-    patches: bool
+    text_dim: int
+    uses_patches: bool
 
 
 class AdapterNet(nn.Module):
-    """The projection of images to tokens, and a key and a value matrix for each layer."""
+    """A projection of images to tokens, and a key and a value matrix for each layer."""
 
     def __init__(self, projection: nn.Module, keys: list[Tensor], values: list[Tensor]) -> None:
         super().__init__()
@@ -63,110 +64,112 @@ class IpAdapter(NetworkHandle):
 
     weights: AdapterWeights
     family: Family
-    patches: bool
+    uses_patches: bool
 
 
 class ImageTokens(NamedTuple):
-    """Images as tokens 1×n×d: what to show, and what no image gives."""
+    """Image tokens 1×n×d for the positive side, and those of a blank image for the negative."""
 
     positive: Tensor
     negative: Tensor
 
 
-def read_adapter_layout(path: Path) -> Plan:
-    """What a file holds, from its header.
+def read_adapter_layout(path: Path) -> AdapterLayout:
+    """Read the header of an adapter's file.
 
     Raises:
-        ModelFileError: it is damaged, unsafe, or no IP-Adapter for images.
+        ModelFileError: it is corrupt, unsafe, or not an IP-Adapter for images.
     """
     heads = read_tensor_infos(path)
     kinds = [kind for kind in (PLAIN, FULL, PLUS) if f"{PROJECTION}{kind}" in heads]
-    numbers = _layers(heads)
-    if len(kinds) != 1 or not numbers:
-        raise ModelFileError(f"{path.name} holds no IP-Adapter for images")
-    widths = {heads[f"{LAYERS}{numbers[0]}.to_k_ip.weight"].shape[-1]}
-    return Plan(numbers, widths.pop(), kinds[0] != PLAIN)
+    layers = _layer_numbers(heads)
+    if len(kinds) != 1 or not layers:
+        raise ModelFileError(f"{path.name} is not an IP-Adapter for images")
+    text_dim = heads[f"{LAYERS}{layers[0]}{KEY}"].shape[-1]
+    return AdapterLayout(layers, text_dim, kinds[0] != PLAIN)
 
 
-def _layers(heads: TensorInfos) -> tuple[int, ...]:
-    ends = (".to_k_ip.weight", ".to_v_ip.weight")
-    found = [{name[len(LAYERS) : -len(end)] for name in heads if _lies(name, end)} for end in ends]
-    if found[0] != found[1] or not all(number.isdigit() for number in found[0]):
+def _layer_numbers(heads: TensorInfos) -> tuple[int, ...]:
+    keys, values = (
+        {
+            name[len(LAYERS) : -len(suffix)]
+            for name in heads
+            if name.startswith(LAYERS) and name.endswith(suffix)
+        }
+        for suffix in (KEY, VALUE)
+    )
+    if keys != values or not all(number.isdigit() for number in keys):
         return ()
-    return tuple(sorted(int(number) for number in found[0]))
-
-
-def _lies(name: str, end: str) -> bool:
-    return name.startswith(LAYERS) and name.endswith(end)
+    return tuple(sorted(int(number) for number in keys))
 
 
 def read_adapter_family(path: Path) -> Family:
-    """The family of the models that an adapter is for.
+    """Read the family of the models that an adapter is for.
 
     Raises:
         ModelFileError: as `read_adapter_layout`.
     """
-    return family_for(read_adapter_layout(path).width)
+    return family_for(read_adapter_layout(path).text_dim)
 
 
 def load_ip_adapter(path: Path) -> IpAdapter:
-    """An IP-Adapter from a file; weights in use already are shared.
+    """Load an IP-Adapter from a file; weights in use already are shared.
 
     Raises:
-        ModelFileError: it is damaged, unsafe, or no IP-Adapter for images.
+        ModelFileError: it is corrupt, unsafe, or not an IP-Adapter for images.
     """
-    plan = read_adapter_layout(path)
+    layout = read_adapter_layout(path)
 
     def make(digest: str) -> AdapterWeights:
-        tensors = {
-            name: each.to(devices.network_dtype()) for name, each in load_weights(path).items()
-        }
-        matrices = [
-            [tensors[f"{LAYERS}{number}.{kind}.weight"] for number in plan.layers]
-            for kind in ("to_k_ip", "to_v_ip")
-        ]
-        net = AdapterNet(_projection(path, tensors), *matrices)
+        dtype = devices.network_dtype()
+        tensors = {name: tensor.to(dtype) for name, tensor in load_weights(path).items()}
+        keys, values = (
+            [tensors[f"{LAYERS}{number}{suffix}"] for number in layout.layers]
+            for suffix in (KEY, VALUE)
+        )
+        net = AdapterNet(_make_projection(path, tensors), keys, values)
         return AdapterWeights(net.to(devices.device()), digest)
 
-    return IpAdapter(load_shared("ip_adapter", make, path), family_for(plan.width), plan.patches)
+    weights = load_shared("ip_adapter", make, path)
+    return IpAdapter(weights, family_for(layout.text_dim), layout.uses_patches)
 
 
-def _projection(path: Path, tensors: dict[str, Tensor]) -> nn.Module:
-    """diffusers' module for this file's projection, which knows each variant's keys."""
+def _make_projection(path: Path, tensors: dict[str, Tensor]) -> nn.Module:
+    """Build diffusers' module for a projection; diffusers converts the keys of each variant."""
     from diffusers.loaders.unet import UNet2DConditionLoadersMixin
 
     own = {
-        name.removeprefix(PROJECTION): each
-        for name, each in tensors.items()
+        name.removeprefix(PROJECTION): tensor
+        for name, tensor in tensors.items()
         if name.startswith(PROJECTION)
     }
     convert: Any = UNet2DConditionLoadersMixin()._convert_ip_adapter_image_proj_to_diffusers
     try:
-        found: nn.Module = convert(own, low_cpu_mem_usage=False)
+        projection: nn.Module = convert(own, low_cpu_mem_usage=False)
     except (KeyError, RuntimeError, ValueError) as error:
         raise ModelFileError(f"{path.name}: its projection cannot be read: {error}") from error
-    return found.to(devices.network_dtype())
+    return projection.to(devices.network_dtype())
 
 
 def encode_image_tokens(
     adapter: IpAdapter, vision: ClipVision, image: Tensor, average: bool = False
 ) -> ImageTokens:
-    """Images B×H×W×C as tokens for attention.
+    """Encode images B×H×W×C to tokens for attention.
 
     Args:
-        average: one prompt of what the images have in common; otherwise their tokens follow
-            one another.
+        average: average the images into one prompt; otherwise their tokens are concatenated.
 
     Raises:
-        ModelFileError: the encoder is not the one that the adapter was trained on.
+        ModelFileError: the adapter was trained on another image encoder.
     """
-    seen = encode_image(vision, image)
-    given = seen.patches if adapter.patches else seen.embeds
+    output = encode_image(vision, image)
+    vectors = output.patches if adapter.uses_patches else output.embeds
     if average:
-        given = given.mean(0, keepdim=True)
-    nothing = encode_blank(vision).patches if adapter.patches else torch.zeros_like(given[:1])
+        vectors = vectors.mean(0, keepdim=True)
+    uses_patches = adapter.uses_patches
+    blank = encode_blank(vision).patches if uses_patches else torch.zeros_like(vectors[:1])
     try:
-        positive, negative = (_projected(adapter, each) for each in (given, nothing))
+        positive, negative = _project(adapter, vectors), _project(adapter, blank)
     except RuntimeError as error:
         raise ModelFileError(
             f"the adapter was trained on another image encoder: {error}"
@@ -174,13 +177,13 @@ def encode_image_tokens(
     return ImageTokens(positive, negative.repeat(1, positive.shape[1] // negative.shape[1], 1))
 
 
-def _projected(adapter: IpAdapter, given: Tensor) -> Tensor:
-    """1×n×d, the tokens of all images one after another."""
+def _project(adapter: IpAdapter, vectors: Tensor) -> Tensor:
+    """Project encoded images to tokens 1×n×d, those of all images concatenated."""
     weights = adapter.weights
 
-    def work() -> Tensor:
+    def project() -> Tensor:
         with weights.use():
-            found: Tensor = weights.module.projection(given.to(weights.device, weights.dtype))
-        return found.reshape(1, -1, found.shape[-1]).float().cpu().clone()
+            tokens: Tensor = weights.module.projection(vectors.to(weights.device, weights.dtype))
+        return tokens.reshape(1, -1, tokens.shape[-1]).float().cpu().clone()
 
-    return retry_when_out_of_memory(work)
+    return retry_when_out_of_memory(project)

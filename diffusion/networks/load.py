@@ -1,4 +1,4 @@
-"""Loading models: diffusers folders and single files into handles."""
+"""Load models from diffusers folders and single files into handles."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from .handles import (
 )
 from .network_files import load_network_file, load_network_folder, load_shared
 
-# OpenCLIP-H is asked for its last layer but one, so that many files leave the last one out.
+# Models with OpenCLIP-H use its last layer but one, so that many files leave out the last.
 H_LAYERS = 24
 OPEN_CLIP_PAD = 0
 STORED = {
@@ -52,7 +52,7 @@ STORED = {
 
 
 class Checkpoint(NamedTuple):
-    """The three parts of a checkpoint; those that it lacks say so when they are used."""
+    """The three parts of a checkpoint; using one that it lacks raises an error."""
 
     model: Model
     clip: Clip
@@ -60,54 +60,54 @@ class Checkpoint(NamedTuple):
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """The parts of a diffusers folder or a single file; weights in use already are shared.
+    """Load the parts of a diffusers folder or a single file; weights in use already are shared.
 
     Raises:
-        ModelFileError: it is incomplete, unsafe, damaged, or of an unknown family.
+        ModelFileError: it is incomplete, unsafe, corrupt, or of an unknown family.
     """
     check_checkpoint(path)
     if path.is_file():
-        return _single_file(path)
+        return _load_file(path)
     family = detect_checkpoint_family(path)
     model = Model(_folder_unet(path), family, ModelSampling(**asdict(read_noise_schedule(path))))
     return Checkpoint(model, Clip(_folder_texts(path, family), family), load_vae(path / "vae"))
 
 
 def load_unet(path: Path, stored: str = "default") -> Model:
-    """The denoising network of a file.
+    """Load the denoising network of a file.
 
     Args:
-        stored: an 8 bit type that the weights are rounded to, as if they had been kept in it.
+        stored: an 8-bit type that the weights are rounded to, as if they were stored in it.
 
     Raises:
-        ModelFileError: it is damaged, or holds no denoising network.
+        ModelFileError: it is corrupt, or has no denoising network.
     """
     contents, family = read_checkpoint(path), detect_checkpoint_family(path)
     return Model(_file_unet(path, contents, STORED[stored]), family, make_sampling(family))
 
 
 def load_clip(paths: tuple[Path, ...], on_cpu: bool = False) -> Clip:
-    """The text encoders of one file or of two.
+    """Load the text encoders of one file or of two.
 
     Raises:
-        ModelFileError: one is damaged, or they do not belong together.
+        ModelFileError: one is corrupt, or they do not belong together.
     """
     family = detect_clip_family(paths)
-    found = [(path, keys) for path in paths for keys in read_contents(path).text_encoders]
-    found.sort(key=lambda pair: KIND_ORDER.index(pair[1].kind))
-    return Clip(_file_texts(found, family, on_cpu), family)
+    encoders = [(path, keys) for path in paths for keys in read_contents(path).text_encoders]
+    encoders.sort(key=lambda encoder: KIND_ORDER.index(encoder[1].kind))
+    return Clip(_file_texts(encoders, family, on_cpu), family)
 
 
 def load_vae(path: Path) -> Vae:
-    """The autoencoder of a diffusers folder, or of a file that holds one.
+    """Load the autoencoder of a diffusers folder or of a file.
 
     Raises:
-        ModelFileError: it is incomplete, unsafe or damaged, or the file holds none.
+        ModelFileError: it is incomplete, unsafe or corrupt, or the file has no autoencoder.
     """
     check_vae(path)
-    family, halves = detect_vae_family(path), find_tiny_vae_files(path)
-    if halves is not None:
-        return Vae(_tiny_vae(halves), family)
+    family, tiny_files = detect_vae_family(path), find_tiny_vae_files(path)
+    if tiny_files is not None:
+        return Vae(_tiny_vae(tiny_files), family)
     if path.is_file():
         return Vae(_file_vae(path, read_contents(path)), family)
 
@@ -119,20 +119,20 @@ def load_vae(path: Path) -> Vae:
     return Vae(load_shared("vae", make, path), family)
 
 
-def _single_file(path: Path) -> Checkpoint:
+def _load_file(path: Path) -> Checkpoint:
     contents, family = read_checkpoint(path), detect_checkpoint_family(path)
-    texts: TextWeights = TEXT_ENCODER.placeholder(path)
+    text_encoders: TextWeights = TEXT_ENCODER.placeholder(path)
     if contents.text_encoders:
-        texts = _file_texts([(path, keys) for keys in contents.text_encoders], family)
+        text_encoders = _file_texts([(path, keys) for keys in contents.text_encoders], family)
     vae: VaeWeights = AUTOENCODER.placeholder(path)
     if contents.vae is not None:
         vae = _file_vae(path, contents)
     model = Model(_file_unet(path, contents), family, make_sampling(family))
-    return Checkpoint(model, Clip(texts, family), Vae(vae, family))
+    return Checkpoint(model, Clip(text_encoders, family), Vae(vae, family))
 
 
 def make_sampling(family: Family) -> ModelSampling:
-    """How the noise levels of a family are laid out."""
+    """Return the noise schedule of a family."""
     if family.sigma_range is not None:
         low, high = family.sigma_range
         return ContinuousSampling(family.prediction, low=low, high=high)
@@ -147,8 +147,8 @@ def _file_unet(
 
         part = contents.unet
         assert part is not None
-        blank = partial(UNet2DConditionModel, **part.config)
-        module = load_network_file(path, part, blank, devices.network_dtype(), stored)
+        build = partial(UNet2DConditionModel, **part.config)
+        module = load_network_file(path, part, build, devices.network_dtype(), stored)
         return UNetWeights(module, f"{digest}{stored or ''}")
 
     return load_shared(f"unet {stored or ''}", make, path)
@@ -160,40 +160,41 @@ def _file_vae(path: Path, contents: ModelContents) -> VaeWeights:
 
         part = contents.vae
         assert part is not None
-        blank = partial(AutoencoderKL, **part.config)
-        return VaeWeights(load_network_file(path, part, blank, devices.vae_dtype()), digest)
+        build = partial(AutoencoderKL, **part.config)
+        return VaeWeights(load_network_file(path, part, build, devices.vae_dtype()), digest)
 
     return load_shared("vae", make, path)
 
 
-def _tiny_vae(halves: TinyVaeFiles) -> VaeWeights:
+def _tiny_vae(files: TinyVaeFiles) -> VaeWeights:
     def make(digest: str) -> VaeWeights:
-        return TinyVaeWeights(read_tiny_vae(halves), f"{digest}{halves.name}", halves.family)
+        return TinyVaeWeights(read_tiny_vae(files), f"{digest}{files.name}", files.family)
 
-    return load_shared(halves.name, make, halves.encoder, halves.decoder)
+    return load_shared(files.name, make, files.encoder, files.decoder)
 
 
 def _file_texts(
-    found: Sequence[tuple[Path, StoredTextEncoder]], family: Family, on_cpu: bool = False
+    files: Sequence[tuple[Path, StoredTextEncoder]], family: Family, on_cpu: bool = False
 ) -> TextWeights:
-    """Text encoders, each from the file that holds it."""
+    """Load text encoders from the files that hold them."""
 
     def make(digest: str) -> TextWeights:
-        encoders = [_file_text(path, keys, family) for path, keys in found]
+        encoders = [_file_text(path, keys, family) for path, keys in files]
         return TextWeights(encoders, digest, torch.device("cpu") if on_cpu else None)
 
-    place = "text_encoder on the CPU" if on_cpu else "text_encoder"
-    return load_shared(f"{place} of {family.name}", make, *dict.fromkeys(path for path, _ in found))
+    part = f"text_encoder{' on the CPU' if on_cpu else ''} of {family.name}"
+    return load_shared(part, make, *dict.fromkeys(path for path, _ in files))
 
 
 def _file_text(path: Path, keys: StoredTextEncoder, family: Family) -> TextEncoder:
-    blank = _text_network(keys)
-    module = load_network_file(path, keys.network, blank, torch.float32)
+    module = load_network_file(path, keys.network, _text_network(keys), torch.float32)
     tokenizer = load_clip_l_tokenizer()
     if keys.kind != "l":
         tokenizer = replace(tokenizer, marks=tokenizer.marks._replace(pad=OPEN_CLIP_PAD))
     _check_vocabulary(path.name, tokenizer, keys.network.config["vocab_size"])
-    return _as_part(keys.kind, module, tokenizer, family, keys.network.config["num_hidden_layers"])
+    return _make_encoder(
+        keys.kind, module, tokenizer, family, keys.network.config["num_hidden_layers"]
+    )
 
 
 def _text_network(keys: StoredTextEncoder) -> Callable[[], torch.nn.Module]:
@@ -203,16 +204,16 @@ def _text_network(keys: StoredTextEncoder) -> Callable[[], torch.nn.Module]:
     return lambda: kind(CLIPTextConfig(**keys.network.config))
 
 
-def _as_part(
+def _make_encoder(
     kind: TextKind, module: torch.nn.Module, tokenizer: Tokenizer, family: Family, layers: int
 ) -> TextEncoder:
-    """A text encoder that is asked as its family asks."""
-    part = TextEncoder(kind, module, tokenizer)
+    """Make a text encoder with the layer that its family uses."""
+    encoder = TextEncoder(kind, module, tokenizer)
     if family.size_inputs != "none":
-        return replace(part, layer=-2, final_norm=False)
+        return replace(encoder, layer=-2, final_norm=False)
     if kind == "h":
-        return replace(part, layer=-2, dropped=int(layers == H_LAYERS - 1))
-    return part
+        return replace(encoder, layer=-2, dropped=int(layers == H_LAYERS - 1))
+    return encoder
 
 
 def _folder_unet(path: Path) -> UNetWeights:
@@ -229,29 +230,31 @@ def _folder_texts(path: Path, family: Family) -> TextWeights:
     folders = find_text_folders(path)
 
     def make(digest: str) -> TextWeights:
-        parts = [_folder_text(path / text, path / words, family) for text, words in folders]
-        return TextWeights(parts, digest)
+        encoders = [
+            _folder_text(path / encoder, path / tokenizer, family) for encoder, tokenizer in folders
+        ]
+        return TextWeights(encoders, digest)
 
-    places = [path / name for pair in folders for name in pair]
-    return load_shared("text_encoder", make, *places)
+    paths = [path / name for pair in folders for name in pair]
+    return load_shared("text_encoder", make, *paths)
 
 
-def _folder_text(folder: Path, words: Path, family: Family) -> TextEncoder:
+def _folder_text(folder: Path, tokenizer_folder: Path, family: Family) -> TextEncoder:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    tokenizer = load_tokenizer(words)
+    tokenizer = load_tokenizer(tokenizer_folder)
     network: Any = CLIPTextModelWithProjection if has_projection(folder) else CLIPTextModel
     module = load_network_folder(network, folder, torch.float32)
     config = module.config
     _check_vocabulary(folder.parent.name, tokenizer, config.vocab_size)
     second: TextKind = "g" if folder.name.endswith("_2") else "l"
     kind = KIND_BY_WIDTH.get(config.hidden_size, second)
-    return _as_part(kind, module, tokenizer, family, config.num_hidden_layers)
+    return _make_encoder(kind, module, tokenizer, family, config.num_hidden_layers)
 
 
-def _check_vocabulary(where: str, tokenizer: Tokenizer, size: int) -> None:
-    largest = tokenizer.max_id
-    if largest >= size:
+def _check_vocabulary(name: str, tokenizer: Tokenizer, size: int) -> None:
+    max_id = tokenizer.max_id
+    if max_id >= size:
         raise ModelFileError(
-            f"{where}: the tokenizer has token {largest}, the text encoder knows {size}"
+            f"{name}: the tokenizer has token {max_id}, the text encoder only {size} tokens"
         )

@@ -1,4 +1,4 @@
-"""LoRA and its kin: changes to a network's weights, merged just before use.
+"""LoRA and related formats: changes to a network's weights, merged just before use.
 
 Source: LoRA (arXiv 2106.09685), LoHa and LoKr (LyCORIS, arXiv 2309.14859), DoRA (arXiv
 2402.09353), OFT (arXiv 2306.07280), GLoRA (arXiv 2306.07967).
@@ -30,8 +30,8 @@ class LoraPatch:
 
     Attributes:
         digest: of the file.
-        strength: what the changes are multiplied with; may be negative.
-        changes: by name of the network's parameter.
+        strength: factor of the changes; may be negative.
+        changes: the file's tensors by their roles, by name of the network's parameter.
     """
 
     digest: str
@@ -40,73 +40,74 @@ class LoraPatch:
 
     @property
     def fingerprint(self) -> str:
-        """Tells two patches apart."""
+        """Identify the patch by its file and strength."""
         return f"lora {self.digest} {self.strength}"
 
     def select_names(self, _parameters: Iterable[str]) -> Iterable[str]:
-        """The parameters that it changes."""
+        """Return the parameters that the patch changes."""
         return self.changes.keys()
 
     def change(self, name: str, weight: Tensor) -> Tensor:
-        """A parameter, float32, with this patch merged in."""
-        roles = {role: part.to(weight.device) for role, part in self.changes[name].items()}
-        return changed(weight, roles, self.strength)
+        """Return a parameter, float32, with the patch merged in."""
+        roles = {role: tensor.to(weight.device) for role, tensor in self.changes[name].items()}
+        return apply_change(weight, roles, self.strength)
 
 
 def with_lora(model: Model, path: Path, strength: float) -> Model:
-    """The model with a LoRA; itself at strength 0.
+    """Add a LoRA to a model; at strength 0, return the model itself.
 
     Raises:
-        ModelFileError: the file is damaged, or nothing in it fits the model.
+        ModelFileError: the file is corrupt, or nothing in it fits the model.
     """
     if strength == 0:
         return model
-    patch = _patch(path, {"unet": ("", model.weights.module)}, strength)
+    patch = _make_patch(path, {"unet": ("", model.weights.module)}, strength)
     return replace(model, patches=(*model.patches, patch)) if patch else model
 
 
 def with_clip_lora(clip: Clip, path: Path, strength: float) -> Clip:
-    """The text encoder with a LoRA; itself at strength 0 or where the file leaves it alone.
+    """Add a LoRA to text encoders; if it does not change them, return them as they are.
 
     Raises:
-        ModelFileError: the file is damaged, or nothing in it fits the text encoder.
+        ModelFileError: the file is corrupt, or nothing in it fits the text encoders.
     """
     if strength == 0:
         return clip
-    parts = clip.weights.encoders
+    encoders = clip.weights.encoders
+    has_several = len(encoders) > 1
     networks: dict[LoraTarget, tuple[str, nn.Module]] = {
-        "text_2" if part.kind == "g" and len(parts) > 1 else "text": (
-            f"{part.kind}." if len(parts) > 1 else "",
-            part.module,
+        "text_2" if encoder.kind == "g" and has_several else "text": (
+            f"{encoder.kind}." if has_several else "",
+            encoder.module,
         )
-        for part in parts
+        for encoder in encoders
     }
-    patch = _patch(path, networks, strength)
+    patch = _make_patch(path, networks, strength)
     return replace(clip, patches=(*clip.patches, patch)) if patch else clip
 
 
-def changed(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tensor:
-    """A weight with one layer's change, all float32.
+def apply_change(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tensor:
+    """Return a weight with one layer's change, float32.
 
     Raises:
         KeyError: a role is missing.
-        ModelFileError: the change is of another shape.
+        ModelFileError: the change has another shape.
     """
     if "set" in roles:
         return roles["set"].float().reshape(weight.shape)
     difference = _difference(weight, roles, strength)
     if difference.numel() != weight.numel():
-        shapes = f"{tuple(difference.shape)}, the network's {tuple(weight.shape)}"
-        raise ModelFileError(f"a layer of the LoRA is of shape {shapes}")
+        shapes = f"{tuple(weight.shape)}, got {tuple(difference.shape)}"
+        raise ModelFileError(f"a change of weights: expected the shape {shapes}")
     difference = difference.reshape(weight.shape)
     scale = roles.get("dora_scale")
     if scale is None:
         return torch.add(weight, difference, alpha=strength)
-    return weight + strength * (_decomposed(weight, difference, scale) - weight)
+    return weight + strength * (_dora(weight, difference, scale) - weight)
 
 
 def _difference(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tensor:
-    """What is added, times the strength."""
+    """Return the difference that a change adds, before `strength` is applied."""
     if "up" in roles and "down" in roles:
         up, down = roles["up"].float(), roles["down"].float()
         scale = _scale(roles, down.shape[0])
@@ -115,61 +116,63 @@ def _difference(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -
             return torch.einsum("or,rskl,si->oikl", scale * up.flatten(1), mid, down.flatten(1))
         return (scale * up.flatten(1)) @ down.flatten(1)
     if "hada_w1_a" in roles:
-        product: Tensor = _hadamard_half(roles, "1") * _hadamard_half(roles, "2")
+        product: Tensor = _hadamard_factor(roles, "1") * _hadamard_factor(roles, "2")
         return product * _scale(roles, roles["hada_w1_b"].shape[0])
     if "lokr_w1" in roles or "lokr_w1_a" in roles:
         return _kronecker(roles)
     if "oft_blocks" in roles:
-        return _turned(weight, roles, strength)
+        return _oft(weight, roles, strength)
     if "glora_a1" in roles:
-        return _general(weight, roles)
+        return _glora(weight, roles)
     return (roles["diff_b"] if "diff_b" in roles else roles["diff"]).float()
 
 
-def _turned(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tensor:
-    """OFT: blocks of outputs turned by the Cayley transform of what is skew in the file's blocks.
+def _oft(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tensor:
+    """Return OFT's difference: blocks of outputs, rotated by the Cayley transform.
 
-    The strength counts a second time, as in ComfyUI. Source: arXiv 2306.07280, section 3.
+    The rotations come from the skew parts of the file's blocks. The strength counts twice, as in
+    ComfyUI. Source: arXiv 2306.07280, section 3.
     """
     blocks = roles["oft_blocks"].float()
     if blocks.ndim != 3:
-        raise ModelFileError("it holds BOFT adapters, which are not supported")
+        raise ModelFileError("BOFT adapters are not supported")
     count, size, _ = blocks.shape
     skew = blocks - blocks.transpose(1, 2)
     limit = float(roles["alpha"]) if "alpha" in roles else 0.0
     if limit > 0:
         skew = skew * (limit / (skew.norm() + 1e-8)).clamp(max=1.0)
-    one = torch.eye(size, device=skew.device)
-    turn = (one + skew) @ (one - skew).inverse()
+    identity = torch.eye(size, device=skew.device)
+    rotation = (identity + skew) @ (identity - skew).inverse()
     rows = weight.reshape(count, size, -1)
-    return strength * ((turn - one).transpose(1, 2) @ rows).reshape(weight.shape)
+    return strength * ((rotation - identity).transpose(1, 2) @ rows).reshape(weight.shape)
 
 
-def _general(weight: Tensor, roles: Mapping[Role, Tensor]) -> Tensor:
-    """GLoRA: the weight times one low-rank matrix, and another one.
+def _glora(weight: Tensor, roles: Mapping[Role, Tensor]) -> Tensor:
+    """Return GLoRA's difference: the weight times a low-rank matrix, plus another one.
 
-    Files of two kinds differ in which halves come first. Source: arXiv 2306.07967, equation 8.
+    Older and newer files have the factors in opposite order. Source: arXiv 2306.07967,
+    equation 8.
     """
     a1, a2, b1, b2 = (
         roles[f"glora_{name}"].float().flatten(1) for name in ("a1", "a2", "b1", "b2")
     )
-    older = b2.shape[1] == b1.shape[0] == a1.shape[0] == a2.shape[1]
-    newer = b2.shape[0] == b1.shape[1] == a1.shape[1] == a2.shape[0]
-    square = a2.shape[0] == weight.shape[0] == weight.shape[1]
-    if older and (square or not newer):
+    is_older = b2.shape[1] == b1.shape[0] == a1.shape[0] == a2.shape[1]
+    is_newer = b2.shape[0] == b1.shape[1] == a1.shape[1] == a2.shape[0]
+    is_square = a2.shape[0] == weight.shape[0] == weight.shape[1]
+    if is_older and (is_square or not is_newer):
         scale, rows = _scale(roles, a1.shape[0]), weight.flatten(1)
         return scale * (b2 @ b1 + rows @ a2 @ a1).reshape(weight.shape)
-    if not newer:
-        raise ModelFileError("its halves do not fit each other")
-    moved = torch.einsum("oi...,ir,rj->oj...", weight, a1, a2)
-    return _scale(roles, a2.shape[0]) * (moved + (b1 @ b2).reshape(weight.shape))
+    if not is_newer:
+        raise ModelFileError("the factors of a GLoRA layer do not fit each other")
+    product = torch.einsum("oi...,ir,rj->oj...", weight, a1, a2)
+    return _scale(roles, a2.shape[0]) * (product + (b1 @ b2).reshape(weight.shape))
 
 
 def _scale(roles: Mapping[Role, Tensor], rank: int) -> float:
     return float(roles["alpha"]) / rank if "alpha" in roles else 1.0
 
 
-def _hadamard_half(roles: Mapping[Role, Tensor], number: str) -> Tensor:
+def _hadamard_factor(roles: Mapping[Role, Tensor], number: str) -> Tensor:
     left, right = (roles[f"hada_w{number}_{side}"].float() for side in "ab")
     core = roles.get(f"hada_t{number}")
     if core is None:
@@ -178,112 +181,113 @@ def _hadamard_half(roles: Mapping[Role, Tensor], number: str) -> Tensor:
 
 
 def _kronecker(roles: Mapping[Role, Tensor]) -> Tensor:
-    ranks, halves = [], []
+    ranks, factors = [], []
     for number in "12":
-        whole = roles.get(f"lokr_w{number}")
-        if whole is None:
+        factor = roles.get(f"lokr_w{number}")
+        if factor is None:
             left, right = (roles[f"lokr_w{number}_{side}"].float() for side in "ab")
             ranks.append(right.shape[0])
             core = roles.get("lokr_t2") if number == "2" else None
             if core is None:
-                whole = left @ right.flatten(1)
-                whole = whole.reshape(*whole.shape[:1], *right.shape[1:])
+                factor = left @ right.flatten(1)
+                factor = factor.reshape(*factor.shape[:1], *right.shape[1:])
             else:
-                whole = torch.einsum("rskl,ro,si->oikl", core.float(), left, right)
-        halves.append(whole.float())
-    first, second = halves
+                factor = torch.einsum("rskl,ro,si->oikl", core.float(), left, right)
+        factors.append(factor.float())
+    first, second = factors
     first = first.reshape(*first.shape, *[1] * (second.ndim - first.ndim))
     product: Tensor = torch.kron(first, second.contiguous())
     return product * (_scale(roles, ranks[-1]) if ranks else 1.0)
 
 
-def _decomposed(weight: Tensor, difference: Tensor, scale: Tensor) -> Tensor:
-    """The changed weight times lengths over those of its columns, or of the weight's own rows.
+def _dora(weight: Tensor, difference: Tensor, scale: Tensor) -> Tensor:
+    """Return the changed weight with its rows or columns rescaled to lengths of `scale`.
 
-    Which, tells the shape of the scale. That rows are measured before the change, columns after
-    it, is ComfyUI's way.
+    The shape of `scale` says which. The lengths of rows are measured before the change, those of
+    columns after it, as in ComfyUI.
     """
-    scale, moved = scale.float(), weight + difference
+    scale, changed = scale.float(), weight + difference
     axis = 0 if scale.shape[0] == weight.shape[0] else 1
-    measured = weight if axis == 0 else moved.transpose(0, 1)
+    measured = weight if axis == 0 else changed.transpose(0, 1)
     lengths = measured.flatten(1).norm(dim=1) + torch.finfo(torch.float32).eps
     shape = [1] * weight.ndim
     shape[axis] = -1
-    scaled: Tensor = moved * (scale.flatten() / lengths).reshape(shape)
+    scaled: Tensor = changed * (scale.flatten() / lengths).reshape(shape)
     return scaled
 
 
-def _patch(
+def _make_patch(
     path: Path, networks: Mapping[LoraTarget, tuple[str, nn.Module]], strength: float
 ) -> LoraPatch | None:
-    """What a file changes in networks; None if it does not speak of them.
+    """Make the patch of a file for networks; None if the file has no changes of them.
 
     Args:
-        networks: each with what the names of its parameters begin with in the whole.
+        networks: each with the prefix of its parameters' names.
     """
-    expected = [change for change in read_layer_changes(path) if change.target in networks]
-    if not expected:
+    file_changes = [change for change in read_layer_changes(path) if change.target in networks]
+    if not file_changes:
         return None
     changes: dict[str, dict[Role, Tensor]] = {}
-    for part, (beginning, module) in networks.items():
-        mine = [change for change in expected if change.target == part]
-        found = _changes(path, mine, part, dict(module.named_parameters()))
-        changes |= {beginning + name: roles for name, roles in found.items()}
+    for part, (prefix, module) in networks.items():
+        of_part = [change for change in file_changes if change.target == part]
+        by_parameter = _read_tensors(path, of_part, part, dict(module.named_parameters()))
+        changes |= {prefix + name: roles for name, roles in by_parameter.items()}
     if not changes:
-        raise ModelFileError(f"nothing in {path.name} fits: the network has no {expected[0].layer}")
+        layer = file_changes[0].layer
+        raise ModelFileError(f"nothing in {path.name} fits: the network has no layer {layer}")
     return LoraPatch(content_digest(path), strength, changes)
 
 
-def _changes(
-    path: Path, expected: Iterable[LayerChange], part: LoraTarget, parameters: Mapping[str, Tensor]
+def _read_tensors(
+    path: Path, changes: Iterable[LayerChange], part: LoraTarget, parameters: Mapping[str, Tensor]
 ) -> dict[str, dict[Role, Tensor]]:
-    """What a file changes in one network, by the names of its parameters.
+    """Read the changes of one network, by the names of its parameters.
 
-    Layers that the network has not are told in the log and left out, as in ComfyUI.
+    Layers that the network does not have are logged and ignored, as in ComfyUI.
     """
-    places = _places(parameters, part)
-    changes: dict[str, dict[Role, Tensor]] = {}
-    strange: list[str] = []
+    layers = _layers_by_key(parameters, part)
+    tensors: dict[str, dict[Role, Tensor]] = {}
+    unknown: list[str] = []
     with open_weights(path) as file:
-        for change in expected:
-            layer = places.get(change.layer) or places.get(f"{change.layer}_0")
+        for change in changes:
+            layer = layers.get(change.layer) or layers.get(f"{change.layer}_0")
             if layer is None:
-                strange.append(change.layer)
+                unknown.append(change.layer)
             for role, key in change.keys.items() if layer else ():
                 name = f"{layer}.bias" if role == "diff_b" else f"{layer}.weight"
-                changes.setdefault(name, {})[role] = file.get_tensor(key)
-    if strange and changes:
+                tensors.setdefault(name, {})[role] = file.get_tensor(key)
+    if unknown and tensors:
         log.warning(
-            "%s: layers that the network has not are left out, %d of them, such as %s",
-            path.name, len(strange), strange[0],
+            "%s: ignored layers that the network does not have (%d), such as %s",
+            path.name, len(unknown), unknown[0],
         )  # fmt: skip
-    changes = {
+    tensors = {
         name: roles
-        for name, roles in changes.items()
+        for name, roles in tensors.items()
         if name in parameters and {*roles} != {"alpha"}
     }
-    for name, roles in changes.items():
-        _check(path.name, name, roles, parameters[name])
-    return changes
+    for name, roles in tensors.items():
+        _check_shapes(path.name, name, roles, parameters[name])
+    return tensors
 
 
-def _places(parameters: Iterable[str], part: LoraTarget) -> dict[str, str]:
-    """Our name of each layer by its names with underscores: ours, and the original code's."""
+def _layers_by_key(parameters: Iterable[str], part: LoraTarget) -> dict[str, str]:
+    """Return our layers by their keys with underscores: our own, and the original code's."""
     layers = {name.rpartition(".")[0] for name in parameters}
-    places = {layer.removeprefix("text_model.").replace(".", "_"): layer for layer in layers}
+    by_key = {layer.removeprefix("text_model.").replace(".", "_"): layer for layer in layers}
     if part == "unet":
-        for theirs, ours in map_original_layers(layers).items():
-            places.setdefault(theirs.replace(".", "_"), ours)
-    return places
+        for original, layer in map_original_layers(layers).items():
+            by_key.setdefault(original.replace(".", "_"), layer)
+    return by_key
 
 
-def _check(file: str, name: str, roles: Mapping[Role, Tensor], weight: Tensor) -> None:
-    """Whether a change fits its weight, from the shapes alone."""
-    shapes = {role: part.to("meta") for role, part in roles.items() if role != "alpha"}
-    expected = f"{file}: its change of {name} does not fit {'×'.join(map(str, weight.shape))}"
+def _check_shapes(file: str, name: str, roles: Mapping[Role, Tensor], weight: Tensor) -> None:
+    """Check that a change fits its weight, from the shapes alone."""
+    shapes = {role: tensor.to("meta") for role, tensor in roles.items() if role != "alpha"}
+    message = f"{file}: its change of {name} does not fit {'×'.join(map(str, weight.shape))}"
     try:
-        changed(weight.to("meta"), shapes, 1.0)
+        apply_change(weight.to("meta"), shapes, 1.0)
     except ModelFileError as error:
-        raise ModelFileError(f"{expected}: {error}") from error
+        raise ModelFileError(f"{message}: {error}") from error
     except (KeyError, RuntimeError, IndexError) as error:
-        raise ModelFileError(expected) from error
+        raise ModelFileError(message) from error

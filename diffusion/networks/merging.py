@@ -1,6 +1,6 @@
-"""Networks mixed out of two, weight by weight, when they are used. Source: ComfyUI's merge nodes.
+"""Merge two networks, weight by weight, when they are used. Source: ComfyUI's merge nodes.
 
-Nothing is copied before: the mix is a patch that refers to the other network with its own patches.
+Nothing is copied before: a merge is a patch that refers to the other network and its patches.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from .handles import Clip, Model
 from .patch import WeightPatch
 from .patching import merge_patches, patches_by_parameter
 
-Mixed = TypeVar("Mixed", Model, Clip)
-ALONE = (1.0, 0.0)
+Merged = TypeVar("Merged", Model, Clip)
+UNCHANGED = (1.0, 0.0)
 
 
 @dataclass(frozen=True)
 class MergeShares:
-    """What a weight, and that of the other network, is multiplied with, by where it stands.
+    """Factors of a network's weights and of the other network's, by block.
 
     Attributes:
-        before: up to the middle block of a denoising network, times and sizes too; all of others.
+        before: up to the middle block, with the embeddings of timestep and size; all weights of
+            networks other than a UNet.
         middle, after: in the middle block, and from there to the output.
     """
 
@@ -34,8 +35,8 @@ class MergeShares:
     middle: tuple[float, float]
     after: tuple[float, float]
 
-    def at(self, name: str) -> tuple[float, float]:
-        """Those of a parameter."""
+    def for_parameter(self, name: str) -> tuple[float, float]:
+        """Return the two factors of a parameter."""
         if name.startswith("mid_block."):
             return self.middle
         if name.startswith(("up_blocks.", "conv_norm_out.", "conv_out.")):
@@ -45,54 +46,56 @@ class MergeShares:
 
 @dataclass(frozen=True, eq=False)
 class MergePatch:
-    """A patch that mixes in another network; what that lacks, or has in other shapes, stays."""
+    """A patch that merges in another network; weights of other names or shapes stay as they are."""
 
     other: Model | Clip
     shares: MergeShares
 
     @property
     def fingerprint(self) -> str:
-        """Tells two merges apart."""
-        text = f"{self.shares!r}\0{self.other.fingerprint}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Identify the merge by its factors and the other network."""
+        value = f"{self.shares!r}\0{self.other.fingerprint}"
+        return hashlib.sha256(value.encode()).hexdigest()
 
     def select_names(self, parameters: Iterable[str]) -> Iterable[str]:
-        """Those that both networks have, where the other has a share."""
-        theirs = {name for name, _ in self.other.weights.module.named_parameters()}
-        return [name for name in parameters if name in theirs and self.shares.at(name) != ALONE]
+        """Return the parameters of both networks that the merge changes."""
+        others = {name for name, _ in self.other.weights.module.named_parameters()}
+        return [
+            name
+            for name in parameters
+            if name in others and self.shares.for_parameter(name) != UNCHANGED
+        ]
 
     def change(self, name: str, weight: Tensor) -> Tensor:
-        """A parameter, float32, mixed with the other network's patched one."""
+        """Return a parameter, float32, merged with the other network's patched one."""
         other = self.other.weights.module.get_parameter(name).data
         if other.shape != weight.shape:
             return weight
-        own, added = self.shares.at(name)
-        return (
-            weight * own
-            + merge_patches(name, other, self._patches.get(name, ())).to(weight) * added
-        )
+        own_share, other_share = self.shares.for_parameter(name)
+        patched = merge_patches(name, other, self._patches.get(name, ()))
+        return weight * own_share + patched.to(weight) * other_share
 
     @cached_property
     def _patches(self) -> dict[str, list[WeightPatch]]:
-        merging = [each for each in self.other.patches if isinstance(each, WeightPatch)]
-        return patches_by_parameter(merging, dict(self.other.weights.module.named_parameters()))
+        patches = [patch for patch in self.other.patches if isinstance(patch, WeightPatch)]
+        return patches_by_parameter(patches, dict(self.other.weights.module.named_parameters()))
 
 
-def blend(first: Mixed, second: Mixed, before: float, middle: float, after: float) -> Mixed:
-    """Shares of the first network, and what is left of the second; 1 is the first alone."""
+def blend(first: Merged, second: Merged, before: float, middle: float, after: float) -> Merged:
+    """Blend two networks by the first one's share of each block; 1 is the first alone."""
     shares = MergeShares(*((share, 1.0 - share) for share in (before, middle, after)))
-    return _mixed(first, second, shares)
+    return _merge(first, second, shares)
 
 
-def add(first: Mixed, second: Mixed) -> Mixed:
-    """The sum of both, the second being a difference as a rule."""
-    return _mixed(first, second, MergeShares(*((1.0, 1.0),) * 3))
+def add(first: Merged, second: Merged) -> Merged:
+    """Add two networks; the second is usually a difference."""
+    return _merge(first, second, MergeShares(*((1.0, 1.0),) * 3))
 
 
-def subtract(first: Mixed, second: Mixed, factor: float) -> Mixed:
-    """The difference of both, times a factor."""
-    return _mixed(first, second, MergeShares(*((factor, -factor),) * 3))
+def subtract(first: Merged, second: Merged, factor: float) -> Merged:
+    """Subtract the second network from the first, times a factor."""
+    return _merge(first, second, MergeShares(*((factor, -factor),) * 3))
 
 
-def _mixed(first: Mixed, second: Mixed, shares: MergeShares) -> Mixed:
+def _merge(first: Merged, second: Merged, shares: MergeShares) -> Merged:
     return replace(first, patches=(*first.patches, MergePatch(second, shares)))

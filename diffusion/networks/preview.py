@@ -1,9 +1,9 @@
-"""Images of latents on their way: by a linear map from latent channels to colours, or by TAESD.
+"""Previews of latents while sampling: a linear map of latent channels to colours, or TAESD.
 
-The map of a family is not a table of constants. It is learned by least squares from the latents
-and images that the family's autoencoder turned into each other in this process, which costs
-next to nothing; before the first of them there is no preview. TAESD shows more where its files
-are installed, at about a hundredth of the cost of the autoencoder.
+The map of a family is not a table of constants. It is fitted by least squares to the latents and
+images of the family's autoencoder in this process, which costs next to nothing; before the first
+of them there is no preview. TAESD shows more, if it is installed, at about a hundredth of the
+cost of the autoencoder.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ Method = Literal["auto", "latent2rgb", "taesd"]
 MAX_PAIRS = 16
 MAX_CELLS = 4096
 RIDGE = 1e-3
-ENLARGED, MAX_SIDE = 8, 512
+MAX_SCALE, MAX_SIDE_PX = 8, 512
 
 
 @dataclass(frozen=True)
 class LatentPreview:
-    """D of a step, in scaled latent space, and the family that it belongs to."""
+    """D of a step, in scaled latent space, with its family."""
 
     denoised: Tensor
     family: Family
 
 
 @dataclass
-class _Sums:
-    """The normal equations of one family: cells × cells and cells × colours."""
+class _NormalEquations:
+    """The normal equations of one family's map: cells × cells and cells × colours."""
 
     cells: Tensor
     colours: Tensor
     pairs: int = 0
 
 
-_learned: dict[str, _Sums] = {}
+_fitted: dict[str, _NormalEquations] = {}
 _lock = threading.Lock()
 
 
-def learn(family: Family, samples: Tensor, pixels: Tensor) -> None:
-    """Take in a pair that an autoencoder made.
+def learn_colours(family: Family, samples: Tensor, pixels: Tensor) -> None:
+    """Add a pair of the family's autoencoder to the fit of its map.
 
     Args:
         samples: latents B×C×h×w in unscaled VAE space.
-        pixels: the images B×H×W×C in 0..1.
+        pixels: their images B×H×W×C in 0..1.
     """
-    known = _learned.get(family.name)
-    if family.name == ANY_FAMILY or (known is not None and known.pairs >= MAX_PAIRS):
+    equations = _fitted.get(family.name)
+    if family.name == ANY_FAMILY or (equations is not None and equations.pairs >= MAX_PAIRS):
         return
     small = adaptive_avg_pool2d(
         pixels[:1, ..., :3].movedim(-1, 1), (samples.shape[-2], samples.shape[-1])
@@ -73,74 +73,79 @@ def learn(family: Family, samples: Tensor, pixels: Tensor) -> None:
         return
     with _lock:
         count = values.shape[1]
-        sums = _learned.setdefault(
+        equations = _fitted.setdefault(
             family.name,
-            _Sums(torch.zeros(count, count).double(), torch.zeros(count, 3).double()),
+            _NormalEquations(torch.zeros(count, count).double(), torch.zeros(count, 3).double()),
         )
-        sums.cells += values.T @ values / len(values)
-        sums.colours += values.T @ colours / len(values)
-        sums.pairs += 1
+        equations.cells += values.T @ values / len(values)
+        equations.colours += values.T @ colours / len(values)
+        equations.pairs += 1
 
 
-def map_to_colours(sketch: LatentPreview) -> Tensor | None:
-    """The first latent of a batch as h×w×3 in 0..1; None if nothing is known of its family."""
+def map_to_colours(preview: LatentPreview) -> Tensor | None:
+    """Map the first latent of a batch to h×w×3 in 0..1; None before its family's first pair."""
     with _lock:
-        sums = _learned.get(sketch.family.name)
-        if sums is None or sums.cells.shape[0] != sketch.denoised.shape[1] + 1:
+        equations = _fitted.get(preview.family.name)
+        if equations is None or equations.cells.shape[0] != preview.denoised.shape[1] + 1:
             return None
-        ridge = RIDGE * sums.pairs * torch.eye(sums.cells.shape[0]).double()
-        map = torch.linalg.solve(sums.cells + ridge, sums.colours)
-    height, width = sketch.denoised.shape[-2:]
-    found: Tensor = _with_one(sketch.denoised[:1].detach().cpu()) @ map
-    colours: Tensor = ((found.reshape(height, width, 3) + 1) / 2).nan_to_num(0).clamp(0, 1).float()
-    return colours
+        ridge = RIDGE * equations.pairs * torch.eye(equations.cells.shape[0]).double()
+        to_colours = torch.linalg.solve(equations.cells + ridge, equations.colours)
+    height, width = preview.denoised.shape[-2:]
+    colours: Tensor = _with_one(preview.denoised[:1].detach().cpu()) @ to_colours
+    return _to_unit_range(colours.reshape(height, width, 3)).float()
 
 
-def render_jpeg(sketch: LatentPreview, method: Method = "auto") -> bytes | None:
-    """The first latent of a batch as a JPEG; None if nothing can show it.
+def render_jpeg(preview: LatentPreview, method: Method = "auto") -> bytes | None:
+    """Render the first latent of a batch as a JPEG; None if neither method can.
 
     Args:
-        method: latent2rgb is the map; taesd is TAESD, or the map where it is not installed; auto
-            takes TAESD on an accelerator only, since on a CPU it would slow the sampling.
+        method: latent2rgb is the map; taesd is TAESD, or the map if it is not installed; auto
+            takes TAESD only on an accelerator, since on a CPU it would slow sampling down.
     """
-    drawn = method == "taesd" or (method == "auto" and sketch.denoised.device.type != "cpu")
-    colours, most = (decode_with_taesd(sketch) if drawn else None), 1
+    is_accelerated = preview.denoised.device.type != "cpu"
+    uses_taesd = method == "taesd" or (method == "auto" and is_accelerated)
+    colours, max_scale = (decode_with_taesd(preview) if uses_taesd else None), 1
     if colours is None:
-        colours, most = map_to_colours(sketch), ENLARGED
+        colours, max_scale = map_to_colours(preview), MAX_SCALE
     if colours is None:
         return None
     image = Image.fromarray((colours * 255).round().to(torch.uint8).numpy())
-    scale = max(1, min(most, MAX_SIDE // max(image.size)))
-    shown = image.resize((image.width * scale, image.height * scale))
-    shown.thumbnail((MAX_SIDE, MAX_SIDE))
+    scale = max(1, min(max_scale, MAX_SIDE_PX // max(image.size)))
+    image = image.resize((image.width * scale, image.height * scale))
+    image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
     sink = io.BytesIO()
-    shown.save(sink, "JPEG", quality=85)
+    image.save(sink, "JPEG", quality=85)
     return sink.getvalue()
 
 
-def decode_with_taesd(sketch: LatentPreview) -> Tensor | None:
-    """The first latent of a batch as TAESD draws it, H×W×3 in 0..1; None where it cannot."""
-    halves = find_tiny_vae(latent_space(sketch.family.name))
-    latent = sketch.denoised[:1].detach()
-    if halves is None or latent.shape[1] != halves.family.latent_channels:
+def decode_with_taesd(preview: LatentPreview) -> Tensor | None:
+    """Decode the first latent of a batch with TAESD to H×W×3 in 0..1; None if that fails."""
+    files = find_tiny_vae(latent_space(preview.family.name))
+    latent = preview.denoised[:1].detach()
+    if files is None or latent.shape[1] != files.family.latent_channels:
         return None
     try:
-        network = _network(halves, halves.decoder.stat().st_mtime_ns, latent.device)
+        network = _load_taesd(files, files.decoder.stat().st_mtime_ns, latent.device)
     except (ModelFileError, OSError):
         return None
     with torch.inference_mode():
-        drawn: Tensor = network.decode(latent.float(), return_dict=False)[0]  # type: ignore[operator]
-    return ((drawn[0].movedim(0, -1).cpu() + 1) / 2).nan_to_num(0).clamp(0, 1)
+        decoded: Tensor = network.decode(latent.float(), return_dict=False)[0]  # type: ignore[operator]
+    return _to_unit_range(decoded[0].movedim(0, -1).cpu())
 
 
 @lru_cache(maxsize=2)
-def _network(halves: TinyVaeFiles, _changed: int, device: torch.device) -> torch.nn.Module:
-    """TAESD on a device; 10 MB, which residency need not know of."""
-    network: torch.nn.Module = read_tiny_vae(halves).eval()
+def _load_taesd(files: TinyVaeFiles, _mtime_ns: int, device: torch.device) -> torch.nn.Module:
+    """Load TAESD onto a device; its 10 MB are too few for residency to count."""
+    network: torch.nn.Module = read_tiny_vae(files).eval()
     return network.to(device)
 
 
+def _to_unit_range(pixels: Tensor) -> Tensor:
+    """Map -1..1 to 0..1."""
+    return ((pixels + 1) / 2).nan_to_num(0).clamp(0, 1)
+
+
 def _with_one(latent: Tensor) -> Tensor:
-    """The cells of a latent 1×C×h×w as rows of C values and a 1."""
+    """Return the cells of a latent 1×C×h×w as rows of C values and a 1."""
     cells = latent[0].flatten(1).T.double()
     return torch.cat([cells, torch.ones(len(cells), 1).double()], dim=1)

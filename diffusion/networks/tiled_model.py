@@ -1,4 +1,4 @@
-"""A denoising network asked tile by tile, so that an image of any size fits what it learned."""
+"""Tiled sampling: a network sees a large latent in tiles of a size that it was trained on."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .patch import Patch
-from .tiles import in_even_tiles
+from .tiles import apply_in_even_tiles
 
 
 class TileWindow(NamedTuple):
-    """Where a tile lies in a whole latent, in cells."""
+    """The position of a tile in a latent, and the latent's height and width, in cells."""
 
     top: int
     left: int
-    whole: tuple[int, int]
+    full_size: tuple[int, int]
 
-    def of(self, x: Tensor, height: int, width: int) -> Tensor:
-        """The tile's part, `height` × `width` cells, of a tensor as large as the whole."""
+    def crop(self, x: Tensor, height: int, width: int) -> Tensor:
+        """Crop a tensor of the latent's size to a tile of `height` × `width` cells."""
         return x[..., self.top : self.top + height, self.left : self.left + width]
 
 
 @dataclass(frozen=True)
 class TiledModel:
-    """A patch: at each model call a large latent is seen in tiles, which are faded together.
+    """A patch that splits each model call into tiles and blends their predictions.
 
-    The fade is of predictions, at every noise level, so that tiles agree where they meet and no
-    seam appears; what a pass of its own for each tile would have to repair after.
+    Blending at every sigma makes neighbouring tiles agree, so that there are no seams to repair
+    as there are after a separate pass for each tile.
 
     Args:
         width, height: of a tile, in cells.
@@ -44,21 +44,20 @@ class TiledModel:
 
     @property
     def fingerprint(self) -> str:
-        """Tells two patches apart."""
+        """Identify the patch by its value."""
         return repr(self)
 
-    def predict(self, whole: Callable[[Tensor, TileWindow], Tensor], x: Tensor) -> Tensor:
-        """A network's answer for x, B×C×h×w, put together from its answers for tiles."""
-        size = (x.shape[-2], x.shape[-1])
-        tile = (self.height, self.width)
+    def predict(self, predict_tile: Callable[[Tensor, TileWindow], Tensor], x: Tensor) -> Tensor:
+        """Return a network's output for x, B×C×h×w, blended from its outputs for tiles."""
+        full_size = (x.shape[-2], x.shape[-1])
 
-        def part(piece: Tensor, top: int, left: int) -> Tensor:
-            return whole(piece, TileWindow(top, left, size))
+        def predict_at(tile: Tensor, top: int, left: int) -> Tensor:
+            return predict_tile(tile, TileWindow(top, left, full_size))
 
-        return in_even_tiles(part, x, tile, self.overlap)
+        return apply_in_even_tiles(predict_at, x, (self.height, self.width), self.overlap)
 
 
 def find_tiling(patches: Sequence[Patch]) -> TiledModel | None:
-    """The last of these patches that says how to tile."""
-    found = [patch for patch in patches if isinstance(patch, TiledModel)]
-    return found[-1] if found else None
+    """Return the last tiling patch, if there is one."""
+    tilings = [patch for patch in patches if isinstance(patch, TiledModel)]
+    return tilings[-1] if tilings else None

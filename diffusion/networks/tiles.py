@@ -1,66 +1,63 @@
-"""Large things in tiles: each is computed for itself, and their overlaps are faded together."""
+"""Functions of large tensors in tiles, with their results blended over the overlaps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+OnTile = Callable[[Tensor, int, int], Tensor]
 
-def tile_count(height: int, width: int, tile: int, overlap: int) -> int:
-    """How many square tiles `in_tiles` makes."""
+
+def count_tiles(height: int, width: int, tile: int, overlap: int) -> int:
+    """Return how many square tiles `apply_in_tiles` makes."""
     return len(list(_starts(height, tile, overlap))) * len(list(_starts(width, tile, overlap)))
 
 
-def in_tiles(
-    whole: Callable[[Tensor, int, int], Tensor],
-    x: Tensor,
-    tile: tuple[int, int],
-    overlap: int,
-    scale: float = 1,
+def apply_in_tiles(
+    function: OnTile, x: Tensor, tile: tuple[int, int], overlap: int, scale: float = 1
 ) -> Tensor:
-    """A function of B×C×h×w over tiles, each faded over the overlap on all its sides.
+    """Apply a function to B×C×h×w in tiles, each faded over the overlap on all its sides.
 
     Args:
-        whole: of a tile and its top and left place; gives `scale` times the sides.
-        tile: (high, wide); tiles at the far edges are cut.
+        function: takes a tile, its top and its left; returns `scale` times its sides.
+        tile: (height, width); tiles at the far edges are cut.
         overlap: of neighbouring tiles, less than a tile.
     """
     sides = zip(x.shape[-2:], tile, strict=True)
-    places = [list(_starts(size, side, overlap)) for size, side in sides]
-    return _faded(whole, x, tile, overlap, scale, places)
+    tops, lefts = ([*_starts(size, side, overlap)] for size, side in sides)
+    return _blend(function, x, tile, overlap, scale, tops, lefts)
 
 
-def in_even_tiles(
-    whole: Callable[[Tensor, int, int], Tensor], x: Tensor, tile: tuple[int, int], overlap: int
-) -> Tensor:
-    """The same, of tiles that are all whole and evenly spread; they overlap by at least this."""
+def apply_in_even_tiles(function: OnTile, x: Tensor, tile: tuple[int, int], overlap: int) -> Tensor:
+    """Do the same in evenly spread tiles of full size, which overlap by at least `overlap`."""
     sides = zip(x.shape[-2:], tile, strict=True)
-    places = [_even(size, side, overlap) for size, side in sides]
-    return _faded(whole, x, tile, overlap, 1, places)
+    tops, lefts = (_even_starts(size, side, overlap) for size, side in sides)
+    return _blend(function, x, tile, overlap, 1, tops, lefts)
 
 
-def _faded(
-    whole: Callable[[Tensor, int, int], Tensor],
+def _blend(
+    function: OnTile,
     x: Tensor,
     tile: tuple[int, int],
     overlap: int,
     scale: float,
-    places: list[list[int]],
+    tops: Sequence[int],
+    lefts: Sequence[int],
 ) -> Tensor:
     height, width = x.shape[-2:]
     total: Tensor | None = None
     weights = x.new_zeros(1, 1, round(height * scale), round(width * scale), dtype=torch.float32)
-    for top in places[0]:
-        for left in places[1]:
-            piece = whole(x[..., top : top + tile[0], left : left + tile[1]], top, left)
-            fade = _fade(piece, round(overlap * scale))
+    for top in tops:
+        for left in lefts:
+            result = function(x[..., top : top + tile[0], left : left + tile[1]], top, left)
+            fade = _fade(result, round(overlap * scale))
             if total is None:
-                total = piece.new_zeros(*piece.shape[:2], *weights.shape[-2:])
-            rows = slice(round(top * scale), round(top * scale) + piece.shape[-2])
-            columns = slice(round(left * scale), round(left * scale) + piece.shape[-1])
-            total[..., rows, columns] += piece * fade
+                total = result.new_zeros(*result.shape[:2], *weights.shape[-2:])
+            rows = slice(round(top * scale), round(top * scale) + result.shape[-2])
+            columns = slice(round(left * scale), round(left * scale) + result.shape[-1])
+            total[..., rows, columns] += result * fade
             weights[..., rows, columns] += fade
     assert total is not None
     return total / weights.to(total)
@@ -74,24 +71,23 @@ def _starts(size: int, tile: int, overlap: int) -> Iterator[int]:
         yield max(0, min(size - overlap, start))
 
 
-def _even(size: int, tile: int, overlap: int) -> list[int]:
+def _even_starts(size: int, tile: int, overlap: int) -> list[int]:
     if size <= tile:
         return [0]
     steps = -(-(size - tile) // max(1, tile - overlap))
     return [round(index * (size - tile) / steps) for index in range(steps + 1)]
 
 
-def _fade(piece: Tensor, width: int) -> Tensor:
-    """1×1×h×w of weights that rise from the edges over `width` cells."""
-    old_height, old_width = piece.shape[-2:]
-    rows, columns = (_ramp(size, width) for size in (old_height, old_width))
-    return (rows[:, None] * columns)[None, None].to(piece)
+def _fade(tile: Tensor, length: int) -> Tensor:
+    """Return weights 1×1×h×w for a tile that rise over `length` cells from its edges."""
+    rows, columns = (_ramp(size, length) for size in tile.shape[-2:])
+    return (rows[:, None] * columns)[None, None].to(tile)
 
 
-def _ramp(size: int, width: int) -> Tensor:
+def _ramp(size: int, length: int) -> Tensor:
     ramp = torch.ones(size)
-    for index in range(min(width, size)):
-        share = (index + 1) / width
+    for index in range(min(length, size)):
+        share = (index + 1) / length
         ramp[index] *= share
         ramp[size - 1 - index] *= share
     return ramp

@@ -1,4 +1,4 @@
-"""Images made larger by a network, in tiles."""
+"""Upscale images with a network, in tiles."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..weights.upscale_file import read_upscale_network
 from .handles import NetworkHandle, Weights
 from .network_files import load_network_file, load_shared
 from .residency import retry_when_out_of_memory
-from .tiles import in_tiles, tile_count
+from .tiles import apply_in_tiles, count_tiles
 from .upscale_nets import CompactNet, RrdbNet
 
 TILE_PX, MIN_TILE_PX, OVERLAP_PX = 512, 128, 32
-OnTile = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 
 
 class UpscaleWeights(Weights):
@@ -27,10 +27,10 @@ class UpscaleWeights(Weights):
 
     @property
     def network(self) -> RrdbNet | CompactNet:
-        """The network with what it says of itself."""
-        found = self.module
-        assert isinstance(found, RrdbNet | CompactNet)
-        return found
+        """The network, with its attributes."""
+        network = self.module
+        assert isinstance(network, RrdbNet | CompactNet)
+        return network
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +41,15 @@ class UpscaleModel(NetworkHandle):
 
     @property
     def scale(self) -> int:
-        """What both sides are multiplied with."""
+        """The factor of both sides."""
         return self.weights.network.scale
 
 
 def load_upscaler(path: Path) -> UpscaleModel:
-    """An upscaling network from a file; weights in use already are shared.
+    """Load an upscaling network from a file; weights in use already are shared.
 
     Raises:
-        ModelFileError: it is damaged, unsafe, or of an unknown kind.
+        ModelFileError: it is corrupt, unsafe, or of an unknown kind.
     """
     part = read_upscale_network(path)
 
@@ -63,49 +63,49 @@ def load_upscaler(path: Path) -> UpscaleModel:
     return UpscaleModel(load_shared("upscaler", make, path))
 
 
-def upscale(model: UpscaleModel, image: Tensor, on_tile: OnTile) -> Tensor:
-    """The images, larger by the network's scale, cut to 0..1.
+def upscale(model: UpscaleModel, image: Tensor, on_tile: OnProgress) -> Tensor:
+    """Upscale images by the network's scale, clamped to 0..1.
 
-    Tiles of 512 pixels overlap by 32; where memory is short they are halved, down to 128.
+    Tiles have 512 pixels and overlap by 32; if memory runs out they are halved, down to 128.
 
     Args:
-        image: B×H×W×C in 0..1; alpha is left out.
-        on_tile: (tiles done, tiles in all).
+        image: B×H×W×C in 0..1; alpha is dropped.
+        on_tile: called with the number of finished tiles and of all tiles.
 
     Raises:
         OutOfMemoryError: the smallest tiles do not fit either.
     """
-    tile = TILE_PX
-    while tile > MIN_TILE_PX:
+    tile_px = TILE_PX
+    while tile_px > MIN_TILE_PX:
         try:
-            return _upscale(model, image, tile, on_tile)
+            return _upscale(model, image, tile_px, on_tile)
         except torch.OutOfMemoryError:
-            tile //= 2
+            tile_px //= 2
     return retry_when_out_of_memory(lambda: _upscale(model, image, MIN_TILE_PX, on_tile))
 
 
-def _upscale(model: UpscaleModel, image: Tensor, tile: int, on_tile: OnTile) -> Tensor:
+def _upscale(model: UpscaleModel, image: Tensor, tile_px: int, on_tile: OnProgress) -> Tensor:
     weights = model.weights
-    total = len(image) * tile_count(image.shape[1], image.shape[2], tile, OVERLAP_PX)
+    total = len(image) * count_tiles(image.shape[1], image.shape[2], tile_px, OVERLAP_PX)
     done = 0
 
-    def whole(piece: Tensor, _top: int, _left: int) -> Tensor:
+    def upscale_tile(tile: Tensor, _top: int, _left: int) -> Tensor:
         nonlocal done
-        height, width = piece.shape[-2:]
-        edges = (0, -width % module.unshuffle, 0, -height % module.unshuffle)
-        found: Tensor = module(pad(piece.to(weights.device), edges, mode="replicate"))
+        height, width = tile.shape[-2:]
+        edges = (0, -width % network.unshuffle, 0, -height % network.unshuffle)
+        upscaled: Tensor = network(pad(tile.to(weights.device), edges, mode="replicate"))
         done += 1
         on_tile(done, total)
-        return found[..., : height * module.scale, : width * module.scale].float().cpu()
+        return upscaled[..., : height * network.scale, : width * network.scale].float().cpu()
 
     pixels = image[..., :3].movedim(-1, 1)
     if pixels.shape[1] == 1:
         pixels = pixels.repeat(1, 3, 1, 1)
-    sides = (tile, tile)
+    sides = (tile_px, tile_px)
     with weights.use():
-        module = weights.network
-        made = [
-            in_tiles(whole, pixels[index : index + 1], sides, OVERLAP_PX, module.scale)
-            for index in range(len(pixels))
+        network = weights.network
+        images = [
+            apply_in_tiles(upscale_tile, one[None], sides, OVERLAP_PX, network.scale)
+            for one in pixels
         ]
-        return torch.cat(made).clamp(0.0, 1.0).movedim(1, -1).contiguous().clone()
+        return torch.cat(images).clamp(0.0, 1.0).movedim(1, -1).contiguous().clone()

@@ -1,4 +1,4 @@
-"""Upscaling networks: ESRGAN's residual dense blocks, and Real-ESRGAN's compact net."""
+"""Upscaling networks: ESRGAN's RRDBNet and Real-ESRGAN's compact network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees all before it."""
+    """Five convolutions, each with the outputs of all before it as input."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -24,11 +24,12 @@ class DenseBlock(nn.Module):
             self.add_module(f"conv{index}", _conv(features + (index - 1) * growth, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = x
+        features = x
         for index in range(1, 5):
-            seen = torch.cat([seen, leaky_relu(self.get_submodule(f"conv{index}")(seen), SLOPE)], 1)
-        found: Tensor = self.get_submodule("conv5")(seen)
-        return found * RESIDUAL + x
+            added = leaky_relu(self.get_submodule(f"conv{index}")(features), SLOPE)
+            features = torch.cat([features, added], 1)
+        residual: Tensor = self.get_submodule("conv5")(features)
+        return residual * RESIDUAL + x
 
 
 class ResidualBlock(nn.Module):
@@ -41,18 +42,18 @@ class ResidualBlock(nn.Module):
         self.rdb3 = DenseBlock(features, growth)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.rdb3(self.rdb2(self.rdb1(x)))
-        return found * RESIDUAL + x
+        residual: Tensor = self.rdb3(self.rdb2(self.rdb1(x)))
+        return residual * RESIDUAL + x
 
 
 class RrdbNet(nn.Module):
     """ESRGAN's generator.
 
     Args:
-        ups: how often it doubles the size.
-        unshuffle: what pixels are first folded by, so that the scale is 2^ups / unshuffle.
+        ups: how many times it doubles the size.
+        unshuffle: factor of the pixel unshuffle at the input; the scale is 2^ups / unshuffle.
 
-    Source: ESRGAN (arXiv 1809.00219); the folding is Real-ESRGAN's (arXiv 2107.10833).
+    Source: ESRGAN (arXiv 1809.00219); the unshuffle is Real-ESRGAN's (arXiv 2107.10833).
     """
 
     def __init__(self, features: int, growth: int, blocks: int, ups: int, unshuffle: int) -> None:
@@ -66,17 +67,17 @@ class RrdbNet(nn.Module):
         self.conv_last = _conv(features, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """B×3×H×W in 0..1, larger by `scale`; sides must be multiples of `unshuffle`."""
-        found = self.conv_first(pixel_unshuffle(x, self.unshuffle))
-        found = found + self.conv_body(self.body(found))
+        """Upscale B×3×H×W in 0..1 by `scale`; sides must be multiples of `unshuffle`."""
+        features = self.conv_first(pixel_unshuffle(x, self.unshuffle))
+        features = features + self.conv_body(self.body(features))
         for up in self.conv_up:
-            found = leaky_relu(up(interpolate(found, scale_factor=2, mode="nearest")), SLOPE)
-        result: Tensor = self.conv_last(leaky_relu(self.conv_hr(found), SLOPE))
-        return result
+            features = leaky_relu(up(interpolate(features, scale_factor=2, mode="nearest")), SLOPE)
+        upscaled: Tensor = self.conv_last(leaky_relu(self.conv_hr(features), SLOPE))
+        return upscaled
 
 
 class CompactNet(nn.Module):
-    """A plain stack of convolutions at the small size, over the enlarged image.
+    """A plain stack of convolutions at the input's size, added to the enlarged image.
 
     Source: Real-ESRGAN's SRVGGNetCompact.
     """
@@ -84,12 +85,12 @@ class CompactNet(nn.Module):
     def __init__(self, features: int, layers: int, scale: int) -> None:
         super().__init__()
         self.scale, self.unshuffle = scale, 1
-        parts: list[nn.Module] = [_conv(3, features), nn.PReLU(features)]
+        body: list[nn.Module] = [_conv(3, features), nn.PReLU(features)]
         for _ in range(layers):
-            parts += [_conv(features, features), nn.PReLU(features)]
-        self.body = nn.Sequential(*parts, _conv(features, 3 * scale**2))
+            body += [_conv(features, features), nn.PReLU(features)]
+        self.body = nn.Sequential(*body, _conv(features, 3 * scale**2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """B×3×H×W in 0..1, larger by `scale`."""
+        """Upscale B×3×H×W in 0..1 by `scale`."""
         enlarged = interpolate(x, scale_factor=self.scale, mode="nearest")
         return pixel_shuffle(self.body(x), self.scale) + enlarged

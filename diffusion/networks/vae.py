@@ -1,4 +1,4 @@
-"""Pixels to latents and back, whole or in tiles. Latents are in unscaled VAE space."""
+"""Encode pixels to latents and decode them, in one piece or in tiles; latents are unscaled."""
 
 from __future__ import annotations
 
@@ -10,75 +10,79 @@ from torch import Tensor
 from ..families.family import ANY_FAMILY
 from ..latents.latents import Latent
 from .handles import Vae
-from .preview import learn
+from .preview import learn_colours
 from .residency import retry_when_out_of_memory
-from .tiles import in_tiles
+from .tiles import apply_in_tiles
 
-# Side and overlap of tiles, in pixels, where a whole image does not fit into memory: ComfyUI's.
-SPARE_ENCODING, SPARE_DECODING = (512, 64), (512, 128)
+# Side and overlap of tiles, in pixels, for images too large for memory; the same as ComfyUI's.
+ENCODING_TILES, DECODING_TILES = (512, 64), (512, 128)
 
 
 def encode(vae: Vae, pixels: Tensor) -> Latent:
-    """The mean of the encoder's posterior; nothing is drawn.
+    """Encode images to the mean of the encoder's posterior; nothing is random.
 
     Args:
-        pixels: B×H×W×C in 0..1; cut to multiples of the VAE's factor around the centre.
+        pixels: B×H×W×C in 0..1; cropped around the centre to multiples of the VAE's factor.
     """
 
-    def whole() -> Latent:
+    def encode_whole() -> Latent:
         with vae.weights.use():
-            cells = crop_to_cells(pixels, vae.family.vae_factor)
-            samples = _encode(vae, cells)
-        learn(vae.family, samples, cells)
+            cropped = crop_to_cells(pixels, vae.family.vae_factor)
+            samples = _encode(vae, cropped)
+        learn_colours(vae.family, samples, cropped)
         return Latent(samples.clone(), family=_family_name(vae))
 
-    return retry_when_out_of_memory(whole, lambda: _encode_tiled(vae, pixels, *SPARE_ENCODING))
+    return retry_when_out_of_memory(
+        encode_whole, lambda: _encode_tiled(vae, pixels, *ENCODING_TILES)
+    )
 
 
 def decode(vae: Vae, latent: Latent) -> Tensor:
-    """B×H×W×3 in 0..1, float32 on the CPU."""
+    """Decode latents to images B×H×W×3 in 0..1, float32 on the CPU."""
 
-    def whole() -> Tensor:
+    def decode_whole() -> Tensor:
         with vae.weights.use():
             pixels = _to_pixels(_decode(vae, latent.samples))
-        learn(vae.family, latent.samples, pixels)
+        learn_colours(vae.family, latent.samples, pixels)
         return pixels.clone()
 
-    return retry_when_out_of_memory(whole, lambda: _decode_tiled(vae, latent, *SPARE_DECODING))
+    return retry_when_out_of_memory(
+        decode_whole, lambda: _decode_tiled(vae, latent, *DECODING_TILES)
+    )
 
 
-def encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
-    """`encode` in tiles of about `tile` pixels that overlap by `overlap`."""
-    return retry_when_out_of_memory(lambda: _encode_tiled(vae, pixels, tile, overlap))
+def encode_tiled(vae: Vae, pixels: Tensor, tile_px: int, overlap_px: int) -> Latent:
+    """Encode images in tiles of about `tile_px` pixels that overlap by `overlap_px`."""
+    return retry_when_out_of_memory(lambda: _encode_tiled(vae, pixels, tile_px, overlap_px))
 
 
-def decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
-    """`decode` in tiles of about `tile` pixels; the overlap is at most a quarter of a tile."""
-    return retry_when_out_of_memory(lambda: _decode_tiled(vae, latent, tile, overlap))
+def decode_tiled(vae: Vae, latent: Latent, tile_px: int, overlap_px: int) -> Tensor:
+    """Decode latents in tiles of about `tile_px` pixels; they overlap by at most a quarter."""
+    return retry_when_out_of_memory(lambda: _decode_tiled(vae, latent, tile_px, overlap_px))
 
 
-def _encode_tiled(vae: Vae, pixels: Tensor, tile: int, overlap: int) -> Latent:
+def _encode_tiled(vae: Vae, pixels: Tensor, tile_px: int, overlap_px: int) -> Latent:
     factor = vae.family.vae_factor
     image = crop_to_cells(pixels, factor).movedim(-1, 1)
 
-    def whole(piece: Tensor) -> Tensor:
-        return _encode(vae, piece.movedim(1, -1))
+    def encode_tile(tile: Tensor) -> Tensor:
+        return _encode(vae, tile.movedim(1, -1))
 
     with vae.weights.use():
-        samples = _three_passes(whole, image, tile, overlap, 1 / factor)
+        samples = _average_passes(encode_tile, image, tile_px, overlap_px, 1 / factor)
     return Latent(samples.clone(), family=_family_name(vae))
 
 
-def _decode_tiled(vae: Vae, latent: Latent, tile: int, overlap: int) -> Tensor:
+def _decode_tiled(vae: Vae, latent: Latent, tile_px: int, overlap_px: int) -> Tensor:
     factor = vae.family.vae_factor
-    overlap = min(overlap, tile // 4)
+    overlap_px = min(overlap_px, tile_px // 4)
 
-    def whole(piece: Tensor) -> Tensor:
-        return _decode(vae, piece)
+    def decode_tile(tile: Tensor) -> Tensor:
+        return _decode(vae, tile)
 
     with vae.weights.use():
-        cells = (tile // factor, overlap // factor)
-        pixels = _to_pixels(_three_passes(whole, latent.samples, *cells, factor))
+        cells = (tile_px // factor, overlap_px // factor)
+        pixels = _to_pixels(_average_passes(decode_tile, latent.samples, *cells, factor))
     return pixels.clone()
 
 
@@ -102,21 +106,20 @@ def _to_pixels(decoded: Tensor) -> Tensor:
 
 
 def crop_to_cells(pixels: Tensor, factor: int) -> Tensor:
-    """The centre of an image B×H×W×C or a mask B×H×W, its sides multiples of the factor."""
+    """Crop images B×H×W×C or masks B×H×W around the centre to multiples of the factor."""
     height, width = pixels.shape[1:3]
     top, left = (height % factor) // 2, (width % factor) // 2
     return pixels[:, top : top + height // factor * factor, left : left + width // factor * factor]
 
 
-def _three_passes(
-    whole: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int, scale: float
+def _average_passes(
+    function: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int, scale: float
 ) -> Tensor:
-    """The mean of passes with wide, tall and square tiles, whose seams lie apart."""
+    """Average passes with wide, tall and square tiles, so that their seams fall apart."""
 
-    def piece(part: Tensor, _top: int, _left: int) -> Tensor:
-        return whole(part)
+    def on_tile(x: Tensor, _top: int, _left: int) -> Tensor:
+        return function(x)
 
     shapes = [(tile // 2, tile * 2), (tile * 2, tile // 2), (tile, tile)]
-    return sum(
-        (in_tiles(piece, x, shape, overlap, scale) for shape in shapes), torch.tensor(0.0)
-    ) / len(shapes)
+    passes = (apply_in_tiles(on_tile, x, shape, overlap, scale) for shape in shapes)
+    return sum(passes, torch.tensor(0.0)) / len(shapes)

@@ -226,7 +226,7 @@ class Guide:
 
         def answer(widened: Tensor, window: TileWindow | None = None) -> Tensor:
             self.hooks.on_call()
-            seen = scaled if window is None else window.of(scaled, *widened.shape[-2:])
+            seen = scaled if window is None else window.crop(scaled, *widened.shape[-2:])
             own = inputs._replace(x=seen)
             control = self.controls.residuals(controls, float(sigma), own, count, window)
             return self.model.weights.predict(widened, *inputs[1:], control)

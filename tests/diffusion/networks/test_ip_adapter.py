@@ -159,7 +159,7 @@ def test_the_network_answers_as_with_diffusers_adapter(
         if hasattr(processor, "scale"):
             processor.scale = [0.7]
     seen = encode_image(vision, photo())
-    if adapter.patches:
+    if adapter.uses_patches:
         blank = vision.weights.encode(torch.zeros(1, 3, 32, 32)).patches
         embeds = torch.stack([seen.patches[0], blank[0].detach()])[:, None]
     else:
@@ -295,5 +295,5 @@ def test_a_file_of_another_kind_is_refused(missing: str, tiny: Checkpoint, tmp_p
     keys = {**plain_keys(), **layers(tiny)}
     path = tmp_path / "half.safetensors"
     save_file({name: each for name, each in keys.items() if not name.startswith(missing)}, path)
-    with pytest.raises(ModelFileError, match=r"half\.safetensors holds no IP-Adapter"):
+    with pytest.raises(ModelFileError, match=r"half\.safetensors is not an IP-Adapter for images"):
         read_adapter_layout(path)

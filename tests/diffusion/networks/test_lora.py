@@ -20,7 +20,7 @@ from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import Model, UNetWeights
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.networks.lora import LoraPatch, changed, with_clip_lora, with_lora
+from latentloom.diffusion.networks.lora import LoraPatch, apply_change, with_clip_lora, with_lora
 from latentloom.diffusion.networks.patching import apply_patches
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.weights.lora_file import check_lora, detect_lora_family
@@ -85,16 +85,16 @@ def weights_of(model: Model) -> dict[str, Tensor]:
 def test_a_lora_is_its_two_factors_times_alpha_by_rank() -> None:
     weight, up, down = random(6, 5), random(6, 2, seed=1), random(2, 5, seed=2)
     roles = {"up": up, "down": down, "alpha": torch.tensor(0.5)}
-    torch.testing.assert_close(changed(weight, roles, 0.8), weight + 0.8 * 0.25 * up @ down)
+    torch.testing.assert_close(apply_change(weight, roles, 0.8), weight + 0.8 * 0.25 * up @ down)
     del roles["alpha"]
-    torch.testing.assert_close(changed(weight, roles, -1.0), weight - up @ down)
+    torch.testing.assert_close(apply_change(weight, roles, -1.0), weight - up @ down)
 
 
 def test_a_locon_is_its_convolutions_one_behind_the_other() -> None:
     up, mid, down = random(6, 2, 1, 1), random(2, 3, 3, 3, seed=1), random(3, 5, 1, 1, seed=2)
     x = random(1, 5, 8, 8, seed=3)
     roles = {"up": up, "mid": mid, "down": down}
-    merged = changed(torch.zeros(6, 5, 3, 3), roles, 1.0)
+    merged = apply_change(torch.zeros(6, 5, 3, 3), roles, 1.0)
     inner = conv2d(conv2d(x, down), mid)
     torch.testing.assert_close(conv2d(x, merged), conv2d(inner, up), rtol=1e-4, atol=1e-4)
 
@@ -102,7 +102,7 @@ def test_a_locon_is_its_convolutions_one_behind_the_other() -> None:
 def test_a_convolution_takes_a_flat_lora() -> None:
     up, down = random(6, 2, 1, 1), random(2, 5, 3, 3, seed=1)
     x = random(1, 5, 8, 8, seed=3)
-    merged = changed(torch.zeros(6, 5, 3, 3), {"up": up, "down": down}, 1.0)
+    merged = apply_change(torch.zeros(6, 5, 3, 3), {"up": up, "down": down}, 1.0)
     expected = conv2d(conv2d(x, down), up)
     torch.testing.assert_close(conv2d(x, merged), expected, rtol=1e-4, atol=1e-4)
 
@@ -112,35 +112,35 @@ def test_a_loha_is_the_product_of_two_loras() -> None:
     roles = dict(zip(("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), parts, strict=True))
     expected = (parts[0] @ parts[1]) * (parts[2] @ parts[3]) * 0.5
     roles["alpha"] = torch.tensor(1.0)
-    torch.testing.assert_close(changed(torch.zeros(6, 5), roles, 1.0), expected)
+    torch.testing.assert_close(apply_change(torch.zeros(6, 5), roles, 1.0), expected)
 
 
 def test_a_lokr_is_a_kronecker_product() -> None:
     left, up, down = random(2, 3), random(3, 2, seed=1), random(2, 4, seed=2)
     roles = {"lokr_w1": left, "lokr_w2_a": up, "lokr_w2_b": down, "alpha": torch.tensor(4.0)}
     expected = torch.kron(left, up @ down) * 2.0
-    torch.testing.assert_close(changed(torch.zeros(6, 12), roles, 1.0), expected)
+    torch.testing.assert_close(apply_change(torch.zeros(6, 12), roles, 1.0), expected)
 
 
 def test_a_lokr_of_a_convolution_keeps_its_window() -> None:
     left, right = random(2, 2), random(3, 4, 3, 3, seed=1)
-    got = changed(torch.zeros(6, 8, 3, 3), {"lokr_w1": left, "lokr_w2": right}, 1.0)
+    got = apply_change(torch.zeros(6, 8, 3, 3), {"lokr_w1": left, "lokr_w2": right}, 1.0)
     torch.testing.assert_close(got[3:, 4:], left[1, 1] * right)
 
 
 def test_a_dora_has_columns_of_the_lengths_it_names() -> None:
     weight, lengths = random(6, 5), torch.rand(1, 5) + 0.5
     roles = {"up": random(6, 2, seed=1), "down": random(2, 5, seed=2), "dora_scale": lengths}
-    got = changed(weight, roles, 1.0)
+    got = apply_change(weight, roles, 1.0)
     torch.testing.assert_close(got.norm(dim=0, keepdim=True), lengths)
-    half = changed(weight, roles, 0.5)
+    half = apply_change(weight, roles, 0.5)
     torch.testing.assert_close(half, (weight + got) / 2)
 
 
 def test_a_dora_of_rows_measures_them_before_its_change_as_comfyui_does() -> None:
     weight, lengths = random(6, 5, 3, 3), torch.rand(6, 1, 1, 1) + 0.5
     up, down = random(6, 2, 1, 1, seed=1), random(2, 5, 3, 3, seed=2)
-    got = changed(weight, {"up": up, "down": down, "dora_scale": lengths}, 1.0)
+    got = apply_change(weight, {"up": up, "down": down, "dora_scale": lengths}, 1.0)
     moved = weight + (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
     before = weight.flatten(1).norm(dim=1).reshape(6, 1, 1, 1)
     torch.testing.assert_close(got, moved * lengths / before)

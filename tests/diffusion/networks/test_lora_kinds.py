@@ -9,20 +9,20 @@ import torch
 
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.networks.load import Checkpoint
-from latentloom.diffusion.networks.lora import LoraPatch, changed, with_clip_lora
+from latentloom.diffusion.networks.lora import LoraPatch, apply_change, with_clip_lora
 from tests.diffusion.networks.test_lora import random, write
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 3, 3)])
 def test_an_oft_turns_blocks_of_outputs(shape: tuple[int, ...]) -> None:
     weight, blocks = random(*shape), random(2, 3, 3, seed=1) * 0.3
-    got = changed(weight, {"oft_blocks": blocks}, 1.0)
+    got = apply_change(weight, {"oft_blocks": blocks}, 1.0)
     lengths = [each.reshape(2, 3, -1).norm(dim=1) for each in (got, weight)]
     torch.testing.assert_close(*lengths, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(got, weight, atol=1e-2)
-    half = changed(weight, {"oft_blocks": blocks}, 0.5)
+    half = apply_change(weight, {"oft_blocks": blocks}, 0.5)
     torch.testing.assert_close(half, weight + (got - weight) / 4, rtol=1e-4, atol=1e-5)
-    back = changed(got, {"oft_blocks": blocks.transpose(1, 2)}, 1.0)
+    back = apply_change(got, {"oft_blocks": blocks.transpose(1, 2)}, 1.0)
     torch.testing.assert_close(back, weight, rtol=1e-4, atol=1e-4)
 
 
@@ -30,10 +30,10 @@ def test_an_ofts_alpha_limits_how_far_it_turns() -> None:
     weight, blocks = random(6, 5), random(2, 3, 3, seed=1)
     skew = blocks - blocks.transpose(1, 2)
     roles = {"oft_blocks": blocks, "alpha": torch.tensor(0.1)}
-    want = changed(weight, {"oft_blocks": blocks * 0.1 / skew.norm()}, 1.0)
-    torch.testing.assert_close(changed(weight, roles, 1.0), want, rtol=1e-4, atol=1e-5)
-    width = changed(weight, {**roles, "alpha": torch.tensor(1e3)}, 1.0)
-    torch.testing.assert_close(width, changed(weight, {"oft_blocks": blocks}, 1.0))
+    want = apply_change(weight, {"oft_blocks": blocks * 0.1 / skew.norm()}, 1.0)
+    torch.testing.assert_close(apply_change(weight, roles, 1.0), want, rtol=1e-4, atol=1e-5)
+    width = apply_change(weight, {**roles, "alpha": torch.tensor(1e3)}, 1.0)
+    torch.testing.assert_close(width, apply_change(weight, {"oft_blocks": blocks}, 1.0))
 
 
 def test_a_glora_multiplies_and_adds_in_either_order_of_halves() -> None:
@@ -48,7 +48,7 @@ def test_a_glora_multiplies_and_adds_in_either_order_of_halves() -> None:
     names = ("glora_a1", "glora_a2", "glora_b1", "glora_b2")
     for halves in ((a, b, c, d), (b, a, d, c)):
         roles = dict(zip(names, halves, strict=True)) | {"alpha": alpha}
-        torch.testing.assert_close(changed(weight, roles, 0.7), want, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(apply_change(weight, roles, 0.7), want, rtol=1e-4, atol=1e-5)
 
 
 def test_a_glora_of_a_convolution_mixes_its_inputs() -> None:
@@ -58,12 +58,12 @@ def test_a_glora_of_a_convolution_mixes_its_inputs() -> None:
     roles = {"glora_a1": a, "glora_a2": b, "glora_b1": c, "glora_b2": d}
     mixed = torch.einsum("oikl,ij->ojkl", weight, a.flatten(1) @ b.flatten(1))
     want = weight + mixed + (c.flatten(1) @ d.flatten(1)).reshape(weight.shape)
-    torch.testing.assert_close(changed(weight, roles, 1.0), want, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(apply_change(weight, roles, 1.0), want, rtol=1e-4, atol=1e-4)
 
 
 def test_a_weight_may_be_set_whatever_the_strength() -> None:
     weight, other = random(6, 5), random(6, 5, seed=1)
-    assert torch.equal(changed(weight, {"set": other}, 0.3), other)
+    assert torch.equal(apply_change(weight, {"set": other}, 0.3), other)
 
 
 @pytest.mark.parametrize(
@@ -112,18 +112,18 @@ def test_layers_that_the_network_has_not_are_told_and_left_out(
     (patch,) = with_clip_lora(tiny.clip, write(tmp_path / "f.safetensors", tensors), 1.0).patches
     assert isinstance(patch, LoraPatch)
     assert [*patch.changes] == ["encoder.layers.0.self_attn.q_proj.weight"]
-    assert "layers that the network has not are left out, 1 of them, such as" in caplog.text
+    assert "ignored layers that the network does not have (1), such as" in caplog.text
 
 
 def test_what_no_kind_takes_is_refused_with_the_reason(tiny: Checkpoint, tmp_path: Path) -> None:
     place = "lora_te_text_model_encoder_layers_0_self_attn_q_proj"
     butterfly = write(tmp_path / "boft.safetensors", {f"{place}.oft_blocks": random(2, 4, 8, 8)})
-    with pytest.raises(ModelFileError, match="holds BOFT adapters, which are not supported"):
+    with pytest.raises(ModelFileError, match="BOFT adapters are not supported"):
         with_clip_lora(tiny.clip, butterfly, 1.0)
     names, shapes = ("a1", "a2", "b1", "b2"), ((32, 2), (3, 32), (16, 2), (2, 32))
     halves = {
         f"{place}.{name}.weight": random(*shape) for name, shape in zip(names, shapes, strict=True)
     }
     unlike = write(tmp_path / "glora.safetensors", halves)
-    with pytest.raises(ModelFileError, match="its halves do not fit each other"):
+    with pytest.raises(ModelFileError, match="the factors of a GLoRA layer do not fit each other"):
         with_clip_lora(tiny.clip, unlike, 1.0)

@@ -10,12 +10,17 @@ from PIL import Image
 
 from latentloom.diffusion.families.family import Family
 from latentloom.diffusion.networks import preview
-from latentloom.diffusion.networks.preview import LatentPreview, learn, map_to_colours, render_jpeg
+from latentloom.diffusion.networks.preview import (
+    LatentPreview,
+    learn_colours,
+    map_to_colours,
+    render_jpeg,
+)
 
 
 @pytest.fixture
 def family() -> Family:
-    preview._learned.clear()
+    preview._fitted.clear()
     return Family("test")
 
 
@@ -29,7 +34,7 @@ def pair(seed: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_linear_autoencoder_is_learned_from_one_image(family: Family) -> None:
-    learn(family, *pair(0, family.latent_scale))
+    learn_colours(family, *pair(0, family.latent_scale))
     latent, pixels = pair(1, family.latent_scale)
     found = map_to_colours(LatentPreview(latent * family.latent_scale, family))
     assert found is not None
@@ -41,12 +46,12 @@ def test_before_anything_was_learned_there_is_no_preview(family: Family) -> None
 
 
 def test_a_preview_is_a_jpeg_eight_times_as_large(family: Family) -> None:
-    learn(family, *pair(0, family.latent_scale))
+    learn_colours(family, *pair(0, family.latent_scale))
     data = render_jpeg(LatentPreview(torch.full((2, 4, 6, 8), torch.nan), family))
     assert data is not None
     assert Image.open(io.BytesIO(data)).size == (64, 48)
 
 
 def test_a_latent_of_other_channels_has_no_preview(family: Family) -> None:
-    learn(family, *pair(0, family.latent_scale))
+    learn_colours(family, *pair(0, family.latent_scale))
     assert map_to_colours(LatentPreview(torch.zeros(1, 16, 8, 8), family)) is None

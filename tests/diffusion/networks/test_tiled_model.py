@@ -52,7 +52,7 @@ def test_tiles_are_whole_and_cover_everything(height: int, width: int, overlap: 
 
     def network(piece: Tensor, window: TileWindow) -> Tensor:
         assert piece.shape[-2:] == (8, 8)
-        assert torch.equal(window.of(x, 8, 8), piece)
+        assert torch.equal(window.crop(x, 8, 8), piece)
         seen.append((window.top, window.left))
         return piece
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, leaky_relu, pixel_shuffle, pixel_unshuffle
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.networks.tiles import in_tiles, tile_count
+from latentloom.diffusion.networks.tiles import apply_in_tiles, count_tiles
 from latentloom.diffusion.networks.upscale import load_upscaler, upscale
 from latentloom.diffusion.weights.upscale_file import read_upscale_network
 
@@ -227,5 +227,5 @@ def test_tiles_of_the_identity_are_the_identity(size: int, tile: int, overlap: i
         seen.append((top, left))
         return piece
 
-    torch.testing.assert_close(in_tiles(whole, x, (tile, tile), overlap), x)
-    assert len(seen) == tile_count(size, size + 2, tile, overlap)
+    torch.testing.assert_close(apply_in_tiles(whole, x, (tile, tile), overlap), x)
+    assert len(seen) == count_tiles(size, size + 2, tile, overlap)

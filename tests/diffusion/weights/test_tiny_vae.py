@@ -139,7 +139,7 @@ def test_previews_are_drawn_by_it_where_it_is_installed(
 def test_a_preview_on_the_cpu_is_rough_unless_it_is_asked_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preview, "_learned", {})
+    monkeypatch.setattr(preview, "_fitted", {})
     sketch = LatentPreview(torch.zeros(1, 4, 4, 4), SD15)
     assert render_jpeg(sketch) is None
     assert render_jpeg(sketch, "latent2rgb") is None
