@@ -159,6 +159,11 @@ def nodes(options: argparse.Namespace) -> int:
     from latentloom.console.views import node_object, node_rows, node_text, to_json
 
     registry = installed_nodes()
+    if options.markdown:
+        from latentloom.console.node_table import node_page
+
+        print(node_page(registry), end="")
+        return DONE
     if not options.name:
         specs = {name: node_object(spec) for name, spec in sorted(registry.items())}
         print(to_json(specs) if options.json else node_rows(registry))
@@ -343,6 +348,7 @@ def _parser() -> argparse.ArgumentParser:
             command_parser.add_argument(option, default=default, metavar="DIR", help=text)
     command_parser = add("nodes", nodes, "List the installed nodes, or describe one.")
     command_parser.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
+    command_parser.add_argument("--markdown", action="store_true", help="print docs/nodes.md")
     command_parser = add("convert", convert, "Convert a graph to another format.")
     command_parser.add_argument("file", metavar="IN", help=FILE)
     command_parser.add_argument(

@@ -1,21 +1,24 @@
-"""Latentloom from Python, and the examples of the README."""
+"""Latentloom from Python, and the examples of the README and the pages."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import re
+import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import latentloom
+from latentloom.console.node_table import node_page
 from latentloom.engine.execution.events import AnyEvent, Closed, Progress
 from tests.paths import ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md")
 INVERT = """\
 latentloom: 1
 nodes:
@@ -149,34 +152,51 @@ def test_the_example_of_the_module_runs(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(list((tmp_path / "output").iterdir())) == 1
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str) -> list[Any]:
+    """Return the code blocks of a language in the README and the pages."""
+    return [
+        pytest.param(code, id=f"{page.stem}-{index}")
+        for page in PAGES
+        for index, code in enumerate(
+            re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+        )
+    ]
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=range(len(blocks("python"))))
-def test_the_python_of_the_readme_runs(
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_python_of_the_pages_runs(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    page = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", page)
+    exec(compile(code, "page.md", "exec"), vars(page))
     assert "Error" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", blocks("yaml"), ids=range(len(blocks("yaml"))))
-def test_the_graphs_of_the_readme_have_no_problems(text: str) -> None:
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_the_graphs_of_the_pages_have_no_problems(text: str) -> None:
     assert latentloom.check(latentloom.loads(text)) == ()
 
 
 def test_the_readme_has_an_example_of_each() -> None:
-    assert blocks("python")
-    assert blocks("yaml")
+    text = PAGES[0].read_text("utf-8")
+    assert "```python" in text
+    assert "```yaml" in text
 
 
-def test_the_node_table_of_the_readme_is_current() -> None:
-    listed = set(
-        re.findall(r"`([A-Za-z]\w+)`", README.partition("## Nodes")[2].partition("\n## ")[0])
-    )
-    assert listed == set(latentloom.registry())
+def test_the_page_of_nodes_is_current() -> None:
+    assert (ROOT / "docs" / "nodes.md").read_text("utf-8") == node_page(latentloom.registry())
+
+
+def test_links_between_pages_lead_to_files() -> None:
+    links = {
+        (page, link)
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8"))
+        if "://" not in link
+    }
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
 
 
 def test_a_file_or_a_name_is_a_graph_too(graph: Path, tmp_path: Path) -> None:
