@@ -80,9 +80,9 @@ DEFAULT_SIDE_PX = 512
 
 
 def _samplers() -> Sequence[str]:
-    from latentloom.diffusion.schedules.names import SAMPLERS
+    from latentloom.diffusion.samplers.table import SAMPLER_NAMES
 
-    return SAMPLERS
+    return SAMPLER_NAMES
 
 
 def _schedulers() -> Sequence[str]:

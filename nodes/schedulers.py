@@ -62,7 +62,7 @@ def basic_scheduler(
     """
     from latentloom.diffusion.schedules.schedules import calculate_sigmas
 
-    return calculate_sigmas(model.sampling, scheduler, steps, "", denoise)[-(steps + 1) :]
+    return calculate_sigmas(model.sampling, scheduler, steps, denoise)[-(steps + 1) :]
 
 
 @node("KarrasScheduler", category=CATEGORY)

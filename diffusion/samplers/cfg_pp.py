@@ -1,6 +1,6 @@
 """CFG++: samplers that renoise with the unguided prediction.
 
-The model call gives two predictions, D under guidance and D_u without a prompt; a step goes to D
+The model call gives two predictions, D under guidance and D_u without a prompt. A step goes to D
 and adds the noise that D_u leaves, which keeps large guidance on the manifold of images.
 Source: arXiv 2406.08070; forms for each base sampler as in ComfyUI.
 """
@@ -10,33 +10,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .step import Noise, OnStep, PairDenoise, ancestral_split, pairs, slope
+from .step import PairDenoiser, StepNoise, Steps, ancestral_split, slope
 
 
-def euler_cfg_pp(
-    denoise: PairDenoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
-) -> Tensor:
-    """Order 1, one model call a step, draws no noise."""
-    for i, sigma, sigma_next in pairs(sigmas):
+def euler_cfg_pp(denoise: PairDenoiser, x: Tensor, steps: Steps) -> Tensor:
+    """Take Euler steps. Order 1, one model call a step, draws no noise."""
+    for sigma, sigma_next in steps:
         denoised, unguided = denoise(x, sigma)
-        on_step(i, denoised)
         x = denoised + slope(x, sigma, unguided) * sigma_next
     return x
 
 
 def euler_ancestral_cfg_pp(
-    denoise: PairDenoise,
-    x: Tensor,
-    sigmas: Tensor,
-    *,
-    noise: Noise,
-    on_step: OnStep,
-    eta: float = 1.0,
+    denoise: PairDenoiser, x: Tensor, steps: Steps, *, noise: StepNoise, eta: float = 1.0
 ) -> Tensor:
-    """Order 1, one model call a step. Draws noise once a step but the last."""
-    for i, sigma, sigma_next in pairs(sigmas):
+    """Take Euler steps with fresh noise after each.
+
+    Order 1, one model call a step. Draws noise once a step but the last.
+    """
+    for sigma, sigma_next in steps:
         denoised, unguided = denoise(x, sigma)
-        on_step(i, denoised)
         down, up = ancestral_split(sigma, sigma_next, eta)
         x = denoised + slope(x, sigma, unguided) * down
         if sigma_next > 0:
@@ -45,12 +38,14 @@ def euler_ancestral_cfg_pp(
 
 
 def dpmpp_2s_ancestral_cfg_pp(
-    denoise: PairDenoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
+    denoise: PairDenoiser, x: Tensor, steps: Steps, *, noise: StepNoise
 ) -> Tensor:
-    """Two model calls a step but the last. Draws noise once a step but the last."""
-    for i, sigma, sigma_next in pairs(sigmas):
+    """Take single steps of DPM-Solver++ of order 2 with fresh noise after each.
+
+    Two model calls a step but the last. Draws noise once a step but the last.
+    """
+    for sigma, sigma_next in steps:
         denoised, unguided = denoise(x, sigma)
-        on_step(i, denoised)
         down, up = ancestral_split(sigma, sigma_next)
         if down == 0:
             x = denoised + slope(x, sigma, unguided) * down
@@ -67,20 +62,17 @@ def dpmpp_2s_ancestral_cfg_pp(
     return x
 
 
-def dpmpp_2m_cfg_pp(
-    denoise: PairDenoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
-) -> Tensor:
-    """Multistep of order 2, one model call a step, draws no noise."""
+def dpmpp_2m_cfg_pp(denoise: PairDenoiser, x: Tensor, steps: Steps) -> Tensor:
+    """Take multisteps of DPM-Solver++ of order 2. One model call a step, draws no noise."""
     previous: Tensor | None = None
-    h_last = sigmas[0]
-    for i, sigma, sigma_next in pairs(sigmas):
+    h_last = steps.sigmas[0]
+    for sigma, sigma_next in steps:
         denoised, unguided = denoise(x, sigma)
-        on_step(i, denoised)
         h = sigma.log() - sigma_next.log()
-        kept = torch.exp(-h) * (x - unguided)
+        remaining_noise = torch.exp(-h) * (x - unguided)
         if previous is not None and sigma_next > 0:
             r = h_last / h
-            kept = kept - torch.expm1(-h) / (2 * r) * (denoised - previous)
-        x = denoised + kept
+            remaining_noise = remaining_noise - torch.expm1(-h) / (2 * r) * (denoised - previous)
+        x = denoised + remaining_noise
         previous, h_last = unguided, h
     return x

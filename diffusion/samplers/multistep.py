@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .step import Denoise, Noise, OnStep, pairs, slope
+from .step import Denoiser, Steps, slope
 
 ADAMS_BASHFORTH = (
     (1.0,),
@@ -18,90 +19,77 @@ ADAMS_BASHFORTH = (
 )
 
 
-def lms(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    *,
-    noise: Noise,
-    on_step: OnStep,
-    order: int = 4,
-) -> Tensor:
-    """Integrates the polynomial through the last slopes exactly; the last step gives D.
+def lms(denoise: Denoiser, x: Tensor, steps: Steps, *, order: int = 4) -> Tensor:
+    """Integrate the polynomial through the last slopes exactly; the last step gives D.
 
     Order up to 4, one model call a step, draws no noise.
     Source: linear multistep of k-diffusion; arXiv 2206.00364 states the ODE.
     """
-    levels = sigmas.double().cpu().numpy()
+    sigmas = steps.sigmas.double().cpu().numpy()
     slopes: list[Tensor] = []
-    for i, sigma, sigma_next in pairs(sigmas):
+    for i, (sigma, sigma_next) in enumerate(steps):
         denoised = denoise(x, sigma)
-        on_step(i, denoised)
         slopes = [slope(x, sigma, denoised), *slopes[: order - 1]]
         if sigma_next == 0:
             x = denoised
             continue
-        known = levels[max(0, i + 1 - len(slopes)) : i + 1][::-1]
-        weights = _lagrange_integrals(known, levels[i], levels[i + 1])
-        x = x + sum(weight * each for weight, each in zip(weights, slopes, strict=True))
+        points = sigmas[max(0, i + 1 - len(slopes)) : i + 1][::-1]
+        x = x + _weighted_sum(_lagrange_integrals(points, sigmas[i], sigmas[i + 1]), slopes)
     return x
 
 
+def _weighted_sum(weights: Sequence[float | Tensor], slopes: Sequence[Tensor]) -> Tensor | int:
+    return sum(weight * past for weight, past in zip(weights, slopes, strict=True))
+
+
 def _lagrange_integrals(points: np.ndarray, start: float, end: float) -> list[float]:
-    """The integral from start to end of each Lagrange basis polynomial over the points."""
+    """Return the integral of each Lagrange basis polynomial over the points."""
     integrals = []
     for index, point in enumerate(points):
         others = np.delete(points, index)
         basis = np.polynomial.Polynomial(np.poly(others)[::-1] if len(others) else [1.0])
-        whole = basis.integ() / np.prod(point - others)
-        integrals.append(float(whole(end) - whole(start)))
+        integral = basis.integ() / np.prod(point - others)
+        integrals.append(float(integral(end) - integral(start)))
     return integrals
 
 
-def ipndm(denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep) -> Tensor:
-    """Adams-Bashforth coefficients of equal steps over the last slopes; the last step gives D.
+def ipndm(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+    """Take Adams-Bashforth steps with the weights of equal steps; the last step gives D.
 
     Order up to 4, one model call a step, draws no noise. Source: arXiv 2204.13902.
     """
     slopes: list[Tensor] = []
-    for i, sigma, sigma_next in pairs(sigmas):
+    for sigma, sigma_next in steps:
         denoised = denoise(x, sigma)
-        on_step(i, denoised)
         slopes = [slope(x, sigma, denoised), *slopes[:3]]
         if sigma_next == 0:
             x = denoised
-            continue
-        weights = ADAMS_BASHFORTH[len(slopes) - 1]
-        mean = sum(weight * each for weight, each in zip(weights, slopes, strict=True))
-        x = x + (sigma_next - sigma) * mean
+        else:
+            mean = _weighted_sum(ADAMS_BASHFORTH[len(slopes) - 1], slopes)
+            x = x + (sigma_next - sigma) * mean
     return x
 
 
-def ipndm_v(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
-) -> Tensor:
-    """ipndm with coefficients for steps of varying size; the last step gives D.
+def ipndm_v(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+    """Take the steps of ipndm with weights for steps of varying size; the last step gives D.
 
     Order up to 4, one model call a step, draws no noise.
     Source: the variable-step form of arXiv 2204.13902's implementation in diff-sampler.
     """
-    slopes: list[Tensor] = []
-    for i, sigma, sigma_next in pairs(sigmas):
+    sigmas, slopes = steps.sigmas, list[Tensor]()
+    for i, (sigma, sigma_next) in enumerate(steps):
         denoised = denoise(x, sigma)
-        on_step(i, denoised)
         slopes = [slope(x, sigma, denoised), *slopes[:3]]
         if sigma_next == 0:
             x = denoised
             continue
         widths = [sigmas[i + 1 - back] - sigmas[i - back] for back in range(len(slopes))]
-        weights = _variable_step_weights(widths)
-        mean = sum(weight * each for weight, each in zip(weights, slopes, strict=True))
-        x = x + widths[0] * mean
+        x = x + widths[0] * _weighted_sum(_variable_step_weights(widths), slopes)
     return x
 
 
 def _variable_step_weights(widths: list[Tensor]) -> list[Tensor]:
-    """The weights of the last slopes for the step widths[0], newest first.
+    """Return the weights of the last slopes for the step widths[0], newest first.
 
     The quadratic term `curve` is the published one, whose factors group unlike Adams-Bashforth's.
     """
@@ -130,37 +118,26 @@ def _variable_step_weights(widths: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def deis(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    *,
-    noise: Noise,
-    on_step: OnStep,
-    order: int = 3,
-) -> Tensor:
-    """Exponential integrator with a polynomial through the last slopes in VP time.
+def deis(denoise: Denoiser, x: Tensor, steps: Steps, *, order: int = 3) -> Tensor:
+    """Integrate exponentially, with a polynomial through the last slopes in VP time.
 
     Order up to 3, one model call a step, draws no noise.
     Source: tAB-DEIS, arXiv 2204.13902, equations 14 and 15.
     """
-    times, low, high = _vp_times(sigmas)
+    times, low, high = _vp_times(steps.sigmas)
     slopes: list[Tensor] = []
-    for i, sigma, sigma_next in pairs(sigmas):
-        denoised = denoise(x, sigma)
-        on_step(i, denoised)
-        slopes = [slope(x, sigma, denoised), *slopes[: order - 1]]
+    for i, (sigma, sigma_next) in enumerate(steps):
+        slopes = [slope(x, sigma, denoise(x, sigma)), *slopes[: order - 1]]
         if sigma_next <= 0 or len(slopes) == 1:
             x = x + (sigma_next - sigma) * slopes[0]
-            continue
-        known = times[i + 1 - len(slopes) : i + 1].flip(0)
-        weights = _deis_weights(known, times[i + 1], low, high)
-        x = x + sum(weight * each for weight, each in zip(weights, slopes, strict=True))
+        else:
+            points = times[i + 1 - len(slopes) : i + 1].flip(0)
+            x = x + _weighted_sum(_deis_weights(points, times[i + 1], low, high), slopes)
     return x
 
 
 def _vp_times(sigmas: Tensor) -> tuple[Tensor, float, float]:
-    """The levels as times of a VP schedule, and the ends of its beta.
+    """Return the sigmas as times of a VP schedule, and the ends of its beta.
 
     The schedule reaches sigma 0.002 at time 0.001 and sigma 80 at time 1.
     """
@@ -173,18 +150,18 @@ def _vp_times(sigmas: Tensor) -> tuple[Tensor, float, float]:
 
 
 def _deis_weights(
-    known: Tensor, end: Tensor, beta_min: float, beta_max: float, count: int = 10_000
+    points: Tensor, end: Tensor, beta_min: float, beta_max: float, count: int = 10_000
 ) -> list[Tensor]:
-    """The weight of each slope: a rectangle sum over `count` times, as the reference does it."""
-    times = torch.linspace(float(known[0]), float(end), count, device=known.device)
+    """Return the weight of each slope: a rectangle sum over `count` times, as the reference."""
+    times = torch.linspace(float(points[0]), float(end), count, device=points.device)
     rate = times * (beta_max - beta_min) + beta_min
     alpha = torch.exp(-0.5 * times**2 * (beta_max - beta_min) - times * beta_min)
     integrand = 0.5 * rate / torch.sqrt(alpha * (1 - alpha))
-    width = (end - known[0]) / count
+    width = (end - points[0]) / count
     weights = []
-    for index, point in enumerate(known):
+    for index, point in enumerate(points):
         basis = torch.ones_like(times)
-        for other in torch.cat([known[:index], known[index + 1 :]]):
+        for other in torch.cat([points[:index], points[index + 1 :]]):
             basis = basis * (times - other) / (point - other)
         weights.append((integrand * basis).sum() * width)
     return weights

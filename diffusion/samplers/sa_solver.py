@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from .step import Denoise, Noise, OnStep, pairs
+from .step import Denoiser, StepNoise, Steps
 
 Tau = Callable[[Tensor], float]
 PREDICTOR, CORRECTOR = 3, 4
 
 
 def no_noise(_sigma: Tensor) -> float:
-    """The ODE all along."""
+    """Return tau of the ODE: 0 at every sigma."""
     return 0.0
 
 
 def sa_solver(
-    denoise: Denoise,
+    denoise: Denoiser,
     x: Tensor,
-    sigmas: Tensor,
+    steps: Steps,
     *,
-    noise: Noise,
-    on_step: OnStep,
+    noise: StepNoise,
     tau: Tau = no_noise,
     predictor: int = PREDICTOR,
     corrector: int = CORRECTOR,
     pece: bool = False,
     simple: bool = False,
 ) -> Tensor:
-    """Adams-Bashforth and Adams-Moulton steps on the SDE with noise tau(sigma).
+    """Take Adams-Bashforth and Adams-Moulton steps on the SDE with noise tau(sigma).
 
     One model call a step, with `pece` a second one after each correction. Draws noise once a step
     where tau is above 0. Orders fall towards the end; the last step gives D.
@@ -43,40 +42,25 @@ def sa_solver(
 
     Source: arXiv 2309.05019, algorithm 1 and appendix D.
     """
-    lambdas = -sigmas.log()
-    steps, ends_at_zero = len(sigmas) - 1, bool(sigmas[-1] == 0)
-    known: list[Tensor] = []
-    predicted, tau_now, added, most = x, 0.0, torch.zeros_like(x), max(predictor, corrector)
-    for i, sigma, sigma_next in pairs(sigmas):
+    solver = _Adams(steps.sigmas, max(predictor, corrector), simple)
+    predicted, tau_now, added = x, 0.0, torch.zeros_like(x)
+    for i, (sigma, sigma_next) in enumerate(steps):
         denoised = denoise(predicted, sigma)
-        on_step(i, denoised)
-        known = [*known, denoised][-most:]
-        bound = min(corrector, len(known))
-        bound = min(bound, steps - i) if ends_at_zero else bound
+        solver.append(denoised)
         if i == 0 or corrector == 0 or (sigma_next == 0 and not pece):
             x = predicted
         else:
-            points = lambdas[i - bound + 1 : i + 1]
-            weights = _adams(points, lambdas[i - 1], lambdas[i], tau_now, simple)
-            decay = torch.exp(-(tau_now**2) * (lambdas[i] - lambdas[i - 1]))
-            x = (sigma / sigmas[i - 1]) * decay * x + _mix(weights, known[-bound:]) + added
+            x = solver.step(x, i - 1, corrector, tau_now) + added
             if pece:
-                denoised = known[-1] = denoise(x, sigma)
+                denoised = denoise(x, sigma)
+                solver.replace_last(denoised)
         if sigma_next == 0:
             predicted = denoised
             continue
-        order = min(predictor, len(known))
-        order = min(order, steps - 1 - i) if ends_at_zero else order
         tau_now = tau(sigma_next)
-        h = lambdas[i + 1] - lambdas[i]
-        points = lambdas[i - order + 1 : i + 1]
-        weights = _adams(points, lambdas[i], lambdas[i + 1], tau_now, simple)
-        decay = torch.exp(-(tau_now**2) * h)
-        predicted = (sigma_next / sigma) * decay * x + _mix(weights, known[-order:])
-        added = torch.zeros_like(x)
+        predicted, added = solver.step(x, i, predictor, tau_now), torch.zeros_like(x)
         if tau_now > 0:
-            spread = torch.sqrt(-torch.expm1(-2 * tau_now**2 * h))
-            added = noise(sigma, sigma_next) * sigma_next * spread
+            added = noise(sigma, sigma_next) * sigma_next * solver.spread(i, tau_now)
             predicted = predicted + added
     return predicted
 
@@ -84,27 +68,66 @@ def sa_solver(
 sa_solver_pece = partial(sa_solver, pece=True)
 
 
-def _mix(weights: Tensor, known: list[Tensor]) -> Tensor:
-    terms = (weight * each for weight, each in zip(weights, known, strict=True))
-    return sum(terms, torch.zeros_like(known[0]))
+class _Adams:
+    """Steps from the polynomial through the last predictions, over lambda = -ln(sigma)."""
+
+    def __init__(self, sigmas: Tensor, max_order: int, simple: bool) -> None:
+        self._sigmas, self._lambdas = sigmas, -sigmas.log()
+        self._max_order, self._simple = max_order, simple
+        self._predictions: list[Tensor] = []
+        self._count = 0
+
+    def append(self, denoised: Tensor) -> None:
+        """Add the prediction at the next sigma."""
+        self._predictions = [*self._predictions, denoised][-self._max_order :]
+        self._count += 1
+
+    def replace_last(self, denoised: Tensor) -> None:
+        """Replace the last prediction."""
+        self._predictions[-1] = denoised
+
+    def step(self, x: Tensor, start: int, order: int, tau: float) -> Tensor:
+        """Return x at sigma `start` + 1, without noise, of this order or as high as possible."""
+        order = self._limit(order, start)
+        lambda_now, lambda_next = self._lambdas[start], self._lambdas[start + 1]
+        points = self._lambdas[self._count - order : self._count]
+        weights = _adams_weights(points, lambda_now, lambda_next, tau, self._simple)
+        decay = torch.exp(-(tau**2) * (lambda_next - lambda_now))
+        scaled = (self._sigmas[start + 1] / self._sigmas[start]) * decay * x
+        return scaled + _mix(weights, self._predictions[-order:])
+
+    def spread(self, start: int, tau: float) -> Tensor:
+        """Return the noise of the step from sigma `start`, relative to the sigma at its end."""
+        h = self._lambdas[start + 1] - self._lambdas[start]
+        return torch.sqrt(-torch.expm1(-2 * tau**2 * h))
+
+    def _limit(self, order: int, start: int) -> int:
+        order = min(order, len(self._predictions))
+        steps_left = len(self._sigmas) - 2 - start
+        return min(order, steps_left) if self._sigmas[-1] == 0 else order
 
 
-def _adams(points: Tensor, start: Tensor, end: Tensor, tau: float, simple: bool) -> Tensor:
-    """The weight of each known D: the integral of its Lagrange basis under the SDE's kernel.
+def _mix(weights: Tensor, predictions: Sequence[Tensor]) -> Tensor:
+    terms = (weight * denoised for weight, denoised in zip(weights, predictions, strict=True))
+    return sum(terms, torch.zeros_like(predictions[0]))
 
-    In float64 from the end on, as high powers of the points are nearly dependent.
+
+def _adams_weights(points: Tensor, start: Tensor, end: Tensor, tau: float, simple: bool) -> Tensor:
+    """Return a weight for each prediction: its Lagrange basis integrated under the SDE's kernel.
+
+    Computed in float64 relative to the end, as high powers of the points are nearly dependent.
     """
-    places, width, count = (points - end).double(), (end - start).double(), len(points)
+    offsets, width, count = (points - end).double(), (end - start).double(), len(points)
     moments = _moments(width, count, 1 + tau**2)
     if simple and count == 2:
         moments[1] = (1 + tau**2) * width**2 / 2 - width * moments[0]
-    rows = torch.stack([places**power for power in range(count)])
+    rows = torch.stack([offsets**power for power in range(count)])
     weights: Tensor = torch.linalg.solve(rows, moments)
     return weights.to(points.dtype)
 
 
 def _moments(width: Tensor, count: int, rate: float) -> Tensor:
-    """rate * integral of exp(rate u) u^p du from -width to 0, for p below count.
+    """Return rate * integral of exp(rate u) u^p du from -width to 0, for p below count.
 
     By parts: each moment is a boundary term less p/rate times the one before.
     """

@@ -12,64 +12,60 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .step import Denoise, Noise, OnStep, ancestral_split, pairs
+from .step import Denoiser, StepNoise, Steps, ancestral_split
 
 
 def dpmpp_sde(
-    denoise: Denoise,
+    denoise: Denoiser,
     x: Tensor,
-    sigmas: Tensor,
+    steps: Steps,
     *,
-    noise: Noise,
-    on_step: OnStep,
+    noise: StepNoise,
     eta: float = 1.0,
     r: float = 0.5,
 ) -> Tensor:
-    """Single-step DPM-Solver++ of order 2 on the SDE.
+    """Take single steps of DPM-Solver++ of order 2 on the SDE.
 
     Two model calls a step but the last, which gives D. Draws noise twice a step.
     """
-    for i, sigma, sigma_next in pairs(sigmas):
+    for sigma, sigma_next in steps:
         denoised = denoise(x, sigma)
-        on_step(i, denoised)
         if sigma_next == 0:
             x = denoised
             continue
         h = sigma.log() - sigma_next.log()
         middle = (-(-sigma.log() + h * r)).exp()
         down, up = ancestral_split(sigma, middle, eta)
-        halfway = _towards(x, denoised, sigma, down) + noise(sigma, middle) * up
+        halfway = _step_to(x, denoised, sigma, down) + noise(sigma, middle) * up
         share = 1 / (2 * r)
         target = (1 - share) * denoised + share * denoise(halfway, middle)
         down, up = ancestral_split(sigma, sigma_next, eta)
-        x = _towards(x, target, sigma, down) + noise(sigma, sigma_next) * up
+        x = _step_to(x, target, sigma, down) + noise(sigma, sigma_next) * up
     return x
 
 
-def _towards(x: Tensor, target: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-    """The exact step for a constant D."""
+def _step_to(x: Tensor, target: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """Return x after a step that is exact for a constant D."""
     return (sigma_next / sigma) * x - torch.expm1(sigma_next.log() - sigma.log()) * target
 
 
 def dpmpp_2m_sde(
-    denoise: Denoise,
+    denoise: Denoiser,
     x: Tensor,
-    sigmas: Tensor,
+    steps: Steps,
     *,
-    noise: Noise,
-    on_step: OnStep,
+    noise: StepNoise,
     eta: float = 1.0,
     solver_type: Literal["midpoint", "heun"] = "midpoint",
 ) -> Tensor:
-    """Multistep DPM-Solver++ of order 2 on the SDE.
+    """Take multisteps of DPM-Solver++ of order 2 on the SDE.
 
     One model call a step. Draws noise once a step but the last, which gives D.
     """
     previous: Tensor | None = None
-    h_last = sigmas[0]
-    for i, sigma, sigma_next in pairs(sigmas):
+    h_last = steps.sigmas[0]
+    for sigma, sigma_next in steps:
         denoised = denoise(x, sigma)
-        on_step(i, denoised)
         if sigma_next == 0:
             x = denoised
             continue
@@ -90,22 +86,20 @@ dpmpp_2m_sde_heun = partial(dpmpp_2m_sde, solver_type="heun")
 
 
 def dpmpp_3m_sde(
-    denoise: Denoise,
+    denoise: Denoiser,
     x: Tensor,
-    sigmas: Tensor,
+    steps: Steps,
     *,
-    noise: Noise,
-    on_step: OnStep,
+    noise: StepNoise,
     eta: float = 1.0,
 ) -> Tensor:
-    """Multistep DPM-Solver++ of order 3 on the SDE.
+    """Take multisteps of DPM-Solver++ of order 3 on the SDE.
 
     One model call a step. Draws noise once a step but the last, which gives D.
     """
     history: list[tuple[Tensor, Tensor]] = []
-    for i, sigma, sigma_next in pairs(sigmas):
+    for sigma, sigma_next in steps:
         denoised = denoise(x, sigma)
-        on_step(i, denoised)
         if sigma_next == 0:
             x = denoised
             continue
@@ -122,7 +116,7 @@ def dpmpp_3m_sde(
 def _higher_orders(
     history: list[tuple[Tensor, Tensor]], denoised: Tensor, h: Tensor, h_eta: Tensor
 ) -> Tensor | float:
-    """The terms of order 2 and 3, from the last one or two D and their steps."""
+    """Return the terms of order 2 and 3, from the last one or two D and their steps."""
     if not history:
         return 0.0
     phi_2 = torch.expm1(-h_eta) / h_eta + 1

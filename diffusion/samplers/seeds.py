@@ -5,28 +5,31 @@ lambda = -ln(sigma), h its step; the SDE's noise is full (eta = 1).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from .step import Denoise, Noise, OnStep, pairs
+from .step import Denoiser, StepNoise, Steps
+
+RIEMANN_POINTS = 200
 
 
 def _spread(h: Tensor, start: float, end: float) -> Tensor:
-    """Noise of the part of a step between two shares of it, relative to its end's level."""
+    """Return the noise of a step between two shares of it, relative to the sigma at its end."""
     return (torch.expm1(-2 * start * h) - torch.expm1(-2 * end * h)).sqrt()
 
 
 def seeds_2(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep, r: float = 0.5
+    denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise, r: float = 0.5
 ) -> Tensor:
-    """SEEDS-2: two stages with correlated noises.
+    """Take SEEDS-2 steps: two stages with correlated noises.
 
     Two model calls a step but the last, which gives D. Draws noise twice a step.
     Source: arXiv 2305.14267, algorithm 2.
     """
-    for i, sigma, sigma_next in pairs(sigmas):
+    for sigma, sigma_next in steps:
         denoised = denoise(x, sigma)
-        on_step(i, denoised)
         if sigma_next == 0:
             x = denoised
             continue
@@ -42,18 +45,15 @@ def seeds_2(
     return x
 
 
-def seeds_3(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise, on_step: OnStep
-) -> Tensor:
-    """SEEDS-3: three stages at thirds of the step, with correlated noises.
+def seeds_3(denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise) -> Tensor:
+    """Take SEEDS-3 steps: stages at thirds of the step, with correlated noises.
 
     Three model calls a step but the last, which gives D. Draws noise three times a step.
     Source: arXiv 2305.14267, algorithm 3.
     """
     r1, r2 = 1 / 3, 2 / 3
-    for i, sigma, sigma_next in pairs(sigmas):
+    for sigma, sigma_next in steps:
         denoised = denoise(x, sigma)
-        on_step(i, denoised)
         if sigma_next == 0:
             x = denoised
             continue
@@ -62,8 +62,8 @@ def seeds_3(
         draws = noise(sigma, low), noise(low, high), noise(high, sigma_next)
         spreads = _spread(h, 0, r1), _spread(h, r1, r2), _spread(h, r2, 1)
 
-        def drift(level: Tensor, r: float, h: Tensor = h, start: Tensor = sigma) -> Tensor:
-            return (level / start) * torch.exp(-r * h) * x - torch.expm1(-2 * r * h) * denoised  # noqa: B023
+        def drift(to: Tensor, r: float, h: Tensor = h, start: Tensor = sigma) -> Tensor:
+            return (to / start) * torch.exp(-r * h) * x - torch.expm1(-2 * r * h) * denoised  # noqa: B023
 
         inner = drift(low, r1) + low * spreads[0] * draws[0]
         change = denoise(inner, low) - denoised
@@ -79,62 +79,72 @@ def seeds_3(
 
 
 def er_sde(
-    denoise: Denoise,
+    denoise: Denoiser,
     x: Tensor,
-    sigmas: Tensor,
+    steps: Steps,
     *,
-    noise: Noise,
-    on_step: OnStep,
+    noise: StepNoise,
     order: int = 3,
     eta: float | None = None,
-    points: int = 200,
 ) -> Tensor:
-    """Extended reverse-time SDE of order up to 3; the last step gives D.
+    """Take steps of the extended reverse-time SDE; the last step gives D.
 
-    One model call a step. Draws noise once a step but the last, unless eta is 0.
+    Order up to 3, one model call a step. Draws noise once a step but the last, unless eta is 0.
 
     Args:
-        eta: None takes the noise scale z (exp(z^0.3) + 10) of the extended SDE; a number that of
-            the reverse-time SDE, z^(1 + eta), 0 being the ODE.
+        eta: None takes the noise scale z (exp(z^0.3) + 10) of the extended SDE; a number takes
+            that of the reverse-time SDE, z^(1 + eta). 0 is the ODE.
 
-    Source: arXiv 2309.06169, algorithm 3, integrals by left Riemann sums from the lower level.
+    Source: arXiv 2309.06169, algorithm 3.
     """
-    last: Tensor | None = None
-    change_last: Tensor | None = None
-    for i, sigma, sigma_next in pairs(sigmas):
+    history: list[Tensor] = []
+    for i, (sigma, sigma_next) in enumerate(steps):
         denoised = denoise(x, sigma)
-        on_step(i, denoised)
         if sigma_next == 0:
             x = denoised
             continue
         r = _scale_ratio(sigma_next, sigma, eta)
         x = r * x + (1 - r) * denoised
-        if last is not None and order > 1:
-            width = sigma_next - sigma
-            step = -width / points
-            places = sigma_next + torch.arange(points, device=step.device) * step
-            weights = _scale_ratio(sigma_next, places, eta)
-            change = (denoised - last) / (sigma - sigmas[i - 1])
-            x = x + (width + weights.sum() * step) * change
-            if change_last is not None and order > 2:
-                bend = (change - change_last) / ((sigma - sigmas[i - 2]) / 2)
-                moment = ((places - sigma) * weights).sum() * step
-                x = x + (width**2 / 2 + moment) * bend
-            change_last = change
+        history = [denoised, *history[: order - 1]]
+        for term in _higher_orders(history, steps.sigmas[: i + 2], eta):
+            x = x + term
         if eta != 0:
             spread = (sigma_next**2 - sigma**2 * r**2).sqrt().nan_to_num(nan=0.0)
             x = x + noise(sigma, sigma_next) * spread
-        last = denoised
     return x
 
 
-def _scale_ratio(level: Tensor, other: Tensor, eta: float | None) -> Tensor:
-    """The noise scale at one level over that at another."""
+def _higher_orders(history: list[Tensor], sigmas: Tensor, eta: float | None) -> Iterator[Tensor]:
+    """Yield the terms of order 2 and 3, by left Riemann sums from the lower sigma.
+
+    Args:
+        history: the last predictions, newest first.
+        sigmas: of the steps so far, with the one to go to.
+    """
+    if len(history) < 2:
+        return
+    sigma, sigma_next = sigmas[-2], sigmas[-1]
+    width = sigma_next - sigma
+    spacing = -width / RIEMANN_POINTS
+    points = sigma_next + torch.arange(RIEMANN_POINTS, device=spacing.device) * spacing
+    weights = _scale_ratio(sigma_next, points, eta)
+    change = (history[0] - history[1]) / (sigma - sigmas[-3])
+    yield (width + weights.sum() * spacing) * change
+    if len(history) < 3:
+        return
+    change_last = (history[1] - history[2]) / (sigmas[-3] - sigmas[-4])
+    bend = (change - change_last) / ((sigma - sigmas[-4]) / 2)
+    moment = ((points - sigma) * weights).sum() * spacing
+    yield (width**2 / 2 + moment) * bend
+
+
+def _scale_ratio(sigma: Tensor, other: Tensor, eta: float | None) -> Tensor:
+    """Return the noise scale at one sigma over that at another."""
     if eta is not None:
-        ratio: Tensor = (level / other) ** (1 + eta)
+        ratio: Tensor = (sigma / other) ** (1 + eta)
         return ratio
-    return _noise_scale(level) / _noise_scale(other)
+    return _noise_scale(sigma) / _noise_scale(other)
 
 
-def _noise_scale(level: Tensor) -> Tensor:
-    return level * ((level**0.3).exp() + 10.0)
+def _noise_scale(sigma: Tensor) -> Tensor:
+    return sigma * ((sigma**0.3).exp() + 10.0)

@@ -1,71 +1,50 @@
-"""Samplers by the names that graph files use, and the noise that each draws.
+"""The samplers by the names that graph files use, in the field's usual order; read without torch.
 
-`lcm_upscale` is no name of a file: a node of its own makes it.
+A new sampler is a function and a row of this table; nothing else lists them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
-
-from ..schedules.model_sampling import ModelSampling
-from . import (
-    cfg_pp,
-    dpm,
-    dpm_solver,
-    euler,
-    flow,
-    multistep,
-    sa_solver,
-    sde,
-    second_order,
-    seeds,
-    unipc,
-)
-
 NoiseKind = Literal["none", "step", "brownian", "brownian on device"]
-# Share of the way where samplers start that cannot start from pure noise.
-BELOW_ONE = 1e-4
+# Forms for flow models: the function itself, or the function made fit by `flow.by_ratio`.
+SAME, BY_RATIO = "same", "by ratio"
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """A sampler and what it must be given.
+class SamplerSpec:
+    """A sampler and the arguments that it takes.
 
     Attributes:
-        noise: which noise it draws; see `diffusion.sampling.noise`.
-        mask_noise: what the masked-out part is noised with: the run's own noise, or fresh noise
-            drawn once with the seed + 1.
-        pair: the model call gives D and the unguided D (CFG++).
-        tau: it takes how much of the SDE's noise there is at a level (SA-Solver).
-        resizes: the latent grows on its way, and with it the noise of its steps.
-        may_rest: it can be told to leave the latent as it is where there is one step only.
-        flow: its form for flow-matching models, where that is another.
-        below_one: it starts a little below level 1, where a flow has no image at all.
+        function: `module:name` in this package.
+        noise: the noise that it draws; see `diffusion.sampling.noise`.
+        mask_noise: noise of the masked-out part: the run's own, or fresh noise drawn once with
+            the seed + 1.
+        needs_unguided: its model call gives D and the unguided D (CFG++).
+        takes_tau: it takes the share of the SDE's noise at a sigma (SA-Solver).
+        takes_single_step: it can leave the latent unchanged if there is only one step.
+        resizes: the latent grows, and with it the noise of its steps.
+        flow: its form for flow-matching models: SAME, BY_RATIO, or `module:name`.
+        starts_below_one: it starts a little below sigma 1, where a flow has no image at all.
+        discards_penultimate: its schedule loses the last sigma above 0, as it evaluates the
+            model between two sigmas and the last two would be too close.
+        is_listed: graph files may name it; others are made by a node of their own.
     """
 
-    function: Callable[..., Tensor]
+    function: str
     noise: NoiseKind = "none"
+    _: KW_ONLY
     mask_noise: Literal["own", "fresh"] = "own"
-    pair: bool = False
-    tau: bool = False
+    needs_unguided: bool = False
+    takes_tau: bool = False
+    takes_single_step: bool = False
     resizes: bool = False
-    may_rest: bool = False
-    flow: Callable[..., Tensor] | None = None
-    below_one: bool = False
-
-    def on(self, sampling: ModelSampling, sigmas: Tensor) -> tuple[Callable[..., Tensor], Tensor]:
-        """The sampler's form for a kind of levels, and the levels it goes through."""
-        if sampling.prediction != "flow":
-            return self.function, sigmas
-        if self.below_one and sigmas[0] >= 1:
-            first = torch.tensor([sampling.percent_to_sigma(BELOW_ONE)])
-            sigmas = torch.cat([first, sigmas[1:]])
-        return self.flow or self.function, sigmas
+    flow: str = SAME
+    starts_below_one: bool = False
+    discards_penultimate: bool = False
+    is_listed: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,8 +53,8 @@ class SamplerChoice:
 
     Attributes:
         name: one of the table's.
-        options: its function's own keyword arguments, where they are not the defaults.
-        noise_scale: what the noise of its steps is multiplied with.
+        options: its function's own keyword arguments, if they differ from the defaults.
+        noise_scale: factor on the noise of its steps.
     """
 
     name: str
@@ -83,64 +62,72 @@ class SamplerChoice:
     noise_scale: float = 1.0
 
 
-def _exponential(function: Callable[..., Tensor], noise: NoiseKind, tau: bool = False) -> Sampler:
-    """A sampler over the logarithm of the ratio of noise to image."""
-    return Sampler(function, noise, tau=tau, flow=flow.by_ratio(function), below_one=True)
+def _cfg_pp(function: str, noise: NoiseKind = "none", flow: str = SAME) -> SamplerSpec:
+    """Return the row of a sampler that renoises with the unguided prediction."""
+    return SamplerSpec(function, noise, needs_unguided=True, flow=flow)
 
 
-SAMPLER_TABLE: dict[str, Sampler] = {
-    "euler": Sampler(euler.euler),
-    "euler_cfg_pp": Sampler(
-        cfg_pp.euler_cfg_pp, pair=True, flow=flow.by_ratio(cfg_pp.euler_cfg_pp)
+def _exponential(function: str, noise: NoiseKind, takes_tau: bool = False) -> SamplerSpec:
+    """Return the row of a sampler over the logarithm of the ratio of noise to image."""
+    return SamplerSpec(function, noise, takes_tau=takes_tau, flow=BY_RATIO, starts_below_one=True)
+
+
+SAMPLER_TABLE: dict[str, SamplerSpec] = {
+    "euler": SamplerSpec("euler:euler"),
+    "euler_cfg_pp": _cfg_pp("cfg_pp:euler_cfg_pp", flow=BY_RATIO),
+    "euler_ancestral": SamplerSpec(
+        "euler:euler_ancestral", "step", flow="flow:flow_euler_ancestral"
     ),
-    "euler_ancestral": Sampler(euler.euler_ancestral, "step", flow=flow.flow_euler_ancestral),
-    "euler_ancestral_cfg_pp": Sampler(
-        cfg_pp.euler_ancestral_cfg_pp,
+    "euler_ancestral_cfg_pp": _cfg_pp("cfg_pp:euler_ancestral_cfg_pp", "step", flow=BY_RATIO),
+    "heun": SamplerSpec("euler:heun"),
+    "heunpp2": SamplerSpec("second_order:heunpp2"),
+    "dpm_2": SamplerSpec("dpm:dpm_2", discards_penultimate=True),
+    "dpm_2_ancestral": SamplerSpec(
+        "dpm:dpm_2_ancestral",
         "step",
-        pair=True,
-        flow=flow.by_ratio(cfg_pp.euler_ancestral_cfg_pp),
+        flow="flow:flow_dpm_2_ancestral",
+        discards_penultimate=True,
     ),
-    "heun": Sampler(euler.heun),
-    "heunpp2": Sampler(second_order.heunpp2),
-    "dpm_2": Sampler(dpm.dpm_2),
-    "dpm_2_ancestral": Sampler(dpm.dpm_2_ancestral, "step", flow=flow.flow_dpm_2_ancestral),
-    "lms": Sampler(multistep.lms),
-    "dpm_fast": Sampler(dpm_solver.dpm_fast),
-    "dpm_adaptive": Sampler(dpm_solver.dpm_adaptive, "step"),
-    "dpmpp_2s_ancestral": Sampler(
-        dpm.dpmpp_2s_ancestral, "step", flow=flow.flow_dpmpp_2s_ancestral
+    "lms": SamplerSpec("multistep:lms"),
+    "dpm_fast": SamplerSpec("dpm_solver:dpm_fast"),
+    "dpm_adaptive": SamplerSpec("dpm_solver:dpm_adaptive", "step"),
+    "dpmpp_2s_ancestral": SamplerSpec(
+        "dpm:dpmpp_2s_ancestral", "step", flow="flow:flow_dpmpp_2s_ancestral"
     ),
-    "dpmpp_2s_ancestral_cfg_pp": Sampler(cfg_pp.dpmpp_2s_ancestral_cfg_pp, "step", pair=True),
-    "dpmpp_sde": _exponential(sde.dpmpp_sde, "brownian"),
-    "dpmpp_sde_gpu": _exponential(sde.dpmpp_sde, "brownian on device"),
-    "dpmpp_2m": Sampler(dpm.dpmpp_2m),
-    "dpmpp_2m_cfg_pp": Sampler(cfg_pp.dpmpp_2m_cfg_pp, pair=True),
-    "dpmpp_2m_sde": _exponential(sde.dpmpp_2m_sde, "brownian"),
-    "dpmpp_2m_sde_gpu": _exponential(sde.dpmpp_2m_sde, "brownian on device"),
-    "dpmpp_2m_sde_heun": _exponential(sde.dpmpp_2m_sde_heun, "brownian"),
-    "dpmpp_2m_sde_heun_gpu": _exponential(sde.dpmpp_2m_sde_heun, "brownian on device"),
-    "dpmpp_3m_sde": _exponential(sde.dpmpp_3m_sde, "brownian"),
-    "dpmpp_3m_sde_gpu": _exponential(sde.dpmpp_3m_sde, "brownian on device"),
-    "ddpm": Sampler(euler.ddpm, "step"),
-    "lcm": Sampler(euler.lcm, "step", flow=flow.by_ratio(euler.lcm)),
-    "lcm_upscale": Sampler(euler.lcm_upscale, resizes=True, flow=flow.by_ratio(euler.lcm_upscale)),
-    "ipndm": Sampler(multistep.ipndm),
-    "ipndm_v": Sampler(multistep.ipndm_v),
-    "deis": Sampler(multistep.deis),
-    "res_multistep": Sampler(second_order.res_multistep),
-    "res_multistep_cfg_pp": Sampler(second_order.res_multistep_cfg_pp, pair=True),
-    "res_multistep_ancestral": Sampler(second_order.res_multistep_ancestral, "step"),
-    "res_multistep_ancestral_cfg_pp": Sampler(
-        second_order.res_multistep_ancestral_cfg_pp, "step", pair=True
+    "dpmpp_2s_ancestral_cfg_pp": _cfg_pp("cfg_pp:dpmpp_2s_ancestral_cfg_pp", "step"),
+    "dpmpp_sde": _exponential("sde:dpmpp_sde", "brownian"),
+    "dpmpp_sde_gpu": _exponential("sde:dpmpp_sde", "brownian on device"),
+    "dpmpp_2m": SamplerSpec("dpm:dpmpp_2m"),
+    "dpmpp_2m_cfg_pp": _cfg_pp("cfg_pp:dpmpp_2m_cfg_pp"),
+    "dpmpp_2m_sde": _exponential("sde:dpmpp_2m_sde", "brownian"),
+    "dpmpp_2m_sde_gpu": _exponential("sde:dpmpp_2m_sde", "brownian on device"),
+    "dpmpp_2m_sde_heun": _exponential("sde:dpmpp_2m_sde_heun", "brownian"),
+    "dpmpp_2m_sde_heun_gpu": _exponential("sde:dpmpp_2m_sde_heun", "brownian on device"),
+    "dpmpp_3m_sde": _exponential("sde:dpmpp_3m_sde", "brownian"),
+    "dpmpp_3m_sde_gpu": _exponential("sde:dpmpp_3m_sde", "brownian on device"),
+    "ddpm": SamplerSpec("euler:ddpm", "step"),
+    "lcm": SamplerSpec("euler:lcm", "step", flow=BY_RATIO),
+    "lcm_upscale": SamplerSpec("euler:lcm_upscale", resizes=True, flow=BY_RATIO, is_listed=False),
+    "ipndm": SamplerSpec("multistep:ipndm"),
+    "ipndm_v": SamplerSpec("multistep:ipndm_v"),
+    "deis": SamplerSpec("multistep:deis"),
+    "res_multistep": SamplerSpec("second_order:res_multistep"),
+    "res_multistep_cfg_pp": _cfg_pp("second_order:res_multistep_cfg_pp"),
+    "res_multistep_ancestral": SamplerSpec("second_order:res_multistep_ancestral", "step"),
+    "res_multistep_ancestral_cfg_pp": _cfg_pp(
+        "second_order:res_multistep_ancestral_cfg_pp", "step"
     ),
-    "gradient_estimation": Sampler(second_order.gradient_estimation),
-    "gradient_estimation_cfg_pp": Sampler(second_order.gradient_estimation_cfg_pp, pair=True),
-    "er_sde": _exponential(seeds.er_sde, "step"),
-    "seeds_2": _exponential(seeds.seeds_2, "step"),
-    "seeds_3": _exponential(seeds.seeds_3, "step"),
-    "sa_solver": _exponential(sa_solver.sa_solver, "step", tau=True),
-    "sa_solver_pece": _exponential(sa_solver.sa_solver_pece, "step", tau=True),
-    "ddim": Sampler(euler.euler, mask_noise="fresh"),
-    "uni_pc": Sampler(unipc.uni_pc, may_rest=True),
-    "uni_pc_bh2": Sampler(unipc.uni_pc_bh2, may_rest=True),
+    "gradient_estimation": SamplerSpec("second_order:gradient_estimation"),
+    "gradient_estimation_cfg_pp": _cfg_pp("second_order:gradient_estimation_cfg_pp"),
+    "er_sde": _exponential("seeds:er_sde", "step"),
+    "seeds_2": _exponential("seeds:seeds_2", "step"),
+    "seeds_3": _exponential("seeds:seeds_3", "step"),
+    "sa_solver": _exponential("sa_solver:sa_solver", "step", takes_tau=True),
+    "sa_solver_pece": _exponential("sa_solver:sa_solver_pece", "step", takes_tau=True),
+    "ddim": SamplerSpec("euler:euler", mask_noise="fresh"),
+    "uni_pc": SamplerSpec("unipc:uni_pc", takes_single_step=True, discards_penultimate=True),
+    "uni_pc_bh2": SamplerSpec(
+        "unipc:uni_pc_bh2", takes_single_step=True, discards_penultimate=True
+    ),
 }
+SAMPLER_NAMES = tuple(name for name, spec in SAMPLER_TABLE.items() if spec.is_listed)

@@ -8,60 +8,53 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .step import Denoise, Noise, OnStep
+from .step import Denoiser, Steps
 
 Variant = Literal["bh1", "bh2"]
 LAST_SIGMA = 0.001
 
 
 def uni_pc(
-    denoise: Denoise,
+    denoise: Denoiser,
     x: Tensor,
-    sigmas: Tensor,
+    steps: Steps,
     *,
-    noise: Noise,
-    on_step: OnStep,
     variant: Variant = "bh1",
     single_step: bool = True,
 ) -> Tensor:
-    """UniPC multistep with data prediction, in variance-preserving form.
+    """Take UniPC multisteps with data prediction, in variance-preserving form.
 
-    Order up to 3, one model call a step, draws no noise. A last level of 0 is taken as 0.001.
+    Order up to 3, one model call a step, draws no noise. A last sigma of 0 is taken as 0.001.
+    Without `single_step` x stays unchanged if there is only one step, as in ComfyUI 0.3.64.
     Source: arXiv 2302.04867, algorithms 5 to 7; B(h) = h (bh1) or e^h - 1 (bh2).
-
-    Args:
-        single_step: False leaves x as it is where there is one step only, as ComfyUI 0.3.64 does.
     """
-    levels = sigmas.clone()
-    levels[-1] = LAST_SIGMA if levels[-1] == 0 else levels[-1]
-    steps = len(levels) - 1
-    highest = max(1, min(3, steps - 1))
-    x = x / (1 + levels[0] ** 2) ** 0.5
+    sigmas, count = steps.sigmas.clone(), len(steps)
+    sigmas[-1] = LAST_SIGMA if sigmas[-1] == 0 else sigmas[-1]
+    max_order = max(1, min(3, count - 1))
+    x = x / (1 + sigmas[0] ** 2) ** 0.5
 
     def predict(x: Tensor, index: int) -> Tensor:
-        sigma = levels[index]
-        denoised = denoise(x * (1 + sigma**2) ** 0.5, sigma)
-        on_step(index, denoised)
-        return denoised
+        steps.reporter.begin(index)
+        return denoise(x * (1 + sigmas[index] ** 2) ** 0.5, sigmas[index])
 
-    known = [predict(x, 0)]
-    for step in range(1, steps + 1) if steps > 1 or single_step else ():
-        order = min(highest, step, steps + 1 - step)
-        near = [levels[step - 1 - index] for index in range(order)]
-        update = _Update(x, levels[step], near, known[:order], variant)
-        x = update.predicted()
-        if step < steps:
-            fresh = predict(x, step)
-            x = update.corrected(fresh)
-            known = [fresh, *known[:2]]
-    return x * (1 + levels[-1] ** 2) ** 0.5
+    predictions = [predict(x, 0)]
+    for step in range(1, count + 1) if count > 1 or single_step else ():
+        order = min(max_order, step, count + 1 - step)
+        last_sigmas = [sigmas[step - 1 - back] for back in range(order)]
+        update = _Update(x, sigmas[step], last_sigmas, predictions[:order], variant)
+        x = update.predict()
+        if step < count:
+            denoised = predict(x, step)
+            x = update.correct(denoised)
+            predictions = [denoised, *predictions[:2]]
+    return x * (1 + sigmas[-1] ** 2) ** 0.5
 
 
 uni_pc_bh2 = partial(uni_pc, variant="bh2")
 
 
 def _variance_preserving(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Signal, noise and half log-SNR of a level, in the order of operations of the reference.
+    """Return signal, noise and half log-SNR of a sigma, in the reference's order of operations.
 
     In float32 the order matters at low noise, where 1 - alpha² cancels.
     """
@@ -72,27 +65,37 @@ def _variance_preserving(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Update:
-    """One step: from x at the newest of the known levels to `sigma`, predicted then corrected."""
+    """One step to `sigma` from x at the newest of the last sigmas, predicted then corrected.
+
+    Args:
+        last_sigmas, predictions: of the last model calls, newest first.
+    """
 
     def __init__(
-        self, x: Tensor, sigma: Tensor, near: list[Tensor], known: list[Tensor], variant: Variant
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        last_sigmas: list[Tensor],
+        predictions: list[Tensor],
+        variant: Variant,
     ) -> None:
-        order, newest = len(near), near[0]
+        newest, *older = last_sigmas
         alpha, std, end = _variance_preserving(sigma)
         _, std_newest, start = _variance_preserving(newest)
         h = end - start
-        ratios = [(_variance_preserving(level)[2] - start) / h for level in near[1:]]
-        self.known, self.alpha = known, alpha
+        ratios = [(_variance_preserving(past)[2] - start) / h for past in older]
+        self.newest, self.alpha = predictions[0], alpha
         self.changes = [
-            (past - known[0]) / ratio for past, ratio in zip(known[1:], ratios, strict=True)
+            (past - self.newest) / ratio
+            for past, ratio in zip(predictions[1:], ratios, strict=True)
         ]
         phi_1 = torch.expm1(-h)
         self.scale = -h if variant == "bh1" else phi_1
-        self.rows, self.values = self._system([*ratios, torch.ones_like(h)], -h, order)
-        self.base = std / std_newest * x - alpha * phi_1 * known[0]
+        self.rows, self.values = self._system([*ratios, torch.ones_like(h)], -h, len(last_sigmas))
+        self.base = std / std_newest * x - alpha * phi_1 * self.newest
 
-    def predicted(self) -> Tensor:
-        """x at the level, from what is known already."""
+    def predict(self) -> Tensor:
+        """Return x at `sigma` from the last predictions."""
         if not self.changes:
             return self.base
         if len(self.changes) == 1:
@@ -101,13 +104,13 @@ class _Update:
             weights = torch.linalg.solve(self.rows[:-1, :-1], self.values[:-1])
         return self.base - self.alpha * self.scale * self._sum(weights)
 
-    def corrected(self, fresh: Tensor) -> Tensor:
-        """x at the level, with the model's answer there."""
+    def correct(self, denoised: Tensor) -> Tensor:
+        """Return x at `sigma` with the model's prediction there too."""
         if not self.changes:
             weights = self.values.new_tensor([0.5])
         else:
             weights = torch.linalg.solve(self.rows, self.values)
-        change = self._sum(weights[:-1]) + weights[-1] * (fresh - self.known[0])
+        change = self._sum(weights[:-1]) + weights[-1] * (denoised - self.newest)
         return self.base - self.alpha * self.scale * change
 
     def _system(self, ratios: list[Tensor], h: Tensor, order: int) -> tuple[Tensor, Tensor]:

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..samplers.step import StepNoise
 from .compatibility import CompatibilityMode
 
 if TYPE_CHECKING:
     from torchsde import BrownianTree
-
-StepNoise = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from ..latents.latents import Latent, SamplePass
 from ..networks.handles import Model
 from ..networks.patch import StepState
 from ..networks.residency import retry_when_out_of_memory
-from ..samplers.step import Denoise, Noise, PairDenoise
+from ..samplers.load import fit_sigmas, load_sampler
+from ..samplers.step import Denoiser, PairDenoiser, StepNoise, StepReporter, Steps
 from ..samplers.table import SAMPLER_TABLE, SamplerChoice
 from ..schedules.schedules import calculate_sigmas
 from .compatibility import CompatibilityMode, compatibility_mode
@@ -68,7 +69,11 @@ class SamplePlan:
 def plan_sigmas(model: Model, plan: SamplePlan) -> Tensor:
     """The levels that a plan goes through; none mean that nothing is run."""
     sigmas = calculate_sigmas(
-        model.sampling, plan.scheduler, plan.steps, plan.sampler, plan.denoise
+        model.sampling,
+        plan.scheduler,
+        plan.steps,
+        plan.denoise,
+        discard_penultimate=SAMPLER_TABLE[plan.sampler].discards_penultimate,
     )
     if plan.end < len(sigmas) - 1:
         sigmas = sigmas[: plan.end + 1].clone()
@@ -163,7 +168,7 @@ def sample_custom(
         draws = draws_after(shape, seed, latent.batch_index)
         state = StepState(model.sampling, generator=draws)
         with model.weights.use(model.patches, state):
-            guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].pair, state)
+            guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].needs_unguided, state)
             guide.apart = apart
             guide.missing_is_zero = run.mode == "0.3.64"
             inside = _Run(guide, latent, run).through(hooks)
@@ -246,24 +251,30 @@ class _Run:
             hooks.on_step(index + 1, total, denoised)
 
         options: dict[str, Any] = dict(self.run.sampler.options)
-        if self.sampler.tau:
+        if self.sampler.takes_tau:
             options["tau"] = _noise_between(self.model, **_taken(options, TAU))
         if self.sampler.resizes:
             options["noise_like"] = noise_like(x, self.run.noise.seed, self.run.mode)
-        if self.sampler.may_rest and self.run.mode == "0.3.64":
+        if self.sampler.takes_single_step and self.run.mode == "0.3.64":
             options["single_step"] = False
         denoise = self._denoise()
-        call = denoise if self.sampler.pair else _guided_only(denoise)
-        noise = self._step_noise(x)
-        function, sigmas = self.sampler.on(sampling, sigmas)
-        x = function(call, x, sigmas, noise=noise, on_step=on_step, **options)
+        if self.sampler.noise != "none":
+            options["noise"] = self._step_noise(x)
+        function = load_sampler(self.sampler, sampling.prediction)
+        sigmas = fit_sigmas(self.sampler, sampling, sigmas)
+        reporter = StepReporter(on_step)
+        if self.sampler.needs_unguided:
+            x = function(reporter.watch(denoise), x, Steps(sigmas, reporter), **options)
+        else:
+            call = reporter.watch(_guided_only(denoise))
+            x = function(call, x, Steps(sigmas, reporter), **options)
         return self._off(sampling.undo_noise_scaling(x, sigmas[-1])), self._off(last[0])
 
     def _off(self, x: Tensor) -> Tensor:
         """Scaled latents as they travel on edges."""
         return self.model.family.to_vae(x).float().cpu()
 
-    def _denoise(self) -> PairDenoise:
+    def _denoise(self) -> PairDenoiser:
         """The model call, which a noise mask keeps inside."""
         if self.mask is None:
             return self.guide.pair
@@ -279,10 +290,8 @@ class _Run:
 
         return keep_outside(self.guide.pair, mask_at, self.known, outside)
 
-    def _step_noise(self, x: Tensor) -> Noise:
+    def _step_noise(self, x: Tensor) -> StepNoise:
         kind, seed = self.sampler.noise, self.run.noise.seed
-        if kind == "none":
-            return _no_noise
         if kind == "step":
             draw = step_noise(x, seed, self.run.mode)
         else:
@@ -294,8 +303,8 @@ class _Run:
 
 
 def keep_outside(
-    guide: PairDenoise, mask_at: MaskAt, known: Tensor, outside: Callable[[Tensor], Tensor]
-) -> PairDenoise:
+    guide: PairDenoiser, mask_at: MaskAt, known: Tensor, outside: Callable[[Tensor], Tensor]
+) -> PairDenoiser:
     """A model call that changes only what the mask of its level covers.
 
     Before the call what lies outside is the known latent with this level's noise (`outside`),
@@ -319,7 +328,7 @@ def _mask_at(model: Model, mask: Tensor, sigmas: Tensor) -> MaskAt:
     return lambda _sigma: mask
 
 
-def _guided_only(denoise: PairDenoise) -> Denoise:
+def _guided_only(denoise: PairDenoiser) -> Denoiser:
     def first(x: Tensor, sigma: Tensor) -> Tensor:
         return denoise(x, sigma)[0]
 
@@ -354,7 +363,3 @@ def latent_mask(mask: Tensor, samples: Tensor) -> Tensor:
     grid = interpolate(grid, size=samples.shape[-2:], mode="bilinear")
     repeats = -(-len(samples) // len(grid))
     return grid.repeat(repeats, 1, 1, 1)[: len(samples)].to(samples.device)
-
-
-def _no_noise(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
-    raise AssertionError("a sampler that is listed as drawing no noise drew some")

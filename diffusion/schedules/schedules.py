@@ -21,9 +21,6 @@ from .sigmas import ended
 
 Schedule = Callable[[ModelSampling, int], Tensor]
 
-# These evaluate the model at a level between two, so the last two levels would be too close.
-DROP_PENULTIMATE = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
-
 
 def normal(sampling: ModelSampling, steps: int) -> Tensor:
     """Timesteps evenly from the last to the first."""
@@ -120,9 +117,14 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def calculate_sigmas(
-    sampling: ModelSampling, scheduler: str, steps: int, sampler: str = "", denoise: float = 1.0
+    sampling: ModelSampling,
+    scheduler: str,
+    steps: int,
+    denoise: float = 1.0,
+    *,
+    discard_penultimate: bool = False,
 ) -> Tensor:
-    """The levels that a run of `sampler` goes through.
+    """Return the sigmas that a run goes through, the last one 0.
 
     Args:
         denoise: share of the schedule that is run. The schedule is stretched to
@@ -137,9 +139,8 @@ def calculate_sigmas(
     if denoise <= 0:
         return torch.empty(0)
     total = steps if denoise > 0.9999 else int(steps / denoise)
-    drop = sampler in DROP_PENULTIMATE
-    sigmas = SCHEDULES[scheduler](sampling, total + drop)
-    if drop:
+    sigmas = SCHEDULES[scheduler](sampling, total + discard_penultimate)
+    if discard_penultimate:
         sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
     return sigmas if denoise > 0.9999 else sigmas[-(steps + 1) :]
 

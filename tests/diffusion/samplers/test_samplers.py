@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from latentloom.diffusion.samplers.load import fit_sigmas, load_sampler
 from latentloom.diffusion.samplers.sa_solver import sa_solver
-from latentloom.diffusion.samplers.step import Noise
-from latentloom.diffusion.samplers.table import SAMPLER_TABLE
+from latentloom.diffusion.samplers.step import OnStep, StepNoise, StepReporter, Steps
+from latentloom.diffusion.samplers.table import SAMPLER_NAMES, SAMPLER_TABLE
 from latentloom.diffusion.sampling.noise import brownian_noise, noise_like, start_noise, step_noise
 from latentloom.diffusion.schedules.flow import FlowSampling
 from latentloom.diffusion.schedules.model_sampling import ModelSampling
@@ -37,7 +38,7 @@ class Toy:
 
     def __init__(self, name: str) -> None:
         self.calls = 0
-        self.pair = SAMPLER_TABLE[name].pair
+        self.is_pair = SAMPLER_TABLE[name].needs_unguided
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Any:
         self.calls += 1
@@ -45,20 +46,22 @@ class Toy:
         positive = torch.tanh(0.8 * x / variance.sqrt()) + 0.1 * torch.cos(torch.log(sigma))
         negative = 0.5 * x / variance - 0.05
         denoised = negative + 3 * (positive - negative)
-        return (denoised, negative) if self.pair else denoised
+        return (denoised, negative) if self.is_pair else denoised
 
 
 def ignore(_step: int, _denoised: Tensor) -> None:
     return None
 
 
-def noise_for(name: str, x: Tensor, sigmas: Tensor, seed: int = 42) -> Noise:
+def noise_for(name: str, x: Tensor, sigmas: Tensor, seed: int = 42) -> StepNoise:
     kind = SAMPLER_TABLE[name].noise
     if kind == "step":
         return step_noise(x, seed, "0.3.64")
-    if kind == "none":
-        return lambda _a, _b: pytest.fail("it drew noise")
     return brownian_noise(x, sigmas, seed, cpu=kind == "brownian")
+
+
+def draw_nothing(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
+    return pytest.fail("it drew noise")
 
 
 def middle(sampling: ModelSampling) -> Any:
@@ -73,18 +76,24 @@ def sample(
     denoise: Any,
     x: Tensor,
     seed: int = 42,
-    on_step: Any = ignore,
+    on_step: OnStep = ignore,
     sampling: ModelSampling = SAMPLING,
     **options: Any,
 ) -> Tensor:
-    sampler = SAMPLER_TABLE[name]
-    if sampler.tau:
+    spec, reporter = SAMPLER_TABLE[name], StepReporter(on_step)
+    if spec.takes_tau:
         options["tau"] = middle(sampling)
-    if sampler.resizes:
+    if spec.resizes:
         options["noise_like"] = noise_like(x, seed)
-    noise = noise_for(name, x, sigmas, seed)
-    function, sigmas = sampler.on(sampling, sigmas)
-    return function(denoise, x, sigmas, noise=noise, on_step=on_step, **options)
+    if spec.noise != "none":
+        options["noise"] = noise_for(name, x, sigmas, seed)
+    steps = Steps(fit_sigmas(spec, sampling, sigmas), reporter)
+    return load_sampler(spec, sampling.prediction)(reporter.watch(denoise), x, steps, **options)
+
+
+def sigmas_for(name: str, scheduler: str, steps: int, sampling: ModelSampling = SAMPLING) -> Tensor:
+    discard = SAMPLER_TABLE[name].discards_penultimate
+    return calculate_sigmas(sampling, scheduler, steps, discard_penultimate=discard)
 
 
 @pytest.mark.parametrize("key", CASES)
@@ -92,7 +101,7 @@ def test_a_sampler_gives_the_references_numbers(key: str) -> None:
     """5e-5 of the golden's spread: other implementations were seen to differ by 2e-5."""
     kind, name, scheduler, steps = key.split("/")
     sampling, toy = SAMPLINGS[kind], Toy(name)
-    sigmas = calculate_sigmas(sampling, scheduler, int(steps), name)
+    sigmas = sigmas_for(name, scheduler, int(steps), sampling)
     start = start_noise(SHAPE, 42)
     x = sampling.add_noise(torch.zeros(SHAPE), start, sigmas[0], sampling.is_max_denoise(sigmas[0]))
     got = sampling.undo_noise_scaling(sample(name, sigmas, toy, x, sampling=sampling), sigmas[-1])
@@ -104,7 +113,7 @@ def test_a_sampler_gives_the_references_numbers(key: str) -> None:
 def test_one_step_of_unipc_is_none_where_that_is_asked_for(key: str) -> None:
     kind, name, scheduler, _ = key.split("/")
     sampling, toy = SAMPLINGS[kind], Toy(name)
-    sigmas = calculate_sigmas(sampling, scheduler, 1, name)
+    sigmas = sigmas_for(name, scheduler, 1, sampling)
     start = start_noise(SHAPE, 42)
     x = sampling.add_noise(torch.zeros(SHAPE), start, sigmas[0], sampling.is_max_denoise(sigmas[0]))
     got = sampling.undo_noise_scaling(
@@ -115,7 +124,7 @@ def test_one_step_of_unipc_is_none_where_that_is_asked_for(key: str) -> None:
 
 
 def test_one_step_of_unipc_is_a_step() -> None:
-    sigmas, toy = calculate_sigmas(SAMPLING, "sgm_uniform", 1, "uni_pc"), Toy("uni_pc")
+    sigmas, toy = sigmas_for("uni_pc", "sgm_uniform", 1), Toy("uni_pc")
     x = start_noise(SHAPE, 42) * sigmas[0]
     got = sample("uni_pc", sigmas, toy, x)
     assert torch.allclose(got, toy(x, sigmas[0]), atol=0.01)
@@ -125,11 +134,11 @@ def test_one_step_of_unipc_is_a_step() -> None:
 def test_a_flow_ends_at_the_only_image_there_is(name: str) -> None:
     """Those left out end above 0. UniPC's last level is 0.001, of which some noise stays."""
     sampling, value = FlowSampling(), torch.full(SHAPE, 0.4)
-    sigmas = calculate_sigmas(sampling, "simple", 12, name)
+    sigmas = sigmas_for(name, "simple", 12, sampling)
     start = start_noise(SHAPE, 3) * sigmas[0]
 
     def denoise(_x: Tensor, _sigma: Tensor) -> Any:
-        return (value, value) if SAMPLER_TABLE[name].pair else value
+        return (value, value) if SAMPLER_TABLE[name].needs_unguided else value
 
     got = sample(name, sigmas, denoise, start, sampling=sampling)
     assert (got - value).abs().max() < 0.02
@@ -149,7 +158,7 @@ def without_guidance(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def exact_denoiser(name: str) -> Any:
-    return without_guidance if SAMPLER_TABLE[name].pair else gaussian
+    return without_guidance if SAMPLER_TABLE[name].needs_unguided else gaussian
 
 
 def exact(x: Tensor, start: float, end: float) -> Tensor:
@@ -207,14 +216,13 @@ def test_sa_solver_without_noise_converges_at_order_two_or_more(pece: bool) -> N
     def at(steps: int) -> float:
         sigmas = polynomial(steps + 1, 0.5, 5.0, 7.0)[:-1].double()
         x = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
-        quiet = noise_for("euler", x, sigmas)
-        got = sa_solver(gaussian, x, sigmas, noise=quiet, on_step=ignore, pece=pece)
+        got = sa_solver(gaussian, x, Steps(sigmas), noise=draw_nothing, pece=pece)
         return float((got - exact(x, 5.0, float(sigmas[-1]))).abs().max())
 
     assert math.log2(at(20) / at(40)) >= 1.75
 
 
-STOCHASTIC = [name for name, found in SAMPLER_TABLE.items() if found.noise != "none"]
+STOCHASTIC = [name for name, spec in SAMPLER_TABLE.items() if spec.noise != "none"]
 
 
 # lcm jumps to D at each step, which narrows the data; it is for models distilled to allow that.
@@ -234,7 +242,7 @@ def test_a_stochastic_sampler_gives_the_datas_spread(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLER_TABLE)
 def test_a_sampler_is_repeatable_and_leaves_its_inputs_alone(name: str) -> None:
-    sigmas = calculate_sigmas(SAMPLING, "karras", 5, name)
+    sigmas = sigmas_for(name, "karras", 5)
     x, kept = start_noise(SHAPE, 1) * sigmas[0], sigmas.clone()
     before = x.clone()
     first, second = (sample(name, sigmas, Toy(name), x) for _ in range(2))
@@ -249,7 +257,7 @@ OWN_STEPS = {"dpm_fast", "dpm_adaptive"}
 
 @pytest.mark.parametrize("name", [name for name in SAMPLER_TABLE if name not in OWN_STEPS])
 def test_every_step_is_told(name: str) -> None:
-    sigmas, told = calculate_sigmas(SAMPLING, "normal", 4, name), list[int]()
+    sigmas, told = sigmas_for(name, "normal", 4), list[int]()
     x = start_noise(SHAPE, 1) * sigmas[0]
     sample(name, sigmas, Toy(name), x, on_step=lambda step, _denoised: told.append(step))
     assert told == list(range(len(sigmas) - 1))
@@ -257,7 +265,7 @@ def test_every_step_is_told(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(OWN_STEPS))
 def test_steps_of_their_own_are_told_in_order_and_range(name: str) -> None:
-    sigmas, told = calculate_sigmas(SAMPLING, "normal", 7, name), list[int]()
+    sigmas, told = sigmas_for(name, "normal", 7), list[int]()
     x = start_noise(SHAPE, 1) * sigmas[0]
     sample(name, sigmas, Toy(name), x, on_step=lambda step, _denoised: told.append(step))
     assert told == sorted(told)
@@ -270,23 +278,25 @@ def test_levels_stay_on_the_cpu_and_nothing_waits_for_the_device(name: str) -> N
 
     dpm_adaptive chooses its steps by values and has to wait for them.
     """
-    sampler, shape = SAMPLER_TABLE[name], (1, 4, 8, 8)
+    spec, shape = SAMPLER_TABLE[name], (1, 4, 8, 8)
 
     def call(x: Tensor, sigma: Tensor) -> Any:
         assert (x.device.type, sigma.device.type) == ("meta", "cpu")
-        return (x * 0.5, x * 0.4) if sampler.pair else x * 0.5
+        return (x * 0.5, x * 0.4) if spec.needs_unguided else x * 0.5
 
     def noise(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
         return torch.zeros(shape, device="meta")
 
-    options: dict[str, Any] = {"tau": lambda _sigma: 1.0} if sampler.tau else {}
-    if sampler.resizes:
+    options: dict[str, Any] = {"tau": lambda _sigma: 1.0} if spec.takes_tau else {}
+    if spec.resizes:
         options["noise_like"] = torch.zeros_like
-    sigmas = calculate_sigmas(ModelSampling(), "normal", 6, name)
+    if spec.noise != "none":
+        options["noise"] = noise
+    sigmas = sigmas_for(name, "normal", 6)
     x = torch.zeros(shape, device="meta")
-    done = sampler.function(call, x, sigmas, noise=noise, on_step=silent_step, **options)
-    assert done.device.type == "meta"
+    result = load_sampler(spec, "eps")(call, x, Steps(sigmas), **options)
+    assert result.device.type == "meta"
 
 
-def silent_step(_index: int, _denoised: Tensor) -> None:
-    return None
+def test_graph_files_may_name_every_sampler_but_that_of_a_node() -> None:
+    assert SAMPLER_TABLE.keys() - set(SAMPLER_NAMES) == {"lcm_upscale"}

@@ -16,8 +16,9 @@ from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.samplers.dpm_solver import dpm_adaptive
 from latentloom.diffusion.samplers.euler import euler
-from latentloom.diffusion.samplers.sa_solver import _adams, sa_solver
+from latentloom.diffusion.samplers.sa_solver import _adams_weights, sa_solver
 from latentloom.diffusion.samplers.seeds import er_sde
+from latentloom.diffusion.samplers.step import StepReporter, Steps
 from latentloom.diffusion.samplers.table import SamplerChoice
 from latentloom.diffusion.sampling.guidance import Guidance
 from latentloom.diffusion.sampling.noise import NoiseChoice, step_noise
@@ -40,10 +41,6 @@ class Gaussian:
         return x * SPREAD**2 / (SPREAD**2 + sigma**2)
 
 
-def ignore(_step: int, _denoised: Tensor) -> None:
-    return None
-
-
 def quiet(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
     return pytest.fail("it drew noise")
 
@@ -52,7 +49,7 @@ def error_of(function: Any, steps: int, **options: Any) -> float:
     """How far it ends from where the probability-flow ODE ends, from level 5 to 0.5."""
     sigmas = polynomial(steps + 1, 0.5, 5.0, 7.0)[:-1].double()
     x = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
-    got = function(Gaussian(), x, sigmas, noise=quiet, on_step=ignore, **options)
+    got = function(Gaussian(), x, Steps(sigmas), noise=quiet, **options)
     exact = x * math.sqrt((SPREAD**2 + 0.5**2) / (SPREAD**2 + 5.0**2))
     return float((got - exact).abs().max())
 
@@ -62,7 +59,7 @@ def spread_of(function: Any, steps: int = 60, **options: Any) -> float:
     sigmas = polynomial(steps, 0.03, 14.6, 7.0)
     x = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0)) * sigmas[0]
     noise = step_noise(x, 7)
-    done = function(Gaussian(), x, sigmas, noise=noise, on_step=ignore, **options)
+    done = function(Gaussian(), x, Steps(sigmas), noise=noise, **options)
     return float(done.std())
 
 
@@ -77,15 +74,14 @@ def test_a_smaller_tolerance_comes_nearer_the_exact_solution(order: int) -> None
 @pytest.mark.parametrize("order", [2, 3])
 def test_an_adaptive_step_asks_as_often_as_its_order(order: int) -> None:
     toy, sigmas = Gaussian(), polynomial(6, 0.5, 5.0, 7.0)
-    kept = list[int]()
+    reported = list[int]()
     x = torch.ones(1, 1, 2, 2)
     options: dict[str, Any] = {"order": order, "h_init": 0.01, "icoeff": 0.0}
-    dpm_adaptive(
-        toy, x, sigmas, noise=quiet, on_step=lambda at, _denoised: kept.append(at), **options
-    )
-    # Without a controller every step is taken and as long as the first.
-    assert len(kept) == math.ceil(math.log(5.0 / 0.5) / 0.01 - 1e-3)
-    assert toy.calls == order * len(kept)
+    reporter = StepReporter(lambda index, _denoised: reported.append(index))
+    dpm_adaptive(toy, x, Steps(sigmas, reporter), noise=quiet, **options)
+    # Without a controller every step is accepted and as long as the first.
+    assert len(reported) == math.ceil(math.log(5.0 / 0.5) / 0.01 - 1e-3)
+    assert toy.calls == order * len(reported)
 
 
 def test_the_controllers_terms_change_the_steps() -> None:
@@ -111,15 +107,15 @@ def test_adaptive_steps_stop_where_the_model_gives_no_numbers() -> None:
         return x * math.nan
 
     sigmas = polynomial(6, 0.5, 5.0, 7.0)
-    with pytest.raises(SamplingError, match="no numbers"):
-        dpm_adaptive(broken, torch.ones(1, 1, 1, 1), sigmas, noise=quiet, on_step=ignore)
+    with pytest.raises(SamplingError, match="NaN"):
+        dpm_adaptive(broken, torch.ones(1, 1, 1, 1), Steps(sigmas), noise=quiet)
 
 
 def test_er_sde_of_order_one_without_noise_is_euler() -> None:
     sigmas = calculate_sigmas_karras()
     x = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3)) * sigmas[0]
-    got = er_sde(Gaussian(), x, sigmas, noise=quiet, on_step=ignore, order=1, eta=0.0)
-    expected = euler(Gaussian(), x, sigmas, noise=quiet, on_step=ignore)
+    got = er_sde(Gaussian(), x, Steps(sigmas), noise=quiet, order=1, eta=0.0)
+    expected = euler(Gaussian(), x, Steps(sigmas))
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -155,7 +151,7 @@ def test_any_orders_of_sa_solver_come_near_the_exact_solution(orders: tuple[int,
 def test_without_a_corrector_nothing_is_corrected_nor_asked_twice() -> None:
     toy, sigmas = Gaussian(), calculate_sigmas_karras()
     x = torch.ones(1, 1, 2, 2) * sigmas[0]
-    sa_solver(toy, x, sigmas, noise=quiet, on_step=ignore, corrector=0, pece=True)
+    sa_solver(toy, x, Steps(sigmas), noise=quiet, corrector=0, pece=True)
     assert toy.calls == len(sigmas) - 1
 
 
@@ -163,10 +159,14 @@ def test_simple_weights_of_order_two_are_those_of_the_paper() -> None:
     """Appendix D: the first moment by its leading term, (1 + tau²) h² / 2."""
     start, end, earlier, tau = torch.tensor(0.5), torch.tensor(0.8), torch.tensor(0.1), 0.6
     rate, h = 1 + tau**2, 0.3
-    older, newer = _adams(torch.stack([earlier, start]), start, end, tau, simple=True).tolist()
+    older, newer = _adams_weights(
+        torch.stack([earlier, start]), start, end, tau, simple=True
+    ).tolist()
     assert older == pytest.approx(rate * h**2 / 2 / (0.1 - 0.5), rel=1e-4)
     assert older + newer == pytest.approx(1 - math.exp(-rate * h), rel=1e-4)
-    at_start, at_end = _adams(torch.stack([start, end]), start, end, tau, simple=True).tolist()
+    at_start, at_end = _adams_weights(
+        torch.stack([start, end]), start, end, tau, simple=True
+    ).tolist()
     assert at_end == pytest.approx(rate * h / 2, rel=1e-4)
     assert at_start + at_end == pytest.approx(1 - math.exp(-rate * h), rel=1e-4)
 
@@ -177,7 +177,7 @@ def test_exact_weights_integrate_powers_exactly() -> None:
     rate = 1 + tau**2
     grid = torch.linspace(0.5, 0.9, 20_001, dtype=torch.float64)
     kernel = rate * torch.exp(-rate * (0.9 - grid))
-    weights = _adams(points, start, end, tau, simple=False)
+    weights = _adams_weights(points, start, end, tau, simple=False)
     for power in range(4):
         expected = torch.trapezoid(kernel * grid**power, grid)
         assert float((weights * points**power).sum()) == pytest.approx(float(expected), abs=1e-5)
