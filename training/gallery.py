@@ -17,8 +17,8 @@ import latentloom
 
 HEAD = """# Gallery
 
-What the graphs in [graphs/](../graphs) make with the demo model, at their defaults. `python -m
-training.gallery` draws it again.
+Results of the graphs in [graphs/](../graphs) with the demo model, at their defaults. `python -m
+training.gallery` renders them again.
 """
 MAX_LENGTH = 520
 THUMBNAIL = 256
