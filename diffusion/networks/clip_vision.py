@@ -72,8 +72,8 @@ def check_clip_vision(path: Path) -> None:
     config = read_config(path / "config.json")
     kinds = config.values.get("architectures") or [KIND]
     if kinds != [KIND]:
-        raise config.wrong("architectures", KIND)
-    config.count("image_size", 224)
+        raise config.error("architectures", KIND)
+    config.read_count("image_size", 224)
     check_weights(path, FILE)
 
 
@@ -124,7 +124,7 @@ def load_clip_vision(path: Path) -> ClipVision:
     if path.is_file():
         side = int(_read_part(path).config["image_size"])
     else:
-        side = read_config(path / "config.json").count("image_size", 224)
+        side = read_config(path / "config.json").read_count("image_size", 224)
     return ClipVision(load_shared("clip_vision", make, path), side)
 
 

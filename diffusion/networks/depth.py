@@ -55,7 +55,7 @@ def check_depth(path: Path) -> None:
     """
     config = read_config(path / "config.json")
     if config.values.get("architectures") != [KIND]:
-        raise config.wrong("architectures", f"[{KIND!r}]")
+        raise config.error("architectures", f"[{KIND!r}]")
     _read_sizes(config)
     check_weights(path, FILE)
 
@@ -108,6 +108,6 @@ def _read_sizes(config: ConfigFile) -> tuple[int, int]:
     """Read the shorter side and the side of a patch, in pixels."""
     backbone = config.values.get("backbone_config")
     if not isinstance(backbone, dict):
-        raise config.wrong("backbone_config", "the encoder's configuration")
+        raise config.error("backbone_config", "the encoder's configuration")
     own = ConfigFile(config.name, backbone)
-    return own.count("image_size", SIDE_PX), own.count("patch_size", PATCH_PX)
+    return own.read_count("image_size", SIDE_PX), own.read_count("patch_size", PATCH_PX)

@@ -16,73 +16,73 @@ MAX_COUNT = 2**16
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A configuration and the name to say in errors."""
+    """A configuration, and the file name that its error messages use."""
 
     name: str
     values: dict[str, Any]
 
-    def count(self, key: str, default: int | None = None) -> int:
-        """A whole number from 1 to MOST_COUNT; what is missing or null has the default.
+    def read_count(self, key: str, default: int | None = None) -> int:
+        """Return a whole number from 1 to MAX_COUNT; a missing or null value is the default.
 
         Raises:
-            ModelFileError: it is none, or is missing and has no default.
+            ModelFileError: the value is something else, or is missing without a default.
         """
         value = self.values.get(key)
         if value is None:
             value = default
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_COUNT:
-            raise self.wrong(key, f"a whole number from 1 to {MAX_COUNT}")
+            raise self.error(key, f"a whole number from 1 to {MAX_COUNT}")
         return value
 
-    def positive(self, key: str, default: float) -> float:
-        """A finite number above 0.
+    def read_positive(self, key: str, default: float) -> float:
+        """Return a finite number above 0; a missing or null value is the default.
 
         Raises:
-            ModelFileError: it is none.
+            ModelFileError: the value is something else.
         """
         value = self.values.get(key)
         if value is None:
             value = default
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(key, "a number")
+            raise self.error(key, "a number")
         if not 0 < value < math.inf:
-            raise self.wrong(key, "a finite number above 0")
+            raise self.error(key, "a finite number above 0")
         return float(value)
 
-    def length(self, key: str, default: int, most: int) -> int:
-        """How many items a list has, from 1 to `most`.
+    def read_length(self, key: str, default: int, max_length: int) -> int:
+        """Return the length of a list, from 1 to `max_length`; a missing list has the default.
 
         Raises:
-            ModelFileError: it is no such list.
+            ModelFileError: the value is something else.
         """
         value = self.values.get(key)
         if value is None:
             return default
-        if not isinstance(value, list) or not 1 <= len(value) <= most:
-            raise self.wrong(key, f"a list of 1 to {most} items")
+        if not isinstance(value, list) or not 1 <= len(value) <= max_length:
+            raise self.error(key, f"a list of 1 to {max_length} items")
         return len(value)
 
-    def wrong(self, key: str, expected: str) -> ModelFileError:
-        """The error that a value is not what is wanted."""
+    def error(self, key: str, expected: str) -> ModelFileError:
+        """Return the error for a value that is not the expected one."""
         got = repr(self.values.get(key))[:60] if key in self.values else "nothing"
         return ModelFileError(f"{self.name}: {key}: expected {expected}, got {got}")
 
 
 def read_config(path: Path) -> ConfigFile:
-    """A configuration file.
+    """Read a configuration file.
 
     Raises:
-        ModelFileError: it is missing, too large, or no JSON object.
+        ModelFileError: it is missing, too large, or not a JSON object.
     """
     name = f"{path.parent.name}/{path.name}"
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ModelFileError(f"{name} is too large for a configuration")
-        found = json.loads(path.read_text("utf-8"))
+        values = json.loads(path.read_text("utf-8"))
     except ModelFileError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{name} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise ModelFileError(f"{name} holds no JSON object")
-    return ConfigFile(name, found)
+    if not isinstance(values, dict):
+        raise ModelFileError(f"{name} is not a JSON object")
+    return ConfigFile(name, values)

@@ -63,10 +63,12 @@ def detect_control_family(path: Path) -> Family:
     else:
         config = read_config(path / "config.json")
         if config.values.get("_class_name") not in KINDS:
-            raise config.wrong("_class_name", " or ".join(KINDS))
+            raise config.error("_class_name", " or ".join(KINDS))
     # Each step of the hint's own network halves it, down to the size of a latent.
-    levels = config.length(HINT, 4, MAX_LEVELS)
-    return replace(family_for(config.count("cross_attention_dim")), vae_factor=2 ** (levels - 1))
+    levels = config.read_length(HINT, 4, MAX_LEVELS)
+    return replace(
+        family_for(config.read_count("cross_attention_dim")), vae_factor=2 ** (levels - 1)
+    )
 
 
 def is_union_control(path: Path) -> bool:

@@ -141,7 +141,7 @@ def detect_checkpoint_family(path: Path) -> Family:
     if path.is_file():
         return detect_file_family(path)
     unet = read_config(path / "unet" / "config.json")
-    family = family_for(unet.count("cross_attention_dim"))
+    family = family_for(unet.read_count("cross_attention_dim"))
     if family.name not in [known.name for known in FAMILY_BY_TEXT_DIM.values()]:
         family = replace(family, size_inputs=_size_inputs(path, unet))
     family = _with_latents(family, read_config(path / "vae" / "config.json"))
@@ -152,7 +152,7 @@ def detect_checkpoint_family(path: Path) -> Family:
         prediction=noise.prediction,
         zsnr=noise.zsnr,
         native_size=cells * family.vae_factor,
-        in_channels=unet.count("in_channels", family.latent_channels),
+        in_channels=unet.read_count("in_channels", family.latent_channels),
     )
 
 
@@ -172,7 +172,7 @@ def detect_vae_family(path: Path) -> Family:
     if (path.parent / "unet" / "config.json").is_file():
         return detect_checkpoint_family(path.parent)
     config = read_config(path / "config.json")
-    scale = config.positive("scaling_factor", SD15.latent_scale)
+    scale = config.read_positive("scaling_factor", SD15.latent_scale)
     is_sdxl = abs(scale - SDXL.latent_scale) < 1e-4
     family = _with_latents(SDXL if is_sdxl else SD15, config)
     if family.latent_channels == 4:
@@ -238,7 +238,7 @@ def has_projection(folder: Path) -> bool:
     default = WITH_PROJECTION if folder.name.endswith("_2") else WITHOUT_PROJECTION
     kinds = config.values.get("architectures") or [default]
     if kinds not in ([WITHOUT_PROJECTION], [WITH_PROJECTION]):
-        raise config.wrong("architectures", f"{WITHOUT_PROJECTION} or {WITH_PROJECTION}")
+        raise config.error("architectures", f"{WITHOUT_PROJECTION} or {WITH_PROJECTION}")
     return bool(kinds == [WITH_PROJECTION])
 
 
@@ -258,20 +258,20 @@ def read_noise_schedule(path: Path) -> NoiseSchedule:
     _check_value(config, "trained_betas", None, (None,))
     prediction = PREDICTIONS[config.values.get("prediction_type", "epsilon")]
     zsnr = config.values.get("rescale_betas_zero_snr") is True
-    start = config.positive("beta_start", NoiseSchedule.beta_start)
-    end = config.positive("beta_end", NoiseSchedule.beta_end)
+    start = config.read_positive("beta_start", NoiseSchedule.beta_start)
+    end = config.read_positive("beta_end", NoiseSchedule.beta_end)
     if not start < end < 1:
-        raise config.wrong("beta_end", f"a number between beta_start ({start}) and 1")
+        raise config.error("beta_end", f"a number between beta_start ({start}) and 1")
     return NoiseSchedule(prediction, zsnr, start, end)
 
 
 def _with_latents(family: Family, vae: ConfigFile) -> Family:
     """The family with the figures of its autoencoder."""
-    levels = vae.length("block_out_channels", 4, MAX_LEVELS)
+    levels = vae.read_length("block_out_channels", 4, MAX_LEVELS)
     return replace(
         family,
-        latent_channels=vae.count("latent_channels", 4),
-        latent_scale=vae.positive("scaling_factor", family.latent_scale),
+        latent_channels=vae.read_count("latent_channels", 4),
+        latent_scale=vae.read_positive("scaling_factor", family.latent_scale),
         vae_factor=2 ** (levels - 1),
     )
 
@@ -280,18 +280,18 @@ def _sample_size(unet: ConfigFile, default: int) -> int:
     """The larger side in latent cells that a network was trained at."""
     value = unet.values.get("sample_size")
     if not isinstance(value, list):
-        return unet.count("sample_size", default)
+        return unet.read_count("sample_size", default)
     sides = [ConfigFile(unet.name, {"sample_size": side}) for side in value]
     if not sides:
-        raise unet.wrong("sample_size", "one or two sides")
-    return max(side.count("sample_size") for side in sides)
+        raise unet.error("sample_size", "one or two sides")
+    return max(side.read_count("sample_size") for side in sides)
 
 
 def _check_unet(unet: ConfigFile, family: Family) -> None:
     _check_class("unet", unet)
     for key in EXTRA_INPUTS:
         if unet.values.get(key) is not None:
-            raise unet.wrong(key, "null (no model that is asked with such inputs)")
+            raise unet.error(key, "null (no model that is asked with such inputs)")
     expected = None if family.size_inputs == "none" else "text_time"
     _check_value(unet, "addition_embed_type", None, (expected,))
     plain = family.latent_channels
@@ -300,16 +300,16 @@ def _check_unet(unet: ConfigFile, family: Family) -> None:
             f"{plain}, the channels of its latents, {2 * plain} for editing "
             f"or {2 * plain + 1} for inpainting"
         )
-        raise unet.wrong("in_channels", expected)
+        raise unet.error("in_channels", expected)
 
 
 def _size_inputs(path: Path, unet: ConfigFile) -> SizeInputs:
     """What a network of no known family is told, from what its vector has beside the pooled."""
     if unet.values.get("addition_embed_type") is None:
         return "none"
-    vector = unet.count("projection_class_embeddings_input_dim")
-    step = unet.count("addition_time_embed_dim")
-    pooled = read_config(path / find_text_folders(path)[-1][0] / "config.json").count(
+    vector = unet.read_count("projection_class_embeddings_input_dim")
+    step = unet.read_count("addition_time_embed_dim")
+    pooled = read_config(path / find_text_folders(path)[-1][0] / "config.json").read_count(
         "hidden_size", 512
     )
     return "score" if vector - pooled == SCORE_NUMBERS * step else "sizes"
@@ -320,15 +320,15 @@ def _check_texts(path: Path, family: Family) -> None:
     for name, words in find_text_folders(path):
         config = read_config(path / name / "config.json")
         has_projection(path / name)
-        width += config.count("hidden_size", 512)
-        if config.count("max_position_embeddings", MIN_POSITIONS) < MIN_POSITIONS:
-            raise config.wrong("max_position_embeddings", f"at least {MIN_POSITIONS}")
+        width += config.read_count("hidden_size", 512)
+        if config.read_count("max_position_embeddings", MIN_POSITIONS) < MIN_POSITIONS:
+            raise config.error("max_position_embeddings", f"at least {MIN_POSITIONS}")
         lacking = [word for word in VOCABULARY_FILES if not (path / words / word).is_file()]
         if lacking:
             raise ModelFileError(f"{path.name}/{words} lacks {' and '.join(lacking)}")
     if width != family.text_dim:
         others = f"{family.text_dim} in all, the cross_attention_dim of the unet"
-        raise config.wrong("hidden_size", others)
+        raise config.error("hidden_size", others)
 
 
 def _check_class(part: str, config: ConfigFile) -> None:
@@ -340,4 +340,4 @@ def _check_value(
 ) -> None:
     value = config.values.get(key, default)
     if isinstance(value, bool) or value not in allowed:
-        raise config.wrong(key, " or ".join(map(str, allowed)))
+        raise config.error(key, " or ".join(map(str, allowed)))

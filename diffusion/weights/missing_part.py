@@ -1,4 +1,4 @@
-"""Networks that a file leaves out: handles of them travel, and say what is missing when used."""
+"""Networks that a file leaves out: their handles exist, and say what is missing when used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from ..errors import ModelFileError
 
 
 class MissingWeights:
-    """Stands for weights that are not there; any use but telling them apart is an error."""
+    """Placeholder for weights that a file does not have.
+
+    Only `digest` and `nbytes` can be read; any other attribute raises ModelFileError.
+    """
 
     def __init__(self, message: str) -> None:
         self.message = message
@@ -26,18 +29,19 @@ class MissingPart:
     """A network that a file may leave out.
 
     Attributes:
-        hint: how to get it.
+        name: the kind of network.
+        hint: how to load it from elsewhere.
     """
 
     name: str
     hint: str
 
     def describe(self, path: Path) -> str:
-        """What is wrong with the file."""
+        """Return a message that says what the file lacks."""
         return f"{path.name} holds no {self.name}"
 
     def placeholder(self, path: Path) -> Any:
-        """What stands for its weights."""
+        """Return a stand-in for the network's weights, which raises on use."""
         return MissingWeights(f"{self.describe(path)}; {self.hint}")
 
 
