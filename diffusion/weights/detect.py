@@ -1,4 +1,4 @@
-"""What a model holds, from its configuration files or header alone. No torch here."""
+"""Detect what a model is from its configuration files or headers alone. No torch here."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ WEIGHT_FILES = {
     "text_encoder": "model.safetensors",
     "text_encoder_2": "model.safetensors",
 }
-# What weights in torch's own form are called in such folders, where there are no safetensors.
-OLD_WEIGHTS = {
+# Names in torch format of these files, which older folders have in their place.
+TORCH_WEIGHT_FILES = {
     "diffusion_pytorch_model.safetensors": "diffusion_pytorch_model.bin",
     "model.safetensors": "pytorch_model.bin",
 }
 CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
-TEXTS = (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2"))
+TEXT_FOLDERS = (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2"))
 WITHOUT_PROJECTION, WITH_PROJECTION = "CLIPTextModel", "CLIPTextModelWithProjection"
-# A network with one of these is asked with more than a prompt and sizes.
+# Settings of networks that take more conditioning than a prompt and sizes.
 EXTRA_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim")
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 MAX_LEVELS = 8
@@ -55,25 +55,24 @@ class NoiseSchedule:
 
 
 def check_checkpoint(path: Path) -> None:
-    """Whether a folder or a file has all that a checkpoint needs, in a form that is safe.
+    """Check that a folder or a file has all parts of a checkpoint, in safe formats.
 
     Raises:
-        ModelFileError: a part is missing, does not fit the others, is of a kind that is not
-            supported, or its weights are damaged.
+        ModelFileError: a part is missing, damaged or not supported, or does not fit the others.
     """
     if path.is_file():
         read_checkpoint(path)
         return
     family = detect_checkpoint_family(path)
     _check_unet(read_config(path / "unet" / "config.json"), family)
-    _check_texts(path, family)
+    _check_text_encoders(path, family)
     _check_class("vae", read_config(path / "vae" / "config.json"))
-    for part in ("unet", "vae", *(text for text, _ in find_text_folders(path))):
-        check_weights(path / part, WEIGHT_FILES[part])
+    for name in ("unet", "vae", *(text_encoder for text_encoder, _ in find_text_folders(path))):
+        check_weights(path / name, WEIGHT_FILES[name])
 
 
 def find_missing_parts(path: Path) -> tuple[MissingPart, ...]:
-    """What a checkpoint in one file leaves out; a folder that does is refused.
+    """Return the networks that a checkpoint in one file leaves out; none for a folder.
 
     Raises:
         ModelFileError: it cannot be read.
@@ -81,20 +80,20 @@ def find_missing_parts(path: Path) -> tuple[MissingPart, ...]:
     if not path.is_file():
         return ()
     contents = read_checkpoint(path)
-    held = {TEXT_ENCODER: bool(contents.text_encoders), AUTOENCODER: contents.vae is not None}
-    return tuple(part for part, is_held in held.items() if not is_held)
+    parts = {TEXT_ENCODER: contents.text_encoders, AUTOENCODER: contents.vae}
+    return tuple(part for part, network in parts.items() if not network)
 
 
 def check_vae(path: Path) -> None:
-    """Whether an autoencoder's folder can be loaded, or the file that holds one.
+    """Check that the folder or the file of an autoencoder can be loaded.
 
     Raises:
         ModelFileError: a file is missing, damaged, or holds no autoencoder.
     """
     detect_vae_family(path)
-    halves = find_tiny_vae_files(path)
-    if halves is not None:
-        check_tiny_vae(halves)
+    tiny_vae = find_tiny_vae_files(path)
+    if tiny_vae is not None:
+        check_tiny_vae(tiny_vae)
     if path.is_file():
         return
     _check_class("vae", read_config(path / "config.json"))
@@ -102,41 +101,41 @@ def check_vae(path: Path) -> None:
 
 
 def check_weights(folder: Path, name: str) -> None:
-    """Whether a part's weights are there in a file with a sound header.
+    """Check that a network's folder has a weight file with a valid header.
 
     Raises:
-        ModelFileError: they are not.
+        ModelFileError: it has none.
     """
-    where = f"{folder.parent.name}/{folder.name}"
+    label = f"{folder.parent.name}/{folder.name}"
     file = find_torch_weights(folder) or folder / name
     if not file.is_file():
-        raise ModelFileError(f"{where}: expected {name}, it has no weights")
+        raise ModelFileError(f"{label}: expected {name}, got a folder without weights")
     try:
         read_tensor_infos(file)
     except ModelFileError as error:
-        raise ModelFileError(f"{where}: {error}") from error
+        raise ModelFileError(f"{label}: {error}") from error
 
 
 def find_torch_weights(folder: Path) -> Path | None:
-    """A part's weights in torch's own form, where there are none in safetensors."""
-    for name, old in OLD_WEIGHTS.items():
-        if (folder / old).is_file() and not (folder / name).is_file():
-            return folder / old
+    """Return the weight file in torch format of a folder that has none in safetensors."""
+    for name, torch_name in TORCH_WEIGHT_FILES.items():
+        if (folder / torch_name).is_file() and not (folder / name).is_file():
+            return folder / torch_name
     return None
 
 
 def list_weight_files(folder: Path) -> list[Path]:
-    """The weight files of a folder and its parts, sorted."""
-    named = (file for name in OLD_WEIGHTS.values() for file in folder.rglob(name))
-    old = (file for file in named if find_torch_weights(file.parent) == file)
-    return sorted([*folder.rglob("*.safetensors"), *old])
+    """Return the weight files of a folder and its subfolders, sorted."""
+    candidates = (file for name in TORCH_WEIGHT_FILES.values() for file in folder.rglob(name))
+    torch_files = (file for file in candidates if find_torch_weights(file.parent) == file)
+    return sorted([*folder.rglob("*.safetensors"), *torch_files])
 
 
 def detect_checkpoint_family(path: Path) -> Family:
-    """The family of a checkpoint, in a diffusers folder or in one file.
+    """Return the family of a checkpoint, in a diffusers folder or in one file.
 
     Raises:
-        ModelFileError: a configuration is missing or unreadable, or the file is no checkpoint.
+        ModelFileError: a configuration is missing or unreadable, or the file is not a checkpoint.
     """
     if path.is_file():
         return detect_file_family(path)
@@ -146,27 +145,27 @@ def detect_checkpoint_family(path: Path) -> Family:
         family = replace(family, size_inputs=_size_inputs(path, unet))
     family = _with_latents(family, read_config(path / "vae" / "config.json"))
     cells = _sample_size(unet, family.native_size // family.vae_factor)
-    noise = read_noise_schedule(path)
+    schedule = read_noise_schedule(path)
     return replace(
         family,
-        prediction=noise.prediction,
-        zsnr=noise.zsnr,
+        prediction=schedule.prediction,
+        zsnr=schedule.zsnr,
         native_size=cells * family.vae_factor,
         in_channels=unet.read_count("in_channels", family.latent_channels),
     )
 
 
 def detect_vae_family(path: Path) -> Family:
-    """The family of an autoencoder: its checkpoint's where it is part of one.
+    """Return the family of an autoencoder: that of the checkpoint that it is part of, if any.
 
-    An autoencoder in a file of its own does not tell which family it is of; any will do.
+    The keys of an autoencoder in a separate file do not say its family: it is ANY_FAMILY.
 
     Raises:
         ModelFileError: a configuration is missing or unreadable, or a file holds none.
     """
-    halves = find_tiny_vae_files(path)
-    if halves is not None:
-        return halves.family
+    tiny_vae = find_tiny_vae_files(path)
+    if tiny_vae is not None:
+        return tiny_vae.family
     if path.is_file():
         return _vae_file_family(path)
     if (path.parent / "unet" / "config.json").is_file():
@@ -185,68 +184,68 @@ def _vae_file_family(path: Path) -> Family:
     if contents.vae is None:
         raise ModelFileError(f"{path.name} holds no autoencoder")
     config = contents.vae.config
-    found = contents.family if contents.unet is not None else None
+    unet_family = contents.family if contents.unet is not None else None
     return replace(
-        found or replace(SD15, name=ANY_FAMILY),
+        unet_family or replace(SD15, name=ANY_FAMILY),
         latent_channels=config["latent_channels"],
         vae_factor=2 ** (len(config["block_out_channels"]) - 1),
     )
 
 
 def detect_clip_family(paths: tuple[Path, ...]) -> Family:
-    """The family of the models that text encoders in files of their own are for.
+    """Return the family of the models that use the text encoders of these files.
 
     Raises:
-        ModelFileError: a file holds none, or no family has these together.
+        ModelFileError: a file holds none, or no family combines them.
     """
     kinds: list[str] = []
     width = 0
     for path in paths:
-        texts = read_contents(path).text_encoders
-        if not texts:
+        text_encoders = read_contents(path).text_encoders
+        if not text_encoders:
             raise ModelFileError(f"{path.name} holds no CLIP text encoder")
-        kinds += [text.kind for text in texts]
-        width += sum(text.width for text in texts)
+        kinds += [text_encoder.kind for text_encoder in text_encoders]
+        width += sum(text_encoder.width for text_encoder in text_encoders)
     names = " and ".join(path.name for path in paths)
     if len({*kinds}) != len(kinds) or (len(paths) > 1 and {*kinds} != {"l", "g"}):
-        held = " and ".join(kind.upper() for kind in kinds)
-        raise ModelFileError(f"{names} hold CLIP {held}; a model has one L and one G")
+        clips = " and ".join(kind.upper() for kind in kinds)
+        raise ModelFileError(f"{names} hold CLIP {clips}; a model has one L and one G")
     if len(kinds) == 1 or width == SDXL.text_dim:
         return family_for(width)
     return replace(SDXL, name=f"sd-{width}", text_dim=width)
 
 
 def find_text_folders(path: Path) -> list[tuple[str, str]]:
-    """The names of a diffusers folder's text encoders and of their tokenizers.
+    """Return the subfolders of a diffusers folder's text encoders and of their tokenizers.
 
     Raises:
         ModelFileError: there are none.
     """
-    found = [pair for pair in TEXTS if (path / pair[0] / "config.json").is_file()]
-    if not found:
+    pairs = [pair for pair in TEXT_FOLDERS if (path / pair[0] / "config.json").is_file()]
+    if not pairs:
         raise ModelFileError(f"{path.name} has no text_encoder/config.json")
-    return found
+    return pairs
 
 
 def has_projection(folder: Path) -> bool:
-    """Whether a text encoder has a projection for the pooled output.
+    """Return True for a text encoder with a projection of its pooled output.
 
     Raises:
         ModelFileError: the configuration is unreadable.
     """
     config = read_config(folder / "config.json")
     default = WITH_PROJECTION if folder.name.endswith("_2") else WITHOUT_PROJECTION
-    kinds = config.values.get("architectures") or [default]
-    if kinds not in ([WITHOUT_PROJECTION], [WITH_PROJECTION]):
+    architectures = config.values.get("architectures") or [default]
+    if architectures not in ([WITHOUT_PROJECTION], [WITH_PROJECTION]):
         raise config.error("architectures", f"{WITHOUT_PROJECTION} or {WITH_PROJECTION}")
-    return bool(kinds == [WITH_PROJECTION])
+    return bool(architectures == [WITH_PROJECTION])
 
 
 def read_noise_schedule(path: Path) -> NoiseSchedule:
-    """The noise schedule of a diffusers folder; SD1.5's where the folder says nothing.
+    """Return the noise schedule of a diffusers folder; without a scheduler, that of SD1.5.
 
     Raises:
-        ModelFileError: it is one that sampling does not know.
+        ModelFileError: the schedule is not supported.
     """
     file = path / "scheduler" / "scheduler_config.json"
     if not file.is_file():
@@ -266,7 +265,7 @@ def read_noise_schedule(path: Path) -> NoiseSchedule:
 
 
 def _with_latents(family: Family, vae: ConfigFile) -> Family:
-    """The family with the figures of its autoencoder."""
+    """Return the family with the latent space of its autoencoder."""
     levels = vae.read_length("block_out_channels", 4, MAX_LEVELS)
     return replace(
         family,
@@ -277,7 +276,7 @@ def _with_latents(family: Family, vae: ConfigFile) -> Family:
 
 
 def _sample_size(unet: ConfigFile, default: int) -> int:
-    """The larger side in latent cells that a network was trained at."""
+    """Return the larger side, in latent cells, of the size that a network was trained at."""
     value = unet.values.get("sample_size")
     if not isinstance(value, list):
         return unet.read_count("sample_size", default)
@@ -291,44 +290,43 @@ def _check_unet(unet: ConfigFile, family: Family) -> None:
     _check_class("unet", unet)
     for key in EXTRA_INPUTS:
         if unet.values.get(key) is not None:
-            raise unet.error(key, "null (no model that is asked with such inputs)")
-    expected = None if family.size_inputs == "none" else "text_time"
-    _check_value(unet, "addition_embed_type", None, (expected,))
-    plain = family.latent_channels
-    if family.in_channels not in (plain, 2 * plain, 2 * plain + 1):
+            raise unet.error(key, "null (models with this input are not supported)")
+    embed_type = None if family.size_inputs == "none" else "text_time"
+    _check_value(unet, "addition_embed_type", None, (embed_type,))
+    channels = family.latent_channels
+    if family.in_channels not in (channels, 2 * channels, 2 * channels + 1):
         expected = (
-            f"{plain}, the channels of its latents, {2 * plain} for editing "
-            f"or {2 * plain + 1} for inpainting"
+            f"{channels} (the channels of its latents), {2 * channels} (editing) "
+            f"or {2 * channels + 1} (inpainting)"
         )
         raise unet.error("in_channels", expected)
 
 
 def _size_inputs(path: Path, unet: ConfigFile) -> SizeInputs:
-    """What a network of no known family is told, from what its vector has beside the pooled."""
+    """Return the extra conditioning of an unknown family, from the width of its input vector."""
     if unet.values.get("addition_embed_type") is None:
         return "none"
-    vector = unet.read_count("projection_class_embeddings_input_dim")
-    step = unet.read_count("addition_time_embed_dim")
-    pooled = read_config(path / find_text_folders(path)[-1][0] / "config.json").read_count(
-        "hidden_size", 512
-    )
-    return "score" if vector - pooled == SCORE_NUMBERS * step else "sizes"
+    width = unet.read_count("projection_class_embeddings_input_dim")
+    size_dim = unet.read_count("addition_time_embed_dim")
+    text_encoder, _ = find_text_folders(path)[-1]
+    pooled = read_config(path / text_encoder / "config.json").read_count("hidden_size", 512)
+    return "score" if width - pooled == SCORE_NUMBERS * size_dim else "sizes"
 
 
-def _check_texts(path: Path, family: Family) -> None:
+def _check_text_encoders(path: Path, family: Family) -> None:
     width = 0
-    for name, words in find_text_folders(path):
+    for name, tokenizer in find_text_folders(path):
         config = read_config(path / name / "config.json")
-        has_projection(path / name)
+        has_projection(path / name)  # raises if its class is not supported
         width += config.read_count("hidden_size", 512)
         if config.read_count("max_position_embeddings", MIN_POSITIONS) < MIN_POSITIONS:
             raise config.error("max_position_embeddings", f"at least {MIN_POSITIONS}")
-        lacking = [word for word in VOCABULARY_FILES if not (path / words / word).is_file()]
-        if lacking:
-            raise ModelFileError(f"{path.name}/{words} lacks {' and '.join(lacking)}")
+        missing = [file for file in VOCABULARY_FILES if not (path / tokenizer / file).is_file()]
+        if missing:
+            raise ModelFileError(f"{path.name}/{tokenizer} lacks {' and '.join(missing)}")
     if width != family.text_dim:
-        others = f"{family.text_dim} in all, the cross_attention_dim of the unet"
-        raise config.error("hidden_size", others)
+        expected = f"{family.text_dim} in total, the cross_attention_dim of the unet"
+        raise config.error("hidden_size", expected)
 
 
 def _check_class(part: str, config: ConfigFile) -> None:

@@ -1,4 +1,7 @@
-"""What the readers of keys share: a network's part of a file, and names by their beginnings."""
+"""Shared by the readers of keys: a network of a file, and names by prefix. No torch here.
+
+"Ours" are diffusers' and transformers' names, "theirs" the names in the file.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ TensorInfos = Mapping[str, TensorInfo]
 
 @dataclass(frozen=True)
 class StoredNetwork:
-    """One network of a file.
+    """One network of a file: how to build it, and which key is which of its weights.
 
     Attributes:
-        config: what its class is made with.
+        config: the arguments of its class.
         names: our name of each of the file's keys.
-        split: our names of the equal parts, along the first axis, of keys that hold several.
-        transposed: keys of matrices that are stored the other way round.
+        split: our names for each key that holds several weights, joined on the first axis.
+        transposed: keys of matrices that are stored transposed.
     """
 
     config: dict[str, Any]
@@ -28,18 +31,18 @@ class StoredNetwork:
     transposed: frozenset[str] = frozenset()
 
 
-def count_members(heads: TensorInfos, prefix: str) -> int:
-    """How many numbered members a list of modules has."""
-    return len({name[len(prefix) :].partition(".")[0] for name in heads if name.startswith(prefix)})
+def count_members(infos: TensorInfos, prefix: str) -> int:
+    """Return the length of the module list whose keys begin with a prefix."""
+    return len({name[len(prefix) :].partition(".")[0] for name in infos if name.startswith(prefix)})
 
 
-def rename_module(heads: TensorInfos, theirs: str, ours: str) -> dict[str, str]:
-    """Our name of each key of a module."""
+def rename_module(infos: TensorInfos, theirs: str, ours: str) -> dict[str, str]:
+    """Return our name of each key of a module."""
     return {
-        name: ours + name.removeprefix(theirs) for name in heads if name.startswith(f"{theirs}.")
+        name: ours + name.removeprefix(theirs) for name in infos if name.startswith(f"{theirs}.")
     }
 
 
-def rename_infos(heads: TensorInfos, names: Mapping[str, str]) -> dict[str, TensorInfo]:
-    """The heads of one network, by our names."""
-    return {ours: heads[theirs] for theirs, ours in names.items()}
+def rename_infos(infos: TensorInfos, names: Mapping[str, str]) -> dict[str, TensorInfo]:
+    """Return the tensors of one network under our names."""
+    return {ours: infos[theirs] for theirs, ours in names.items()}

@@ -1,6 +1,6 @@
-"""What the pickles of torch's weight files say: a few of Python's names, written down as records.
+"""Records for the tensors, storages and names in the pickles of torch's weight files.
 
-Nothing here is imported, called or changed by a file. No torch here.
+A file cannot make anything here import, call or change something. No torch here.
 
 Source: torch/_utils.py (the functions that make tensors), torch/serialization.py (storages).
 """
@@ -11,17 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-DAMAGED = "its pickle is damaged"
-MAX_KEY = 2**60
-MAX_SIDES, MAX_ARGUMENTS = 16, 16
+MAX_INTEGER_KEY = 2**60
+MAX_DIMENSIONS, MAX_ARGUMENTS = 16, 16
 STORAGES = {
     "Double": "F64", "Float": "F32", "Half": "F16", "BFloat16": "BF16", "Long": "I64",
     "Int": "I32", "Short": "I16", "Char": "I8", "Byte": "U8", "Bool": "BOOL",
 }  # fmt: skip
 STORAGE_TYPES = {
-    f"torch.{where}{name}Storage": dtype
+    f"torch.{module}{name}Storage": dtype
     for name, dtype in STORAGES.items()
-    for where in ("", "cuda.")
+    for module in ("", "cuda.")
 } | {"torch.storage.UntypedStorage": "U8", "torch.storage._UntypedStorage": "U8"}
 DTYPES = {
     f"torch.{name}": dtype
@@ -32,8 +31,8 @@ DTYPES = {
         "float8_e5m2": "F8_E5M2",
     }.items()
 }  # fmt: skip
-# What files note beside their weights, of training mostly; none of it is made, or kept.
-NOTES = {
+# Objects that files hold next to their weights, mostly about training. They are never created.
+IGNORED_NAMES = {
     "__builtin__.set", "builtins.set", "torch.Size", "torch.device", "argparse.Namespace",
     "_codecs.encode", "numpy.dtype", "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar", "numpy.core.multiarray._reconstruct",
@@ -44,14 +43,14 @@ PARAMETERS = "torch.nn.modules.container.ParameterDict"
 
 @dataclass(frozen=True, slots=True)
 class GlobalName:
-    """Something of Python's that a pickle speaks of."""
+    """A function or class that a pickle names; it stays a name."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class PickledStorage:
-    """Numbers that lie in a row: their type, the key they go by, and how many there are."""
+    """The numbers that tensors are views of: their dtype, the key of the storage, their count."""
 
     dtype: str
     key: str
@@ -60,107 +59,122 @@ class PickledStorage:
 
 @dataclass(frozen=True, slots=True)
 class PickledTensor:
-    """A tensor: a window on a storage; offset and strides are counted in its own numbers."""
+    """A tensor as a view of a storage; the offset and the strides count numbers of its dtype."""
 
     dtype: str
     storage: PickledStorage
     offset: int
     shape: tuple[int, ...]
-    stride: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
 class IgnoredObject:
-    """Something that is not kept."""
+    """An object of IGNORED_NAMES, without its content."""
 
 
 class PickledParameters:
-    """A module that does nothing but hold parameters by name; its state tells them."""
+    """A torch ParameterDict: `content` is the dict of its parameters once its state was read."""
 
-    held: object = None
+    content: object = None
 
 
 class UnsafePickleError(ValueError):
-    """A pickle or a file that is no weights; the text says why, after the file's name."""
+    """A file that holds more than weights; the message follows the file's name."""
+
+
+class DamagedPickleError(UnsafePickleError):
+    """A pickle that does not fit together."""
+
+    def __init__(self) -> None:
+        super().__init__("its pickle is damaged")
 
 
 T = TypeVar("T")
 
 
 def printable(text: str) -> str:
-    """A name from a file, fit for any message."""
+    """Return a name from a file as short ASCII, safe in any message."""
     return ascii(text[:100])[1:-1]
 
 
 def require_type(value: Any, kind: type[T]) -> T:
-    """The value, if it is of exactly this kind.
+    """Return the value if its type is exactly `kind`.
 
     Raises:
-        UnsafePickleError: it is not.
+        DamagedPickleError: it is of another type.
     """
     if type(value) is not kind:
-        raise UnsafePickleError(DAMAGED)
+        raise DamagedPickleError
     return value
 
 
 def check_dict_key(key: object) -> None:
-    """Containers in containers would be hashed without end; large numbers can hash alike."""
-    is_huge = type(key) is int and abs(key) > MAX_KEY
-    if is_huge or type(key) not in (str, int, float, bool, type(None), GlobalName):
-        raise UnsafePickleError("its pickle has a key that is no name")
+    """Refuse keys of a dict that are slow to hash: nested tuples, and integers that collide.
+
+    Raises:
+        UnsafePickleError: the key is one of these.
+    """
+    is_too_large = type(key) is int and abs(key) > MAX_INTEGER_KEY
+    if is_too_large or type(key) not in (str, int, float, bool, type(None), GlobalName):
+        raise UnsafePickleError("its pickle has a dict key that is not a name")
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any) -> PickledTensor:
-    """`torch._utils._rebuild_tensor` and `_v2`, which adds a flag, hooks and marks."""
+def _rebuild_tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, *more: Any
+) -> PickledTensor:
+    """Stand in for `torch._utils._rebuild_tensor` and `_v2`, which adds flag, hooks, metadata."""
     if more[2:] not in ((), (None,), ({},)):
-        raise UnsafePickleError("it holds a tensor with marks, which is not supported")
-    found = require_type(storage, PickledStorage)
-    return _window(found.dtype, found, offset, shape, stride)
+        raise UnsafePickleError("it holds a tensor with metadata, which is not supported")
+    base = require_type(storage, PickledStorage)
+    return _view(base.dtype, base, offset, shape, strides)
 
 
-def _typed_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *more: Any) -> PickledTensor:
-    """`_rebuild_tensor_v3`: the type comes after the flag and the hooks."""
+def _rebuild_typed_tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, *more: Any
+) -> PickledTensor:
+    """Stand in for `_rebuild_tensor_v3`: the dtype follows the flag and the hooks."""
     name = require_type(more[2], GlobalName).text
     if name not in DTYPES or more[3:] not in ((), (None,), ({},)):
         raise UnsafePickleError(f"it holds a tensor of {printable(name)}, which is not supported")
-    return _window(DTYPES[name], require_type(storage, PickledStorage), offset, shape, stride)
+    return _view(DTYPES[name], require_type(storage, PickledStorage), offset, shape, strides)
 
 
-def _window(
-    dtype: str, storage: PickledStorage, offset: Any, shape: Any, stride: Any
+def _view(
+    dtype: str, storage: PickledStorage, offset: Any, shape: Any, strides: Any
 ) -> PickledTensor:
-    if not len(require_type(shape, tuple)) == len(require_type(stride, tuple)) <= MAX_SIDES:
-        raise UnsafePickleError(DAMAGED)
-    if any(type(each) is not int or each < 0 for each in (offset, *shape, *stride)):
-        raise UnsafePickleError(DAMAGED)
-    return PickledTensor(dtype, storage, offset, shape, stride)
+    if not len(require_type(shape, tuple)) == len(require_type(strides, tuple)) <= MAX_DIMENSIONS:
+        raise DamagedPickleError
+    if any(type(number) is not int or number < 0 for number in (offset, *shape, *strides)):
+        raise DamagedPickleError
+    return PickledTensor(dtype, storage, offset, shape, strides)
 
 
-def _attributed(function: Any, _kind: Any, arguments: Any, *_: Any) -> PickledTensor:
-    """A tensor by one of these functions, that has attributes; they are left out."""
-    make = TENSORS.get(require_type(function, GlobalName).text)
-    if make is None or len(require_type(arguments, tuple)) > MAX_ARGUMENTS:
-        raise UnsafePickleError(DAMAGED)
-    return make(*arguments)
+def _rebuild_from_type(function: Any, _kind: Any, arguments: Any, *_: Any) -> PickledTensor:
+    """Return the tensor of a function of REBUILDERS, without the attributes it should get."""
+    rebuild = REBUILDERS.get(require_type(function, GlobalName).text)
+    if rebuild is None or len(require_type(arguments, tuple)) > MAX_ARGUMENTS:
+        raise DamagedPickleError
+    return rebuild(*arguments)
 
 
-def _parameter(tensor: Any, *_: Any) -> PickledTensor:
+def _rebuild_parameter(tensor: Any, *_: Any) -> PickledTensor:
     return require_type(tensor, PickledTensor)
 
 
-def _ordered() -> dict[Any, Any]:
-    """What it holds is put in by the instructions that follow."""
+def _make_ordered_dict() -> dict[Any, Any]:
+    """Return an empty dict; the instructions that follow fill it."""
     return {}
 
 
-TENSORS: dict[str, Callable[..., PickledTensor]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _typed_tensor,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch._utils._rebuild_parameter_with_state": _parameter,
+REBUILDERS: dict[str, Callable[..., PickledTensor]] = {
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v3": _rebuild_typed_tensor,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
 }
-CALLS: dict[str, Callable[..., object]] = {
-    **TENSORS,
-    "torch._tensor._rebuild_from_type_v2": _attributed,
-    "collections.OrderedDict": _ordered,
+CALLABLES: dict[str, Callable[..., object]] = {
+    **REBUILDERS,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
+    "collections.OrderedDict": _make_ordered_dict,
 }

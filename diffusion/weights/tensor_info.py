@@ -1,11 +1,11 @@
-"""What the readers of weight files tell of one: its tensors, and where they lie. No torch here."""
+"""Records of a weight file without its weights: tensors and their positions. No torch here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-# Bytes of a number, by the names that safetensors has for types.
+# Bytes of one number, by safetensors' names of dtypes.
 DTYPE_BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
     "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
@@ -13,14 +13,19 @@ DTYPE_BYTES = {
 
 
 class TensorInfo(NamedTuple):
-    """What a header says of one tensor."""
+    """A tensor's dtype, by safetensors' name, and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
 class TensorLocation(NamedTuple):
-    """A tensor in a file: its first byte, and the strides in numbers."""
+    """A tensor in a file.
+
+    Attributes:
+        start: offset of its first byte in the file.
+        strides: of each axis, in numbers.
+    """
 
     info: TensorInfo
     start: int
@@ -28,7 +33,7 @@ class TensorLocation(NamedTuple):
 
     @property
     def span_bytes(self) -> int:
-        """How many bytes lie from its first to behind its last."""
+        """Bytes from its first number to its last, both included."""
         if 0 in self.info.shape:
             return 0
         steps = zip(self.info.shape, self.strides, strict=True)
@@ -36,11 +41,11 @@ class TensorLocation(NamedTuple):
 
 
 class FileHeader(NamedTuple):
-    """A file without its weights.
+    """A weight file without its weights.
 
     Attributes:
-        metadata: its maker's.
-        data: the bytes that say all this.
+        metadata: notes of the program that wrote it.
+        data: the bytes that describe the tensors: a safetensors header or a pickle.
     """
 
     tensors: Mapping[str, TensorLocation]
@@ -49,9 +54,9 @@ class FileHeader(NamedTuple):
 
 
 def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of a tensor whose rows lie one after another."""
-    found, step = [], 1
+    """Return the strides, in numbers, of a contiguous tensor of this shape."""
+    strides, step = [], 1
     for side in reversed(shape):
-        found.append(step)
+        strides.append(step)
         step *= max(side, 1)
-    return tuple(reversed(found))
+    return tuple(reversed(strides))

@@ -1,7 +1,7 @@
-"""Torch's two forms of weight files: where each storage lies, and what the pickle says. No torch.
+"""The two container formats of torch's weight files. No torch here.
 
-The form since torch 1.6 is a zip whose entries are stored as they are; the one before it is five
-pickles and the storages after them. All that is read of a file here is its small part.
+Since torch 1.6 a file is a zip whose entries are uncompressed; before, it was five pickles and
+the storages after them. Only the small parts of a file are read here: its directory and pickles.
 
 Source: torch/serialization.py; for the zip APPNOTE.TXT of PKWARE, 4.3 and 4.4.
 """
@@ -16,165 +16,179 @@ from typing import NamedTuple
 from zipfile import ZipFile
 from zlib import crc32
 
-from .pickled_values import DAMAGED, UnsafePickleError, printable, require_type
+from .pickled_values import DamagedPickleError, UnsafePickleError, printable, require_type
 from .tensor_info import DTYPE_BYTES
 from .torch_pickle import read_pickle
 
-MAX_BYTES = 2**24
-ZIP, PICKLE, TAR, END = b"PK\x03\x04", b"\x80", b"ustar", b"PK\x05\x06"
+MAX_SMALL_PART_BYTES = 2**24
+ZIP_MAGIC, ZIP_END_MAGIC = b"PK\x03\x04", b"PK\x05\x06"
+PICKLE_MAGIC, TAR_MAGIC = b"\x80", b"ustar"
+ZIP_END_BYTES = 22
 DATA = "data/"
-# The head before an entry: what it begins with, and the lengths of its name and more.
-LOCAL = struct.Struct("<4s22xHH")
-ENCRYPTED, WITH_SUM, UNICODE = 0x1, 0x8, 0x800
-# Behind an entry of torch's: its sum, and its sizes in four or eight bytes.
-SUM, BETWEEN = b"PK\x07\x08", (16, 24)
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+# A local file header: its magic, and the lengths of the entry's name and of its extra field.
+LOCAL_HEADER = struct.Struct("<4s22xHH")
+ENCRYPTED, HAS_DESCRIPTOR, IS_UTF8 = 0x1, 0x8, 0x800
+# The data descriptor after an entry: a checksum, and its sizes in four or eight bytes each.
+DESCRIPTOR_MAGIC, DESCRIPTOR_BYTES = b"PK\x07\x08", (16, 24)
+LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 COUNT = struct.Struct("<q")
 
 
 class ByteRange(NamedTuple):
-    """Bytes of a file."""
+    """A range of bytes in a file."""
 
     start: int
     size: int
 
 
 class TorchContainer(NamedTuple):
-    """A file's small part.
+    """A torch file without its weights.
 
     Attributes:
-        said: what the pickle says.
-        extents: of the storages, by their keys.
-        pickle: the bytes of it.
+        value: the content of its pickle.
+        storages: the bytes of each storage, by key.
+        pickle: the pickle as bytes.
     """
 
-    said: object
-    extents: Mapping[str, ByteRange]
+    value: object
+    storages: Mapping[str, ByteRange]
     pickle: bytes
 
 
 def read_container(path: Path) -> TorchContainer:
-    """The small part of a file, checked against its size.
+    """Read the small parts of a file, checked against the file's size.
 
     Raises:
-        UnsafePickleError: it is no file of torch's, or asks for more than weights need.
+        UnsafePickleError: it is not a torch file, or does more than weights need.
         ValueError, LookupError, RuntimeError, EOFError, struct.error, BadZipFile: it is damaged.
         OSError: it cannot be read.
     """
-    with _Sparing(path) as stream:
+    with _BoundedFile(path) as stream:
         head = stream.read(512)
-        if head.startswith(ZIP):
-            return _zip(stream)
-        if head.startswith(PICKLE):
-            return _legacy(stream)
-    if head[257:262] == TAR:
-        raise UnsafePickleError("it is in the tar form of torch before 0.1.10; save it anew")
+        if head.startswith(ZIP_MAGIC):
+            return _read_zip(stream)
+        if head.startswith(PICKLE_MAGIC):
+            return _read_legacy(stream)
+    if head[257:262] == TAR_MAGIC:
+        raise UnsafePickleError("it is in the tar format of torch before 0.1.10; save it again")
     if head[8:9] == b"{":
         raise UnsafePickleError("it is a safetensors file; rename it to .safetensors")
-    raise UnsafePickleError("it is neither of torch's two forms")
+    raise UnsafePickleError("it is in neither of torch's two formats")
 
 
-class _Sparing(FileIO):
-    """A file of which no more than a small part is read at once, whatever it says of sizes."""
+class _BoundedFile(FileIO):
+    """A file that is read in small parts only, whatever sizes it claims."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > MAX_BYTES:
-            raise UnsafePickleError(f"it says {size:,} bytes of a part that is small in any model")
+        if size is not None and size > MAX_SMALL_PART_BYTES:
+            raise UnsafePickleError(
+                f"it claims {size:,} bytes for a part that is small in every model"
+            )
         return super().read(-1 if size is None else size) or b""
 
-    def part(self, extent: ByteRange) -> bytes:
-        """These bytes, which must all be there."""
-        self.seek(extent.start)
-        data = self.read(extent.size)
-        if len(data) != extent.size:
+    def read_range(self, span: ByteRange) -> bytes:
+        """Read a range of bytes, all of which must be there."""
+        self.seek(span.start)
+        data = self.read(span.size)
+        if len(data) != span.size:
             raise UnsafePickleError("it is cut short")
         return data
 
 
-def _zip(stream: _Sparing) -> TorchContainer:
-    end = stream.seek(0, SEEK_END)
-    last = stream.part(ByteRange(max(end - len(END) - 18, 0), len(END) + 18))
-    if not last.startswith(END) or last[-2:] != bytes(2):
-        raise UnsafePickleError("it is cut short, or has something behind its end")
+def _read_zip(stream: _BoundedFile) -> TorchContainer:
+    size = stream.seek(0, SEEK_END)
+    end = stream.read_range(ByteRange(max(size - ZIP_END_BYTES, 0), ZIP_END_BYTES))
+    if not end.startswith(ZIP_END_MAGIC) or end[-2:] != bytes(2):
+        raise UnsafePickleError("it is cut short, or has data after its end")
     with ZipFile(stream) as file:
         entries = {entry.filename: entry for entry in file.infolist()}
-        extents = _extents(stream, file)
-    tops = {name.partition("/")[0] for name in extents}
+        ranges = _locate_entries(stream, file)
+    tops = {name.partition("/")[0] for name in ranges}
     top = f"{tops.pop()}/" if len(tops) == 1 else ""
-    inner = {name.removeprefix(top): extent for name, extent in extents.items()}
+    inner = {name.removeprefix(top): span for name, span in ranges.items()}
     if not top or "data.pkl" not in inner:
-        raise UnsafePickleError("it is a zip, and none that torch makes of weights")
+        raise UnsafePickleError("it is a zip without weights in torch's layout")
     if "constants.pkl" in inner:
-        raise UnsafePickleError("it is a program of TorchScript, not weights")
-    if "byteorder" in inner and stream.part(inner["byteorder"]) != b"little":
+        raise UnsafePickleError("it is a TorchScript program, not weights")
+    if "byteorder" in inner and stream.read_range(inner["byteorder"]) != b"little":
         raise UnsafePickleError("its numbers are big-endian")
-    pickle = stream.part(inner["data.pkl"])
+    pickle = stream.read_range(inner["data.pkl"])
     if crc32(pickle) != entries[f"{top}data.pkl"].CRC:
-        raise UnsafePickleError(DAMAGED)
-    small = BytesIO(pickle)
-    said = read_pickle(small)
-    if small.read(1):
-        raise UnsafePickleError("it has something behind its pickle")
-    data = {name.removeprefix(DATA): each for name, each in inner.items() if name.startswith(DATA)}
-    return TorchContainer(said.value, data, pickle)
+        raise DamagedPickleError
+    pickle_stream = BytesIO(pickle)
+    contents = read_pickle(pickle_stream)
+    if pickle_stream.read(1):
+        raise UnsafePickleError("it has data after its pickle")
+    storages = {
+        name.removeprefix(DATA): span for name, span in inner.items() if name.startswith(DATA)
+    }
+    return TorchContainer(contents.value, storages, pickle)
 
 
-def _extents(stream: _Sparing, file: ZipFile) -> dict[str, ByteRange]:
-    """Where each entry's content lies: one after another, each under one name, and no more."""
-    found: dict[str, ByteRange] = {}
-    end, behind = 0, b""
+def _locate_entries(stream: _BoundedFile, file: ZipFile) -> dict[str, ByteRange]:
+    """Return the content of each entry: contiguous, and with the same name in both headers."""
+    ranges: dict[str, ByteRange] = {}
+    end, descriptor = 0, b""
     for entry in sorted(file.infolist(), key=lambda entry: entry.header_offset):
-        name = printable(entry.filename)
+        label = printable(entry.filename)
         if entry.compress_type or entry.flag_bits & ENCRYPTED:
-            raise UnsafePickleError(f"its part {name} is compressed or encrypted")
-        data = entry.orig_filename.encode("utf-8" if entry.flag_bits & UNICODE else "cp437")
-        head = _after(stream, end, behind, entry.header_offset, LOCAL.size + len(data))
-        mark, length, more = LOCAL.unpack_from(head)
-        if (mark, length, head[LOCAL.size :]) != (ZIP, len(data), data):
-            raise UnsafePickleError(f"its part {name} goes by two names")
-        if entry.filename in found or entry.file_size != entry.compress_size:
-            raise UnsafePickleError(f"its part {name} is there twice, or of two sizes")
-        start = entry.header_offset + len(head) + int(more)
-        found[entry.filename] = ByteRange(start, entry.file_size)
+            raise UnsafePickleError(f"its part {label} is compressed or encrypted")
+        name = entry.orig_filename.encode("utf-8" if entry.flag_bits & IS_UTF8 else "cp437")
+        header = _read_next(
+            stream, end, descriptor, entry.header_offset, LOCAL_HEADER.size + len(name)
+        )
+        magic, name_length, extra_length = LOCAL_HEADER.unpack_from(header)
+        if (magic, name_length, header[LOCAL_HEADER.size :]) != (ZIP_MAGIC, len(name), name):
+            raise UnsafePickleError(f"its part {label} has two names")
+        if entry.filename in ranges or entry.file_size != entry.compress_size:
+            raise UnsafePickleError(f"its part {label} is there twice, or has two sizes")
+        start = entry.header_offset + len(header) + int(extra_length)
+        ranges[entry.filename] = ByteRange(start, entry.file_size)
         end = start + entry.file_size
-        behind = SUM + entry.CRC.to_bytes(4, "little") if entry.flag_bits & WITH_SUM else b""
-    _after(stream, end, behind, file.start_dir, 0)
-    return found
+        has_descriptor = entry.flag_bits & HAS_DESCRIPTOR
+        descriptor = DESCRIPTOR_MAGIC + entry.CRC.to_bytes(4, "little") if has_descriptor else b""
+    _read_next(stream, end, descriptor, file.start_dir, 0)
+    return ranges
 
 
-def _after(stream: _Sparing, end: int, behind: bytes, start: int, size: int) -> bytes:
-    """What is read at `start`; between it and `end` there is nothing but this, and sizes."""
-    between = start - end
-    if between not in (BETWEEN if behind else (0,)):
+def _read_next(stream: _BoundedFile, end: int, descriptor: bytes, start: int, size: int) -> bytes:
+    """Read `size` bytes at `start`; only a data descriptor may lie between `end` and `start`.
+
+    Args:
+        descriptor: what the descriptor begins with; empty where there must be none.
+    """
+    gap = start - end
+    if gap not in (DESCRIPTOR_BYTES if descriptor else (0,)):
         raise UnsafePickleError("its parts overlap or leave gaps")
-    data = stream.part(ByteRange(end, between + size))
-    if not data.startswith(behind):
+    data = stream.read_range(ByteRange(end, gap + size))
+    if not data.startswith(descriptor):
         raise UnsafePickleError("its parts overlap or leave gaps")
-    return data[between:]
+    return data[gap:]
 
 
-def _legacy(stream: _Sparing) -> TorchContainer:
-    end = stream.seek(0, SEEK_END)
-    start = stream.part(ByteRange(0, min(end, MAX_BYTES)))
-    small = BytesIO(start)
-    if read_pickle(small).value != MAGIC or read_pickle(small).value != PROTOCOL:
-        raise UnsafePickleError("it is a pickle, and none that torch makes of weights")
-    machine = require_type(read_pickle(small).value, dict)
-    if machine.get("little_endian") is not True:
+def _read_legacy(stream: _BoundedFile) -> TorchContainer:
+    size = stream.seek(0, SEEK_END)
+    start = stream.read_range(ByteRange(0, min(size, MAX_SMALL_PART_BYTES)))
+    pickles = BytesIO(start)
+    magic = read_pickle(pickles).value
+    if magic != LEGACY_MAGIC or read_pickle(pickles).value != LEGACY_PROTOCOL:
+        raise UnsafePickleError("it is a pickle without weights in torch's layout")
+    system = require_type(read_pickle(pickles).value, dict)
+    if system.get("little_endian") is not True:
         raise UnsafePickleError("its numbers are big-endian")
-    said = read_pickle(small)
-    keys = require_type(read_pickle(small).value, list)
-    pickle = start[: small.tell()]
-    extents: dict[str, ByteRange] = {}
-    at = len(pickle)
+    contents = read_pickle(pickles)
+    keys = require_type(read_pickle(pickles).value, list)
+    pickle = start[: pickles.tell()]
+    storages: dict[str, ByteRange] = {}
+    end = len(pickle)
     for key in keys:
-        storage = said.storages[require_type(key, str)]
-        (count,) = COUNT.unpack(stream.part(ByteRange(at, COUNT.size)))
-        if key in extents or count != storage.count:
-            raise UnsafePickleError(DAMAGED)
-        extents[key] = ByteRange(at + COUNT.size, count * DTYPE_BYTES[storage.dtype])
-        at = sum(extents[key])
-    if at != end:
-        wrong = "is cut short" if end < at else "has something behind its weights"
-        raise UnsafePickleError(f"it {wrong}: expected {at} bytes, has {end}")
-    return TorchContainer(said.value, extents, pickle)
+        storage = contents.storages[require_type(key, str)]
+        (count,) = COUNT.unpack(stream.read_range(ByteRange(end, COUNT.size)))
+        if key in storages or count != storage.count:
+            raise DamagedPickleError
+        storages[key] = ByteRange(end + COUNT.size, count * DTYPE_BYTES[storage.dtype])
+        end = sum(storages[key])
+    if end != size:
+        problem = "is cut short" if size < end else "has data after its weights"
+        raise UnsafePickleError(f"it {problem}: expected {end} bytes, has {size}")
+    return TorchContainer(contents.value, storages, pickle)

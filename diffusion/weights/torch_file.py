@@ -1,6 +1,6 @@
-"""Weight files in torch's own forms: names, shapes and places of their tensors. No torch here.
+"""Weight files in torch format: names, shapes and positions of their tensors. No torch here.
 
-They are read as data: nothing in them is imported or run, and torch.load is never asked.
+They are read as data: nothing in them is imported or run, and `torch.load` is never called.
 """
 
 from __future__ import annotations
@@ -20,92 +20,93 @@ from .tensor_info import DTYPE_BYTES, FileHeader, TensorInfo, TensorLocation
 from .torch_container import ByteRange, read_container
 
 TORCH_EXTENSIONS = (".ckpt", ".pt", ".pth", ".bin")
-# What the weights are under where a file holds more, the preferred first: Lightning's, ESRGAN's
+# Names of the weights in files that hold more, the preferred first: Lightning's, ESRGAN's
 # averaged and plain ones, and those of textual inversions.
 WRAPPERS = ("state_dict", "params_ema", "params", "string_to_param")
-MAX_ENTRIES, MAX_NAME, MAX_DEPTH = 100_000, 500, 16
+MAX_ENTRIES, MAX_NAME_LENGTH, MAX_DEPTH = 100_000, 500, 16
 Values = dict[Any, Any]
 
 
 @cache_while_unchanged(maxsize=4)
 def read_torch(path: Path) -> FileHeader:
-    """The tensors of a file by name, names of dicts in dicts joined by dots.
+    """Read the tensors of a file by name; names in nested dicts are joined by dots.
 
-    Lists and what is no tensor are left out. It is remembered while its size and time stay, since
-    checking, telling the family and loading ask one after another.
+    Lists and values that are not tensors are left out. The result is cached, since checking,
+    detecting the family and loading ask for it one after another.
 
     Raises:
-        ModelFileError: it is no whole weight file of torch's, or asks for more than weights need;
-            nothing was run, and nothing allocated for its weights.
+        ModelFileError: it is not a complete torch weight file, or does more than weights need.
+            Nothing in it is run, and nothing is allocated for its weights.
     """
     try:
-        said, extents, pickle = read_container(path)
-        tensors = {name: _located(name, each, extents) for name, each in _named(said).items()}
+        value, storages, pickle = read_container(path)
+        tensors = {
+            name: _locate(name, tensor, storages) for name, tensor in _name_tensors(value).items()
+        }
     except UnsafePickleError as error:
         raise ModelFileError(f"{path.name} cannot be read safely: {error}") from error
     except (
         OSError, ValueError, LookupError, RuntimeError, EOFError, OverflowError, struct.error,
         BadZipFile,
     ) as error:  # fmt: skip
-        raise ModelFileError(f"{path.name} is no whole weight file of torch: {error}") from error
+        raise ModelFileError(f"{path.name} is not a complete torch weight file: {error}") from error
     return FileHeader(tensors, {}, pickle)
 
 
-def _named(said: object) -> dict[str, PickledTensor]:
-    """Each tensor by its name."""
-    found: dict[str, PickledTensor] = {}
-    seen = count(1)
+def _name_tensors(content: object) -> dict[str, PickledTensor]:
+    """Return each tensor of a pickle by its name."""
+    tensors: dict[str, PickledTensor] = {}
+    entries = count(1)
 
     def walk(prefix: str, values: Values, depth: int) -> None:
         for key, value in values.items():
-            if next(seen) > MAX_ENTRIES or depth > MAX_DEPTH:
-                raise UnsafePickleError("it holds more than any model")
+            if next(entries) > MAX_ENTRIES or depth > MAX_DEPTH:
+                raise UnsafePickleError("it has more entries than any model")
             if type(key) not in (str, int):
                 continue
-            if type(key) is str and len(prefix) + len(key) > MAX_NAME:
-                raise UnsafePickleError(
-                    f"the name {printable(prefix + key[:MAX_NAME])} is too long"
-                )
-            inner = _values(value)
+            if type(key) is str and len(prefix) + len(key) > MAX_NAME_LENGTH:
+                start = printable(prefix + key[:MAX_NAME_LENGTH])
+                raise UnsafePickleError(f"the name {start} is too long")
+            inner = _dict_of(value)
             if inner is not None:
                 walk(f"{prefix}{key}.", inner, depth + 1)
             elif type(value) is PickledTensor:
                 name = f"{prefix}{key}"
-                name.encode()
-                if name in found:
+                name.encode()  # raises on lone surrogates
+                if name in tensors:
                     raise UnsafePickleError(f"the name {printable(name)} is given twice")
-                found[name] = value
+                tensors[name] = value
 
-    values = _values(said)
+    values = _dict_of(content)
     if values is None:
         raise UnsafePickleError("it holds no tensors with names")
-    walk("", _unwrapped(values), 1)
-    return found
+    walk("", _unwrap(values), 1)
+    return tensors
 
 
-def _values(value: object) -> Values | None:
-    """What a dict or a module of parameters holds."""
-    held = value.held if type(value) is PickledParameters else value
-    return held if type(held) is dict else None
+def _dict_of(value: object) -> Values | None:
+    """Return the content of a dict or of a module of parameters."""
+    content = value.content if type(value) is PickledParameters else value
+    return content if type(content) is dict else None
 
 
-def _unwrapped(values: Values) -> Values:
-    """The weights alone: under a known name, or under the only one."""
+def _unwrap(values: Values) -> Values:
+    """Return the weights alone: under a known name, or under the only one."""
     wrappers = [*WRAPPERS, *values] if len(values) == 1 else WRAPPERS
-    inner = (_values(values.get(wrapper)) for wrapper in wrappers)
-    return next((each for each in inner if each), values)
+    candidates = (_dict_of(values.get(wrapper)) for wrapper in wrappers)
+    return next((weights for weights in candidates if weights), values)
 
 
-def _located(name: str, tensor: PickledTensor, extents: Mapping[str, ByteRange]) -> TensorLocation:
-    """Where a tensor lies, inside of its storage."""
-    storage, extent = tensor.storage, extents[tensor.storage.key]
-    if extent.size != storage.count * DTYPE_BYTES[storage.dtype]:
+def _locate(name: str, tensor: PickledTensor, storages: Mapping[str, ByteRange]) -> TensorLocation:
+    """Return the location of a tensor, which must lie inside its storage."""
+    storage, span = tensor.storage, storages[tensor.storage.key]
+    if span.size != storage.count * DTYPE_BYTES[storage.dtype]:
         raise UnsafePickleError(f"the storage of {printable(name)} is cut short")
-    head = TensorInfo(tensor.dtype, tensor.shape)
-    width = DTYPE_BYTES[head.dtype]
-    located = TensorLocation(head, extent.start + tensor.offset * width, tensor.stride)
-    if math.prod(head.shape) * width > extent.size:
-        raise UnsafePickleError(f"{printable(name)} is larger than what is stored of it")
-    if located.start + located.span_bytes > extent.start + extent.size:
-        raise UnsafePickleError(f"{printable(name)} lies outside of its storage")
-    return located
+    info = TensorInfo(tensor.dtype, tensor.shape)
+    number_bytes = DTYPE_BYTES[info.dtype]
+    location = TensorLocation(info, span.start + tensor.offset * number_bytes, tensor.strides)
+    if math.prod(info.shape) * number_bytes > span.size:
+        raise UnsafePickleError(f"{printable(name)} is larger than its storage")
+    if location.start + location.span_bytes > span.start + span.size:
+        raise UnsafePickleError(f"{printable(name)} reaches outside its storage")
+    return location

@@ -1,12 +1,12 @@
-"""The pickles in torch's own weight files, read as data. No torch here.
+"""Read the pickles in torch's weight files as data. No torch here.
 
-A pickle is a program for a small machine that can import and call anything. The machine here has
-the instructions that plain values, containers and tensors take, and no way to import or to call:
-a name of Python's stays a name, and of what torch files call it knows a few by their names and
-writes down what they were given. What calls anything else is refused.
+A pickle is a program for a stack machine that can import and call anything. The machine here has
+only the instructions for plain values, containers and tensors, and cannot import or call: names
+of functions and classes stay names. For the few functions that torch's weight files call, it
+records the arguments (`pickled_values`). A pickle that calls anything else is rejected.
 
-Source: CPython's Lib/pickletools.py, which tells the instructions and never runs one; what torch
-writes is in torch/serialization.py and torch/_utils.py.
+Source: CPython's Lib/pickletools.py, which lists the instructions and never runs one; for what
+torch writes, torch/serialization.py and torch/_utils.py.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from .pickled_values import (
-    CALLS,
-    DAMAGED,
+    CALLABLES,
+    IGNORED_NAMES,
     MAX_ARGUMENTS,
-    NOTES,
     PARAMETERS,
     STORAGE_TYPES,
+    DamagedPickleError,
     GlobalName,
     IgnoredObject,
     PickledParameters,
@@ -34,20 +34,21 @@ from .pickled_values import (
     require_type,
 )
 
-# A checkpoint of 1,200 tensors takes about 50,000 steps. What a step costs is bounded too, since
-# a large value that was written down once can be given to every step.
-MAX_STEPS = 1_000_000
-MAX_NAME = 1000
+# A checkpoint of 1,200 tensors takes about 50,000 instructions. The cost of an instruction is
+# bounded too, since one large value in the memo can be used by each of them.
+MAX_INSTRUCTIONS = 1_000_000
+MAX_NAME_LENGTH = 1000
 
-Step = Callable[["_Machine", Any], None]
+Instruction = Callable[["_PickleMachine", Any], None]
 
 
 class PickleContents(NamedTuple):
-    """What a pickle says.
+    """The content of a pickle.
 
     Attributes:
-        value: of dicts, lists, tuples, strings, bytes, numbers, and the records of `torch_names`.
-        storages: all that it speaks of, by their keys.
+        value: made of dicts, lists, tuples, strings, bytes, numbers, and the records of
+            `pickled_values`.
+        storages: all storages that it names, by key.
     """
 
     value: object
@@ -55,36 +56,38 @@ class PickleContents(NamedTuple):
 
 
 def read_pickle(stream: BytesIO) -> PickleContents:
-    """What the next pickle of a stream says; the stream is left behind it.
+    """Read the next pickle of a stream; the stream's position is then after it.
 
     Raises:
-        UnsafePickleError: it asks for more than weights need.
+        UnsafePickleError: it does more than weights need.
         ValueError: it is damaged.
     """
-    machine = _Machine()
+    machine = _PickleMachine()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a damaged text may have escapes that Python warns of
+        warnings.simplefilter("ignore")  # damaged strings may have escapes that Python warns about
         for count, (code, argument, _) in enumerate(pickletools.genops(stream)):
-            if count == MAX_STEPS:
-                raise UnsafePickleError(f"its pickle has more than {MAX_STEPS:,} steps")
-            step = STEPS.get(code.name)
-            if step is None:
+            if count == MAX_INSTRUCTIONS:
+                raise UnsafePickleError(
+                    f"its pickle has more than {MAX_INSTRUCTIONS:,} instructions"
+                )
+            instruction = INSTRUCTIONS.get(code.name)
+            if instruction is None:
                 raise UnsafePickleError(
                     f"its pickle has the instruction {code.name}, which no weights need"
                 )
             try:
-                step(machine, argument)
+                instruction(machine, argument)
             except (LookupError, TypeError) as error:
-                raise UnsafePickleError(DAMAGED) from error
+                raise DamagedPickleError from error
     return PickleContents(machine.result(), machine.storages)
 
 
-class _Machine:
-    """The stack, the stacks below the marks, and what was written down for later."""
+class _PickleMachine:
+    """The machine's state: the stack, the stacks below its marks, the memo, and the storages."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
-        self.below: list[list[Any]] = []
+        self.outer_stacks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, PickledStorage] = {}
 
@@ -95,158 +98,159 @@ class _Machine:
         return self.stack.pop()
 
     def mark(self) -> None:
-        self.below.append(self.stack)
+        self.outer_stacks.append(self.stack)
         self.stack = []
 
-    def since_mark(self) -> list[Any]:
-        found, self.stack = self.stack, self.below.pop()
-        return found
+    def pop_to_mark(self) -> list[Any]:
+        items, self.stack = self.stack, self.outer_stacks.pop()
+        return items
 
     def result(self) -> object:
-        if self.below or len(self.stack) != 1:
-            raise UnsafePickleError(DAMAGED)
+        if self.outer_stacks or len(self.stack) != 1:
+            raise DamagedPickleError
         return self.stack[0]
 
 
-def _nothing(_machine: _Machine, _: object) -> None:
-    """Marks of the form itself."""
+def _do_nothing(_machine: _PickleMachine, _: object) -> None:
+    """Skip an instruction of the file format itself."""
 
 
-def _drop(machine: _Machine, _: object) -> None:
+def _pop(machine: _PickleMachine, _: object) -> None:
     machine.pop()
 
 
-def _drop_all(machine: _Machine, _: object) -> None:
-    machine.since_mark()
+def _pop_to_mark(machine: _PickleMachine, _: object) -> None:
+    machine.pop_to_mark()
 
 
-def _put(machine: _Machine, value: object) -> None:
+def _push(machine: _PickleMachine, value: object) -> None:
     machine.push(value)
 
 
-def _always(make: Callable[[], object]) -> Step:
+def _push_new(make: Callable[[], object]) -> Instruction:
     return lambda machine, _: machine.push(make())
 
 
-def _remember(machine: _Machine, index: int) -> None:
+def _memoize(machine: _PickleMachine, index: int) -> None:
     machine.memo[index] = machine.stack[-1]
 
 
-def _tuple(length: int) -> Step:
-    def step(machine: _Machine, _: object) -> None:
+def _push_tuple(length: int) -> Instruction:
+    def instruction(machine: _PickleMachine, _: object) -> None:
         items = [machine.pop() for _ in range(length)]
         machine.push(tuple(reversed(items)))
 
-    return step
+    return instruction
 
 
-def _extend(machine: _Machine, items: Iterable[object]) -> None:
+def _extend_list(machine: _PickleMachine, items: Iterable[object]) -> None:
     require_type(machine.stack[-1], list).extend(items)
 
 
-def _fill(machine: _Machine, items: list[Any]) -> None:
-    """Put keys and values, one after the other, into the dict on the stack."""
+def _fill_dict(machine: _PickleMachine, items: list[Any]) -> None:
+    """Put alternating keys and values into the dict on the stack."""
     target = require_type(machine.stack[-1], dict)
     if len(items) % 2:
-        raise UnsafePickleError(DAMAGED)
+        raise DamagedPickleError
     for key, value in zip(items[::2], items[1::2], strict=True):
         check_dict_key(key)
         target[key] = value
 
 
-def _last_two(machine: _Machine, _: object) -> None:
+def _set_item(machine: _PickleMachine, _: object) -> None:
     value, key = machine.pop(), machine.pop()
-    _fill(machine, [key, value])
+    _fill_dict(machine, [key, value])
 
 
-def _stack_name(machine: _Machine, _: object) -> None:
+def _push_name(machine: _PickleMachine, _: object) -> None:
     name, module = require_type(machine.pop(), str), require_type(machine.pop(), str)
-    if len(module) + len(name) > MAX_NAME:
-        raise UnsafePickleError(DAMAGED)
+    if len(module) + len(name) > MAX_NAME_LENGTH:
+        raise DamagedPickleError
     machine.push(GlobalName(f"{module}.{name}"))
 
 
-def _storage(machine: _Machine, _: object) -> None:
-    """A storage by what torch calls its persistent id."""
-    said = require_type(machine.pop(), tuple)
-    if len(said) not in (5, 6) or said[0] != "storage" or said[5:] not in ((), (None,)):
-        raise UnsafePickleError("its pickle speaks of storages in a way that is not known")
-    kind = require_type(said[1], GlobalName).text
+def _push_storage(machine: _PickleMachine, _: object) -> None:
+    """Push the storage that a persistent id of torch describes."""
+    described = require_type(machine.pop(), tuple)
+    has_known_form = len(described) in (5, 6) and described[0] == "storage"
+    if not has_known_form or described[5:] not in ((), (None,)):
+        raise UnsafePickleError("its pickle describes storages in an unknown form")
+    kind = require_type(described[1], GlobalName).text
     if kind not in STORAGE_TYPES:
         raise UnsafePickleError(f"it holds numbers as {printable(kind)}, which is not supported")
     storage = PickledStorage(
-        STORAGE_TYPES[kind], require_type(said[2], str), require_type(said[4], int)
+        STORAGE_TYPES[kind], require_type(described[2], str), require_type(described[4], int)
     )
-    if len(storage.key) > MAX_NAME or storage.count < 0:
-        raise UnsafePickleError(DAMAGED)
+    if len(storage.key) > MAX_NAME_LENGTH or storage.count < 0:
+        raise DamagedPickleError
     if machine.storages.setdefault(storage.key, storage) != storage:
-        raise UnsafePickleError("its pickle has two storages of one key")
+        raise UnsafePickleError("its pickle has two storages with the same key")
     machine.push(storage)
 
 
-def _call(machine: _Machine, _: object) -> None:
-    arguments, called = require_type(machine.pop(), tuple), machine.pop()
-    name = called.text if type(called) is GlobalName else "what is no function"
-    if name in NOTES:
+def _call(machine: _PickleMachine, _: object) -> None:
+    arguments, function = require_type(machine.pop(), tuple), machine.pop()
+    name = function.text if type(function) is GlobalName else "something that is not a function"
+    if name in IGNORED_NAMES:
         machine.push(IgnoredObject())
-    elif name in CALLS and len(arguments) <= MAX_ARGUMENTS:
-        machine.push(CALLS[name](*arguments))
+    elif name in CALLABLES and len(arguments) <= MAX_ARGUMENTS:
+        machine.push(CALLABLES[name](*arguments))
     else:
         raise UnsafePickleError(f"it asks to call {printable(name)}, which no weights need")
 
 
-def _new(machine: _Machine, _: object) -> None:
+def _push_object(machine: _PickleMachine, _: object) -> None:
     machine.pop()
     kind = require_type(machine.pop(), GlobalName).text
-    if kind != PARAMETERS and kind not in NOTES:
+    if kind != PARAMETERS and kind not in IGNORED_NAMES:
         raise UnsafePickleError(f"it asks to make a {printable(kind)}, which no weights need")
     machine.push(PickledParameters() if kind == PARAMETERS else IgnoredObject())
 
 
-def _state(machine: _Machine, _: object) -> None:
-    """What an object is to become; nothing here has anything to set but parameters."""
+def _set_state(machine: _PickleMachine, _: object) -> None:
+    """Set the content of parameters; the state of any other object is dropped."""
     state, target = machine.pop(), machine.stack[-1]
     if type(target) is PickledParameters and type(state) is dict:
-        target.held = state.get("_parameters")
+        target.content = state.get("_parameters")
 
 
-STEPS: dict[str, Step] = {
-    **dict.fromkeys(("PROTO", "FRAME", "STOP"), _nothing),
+INSTRUCTIONS: dict[str, Instruction] = {
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), _do_nothing),
     **dict.fromkeys(
         (
             "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINSTRING", "SHORT_BINSTRING",
             "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
         ),
-        _put,
+        _push,
     ),
-    "NONE": _always(lambda: None),
-    "NEWTRUE": _always(lambda: True),
-    "NEWFALSE": _always(lambda: False),
-    "EMPTY_DICT": _always(dict),
-    "EMPTY_LIST": _always(list),
-    "EMPTY_TUPLE": _always(tuple),
-    "EMPTY_SET": _always(IgnoredObject),
+    "NONE": _push_new(lambda: None),
+    "NEWTRUE": _push_new(lambda: True),
+    "NEWFALSE": _push_new(lambda: False),
+    "EMPTY_DICT": _push_new(dict),
+    "EMPTY_LIST": _push_new(list),
+    "EMPTY_TUPLE": _push_new(tuple),
+    "EMPTY_SET": _push_new(IgnoredObject),
     "MARK": lambda machine, _: machine.mark(),
-    "POP": _drop,
-    "POP_MARK": _drop_all,
-    "TUPLE": lambda machine, _: machine.push(tuple(machine.since_mark())),
-    "TUPLE1": _tuple(1),
-    "TUPLE2": _tuple(2),
-    "TUPLE3": _tuple(3),
-    "APPEND": lambda machine, _: _extend(machine, [machine.pop()]),
-    "APPENDS": lambda machine, _: _extend(machine, machine.since_mark()),
-    "ADDITEMS": _drop_all,
-    "SETITEM": _last_two,
-    "SETITEMS": lambda machine, _: _fill(machine, machine.since_mark()),
-    "BINPUT": _remember,
-    "LONG_BINPUT": _remember,
-    "MEMOIZE": lambda machine, _: _remember(machine, len(machine.memo)),
+    "POP": _pop,
+    "POP_MARK": _pop_to_mark,
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_to_mark())),
+    "TUPLE1": _push_tuple(1),
+    "TUPLE2": _push_tuple(2),
+    "TUPLE3": _push_tuple(3),
+    "APPEND": lambda machine, _: _extend_list(machine, [machine.pop()]),
+    "APPENDS": lambda machine, _: _extend_list(machine, machine.pop_to_mark()),
+    "ADDITEMS": _pop_to_mark,
+    "SETITEM": _set_item,
+    "SETITEMS": lambda machine, _: _fill_dict(machine, machine.pop_to_mark()),
+    "BINPUT": _memoize,
+    "LONG_BINPUT": _memoize,
+    "MEMOIZE": lambda machine, _: _memoize(machine, len(machine.memo)),
     "BINGET": lambda machine, index: machine.push(machine.memo[index]),
     "LONG_BINGET": lambda machine, index: machine.push(machine.memo[index]),
     "GLOBAL": lambda machine, name: machine.push(GlobalName(name.replace(" ", ".", 1))),
-    "STACK_GLOBAL": _stack_name,
-    "BINPERSID": _storage,
+    "STACK_GLOBAL": _push_name,
+    "BINPERSID": _push_storage,
     "REDUCE": _call,
-    "NEWOBJ": _new,
-    "BUILD": _state,
+    "NEWOBJ": _push_object,
+    "BUILD": _set_state,
 }  # fmt: skip

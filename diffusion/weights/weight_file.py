@@ -1,4 +1,4 @@
-"""The weights of a file, mapped: of a kind of file that can run nothing, whatever it holds."""
+"""Memory-mapped weights of files whose formats cannot run code, whatever they contain."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ DTYPES = {
 
 
 class WeightFile(Protocol):
-    """An open file."""
+    """An open weight file."""
 
     def keys(self) -> Iterable[str]:
-        """The names of its tensors."""
+        """Return the names of its tensors."""
 
     def get_tensor(self, name: str) -> Tensor:
-        """One of them; what is written to it stays in memory."""
+        """Return one of its tensors; writing to it does not change the file."""
 
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[WeightFile]:
-    """A file's tensors, each read when it is asked for.
+    """Open a file whose tensors are read when they are asked for.
 
     Raises:
-        ModelFileError: it is no whole weight file.
+        ModelFileError: it is not a complete weight file.
     """
     if path.suffix in TORCH_EXTENSIONS:
         yield _TorchWeights(path)
@@ -45,25 +45,25 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        file = safe_open(path, framework="pt")
+        opened = safe_open(path, framework="pt")
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(f"{path.name} cannot be read: {error}") from error
-    with file as found:
-        yield found
+    with opened as file:
+        yield file
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file.
+    """Load all tensors of a file.
 
     Raises:
-        ModelFileError: it is no whole weight file.
+        ModelFileError: it is not a complete weight file.
     """
     with open_weights(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
 
 
 class _TorchWeights:
-    """A file in one of torch's own forms."""
+    """An open file in torch format."""
 
     def __init__(self, path: Path) -> None:
         self._tensors = read_torch(path).tensors
@@ -77,8 +77,8 @@ class _TorchWeights:
         return self._tensors.keys()
 
     def get_tensor(self, name: str) -> Tensor:
-        (dtype, shape), start, stride = located = self._tensors[name]
-        window = self._bytes[start : start + located.span_bytes]
-        if start % DTYPE_BYTES[dtype]:  # of the older form, whose storages lie anywhere
+        (dtype, shape), start, strides = location = self._tensors[name]
+        window = self._bytes[start : start + location.span_bytes]
+        if start % DTYPE_BYTES[dtype]:  # legacy files do not align their storages
             window = window.clone()
-        return torch.empty(0, dtype=DTYPES[dtype]).set_(window, 0, shape, stride)
+        return torch.empty(0, dtype=DTYPES[dtype]).set_(window, 0, shape, strides)

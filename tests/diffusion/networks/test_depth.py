@@ -116,5 +116,5 @@ def test_another_network_is_refused(tmp_path: Path, change: dict[str, Any], said
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     folder = write_depth(tmp_path / "depth")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelFileError, match=r"expected model\.safetensors, it has no weights"):
+    with pytest.raises(ModelFileError, match=r"expected model\.safetensors, got a folder"):
         check_depth(folder)

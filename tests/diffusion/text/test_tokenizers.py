@@ -70,7 +70,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """A machine without any tokenizer, and a hub that is not the real one."""
     made = Hub(tmp_path)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", made)
-    monkeypatch.setattr(tokenizers, "roots", list[Path])
+    monkeypatch.setattr(tokenizers, "list_roots", list[Path])
     monkeypatch.setattr(tokenizers, "_in_hub_cache", lambda: None)
     monkeypatch.setattr(tokenizers, "find_spec", lambda _name: None)
     return made

@@ -130,7 +130,7 @@ def test_an_older_embedding_goes_by_the_word_that_it_stands_for(
 
 def test_a_pickle_that_is_no_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "old.pt").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    with pytest.raises(ModelFileError, match="neither of torch's two forms"):
+    with pytest.raises(ModelFileError, match="neither of torch's two formats"):
         describe_model(tmp_path / "old.pt")
 
 

@@ -185,7 +185,7 @@ def test_numbers_and_the_header_are_read_from_both_forms(tmp_path: Path) -> None
         assert read_metadata(path) == {}
         assert read_header_bytes(path)[:1] == b"\x80"
         assert len(read_header_bytes(path)) < path.stat().st_size
-        with pytest.raises(ModelFileError, match="no small tensor"):
+        with pytest.raises(ModelFileError, match="not a small tensor"):
             read_floats(path, "turned")
 
 
@@ -197,31 +197,31 @@ def test_numbers_and_the_header_are_read_from_both_forms(tmp_path: Path) -> None
         ("f.pth", b"\0" * 257 + b"ustar" + b"\0" * 300, "tar form"),
         ("f.pth", b"\x10" + bytes(7) + b'{"__metadata__"}', r"rename it to \.safetensors"),
         ("f.pth", b"PK\x03\x04", "cut short"),
-        ("f.pth", b"\x80\x02}.", "a pickle, and none that torch"),
+        ("f.pth", b"\x80\x02}.", "a pickle without weights"),
         ("f.pth", zipped(b"\x80\x02N."), "no tensors with names"),
         ("f.pth", zipped(b"\x80\x02" + tensor() + b"."), "no tensors with names"),
-        ("f.pth", legacy(held(tensor())) + b"PK", "behind its weights"),
+        ("f.pth", legacy(held(tensor())) + b"PK", "data after its weights"),
         ("f.pth", legacy(held(tensor()))[:-1], "cut short"),
         ("f.pth", legacy(held(tensor()), machine={**MACHINE, "little_endian": False}), "big-endi"),
         ("f.pth", zipped(held(tensor()), byteorder=b"big"), "big-endian"),
-        ("f.pth", zipped(held(tensor())) + b"\0", "behind its end"),
+        ("f.pth", zipped(held(tensor())) + b"\0", "data after its end"),
         ("f.pth", b"\0" + zipped(held(tensor())), "neither"),
         ("f.pth", b"PK\x03\x04" + zipped(held(tensor())), "overlap or leave gaps"),
-        ("f.pth", zipped(held(tensor()) + b"x"), "behind its pickle"),
+        ("f.pth", zipped(held(tensor()) + b"x"), "data after its pickle"),
         ("f.pth", zipped(held(tensor()), data=bytes(12)), "cut short"),
         ("f.pth", zipped(held(tensor(kind="torch\nQInt8Storage"))), "QInt8Storage, which is not"),
-        ("f.pth", zipped(held(tensor(shape=(5,)))), "larger than what is stored"),
-        ("f.pth", zipped(held(tensor(shape=(2**40,), stride=(0,)))), "larger than what is stored"),
-        ("f.pth", zipped(held(tensor(shape=(3,), stride=(2,)))), "outside of its storage"),
-        ("f.pth", zipped(held(tensor(offset=1))), "outside of its storage"),
+        ("f.pth", zipped(held(tensor(shape=(5,)))), "larger than its storage"),
+        ("f.pth", zipped(held(tensor(shape=(2**40,), stride=(0,)))), "larger than its storage"),
+        ("f.pth", zipped(held(tensor(shape=(3,), stride=(2,)))), "outside its storage"),
+        ("f.pth", zipped(held(tensor(offset=1))), "outside its storage"),
         ("f.pth", zipped(held(tensor(offset=-1))), "damaged"),
         ("f.pth", zipped(held(tensor(shape=(True,)))), "damaged"),
-        ("f.pth", zipped(held(tensor(key="1"))), "no whole weight file"),
+        ("f.pth", zipped(held(tensor(key="1"))), "not a complete torch weight file"),
         ("f.pth", zipped(held(tensor(count=2**62))), "cut short"),
         ("f.pth", zipped(b"\x80\x02}(" + body("a.b") + tensor() + body("a") + b"}" + body("b")
                          + tensor() + b"su."), "twice"),
         ("f.pth", zipped(held(tensor(), "x" * 600)), "too long"),
-        ("f.pth", zipped(held(tensor(), "\ud800")), "no whole weight file"),
+        ("f.pth", zipped(held(tensor(), "\ud800")), "not a complete torch weight file"),
         ("f.safetensors", zipped(held(tensor())), "it is a zip"),
         ("f.safetensors", legacy(held(tensor())), "it is a pickle"),
         ("f.sft", zipped(held(tensor())), "it is a zip"),
@@ -267,18 +267,18 @@ DATA = ("archive/data/0", bytes(16))
     [
         (packed(SOUND, DATA, HOSTILE), "there twice"),
         (packed(HOSTILE, DATA, SOUND), "there twice"),
-        (packed(SOUND, DATA, ("other/data.pkl", HOSTILE[1])), "none that torch makes"),
-        (packed(SOUND, DATA, ("archive/constants.pkl", b"x")), "a program of TorchScript"),
+        (packed(SOUND, DATA, ("other/data.pkl", HOSTILE[1])), "without weights in torch"),
+        (packed(SOUND, DATA, ("archive/constants.pkl", b"x")), "a TorchScript program"),
         (packed(SOUND, DATA, compression=8), "compressed or encrypted"),
-        (packed(("data.pkl", SOUND[1]), ("data/0", DATA[1])), "none that torch makes"),
-        (packed(("archive/other", b"x")), "none that torch makes"),
-        (packed(), "no whole weight|cut short|neither"),
-        (packed(SOUND, DATA).replace(b"archive/data/0", b"archive/data/1", 1), "by two names"),
+        (packed(("data.pkl", SOUND[1]), ("data/0", DATA[1])), "without weights in torch"),
+        (packed(("archive/other", b"x")), "without weights in torch"),
+        (packed(), "not a complete|cut short|neither"),
+        (packed(SOUND, DATA).replace(b"archive/data/0", b"archive/data/1", 1), "has two names"),
         (packed(SOUND, DATA).replace(b"\x80\x02}", b"\x80\x02]", 1), "damaged"),
         (b"#!/bin/sh\nexit\n" + packed(SOUND, DATA), "neither of torch"),
         (packed(SOUND, DATA) + packed(HOSTILE), "overlap or leave gaps"),
-        (packed(SOUND, DATA) + legacy(HOSTILE[1]), "something behind its end"),
-        (legacy(SOUND[1]) + packed(HOSTILE), "something behind its weights"),
+        (packed(SOUND, DATA) + legacy(HOSTILE[1]), "data after its end"),
+        (legacy(SOUND[1]) + packed(HOSTILE), "data after its weights"),
     ],
 )
 def test_a_zip_with_more_than_one_meaning_is_refused(
