@@ -222,7 +222,7 @@ def test_models_are_listed_with_what_they_are(
     demo = entries["checkpoints", "demo"]
     assert (demo["holds"], demo["precision"], len(demo["hash"])) == ("checkpoint", "fp16", 64)
     assert demo["size"] > 1_000_000
-    assert "torch's two forms" in entries["embeddings", "old.pt"]["broken"]
+    assert "torch's two formats" in entries["embeddings", "old.pt"]["broken"]
     assert "no safetensors file" in entries["loras", "cut.safetensors"]["broken"]
     code, out, _ = run(capsys, "models")
     assert (code, out.splitlines()[0].split()) == (
