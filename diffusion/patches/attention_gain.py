@@ -1,4 +1,4 @@
-"""Gains of self-attention's projections, as a change of weights."""
+"""Gains of the projections of self-attention, as a change of weights."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LAYER = re.compile(r"\.attn1\.to_(?:(q|k|v)\.weight|(out)\.0\.(?:weight|bias))$"
 
 @dataclass(frozen=True)
 class AttentionGain:
-    """Multiplies what self-attention asks, offers, takes and gives.
+    """Multiplies the query, key, value and output projections of self-attention.
 
     Args:
-        q, k, v, out: the gain of each projection; 1 leaves it.
+        q, k, v, out: the gain of each projection; 1 changes nothing.
     """
 
     q: float = 1.0
@@ -26,16 +26,16 @@ class AttentionGain:
 
     @property
     def fingerprint(self) -> str:
-        """Tells two patches apart."""
+        """Identify the patch by its value."""
         return repr(self)
 
     def select_names(self, parameters: Iterable[str]) -> Iterable[str]:
-        """The parameters that it changes."""
+        """Return the parameters that the patch changes."""
         return [name for name in parameters if LAYER.search(name)]
 
     def change(self, name: str, weight: Tensor) -> Tensor:
-        """A parameter, float32, with this patch merged in."""
-        found = LAYER.search(name)
-        assert found is not None
-        gain: float = getattr(self, found[1] or found[2])
+        """Return a parameter, float32, with the patch merged in."""
+        match = LAYER.search(name)
+        assert match is not None
+        gain: float = getattr(self, match[1] or match[2])
         return weight * gain

@@ -1,4 +1,4 @@
-"""FreeU: stronger features from below, weaker low frequencies from the skips."""
+"""FreeU: stronger backbone features, weaker low frequencies of the skips."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..networks.patch import StepState
 
 @dataclass(frozen=True)
 class FreeU:
-    """Changes what meets in the second half of the network, without training.
+    """Changes the inputs of the residual blocks of the second half; needs no training.
 
     Args:
-        b1, b2: gain of half of the features where they have four and two times as many
-            channels as the first layer.
+        b1, b2: gain of half of the backbone's channels, where they are four and two times as
+            many as the first layer's.
         s1, s2: gain of the lowest frequencies of the skip that joins them.
-        version: 2 lets the gain follow the mean of the features over the channels.
+        version: 2 scales the gain by the mean of the features over the channels.
 
     Source: Si et al., "FreeU: Free Lunch in Diffusion U-Net" (arXiv 2309.11497), equations 3
     to 5; version 2 of its repository.
@@ -35,30 +35,30 @@ class FreeU:
 
     @property
     def fingerprint(self) -> str:
-        """Tells two patches apart."""
+        """Identify the patch by its value."""
         return repr(self)
 
     def attach(self, network: nn.Module, _moment: StepState) -> Iterator[None]:
-        """Change what each residual block of the second half is given."""
+        """Change the inputs of the residual blocks of the second half."""
         config: Any = network.config
         first = config["block_out_channels"][0]
         gains = {4 * first: (self.b1, self.s1), 2 * first: (self.b2, self.s2)}
         with ExitStack() as hooks:
-            for block, below in _joints(network):
-                if below in gains:
-                    hook = self._hook(below, *gains[below])
+            for block, channels in _blocks_with_skip(network):
+                if channels in gains:
+                    hook = self._make_hook(channels, *gains[channels])
                     hooks.callback(block.register_forward_pre_hook(hook).remove)
             yield
 
-    def _hook(self, below: int, gain: float, skip_gain: float) -> Any:
-        def change(_block: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            joined, *rest = inputs
-            features, skip = joined[:, :below].clone(), joined[:, below:]
-            half = below // 2
+    def _make_hook(self, channels: int, gain: float, skip_gain: float) -> Any:
+        def change_input(_block: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            hidden, *rest = inputs
+            features, skip = hidden[:, :channels].clone(), hidden[:, channels:]
+            half = channels // 2
             features[:, :half] = features[:, :half] * self._gain(features, gain)
-            return (torch.cat([features, _weaker_lows(skip, skip_gain)], dim=1), *rest)
+            return (torch.cat([features, _scale_low_frequencies(skip, skip_gain)], dim=1), *rest)
 
-        return change
+        return change_input
 
     def _gain(self, features: Tensor, gain: float) -> Tensor | float:
         if self.version == 1:
@@ -68,18 +68,18 @@ class FreeU:
         return 1 + (gain - 1) * (mean - low) / (high - low)
 
 
-def _joints(network: nn.Module) -> Iterator[tuple[nn.Module, int]]:
-    """Each residual block that a skip joins, and how many channels come from below."""
+def _blocks_with_skip(network: nn.Module) -> Iterator[tuple[nn.Module, int]]:
+    """Yield the residual blocks that a skip joins, with the number of backbone channels."""
     config: Any = network.config
-    below = config["block_out_channels"][-1]
+    channels = config["block_out_channels"][-1]
     ups: Any = network.get_submodule("up_blocks")
     for up in ups:
         for block in up.resnets:
-            yield block, below
-            below = block.out_channels
+            yield block, channels
+            channels = block.out_channels
 
 
-def _weaker_lows(skip: Tensor, gain: float) -> Tensor:
+def _scale_low_frequencies(skip: Tensor, gain: float) -> Tensor:
     from diffusers.utils.torch_utils import fourier_filter
 
     filtered: Tensor = fourier_filter(skip, threshold=1, scale=gain)

@@ -1,4 +1,4 @@
-"""Guidance whose low and high frequencies have strengths of their own."""
+"""Guidance with separate strengths for low and high frequencies."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..networks.patch import GuidancePatch, GuidanceStep
 
 @dataclass(frozen=True)
 class FrequencyGuidance(GuidancePatch):
-    """Scales what the positive side has over the negative one, by frequency.
+    """Scales the difference of the positive and the negative side, by frequency.
 
     Args:
-        low: gain of the frequencies nearer to 0 than `cutoff` along both axes.
+        low: gain of frequencies below `cutoff` along both axes.
         high: gain of the others.
         cutoff: in steps of the discrete Fourier transform.
 
@@ -29,9 +29,9 @@ class FrequencyGuidance(GuidancePatch):
 
     def pre_cfg(self, step: GuidanceStep) -> tuple[Tensor, Tensor]:
         difference = step.positive - step.negative
-        return step.negative + self._scaled(difference), step.negative
+        return step.negative + self._scale(difference), step.negative
 
-    def _scaled(self, difference: Tensor) -> Tensor:
+    def _scale(self, difference: Tensor) -> Tensor:
         waves = fft.fftshift(fft.fft2(difference.float()), dim=(-2, -1))
         gains = torch.full(waves.shape[-2:], self.high, device=waves.device)
         rows, columns = (
@@ -39,5 +39,5 @@ class FrequencyGuidance(GuidancePatch):
             for size in waves.shape[-2:]
         )
         gains[rows, columns] = self.low
-        back: Tensor = fft.ifft2(fft.ifftshift(waves * gains, dim=(-2, -1))).real
-        return back.to(difference.dtype)
+        scaled: Tensor = fft.ifft2(fft.ifftshift(waves * gains, dim=(-2, -1))).real
+        return scaled.to(difference.dtype)

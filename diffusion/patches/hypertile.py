@@ -1,4 +1,4 @@
-"""HyperTile: self-attention within tiles, which may change from call to call."""
+"""HyperTile: self-attention within tiles, whose size may change from call to call."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ MIN_PX, CELL_PX = 32, 8
 
 @dataclass(frozen=True)
 class HyperTile:
-    """Each place looks at a part of the grid only, which makes large images cheaper.
+    """Limits self-attention to tiles of a layer's grid, which makes large images cheaper.
 
-    Tiles are even parts of a layer's grid, as small as `tile_px` allows; where a side has none,
-    it stays whole. In two points this is ComfyUI's form, not the author's, for the same images:
-    of a grid that is no square rows and columns change places, and a tile looks at as many places
-    of its number in reading order, which are its own only where tiles are as wide as the grid.
+    Tiles are even parts of the grid, as small as `tile_px` allows; a side with no such parts is
+    not split. Two points follow ComfyUI, not the author, to give the same images: rows and
+    columns of a grid that is not square are swapped; and a tile attends to the tokens of its
+    number in reading order, which are its own only if tiles are as wide as the grid.
 
     Args:
-        tile_px: least side of a tile, of the image; 32 is the least.
-        swaps: a tile's side is drawn at each call from so many of the smallest but the last.
-        depth: layers are tiled down to half the grid this many times.
-        scaled: on a smaller grid tiles have as many more pixels a side.
+        tile_px: least side of a tile in pixels of the image, at least 32.
+        swaps: a tile's side is drawn at each call from this many of the smallest but the last.
+        depth: how many times the grid may be halved for a layer to be tiled.
+        scaled: enlarge tiles on smaller grids, by as much as the grid is smaller.
 
     Source: tfernd's HyperTile (github.com/tfernd/HyperTile), as in ComfyUI.
     """
@@ -42,64 +42,66 @@ class HyperTile:
 
     @property
     def fingerprint(self) -> str:
-        """Tells two patches apart."""
+        """Identify the patch by its value."""
         return repr(self)
 
     def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
-        """Let each self-attention of the larger grids look within tiles."""
-        with replace_self_attentions(network, partial(self._tiled, state)):
+        """Limit the self-attention layers of larger grids to tiles."""
+        with replace_self_attentions(network, partial(self._make_processor, state)):
             yield
 
-    def _tiled(self, state: StepState, layer: Any, size: list[int]) -> Any:
-        before = layer.processor
+    def _make_processor(self, state: StepState, layer: Any, size: list[int]) -> Any:
+        original = layer.processor
 
-        def tiled(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:
-            grid, parts = self._parts(hidden.shape[1], size, state.generator)
+        def process(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:
+            grid, parts = self._split_grid(hidden.shape[1], size, state.generator)
             if parts == [1, 1]:
-                whole: Tensor = before(attention, hidden, *rest, **options)
-                return whole
-            tiles = cut(hidden, grid, parts)
+                output: Tensor = original(attention, hidden, *rest, **options)
+                return output
+            tiles = split_into_tiles(hidden, grid, parts)
             options["encoder_hidden_states"] = hidden.reshape(tiles.shape)
-            found: Tensor = before(attention, tiles, **options)
-            return joined(found, grid, parts)
+            tiles = original(attention, tiles, **options)
+            return join_tiles(tiles, grid, parts)
 
-        return tiled
+        return process
 
-    def _parts(
-        self, count: int, size: list[int], draws: torch.Generator
+    def _split_grid(
+        self, count: int, size: list[int], generator: torch.Generator
     ) -> tuple[list[int], list[int]]:
-        """A layer's grid of so many places, and into how many parts each of its sides is cut."""
+        """Return the grid of a layer of `count` tokens, and the number of parts of its sides."""
         height, width = size
-        counts = [height / 2**level * (width / 2**level) for level in range(self.depth + 1)]
+        counts = [
+            height / 2**halvings * (width / 2**halvings) for halvings in range(self.depth + 1)
+        ]
         grid = [round(math.sqrt(count * ratio)) for ratio in (width / height, height / width)]
         if count not in counts or math.prod(grid) != count:
             return grid, [1, 1]
-        least = max(self.tile_px, MIN_PX) // CELL_PX
-        least *= 2 ** counts.index(count) if self.scaled else 1
-        return grid, [parts_of(side, least, self.swaps, draws) for side in grid]
+        min_side = max(self.tile_px, MIN_PX) // CELL_PX
+        min_side *= 2 ** counts.index(count) if self.scaled else 1
+        return grid, [choose_parts(side, min_side, self.swaps, generator) for side in grid]
 
 
-def parts_of(side: int, least: int, swaps: int, draws: torch.Generator) -> int:
-    """Into how many even parts of at least `least` places a side is cut: one of the most.
+def choose_parts(side: int, min_side: int, swaps: int, generator: torch.Generator) -> int:
+    """Choose into how many even parts of at least `min_side` cells a side is split.
 
-    The last of those that there are to choose from is never drawn, as in ComfyUI.
+    One of the `swaps` largest numbers is drawn; the last of them never is, as in ComfyUI.
     """
-    parts = [side // part for part in range(min(least, side), side + 1) if side % part == 0]
-    chosen = parts[:swaps]
-    if len(chosen) == 1:
-        return chosen[0]
-    return chosen[int(torch.randint(len(chosen) - 1, (1,), generator=draws))]
+    parts = [side // part for part in range(min(min_side, side), side + 1) if side % part == 0]
+    choices = parts[:swaps]
+    if len(choices) == 1:
+        return choices[0]
+    return choices[int(torch.randint(len(choices) - 1, (1,), generator=generator))]
 
 
-def cut(x: Tensor, grid: list[int], parts: list[int]) -> Tensor:
-    """B×n×c over a grid, as (B·tiles)×(places of a tile)×c."""
+def split_into_tiles(x: Tensor, grid: list[int], parts: list[int]) -> Tensor:
+    """Split B×n×c over a grid into (B·tiles)×(cells of a tile)×c."""
     tile = [side // part for side, part in zip(grid, parts, strict=True)]
     tiles = x.reshape(len(x), parts[0], tile[0], parts[1], tile[1], -1).transpose(2, 3)
     return tiles.reshape(-1, math.prod(tile), x.shape[2])
 
 
-def joined(x: Tensor, grid: list[int], parts: list[int]) -> Tensor:
-    """The tiles of `cut` as a grid again."""
+def join_tiles(x: Tensor, grid: list[int], parts: list[int]) -> Tensor:
+    """Join the tiles of `split_into_tiles` to the grid."""
     tile = [side // part for side, part in zip(grid, parts, strict=True)]
     tiles = x.reshape(-1, parts[0], parts[1], tile[0], tile[1], x.shape[2]).transpose(2, 3)
     return tiles.reshape(-1, math.prod(grid), x.shape[2])

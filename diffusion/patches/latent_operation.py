@@ -1,4 +1,4 @@
-"""Operations on latents as values: on a latent, or on the guidance of each step."""
+"""Operations on latents, applied to a latent or to the guidance of each step."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ TINY = 1e-10
 
 
 class LatentOperation(Protocol):
-    """What an operation is: a function of B×C×h×w, told apart by its repr."""
+    """A function of B×C×h×w whose repr identifies it."""
 
     def __call__(self, samples: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Tonemap:
-    """Compress the lengths of the channel vectors, so that none passes the white point.
+    """Compress the lengths of the channel vectors below a white point.
 
-    The white point is the mean length and five standard deviations, for each latent by itself.
+    The white point is the mean length plus five standard deviations, for each latent by itself.
 
     Args:
         multiplier: of the white point; lower compresses more.
@@ -36,21 +36,21 @@ class Tonemap:
 
     def __call__(self, samples: Tensor) -> Tensor:
         length: Tensor = torch.linalg.vector_norm(samples, dim=1, keepdim=True) + TINY
-        over = tuple(range(1, length.ndim))
-        spread = length.std(over, keepdim=True)
-        white = (length.mean(over, keepdim=True) + 5 * spread) * self.multiplier
+        axes = tuple(range(1, length.ndim))
+        spread = length.std(axes, keepdim=True)
+        white = (length.mean(axes, keepdim=True) + 5 * spread) * self.multiplier
         share = length / white
         return samples / length * (share / (1 + share)) * white
 
 
 @dataclass(frozen=True)
 class Sharpen:
-    """Sharpen the directions of the channel vectors, whose lengths stay what they were.
+    """Sharpen the directions of the channel vectors and keep their lengths.
 
     Args:
         radius: of the kernel, in cells.
-        sigma: of its Gaussian.
-        alpha: how much.
+        sigma: of its Gaussian, in cells.
+        alpha: strength.
     """
 
     radius: int = 9
@@ -65,12 +65,12 @@ class Sharpen:
 
 @dataclass(frozen=True)
 class OperatedGuidance(GuidancePatch):
-    """An operation on what guidance adds to the negative side; on D itself where none is added."""
+    """Applies an operation to the difference of the sides, or to D where there is one side."""
 
     operation: LatentOperation
 
     def pre_cfg(self, step: GuidanceStep) -> tuple[Tensor, Tensor]:
-        """The positive side, moved; the negative side stays."""
+        """Change the positive side; the negative side stays."""
         if step.positive is step.negative:
             changed = self.operation(step.positive)
             return changed, changed

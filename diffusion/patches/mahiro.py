@@ -1,4 +1,4 @@
-"""Mahiro: guidance by direction, as far as the two sides agree."""
+"""Mahiro: guidance that depends on how far the directions of both sides agree."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from ..networks.patch import GuidancePatch, GuidanceStep
 
 @dataclass(frozen=True)
 class MahiroGuidance(GuidancePatch):
-    """Mixes guidance with the positive side alone, times cfg.
+    """Mixes the guided D with the positive side times cfg.
 
-    With p = cfg·positive, n = cfg·negative and g the guided answer, s is the mean over the
-    places of the batch of the cosine, over the channels, between the signed square roots of n
-    and of (p + g)/2. The mix is ((1 + s)·g + (1 - s)·p) / 2: guidance where both sides go one
-    way, the positive side alone where they go opposite ways.
+    Let p = cfg·positive, n = cfg·negative and g the guided D. s is the cosine, over the channels,
+    of the signed square roots of n and of (p + g)/2, averaged over the cells of the batch. The
+    mix is ((1 + s)·g + (1 - s)·p) / 2: g where the directions agree, p where they are opposite.
 
     Source: the guidance of this name in Euge's ComfyUI-Mahiro, which ComfyUI ships.
     """
@@ -25,10 +24,10 @@ class MahiroGuidance(GuidancePatch):
     def post_cfg(self, step: GuidanceStep, denoised: Tensor) -> Tensor:
         positive, negative = step.positive * step.cfg, step.negative * step.cfg
         middle = (positive + denoised) / 2
-        agreed = cosine_similarity(_root(negative), _root(middle), dim=1)
-        share = (1 + agreed.mean()) / 2
+        similarity = cosine_similarity(_signed_root(negative), _signed_root(middle), dim=1)
+        share = (1 + similarity.mean()) / 2
         return share * denoised + (1 - share) * positive
 
 
-def _root(x: Tensor) -> Tensor:
+def _signed_root(x: Tensor) -> Tensor:
     return x.abs().sqrt() * x.sign()

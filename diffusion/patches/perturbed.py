@@ -1,4 +1,4 @@
-"""Perturbed attention: away from what the network says when its middle looks nowhere."""
+"""Perturbed-attention guidance: away from a prediction without self-attention in the middle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PerturbedAttention(GuidancePatch):
     """A third call a step, whose self-attention in the middle block is the identity.
 
     Args:
-        scale: how far to go from the perturbed answer past the positive one; 0 is none.
+        scale: factor of the difference from the perturbed prediction; 0 changes nothing.
 
     Source: Ahn et al., "Self-Rectifying Diffusion Sampling with Perturbed-Attention Guidance"
     (arXiv 2403.17377), equation 16.
@@ -31,15 +31,17 @@ class PerturbedAttention(GuidancePatch):
             return denoised
         layers = middle_attentions(step.network)
         if not layers:
-            raise SamplingError("perturbed attention wants a model with attention in its middle")
-        with ExitStack() as perturbed:
+            raise SamplingError(
+                "perturbed-attention guidance: expected a model with attention in its middle block"
+            )
+        with ExitStack() as replaced:
             for layer in layers:
-                perturbed.enter_context(replace_processor(layer, _own_values))
-            answer = step.denoise(step.x, 0)
-        return denoised + (step.positive - answer) * self.scale
+                replaced.enter_context(replace_processor(layer, _own_values))
+            perturbed_side = step.denoise(step.x, 0)
+        return denoised + (step.positive - perturbed_side) * self.scale
 
 
 def _own_values(attention: Any, hidden_states: Tensor, *_rest: Any, **_options: Any) -> Tensor:
-    """Each place takes its own value, as if it attended to itself alone."""
-    found: Tensor = attention.to_out[0](attention.to_v(hidden_states))
-    return found
+    """Return the value of each token, as if it attended to itself alone."""
+    output: Tensor = attention.to_out[0](attention.to_v(hidden_states))
+    return output

@@ -1,4 +1,4 @@
-"""Rescaled guidance: the contrast that guidance adds is taken back."""
+"""Rescaled guidance: undo the contrast that guidance adds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..networks.patch import GuidancePatch, GuidanceStep
 
 @dataclass(frozen=True)
 class RescaleGuidance(GuidancePatch):
-    """Guidance over velocities, whose spread is brought back to the positive side's.
+    """Guidance of velocities, rescaled to the standard deviation of the positive side.
 
     Args:
         multiplier: share of the rescaled velocity; 0 is plain guidance.

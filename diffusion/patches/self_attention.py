@@ -1,4 +1,4 @@
-"""Self-attention guidance: away from an image that is blurred where the network looks."""
+"""Self-attention guidance: away from an image blurred where the network attends."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MIN_SIDE = 4
 
 @dataclass(frozen=True)
 class SelfAttentionGuidance(GuidancePatch):
-    """A third call a step, with the negative side's D blurred where its attention gathers.
+    """A third call a step, on the negative side's D, blurred where attention concentrates.
 
-    Latents of at most 4 cells a side are left as they are.
+    Latents with a side of at most 4 cells are not changed.
 
     Args:
-        scale: how far to go from the blurred answer; 0 is none.
+        scale: factor of the difference from the blurred prediction; 0 changes nothing.
         blur_sigma: of the Gaussian, 9 cells wide.
 
     Source: Hong et al., "Improving Sample Quality of Diffusion Models Using Self-Attention
@@ -40,21 +40,24 @@ class SelfAttentionGuidance(GuidancePatch):
     blur_sigma: float = 2.0
 
     def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
-        """Keep the negative side's attention map of the middle block."""
+        """Record the negative side's attention map of the middle block."""
         layers = middle_attentions(network)
         if not layers:
-            raise SamplingError("self-attention guidance wants attention in the model's middle")
+            raise SamplingError(
+                "self-attention guidance: expected a model with attention in its middle block"
+            )
 
         def record(attention: Any, hidden_states: Tensor, *_rest: Any, **_options: Any) -> Tensor:
-            heads = [attention.head_to_batch_dim(one(hidden_states)) for one in (
-                attention.to_q, attention.to_k, attention.to_v
-            )]  # fmt: skip
-            scores = (heads[0] @ heads[1].transpose(-1, -2) * attention.scale).softmax(dim=-1)
+            query, key, value = (
+                attention.head_to_batch_dim(project(hidden_states))
+                for project in (attention.to_q, attention.to_k, attention.to_v)
+            )
+            scores = (query @ key.transpose(-1, -2) * attention.scale).softmax(dim=-1)
             if 1 in state.sides:
-                pieces = scores.chunk(len(state.sides))
-                state.recorded[self.fingerprint] = pieces[state.sides.index(1)]
-            found: Tensor = attention.to_out[0](attention.batch_to_head_dim(scores @ heads[2]))
-            return found
+                by_side = scores.chunk(len(state.sides))
+                state.recorded[self.fingerprint] = by_side[state.sides.index(1)]
+            output: Tensor = attention.to_out[0](attention.batch_to_head_dim(scores @ value))
+            return output
 
         with replace_processor(layers[0], record):
             yield
@@ -63,25 +66,28 @@ class SelfAttentionGuidance(GuidancePatch):
         scores = step.state.recorded.get(self.fingerprint)
         if scores is None or min(denoised.shape[2:]) <= MIN_SIDE:
             return denoised
-        degraded = _blurred_where_seen(step.negative, scores, self.blur_sigma)
-        answer = step.denoise(degraded + step.x - step.negative, 1)
-        return denoised + (degraded - answer) * self.scale
+        degraded = _blur_attended(step.negative, scores, self.blur_sigma)
+        degraded_side = step.denoise(degraded + step.x - step.negative, 1)
+        return denoised + (degraded - degraded_side) * self.scale
 
 
-def _blurred_where_seen(latent: Tensor, scores: Tensor, sigma: float) -> Tensor:
-    """The latent, blurred where attention adds up to more than an even share.
+def _blur_attended(latent: Tensor, scores: Tensor, sigma: float) -> Tensor:
+    """Blur a latent where attention sums to more than an even share.
 
     Args:
         scores: (batch·heads)×n×n.
     """
     batch, _, height, width = latent.shape
     by_image = scores.reshape(batch, -1, *scores.shape[-2:])
-    seen = by_image.mean(1).sum(1) > THRESHOLD
-    shrunk = math.ceil(math.sqrt(height * width / scores.shape[-1]))
-    size = (math.ceil(height / shrunk), math.ceil(width / shrunk))
+    is_attended = by_image.mean(1).sum(1) > THRESHOLD
+    factor = math.ceil(math.sqrt(height * width / scores.shape[-1]))
+    size = (math.ceil(height / factor), math.ceil(width / factor))
     if math.prod(size) != scores.shape[-1]:
-        raise SamplingError("self-attention guidance wants a model that sees the whole latent")
-    mask = seen.reshape(batch, 1, *size).to(latent.dtype)
+        raise SamplingError(
+            "self-attention guidance: expected a model that sees the whole latent, got one that "
+            "sees tiles or a smaller one"
+        )
+    mask = is_attended.reshape(batch, 1, *size).to(latent.dtype)
     mask = interpolate(mask, (height, width))
     return _blur(latent, sigma) * mask + latent * (1 - mask)
 

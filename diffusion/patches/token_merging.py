@@ -1,4 +1,4 @@
-"""Token merging: self-attention asks once for places that look alike."""
+"""Token merging: self-attention with one query for several similar tokens."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from torch.nn.functional import normalize
 from ..networks.attention import replace_self_attentions
 from ..networks.patch import StepState
 
-CELL = 2  # of each 2×2 places one is asked for whatever it looks like
-Merge = Callable[[Tensor], Tensor]
+CELL = 2  # one token of each 2×2 is never merged away
+TokenMap = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class TokenMerging:
-    """Places with the most similar features share one query, where there are as many as cells.
+    """Merges the queries of the most similar tokens in layers of the latent's own resolution.
 
-    Keys and values stay whole. Which place of each cell stays is drawn anew at every call.
+    Keys and values are not merged. The token of each 2×2 that stays is drawn at every call.
 
     Args:
-        ratio: share of the places whose queries are merged away, at most three quarters of them;
-            0 is none.
+        ratio: share of the tokens whose queries are merged away, at most three quarters; 0 is
+            none.
 
     Source: Bolya and Hoffman, "Token Merging for Fast Stable Diffusion" (arXiv 2303.17604),
     section 4; only queries are merged, as ComfyUI does.
@@ -37,82 +37,85 @@ class TokenMerging:
 
     @property
     def fingerprint(self) -> str:
-        """Tells two patches apart."""
+        """Identify the patch by its value."""
         return repr(self)
 
     def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
-        """Let each self-attention ask for fewer places."""
-        with replace_self_attentions(network, partial(self._merging, state)):
+        """Give each self-attention layer fewer queries."""
+        with replace_self_attentions(network, partial(self._make_processor, state)):
             yield
 
-    def _merging(self, state: StepState, layer: Any, size: list[int]) -> Any:
-        before = layer.processor
+    def _make_processor(self, state: StepState, layer: Any, size: list[int]) -> Any:
+        original = layer.processor
 
-        def merged(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:
+        def process(attention: Any, hidden: Tensor, *rest: Any, **options: Any) -> Tensor:
             count = int(hidden.shape[1] * self.ratio)
             if count == 0 or min(size) < CELL or hidden.shape[1] != math.prod(size):
-                found: Tensor = before(attention, hidden, *rest, **options)
-                return found
-            merge, unmerge = merging(hidden, size[0], size[1], count, state.generator)
+                output: Tensor = original(attention, hidden, *rest, **options)
+                return output
+            merge, unmerge = plan_merge(hidden, size[0], size[1], count, state.generator)
             options["encoder_hidden_states"] = hidden
-            return unmerge(before(attention, merge(hidden), **options))
+            return unmerge(original(attention, merge(hidden), **options))
 
-        return merged
+        return process
 
 
-def merging(
-    features: Tensor, height: int, width: int, count: int, draws: torch.Generator
-) -> tuple[Merge, Merge]:
-    """How the places of a grid are merged, and how what was found for them is spread again.
+def plan_merge(
+    features: Tensor, height: int, width: int, count: int, generator: torch.Generator
+) -> tuple[TokenMap, TokenMap]:
+    """Return a function that merges the most similar tokens of a grid, and one that restores them.
 
     Args:
-        features: B×n×c, row by row, n = high·wide.
-        count: how many places go; as many as there are beside the kept ones at most.
-        draws: chooses the place of each cell that is kept.
+        features: B×n×c, row by row, n = height·width.
+        count: number of tokens to merge away; at most all but one of each 2×2.
+        generator: draws the token of each 2×2 that stays.
 
     Returns:
-        B×n×c to B×(n-count)×c, means of what is merged; and back, to copies.
+        From B×n×c to B×(n-count)×c, where merged tokens are means; and back, to copies.
     """
-    parted = _parted(height, width, draws)
-    kept, rest = (each.to(features.device, non_blocking=True) for each in parted)
-    alike = normalize(features, dim=-1)
-    best, target = (alike[:, rest] @ alike[:, kept].mT).max(dim=-1)
-    order = best.argsort(dim=-1, descending=True)
-    goes, stays = order[:, :count], order[:, count:]
-    target = target.gather(1, goes)
+    targets, sources = (
+        indices.to(features.device, non_blocking=True)
+        for indices in _draw_targets(height, width, generator)
+    )
+    directions = normalize(features, dim=-1)
+    similarity, target = (directions[:, sources] @ directions[:, targets].mT).max(dim=-1)
+    order = similarity.argsort(dim=-1, descending=True)
+    merged, unmerged = order[:, :count], order[:, count:]
+    target = target.gather(1, merged)
 
     def merge(x: Tensor) -> Tensor:
-        apart = x[:, rest]
-        means = x[:, kept].scatter_reduce(1, _wide(target, x), _at(apart, goes), "mean")
-        return torch.cat([_at(apart, stays), means], dim=1)
+        source = x[:, sources]
+        index = _expand(target, x)
+        means = x[:, targets].scatter_reduce(1, index, _gather(source, merged), "mean")
+        return torch.cat([_gather(source, unmerged), means], dim=1)
 
     def unmerge(x: Tensor) -> Tensor:
-        alone, means = x[:, : stays.shape[1]], x[:, stays.shape[1] :]
-        apart = x.new_empty(len(x), len(rest), x.shape[2])
-        apart.scatter_(1, _wide(stays, x), alone)
-        apart.scatter_(1, _wide(goes, x), _at(means, target))
-        whole = x.new_empty(len(x), height * width, x.shape[2])
-        whole[:, kept], whole[:, rest] = means, apart
-        return whole
+        single, means = x[:, : unmerged.shape[1]], x[:, unmerged.shape[1] :]
+        source = x.new_empty(len(x), len(sources), x.shape[2])
+        source.scatter_(1, _expand(unmerged, x), single)
+        source.scatter_(1, _expand(merged, x), _gather(means, target))
+        grid = x.new_empty(len(x), height * width, x.shape[2])
+        grid[:, targets], grid[:, sources] = means, source
+        return grid
 
     return merge, unmerge
 
 
-def _parted(height: int, width: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One place of each whole cell, and all others; numbers of places, row by row."""
+def _draw_targets(height: int, width: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw one token of each complete 2×2; return their indices, row by row, and all others."""
     rows, columns = height // CELL, width // CELL
-    chosen = torch.randint(CELL * CELL, (rows, columns, 1), generator=draws)[..., 0]
-    row = torch.arange(rows)[:, None] * CELL + chosen // CELL
-    column = torch.arange(columns)[None] * CELL + chosen % CELL
-    keeps = torch.zeros(height, width, dtype=torch.bool)
-    keeps[row, column] = True
-    flat = keeps.flatten()
+    drawn = torch.randint(CELL * CELL, (rows, columns, 1), generator=generator)[..., 0]
+    row = torch.arange(rows)[:, None] * CELL + drawn // CELL
+    column = torch.arange(columns)[None] * CELL + drawn % CELL
+    is_target = torch.zeros(height, width, dtype=torch.bool)
+    is_target[row, column] = True
+    flat = is_target.flatten()
     return flat.nonzero()[:, 0], (~flat).nonzero()[:, 0]
 
 
-def _wide(places: Tensor, x: Tensor) -> Tensor:
-    return places[..., None].expand(-1, -1, x.shape[2])
+def _expand(indices: Tensor, x: Tensor) -> Tensor:
+    return indices[..., None].expand(-1, -1, x.shape[2])
 
 
-def _at(x: Tensor, places: Tensor) -> Tensor:
-    return x.gather(1, _wide(places, x))
+def _gather(x: Tensor, indices: Tensor) -> Tensor:
+    return x.gather(1, _expand(indices, x))

@@ -175,7 +175,7 @@ def test_what_freeu_does_to_a_joint_is_what_diffusers_does() -> None:
     features, skip = torch.randn(2, 8, 6, 6), torch.randn(2, 4, 6, 6)
     gains = {"b1": 1.5, "s1": 0.3, "b2": 1.0, "s2": 1.0}
     expected = torch.cat(apply_freeu(0, features.clone(), skip, **gains), dim=1)
-    hook = FreeU(1.5, 1.0, 0.3, 1.0, version=1)._hook(8, 1.5, 0.3)
+    hook = FreeU(1.5, 1.0, 0.3, 1.0, version=1)._make_hook(8, 1.5, 0.3)
     got, rest = hook(torch.nn.Identity(), (torch.cat([features, skip], dim=1), "rest"))
     torch.testing.assert_close(got, expected)
     assert rest == "rest"
@@ -209,7 +209,7 @@ def test_perturbed_attention_takes_each_places_own_value(tiny: Checkpoint) -> No
 
 def test_a_model_without_attention_in_its_middle_is_refused(tiny: Checkpoint) -> None:
     given = replace(step(2.0), network=torch.nn.ModuleDict({"mid_block": torch.nn.Identity()}))
-    with pytest.raises(SamplingError, match="attention in its middle"):
+    with pytest.raises(SamplingError, match="attention in its middle block"):
         PerturbedAttention().post_cfg(given, given.x)
 
 

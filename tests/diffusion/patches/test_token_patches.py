@@ -10,8 +10,13 @@ from torch import Tensor, nn
 
 from latentloom.diffusion.networks.handles import UNetWeights
 from latentloom.diffusion.networks.patch import Patch, StepState
-from latentloom.diffusion.patches.hypertile import HyperTile, cut, joined, parts_of
-from latentloom.diffusion.patches.token_merging import TokenMerging, merging
+from latentloom.diffusion.patches.hypertile import (
+    HyperTile,
+    choose_parts,
+    join_tiles,
+    split_into_tiles,
+)
+from latentloom.diffusion.patches.token_merging import TokenMerging, plan_merge
 from latentloom.diffusion.sampling.noise import draws_after, start_noise
 from latentloom.diffusion.schedules.model_sampling import ModelSampling
 
@@ -105,7 +110,7 @@ def test_tiles_are_a_batch_of_their_own_down_to_their_depth(flat: UNetWeights) -
 
 def test_merged_places_are_means_and_come_back_as_copies() -> None:
     features = torch.randn(2, 6 * 4, 5)
-    merge, unmerge = merging(features, 6, 4, 10, torch.Generator().manual_seed(3))
+    merge, unmerge = plan_merge(features, 6, 4, 10, torch.Generator().manual_seed(3))
     fewer, back = merge(features), unmerge(merge(features))
     assert fewer.shape == (2, 14, 5)
     assert len({tuple(row) for row in back[0].tolist()}) == 14
@@ -120,17 +125,17 @@ def test_merged_places_are_means_and_come_back_as_copies() -> None:
 
 def test_places_that_are_equal_lose_nothing_by_merging() -> None:
     features = torch.randn(1, 1, 5).expand(1, 24, 5)
-    merge, unmerge = merging(features, 4, 6, 18, torch.Generator())
+    merge, unmerge = plan_merge(features, 4, 6, 18, torch.Generator())
     torch.testing.assert_close(unmerge(merge(features)), features)
 
 
 def test_tiles_are_windows_of_the_grid_and_come_back() -> None:
     rows, columns = torch.meshgrid(torch.arange(6), torch.arange(8), indexing="ij")
     places = torch.stack([rows, columns], -1).reshape(1, 48, 2)
-    tiles = cut(places, [6, 8], [2, 4])
+    tiles = split_into_tiles(places, [6, 8], [2, 4])
     assert tiles.shape == (8, 6, 2)
     assert tiles[5].tolist() == [[row, column] for row in (3, 4, 5) for column in (2, 3)]
-    assert torch.equal(joined(tiles, [6, 8], [2, 4]), places)
+    assert torch.equal(join_tiles(tiles, [6, 8], [2, 4]), places)
 
 
 def test_a_tile_looks_at_places_of_its_number_in_reading_order() -> None:
@@ -147,7 +152,7 @@ def test_a_tile_looks_at_places_of_its_number_in_reading_order() -> None:
     layer, state = Layer(), StepState(ModelSampling())
     height, width = 8, 16
     hidden = torch.arange(height * width).reshape(1, -1, 1)
-    tiled = HyperTile(32, 1)._tiled(state, layer, [height, width])
+    tiled = HyperTile(32, 1)._make_processor(state, layer, [height, width])
     assert torch.equal(tiled(layer, hidden), hidden)
     ((asked_tiles, looked_at),) = seen
     # 16 "rows" of 8, for rows and columns change places; tiles of 4 by 4 of them.
@@ -172,7 +177,7 @@ def test_a_side_is_cut_into_even_parts(
     side: int, least: int, swaps: int, expected: set[int]
 ) -> None:
     draws = torch.Generator().manual_seed(0)
-    assert {parts_of(side, least, swaps, draws) for _ in range(60)} == expected
+    assert {choose_parts(side, least, swaps, draws) for _ in range(60)} == expected
 
 
 def test_patches_draw_what_follows_the_first_noise() -> None:
