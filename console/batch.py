@@ -8,6 +8,7 @@ from typing import Any
 
 from latentloom.engine.execution.batch import BatchItem, images_in, run_folder
 from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.image_formats import list_names
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.graph.graph import Graph
 from latentloom.engine.node.cancel import CancelToken
@@ -35,7 +36,7 @@ def run_batch(
     items: list[BatchItem] = []
     total = len(images_in(source[0]))
     if not total:
-        print(f"{source[0]}: found no PNG, JPEG or WebP images", file=sys.stderr)
+        print(f"{source[0]}: found no {list_names()} images", file=sys.stderr)
     for item in run_folder(engine, graph, workspace, *source, report, cancel):
         items.append(item)
         if not as_json:

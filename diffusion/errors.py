@@ -2,7 +2,7 @@
 
 DiffusionError
   UnsuitableValueError   a value that cannot be used: expected, got, hint
-    ImageFileError       ... an image file (images.image_headers)
+    ImageFileError       ... an image file (images.image_limits)
     SizeError            ... an image of another size than its source (images.paste)
   ModelFileError         a model folder or file that cannot be loaded
     MissingModelError    no installed model has that name

@@ -19,14 +19,23 @@ from latentloom.engine.cache.packing import (
     StoredRecords,
     UnstorableError,
 )
-from latentloom.engine.errors import InputError
 from latentloom.engine.execution.threads import ThreadSharing
+from latentloom.engine.files.image_formats import format_named
 from latentloom.engine.node.devices import Device, DeviceListing
-from latentloom.engine.node.image_service import EncodedImage, ImageService, PreviewMethod
+from latentloom.engine.node.image_service import (
+    EncodedImage,
+    ImageKind,
+    ImageService,
+    PreviewMethod,
+)
 from latentloom.engine.node.spec import NodeSpec
+
+from .checks import as_input_error
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from latentloom.diffusion.images.transcode import Encoded
 
 
 def feed_tensor(tensor: Tensor, sink: Sink) -> None:
@@ -113,20 +122,31 @@ class ImageFiles(ImageService):
 
         return _image(lambda: clean(data))
 
-    def converted(self, data: bytes, kind: str, quality: int) -> EncodedImage:
+    def convert(self, data: bytes, kind: ImageKind, quality: int = 90) -> EncodedImage:
         from latentloom.diffusion.images.transcode import convert
 
         return _image(lambda: convert(data, kind, quality))
 
-    def channel(self, data: bytes, channel: str) -> EncodedImage:
-        from latentloom.diffusion.images.transcode import channel as one_channel
+    def make_viewable(self, data: bytes) -> EncodedImage | None:
+        from latentloom.diffusion.images.image_headers import identify
 
-        return _image(lambda: one_channel(data, channel))
+        name = identify(data)
+        if not name:
+            return None
+        format = format_named(name)
+        if format.is_shown_by_browsers:
+            return EncodedImage(data, format.mime)
+        return self.convert(data, "PNG")
 
-    def with_alpha_of(self, original: bytes, mask: bytes) -> EncodedImage:
-        from latentloom.diffusion.images.transcode import with_alpha_of
+    def extract_channel(self, data: bytes, channel: str) -> EncodedImage:
+        from latentloom.diffusion.images.transcode import extract_channel
 
-        return _image(lambda: with_alpha_of(original, mask))
+        return _image(lambda: extract_channel(data, channel))
+
+    def replace_alpha(self, original: bytes, mask: bytes) -> EncodedImage:
+        from latentloom.diffusion.images.transcode import replace_alpha
+
+        return _image(lambda: replace_alpha(original, mask))
 
     def preview(self, value: object, method: PreviewMethod) -> EncodedImage | None:
         # What shows nothing must not load torch.
@@ -138,13 +158,10 @@ class ImageFiles(ImageService):
         return EncodedImage(data, "image/jpeg") if data else None
 
 
-def _image(make: Callable[[], tuple[bytes, str]]) -> EncodedImage:
-    from latentloom.diffusion.images.image_headers import ImageFileError
-
-    try:
-        return EncodedImage(*make())
-    except ImageFileError as error:
-        raise InputError("file", error.expected, error.got, error.hint) from error
+def _image(make: Callable[[], Encoded]) -> EncodedImage:
+    with as_input_error("file"):
+        image = make()
+    return EncodedImage(image.data, format_named(image.format).mime)
 
 
 def accelerators() -> list[Device]:

@@ -21,16 +21,16 @@ FileChannel = Literal["alpha", "red", "green", "blue"]
 
 @node("LoadImage", category="image")
 class LoadImage:
-    """Load a PNG, JPEG or WebP image.
+    """Load an image file.
 
-    Its first frame, turned as its EXIF orientation says, as an image 1×H×W×3. MASK is 1 where
-    the file is transparent; 64×64 zeros when it has no alpha. 16-bit grey keeps its 16 bits.
+    Its first frame or page, turned as its EXIF orientation says, as an image 1×H×W×3. MASK is 1
+    where the file is transparent; 64×64 zeros when it has no alpha. 16-bit grey keeps its 16 bits.
 
     Args:
         image: the file's name, beside the graph or in the input folder.
 
     Raises:
-        InputError: it is no such image, is cut short, or has more than 64 megapixels.
+        InputError: it is not an image, is cut short, or has more than 64 megapixels.
     """
 
     @staticmethod
@@ -48,14 +48,14 @@ class LoadImage:
 
 @node("LoadImageMask", category="mask")
 class LoadImageMask:
-    """Load one channel of a PNG, JPEG or WebP image as a mask 1×H×W.
+    """Load one channel of an image file as a mask 1×H×W.
 
     Args:
         image: the file's name, beside the graph or in the input folder.
         channel: the channel; alpha gives 1 where the file is transparent, zeros if it has none.
 
     Raises:
-        InputError: it is no such image, is cut short, or has more than 64 megapixels.
+        InputError: it is not an image, is cut short, or has more than 64 megapixels.
     """
 
     @staticmethod

@@ -245,7 +245,7 @@ def _size(node: NodeView | None) -> tuple[int, int] | None:
     if path is None:
         return None
     from latentloom.diffusion.images.image_files import check_file
-    from latentloom.diffusion.images.image_headers import ImageFileError
+    from latentloom.diffusion.images.image_limits import ImageFileError
 
     try:
         header = check_file(path)

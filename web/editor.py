@@ -16,6 +16,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from latentloom.engine.files.image_formats import IMAGE_FORMATS
+
 from .routes import ROUTES, RequestError, Route, Routes, answer
 from .site import Site
 
@@ -29,11 +31,11 @@ MIME = {
     ".js": "text/javascript",
     ".mjs": "text/javascript",
     ".wasm": "application/wasm",
-    ".webp": "image/webp",
     ".json": "application/json",
     ".map": "application/json",
     ".woff2": "font/woff2",
     ".css": "text/css",
+    **{suffix: image.mime for image in IMAGE_FORMATS for suffix in image.suffixes},
 }
 
 

@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 from aiohttp import BodyPartReader, web
 
 from latentloom.engine.errors import FormatError
+from latentloom.engine.files.image_formats import format_of_mime
 from latentloom.engine.files.inside import Folder, opened, read_inside, split
 from latentloom.engine.files.workspace import UnsafePathError, safe_path, split_annotated
 from latentloom.engine.formats.parsing import parse_json
-from latentloom.engine.node.image_service import EncodedImage, ImageService
+from latentloom.engine.node.image_service import EncodedImage, ImageKind, ImageService
 
 from .routes import RequestError, Routes, answer, read_in_time
 from .site import Site
@@ -21,12 +22,6 @@ routes = Routes()
 MAX_VIEWED = 512 * 2**20
 MAX_FIELDS = 16
 MAX_FIELD_BYTES = 65_536
-EXTENSIONS = {
-    "image/png": (".png",),
-    "image/jpeg": (".jpg", ".jpeg", ".jfif"),
-    "image/webp": (".webp",),
-}
-MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
 @routes.add("GET", "/view", "An image of the input, output or temp folder")
@@ -59,7 +54,7 @@ async def upload_mask(site: Site, request: web.Request) -> web.Response:
     async with site.uploads:
         form = await _read_form(site, request)
         original = await asyncio.to_thread(_original, site, form)
-        image = await asyncio.to_thread(site.image_service.with_alpha_of, original, form.file)
+        image = await asyncio.to_thread(site.image_service.replace_alpha, original, form.file)
         return answer(await asyncio.to_thread(_store, site, form, image))
 
 
@@ -114,14 +109,11 @@ def _shown(service: ImageService, data: bytes, preview: str | None, channel: str
     if preview:
         kind, _, given = preview.partition(";")
         quality = int(given) if given.isascii() and given.isdigit() and len(given) < 4 else 90
-        asked = "jpeg" if kind == "jpeg" and "a" not in channel else "webp"
-        return service.converted(data, asked, min(100, max(1, quality)))
+        format: ImageKind = "JPEG" if kind == "jpeg" and "a" not in channel else "WebP"
+        return service.convert(data, format, min(100, max(1, quality)))
     if channel in ("rgb", "a"):
-        return service.channel(data, channel)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return EncodedImage(data, "image/webp")
-    kind = next((mime for magic, mime in MAGIC.items() if data.startswith(magic)), "")
-    return EncodedImage(data, kind or "application/octet-stream")
+        return service.extract_channel(data, channel)
+    return service.make_viewable(data) or EncodedImage(data, "application/octet-stream")
 
 
 def _image_answer(image: EncodedImage, name: str) -> web.Response:
@@ -200,8 +192,9 @@ def _store(site: Site, form: _Form, image: EncodedImage) -> dict[str, str]:
     kind, subfolder = form.fields.get("type", "") or "input", form.fields.get("subfolder", "")
     folder_of(site, kind, subfolder)
     name = form.name
-    if PurePosixPath(name).suffix.lower() not in EXTENSIONS[image.mime]:
-        name += EXTENSIONS[image.mime][0]
+    suffixes = format_of_mime(image.mime).suffixes
+    if PurePosixPath(name).suffix.lower() not in suffixes:
+        name += suffixes[0]
     replace = form.fields.get("overwrite", "") in ("true", "1")
     try:
         if "/" in name:

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from latentloom.engine.files.image_formats import IMAGE_SUFFIXES
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import NodeSpec
 
@@ -27,7 +28,6 @@ FOLDERS = (
 OLD_NAMES = {"unet": "diffusion_models", "clip": "text_encoders"}
 MAX_HEADER_BYTES = 100 * 2**20
 EXTENSIONS = [".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin"]
-PREVIEWS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @routes.add("GET", "/models", "The folders of models")
@@ -68,10 +68,10 @@ async def preview(site: Site, request: web.Request) -> web.Response:
     path = await _model(site, request, request.match_info["file"])
 
     def read() -> bytes:
-        for extension in PREVIEWS:
-            beside = path.with_name(f"{path.stem}{extension}")
-            if beside.is_file() and not beside.is_symlink():
-                return site.image_service.converted(beside.read_bytes(), "webp", 90).data
+        for suffix in IMAGE_SUFFIXES:
+            image = path.with_name(f"{path.stem}{suffix}")
+            if image.is_file() and not image.is_symlink():
+                return site.image_service.convert(image.read_bytes(), "WebP").data
         raise RequestError(404, "there is no image of this model")
 
     return web.Response(body=await asyncio.to_thread(read), content_type="image/webp")

@@ -13,7 +13,7 @@ from typing import Any
 from latentloom.engine.cache.generation import open_store
 from latentloom.engine.errors import LatentloomError
 from latentloom.engine.execution.executor import Engine
-from latentloom.engine.files.images import EXTENSIONS
+from latentloom.engine.files.image_formats import is_image_name
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.graph.library import graphs_dir
 from latentloom.engine.jobs.store import JobStore
@@ -134,7 +134,7 @@ def _images_in(folder: Path, prefix: str) -> list[str]:
         names = sorted(
             entry.name
             for entry in itertools.islice(folder.iterdir(), MAX_LISTED)
-            if entry.suffix.lower() in EXTENSIONS and entry.is_file()
+            if is_image_name(entry) and entry.is_file()
         )
     except OSError:
         return []

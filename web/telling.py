@@ -25,7 +25,7 @@ from latentloom.engine.execution.events import (
     Stopped,
 )
 from latentloom.engine.execution.plan import Plan
-from latentloom.engine.files.images import EXTENSIONS
+from latentloom.engine.files.image_formats import is_image_name
 from latentloom.engine.jobs.store import QueuedJob, State
 
 from .redact import without_folders
@@ -160,7 +160,7 @@ class Telling:
         """What a node has to show, by ComfyUI's keys; `files` holds what is no image."""
         found: dict[str, list[Any]] = {}
         for path in saved:
-            key = "images" if Path(path).suffix.lower() in EXTENSIONS else "files"
+            key = "images" if is_image_name(path) else "files"
             found.setdefault(key, []).append(self._item(path))
         return {**found, "text": [text]} if text else found
 

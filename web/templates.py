@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.files.images import EXTENSIONS
+from latentloom.engine.files.image_formats import is_image_name
 from latentloom.engine.files.workspace import unsafe
 from latentloom.engine.formats import load_graph
 from latentloom.engine.formats.comfy_workflow import write_workflow
@@ -93,7 +93,7 @@ def source(site: Site, name: str) -> bytes:
             data = site.workspace.resolve("input", value).read_bytes()
         except (OSError, ValueError):
             continue
-        return site.image_service.converted(data, "webp", 85).data
+        return site.image_service.convert(data, "WebP", 85).data
     raise RequestError(404, "this template starts from no image")
 
 
@@ -103,7 +103,7 @@ def _images(graph: Graph) -> list[str]:
         value
         for node in graph.bound().nodes.values()
         for value in node.inputs.values()
-        if isinstance(value, str) and Path(value).suffix.lower() in EXTENSIONS
+        if isinstance(value, str) and is_image_name(value)
     ]
 
 

@@ -11,13 +11,14 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .image_headers import MAX_BYTES, Header, ImageFileError, check_size, read_header
+from .image_headers import list_names, read_header
+from .image_limits import MAX_BYTES, Header, ImageFileError, check_size
 
 Read = Callable[[Path, int], bytes]
 
-# What Pillow is known to raise on damaged data; warnings count where they are made errors.
+# What Pillow raises on damaged data; warnings count where they are made errors.
 DECODE_ERRORS = (
     OSError,
     ValueError,
@@ -37,7 +38,7 @@ DECODE_ERRORS = (
 
 
 def read_all(path: Path, _max_bytes: int) -> bytes:
-    """The content of a file."""
+    """Return the content of a file."""
     return path.read_bytes()
 
 
@@ -49,9 +50,9 @@ def check_file(path: Path, read: Read = read_all) -> Header:
             OSError.
 
     Raises:
-        ImageFileError: it is missing, not a PNG, JPEG or WebP, cut short or too large.
+        ImageFileError: it is missing, in no known format, cut short or too large.
     """
-    expected = "a PNG, JPEG or WebP image"
+    expected = f"a {list_names()} image"
     try:
         if not path.exists():
             raise ImageFileError(expected, f"{path.name!r}, which does not exist")
@@ -77,25 +78,28 @@ def read_image(path: Path, read: Read = read_all) -> Image.Image:
 
 
 def decode(header: Header) -> Image.Image:
-    """The same for a file that is in memory and checked.
+    """Decode a file that is in memory and checked, as `read_image` does.
 
     Raises:
         ImageFileError: its pixels are damaged.
     """
+    expected = f"a {header.format} image that can be decoded"
     try:
-        image = Image.open(io.BytesIO(header.data), formats=(header.format,))
+        image = Image.open(io.BytesIO(header.data), formats=(header.format.upper(),))
         check_size(*image.size)
         image.load()
     except ImageFileError:
         raise
+    except UnidentifiedImageError as error:
+        got = "one of a kind that Pillow does not read"
+        raise ImageFileError(expected, got, "save it as PNG") from error
     except DECODE_ERRORS as error:
-        expected = f"a {header.format} image that can be decoded"
         raise ImageFileError(expected, f"a damaged one: {error}", "save it again") from error
     return _upright(image)
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; EXIF that cannot be read says nothing."""
+    """Return the image turned as its EXIF orientation says; unreadable EXIF says nothing."""
     try:
         return ImageOps.exif_transpose(image)
     except DECODE_ERRORS:

@@ -1,7 +1,9 @@
-"""What the bytes of a PNG, JPEG or WebP file say, read without decoding them.
+"""Image formats by their bytes, read without decoding a pixel.
 
-A file is refused before any decoder sees it when it is none of the three, cut short or too large,
-and text, profiles and animation, which no node uses and which can hide a bomb, are left out.
+A file is refused before any decoder sees it when it is in no known format, cut short or too
+large. Text, profiles and animation, which no node uses and which can hide a bomb, are left out
+where the format allows. Suffixes and MIME types stand in `engine.files.image_formats`; a new
+format is a row there and a row here.
 """
 
 from __future__ import annotations
@@ -9,17 +11,18 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from ..errors import UnsuitableValueError
+from PIL import features
 
-MAX_PIXELS = 64_000_000
-MAX_BYTES = 512 * 2**20
+from .avif_header import read_avif
+from .image_limits import Header, ImageFileError, check_size, damaged, unsupported
+from .tiff_header import read_tiff
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 # APNG's and all text chunks are left out; the default image of an APNG is its first frame.
-PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf"}
+PNG_NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf"}
 PNG_OPTIONAL = {b"tRNS", b"eXIf"}
 
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
@@ -28,134 +31,131 @@ JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_COLOUR_TAG, JPEG_EXIF = 0xEE, 0xE1
 JPEG_LEFT_OUT = (frozenset(range(0xE0, 0xF0)) - {0xE0, JPEG_EXIF, JPEG_COLOUR_TAG}) | {0xFE}
 
+GIF_EXTENSION, GIF_FRAME, GIF_END = 0x21, 0x2C, 0x3B
+GIF_CONTROL = 0xF9
+MAX_GIF_BLOCKS = 2**22
 
-class ImageFileError(UnsuitableValueError):
-    """A file that cannot be used as an image."""
+BMP_FILE_HEADER_BYTES = 14
+BMP_HEADER_BYTES = (12, 40, 52, 56, 64, 108, 124)
+BMP_PLAIN = (0, 3)
 
-
-@dataclass(frozen=True)
-class Header:
-    """An image file: its format and size, and the bytes that a decoder needs."""
-
-    format: str
-    width: int
-    height: int
-    data: bytes
+# Kinds of files that people try, for the message.
+OTHER_KINDS = {
+    "a PSD": rb"8BPS",
+    "a PDF": rb"%PDF",
+    "a PostScript file": rb"%!PS",
+    "markup": rb"\s*<",
+    "a HEIC": rb"....ftyp(hei|hev)",
+    "a BigTIFF": rb"II\+\0|MM\0\+",
+}
 
 
 def read_header(data: bytes) -> Header:
-    """Read format and size, and check that the file is whole.
+    """Read format and size, and check that the file is complete.
 
     Raises:
-        ImageFileError: not a PNG, JPEG or WebP; cut short; or more than MAX_PIXELS.
+        ImageFileError: it is in no known format, cut short, or has more than MAX_PIXELS.
     """
-    if data.startswith(PNG_MAGIC):
-        header = _read_png(data)
-    elif data.startswith(b"\xff\xd8\xff"):
-        header = _read_jpeg(data)
-    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        header = _read_webp(data)
-    else:
-        raise ImageFileError("a PNG, JPEG or WebP image", _kind(data))
+    reader = _reader_of(data)
+    if reader is None:
+        raise ImageFileError(f"a {list_names()} image", _other_kind(data))
+    if reader.needs and not features.check(reader.needs):
+        raise unsupported(reader.name, "one, which the installed Pillow cannot decode")
+    header = reader.read(data)
     check_size(header.width, header.height)
     return header
 
 
-def check_size(width: int, height: int) -> None:
-    """Refuse an image of no pixels, or of more than MAX_PIXELS.
-
-    Raises:
-        ImageFileError: it is.
-    """
-    if width < 1 or height < 1:
-        raise ImageFileError("an image with pixels", f"one of {width}×{height}")
-    if width * height > MAX_PIXELS:
-        raise ImageFileError(
-            f"an image of at most {MAX_PIXELS / 1e6:g} megapixels",
-            f"{width}×{height} ({width * height / 1e6:.1f} megapixels)",
-            "make it smaller first",
-        )
+def identify(data: bytes) -> str:
+    """Return the name of the format that a file starts like; empty if it is none."""
+    reader = _reader_of(data)
+    return "" if reader is None else reader.name
 
 
-def _kind(data: bytes) -> str:
+def list_names() -> str:
+    """Return the names of the formats for a message: `PNG, JPEG or WebP`."""
+    *names, last = (reader.name for reader in READERS)
+    return f"{', '.join(names)} or {last}"
+
+
+def _reader_of(data: bytes) -> FormatReader | None:
+    return next((reader for reader in READERS if re.match(reader.magic, data, re.DOTALL)), None)
+
+
+def _other_kind(data: bytes) -> str:
     if not data:
         return "an empty file"
-    known = {b"GIF8": "a GIF", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"BM": "a BMP"}
-    known |= {b"8BPS": "a PSD", b"%PDF": "a PDF", b"%!PS": "a PostScript file", b"<": "markup"}
-    found = [name for magic, name in known.items() if data.lstrip().startswith(magic)]
-    return found[0] if found else "a file of another kind"
-
-
-def _cut(format: str, detail: str) -> ImageFileError:
-    return ImageFileError(f"a whole {format} file", f"a damaged one: {detail}", "copy it again")
+    names = (name for name, magic in OTHER_KINDS.items() if re.match(magic, data, re.DOTALL))
+    return next(names, "a file of another kind")
 
 
 def _read_png(data: bytes) -> Header:
-    kept, place, size = [PNG_MAGIC], len(PNG_MAGIC), (0, 0)
+    chunks, position, size = [PNG_MAGIC], len(PNG_MAGIC), (0, 0)
     while True:
-        head = data[place : place + 8]
+        head = data[position : position + 8]
         if len(head) < 8:
-            raise _cut("PNG", "it ends before its end mark")
+            raise damaged("PNG", "it ends before its end mark")
         length, kind = struct.unpack(">I4s", head)
-        end = place + 12 + length
+        end = position + 12 + length
         if end > len(data):
-            raise _cut("PNG", f"chunk {kind.decode('latin-1')!r} is cut short")
-        if len(kept) == 1:
+            raise damaged("PNG", f"chunk {kind.decode('latin-1')!r} is cut short")
+        if len(chunks) == 1:
             if kind != b"IHDR" or length != 13:
-                raise _cut("PNG", "it has no header")
-            size = struct.unpack(">II", data[place + 8 : place + 16])
-        if kind in PNG_KEPT and (kind not in PNG_OPTIONAL or _sound(data[place + 4 : end])):
-            kept.append(data[place:end])
+                raise damaged("PNG", "it has no header")
+            size = struct.unpack(">II", data[position + 8 : position + 16])
+        is_sound = kind not in PNG_OPTIONAL or _has_its_checksum(data[position + 4 : end])
+        if kind in PNG_NEEDED and is_sound:
+            chunks.append(data[position:end])
         if kind == b"IEND":
-            return Header("PNG", *size, b"".join(kept))
-        place = end
+            return Header("PNG", *size, b"".join(chunks))
+        position = end
 
 
-def _sound(chunk: bytes) -> bool:
-    """Whether a PNG chunk (kind, content, checksum) has the checksum of its content."""
+def _has_its_checksum(chunk: bytes) -> bool:
+    """Return whether a PNG chunk (kind, content, checksum) has the checksum of its content."""
     return zlib.crc32(chunk[:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
 def _read_jpeg(data: bytes) -> Header:
-    kept: list[bytes] = []
+    segments: list[bytes] = []
     size: tuple[int, int] | None = None
     for marker, start, end in _jpeg_segments(data):
         if marker in JPEG_FRAMES:
             if size is not None or end - start < 9:
-                raise _cut("JPEG", "its frame header is broken")
+                raise damaged("JPEG", "its frame header is broken")
             height, width = struct.unpack(">HH", data[start + 5 : start + 9])
             size = (width, height)
         if marker == JPEG_SCAN and size is None:
-            raise _cut("JPEG", "it has no frame header")
+            raise damaged("JPEG", "it has no frame header")
         if marker not in JPEG_LEFT_OUT:
-            kept.append(data[start:end])
+            segments.append(data[start:end])
     if size is None:
-        raise _cut("JPEG", "it has no image in it")
-    return Header("JPEG", *size, b"".join(kept))
+        raise damaged("JPEG", "it has no image in it")
+    return Header("JPEG", *size, b"".join(segments))
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Markers with the places where their segments, entropy-coded data included, start and end.
+    """Yield marker, start and end of each segment, entropy-coded data included.
 
     Ends with the end mark, so that what follows it (other images of an MPO) is not seen.
     """
-    place = 0
+    position = 0
     while True:
-        found = JPEG_MARKER.search(data, place)
-        if found is None:
-            raise _cut("JPEG", "it ends before its end mark")
-        marker, start, place = found.group(1)[0], found.end() - 2, found.end()
+        match = JPEG_MARKER.search(data, position)
+        if match is None:
+            raise damaged("JPEG", "it ends before its end mark")
+        marker, start, position = match.group(1)[0], match.end() - 2, match.end()
         if marker not in (JPEG_START, JPEG_END):
-            length = int.from_bytes(data[place : place + 2], "big")
-            place += length
-            if length < 2 or place > len(data):
-                raise _cut("JPEG", "a segment is cut short")
+            length = int.from_bytes(data[position : position + 2], "big")
+            position += length
+            if length < 2 or position > len(data):
+                raise damaged("JPEG", "a segment is cut short")
         if marker == JPEG_SCAN:
-            found = JPEG_MARKER.search(data, place)
-            if found is None:
-                raise _cut("JPEG", "it ends before its end mark")
-            place = found.start()
-        yield marker, start, place
+            match = JPEG_MARKER.search(data, position)
+            if match is None:
+                raise damaged("JPEG", "it ends before its end mark")
+            position = match.start()
+        yield marker, start, position
         if marker == JPEG_END:
             return
 
@@ -163,7 +163,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 def _read_webp(data: bytes) -> Header:
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data) or len(data) < 30:
-        raise _cut("WebP", "it ends before its end")
+        raise damaged("WebP", "it is shorter than it says")
     kind, body = data[12:16], data[20:30]
     if kind == b"VP8X":
         width = 1 + int.from_bytes(body[4:7], "little")
@@ -174,5 +174,97 @@ def _read_webp(data: bytes) -> Header:
     elif kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
         width, height = (side & 0x3FFF for side in struct.unpack("<HH", body[6:10]))
     else:
-        raise _cut("WebP", "it has no header")
-    return Header("WEBP", width, height, data[:end])
+        raise damaged("WebP", "it has no header")
+    return Header("WebP", width, height, data[:end])
+
+
+def _read_gif(data: bytes) -> Header:
+    """Read a GIF to its end, and leave in it the first frame alone."""
+    if len(data) < 13:
+        raise damaged("GIF", "it has no header")
+    width, height = struct.unpack("<HH", data[6:10])
+    position = 13 + _gif_palette_bytes(data[10])
+    screen, control, frame = data[:position], b"", b""
+    for kind, start, end in _gif_blocks(data, position):
+        if kind == GIF_EXTENSION and data[start + 1] == GIF_CONTROL and not frame:
+            control = data[start:end]
+        if kind == GIF_FRAME and not frame:
+            frame = data[start:end]
+            left, top, frame_width, frame_height = struct.unpack("<4H", frame[1:9])
+            width, height = max(width, left + frame_width), max(height, top + frame_height)
+    if not frame:
+        raise damaged("GIF", "it has no image in it")
+    return Header("GIF", width, height, b"".join((screen, control, frame, bytes([GIF_END]))))
+
+
+def _gif_blocks(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
+    """Yield kind, start and end of each extension and frame, up to the end mark."""
+    steps = 0
+    while data[position : position + 1] != bytes([GIF_END]):
+        start, kind = position, next(iter(data[position : position + 1]), None)
+        if kind == GIF_EXTENSION:
+            position += 2
+        elif kind == GIF_FRAME and len(data) > position + 10:
+            position += 11 + _gif_palette_bytes(data[position + 9])
+        else:
+            raise damaged("GIF", "it ends before its end mark")
+        length = 1
+        while length:
+            steps += 1
+            if position >= len(data) or steps > MAX_GIF_BLOCKS:
+                short = position >= len(data)
+                raise damaged("GIF", "a block is cut short" if short else "it has too many blocks")
+            length = data[position]
+            position += 1 + length
+        yield kind, start, position
+
+
+def _gif_palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _read_bmp(data: bytes) -> Header:
+    header_bytes = int.from_bytes(data[14:18], "little")
+    if header_bytes not in BMP_HEADER_BYTES or len(data) < BMP_FILE_HEADER_BYTES + header_bytes:
+        raise damaged("BMP", "it has no header")
+    if header_bytes == 12:
+        width, height, _, bits = struct.unpack("<4H", data[18:26])
+        compression = 0
+    else:
+        width, height, _, bits, compression = struct.unpack("<IiHHI", data[18:34])
+    if compression not in BMP_PLAIN:
+        raise unsupported("BMP", f"one with compression {compression}")
+    check_size(width, abs(height))
+    start = int.from_bytes(data[10:14], "little")
+    first = BMP_FILE_HEADER_BYTES + header_bytes
+    end = start + (width * bits + 31) // 32 * 4 * abs(height)
+    if start < first or (start == first and bits <= 8) or end > len(data):
+        raise damaged("BMP", "its pixels are cut short")
+    return Header("BMP", width, abs(height), data[:end])
+
+
+class FormatReader(NamedTuple):
+    """How the files of a format are known and checked.
+
+    Attributes:
+        name: the name of the format in `engine.files.image_formats`.
+        magic: a pattern that its files start with.
+        read: reads the header of a file that starts so; raises ImageFileError.
+        needs: what Pillow must be built with, in the words of `PIL.features`.
+    """
+
+    name: str
+    magic: bytes
+    read: Callable[[bytes], Header]
+    needs: str = ""
+
+
+READERS = (
+    FormatReader("PNG", re.escape(PNG_MAGIC), _read_png),
+    FormatReader("JPEG", rb"\xff\xd8\xff", _read_jpeg),
+    FormatReader("WebP", rb"RIFF....WEBP", _read_webp, "webp"),
+    FormatReader("GIF", rb"GIF8[79]a", _read_gif),
+    FormatReader("BMP", rb"BM", _read_bmp),
+    FormatReader("TIFF", rb"II\*\0|MM\0\*", read_tiff, "libtiff"),
+    FormatReader("AVIF", rb"....ftyp(avif|avis|mif1|msf1)", read_avif, "avif"),
+)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import GraphError, LatentloomError, Problem
+from ..files.image_formats import is_image_name
 from ..files.workspace import Workspace
 from ..graph.graph import Graph
 from ..node.cancel import CancelToken
@@ -24,7 +25,6 @@ from .events import OnEvent
 from .executor import Engine
 from .plan import Plan
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 LEDGER = ".latentloom-batch.jsonl"
 NAME_INPUT = "name"
 IMAGE = "input"
@@ -48,12 +48,12 @@ class BatchItem:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The PNG, JPEG and WebP files right in a folder, by name; hidden ones are left out.
+    """Return the image files right in a folder, by name; hidden ones are left out.
 
     Raises:
         OSError: it is no folder that can be read.
     """
-    found = (path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    found = (path for path in folder.iterdir() if is_image_name(path))
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 

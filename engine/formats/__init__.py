@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError
+from ..files.image_formats import is_image_name
 from ..files.inside import opened
 from ..graph.graph import Graph, Link
 from .comfy_editor import read_workflow
@@ -14,8 +15,6 @@ from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, wri
 from .image_metadata import embed, read_image_graph
 from .native import read_native, write_json, write_yaml
 from .parsing import MAX_BYTES, parse_json, parse_yaml
-
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 __all__ = ["dump_graph", "embed", "load_graph", "parse_graph", "save_graph", "with_names"]
 
@@ -30,7 +29,7 @@ def load_graph(path: Path, specs: Specs | None = None) -> Graph:
         FormatError: the file cannot be read as a graph; the message says where and why.
         OSError: it cannot be read at all.
     """
-    if path.suffix.lower() in IMAGES:
+    if is_image_name(path):
         return replace(read_image_graph(path, specs), source=path)
     if path.stat().st_size > MAX_BYTES:
         raise FormatError(f"{path.name} has {path.stat().st_size} bytes; at most {MAX_BYTES}")

@@ -1,4 +1,4 @@
-"""Graphs in images: PNG text chunks, ours first, then ComfyUI's."""
+"""Graphs in image files, as text chunks: this project's form first, then those of ComfyUI."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError
+from ..files.image_formats import IMAGE_FORMATS
 from ..graph.graph import Graph
 from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt
@@ -17,10 +18,12 @@ from .native import read_native, to_native
 from .parsing import parse_json
 
 OURS, COMFY, EDITOR = "latentloom", "prompt", "workflow"
+CARRIERS = tuple(image.name for image in IMAGE_FORMATS if image.may_carry_graph)
+EXPECTED = f"a {' or '.join(CARRIERS)} saved by latentloom or ComfyUI"
 
 
 def embed(graph: Graph, specs: Specs) -> dict[str, str]:
-    """The text chunks that let an image be run again, here and in ComfyUI.
+    """Return the text chunks that let an image be run again, here and in ComfyUI.
 
     A form that cannot hold the graph is left out, such as ComfyUI's where a node is not installed.
     """
@@ -36,10 +39,10 @@ def embed(graph: Graph, specs: Specs) -> dict[str, str]:
 
 
 def read_image_graph(path: Path, specs: Specs | None = None) -> Graph:
-    """The graph in an image.
+    """Return the graph in an image file.
 
     Raises:
-        FormatError: it is no PNG, or carries no graph that can be read.
+        FormatError: the format holds no graphs, or the file none that can be read.
     """
     chunks = _text_chunks(path)
     try:
@@ -52,26 +55,26 @@ def read_image_graph(path: Path, specs: Specs | None = None) -> Graph:
     except FormatError as error:
         key = next(key for key in (OURS, COMFY, EDITOR) if key in chunks)
         raise FormatError(f"{path.name}, its text {key!r}: {error}") from error
-    raise FormatError(f"{path.name} carries no graph; wants a PNG that latentloom or ComfyUI saved")
+    raise FormatError(f"{path.name}: expected {EXPECTED}, got an image without a graph")
 
 
 def _prompt(text: str) -> dict[str, Any]:
     data = _mapping(parse_json(text, lenient=True))
     if not is_prompt(data):
-        raise FormatError("this is no graph in ComfyUI's API JSON")
+        raise FormatError("expected a graph in ComfyUI's API JSON")
     return data
 
 
 def _workflow(text: str) -> dict[str, Any]:
     data = _mapping(parse_json(text, lenient=True))
     if not is_editor_workflow(data):
-        raise FormatError("this is no workflow of ComfyUI's editor")
+        raise FormatError("expected a workflow saved by ComfyUI's editor")
     return data
 
 
 def _mapping(data: Any) -> dict[str, Any]:
     if not isinstance(data, dict):
-        raise FormatError("this is no graph")
+        raise FormatError("expected a graph")
     return data
 
 
@@ -80,12 +83,12 @@ def _text_chunks(path: Path) -> dict[str, str]:
 
     try:
         with warnings.catch_warnings():
-            # No pixel is decoded here, so that a large image is nothing to warn of.
+            # No pixel is decoded here, so that a large image needs no warning.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG",)) as image:
+            with Image.open(path, formats=[name.upper() for name in CARRIERS]) as image:
                 info: dict[Any, Any] = dict(image.info)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise FormatError(f"{path.name} cannot be read as a PNG: {error}") from error
+        raise FormatError(f"{path.name}: expected {EXPECTED}: {error}") from error
     except Image.DecompressionBombError as error:
         raise FormatError(f"{path.name} is too large: {error}") from error
     return {key: value for key, value in info.items() if isinstance(value, str)}

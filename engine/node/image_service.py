@@ -12,6 +12,8 @@ from .registry import Registry
 
 PreviewMethod = Literal["auto", "latent2rgb", "taesd"]
 """The method that draws previews, in ComfyUI's words."""
+ImageKind = Literal["PNG", "JPEG", "WebP"]
+"""The formats that images are converted to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +27,30 @@ class EncodedImage:
 class ImageService(Extension):
     """Reads, checks and converts image files. This base class, without a pack, reads none.
 
-    Each method but `preview` raises InputError for a file that it cannot read.
+    Each method that converts raises InputError for a file that it cannot read.
     """
 
     def clean(self, data: bytes) -> EncodedImage:
         """Return the file without metadata, after decoding its pixels once as a check."""
         raise _unreadable()
 
-    def converted(self, data: bytes, kind: str, quality: int) -> EncodedImage:
-        """Return the image as `webp` or `jpeg` of a quality from 1 to 100."""
+    def convert(self, data: bytes, kind: ImageKind, quality: int = 90) -> EncodedImage:
+        """Return the image in a format; the quality, 1 to 100, is that of JPEG and WebP."""
         raise _unreadable()
 
-    def channel(self, data: bytes, channel: str) -> EncodedImage:
+    def make_viewable(self, data: bytes) -> EncodedImage | None:
+        """Return an image that browsers show: the file itself, or a PNG of it.
+
+        None for a file that does not start like an image. A file that browsers show is not
+        checked any further.
+        """
+        return None
+
+    def extract_channel(self, data: bytes, channel: str) -> EncodedImage:
         """Return a PNG: `rgb` without alpha, or `a`, black with the image's alpha."""
         raise _unreadable()
 
-    def with_alpha_of(self, original: bytes, mask: bytes) -> EncodedImage:
+    def replace_alpha(self, original: bytes, mask: bytes) -> EncodedImage:
         """Return a PNG of the original with the alpha of another image; its text is kept."""
         raise _unreadable()
 

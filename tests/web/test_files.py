@@ -55,7 +55,9 @@ def test_an_upload_is_kept_without_what_no_decoder_needs(tmp_path: Path) -> None
         ("page.png", b"<html><script>alert(1)</script></html>"),
         ("cut.png", image()[:-20]),
         ("empty.png", b""),
-        ("film.gif", image("GIF")),
+        ("film.gif", image("GIF")[:-9]),
+        ("scan.tif", image("TIFF")[:-99]),
+        ("old.bmp", image("BMP")[:-1]),
         ("vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
         ("bomb.png", image(mode="1", size=(13_000, 13_000), colour=0)),
     ],
@@ -92,6 +94,32 @@ def test_a_view_gives_the_file_a_channel_or_a_preview(tmp_path: Path) -> None:
         assert (await api.get("/view?filename=a.png [input]"))[0] == 200
         assert (await api.get("/view?filename=a.png"))[0] == 404
         assert (await api.get("/view?filename=a.png&type=secrets"))[0] == 400
+
+    served(tmp_path, story)
+
+
+@pytest.mark.parametrize("format", ["GIF", "BMP", "TIFF"])
+def test_every_format_is_taken_and_shown_in_one_that_browsers_know(
+    format: str, tmp_path: Path
+) -> None:
+    async def story(api: Served) -> None:
+        name = await api.client.upload("a.image", image(format))
+        assert name == {"GIF": "a.image.gif", "BMP": "a.image.bmp", "TIFF": "a.image.tif"}[format]
+        where = f"/view?filename={name}&type=input"
+        shown = opened((await api.get(where))[1])
+        assert shown.format == {"TIFF": "PNG"}.get(format, format)
+        assert shown.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+        assert opened((await api.get(f"{where}&preview=webp"))[1]).format == "WEBP"
+        assert opened((await api.get(f"{where}&channel=rgb"))[1]).format == "PNG"
+
+    served(tmp_path, story)
+
+
+def test_a_damaged_file_that_must_be_converted_to_be_shown_is_refused(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        (api.site.folders["output"] / "cut.tif").write_bytes(image("TIFF")[:-99])
+        status, answer = await api.get("/view?filename=cut.tif")
+        assert (status, "a complete TIFF file" in answer["error"]) == (400, True)
 
     served(tmp_path, story)
 

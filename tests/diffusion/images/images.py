@@ -60,3 +60,30 @@ def oriented(orientation: int, format: str = "JPEG") -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encoded(marked(), format, exif=exif.tobytes())
+
+
+def tiff(entries: list[bytes], values: bytes = b"") -> bytes:
+    """A little-endian TIFF of tags as they are given, with values from offset 8 on."""
+    start = 8 + len(values)
+    table = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", start) + values + table
+
+
+def insert_tags(tags: dict[int, tuple[int, list[int]]]) -> bytes:
+    """A sound uncompressed TIFF of 12×7 pixels with tags added or replaced.
+
+    Args:
+        tags: number -> type (3 for 16 bits, 4 for 32, 12 for 64) and values.
+    """
+    pixels = np.asarray(sample()).tobytes()
+    table: dict[int, tuple[int, list[int]]] = {
+        256: (3, [12]), 257: (3, [7]), 258: (3, [8, 8, 8]), 259: (3, [1]), 262: (3, [2]),
+        273: (4, [8]), 277: (3, [3]), 278: (3, [7]), 279: (4, [len(pixels)]), **tags,
+    }  # fmt: skip
+    entries, values = [], pixels
+    for number, (kind, numbers) in sorted(table.items()):
+        data = struct.pack(f"<{len(numbers)}{ {3: 'H', 4: 'I', 12: 'Q'}[kind] }", *numbers)
+        if len(data) > 4:
+            data, values = struct.pack("<I", 8 + len(values)), values + data
+        entries.append(struct.pack("<HHI", number, kind, len(numbers)) + data.ljust(4, b"\0"))
+    return tiff(entries, values)

@@ -95,7 +95,7 @@ def test_a_image_without_a_graph_is_refused(tmp_path: Path, chunks: dict[str, st
 
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"not an image")
-    with pytest.raises(FormatError, match="cannot be read as a PNG"):
+    with pytest.raises(FormatError, match="expected a PNG saved by latentloom or ComfyUI"):
         load_graph(tmp_path / "a.png")
 
 
