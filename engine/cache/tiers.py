@@ -45,7 +45,7 @@ class Tiers:
             return "disk"
         return "memory"
 
-    def keep(self, trace: str, key: str, spec: NodeSpec, entry: Entry, seconds: float) -> None:
+    def put(self, trace: str, key: str, spec: NodeSpec, entry: Entry, seconds: float) -> None:
         """Keep what a call gave; on the disk, if it took long, needed weights, or saved files."""
         self.memory.put(trace, key, entry)
         if self.disk is not None:

@@ -1,16 +1,14 @@
-"""What each node last ran with, so that a plan can say why it runs again."""
+"""What each node last ran with in this process, so that a plan can say why it runs again.
+
+`run_log` remembers the same across processes.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
 
-from ..graph.literal import shown
-from ..graph.validate import Prepared
+from .node_inputs import LoggedInputs, NodeInputs
 from .reasons import (
     Changed,
     CodeChanged,
@@ -22,124 +20,70 @@ from .reasons import (
     SeveralChanges,
     UpstreamChanged,
 )
+from .run_log import RunLog
 
 MAX_LENGTH = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What decided a node's key: itself, the digests of its files, the keys of its origins."""
+class RunHistory:
+    """The last inputs of each node id, the duration of its last call, and all keys computed.
 
-    node: Prepared
-    key: str
-    files: Mapping[str, str]
-    upstream: Mapping[str, str]
-
-    @property
-    def type(self) -> str:
-        """Of the node."""
-        return self.node.spec.name
-
-    @property
-    def seconds(self) -> None:
-        """Not known here; see `History.took`."""
-
-    def value(self, name: str) -> str | None:
-        """An input as text; None if the node has none of this name."""
-        node = self.node
-        if name in node.links:
-            source = node.links[name]
-            return f"${source.node}.{source.output}"
-        if name in node.files:
-            return node.files[name].name
-        if node.spec.port(name) is None:
-            return None
-        value: Any = node.literals.get(name)
-        return str(value) if isinstance(value, Path) else shown(value)
-
-
-class Before(Protocol):
-    """What a node ran with before: in this process, or as it was written of another."""
-
-    @property
-    def type(self) -> str: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def files(self) -> Mapping[str, str]: ...
-    @property
-    def upstream(self) -> Mapping[str, str]: ...
-    @property
-    def seconds(self) -> float | None:
-        """What its last call took; None if that is not known."""
-
-    def value(self, name: str) -> str | None: ...
-
-
-LastTime = Callable[[str], Before | None]
-
-
-class History:
-    """The last trace of each node id, what its call took, and all keys ever made; bounded."""
+    Bounded; safe to use from several threads.
+    """
 
     def __init__(self) -> None:
-        self._last: OrderedDict[str, Trace] = OrderedDict()
-        self._made: OrderedDict[str, None] = OrderedDict()
-        self._took: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._last: OrderedDict[str, NodeInputs] = OrderedDict()
+        self._computed: OrderedDict[str, None] = OrderedDict()
+        self._seconds: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._lock = threading.Lock()
 
-    def record(self, trace: Trace, seconds: float = 0.0) -> None:
-        """Note that a node has its outputs for this trace now.
+    def record(self, inputs: NodeInputs, seconds: float = 0.0) -> None:
+        """Note that a node has its outputs for these inputs.
 
         Args:
-            seconds: of the call that made them; 0 where none was made.
+            seconds: duration of the call that computed them; 0 if there was no call.
         """
         with self._lock:
-            self._last[trace.node.id] = trace
-            self._made[trace.key] = None
+            self._last[inputs.node.id] = inputs
+            self._computed[inputs.key] = None
             if seconds:
-                self._took[trace.node.id, trace.type] = seconds
-            for table in (self._last, self._made, self._took):
+                self._seconds[inputs.node.id, inputs.type] = seconds
+            for table in (self._last, self._computed, self._seconds):
                 if len(table) > MAX_LENGTH:
                     table.popitem(last=False)
 
-    def pass_by(self, trace: Trace) -> None:
-        """Note that a run had no need of a node with this trace; the next plan compares with it."""
+    def record_skipped(self, inputs: NodeInputs) -> None:
+        """Note that a run did not need a node; the next plan compares with these inputs."""
         with self._lock:
-            self._last[trace.node.id] = trace
+            self._last[inputs.node.id] = inputs
             if len(self._last) > MAX_LENGTH:
                 self._last.popitem(last=False)
 
-    def took(self, trace: Trace, last_time: LastTime) -> float | None:
-        """What the node's last call took; None if none is known."""
-        known = self._took.get((trace.node.id, trace.type))
-        if known is not None:
-            return known
-        before = last_time(trace.node.id)
-        return before.seconds if before is not None and before.type == trace.type else None
+    def last_seconds(self, inputs: NodeInputs, log: RunLog) -> float | None:
+        """Return the duration of the node's last call; None if unknown."""
+        seconds = self._seconds.get((inputs.node.id, inputs.type))
+        if seconds is not None:
+            return seconds
+        logged = log.last(inputs.node.id)
+        return logged.seconds if logged is not None and logged.type == inputs.type else None
 
-    def why(self, trace: Trace, last_time: LastTime) -> Reason:
-        """Return why a node that is not cached must run.
-
-        Args:
-            last_time: what a node ran with in an earlier process.
-        """
-        if trace.key in self._made:
+    def why(self, inputs: NodeInputs, log: RunLog) -> Reason:
+        """Return why a node that is not cached must run."""
+        if inputs.key in self._computed:
             return Evicted()
-        last: Before | None = self._last.get(trace.node.id)
-        earlier = last is None
-        last = last or last_time(trace.node.id)
-        if last is None or last.type != trace.type:
+        own = self._last.get(inputs.node.id)
+        last = own or log.last(inputs.node.id)
+        if last is None or last.type != inputs.type:
             return NeverRun()
-        if last.key == trace.key:
-            return NotStored() if earlier else NeverRun()
-        changes = _changes(last, trace)
+        if last.key == inputs.key:
+            return NotStored() if own is None else NeverRun()
+        changes = _changes(last, inputs)
         if not changes:
             return CodeChanged()
         return changes[0] if len(changes) == 1 else SeveralChanges(changes)
 
 
-def _changes(last: Before, now: Trace) -> tuple[Reason, ...]:
+def _changes(last: NodeInputs | LoggedInputs, now: NodeInputs) -> tuple[Reason, ...]:
     changes: list[Reason] = []
     for port in now.node.spec.inputs:
         name = port.name

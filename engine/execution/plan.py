@@ -1,44 +1,43 @@
-"""Graph and caches -> per node: run, reuse or skip, and why.
+"""Decide for each node of a graph whether it runs, is reused or is skipped, and why.
 
-Every node has a key, made before anything runs from its type, version and source, its literals,
-the content of the files it names, and the keys of what it is linked to. Ids, titles and positions
-are in no key, so that two nodes that ask for the same share one result.
+`plan_tasks` makes a `NodeTask` for each prepared node: its key, what the caches have for it, the
+action and the reason. A `Plan` is the frozen view of these tasks; a run goes on with the tasks.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from ..cache.file_digests import FileDigests
-from ..cache.fingerprint import Fingerprinter
-from ..cache.memory import Entry, MemoryCache
-from ..cache.tiers import Tier, Tiers, usable
-from ..graph.validate import Preparation, Prepared
-from .history import History, LastTime, Trace
+from ..cache.memory import MemoryCache
+from ..cache.tiers import Tier, usable
+from ..graph.validate import Preparation
+from .history import RunHistory
+from .keys import make_key
+from .node_inputs import NodeInputs
 from .reasons import (
-    NoConsumerRuns,
     Reason,
     RunsOnlyIfAsked,
     SavedFileMissing,
     Unchanged,
+    Unneeded,
 )
+from .run_log import RunLog
+from .shared import Shared
+from .task import Action, NodeTask
 
-Action = Literal["run", "reuse", "skip"]
-NO_CONSUMER_RUNS, UNCHANGED = NoConsumerRuns(), Unchanged()
+UNCHANGED = Unchanged()
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What will happen to one node.
+    """What a run will do to one node.
 
     Attributes:
-        action: "run", "reuse" (its outputs are kept and needed), or "skip" (not needed).
+        action: "run", "reuse" (its outputs are cached and needed), or "skip" (not needed).
         tier: the cache that it is reused from.
         why: the reason; `str(why)` is a sentence.
-        seconds: what the node's last call took, if it is to run and that is known.
+        seconds: duration of the node's last call, where it is to run and that is known.
     """
 
     id: str
@@ -57,169 +56,133 @@ class Plan:
     nodes: Mapping[str, Step]
     targets: tuple[str, ...]
 
+    @classmethod
+    def of(cls, preparation: Preparation, tasks: Mapping[str, NodeTask]) -> Plan:
+        """Return the plan that these tasks stand for, with the nodes that no target needs."""
+        steps = {id: _step(task) for id, task in tasks.items()}
+        for id, type_name in preparation.unneeded:
+            steps[id] = Step(id, type_name, "skip", None, Unneeded(), "")
+        return cls(steps, preparation.targets)
+
     def count(self, action: Action) -> int:
-        """How many nodes have this action."""
+        """Return the number of nodes with this action."""
         return sum(step.action == action for step in self.nodes.values())
 
     @property
     def seconds(self) -> float | None:
-        """What the nodes that are to run took last; None if that is not known of all of them."""
+        """How long the nodes that are to run took last; None if one of them is unknown."""
         known = [step.seconds for step in self.nodes.values() if step.action == "run"]
-        return sum(each or 0.0 for each in known) if None not in known else None
+        return sum(seconds or 0.0 for seconds in known) if None not in known else None
 
 
-@dataclass(slots=True)
-class Task:
-    """A prepared node on its way: its key, what is kept of it, and what will happen to it.
-
-    Attributes:
-        entry: what is kept in memory.
-        on_disk: where there is none: the trace that the disk tier has an entry of.
-    """
-
-    node: Prepared
-    key: str
-    trace: Trace
-    entry: Entry | None = None
-    on_disk: str | None = None
-    action: Action = "skip"
-    why: Reason = NO_CONSUMER_RUNS
-    place: str = ""
-    seconds: float | None = None
-    links: list[tuple[str, str, int]] = field(default_factory=list)
-    """(input, id of the origin, output) of each link that is needed from the start."""
-
-    @property
-    def tier(self) -> Tier | None:
-        """Where its outputs are kept; None if they are not."""
-        if self.entry is not None:
-            return "memory"
-        return "disk" if self.on_disk is not None else None
-
-    @property
-    def step(self) -> Step:
-        """The same as the frozen record that a plan shows."""
-        tier = self.tier if self.action == "reuse" else None
-        node = self.node
-        return Step(node.id, node.spec.name, self.action, tier, self.why, self.key, self.seconds)
-
-
-def make_tasks(
+def plan_tasks(
     preparation: Preparation,
-    tiers: Tiers,
-    digests: FileDigests,
-    history: History,
-    fingerprinter: Fingerprinter,
-    place: str = "",
-    last_time: LastTime = lambda _: None,
-) -> dict[str, Task]:
-    """The tasks of a run, in topological order, with their actions and reasons.
+    shared: Shared,
+    log: RunLog,
+    output_dir: str,
+) -> dict[str, NodeTask]:
+    """Return the tasks of a run in topological order, with their actions and reasons.
 
     Args:
-        place: where output nodes write to; it is in their keys, and in theirs only.
-        last_time: what a node ran with in an earlier process.
+        output_dir: where output nodes write; it is in their keys, and in theirs only.
     """
-    tasks: dict[str, Task] = {}
+    tiers, fingerprinter, digest = shared.tiers, shared.fingerprinter, shared.digests.digest
+    tasks: dict[str, NodeTask] = {}
     for id, node in preparation.nodes.items():
-        files = {
-            name: (file.digest or digests.digest)(file.path) for name, file in node.files.items()
-        }
-        upstream = {name: (tasks[source.node].key, source) for name, source in node.links.items()}
-        outputs = {name: (key, at.output) for name, (key, at) in upstream.items()}
-        key = make_key(node, files, outputs, fingerprinter, place)
-        lazy = {port.name for port in node.spec.inputs if port.lazy} if node.spec.needs else ()
+        spec = node.spec
+        files = {name: (file.digest or digest)(file.path) for name, file in node.files.items()}
+        upstream = {name: tasks[source.node].inputs.key for name, source in node.links.items()}
+        sources = {name: (upstream[name], source.output) for name, source in node.links.items()}
+        key = make_key(node, files, sources, fingerprinter, output_dir)
+        lazy = {port.name for port in spec.inputs if port.lazy} if spec.needs else ()
         links = [(name, *source) for name, source in node.links.items() if name not in lazy]
-        trace = Trace(node, key, files, {name: key for name, (key, _) in upstream.items()})
-        task = Task(node, key, trace, usable(tiers.memory.by_key(key)), place=place, links=links)
-        if task.entry is None:
-            task.on_disk = tiers.on_disk(key, node.spec)
+        task = NodeTask(NodeInputs(node, key, files, upstream), links, output_dir)
+        task.entry = usable(tiers.memory.by_key(key))
+        if task.entry is not None:
+            task.tier = "memory"
+        elif (stored := tiers.on_disk(key, spec)) is not None:
+            task.tier, task.input_key = "disk", stored
         tasks[id] = task
     demand(tasks, preparation.targets)
-    _explain(tasks, tiers.memory, lambda trace: history.why(trace, last_time))
-    for task in tasks.values():
-        if task.action == "run":
-            task.seconds = history.took(task.trace, last_time)
+    _explain(tasks, tiers.memory, shared.history, log)
     return tasks
 
 
-def demand(tasks: Mapping[str, Task], ids: Iterable[str]) -> list[Task]:
-    """Mark these nodes as needed, and what they need in turn; the ones newly marked.
+def demand(tasks: Mapping[str, NodeTask], ids: Iterable[str]) -> list[NodeTask]:
+    """Mark these nodes as needed, and what they need in turn; return the newly marked ones.
 
-    Nothing above a node that is reused is needed by it.
+    A node that is reused needs nothing above it.
     """
-    fresh: list[Task] = []
+    marked: list[NodeTask] = []
     waiting = [tasks[id] for id in ids]
     while waiting:
         task = waiting.pop()
         if task.action != "skip":
             continue
-        fresh.append(task)
+        marked.append(task)
         task.action = "run" if task.tier is None else "reuse"
         if task.tier is None:
             waiting.extend(tasks[origin] for _, origin, _ in task.links)
-    return fresh
+    return marked
 
 
-def make_key(
-    node: Prepared,
-    files: Mapping[str, str],
-    upstream: Mapping[str, tuple[str, int]],
-    fingerprinter: Fingerprinter,
-    place: str = "",
-) -> str:
-    """The digest of all that decides a node's outputs.
+def needed_late(tasks: Mapping[str, NodeTask]) -> set[str]:
+    """Return the nodes whose outputs a lazy input may ask for late; they stay until the end.
 
-    Args:
-        files: content digests of the files it names, by input, and of others that it reads.
-        upstream: per linked input a digest that stands for the value, and the output's index.
+    These are the origins of lazy links, and of the skipped nodes above them in turn.
     """
-    sink = hashlib.sha256(node.spec.identity.encode())
-    if node.spec.output_node and node.spec.hidden:
-        sink.update(place.encode("utf-8", "surrogatepass"))
-    for port in node.spec.inputs:
-        name = port.name
-        sink.update(name.encode())
-        if name in upstream:
-            digest, output = upstream[name]
-            sink.update(f"<{digest}.{output}".encode())
-        elif name in files:
-            sink.update(f"@{files[name]}".encode())
-        else:
-            sink.update(b"=")
-            fingerprinter.feed(node.literals.get(name), sink)
-    for name in sorted(name for name in files if node.spec.port(name) is None):
-        sink.update(f"+{len(name)}:{name}@{files[name]}".encode())
-    return sink.hexdigest()
+    waiting = [
+        task.node.links[port.name].node
+        for task in tasks.values()
+        if task.node.spec.needs is not None
+        for port in task.node.spec.inputs
+        if port.lazy and port.name in task.node.links
+    ]
+    late: set[str] = set()
+    while waiting:
+        id = waiting.pop()
+        if id not in late:
+            late.add(id)
+            if tasks[id].action == "skip":
+                waiting.extend(link.node for link in tasks[id].node.links.values())
+    return late
+
+
+def _step(task: NodeTask) -> Step:
+    inputs = task.inputs
+    tier = task.tier if task.action == "reuse" else None
+    id, type_name = inputs.node.id, inputs.type
+    return Step(id, type_name, task.action, tier, task.why, inputs.key, task.last_seconds)
 
 
 def _explain(
-    tasks: Mapping[str, Task], memory: MemoryCache, reason: Callable[[Trace], Reason]
+    tasks: Mapping[str, NodeTask], memory: MemoryCache, history: RunHistory, log: RunLog
 ) -> None:
-    late = _asked_late(tasks)
-    for task in tasks.values():
+    """Give each task its reason, and to those that run how long they took last."""
+    asked = _asked_late(tasks)
+    for id, task in tasks.items():
         if task.action == "run":
-            is_cached = memory.by_key(task.key) is not None
-            task.why = SavedFileMissing() if is_cached else reason(task.trace)
+            is_cached = memory.by_key(task.inputs.key) is not None
+            task.why = SavedFileMissing() if is_cached else history.why(task.inputs, log)
+            task.last_seconds = history.last_seconds(task.inputs, log)
         elif task.action == "reuse":
             task.why = UNCHANGED
-        elif task.node.id in late:
-            task.why = RunsOnlyIfAsked(late[task.node.id])
-        else:
-            task.why = NO_CONSUMER_RUNS
+        elif id in asked:
+            task.why = RunsOnlyIfAsked(asked[id])
 
 
-def _asked_late(tasks: Mapping[str, Task]) -> dict[str, str]:
-    """The nodes that are skipped unless a lazy input asks for them, and whose input it is."""
-    late: dict[str, str] = {}
+def _asked_late(tasks: Mapping[str, NodeTask]) -> dict[str, str]:
+    """Return the skipped nodes that a lazy input may ask for, with the id of the asking node."""
+    asked: dict[str, str] = {}
     for id, task in tasks.items():
-        if task.action != "run":
+        if task.action != "run" or task.node.spec.needs is None:
             continue
-        now = {name for name, _, _ in task.links}
-        waiting = [link.node for name, link in task.node.links.items() if name not in now]
+        needed = {name for name, _, _ in task.links}
+        waiting = [link.node for name, link in task.node.links.items() if name not in needed]
         while waiting:
-            above = waiting.pop()
-            if tasks[above].action == "skip" and above not in late:
-                late[above] = id
-                if tasks[above].tier is None:
-                    waiting.extend(link.node for link in tasks[above].node.links.values())
-    return late
+            origin = waiting.pop()
+            if tasks[origin].action == "skip" and origin not in asked:
+                asked[origin] = id
+                if tasks[origin].tier is None:
+                    waiting.extend(link.node for link in tasks[origin].node.links.values())
+    return asked

@@ -112,7 +112,7 @@ class StoredEntryCorrupt(Reason):
 
 @dataclass(frozen=True, slots=True)
 class AskedFor(Reason):
-    """A node with lazy inputs asked for it during the run."""
+    """A node asked for it during the run: for a lazy input, or as its stored entry is corrupt."""
 
     kind = "asked_for"
     node: str

@@ -1,8 +1,8 @@
-"""One run of a graph: what is ready is started, what is done releases what waits for it.
+"""Execute the tasks of one run: start what is ready, release what waits for it when it is done.
 
-The thread that called `run` decides everything and emits every event; nodes are called in it only
-when nothing could overlap. Device nodes go to the engine's one device thread, CPU nodes to its
-pool. Each node and each link is looked at once, so a run is linear in both.
+The thread that called `run` decides everything and emits every event. Nodes are called in it only
+when nothing could overlap; else device nodes go to the engine's one device thread, and CPU nodes
+to its pool. Each node and each link is looked at once, so a run is linear in both.
 """
 
 from __future__ import annotations
@@ -32,50 +32,44 @@ from .events import (
     Status,
     Stopped,
 )
-from .job import House, Job
-from .plan import Task, demand, make_key
-from .reasons import (
-    AskedFor,
-    CallShared,
-    InputsUnchanged,
-    StoredEntryCorrupt,
-    Unchanged,
-    UpstreamFailed,
-)
+from .keys import make_key
+from .plan import UNCHANGED, demand, needed_late
+from .reasons import AskedFor, CallShared, InputsUnchanged, StoredEntryCorrupt, UpstreamFailed
+from .shared import Shared
+from .task import LinkedInput, NodeTask
 
 
 class Run:
-    """Executes tasks once; see `engine.execution.executor.Engine.run`."""
+    """One run over planned tasks; see `engine.execution.executor.Engine.run`."""
 
     def __init__(
         self,
-        house: House,
-        tasks: dict[str, Task],
+        shared: Shared,
+        tasks: Mapping[str, NodeTask],
         targets: Iterable[str],
-        context: Callable[[str], Context],
+        make_context: Callable[[str], Context],
         on_event: OnEvent | None,
         cancel: CancelToken,
     ) -> None:
-        self.house, self.tasks, self.cancel = house, tasks, cancel
-        self.make_context, self.on_event = context, on_event
-        self.jobs: dict[str, Job] = {}
-        self.kept = set(targets) | _lazy_origins(tasks)
-        self.ready: deque[Job] = deque()
-        self.inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self.calling = 0
-        self.following = 0
+        self.shared, self.tasks, self.cancel = shared, tasks, cancel
+        self.make_context, self.on_event = make_context, on_event
         self.model_calls = 0
         self.errors: list[LatentloomError] = []
-        self.consumer_error: Exception | None = None
-        self.owner = threading.get_ident()
+        self._retained = set(targets) | needed_late(tasks)
+        self._ready: deque[NodeTask] = deque()
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._calling = 0
+        self._joined = 0
+        self._consumer_error: Exception | None = None
+        self._owner = threading.get_ident()
 
     def execute(self) -> Status:
-        """Run until nothing is left; returns how it ended.
+        """Run until nothing is left, and return how the run ended.
 
         Raises:
             Exception: whatever the consumer of events raised; the run was cancelled for it.
         """
-        unwatch = self.cancel.watch(lambda: self.inbox.put(_wake))
+        unwatch = self.cancel.watch(lambda: self._inbox.put(_wake))
         try:
             self._start([task for task in self.tasks.values() if task.action != "skip"])
             self._loop()
@@ -85,283 +79,283 @@ class Run:
             raise
         finally:
             unwatch()
-        if self.consumer_error is not None:
-            raise self.consumer_error
-        for id, task in self.tasks.items():
-            if id not in self.jobs:
-                self.house.history.pass_by(task.trace)
-        if any(job.state == "cancelled" for job in self.jobs.values()):
+        if self._consumer_error is not None:
+            raise self._consumer_error
+        for task in self.tasks.values():
+            if task.state == "planned":
+                self.shared.history.record_skipped(task.inputs)
+        if any(task.state == "cancelled" for task in self.tasks.values()):
             return "cancelled"
         return "failed" if self.errors else "done"
 
     def _loop(self) -> None:
-        while self.ready or self.calling or self.following:
-            while self.ready and not self.cancel.is_set():
-                self._dispatch(self.ready.popleft())
+        while self._ready or self._calling or self._joined:
+            while self._ready and not self.cancel.is_set():
+                self._dispatch(self._ready.popleft())
             if self.cancel.is_set():
                 self._abandon()
-            if self.calling or self.following:
-                self.inbox.get()()
+            if self._calling or self._joined:
+                self._inbox.get()()
 
     # Starting
 
-    def _start(self, tasks: Iterable[Task]) -> None:
-        """Take tasks that are needed from now on: reuse what is kept, queue what can run."""
-        jobs = [Job(task, why=task.why) for task in self._read(tasks)]
-        self.jobs.update((job.id, job) for job in jobs)
-        for job in jobs:
-            if job.task.action == "run":
-                self._wire(job, job.task.links)
-        for job in jobs:
-            if job.task.action == "reuse":
-                assert job.task.entry is not None
-                self.house.tiers.memory.touch(job.task.key)
-                self._reuse(job, job.task.entry, "memory" if job.task.on_disk is None else "disk")
-            elif job.waiting == 0 and job.state == "waiting":
-                self._queue(job)
+    def _start(self, tasks: Iterable[NodeTask]) -> None:
+        """Take tasks that are needed from now on: reuse what is cached, queue what can run."""
+        started = self._read_stored(tasks)
+        for task in started:
+            task.state = "waiting"
+        for task in started:
+            if task.action == "run":
+                self._wait_for(task, task.links)
+        for task in started:
+            if task.action == "reuse":
+                assert task.entry is not None
+                assert task.tier is not None
+                self.shared.tiers.memory.touch(task.key)
+                self._reuse(task, task.entry, task.tier)
+            elif task.waiting_for == 0 and task.state == "waiting":
+                self._queue(task)
 
-    def _read(self, tasks: Iterable[Task]) -> list[Task]:
-        """The tasks with their entries off the disk; what was damaged runs, and what it needs."""
-        found: list[Task] = []
+    def _read_stored(self, tasks: Iterable[NodeTask]) -> list[NodeTask]:
+        """Read entries from disk. A node whose entry is corrupt runs, with all that it needs."""
+        started: list[NodeTask] = []
         waiting = deque(tasks)
         while waiting:
             task = waiting.popleft()
             if task.action == "reuse" and task.entry is None:
-                assert task.on_disk is not None
-                task.entry = self.house.tiers.read(task.on_disk, task.key, task.node.spec)
+                task.entry = self.shared.tiers.read(task.input_key, task.key, task.node.spec)
                 if task.entry is None:
-                    task.on_disk, task.action = None, "skip"
-                    again = demand(self.tasks, [task.node.id])
-                    for each in again:
-                        each.why = StoredEntryCorrupt() if each is task else each.why
-                    waiting.extend(again)
+                    task.tier, task.action = None, "skip"
+                    waiting.extend(self._demand([task.id], task))
+                    task.why = StoredEntryCorrupt()
                     continue
-            found.append(task)
-        return found
+            started.append(task)
+        return started
 
-    def _wire(self, job: Job, links: Iterable[tuple[str, str, int]]) -> None:
-        """Let a job wait for the origins of these links."""
+    def _demand(self, ids: Iterable[str], asking: NodeTask) -> list[NodeTask]:
+        """Mark nodes that turn out to be needed during the run; see `plan.demand`."""
+        marked = demand(self.tasks, ids)
+        for task in marked:
+            task.why = UNCHANGED if task.action == "reuse" else AskedFor(asking.id)
+        return marked
+
+    def _wait_for(self, task: NodeTask, links: Iterable[LinkedInput]) -> None:
+        """Let a task wait for the nodes that these links come from."""
         for _, origin, _ in links:
-            source = self.jobs[origin]
+            source = self.tasks[origin]
             source.readers += 1
-            job.origins.append(source)
+            task.origins.append(source)
             if source.entry is None:
-                source.consumers.append(job)
-                job.waiting += 1
+                source.consumers.append(task)
+                task.waiting_for += 1
 
-    def _queue(self, job: Job) -> None:
-        job.state = "ready"
-        self.ready.append(job)
+    def _queue(self, task: NodeTask) -> None:
+        task.state = "ready"
+        self._ready.append(task)
 
-    def _dispatch(self, job: Job) -> None:
-        """Start a job whose inputs are there, unless its outputs turn out to be known."""
-        if self._ask_lazily(job):
+    def _dispatch(self, task: NodeTask) -> None:
+        """Call a node whose inputs are there, unless its outputs turn out to be known."""
+        if self._ask_lazily(task):
             return
-        job.trace = self._trace(job)
-        tiers, key = self.house.tiers, job.task.key
-        tier = tiers.fetch(job.trace, key, job.task.node.spec)
-        with self.house.lock:
-            flight = self.house.flights.get(job.trace)
-            if flight is None:
-                entry = usable(tiers.memory.by_input_key(job.trace, key))
+        task.input_key = self._input_key(task)
+        tiers, in_flight = self.shared.tiers, self.shared.in_flight
+        tier = tiers.fetch(task.input_key, task.key, task.node.spec)
+        with self.shared.lock:
+            running = in_flight.get(task.input_key)
+            if running is None:
+                entry = usable(tiers.memory.by_input_key(task.input_key, task.key))
                 if entry is None:
-                    self.house.flights[job.trace] = Future()
-        if flight is not None:
-            job.state = "following"
-            self.following += 1
-            flight.add_done_callback(lambda done: self.inbox.put(lambda: self._follow(job, done)))
+                    in_flight[task.input_key] = Future()
+        if running is not None:
+            task.state = "joined"
+            self._joined += 1
+            running.add_done_callback(
+                lambda done: self._inbox.put(lambda: self._end_joined(task, done))
+            )
         elif entry is not None:
-            job.why = InputsUnchanged(job.why)
-            self._reuse(job, entry, tier)
+            task.why = InputsUnchanged(task.why)
+            self._reuse(task, entry, tier)
         else:
-            job.state = "running"
-            self._call(job)
+            task.state = "running"
+            self._call(task)
 
-    def _call(self, job: Job) -> None:
-        """Call a job's node: in a lane, or here where nothing could overlap with it."""
-        self.calling += 1
+    def _call(self, task: NodeTask) -> None:
+        """Call a node: in a worker, or in this thread if nothing could overlap with it."""
+        self._calling += 1
+        shared = self.shared
         try:
-            node, linked, context = job.task.node, self._linked(job), self._context(job)
+            node, linked, context = task.node, self._linked_values(task), self._context(task)
 
             def work() -> Outcome:
                 if self.cancel.is_set():
                     return Outcome(
-                        0.0, error=RunCancelledError(f"cancelled before node {job.id} ran")
+                        0.0, error=RunCancelledError(f"cancelled before node {task.id} ran")
                     )
-                self._send(Started(job.id, node.spec.name, job.why))
+                self._send(Started(task.id, node.spec.name, task.why))
                 return call(
                     node,
                     linked,
                     context,
-                    digest=job.readers > 0,
-                    fingerprinter=self.house.fingerprinter,
-                    sharing=self.house.sharing,
+                    digest=task.readers > 0,
+                    fingerprinter=shared.fingerprinter,
+                    sharing=shared.sharing,
                 )
 
-            if node.spec.device or self.ready or self.calling > 1 or self.following:
-                lane = self.house.lane(node.spec.device)
-                lane.submit(lambda: self._post(job, work()))
+            if node.spec.device or self._ready or self._calling > 1 or self._joined:
+                shared.workers(node.spec.device).submit(lambda: self._post(task, work()))
                 return
             outcome = work()
         except BaseException:
-            self._land(job, Outcome(0.0, error=RunCancelledError("interrupted")))
+            self._end_call(task, Outcome(0.0, error=RunCancelledError("interrupted")))
             raise
-        self._land(job, outcome)
+        self._end_call(task, outcome)
 
-    def _post(self, job: Job, outcome: Outcome) -> None:
-        self.inbox.put(lambda: self._land(job, outcome))
+    def _post(self, task: NodeTask, outcome: Outcome) -> None:
+        self._inbox.put(lambda: self._end_call(task, outcome))
 
-    def _ask_lazily(self, job: Job) -> bool:
-        """Whether a job asked for lazy inputs that are not there yet, and now waits for them."""
-        if job.task.node.spec.needs is None:
+    def _ask_lazily(self, task: NodeTask) -> bool:
+        """Return whether a node asked for lazy inputs that are missing, and now waits for them."""
+        if task.node.spec.needs is None:
             return False
         try:
-            names = needed(job.task.node, self._linked(job))
-        except Exception as error:  # noqa: BLE001 - a node's own method, named like its run
-            failure = NodeError(job.id, job.task.node.spec.name, {}, error)
+            names = needed(task.node, self._linked_values(task))
+        except Exception as error:  # noqa: BLE001 - a node's own method may raise anything
+            failure = NodeError(task.id, task.node.spec.name, {}, error)
             failure.__cause__ = error
-            self._fail(job, failure)
+            self._fail(task, failure)
             return True
         if not names:
             return False
-        links = [(name, *job.task.node.links[name]) for name in names]
-        job.asked.extend(names)
-        job.state = "waiting"
-        fresh = demand(self.tasks, [origin for _, origin, _ in links])
-        for task in fresh:
-            task.why = Unchanged() if task.action == "reuse" else AskedFor(job.id)
-        self._start(fresh)
-        self._wire(job, links)
-        for _, origin, _ in links:
-            if self.jobs[origin].state in ("failed", "blocked"):
-                self._block_consumers(self.jobs[origin])
-        if job.waiting == 0 and job.state == "waiting":
-            self._queue(job)
+        links = [(name, *task.node.links[name]) for name in names]
+        task.links.extend(links)
+        task.state = "waiting"
+        self._start(self._demand([origin for _, origin, _ in links], task))
+        self._wait_for(task, links)
+        for source in [self.tasks[origin] for _, origin, _ in links]:
+            if source.state in ("failed", "blocked"):
+                self._block_consumers(source)
+        if task.waiting_for == 0 and task.state == "waiting":
+            self._queue(task)
         return True
 
     # Ending
 
-    def _land(self, job: Job, outcome: Outcome) -> None:
-        """A call of ours came back."""
-        self.calling -= 1
+    def _end_call(self, task: NodeTask, outcome: Outcome) -> None:
+        """Take the outcome of a call that this run made."""
+        self._calling -= 1
         self.model_calls += outcome.model_calls
-        job.seconds = outcome.seconds
+        task.seconds = outcome.seconds
         if outcome.entry is not None:
-            spec = job.task.node.spec
-            self.house.tiers.keep(job.trace, job.task.key, spec, outcome.entry, outcome.seconds)
-        with self.house.lock:
-            flight = self.house.flights.pop(job.trace)
-        flight.set_result(outcome)
-        self._settle(job, outcome)
+            spec, key = task.node.spec, task.input_key
+            self.shared.tiers.put(key, task.key, spec, outcome.entry, outcome.seconds)
+        with self.shared.lock:
+            running = self.shared.in_flight.pop(task.input_key)
+        running.set_result(outcome)
+        self._settle(task, outcome)
 
-    def _follow(self, job: Job, flight: Future[Outcome]) -> None:
-        """The same call, made for another node or in another run, came back."""
-        if job.state != "following":
+    def _end_joined(self, task: NodeTask, running: Future[Outcome]) -> None:
+        """Take the outcome of an identical call, made for another node or in another run."""
+        if task.state != "joined":
             return
-        self.following -= 1
-        outcome = flight.result()
+        self._joined -= 1
+        outcome = running.result()
         if outcome.entry is not None:
-            job.why = CallShared(job.why)
-            self.house.tiers.memory.by_input_key(job.trace, job.task.key)
-            self._reuse(job, outcome.entry, "memory")
+            task.why = CallShared(task.why)
+            self.shared.tiers.memory.by_input_key(task.input_key, task.key)
+            self._reuse(task, outcome.entry, "memory")
         elif isinstance(outcome.error, RunCancelledError) and not self.cancel.is_set():
-            self._queue(job)
+            self._queue(task)
         else:
-            self._settle(job, outcome)
+            self._settle(task, outcome)
 
-    def _settle(self, job: Job, outcome: Outcome) -> None:
+    def _settle(self, task: NodeTask, outcome: Outcome) -> None:
         if outcome.entry is not None:
-            job.state, job.entry, job.saved = "ran", outcome.entry, saved_in(outcome.entry)
-            self._emit(Finished(job.id, outcome.seconds, job.saved, text_in(job.entry)))
-            self._release(job)
+            task.state, task.entry, task.saved = "ran", outcome.entry, saved_in(outcome.entry)
+            self._emit(Finished(task.id, outcome.seconds, task.saved, text_in(task.entry)))
+            self._release(task)
         elif isinstance(outcome.error, RunCancelledError):
-            job.state = "cancelled"
-            self._emit(Stopped(job.id))
+            task.state = "cancelled"
+            self._emit(Stopped(task.id))
             self.cancel.cancel()
         elif outcome.error is not None:
-            self._fail(job, outcome.error)
+            self._fail(task, outcome.error)
 
-    def _reuse(self, job: Job, entry: Entry, tier: Tier) -> None:
-        job.state, job.entry, job.tier = "reused", entry, tier
-        job.saved = saved_in(entry)
-        self._emit(Reused(job.id, tier, job.why, job.saved, text_in(entry)))
-        self._release(job)
+    def _reuse(self, task: NodeTask, entry: Entry, tier: Tier) -> None:
+        task.state, task.entry, task.tier = "reused", entry, tier
+        task.saved = saved_in(entry)
+        self._emit(Reused(task.id, tier, task.why, task.saved, text_in(entry)))
+        self._release(task)
 
-    def _release(self, job: Job) -> None:
-        """A job has its outputs: let go what waited for it, and what only it still read."""
-        self.house.history.record(job.task.trace, job.seconds)
-        for consumer in job.consumers:
-            consumer.waiting -= 1
-            if consumer.waiting == 0 and consumer.state == "waiting":
+    def _release(self, task: NodeTask) -> None:
+        """A node has its outputs: queue what waited for them, and let go of its inputs."""
+        self.shared.history.record(task.inputs, task.seconds)
+        for consumer in task.consumers:
+            consumer.waiting_for -= 1
+            if consumer.waiting_for == 0 and consumer.state == "waiting":
                 self._queue(consumer)
-        job.consumers.clear()
-        self._forget_origins(job)
+        task.consumers.clear()
+        self._let_go_of_inputs(task)
 
-    def _forget_origins(self, job: Job) -> None:
-        for source in job.origins:
+    def _let_go_of_inputs(self, task: NodeTask) -> None:
+        """Drop the outputs above that no other node will read."""
+        for source in task.origins:
             source.readers -= 1
-            if source.readers == 0 and source.id not in self.kept:
+            if source.readers == 0 and source.id not in self._retained:
                 source.entry = None
-        job.origins.clear()
+        task.origins.clear()
 
-    def _fail(self, job: Job, error: LatentloomError) -> None:
-        """A job failed: what depends on it is skipped, all else goes on."""
-        job.state = "failed"
+    def _fail(self, task: NodeTask, error: LatentloomError) -> None:
+        """A node failed: skip what depends on it, and go on with the others."""
+        task.state = "failed"
         self.errors.append(error)
-        self._emit(Failed(job.id, error))
-        self._forget_origins(job)
-        self._block_consumers(job)
+        self._emit(Failed(task.id, error))
+        self._let_go_of_inputs(task)
+        self._block_consumers(task)
 
-    def _block_consumers(self, job: Job) -> None:
-        """Skip all that waits for a job which will give nothing."""
-        waiting = [(consumer, job) for consumer in job.consumers]
+    def _block_consumers(self, task: NodeTask) -> None:
+        """Skip every node that waits for one that will have no outputs."""
+        waiting = [(consumer, task) for consumer in task.consumers]
         while waiting:
             consumer, source = waiting.pop()
             if consumer.state == "waiting":
                 consumer.state, consumer.why = "blocked", UpstreamFailed(source.id)
-                self._forget_origins(consumer)
+                self._let_go_of_inputs(consumer)
                 waiting.extend((below, consumer) for below in consumer.consumers)
 
     def _abandon(self) -> None:
-        """Cancelled: nothing more is started, and nobody else's work is waited for."""
-        self.ready.clear()
-        self.following = 0
-        for job in self.jobs.values():
-            if job.state in ("waiting", "ready", "following"):
-                job.state = "cancelled"
+        """The run is cancelled: start nothing more, and wait for no other run's call."""
+        self._ready.clear()
+        self._joined = 0
+        for task in self.tasks.values():
+            if task.state in ("waiting", "ready", "joined"):
+                task.state = "cancelled"
 
     # Inputs and events
 
-    def _used_links(self, job: Job) -> Iterable[tuple[str, str, int]]:
-        yield from job.task.links
-        for name in job.asked:
-            yield (name, *job.task.node.links[name])
-
-    def _linked(self, job: Job) -> dict[str, Any]:
-        found = {}
-        for name, origin, output in self._used_links(job):
-            entry = self.jobs[origin].entry
+    def _linked_values(self, task: NodeTask) -> dict[str, Any]:
+        values = {}
+        for name, origin, output in task.links:
+            entry = self.tasks[origin].entry
             assert entry is not None
-            found[name] = entry.outputs[output]
-        return found
+            values[name] = entry.outputs[output]
+        return values
 
-    def _trace(self, job: Job) -> str:
-        """The key over what really came in: digests of values instead of keys of nodes."""
+    def _input_key(self, task: NodeTask) -> str:
+        """Return the key over the values that came in; see `engine.execution.keys`."""
         upstream: dict[str, tuple[str, int]] = {}
-        for name, origin, output in self._used_links(job):
-            source = self.jobs[origin]
+        for name, origin, output in task.links:
+            source = self.tasks[origin]
             assert source.entry is not None
             digest = source.entry.digest(output)
-            upstream[name] = (source.task.key, output) if digest is None else (digest, -1)
-        node = job.task.node
-        files, fingerprinter = job.task.trace.files, self.house.fingerprinter
-        return make_key(node, files, upstream, fingerprinter, job.task.place)
+            upstream[name] = (source.key, output) if digest is None else (digest, -1)
+        files, fingerprinter = task.inputs.files, self.shared.fingerprinter
+        return make_key(task.node, files, upstream, fingerprinter, task.output_dir)
 
-    def _context(self, job: Job) -> Context:
-        context = self.make_context(job.id)
-        if job.task.node.spec.hidden is not None:
+    def _context(self, task: NodeTask) -> Context:
+        context = self.make_context(task.id)
+        if task.node.spec.hidden is not None:
             context.cancelled = self.cancel.is_set
-            context.on_progress = self._reporter(job.id)
+            context.on_progress = self._reporter(task.id)
         return context
 
     def _reporter(self, id: str) -> Callable[[int, int, object | None], None]:
@@ -374,31 +368,20 @@ class Run:
 
     def _send(self, event: AnyEvent) -> None:
         """Emit from any thread; events of other threads arrive through the inbox."""
-        if threading.get_ident() == self.owner:
+        if threading.get_ident() == self._owner:
             self._emit(event)
         else:
-            self.inbox.put(lambda: self._emit(event))
+            self._inbox.put(lambda: self._emit(event))
 
     def _emit(self, event: AnyEvent) -> None:
         if self.on_event is None:
             return
         try:
             self.on_event(event)
-        except Exception as error:  # noqa: BLE001 - kept, and raised when the run has ended
-            self.consumer_error, self.on_event = error, None
+        except Exception as error:  # noqa: BLE001 - raised again when the run has ended
+            self._consumer_error, self.on_event = error, None
             self.cancel.cancel()
 
 
-def _lazy_origins(tasks: Mapping[str, Task]) -> set[str]:
-    """Nodes that a lazy input may ask for late; their outputs stay until the run is over."""
-    return {
-        task.node.links[port.name].node
-        for task in tasks.values()
-        if task.node.spec.needs is not None
-        for port in task.node.spec.inputs
-        if port.lazy and port.name in task.node.links
-    }
-
-
 def _wake() -> None:
-    """What a cancel puts into the inbox: only the waking counts."""
+    """Do nothing: a cancel puts this into the inbox so that the loop looks up."""

@@ -61,6 +61,12 @@ class TinyVaeFiles(NamedTuple):
     remainder: int
 
 
+@node("IsOdd", category="test")
+def is_odd(value: int) -> bool:
+    note(f"IsOdd {value}")
+    return value % 2 == 1
+
+
 @node("Halve", category="test", device=True)
 def halve(a: int) -> TinyVaeFiles:
     note(f"Halve {a}")
@@ -154,7 +160,7 @@ class Pick:
 
 
 REGISTRY = Registry.of(
-    number, add, parity, halve, blend, show, break_, wait, read, Paint, mix, Stain, Pick
+    number, add, parity, is_odd, halve, blend, show, break_, wait, read, Paint, mix, Stain, Pick
 )  # fmt: skip
 
 

@@ -210,4 +210,4 @@ def test_a_model_file_is_hashed_once_for_keys_and_weights(
     shutil.copyfile(source, source.with_name("again.safetensors"))
     run(engine, image(vae="again"))
     assert hashed.count("again.safetensors") == 1
-    assert not [name for name in engine.digests._known if name.endswith(".safetensors")]
+    assert not [name for name in engine.shared.digests._known if name.endswith(".safetensors")]

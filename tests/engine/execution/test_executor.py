@@ -13,6 +13,7 @@ import torch
 from latentloom.engine.errors import NodeError
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.execution.reasons import (
+    AskedFor,
     InputsUnchanged,
     RunsOnlyIfAsked,
     SavedFileMissing,
@@ -153,7 +154,7 @@ def test_a_failure_names_the_node_and_its_inputs(engine: Engine) -> None:
 def test_the_engine_is_usable_after_a_failure(engine: Engine) -> None:
     engine.run(FORK)
     assert engine.run(PASSES).status == "done"
-    assert engine.flights == {}
+    assert engine.shared.in_flight == {}
 
 
 def test_a_failure_is_not_kept(engine: Engine) -> None:
@@ -226,6 +227,23 @@ def test_a_lazy_input_that_failed_already_skips_what_asks_for_it(engine: Engine)
     assert result.nodes["pick"].why == UpstreamFailed("bad")
     assert result.nodes["show"].why == UpstreamFailed("pick")
     assert len(result.errors) == 1
+
+
+def test_outputs_that_a_lazy_input_may_need_late_stay(engine: Engine, calls: list[str]) -> None:
+    late = graph(
+        n=("Number", {"value": 2}),
+        early=("Show", {"value": "$n.INT"}),
+        a=("Number", {"value": 0}),
+        b=("Add", {"a": "$n.INT"}),
+        slow1=("Parity", {"a": "$n.INT"}),
+        slow2=("Add", {"a": "$slow1.INT", "b": 0}),
+        first=("IsOdd", {"value": "$slow2.INT"}),
+        pick=("Pick", {"first": "$first.BOOLEAN", "a": "$a.INT", "b": "$b.INT"}),
+        show=("Show", {"value": "$pick.INT", "note_text": "!"}),
+    )
+    result = engine.run(late)
+    assert result["show"] == 3
+    assert result.nodes["b"].why == AskedFor("pick")
 
 
 def test_changing_the_lazy_input_that_is_not_used_calls_nothing(

@@ -79,7 +79,7 @@ def test_runs_after_any_edits_give_what_evaluation_gives(
             assert {id: result[id] for id in result.nodes if id.startswith("show_")} == evaluate(
                 graph
             )
-            assert engine.flights == {}
+            assert engine.shared.in_flight == {}
 
 
 @settings(max_examples=60, deadline=None)

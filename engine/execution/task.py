@@ -1,0 +1,76 @@
+"""The record of one node on its way through a run: planned, called, done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..cache.memory import Entry
+from ..cache.tiers import Tier
+from ..graph.validate import Prepared
+from .node_inputs import NodeInputs
+from .reasons import NoConsumerRuns, Reason
+
+Action = Literal["run", "reuse", "skip"]
+State = Literal[
+    "planned", "waiting", "ready", "running", "joined",
+    "ran", "reused", "failed", "blocked", "cancelled",
+]  # fmt: skip
+LinkedInput = tuple[str, str, int]
+"""(input, id of the node that it is linked to, index of its output)"""
+
+NO_CONSUMER_RUNS = NoConsumerRuns()
+
+
+@dataclass(slots=True)
+class NodeTask:
+    """A prepared node, what the plan decided for it, and what became of it.
+
+    Attributes:
+        links: the links that it needs: lazy ones only once it has asked for them.
+        output_dir: where output nodes write.
+        entry: its outputs; let go once no node will read them.
+        tier: the cache that has its outputs; None if none has.
+        input_key: the key of its entry on disk, then that of the values that came in.
+        last_seconds: duration of its last call, where it is to run and that is known.
+        state: "planned" if the run has not needed it yet; "joined" while it waits for an
+            identical call; "blocked" if a node above failed.
+        waiting_for: the number of linked nodes that have no outputs yet.
+        consumers: the nodes that wait for this one.
+        origins: the nodes that it reads.
+        readers: the number of nodes that will still read its outputs.
+        seconds: duration of its call.
+        saved: the files that it saved.
+    """
+
+    inputs: NodeInputs
+    links: list[LinkedInput]
+    output_dir: str
+    entry: Entry | None = None
+    tier: Tier | None = None
+    input_key: str = ""
+    action: Action = "skip"
+    why: Reason = NO_CONSUMER_RUNS
+    last_seconds: float | None = None
+    state: State = "planned"
+    waiting_for: int = 0
+    consumers: list[NodeTask] = field(default_factory=list)
+    origins: list[NodeTask] = field(default_factory=list)
+    readers: int = 0
+    seconds: float = 0.0
+    saved: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The id of the node."""
+        return self.inputs.node.id
+
+    @property
+    def node(self) -> Prepared:
+        """The node, ready to be called."""
+        return self.inputs.node
+
+    @property
+    def key(self) -> str:
+        """The key that the plan knows it by; see `engine.execution.keys`."""
+        return self.inputs.key
