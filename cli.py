@@ -179,10 +179,10 @@ def nodes(options: argparse.Namespace) -> int:
 
 def convert(options: argparse.Namespace) -> int:
     """`latentloom convert IN OUT`."""
-    from latentloom.engine.formats import load_graph, save_graph, with_names
+    from latentloom.engine.formats import load_graph, name_outputs, save_graph
 
     registry = installed_nodes()
-    graph = with_names(load_graph(_find(options.file), registry), registry)
+    graph = name_outputs(load_graph(_find(options.file), registry), registry)
     target = Path(options.out)
     if target.exists() and not options.force:
         raise FormatError(f"{target} exists; choose another name or use --force")

@@ -8,8 +8,9 @@ from typing import Any
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.formats.native import read_value
-from latentloom.engine.formats.parsing import is_unicode, parse_yaml
+from latentloom.engine.formats.parsing import parse_yaml
 from latentloom.engine.graph.graph import Graph
+from latentloom.engine.graph.literal import is_unicode
 from latentloom.engine.node.registry import Registry
 
 PATH_INPUTS = ("image", "mask", "file")

@@ -129,7 +129,12 @@ def _check_image(image: Path) -> None:
 
 def _save(name: str, images: Image, context: Context, prefix: str, level: int) -> Saved:
     from latentloom.diffusion.images.images import encode_png
-    from latentloom.engine.files.saving import expand_prefix, next_number, place, write_numbered
+    from latentloom.engine.files.saving import (
+        expand_prefix,
+        next_number,
+        prepare_target,
+        write_numbered,
+    )
 
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
         expected = "images B×H×W×C of 1, 3 or 4 channels"
@@ -138,7 +143,7 @@ def _save(name: str, images: Image, context: Context, prefix: str, level: int) -
     expanded = expand_prefix(prefix, images.shape[2], images.shape[1], datetime.now())
     text, paths = context.embedded(), []
     with as_filename_error(expanded, folder):
-        target = place(expanded, folder)
+        target = prepare_target(expanded, folder)
         number = next_number(target)
         for image in images:
             context.check()

@@ -39,7 +39,7 @@ class SaveLatent:
         from latentloom.engine.files.saving import (
             expand_prefix,
             next_number,
-            place,
+            prepare_target,
             write_numbered,
         )
 
@@ -47,7 +47,7 @@ class SaveLatent:
         expanded = expand_prefix(filename_prefix, width, height, datetime.now())
         data = encode_latent(samples, context.embedded())
         with as_filename_error(expanded, context.output_dir):
-            target = place(expanded, context.output_dir)
+            target = prepare_target(expanded, context.output_dir)
             path, _ = write_numbered(target, data, next_number(target), EXTENSION)
         return Saved((path,))
 

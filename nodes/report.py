@@ -71,14 +71,14 @@ class SaveReport:
         from latentloom.engine.files.saving import (
             expand_prefix,
             next_number,
-            place,
+            prepare_target,
             write_numbered,
         )
 
         expanded = expand_prefix(filename_prefix, 0, 0, datetime.now())
         data = f"{to_json(report)}\n".encode()
         with as_filename_error(expanded, context.output_dir):
-            target = place(expanded, context.output_dir)
+            target = prepare_target(expanded, context.output_dir)
             path, _ = write_numbered(target, data, next_number(target), ".json")
         return Saved((path,), to_table(report))
 

@@ -10,7 +10,7 @@ from aiohttp import BodyPartReader, web
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.files.image_formats import format_of_mime
-from latentloom.engine.files.inside import Folder, opened, read_inside, split
+from latentloom.engine.files.inside import Folder, open_folder, read_inside, split_name
 from latentloom.engine.files.workspace import UnsafePathError, safe_path, split_annotated
 from latentloom.engine.formats.parsing import parse_json
 from latentloom.engine.node.image_service import EncodedImage, ImageKind, ImageService
@@ -219,8 +219,8 @@ def write_file(root: Path, subfolder: str, name: str, data: bytes, replace: bool
         UnsafePathError: the name may not be used, or a link is on the way.
         OSError: it cannot be written.
     """
-    split(name)
-    with opened(root, subfolder, make=True) as folder, folder.written(data) as part:
+    split_name(name)
+    with open_folder(root, subfolder, make=True) as folder, folder.temporary_file(data) as part:
         if replace and not folder.is_link(name):
             folder.replace(part, folder, name)
             return name

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.files.image_formats import is_image_name
-from latentloom.engine.files.workspace import unsafe
+from latentloom.engine.files.workspace import why_unsafe
 from latentloom.engine.formats import load_graph
 from latentloom.engine.formats.comfy_workflow import write_workflow
 from latentloom.engine.graph.graph import Graph
@@ -137,7 +137,7 @@ def _graph(site: Site, name: str) -> Graph:
 
 def _path(name: str) -> Path:
     """The file of a shipped graph by its name; no other file can be named."""
-    path = None if unsafe(name) else find_graph(name)
+    path = None if why_unsafe(name) else find_graph(name)
     if path is None:
         raise RequestError(404, f"there is no template {name[:80]!r}")
     return path

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.files.inside import Folder, opened, read_inside, split
+from latentloom.engine.files.inside import Folder, open_folder, read_inside, split_name
 from latentloom.engine.files.workspace import UnsafePathError, safe_path
 from latentloom.engine.formats.parsing import parse_json
 
@@ -120,12 +120,15 @@ async def user_style(site: Site, request: web.Request) -> web.Response:
 async def store_file(site: Site, request: web.Request) -> web.Response:
     name, query = _name(request, "file"), request.query
     path = _inside(site, name, "file")
-    folder, file = split(name)
+    folder, file = split_name(name)
     data = await read_bytes(request, MAX_FILE_BYTES)
     replace = query.get("overwrite", "true") != "false"
 
     def store() -> None:
-        with opened(site.user_dir, folder, make=True) as parent, parent.written(data) as part:
+        with (
+            open_folder(site.user_dir, folder, make=True) as parent,
+            parent.temporary_file(data) as part,
+        ):
             if replace:
                 parent.replace(part, parent, file)
             elif not parent.publish(part, file):
@@ -139,10 +142,10 @@ async def store_file(site: Site, request: web.Request) -> web.Response:
 async def delete_file(site: Site, request: web.Request) -> web.Response:
     name = _name(request, "file")
     _inside(site, name, "file")
-    folder, file = split(name)
+    folder, file = split_name(name)
 
     def remove() -> None:
-        with opened(site.user_dir, folder) as parent:
+        with open_folder(site.user_dir, folder) as parent:
             _check_file(parent, file)
             parent.remove(file)
 
@@ -156,13 +159,13 @@ async def move_file(site: Site, request: web.Request) -> web.Response:
     dest = _name(request, "dest")
     _inside(site, name, "file")
     target = _inside(site, dest, "dest")
-    (folder, file), (new_folder, new_file) = split(name), split(dest)
+    (folder, file), (new_folder, new_file) = split_name(name), split_name(dest)
     replace = query.get("overwrite", "true") != "false"
 
     def move() -> None:
-        with opened(site.user_dir, folder) as parent:
+        with open_folder(site.user_dir, folder) as parent:
             _check_file(parent, file)
-            with opened(site.user_dir, new_folder, make=True) as new_parent:
+            with open_folder(site.user_dir, new_folder, make=True) as new_parent:
                 if replace:
                     parent.replace(file, new_parent, new_file)
                 elif not parent.link(file, new_parent, new_file):

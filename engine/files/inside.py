@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .workspace import UnsafePathError, safe_path, unsafe
+from .workspace import UnsafePathError, safe_path, why_unsafe
 
 BY_FOLDER = {os.open, os.mkdir, os.unlink, os.link, os.rename} <= os.supports_dir_fd
 LINKS_AS_THEY_ARE = os.link in os.supports_follow_symlinks
@@ -69,7 +69,7 @@ class Folder:
         return stat.S_ISLNK(self._mode(name))
 
     @contextmanager
-    def written(self, data: bytes) -> Iterator[str]:
+    def temporary_file(self, data: bytes) -> Iterator[str]:
         """A whole file on the disk, under a name of its own that is gone in the end.
 
         Raises:
@@ -146,7 +146,7 @@ class Folder:
 
 
 @contextmanager
-def opened(root: Path, folder: str = "", make: bool = False) -> Iterator[Folder]:
+def open_folder(root: Path, folder: str = "", make: bool = False) -> Iterator[Folder]:
     """A folder inside a root, which may itself be a link.
 
     Args:
@@ -183,16 +183,16 @@ def opened(root: Path, folder: str = "", make: bool = False) -> Iterator[Folder]
             os.close(handle)
 
 
-def split(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
     """The folder and the file of a relative name.
 
     Raises:
         UnsafePathError: it may not be used.
 
-    >>> split("a/b/c.png"), split("c.png")
+    >>> split_name("a/b/c.png"), split_name("c.png")
     (('a/b', 'c.png'), ('', 'c.png'))
     """
-    why = unsafe(name)
+    why = why_unsafe(name)
     if why:
         raise UnsafePathError(f"{name[:80]!r} {why}")
     place = PurePosixPath(name)
@@ -208,8 +208,8 @@ def read_inside(root: Path, name: str, max_bytes: int) -> bytes:
         ValueError: it is larger than `max_bytes`.
     """
     safe_path(root, name)
-    folder, file = split(name)
-    with opened(root, folder) as place:
+    folder, file = split_name(name)
+    with open_folder(root, folder) as place:
         return place.read(file, max_bytes)
 
 

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import UnexpectedValueError
-from .inside import Folder, opened
-from .workspace import UnsafePathError, unsafe
+from .inside import Folder, open_folder
+from .workspace import UnsafePathError, why_unsafe
 
 MAX_NAME_BYTES = 200
 FIRST = "_00001_.png"
@@ -81,13 +81,13 @@ def check_prefix(prefix: str) -> str:
         raise PrefixError(expected, f"{prefix!r}, which names no file")
     if any(len(part.encode()) > MAX_NAME_BYTES for part in path.split("/")):
         raise PrefixError(f"names of at most {MAX_NAME_BYTES} bytes", f"{prefix[:40]!r}...")
-    why = unsafe(f"{path}{FIRST}")
+    why = why_unsafe(f"{path}{FIRST}")
     if why:
         raise PrefixError(expected, f"{prefix[:80]!r}, which {why}")
     return path
 
 
-def place(prefix: str, root: Path) -> Target:
+def prepare_target(prefix: str, root: Path) -> Target:
     """Where an expanded prefix points to in the output folder; makes the folders it needs.
 
     Raises:
@@ -119,7 +119,7 @@ def write_numbered(
         PrefixError: the folder has become a link.
         OSError: the folder cannot be written to.
     """
-    with _opened(target) as folder, folder.written(data) as part:
+    with _opened(target) as folder, folder.temporary_file(data) as part:
         while True:
             name = f"{target.stem}_{number:05}_{suffix}"
             if folder.publish(part, name):
@@ -130,7 +130,7 @@ def write_numbered(
 @contextmanager
 def _opened(target: Target) -> Iterator[Folder]:
     try:
-        with opened(target.root, target.folder, make=True) as folder:
+        with open_folder(target.root, target.folder, make=True) as folder:
             yield folder
     except UnsafePathError as error:
         got = f"{target.folder!r}, which leaves it"

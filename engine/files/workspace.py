@@ -84,7 +84,7 @@ def safe_path(root: Path, name: str) -> Path:
         UnsafePathError: it is absolute, leaves the folder, follows a link out of it, or is no
             name that every system takes.
     """
-    why = unsafe(name)
+    why = why_unsafe(name)
     if why:
         raise UnsafePathError(f"{name[:80]!r} {why}; name a file inside {root.name or root}")
     try:
@@ -97,7 +97,7 @@ def safe_path(root: Path, name: str) -> Path:
     return found
 
 
-def unsafe(name: str) -> str:
+def why_unsafe(name: str) -> str:
     """Why a relative path may not be used, as the end of a sentence; empty if it may."""
     if not name or len(name) > MAX_PATH_LENGTH:
         return "is empty" if not name else "is too long"

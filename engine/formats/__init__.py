@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import FormatError
 from ..files.image_formats import is_image_name
-from ..files.inside import opened
+from ..files.inside import open_folder
 from ..graph.graph import Graph, Link
 from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt_json
@@ -16,7 +16,7 @@ from .image_metadata import embed, read_image_graph
 from .native import read_native, write_json, write_yaml
 from .parsing import MAX_BYTES, parse_json, parse_yaml
 
-__all__ = ["dump_graph", "embed", "load_graph", "parse_graph", "save_graph", "with_names"]
+__all__ = ["dump_graph", "embed", "load_graph", "name_outputs", "parse_graph", "save_graph"]
 
 
 def load_graph(path: Path, specs: Specs | None = None) -> Graph:
@@ -76,7 +76,7 @@ def dump_graph(graph: Graph, form: str, specs: Specs) -> str:
     return write_json(graph) if form == "json" else write_yaml(graph)
 
 
-def with_names(graph: Graph, specs: Specs) -> Graph:
+def name_outputs(graph: Graph, specs: Specs) -> Graph:
     """The graph with outputs named where ComfyUI's files count them: `$4.VAE` for `$4.2`."""
 
     def named(value: Any) -> Any:
@@ -117,5 +117,5 @@ def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:
     if path.exists() and not path.is_file():  # a pipe, or a terminal
         path.write_bytes(data)
         return
-    with opened(path.parent) as folder, folder.written(data) as part:
+    with open_folder(path.parent) as folder, folder.temporary_file(data) as part:
         folder.replace(part, folder, path.name)

@@ -45,7 +45,7 @@ def widget_values(
     named, listed = node.get("widgets_values_named"), node.get("widgets_values")
     found: dict[str, Any] = {}
     if isinstance(listed, list):
-        found = by_position(spec, listed)
+        found = values_by_position(spec, listed)
     for given in (listed, named, outer):
         if isinstance(given, Mapping):
             found |= {
@@ -56,7 +56,7 @@ def widget_values(
     return {name: _read(spec.port(name), value) for name, value in found.items()}
 
 
-def by_position(spec: NodeSpec, values: Sequence[Any]) -> dict[str, Any]:
+def values_by_position(spec: NodeSpec, values: Sequence[Any]) -> dict[str, Any]:
     """Values in the order of the fields; a seed is followed by what the editor does with it."""
     found: dict[str, Any] = {}
     waiting = list(values)
@@ -89,10 +89,10 @@ def convert(port: Port | None, value: Any) -> Any:
     return value
 
 
-def choose(text: str) -> str:
+def expand_dynamic_prompt(text: str) -> str:
     """A prompt without comments, with one alternative of each `{a|b}`: always the same one.
 
-    >>> choose("a /* big */ {red} house")
+    >>> expand_dynamic_prompt("a /* big */ {red} house")
     'a  red house'
     """
     # Past the last end of a comment none can be closed; looking for one would take long.
@@ -112,4 +112,6 @@ def choose(text: str) -> str:
 
 def _read(port: Port | None, value: Any) -> Any:
     dynamic = port is not None and port.type == "STRING" and port.multiline
-    return choose(value) if dynamic and isinstance(value, str) else convert(port, value)
+    return (
+        expand_dynamic_prompt(value) if dynamic and isinstance(value, str) else convert(port, value)
+    )

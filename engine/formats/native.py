@@ -26,7 +26,8 @@ import yaml
 
 from ..errors import FormatError
 from ..graph.graph import Graph, GraphInput, InputRef, Link, Node
-from .parsing import _Loader, is_unicode
+from ..graph.literal import is_unicode
+from .parsing import PlainLoader
 
 VERSION = 1
 WIDTH = 100
@@ -296,6 +297,6 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 _RARE_BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 _Dumper.add_representer(str, _represent_text)
-for _first, _resolvers in _Loader.yaml_implicit_resolvers.items():
+for _first, _resolvers in PlainLoader.yaml_implicit_resolvers.items():
     for _tag, _pattern in _resolvers:
         _Dumper.add_implicit_resolver(_tag, _pattern, [_first])

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ..errors import FormatError
+from ..graph.literal import is_unicode
 
 MAX_BYTES = 16 * 2**20
 MAX_VALUES = 1_000_000
@@ -56,7 +57,7 @@ def parse_yaml(text: str) -> Any:
     _check_size(text)
     try:
         _check_events(text)
-        value = yaml.load(text, _Loader)
+        value = yaml.load(text, PlainLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -95,7 +96,7 @@ _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.?)*+"?|[\[{\]}]', re.DOTALL)
 
 def _check_events(text: str) -> None:
     depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
+    for count, event in enumerate(yaml.parse(text, Loader=PlainLoader)):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -191,17 +192,6 @@ def _check_values(value: Any) -> None:
             raise FormatError(f"the text at {_pointer(place)} is not valid Unicode: {item[:40]!a}")
 
 
-def is_unicode(text: str) -> bool:
-    """Whether a text has no half of a surrogate pair, so that it can be written as UTF-8."""
-    if text.isascii():
-        return True
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _pointer(place: _Place) -> str:
     """A JSON pointer, such as `/nodes/pass1/seed`; `/` is the whole."""
     keys: list[str] = []
@@ -212,11 +202,11 @@ def _pointer(place: _Place) -> str:
     return text.encode("ascii", "backslashreplace").decode() if not is_unicode(text) else text
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """A SafeLoader for YAML 1.2's core values: null, true, false, numbers, texts."""
 
 
-_Loader.yaml_implicit_resolvers = {}
+PlainLoader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"^(?:~|null|)$", ["~", "n", ""]),
     ("bool", r"^(?:true|false)$", ["t", "f"]),
@@ -228,7 +218,7 @@ for _tag, _pattern, _first in (
     ),
     ("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", list("-+.")),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+    PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
 
 def _construct_mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
@@ -264,6 +254,6 @@ def _construct_float(loader: Any, node: yaml.ScalarNode) -> float:
         raise FormatError(f"{error} (line {line})") from None
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
-_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-_Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
+PlainLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+PlainLoader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+PlainLoader.add_constructor("tag:yaml.org,2002:float", _construct_float)

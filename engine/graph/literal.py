@@ -58,7 +58,7 @@ def coerce(port: Port, value: Any) -> Any:
             value = str(value)
         if not isinstance(value, str):
             raise LiteralError("wrong_type", "a text", shown(value))
-        if not value.isascii() and not _is_unicode(value):
+        if not is_unicode(value):
             raise LiteralError(
                 "wrong_type", "a text that is valid Unicode", ascii(value)[:MAX_LENGTH]
             )
@@ -81,8 +81,10 @@ def shown(value: Any) -> str:
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..."
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether a text can be encoded: half a surrogate pair cannot."""
+def is_unicode(text: str) -> bool:
+    """Return whether a string can be written as UTF-8: half of a surrogate pair cannot."""
+    if text.isascii():
+        return True
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

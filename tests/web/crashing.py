@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from latentloom.engine.cache.disk import TEMPORARY, Store
 from latentloom.engine.cache.generation import VARIABLE
-from latentloom.engine.files.saving import place, write_numbered
+from latentloom.engine.files.saving import prepare_target, write_numbered
 from latentloom.engine.node.context import Context, Saved
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import node
@@ -38,7 +38,7 @@ MAX_WAIT_S = 30.0
 def keep(name: str, context: Context) -> Saved:
     """Write a file of many lines that all say the same."""
     text = f"{name}\n" * LINES
-    path, _ = write_numbered(place(name, context.output_dir), text.encode(), 1, ".txt")
+    path, _ = write_numbered(prepare_target(name, context.output_dir), text.encode(), 1, ".txt")
     return Saved((path,))
 
 

@@ -24,7 +24,7 @@ def image(format: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -
     return sink.getvalue()
 
 
-def opened(data: bytes) -> Image.Image:
+def open_image(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
@@ -38,7 +38,7 @@ def test_an_upload_is_kept_without_what_no_decoder_needs(tmp_path: Path) -> None
         kept = (api.site.folders["input"] / "me.png").read_bytes()
         assert b"where I live" not in kept
         assert b"script" not in kept
-        assert opened(kept).getpixel((0, 0)) == (255, 0, 0)
+        assert open_image(kept).getpixel((0, 0)) == (255, 0, 0)
         assert await api.client.upload("me.png", data) == "me.png"
         assert await api.client.upload("me.png", image(colour="blue")) == "me (1).png"
         replaced = await api.client.upload("me.png", image(colour="blue"), overwrite="true")
@@ -86,11 +86,16 @@ def test_a_view_gives_the_file_a_channel_or_a_preview(tmp_path: Path) -> None:
         data = image(mode="RGBA", colour=(10, 20, 30, 40))
         await api.client.upload("a.png", data)
         where = "/view?filename=a.png&type=input"
-        assert opened((await api.get(where))[1]).getpixel((0, 0)) == (10, 20, 30, 40)
-        assert opened((await api.get(f"{where}&channel=rgb"))[1]).mode == "RGB"
-        assert opened((await api.get(f"{where}&channel=a"))[1]).getpixel((0, 0)) == (0, 0, 0, 40)
-        assert opened((await api.get(f"{where}&preview=jpeg;50"))[1]).format == "JPEG"
-        assert opened((await api.get(f"{where}&preview=webp"))[1]).format == "WEBP"
+        assert open_image((await api.get(where))[1]).getpixel((0, 0)) == (10, 20, 30, 40)
+        assert open_image((await api.get(f"{where}&channel=rgb"))[1]).mode == "RGB"
+        assert open_image((await api.get(f"{where}&channel=a"))[1]).getpixel((0, 0)) == (
+            0,
+            0,
+            0,
+            40,
+        )
+        assert open_image((await api.get(f"{where}&preview=jpeg;50"))[1]).format == "JPEG"
+        assert open_image((await api.get(f"{where}&preview=webp"))[1]).format == "WEBP"
         assert (await api.get("/view?filename=a.png [input]"))[0] == 200
         assert (await api.get("/view?filename=a.png"))[0] == 404
         assert (await api.get("/view?filename=a.png&type=secrets"))[0] == 400
@@ -106,11 +111,11 @@ def test_every_format_is_taken_and_shown_in_one_that_browsers_know(
         name = await api.client.upload("a.image", image(format))
         assert name == {"GIF": "a.image.gif", "BMP": "a.image.bmp", "TIFF": "a.image.tif"}[format]
         where = f"/view?filename={name}&type=input"
-        shown = opened((await api.get(where))[1])
+        shown = open_image((await api.get(where))[1])
         assert shown.format == {"TIFF": "PNG"}.get(format, format)
         assert shown.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
-        assert opened((await api.get(f"{where}&preview=webp"))[1]).format == "WEBP"
-        assert opened((await api.get(f"{where}&channel=rgb"))[1]).format == "PNG"
+        assert open_image((await api.get(f"{where}&preview=webp"))[1]).format == "WEBP"
+        assert open_image((await api.get(f"{where}&channel=rgb"))[1]).format == "PNG"
 
     served(tmp_path, story)
 
@@ -148,7 +153,7 @@ def test_a_mask_becomes_the_alpha_of_a_stored_image(tmp_path: Path) -> None:
         body.add_field("image", mask, filename="masked.png")
         status, found = await api.ask("POST", "/upload/mask", data=body)
         assert (status, found) == (200, {"name": "masked.png", "subfolder": "", "type": "input"})
-        kept = opened((api.site.folders["input"] / "masked.png").read_bytes())
+        kept = open_image((api.site.folders["input"] / "masked.png").read_bytes())
         assert kept.getpixel((0, 0)) == (255, 0, 0, 77)
         assert kept.info["prompt"] == "{}"
 
@@ -170,7 +175,7 @@ def test_an_uploaded_image_runs_and_the_result_carries_the_workflow(tmp_path: Pa
             pass
         outcome = await api.client.outcome(job)
         assert outcome is not None
-        info = opened(await api.client.fetch(outcome.files[0])).info
+        info = open_image(await api.client.fetch(outcome.files[0])).info
         assert json.loads(info["workflow"]) == workflow
         assert json.loads(info["prompt"]).keys() == graph.keys()
 

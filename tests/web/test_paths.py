@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from latentloom.engine.files.inside import opened, read_inside
-from latentloom.engine.files.saving import PrefixError, place, write_numbered
+from latentloom.engine.files.inside import open_folder, read_inside
+from latentloom.engine.files.saving import PrefixError, prepare_target, write_numbered
 from latentloom.engine.files.workspace import UnsafePathError
 from latentloom.web.files import write_file
 from tests.web.serving import Served, prompt, served
@@ -214,16 +214,16 @@ def store(root: Path, number: int) -> None:
 
 
 def save(root: Path, number: int) -> None:
-    write_numbered(place("door/a", root), b"ours", number)
+    write_numbered(prepare_target("door/a", root), b"ours", number)
 
 
 def remove(root: Path, _number: int) -> None:
-    with opened(root, "door") as folder:
+    with open_folder(root, "door") as folder:
         folder.remove("a.txt")
 
 
 def take(root: Path, number: int) -> None:
-    with opened(root, "door") as folder, opened(root) as other:
+    with open_folder(root, "door") as folder, open_folder(root) as other:
         folder.link("a.txt", other, f"taken_{number}")
 
 

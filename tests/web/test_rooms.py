@@ -17,7 +17,7 @@ from latentloom.web.app import all_routes
 from latentloom.web.models import read_metadata
 from tests.engine import fakes
 from tests.web.serving import Served, number, prompt, served
-from tests.web.test_files import image, opened
+from tests.web.test_files import image, open_image
 
 REGISTRY = Registry.from_package("latentloom.nodes")
 GRAPHS = sorted(path.stem for path in (graphs_dir() or Path()).glob("*.yaml"))
@@ -268,10 +268,10 @@ def test_a_template_shows_what_it_makes_and_under_the_mouse_what_from(
         _, (group,) = await api.get("/templates/index.json")
         entry = next(entry for entry in group["templates"] if entry["name"] == name)
         status, data = await api.get(f"/templates/{name}-1.webp")
-        assert (status, opened(data).format) == (200, "WEBP")
+        assert (status, open_image(data).format) == (200, "WEBP")
         status, data = await api.get(f"/templates/{name}-2.webp")
         assert (status == 200) == ("thumbnailVariant" in entry)
-        assert status == 404 or opened(data).format == "WEBP"
+        assert status == 404 or open_image(data).format == "WEBP"
 
     served(tmp_path, story, REGISTRY)
 

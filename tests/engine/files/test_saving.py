@@ -18,7 +18,7 @@ from latentloom.engine.files.saving import (
     check_prefix,
     expand_prefix,
     next_number,
-    place,
+    prepare_target,
     write_numbered,
 )
 
@@ -105,13 +105,13 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "away").symlink_to(tmp_path)
     with pytest.raises(PrefixError, match="leaves it"):
-        place("away/a", tmp_path / "out")
+        prepare_target("away/a", tmp_path / "out")
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "real")
-    target = place("a/b", tmp_path / "out")
+    target = prepare_target("a/b", tmp_path / "out")
     assert write_numbered(target, b"x", 1)[0] == tmp_path / "real" / "a" / "b_00001_.png"
 
 

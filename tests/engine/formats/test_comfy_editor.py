@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from latentloom.engine.errors import FormatError
 from latentloom.engine.formats import load_graph, parse_graph
 from latentloom.engine.formats.comfy_editor import read_workflow
-from latentloom.engine.formats.comfy_values import by_position, choose
+from latentloom.engine.formats.comfy_values import expand_dynamic_prompt, values_by_position
 from latentloom.engine.formats.comfy_workflow import write_workflow
 from latentloom.engine.graph.graph import Graph, Link
 from latentloom.engine.graph.library import graphs_dir
@@ -196,9 +196,9 @@ def test_a_seed_is_followed_by_what_the_editor_does_with_it() -> None:
         "seed": 7, "steps": 20, "cfg": 8.0, "sampler_name": "euler", "scheduler": "simple",
         "denoise": 1.0,
     }  # fmt: skip
-    assert by_position(spec, values) == named
-    assert by_position(spec, [values[0], *values[2:]]) == named
-    assert by_position(spec, [7]) == {"seed": 7}
+    assert values_by_position(spec, values) == named
+    assert values_by_position(spec, [values[0], *values[2:]]) == named
+    assert values_by_position(spec, [7]) == {"seed": 7}
 
 
 @pytest.mark.parametrize(
@@ -212,19 +212,19 @@ def test_a_seed_is_followed_by_what_the_editor_does_with_it() -> None:
     ],
 )
 def test_a_prompt_loses_its_comments_and_gets_its_alternatives(text: str, found: str) -> None:
-    assert choose(text) == found
+    assert expand_dynamic_prompt(text) == found
 
 
 def test_a_choice_is_the_same_each_time() -> None:
     text = "{a|b|c|d|e|f|g|h}"
-    assert len({choose(text) for _ in range(20)}) == 1
+    assert len({expand_dynamic_prompt(text) for _ in range(20)}) == 1
 
 
 @pytest.mark.parametrize(
     "text", ["/*" * 200_000, "*/" + "/*" * 200_000, "{a}" * 100_000, "{" * 10**6]
 )
 def test_a_prompt_made_to_hurt_is_read_at_once(text: str) -> None:
-    assert choose(text)
+    assert expand_dynamic_prompt(text)
 
 
 def test_a_circle_of_reroutes_and_a_subgraph_in_itself_are_refused() -> None:

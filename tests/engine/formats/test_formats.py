@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.execution.executor import Engine
-from latentloom.engine.formats import dump_graph, load_graph, parse_graph, save_graph, with_names
+from latentloom.engine.formats import dump_graph, load_graph, name_outputs, parse_graph, save_graph
 from latentloom.engine.formats.parsing import parse_json, parse_yaml
 from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Link, Node
 from tests.engine.fakes import REGISTRY
@@ -251,7 +251,7 @@ def test_outputs_that_comfyui_counts_are_named_in_our_own_format() -> None:
             "4": {"class_type": "Elsewhere", "inputs": {"value": ["4", 0]}},
         }
     )
-    written = dump_graph(with_names(parse_graph(text, REGISTRY), REGISTRY), "yaml", REGISTRY)
+    written = dump_graph(name_outputs(parse_graph(text, REGISTRY), REGISTRY), "yaml", REGISTRY)
     assert "{node: Add, a: $1.quotient, b: $1.remainder}" in written
     assert "{node: Show, value: $1.9}" in written
     assert "{node: Elsewhere, value: $4.0}" in written
