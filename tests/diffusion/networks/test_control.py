@@ -1,4 +1,4 @@
-"""ControlNets: loaded from any layout, acting in their range, adding up, as diffusers has them."""
+"""ControlNets from any layout: active in their range, summed, equal to diffusers'."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.tiny_model import write_tiny_control
 
 SCRIPT = ROOT / "tests" / "goldens" / "model" / "make_random_sd15.py"
 PLAN = SamplePlan(3, 10, 4.0, "euler", "normal")
-NOTHING = Latent(torch.zeros(2, 4, 8, 8))
+EMPTY = Latent(torch.zeros(2, 4, 8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,14 @@ def net(folder: Path) -> ControlNet:
 
 @pytest.fixture
 def calls(net: ControlNet) -> Iterator[list[int]]:
-    """The batch of each call of the net, as they come."""
-    found: list[int] = []
+    """Record the batch size of each call of the ControlNet."""
+    batches: list[int] = []
 
     def count(_module: torch.nn.Module, inputs: Any) -> None:
-        found.append(len(inputs[0]))
+        batches.append(len(inputs[0]))
 
     hook = net.weights.module.register_forward_pre_hook(count)
-    yield found
+    yield batches
     hook.remove()
 
 
@@ -73,7 +73,7 @@ def image(seed: int = 9, side: int = 64) -> torch.Tensor:
     return torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(seed))
 
 
-def run(tiny: Checkpoint, *controls: Control, latent: Latent = NOTHING) -> torch.Tensor:
+def run(tiny: Checkpoint, *controls: Control, latent: Latent = EMPTY) -> torch.Tensor:
     sides = [prompt(1), prompt(2)]
     for control in controls:
         sides = [with_control(side, control) for side in sides]
@@ -87,7 +87,7 @@ def test_a_control_changes_the_image_in_one_call_a_step(
     assert calls == [4] * 10
 
 
-def test_strength_0_is_no_control(tiny: Checkpoint, net: ControlNet) -> None:
+def test_a_control_of_strength_0_changes_nothing(tiny: Checkpoint, net: ControlNet) -> None:
     assert torch.equal(run(tiny), run(tiny, Control(net, image(), strength=0.0)))
 
 
@@ -98,10 +98,10 @@ def test_a_range_up_to_a_half_acts_on_the_first_half_of_the_steps(
     assert len(calls) == 5
 
 
-def test_the_two_halves_of_a_range_are_the_whole(tiny: Checkpoint, net: ControlNet) -> None:
+def test_two_halves_of_a_range_equal_the_full_range(tiny: Checkpoint, net: ControlNet) -> None:
     hint = image()
-    halves = [Control(net, hint, end=0.5), Control(net, hint, start=0.5)]
-    torch.testing.assert_close(run(tiny, *halves), run(tiny, Control(net, hint)))
+    split = [Control(net, hint, end=0.5), Control(net, hint, start=0.5)]
+    torch.testing.assert_close(run(tiny, *split), run(tiny, Control(net, hint)))
 
 
 def test_two_controls_add_up(tiny: Checkpoint, net: ControlNet) -> None:
@@ -110,7 +110,7 @@ def test_two_controls_add_up(tiny: Checkpoint, net: ControlNet) -> None:
     torch.testing.assert_close(both, run(tiny, Control(net, hint, 0.8)), rtol=1e-3, atol=1e-3)
 
 
-def test_hints_go_with_their_members_of_the_batch(tiny: Checkpoint, net: ControlNet) -> None:
+def test_each_image_of_a_batch_has_its_own_hint(tiny: Checkpoint, net: ControlNet) -> None:
     hints = torch.cat([image(4), image(5)])
     both = run(tiny, Control(net, hints))
     first = run(tiny, Control(net, hints[:1]))
@@ -124,49 +124,43 @@ def test_a_hint_is_resized_once(net: ControlNet, monkeypatch: pytest.MonkeyPatch
 
     sizes: list[tuple[int, int]] = []
 
-    def counted(pixels: torch.Tensor, width: int, height: int, *rest: str) -> torch.Tensor:
+    def resize(pixels: torch.Tensor, width: int, height: int, *rest: str) -> torch.Tensor:
         sizes.append((width, height))
         return torch.zeros(len(pixels), 3, height, width)
 
-    monkeypatch.setattr(module, "resize", counted)
-    controls = ControlRunner(tiny_sampling())
-    one = Control(net, image(side=32))
+    monkeypatch.setattr(module, "resize", resize)
+    runner = ControlRunner(ModelSampling())
+    control = Control(net, image(side=32))
     inputs = UNetInputs(torch.zeros(2, 4, 8, 16), torch.zeros(2), torch.zeros(2, 77, 32))
     with torch.no_grad():
         for sigma in (10.0, 5.0, 1.0):
-            controls.residuals((one,), sigma, inputs, 2)
+            runner.residuals((control,), sigma, inputs, 2)
     assert sizes == [(128, 64)]
-
-
-def tiny_sampling() -> Any:
-    from latentloom.diffusion.schedules.model_sampling import ModelSampling
-
-    return ModelSampling()
 
 
 def test_a_control_for_both_sides_reaches_a_negative_without_one(
     tiny: Checkpoint, net: ControlNet
 ) -> None:
     control = Control(net, image(), both_sides=True)
-    same = sample(tiny.model, NOTHING, with_control(prompt(1), control), prompt(2), PLAN)
+    same = sample(tiny.model, EMPTY, with_control(prompt(1), control), prompt(2), PLAN)
     torch.testing.assert_close(same.samples, run(tiny, control))
     single = replace(control, both_sides=False)
-    alone = sample(tiny.model, NOTHING, with_control(prompt(1), single), prompt(2), PLAN)
+    alone = sample(tiny.model, EMPTY, with_control(prompt(1), single), prompt(2), PLAN)
     assert not torch.allclose(alone.samples, same.samples)
 
 
 @pytest.mark.filterwarnings("ignore")  # diffusers' own
-def test_sampling_is_that_of_diffusers_pipeline(tiny: Checkpoint, net: ControlNet) -> None:
+def test_sampling_equals_diffusers_pipeline(tiny: Checkpoint, net: ControlNet) -> None:
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionControlNetPipeline
 
-    levels = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     steps = {"use_karras_sigmas": True, "timestep_spacing": "linspace"}
     absent = dict.fromkeys(("text_encoder", "tokenizer", "safety_checker", "feature_extractor"))
     pipeline = StableDiffusionControlNetPipeline(
         vae=tiny.vae.weights.module,
         unet=tiny.model.weights.module,
         controlnet=net.weights.module,
-        scheduler=DPMSolverMultistepScheduler(**levels, **steps),
+        scheduler=DPMSolverMultistepScheduler(**betas, **steps),
         requires_safety_checker=False,
         **absent,
     )
@@ -186,7 +180,7 @@ def test_sampling_is_that_of_diffusers_pipeline(tiny: Checkpoint, net: ControlNe
     plan = SamplePlan(3, 5, 4.0, "dpmpp_2m", "karras")
     got = sample(tiny.model, Latent(torch.zeros(1, 4, 8, 8)), sides[0], sides[1], plan).samples
     got = tiny.model.family.to_model(got)
-    # Two implementations on the same weights were seen to agree to 2e-5.
+    # Two implementations on the same weights agreed to 2e-5.
     assert float((got - expected).abs().max() / expected.std()) < 1e-4
 
 
@@ -196,7 +190,7 @@ def test_the_family_and_the_cell_come_from_the_configuration(folder: Path) -> No
     check_control(folder)
 
 
-def test_a_folder_of_another_class_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_of_another_class_is_rejected(folder: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"_class_name": "T2IAdapter"}))
     with pytest.raises(
@@ -215,22 +209,22 @@ def test_a_file_in_diffusers_keys_is_the_same_net(
     inputs = UNetInputs(torch.randn(1, 4, 8, 8), torch.tensor([7.0]), torch.randn(1, 77, 32))
     hint = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        want = net.weights.residuals(inputs, hint, 1.0)
-        have = got.weights.residuals(inputs, hint, 1.0)
-    torch.testing.assert_close(have, want)
+        expected = net.weights.residuals(inputs, hint, 1.0)
+        residuals = got.weights.residuals(inputs, hint, 1.0)
+    torch.testing.assert_close(residuals, expected)
 
 
-def test_a_difference_is_added_to_the_model_and_wants_one(
+def test_a_difference_is_added_to_a_model_and_needs_one(
     folder: Path, net: ControlNet, tiny: Checkpoint, tmp_path: Path
 ) -> None:
     base = tiny.model.weights.module.state_dict()
     weights = load_file(folder / "diffusion_pytorch_model.safetensors")
-    less = {
+    difference = {
         name: weight - base[name].cpu().float() if name in base else weight
         for name, weight in weights.items()
     }
     file = tmp_path / "difference.safetensors"
-    save_file({**less, "difference": torch.zeros(1)}, file)
+    save_file({**difference, "difference": torch.zeros(1)}, file)
     with pytest.raises(ModelFileError, match="DiffControlNetLoader"):
         load_control(file)
     got = load_control(file, tiny.model).weights.module.state_dict()
@@ -252,26 +246,26 @@ def test_the_original_keys_of_a_family_fill_its_network(shape: str, family: str)
     part = read_control_network("net", heads)
     with torch.device("meta"):
         expected = ControlNetModel(**part.config).state_dict()
-    got = {ours: heads[theirs].shape for theirs, ours in part.names.items()}
+    got = {name: heads[key].shape for key, name in part.names.items()}
     assert got.keys() == expected.keys()
     assert all(tuple(expected[name].shape)[: len(size)] == size for name, size in got.items())
 
 
-def test_a_file_that_holds_no_controlnet_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_controlnet_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "lora.safetensors"
     save_file({"lora_unet_mid.lora_up.weight": torch.zeros(4, 4)}, file)
     with pytest.raises(ModelFileError, match="holds no ControlNet"):
         check_control(file)
 
 
-def test_a_tile_is_controlled_by_its_part_of_the_hint(net: ControlNet) -> None:
+def test_a_tile_takes_its_part_of_the_hint(net: ControlNet) -> None:
     hint = torch.rand(1, 64, 128, 3)
     seen: list[torch.Tensor] = []
 
-    def keep(_module: torch.nn.Module, inputs: Any, options: dict[str, Any]) -> None:
+    def record(_module: torch.nn.Module, inputs: Any, options: dict[str, Any]) -> None:
         seen.append(inputs[3] if len(inputs) > 3 else options["controlnet_cond"])
 
-    hook = net.weights.module.register_forward_pre_hook(keep, with_kwargs=True)
+    hook = net.weights.module.register_forward_pre_hook(record, with_kwargs=True)
     inputs = UNetInputs(torch.zeros(1, 4, 8, 8), torch.tensor([5.0]), torch.zeros(1, 77, 32), None)
     window = TileWindow(0, 8, (8, 16))
     with torch.no_grad():
@@ -285,18 +279,18 @@ def union_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_control(tmp_path_factory.mktemp("control") / "union", union=True)
 
 
-def asked(net: ControlNet, kind: int) -> ControlResiduals:
+def residuals_of(net: ControlNet, kind: int) -> ControlResiduals:
     inputs = UNetInputs(torch.randn(2, 4, 8, 8), torch.tensor([7.0, 7.0]), torch.randn(2, 77, 32))
     hint = image().movedim(-1, 1).expand(2, -1, -1, -1)
     with torch.no_grad():
         return net.weights.residuals(inputs, hint, 0.5, kind)
 
 
-def test_a_net_of_several_kinds_is_that_of_diffusers(union_folder: Path) -> None:
+def test_a_union_controlnet_equals_diffusers(union_folder: Path) -> None:
     net = load_control(union_folder)
     module: Any = net.weights.module
     torch.manual_seed(0)
-    got = asked(net, 3)
+    got = residuals_of(net, 3)
     torch.manual_seed(0)
     with torch.no_grad():
         expected = module(
@@ -312,14 +306,14 @@ def test_a_net_of_several_kinds_is_that_of_diffusers(union_folder: Path) -> None
     torch.testing.assert_close(got.skips[2], expected.down_block_res_samples[2])
 
 
-def test_the_kind_of_a_hint_matters_and_none_reads_it_too(union_folder: Path) -> None:
+def test_the_kind_of_a_hint_matters_and_no_kind_reads_it_too(union_folder: Path) -> None:
     net = load_control(union_folder)
-    found = []
+    middles = []
     for kind in (-1, 0, 3):
         torch.manual_seed(0)
-        found.append(asked(net, kind).middle)
-    assert not torch.allclose(found[0], found[1])
-    assert not torch.allclose(found[1], found[2])
+        middles.append(residuals_of(net, kind).middle)
+    assert not torch.allclose(middles[0], middles[1])
+    assert not torch.allclose(middles[1], middles[2])
     module: Any = net.weights.module
     assert len(module.conv_in._forward_hooks) == 0
 
@@ -331,20 +325,20 @@ def test_a_union_file_is_the_same_net_as_its_folder(union_folder: Path, tmp_path
     folder, single = load_control(union_folder), load_control(file)
     for kind in (-1, 4):
         torch.manual_seed(0)
-        want = asked(folder, kind)
+        expected = residuals_of(folder, kind)
         torch.manual_seed(0)
-        torch.testing.assert_close(asked(single, kind), want)
+        torch.testing.assert_close(residuals_of(single, kind), expected)
 
 
-def spoilt(heads: dict[str, TensorInfo], seed: int) -> dict[str, TensorInfo]:
-    """Some keys taken out, renamed, or of other shapes."""
-    rng, found = random.Random(seed), dict(heads)
+def corrupt(heads: dict[str, TensorInfo], seed: int) -> dict[str, TensorInfo]:
+    """Remove and rename some keys, and give them other shapes."""
+    rng, corrupted = random.Random(seed), dict(heads)
     for key in rng.sample(sorted(heads), 4):
-        found.pop(key)
+        corrupted.pop(key)
         shape = tuple(rng.choice((0, 1, 7, 2**40)) for _ in range(rng.randrange(5)))
         renamed = key.replace(rng.choice("0_."), rng.choice(("", "9", ".", "-1")), 1)
-        found[rng.choice((key, renamed, "task_embedding"))] = TensorInfo("F16", shape)
-    return found
+        corrupted[rng.choice((key, renamed, "task_embedding"))] = TensorInfo("F16", shape)
+    return corrupted
 
 
 @given(st.integers(0, 2**32))
@@ -353,15 +347,14 @@ def test_any_keys_are_a_controlnet_or_a_typed_error(seed: int) -> None:
     spec = made["Spec"]()
     made["controlnet"](spec, made["MINI"])
     heads = {key: TensorInfo("F16", tuple(size)) for key, size, *_ in spec.items}
-    renamed = {
-        ours: heads[theirs] for theirs, ours in read_control_network("net", heads).names.items()
-    }
+    names = read_control_network("net", heads).names
+    renamed = {name: heads[key] for key, name in names.items()}
     for keys in (heads, renamed):
         with contextlib.suppress(ModelFileError):
-            assert read_control_network("net", spoilt(keys, seed)).names
+            assert read_control_network("net", corrupt(keys, seed)).names
 
 
-def test_a_file_whose_shapes_do_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_file_of_other_shapes_is_rejected(folder: Path, tmp_path: Path) -> None:
     weights = load_file(folder / "diffusion_pytorch_model.safetensors")
     weights["down_blocks.0.resnets.0.conv1.weight"] = torch.zeros(30, 32, 3, 3)
     file = tmp_path / "odd.safetensors"

@@ -21,7 +21,7 @@ from latentloom.diffusion.networks.depth import (
 
 
 def write_depth(folder: Path, kind: str = "relative") -> Path:
-    """A network that wants 28 pixels and patches of 14."""
+    """Write a network for images of 28 pixels in patches of 14."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from transformers import (
@@ -56,7 +56,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> DepthModel:
 IMAGE = torch.rand(2, 30, 44, 3, generator=torch.Generator().manual_seed(1))
 
 
-def test_nearness_is_grey_from_black_to_white_for_each_image(model: DepthModel) -> None:
+def test_each_depth_map_is_grey_from_black_to_white(model: DepthModel) -> None:
     got = estimate_nearness(model, IMAGE)
     assert got.shape == IMAGE.shape
     assert torch.equal(got[..., 0], got[..., 2])
@@ -64,30 +64,30 @@ def test_nearness_is_grey_from_black_to_white_for_each_image(model: DepthModel) 
     assert got.amax((1, 2, 3)).tolist() == pytest.approx([1.0, 1.0])
 
 
-def test_each_image_of_a_batch_is_seen_by_itself(model: DepthModel) -> None:
+def test_the_images_of_a_batch_are_independent(model: DepthModel) -> None:
     torch.testing.assert_close(
         estimate_nearness(model, IMAGE)[1:], estimate_nearness(model, IMAGE[1:])
     )
 
 
-def test_the_network_sees_whole_patches_normalised(
+def test_the_network_receives_complete_patches_normalised(
     model: DepthModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Tensor] = []
 
-    def near(_weights: Any, pixels: Tensor) -> Tensor:
+    def predict(_weights: Any, pixels: Tensor) -> Tensor:
         seen.append(pixels)
         return pixels[:, 0]
 
-    monkeypatch.setattr("latentloom.diffusion.networks.depth.DepthWeights.predict", near)
+    monkeypatch.setattr("latentloom.diffusion.networks.depth.DepthWeights.predict", predict)
     white = torch.ones(1, 30, 44, 3)
     estimate_nearness(model, white)
     assert seen[0].shape == (1, 3, 28, 42)
     assert float(seen[0][0, 0].max()) == pytest.approx((1 - 0.485) / 0.229, rel=1e-4)
 
 
-def test_what_is_nearer_is_brighter_by_either_kind_of_depth(tmp_path: Path) -> None:
-    """A network for metres gives less where it is nearer."""
+def test_nearer_is_brighter_for_both_kinds_of_depth(tmp_path: Path) -> None:
+    """A metric network returns less where it is nearer."""
     metric = load_depth(write_depth(tmp_path / "metric", "metric"))
     pixels = torch.randn(1, 3, 28, 28, generator=torch.Generator().manual_seed(2))
     with metric.weights.use():
@@ -98,22 +98,22 @@ def test_what_is_nearer_is_brighter_by_either_kind_of_depth(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"architectures": ["CLIPModel"]}, "architectures: expected"),
         ({"backbone_config": None}, "backbone_config: expected"),
         ({"backbone_config": {"patch_size": 0}}, "patch_size: expected"),
     ],
 )
-def test_another_network_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_another_network_is_rejected(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     folder = write_depth(tmp_path / "depth")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
-    with pytest.raises(ModelFileError, match=said):
+    with pytest.raises(ModelFileError, match=message):
         check_depth(folder)
 
 
-def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_rejected(tmp_path: Path) -> None:
     folder = write_depth(tmp_path / "depth")
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelFileError, match=r"expected model\.safetensors, got a folder"):

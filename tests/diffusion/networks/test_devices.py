@@ -1,4 +1,4 @@
-"""What runs beside networks computes on one thread; precisions follow the device."""
+"""Devices: work beside networks runs on one thread; precisions follow the device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_what_runs_beside_networks_has_one_thread_and_gives_the_others_back() -> None:
+def test_work_beside_networks_has_one_thread_and_restores_the_others() -> None:
     with devices.use_one_thread(), devices.use_one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 3
@@ -34,21 +34,21 @@ def test_what_runs_beside_networks_has_one_thread_and_gives_the_others_back() ->
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_beside_a_gpu_the_processor_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_gpu_all_threads_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "device", lambda: torch.device("cuda"))
     with devices.use_one_thread():
         assert torch.get_num_threads() == 3
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_a_thread_that_began_with_one_gets_them_all() -> None:
+def test_a_thread_that_started_with_one_gets_all() -> None:
     def inside() -> tuple[int, int]:
         before = torch.get_num_threads()
         with devices.use_all_threads():
             return before, torch.get_num_threads()
 
-    with devices.use_one_thread(), ThreadPoolExecutor(1) as lane:
-        assert lane.submit(inside).result() == (1, 3)
+    with devices.use_one_thread(), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(inside).result() == (1, 3)
         assert torch.get_num_threads() == 1
 
 
@@ -64,7 +64,7 @@ def counting(name: str, device: bool, kind: str) -> NodeSpec:
     ("device", "kind", "threads"),
     [(True, "LATENT", 3), (False, "IMAGE", 1), (False, "INT", 3)],
 )
-def test_nodes_share_the_threads_by_what_they_are(device: bool, kind: str, threads: int) -> None:
+def test_nodes_share_the_threads_by_their_kind(device: bool, kind: str, threads: int) -> None:
     with share_threads(counting(f"Counting{kind}", device, kind)):
         assert torch.get_num_threads() == threads
 

@@ -1,4 +1,4 @@
-"""IP-Adapters with random weights: against diffusers, weight by weight, in range and in place."""
+"""IP-Adapters with random weights: equal to diffusers', by weight, range and mask."""
 
 from __future__ import annotations
 
@@ -130,12 +130,12 @@ def photo(seed: int = 1, batch: int = 1) -> Tensor:
 
 
 def sampled(tiny: Checkpoint, *prompts: ImagePrompt, size: tuple[int, int] = (8, 8)) -> Tensor:
-    text, nothing = encode_text(tiny.clip, "a fox"), encode_text(tiny.clip, "")
+    text, empty = encode_text(tiny.clip, "a fox"), encode_text(tiny.clip, "")
     model = replace(tiny.model, patches=prompts)
-    return sample(model, Latent(torch.zeros(1, 4, *size)), text, nothing, PLAN).samples
+    return sample(model, Latent(torch.zeros(1, 4, *size)), text, empty, PLAN).samples
 
 
-def test_the_network_answers_as_with_diffusers_adapter(
+def test_the_network_predicts_as_with_diffusers_adapter(
     tiny: Checkpoint, adapter: IpAdapter, adapter_file: Path, vision: ClipVision
 ) -> None:
     tokens = encode_image_tokens(adapter, vision, photo())
@@ -158,12 +158,12 @@ def test_the_network_answers_as_with_diffusers_adapter(
     for processor in theirs.attn_processors.values():
         if hasattr(processor, "scale"):
             processor.scale = [0.7]
-    seen = encode_image(vision, photo())
+    output = encode_image(vision, photo())
     if adapter.uses_patches:
         blank = vision.weights.encode(torch.zeros(1, 3, 32, 32)).patches
-        embeds = torch.stack([seen.patches[0], blank[0].detach()])[:, None]
+        embeds = torch.stack([output.patches[0], blank[0].detach()])[:, None]
     else:
-        embeds = torch.stack([seen.embeds[0], torch.zeros(EMBED)])[:, None]
+        embeds = torch.stack([output.embeds[0], torch.zeros(EMBED)])[:, None]
     with torch.no_grad():
         expected = theirs(
             x, torch.tensor([9.0, 9.0]), context, added_cond_kwargs={"image_embeds": [embeds]}
@@ -173,7 +173,7 @@ def test_the_network_answers_as_with_diffusers_adapter(
     assert float((ours - plain).abs().max()) > 1e-3
 
 
-def test_weight_nought_is_no_adapter_and_more_weight_moves_further(
+def test_weight_0_changes_nothing_and_more_weight_changes_more(
     tiny: Checkpoint, adapter: IpAdapter, vision: ClipVision
 ) -> None:
     tokens = encode_image_tokens(adapter, vision, photo())
@@ -187,22 +187,22 @@ def test_weight_nought_is_no_adapter_and_more_weight_moves_further(
     assert torch.equal(sampled(tiny), plain)
 
 
-def test_it_acts_in_its_range_only(
+def test_an_adapter_acts_only_in_its_range(
     tiny: Checkpoint, adapter: IpAdapter, vision: ClipVision
 ) -> None:
     tokens = encode_image_tokens(adapter, vision, photo())
-    plain, whole = sampled(tiny), sampled(tiny, ImagePrompt(adapter, tokens))
+    plain, always = sampled(tiny), sampled(tiny, ImagePrompt(adapter, tokens))
     late = sampled(tiny, ImagePrompt(adapter, tokens, start=1.0))
     early = sampled(tiny, ImagePrompt(adapter, tokens, start=0.0, end=0.2))
     assert torch.equal(late, plain)
     assert not torch.equal(early, plain)
-    assert not torch.equal(early, whole)
+    assert not torch.equal(early, always)
 
 
-def test_a_mask_limits_what_attention_adds(
+def test_a_mask_limits_the_added_attention(
     tiny: Checkpoint, adapter: IpAdapter, vision: ClipVision
 ) -> None:
-    """In the network's first cross-attention, which sees each place alone beside the tokens."""
+    """The network's first cross-attention, whose queries do not depend on one another."""
     tokens = encode_image_tokens(adapter, vision, photo())
     mask = torch.zeros(1, 64, 128)
     mask[:, :, 64:] = 1.0
@@ -215,27 +215,27 @@ def test_a_mask_limits_what_attention_adds(
         with torch.no_grad(), apply_patches(network, prompts, state=state):
             network(x, torch.tensor([9.0]), context)
         hook.remove()
-    before, after = (each.reshape(1, 4, 8, -1) for each in outputs)
+    before, after = (output.reshape(1, 4, 8, -1) for output in outputs)
     assert torch.equal(before[:, :, :4], after[:, :, :4])
     assert not torch.equal(before[:, :, 4:], after[:, :, 4:])
 
 
-def test_a_mask_of_nothing_is_no_adapter_and_of_all_the_whole(
+def test_an_empty_mask_changes_nothing_and_a_full_mask_acts_everywhere(
     tiny: Checkpoint, adapter: IpAdapter, vision: ClipVision
 ) -> None:
     tokens = encode_image_tokens(adapter, vision, photo())
     for size in ((8, 8), (7, 9)):
         plain = sampled(tiny, size=size)
-        whole = sampled(tiny, ImagePrompt(adapter, tokens), size=size)
+        unmasked = sampled(tiny, ImagePrompt(adapter, tokens), size=size)
         none, every = (
             sampled(tiny, ImagePrompt(adapter, tokens, mask=torch.full((1, 5, 5), v)), size=size)
             for v in (0.0, 1.0)
         )
         assert torch.equal(none, plain)
-        torch.testing.assert_close(every, whole, atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(every, unmasked, atol=1e-4, rtol=1e-5)
 
 
-def test_several_images_are_more_tokens_or_their_mean(
+def test_several_images_are_concatenated_or_averaged(
     adapter: IpAdapter, vision: ClipVision
 ) -> None:
     both = torch.cat([photo(1), photo(2)])
@@ -246,7 +246,7 @@ def test_several_images_are_more_tokens_or_their_mean(
     assert encode_image_tokens(adapter, vision, both, average=True).positive.shape == one.shape
 
 
-def test_two_prompts_are_told_apart_by_all_that_matters(
+def test_fingerprints_of_prompts_depend_on_all_settings(
     adapter: IpAdapter, vision: ClipVision
 ) -> None:
     first, second = (encode_image_tokens(adapter, vision, photo(seed)) for seed in (1, 2))
@@ -256,11 +256,11 @@ def test_two_prompts_are_told_apart_by_all_that_matters(
         ImagePrompt(adapter, first, end=0.5), ImagePrompt(adapter, first, mask=mask),
         ImagePrompt(adapter, first, mask=mask * 0.5),
     ]  # fmt: skip
-    assert len({fingerprint(each) for each in prompts}) == len(prompts)
+    assert len({fingerprint(prompt) for prompt in prompts}) == len(prompts)
     assert fingerprint(ImagePrompt(adapter, ImageTokens(*first))) == fingerprint(prompts[0])
 
 
-def test_patches_of_another_width_are_refused(
+def test_patches_of_another_width_are_rejected(
     tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("ip")
@@ -270,18 +270,18 @@ def test_patches_of_another_width_are_refused(
         encode_image_tokens(load_ip_adapter(folder / "plus.safetensors"), vision, photo())
 
 
-def test_the_middle_square_is_seen_as_transformers_sees_it() -> None:
+def test_preprocessing_equals_transformers() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from transformers import CLIPImageProcessor
-    # Pillow cuts to 8 bits between rows and columns; these values stay clear of the ends.
+    # Pillow rounds to 8 bits between rows and columns; these values avoid both ends.
     levels = (photo() * 120 + 60).round()
     processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32)
     expected = processor(levels[0].byte().numpy(), return_tensors="pt").pixel_values
     torch.testing.assert_close(preprocess(levels / 255, 32), expected, atol=0.03, rtol=0)
 
 
-def test_an_encoder_in_one_file_is_the_one_in_a_folder(vision: ClipVision, tmp_path: Path) -> None:
+def test_an_encoder_in_one_file_equals_its_folder(vision: ClipVision, tmp_path: Path) -> None:
     folder = write_vision(tmp_path / "tiny")
     file = load_clip_vision(folder / "model.safetensors")
     for ours, expected in zip(
@@ -291,9 +291,9 @@ def test_an_encoder_in_one_file_is_the_one_in_a_folder(vision: ClipVision, tmp_p
 
 
 @pytest.mark.parametrize("missing", ["image_proj.", "ip_adapter.", "ip_adapter.1.to_v_ip"])
-def test_a_file_of_another_kind_is_refused(missing: str, tiny: Checkpoint, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_rejected(missing: str, tiny: Checkpoint, tmp_path: Path) -> None:
     keys = {**plain_keys(), **layers(tiny)}
     path = tmp_path / "half.safetensors"
-    save_file({name: each for name, each in keys.items() if not name.startswith(missing)}, path)
+    save_file({name: key for name, key in keys.items() if not name.startswith(missing)}, path)
     with pytest.raises(ModelFileError, match=r"half\.safetensors is not an IP-Adapter for images"):
         read_adapter_layout(path)

@@ -1,4 +1,4 @@
-"""Model folders: loaded once, refused in words, told apart without torch."""
+"""Model folders: loaded once, rejected with reasons, identified without torch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_same_folder_is_loaded_once(tiny: Checkpoint, tiny_folder: Path, cop
     assert load_vae(copy / "vae").weights is tiny.vae.weights
 
 
-def test_handles_are_told_apart_by_what_they_hold(tiny: Checkpoint, copy: Path) -> None:
+def test_fingerprints_depend_on_the_content_of_handles(tiny: Checkpoint, copy: Path) -> None:
     again = load_checkpoint(copy)
     assert again.model.fingerprint == tiny.model.fingerprint
     assert again.clip.fingerprint != again.vae.fingerprint
@@ -59,7 +59,7 @@ def test_the_networks_run_on_the_chosen_device(tiny: Checkpoint) -> None:
 
     assert tiny.model.weights.device.type == devices.device().type
     assert tiny.model.weights.dtype == devices.network_dtype()
-    assert not any(each.requires_grad for each in tiny.model.weights.module.parameters())
+    assert not any(weight.requires_grad for weight in tiny.model.weights.module.parameters())
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_folder_with_weights_in_torchs_own_form_is_the_same_model(
 ) -> None:
     (weights,) = (copy / part).glob("*.safetensors")
     torch.save(load_file(weights) | {"text_model.position_ids": torch.zeros(2)}, copy / part / old)
-    weights.rename(weights.with_suffix(".fp16.safetensors"))  # a variant, which is not asked for
+    weights.rename(weights.with_suffix(".fp16.safetensors"))  # a variant, which is not loaded
     model = load_checkpoint(copy)
     for loaded, same in zip(networks(model), networks(tiny), strict=True):
         expected = same.state_dict()
@@ -86,11 +86,11 @@ def test_a_folder_with_weights_in_torchs_own_form_is_the_same_model(
 
 
 def networks(model: Checkpoint) -> list[torch.nn.Module]:
-    texts = [part.module for part in model.clip.weights.encoders]
+    texts = [encoder.module for encoder in model.clip.weights.encoders]
     return [model.model.weights.module, model.vae.weights.module, *texts]
 
 
-def test_a_folder_with_a_pickle_that_is_no_weights_is_refused(copy: Path) -> None:
+def test_a_folder_with_a_pickle_of_something_else_is_rejected(copy: Path) -> None:
     weights = copy / "unet/diffusion_pytorch_model.safetensors"
     weights.unlink()
     weights.with_suffix(".bin").write_bytes(b"\x80\x04cos\nsystem\n.")
@@ -99,7 +99,7 @@ def test_a_folder_with_a_pickle_that_is_no_weights_is_refused(copy: Path) -> Non
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
-def test_a_part_cut_short_is_refused(copy: Path, part: str) -> None:
+def test_a_truncated_part_is_rejected(copy: Path, part: str) -> None:
     (weights,) = (copy / part).glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelFileError):
@@ -107,14 +107,14 @@ def test_a_part_cut_short_is_refused(copy: Path, part: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04" * 10, b"\xff" * 40, b"\x08\0\0\0\0\0\0\0{}"])
-def test_what_is_no_safetensors_is_refused_by_its_header(copy: Path, data: bytes) -> None:
+def test_a_file_that_is_not_safetensors_is_rejected_by_its_header(copy: Path, data: bytes) -> None:
     (copy / "unet/diffusion_pytorch_model.safetensors").write_bytes(data)
     with pytest.raises(ModelFileError):
         check_checkpoint(copy)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "[" * 100_000])
-def test_a_broken_configuration_is_refused(copy: Path, text: str) -> None:
+def test_a_broken_configuration_is_rejected(copy: Path, text: str) -> None:
     (copy / "unet/config.json").write_text(text)
     with pytest.raises(ModelFileError, match=r"unet/config\.json"):
         load_checkpoint(copy)
@@ -138,13 +138,15 @@ def test_models_are_found_under_their_names(copy: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", ["../copy", "/etc", "coppy", ""])
-def test_an_unknown_name_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_unknown_name_is_rejected(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv(MODELS_VARIABLE, str(copy.parent))
     with pytest.raises(ModelFileError, match="no model"):
         resolve_model("checkpoints", name)
 
 
-def test_telling_families_apart_needs_no_torch() -> None:
+def test_detecting_families_needs_no_torch() -> None:
     code = (
         "import sys; from latentloom.diffusion.weights import detect, folders;"
         "from latentloom.diffusion.schedules import names;"
@@ -162,7 +164,7 @@ def test_predictions_are_float32(tiny: Checkpoint) -> None:
     assert got.shape == (2, 4, 8, 8)
 
 
-def reweigh(file: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+def rewrite_weights(file: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     tensors = load_file(file)
     change(tensors)
     save_file(tensors, file, {"format": "pt"})
@@ -172,24 +174,24 @@ def reweigh(file: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
     ("part", "name"),
     [("unet", "conv_in.bias"), ("vae", "encoder.conv_in.bias"), ("text_encoder", None)],
 )
-def test_weights_that_a_part_lacks_are_not_made_up(copy: Path, part: str, name: str | None) -> None:
+def test_missing_weights_are_an_error(copy: Path, part: str, name: str | None) -> None:
     (file,) = (copy / part).glob("*.safetensors")
     name = name or next(key for key in load_file(file) if key.endswith("final_layer_norm.bias"))
-    reweigh(file, lambda tensors: tensors.pop(name))
+    rewrite_weights(file, lambda tensors: tensors.pop(name))
     with pytest.raises(ModelFileError, match="lacks the weights"):
         load_checkpoint(copy)
 
 
-def test_weights_of_another_shape_are_refused(copy: Path) -> None:
+def test_weights_of_another_shape_are_rejected(copy: Path) -> None:
     file = copy / "unet/diffusion_pytorch_model.safetensors"
-    reweigh(file, lambda tensors: tensors.update({"conv_in.bias": torch.zeros(5)}))
+    rewrite_weights(file, lambda tensors: tensors.update({"conv_in.bias": torch.zeros(5)}))
     with pytest.raises(
         ModelFileError, match=r"conv_in\.bias: expected the shape \(32,\), got \(5,\)"
     ):
         load_checkpoint(copy)
 
 
-def test_a_tokenizer_larger_than_the_text_encoder_is_refused(copy: Path) -> None:
+def test_a_tokenizer_larger_than_the_text_encoder_is_rejected(copy: Path) -> None:
     file = copy / "tokenizer/vocab.json"
     words = json.loads(file.read_text("utf-8"))
     file.write_text(json.dumps({**words, "more</w>": 99_999}), "utf-8")
@@ -197,7 +199,7 @@ def test_a_tokenizer_larger_than_the_text_encoder_is_refused(copy: Path) -> None
         load_checkpoint(copy)
 
 
-def test_a_vocabulary_without_its_marks_is_refused(copy: Path) -> None:
+def test_a_vocabulary_without_special_tokens_is_rejected(copy: Path) -> None:
     file = copy / "tokenizer/vocab.json"
     words = json.loads(file.read_text("utf-8"))
     file.write_text(json.dumps({word: words[word] for word in words if "|" not in word}), "utf-8")
@@ -206,8 +208,8 @@ def test_a_vocabulary_without_its_marks_is_refused(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), torch.OutOfMemoryError("no room")])
-def test_a_full_memory_is_not_taken_for_a_broken_file(error: Exception, copy: Path) -> None:
-    """Residency makes room on the one and gives up on the other."""
+def test_out_of_memory_is_not_reported_as_a_broken_file(error: Exception, copy: Path) -> None:
+    """Residency offloads weights for the one error and gives up on the other."""
 
     class Network:
         @staticmethod

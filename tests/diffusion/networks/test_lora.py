@@ -1,4 +1,4 @@
-"""LoRA: closed forms, every way of naming layers, merged just before use and gone after."""
+"""LoRA: closed forms, every naming of layers, merged just before use and removed after."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write(path: Path, names: dict[str, Tensor]) -> Path:
 
 
 def kohya_file(path: Path, scale: float = 1.0, seed: int = 0) -> Path:
-    """Rank 2 on one layer of the network and one of the text encoder."""
+    """Write a LoRA of rank 2 for one layer of the network and one of the text encoder."""
     unet, text = kohya(LAYER), kohya(TEXT, "lora_te_")
     return write(
         path,
@@ -76,10 +76,10 @@ def run(model: Model) -> Tensor:
 
 
 def weights_of(model: Model) -> dict[str, Tensor]:
-    """The network's weights as they are under its patches."""
+    """Return the network's weights under its patches."""
     module = model.weights.module
     with apply_patches(module, model.patches):
-        return {name: each.clone() for name, each in module.state_dict().items()}
+        return {name: weight.clone() for name, weight in module.state_dict().items()}
 
 
 def test_a_lora_is_its_two_factors_times_alpha_by_rank() -> None:
@@ -90,7 +90,7 @@ def test_a_lora_is_its_two_factors_times_alpha_by_rank() -> None:
     torch.testing.assert_close(apply_change(weight, roles, -1.0), weight - up @ down)
 
 
-def test_a_locon_is_its_convolutions_one_behind_the_other() -> None:
+def test_a_locon_is_its_convolutions_in_a_row() -> None:
     up, mid, down = random(6, 2, 1, 1), random(2, 3, 3, 3, seed=1), random(3, 5, 1, 1, seed=2)
     x = random(1, 5, 8, 8, seed=3)
     roles = {"up": up, "mid": mid, "down": down}
@@ -128,7 +128,7 @@ def test_a_lokr_of_a_convolution_keeps_its_window() -> None:
     torch.testing.assert_close(got[3:, 4:], left[1, 1] * right)
 
 
-def test_a_dora_has_columns_of_the_lengths_it_names() -> None:
+def test_a_dora_has_columns_of_its_lengths() -> None:
     weight, lengths = random(6, 5), torch.rand(1, 5) + 0.5
     roles = {"up": random(6, 2, seed=1), "down": random(2, 5, seed=2), "dora_scale": lengths}
     got = apply_change(weight, roles, 1.0)
@@ -141,9 +141,9 @@ def test_a_dora_of_rows_measures_them_before_its_change_as_comfyui_does() -> Non
     weight, lengths = random(6, 5, 3, 3), torch.rand(6, 1, 1, 1) + 0.5
     up, down = random(6, 2, 1, 1, seed=1), random(2, 5, 3, 3, seed=2)
     got = apply_change(weight, {"up": up, "down": down, "dora_scale": lengths}, 1.0)
-    moved = weight + (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
+    changed = weight + (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
     before = weight.flatten(1).norm(dim=1).reshape(6, 1, 1, 1)
-    torch.testing.assert_close(got, moved * lengths / before)
+    torch.testing.assert_close(got, changed * lengths / before)
 
 
 def test_a_plain_difference_changes_weights_and_biases(tiny: Checkpoint, tmp_path: Path) -> None:
@@ -185,10 +185,10 @@ def test_every_naming_of_a_layer_is_understood(
     names = NAMINGS[naming](LAYER)
     file = write(tmp_path / "lora.safetensors", dict(zip(names, (up, down), strict=True)))
     got = weights_of(with_lora(tiny.model, file, 1.0))
-    moved = [name for name in base if not torch.equal(base[name], got[name])]
-    assert moved == [f"{LAYER}.weight"]
-    expected = base[moved[0]] + (up @ down).to(base[moved[0]])
-    torch.testing.assert_close(got[moved[0]], expected)
+    changed = [name for name in base if not torch.equal(base[name], got[name])]
+    assert changed == [f"{LAYER}.weight"]
+    expected = base[changed[0]] + (up @ down).to(base[changed[0]])
+    torch.testing.assert_close(got[changed[0]], expected)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_names_of_the_text_encoder_are_understood(
     assert not torch.allclose(plain[0].tokens, got[0].tokens)
 
 
-def test_sampling_with_a_lora_is_sampling_a_merged_network(
+def test_sampling_with_a_lora_equals_sampling_a_merged_network(
     tiny: Checkpoint, tmp_path: Path
 ) -> None:
     model = with_lora(tiny.model, kohya_file(tmp_path / "f"), 0.7)
@@ -243,18 +243,18 @@ def test_sampling_with_a_lora_is_sampling_a_merged_network(
     assert not torch.allclose(expected, run(tiny.model), rtol=1e-2)
 
 
-def test_the_base_keeps_its_bytes_and_its_images(tiny: Checkpoint, tmp_path: Path) -> None:
+def test_the_base_model_stays_as_it_was(tiny: Checkpoint, tmp_path: Path) -> None:
     module = tiny.model.weights.module
-    before = {name: each.clone() for name, each in module.state_dict().items()}
-    places = {name: each.data_ptr() for name, each in module.named_parameters()}
+    before = {name: weight.clone() for name, weight in module.state_dict().items()}
+    addresses = {name: weight.data_ptr() for name, weight in module.named_parameters()}
     plain = run(tiny.model)
     run(with_lora(tiny.model, kohya_file(tmp_path / "f"), 1.0))
-    assert all(torch.equal(each, before[name]) for name, each in module.state_dict().items())
-    assert {name: each.data_ptr() for name, each in module.named_parameters()} == places
+    assert all(torch.equal(weight, before[name]) for name, weight in module.state_dict().items())
+    assert {name: weight.data_ptr() for name, weight in module.named_parameters()} == addresses
     assert torch.equal(run(tiny.model), plain)
 
 
-def test_a_failure_under_patches_takes_them_off(tiny: Checkpoint, tmp_path: Path) -> None:
+def test_a_failure_under_patches_removes_them(tiny: Checkpoint, tmp_path: Path) -> None:
     model = with_lora(tiny.model, kohya_file(tmp_path / "f"), 1.0)
     before = weights_of(tiny.model)
     with (
@@ -266,13 +266,15 @@ def test_a_failure_under_patches_takes_them_off(tiny: Checkpoint, tmp_path: Path
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_several_add_up_and_the_opposite_takes_away(tiny: Checkpoint, tmp_path: Path) -> None:
+def test_several_loras_add_up_and_the_opposite_undoes_one(tiny: Checkpoint, tmp_path: Path) -> None:
     one, two = kohya_file(tmp_path / "1"), kohya_file(tmp_path / "2", seed=9)
     both = with_lora(with_lora(tiny.model, one, 0.3), two, 0.5)
     base = weights_of(tiny.model)[f"{LAYER}.weight"]
-    parts = [weights_of(with_lora(tiny.model, *each))[f"{LAYER}.weight"] - base
-             for each in ((one, 0.3), (two, 0.5))]  # fmt: skip
-    torch.testing.assert_close(weights_of(both)[f"{LAYER}.weight"], base + sum(parts))
+    changes = [
+        weights_of(with_lora(tiny.model, file, strength))[f"{LAYER}.weight"] - base
+        for file, strength in ((one, 0.3), (two, 0.5))
+    ]
+    torch.testing.assert_close(weights_of(both)[f"{LAYER}.weight"], base + sum(changes))
     undone = with_lora(with_lora(tiny.model, one, 0.3), one, -0.3)
     torch.testing.assert_close(weights_of(undone)[f"{LAYER}.weight"], base)
 
@@ -299,11 +301,11 @@ def test_strength_0_is_the_handle_itself(tiny: Checkpoint, tmp_path: Path) -> No
     assert with_clip_lora(tiny.clip, file, 0.0) is tiny.clip
 
 
-def test_an_earlier_layer_is_taken_of_the_changed_encoder(tiny: Checkpoint, tmp_path: Path) -> None:
+def test_an_earlier_layer_comes_from_the_changed_encoder(tiny: Checkpoint, tmp_path: Path) -> None:
     file = kohya_file(tmp_path / "f")
     skipped = replace(with_clip_lora(tiny.clip, file, 1.0), layer=-2)
-    turned = with_clip_lora(replace(tiny.clip, layer=-2), file, 1.0)
-    first, second = (encode_text(clip, "a fox")[0].tokens for clip in (skipped, turned))
+    changed = with_clip_lora(replace(tiny.clip, layer=-2), file, 1.0)
+    first, second = (encode_text(clip, "a fox")[0].tokens for clip in (skipped, changed))
     assert torch.equal(first, second)
     plain = encode_text(replace(tiny.clip, layer=-2), "a fox")[0].tokens
     assert not torch.allclose(first, plain)
@@ -322,7 +324,7 @@ def test_changed_weights_are_rounded_as_they_were_stored(
     assert torch.equal(rounded, exact.to(stored).float())
 
 
-def test_what_does_not_fit_is_refused(tiny: Checkpoint, tmp_path: Path) -> None:
+def test_a_lora_that_does_not_fit_is_rejected(tiny: Checkpoint, tmp_path: Path) -> None:
     name = kohya("down_blocks.7.attentions.0.proj_in")
     parts = {f"{name}.lora_up.weight": random(4, 1), f"{name}.lora_down.weight": random(1, 4)}
     with pytest.raises(ModelFileError, match=r"nothing in f fits: .* down_blocks_7"):
@@ -338,7 +340,7 @@ def test_what_does_not_fit_is_refused(tiny: Checkpoint, tmp_path: Path) -> None:
         with_lora(tiny.model, write(tmp_path / "h", half), 1.0)
 
 
-def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
+def test_files_of_other_kinds_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="holds no LoRA"):
         check_lora(write(tmp_path / "f", {"conv_in.weight": random(4, 4)}))
     with pytest.raises(ModelFileError, match="holds OFT adapters"):
@@ -346,7 +348,9 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "family"), [(768, "sd15"), (1024, "sd21"), (2048, "sdxl")])
-def test_the_family_is_seen_in_the_cross_attention(width: int, family: str, tmp_path: Path) -> None:
+def test_the_family_is_detected_from_the_cross_attention(
+    width: int, family: str, tmp_path: Path
+) -> None:
     lora = {
         f"{kohya(LAYER)}.lora_up.weight": random(64, 2),
         f"{kohya(LAYER)}.lora_down.weight": random(2, width),
@@ -372,15 +376,15 @@ def test_the_original_names_of_all_layers_are_known(shape: str) -> None:
     part = find_unet(heads)
     assert part is not None
     names = part.names
-    ours = map_original_layers({name.rpartition(".")[0] for name in names.values()})
+    layers = map_original_layers({name.rpartition(".")[0] for name in names.values()})
     expected = {
-        theirs.removeprefix(prefix).rpartition(".")[0]: mine.rpartition(".")[0]
-        for theirs, mine in names.items()
+        key.removeprefix(prefix).rpartition(".")[0]: name.rpartition(".")[0]
+        for key, name in names.items()
     }
-    assert ours == expected
+    assert layers == expected
 
 
-def test_each_of_two_text_encoders_takes_its_own_change(tmp_path: Path) -> None:
+def test_each_of_two_text_encoders_has_its_own_change(tmp_path: Path) -> None:
     model = load_checkpoint(write_tiny_sdxl(tmp_path / "sdxl"))
     layer = "encoder.layers.0.self_attn.q_proj"
     lora = {}
@@ -391,6 +395,6 @@ def test_each_of_two_text_encoders_takes_its_own_change(tmp_path: Path) -> None:
     (patch,) = clip.patches
     assert isinstance(patch, LoraPatch)
     assert {*patch.select_names(())} == {f"l.{layer}.weight", f"g.text_model.{layer}.weight"}
-    before, after = (encode_text(each, "a fox")[0].tokens for each in (model.clip, clip))
+    before, after = (encode_text(encoder, "a fox")[0].tokens for encoder in (model.clip, clip))
     assert not torch.allclose(before[..., :32], after[..., :32], atol=1e-3)
     assert not torch.allclose(before[..., 32:], after[..., 32:], atol=1e-3)

@@ -1,4 +1,4 @@
-"""Previews of latents: a map that is learned from what the autoencoder did."""
+"""Previews of latents by a map that is fitted to the autoencoder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def family() -> Family:
 
 
 def pair(seed: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents whose colours are a linear map of them, and the images of them."""
+    """Return latents whose colours are a linear map of them, and their images."""
     latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
     rows = torch.tensor([[0.1, 0, 0.05], [0, 0.1, 0], [0, 0, 0.1], [0.05, 0.02, 0]])
     colours = torch.einsum("bchw,cr->bhwr", latent, rows) / 2 + 0.5
@@ -33,15 +33,15 @@ def pair(seed: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
     return latent / scale, pixels
 
 
-def test_a_linear_autoencoder_is_learned_from_one_image(family: Family) -> None:
+def test_a_linear_autoencoder_is_fitted_by_one_image(family: Family) -> None:
     learn_colours(family, *pair(0, family.latent_scale))
     latent, pixels = pair(1, family.latent_scale)
-    found = map_to_colours(LatentPreview(latent * family.latent_scale, family))
-    assert found is not None
-    assert (found - pixels[0, ::8, ::8]).abs().max() < 0.01
+    colours = map_to_colours(LatentPreview(latent * family.latent_scale, family))
+    assert colours is not None
+    assert (colours - pixels[0, ::8, ::8]).abs().max() < 0.01
 
 
-def test_before_anything_was_learned_there_is_no_preview(family: Family) -> None:
+def test_there_is_no_preview_before_the_first_fit(family: Family) -> None:
     assert render_jpeg(LatentPreview(torch.zeros(1, 4, 8, 8), family)) is None
 
 

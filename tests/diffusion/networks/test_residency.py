@@ -1,4 +1,4 @@
-"""Where weights are: counted moves of fakes, and real networks let go and read again."""
+"""Residency: counted moves of fakes, and real networks unloaded and read again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GPU = torch.device("cuda")
 
 
 class Fake:
-    """Weights of a size that note where they are put."""
+    """Weights of a given size that log their moves."""
 
     def __init__(self, name: str, nbytes: int, log: list[str], device: torch.device = GPU) -> None:
         self.name, self.nbytes, self.log, self.device = name, nbytes, log, device
@@ -59,7 +59,7 @@ def use(residency: Residency, *fakes: Fake) -> None:
             pass
 
 
-def test_weights_that_fit_are_placed_once_and_stay() -> None:
+def test_weights_that_fit_are_moved_once_and_stay() -> None:
     log: list[str] = []
     residency = Residency(lambda: 100, 1000)
     first, second = Fake("a", 40, log), Fake("b", 60, log)
@@ -67,7 +67,7 @@ def test_weights_that_fit_are_placed_once_and_stay() -> None:
     assert log == ["move a", "move b"]
 
 
-def test_the_least_recently_used_makes_room() -> None:
+def test_the_least_recently_used_is_offloaded() -> None:
     log: list[str] = []
     residency = Residency(lambda: 100, 1000)
     first, second, third = (Fake(name, 40, log) for name in "abc")
@@ -75,7 +75,7 @@ def test_the_least_recently_used_makes_room() -> None:
     assert log == ["move a", "move b", "offload b", "move c"]
 
 
-def test_what_is_in_use_stays_though_room_is_short() -> None:
+def test_weights_in_use_stay_when_memory_is_short() -> None:
     log: list[str] = []
     residency = Residency(lambda: 100, 1000)
     first, second = Fake("a", 80, log), Fake("b", 80, log)
@@ -85,7 +85,7 @@ def test_what_is_in_use_stays_though_room_is_short() -> None:
     assert sorted(log[2:]) == ["offload a", "offload b"]
 
 
-def test_weights_that_fail_on_their_way_are_put_back_and_can_make_room_later() -> None:
+def test_weights_that_fail_to_move_are_offloaded_and_can_be_offloaded_later() -> None:
     log: list[str] = []
     residency = Residency(lambda: 100, 1000)
     first, second = Fake("a", 80, log), Fake("b", 80, log)
@@ -97,7 +97,7 @@ def test_weights_that_fail_on_their_way_are_put_back_and_can_make_room_later() -
     assert log == ["move a", "offload a", "move a", "offload a", "move b"]
 
 
-def test_memory_is_spared_by_reading_again() -> None:
+def test_weights_over_the_memory_budget_are_unloaded() -> None:
     log: list[str] = []
     residency = Residency(lambda: 0, 100)
     first, second = (Fake(name, 60, log, torch.device("cpu")) for name in "ab")
@@ -105,7 +105,7 @@ def test_memory_is_spared_by_reading_again() -> None:
     assert log == ["unload a", "load a", "unload b"]
 
 
-def test_weights_without_a_file_are_kept() -> None:
+def test_weights_without_a_file_are_not_unloaded() -> None:
     log: list[str] = []
     residency = Residency(lambda: 0, 10)
     first, second = (Fake(name, 60, log, torch.device("cpu")) for name in "ab")
@@ -116,7 +116,7 @@ def test_weights_without_a_file_are_kept() -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A memory that holds one network at a time."""
+    """Limit memory to one network at a time."""
     tight = Residency(lambda: 2**62, 1)
     for name in (
         "latentloom.diffusion.networks.handles",
@@ -126,21 +126,21 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{name}.residency", lambda: tight)
 
 
-def test_networks_that_were_let_go_give_the_same_image(small: None, tmp_path: Path) -> None:
+def test_unloaded_networks_give_the_same_image(small: None, tmp_path: Path) -> None:
     def image() -> torch.Tensor:
         model = load_checkpoint(write_tiny_model(tmp_path / "model", seed=77))
         positive, negative = encode_text(model.clip, "a fox"), encode_text(model.clip, "")
         plan = SamplePlan(1, 2, 4.0, "euler", "normal")
         latent = sample(model.model, make_empty(64, 64), positive, negative, plan)
-        found = decode(model.vae, latent)
+        pixels = decode(model.vae, latent)
         loaded = [model.clip.weights, model.model.weights, model.vae.weights]
-        assert [each.is_loaded for each in loaded] == [False, False, True]
-        return found
+        assert [weights.is_loaded for weights in loaded] == [False, False, True]
+        return pixels
 
     assert torch.equal(image(), image())
 
 
-def test_a_file_that_changed_while_it_was_let_go_is_refused(small: None, tmp_path: Path) -> None:
+def test_a_file_that_changed_while_unloaded_is_rejected(small: None, tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "model", seed=78)
     model = load_checkpoint(folder)
     assert not model.clip.weights.is_loaded
@@ -149,26 +149,26 @@ def test_a_file_that_changed_while_it_was_let_go_is_refused(small: None, tmp_pat
         encode_text(model.clip, "a fox")
 
 
-def test_a_network_in_parts_gives_the_same_and_is_as_it_was() -> None:
+def test_a_partly_moved_network_gives_the_same_and_stays_as_it_was() -> None:
     network = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 8), nn.Linear(8, 2))
     x = torch.randn(3, 4)
-    want, before = network(x), [each.data_ptr() for each in network.parameters()]
-    placed, hooks = move_partly_to_device(network, torch.device("cpu"), 4 * (4 * 8 + 8))
-    assert placed == 4 * (4 * 8 + 8)
+    expected, before = network(x), [weight.data_ptr() for weight in network.parameters()]
+    moved_bytes, hooks = move_partly_to_device(network, torch.device("cpu"), 4 * (4 * 8 + 8))
+    assert moved_bytes == 4 * (4 * 8 + 8)
     assert len(hooks) == 4
-    assert torch.equal(network(x), want)
-    assert [each.data_ptr() for each in network.parameters()] == before
+    assert torch.equal(network(x), expected)
+    assert [weight.data_ptr() for weight in network.parameters()] == before
 
 
-def test_parts_that_fail_on_their_way_leave_no_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_partial_move_leaves_no_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     network = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    monkeypatch.setattr(module, "_move_on_call", _fail_second())
+    monkeypatch.setattr(module, "_move_on_call", fail_on_second())
     with pytest.raises(RuntimeError, match="too little"):
         move_partly_to_device(network, torch.device("cpu"), 0)
     assert [len(layer._forward_pre_hooks) for layer in network] == [0, 0]
 
 
-def _fail_second() -> Callable[..., object]:
+def fail_on_second() -> Callable[..., object]:
     real, calls = module._move_on_call, []
 
     def on_call(layer: nn.Module, device: torch.device) -> object:
@@ -180,7 +180,7 @@ def _fail_second() -> Callable[..., object]:
     return on_call
 
 
-def failing(times: int) -> Callable[[], str]:
+def fail(times: int) -> Callable[[], str]:
     left = [times]
 
     def work() -> str:
@@ -192,29 +192,30 @@ def failing(times: int) -> Callable[[], str]:
     return work
 
 
-def test_work_is_tried_once_more_with_room() -> None:
-    assert retry_when_out_of_memory(failing(0)) == "done"
-    assert retry_when_out_of_memory(failing(1)) == "done"
-    assert retry_when_out_of_memory(failing(1), lambda: "in pieces") == "in pieces"
+def test_work_is_retried_once_when_out_of_memory() -> None:
+    assert retry_when_out_of_memory(fail(0)) == "done"
+    assert retry_when_out_of_memory(fail(1)) == "done"
+    assert retry_when_out_of_memory(fail(1), lambda: "in pieces") == "in pieces"
 
 
-def test_a_second_lack_of_memory_is_a_typed_error_and_the_next_work_succeeds() -> None:
+def test_a_second_failure_is_a_typed_error_and_the_next_work_succeeds() -> None:
     with pytest.raises(OutOfMemoryError, match="Tried to allocate 9 GiB; use a smaller"):
-        retry_when_out_of_memory(failing(2))
-    assert retry_when_out_of_memory(failing(0)) == "done"
+        retry_when_out_of_memory(fail(2))
+    assert retry_when_out_of_memory(fail(0)) == "done"
 
 
 @pytest.mark.parametrize(
-    ("vram", "reserve", "room"), [("", "", 7), ("4", "", 3), ("4", "2.5", 1.5), ("99", "0", 8)]
+    ("vram", "reserve", "budget_gib"),
+    [("", "", 7), ("4", "", 3), ("4", "2.5", 1.5), ("99", "0", 8)],
 )
-def test_the_budget_is_the_cards_or_the_users(
-    monkeypatch: pytest.MonkeyPatch, vram: str, reserve: str, room: float
+def test_the_budget_is_the_gpus_or_the_users(
+    monkeypatch: pytest.MonkeyPatch, vram: str, reserve: str, budget_gib: float
 ) -> None:
     monkeypatch.setattr(devices, "device", lambda: GPU)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 8 * module.GIB))
     monkeypatch.setenv(module.VRAM, vram)
     monkeypatch.setenv(module.RESERVE, reserve)
-    assert device_budget_bytes() == int(room * module.GIB)
+    assert device_budget_bytes() == int(budget_gib * module.GIB)
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf", "1e99"])

@@ -1,4 +1,4 @@
-"""Upscaling nets: read from every layout, against their formulas, tiled without a seam."""
+"""Upscaling networks: read from every layout, equal to their formulas, tiled without seams."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def conv(keys: Keys, name: str, inputs: int, outputs: int, generator: torch.Gene
 
 
 def first_release(ups: int = 2, channels: int = 3) -> Keys:
-    """Random weights by the names of ESRGAN's first release."""
+    """Return random weights by the names of ESRGAN's first release."""
     keys: Keys = {}
     generator = torch.Generator().manual_seed(6)
     conv(keys, "model.0", channels, FEATURES, generator)
@@ -45,30 +45,31 @@ def first_release(ups: int = 2, channels: int = 3) -> Keys:
 
 
 def by_formula(keys: Keys, x: Tensor, ups: int) -> Tensor:
-    """The net written out over its keys, as in arXiv 1809.00219."""
+    """Evaluate the network of arXiv 1809.00219, written out over its keys."""
 
     def layer(name: str, value: Tensor) -> Tensor:
         return conv2d(value, keys[f"{name}.weight"], keys[f"{name}.bias"], padding=1)
 
-    first = found = layer("model.0", x)
+    first = x = layer("model.0", x)
     for block in range(BLOCKS):
-        entry = found
+        block_input = x
         for dense in (1, 2, 3):
             name = f"model.1.sub.{block}.RDB{dense}.conv"
-            seen = [found]
+            features = [x]
             for index in range(1, 5):
-                seen.append(leaky_relu(layer(f"{name}{index}.0", torch.cat(seen, 1)), 0.2))
-            found = found + 0.2 * layer(f"{name}5.0", torch.cat(seen, 1))
-        found = entry + 0.2 * found
-    found = first + layer(f"model.1.sub.{BLOCKS}", found)
+                conv_output = layer(f"{name}{index}.0", torch.cat(features, 1))
+                features.append(leaky_relu(conv_output, 0.2))
+            x = x + 0.2 * layer(f"{name}5.0", torch.cat(features, 1))
+        x = block_input + 0.2 * x
+    x = first + layer(f"model.1.sub.{BLOCKS}", x)
     for up in range(ups):
-        found = leaky_relu(layer(f"model.{3 * up + 3}", interpolate(found, scale_factor=2)), 0.2)
-    found = leaky_relu(layer(f"model.{3 * ups + 2}", found), 0.2)
-    return layer(f"model.{3 * ups + 4}", found)
+        x = leaky_relu(layer(f"model.{3 * up + 3}", interpolate(x, scale_factor=2)), 0.2)
+    x = leaky_relu(layer(f"model.{3 * ups + 2}", x), 0.2)
+    return layer(f"model.{3 * ups + 4}", x)
 
 
-def later(keys: Keys, names: dict[str, str], dense: str) -> Keys:
-    """The same weights by other names."""
+def rename(keys: Keys, names: dict[str, str], dense: str) -> Keys:
+    """Return the same weights by other names."""
     renamed = {}
     for name, weight in keys.items():
         name = re.sub(r"model\.1\.sub\.(\d+)\.RDB(\d)\.(conv\d)\.0", rf"\1.{dense}\2.\3", name)
@@ -88,7 +89,7 @@ TEST_CODE = {
 }  # fmt: skip
 
 
-def written(folder: Path, keys: Keys) -> Path:
+def write(folder: Path, keys: Keys) -> Path:
     path = folder / "net.safetensors"
     save_file({name: weight.contiguous() for name, weight in keys.items()}, path)
     return path
@@ -103,9 +104,9 @@ def photo(height: int = 13, width: int = 10) -> Tensor:
 
 
 @pytest.mark.parametrize("ups", [0, 1, 2, 3])
-def test_a_net_of_the_first_release_gives_its_formula(tmp_path: Path, ups: int) -> None:
+def test_a_network_of_the_first_release_equals_its_formula(tmp_path: Path, ups: int) -> None:
     keys = first_release(ups)
-    model = load_upscaler(written(tmp_path, keys))
+    model = load_upscaler(write(tmp_path, keys))
     assert model.scale == 2**ups
     expected = by_formula(keys, photo().movedim(-1, 1), ups).clamp(0, 1).movedim(1, -1)
     assert float(expected.std()) > 0.01
@@ -114,24 +115,24 @@ def test_a_net_of_the_first_release_gives_its_formula(tmp_path: Path, ups: int) 
 
 @pytest.mark.parametrize(("names", "dense"), [(REAL, "rdb"), (TEST_CODE, "RDB")])
 @pytest.mark.parametrize("wrapper", ["", "params_ema."])
-def test_the_same_weights_by_other_names_are_the_same_net(
+def test_the_same_weights_by_other_names_are_the_same_network(
     tmp_path: Path, names: dict[str, str], dense: str, wrapper: str
 ) -> None:
-    renamed = later(first_release(), names, dense)
-    path = written(tmp_path, {wrapper + name: weight for name, weight in renamed.items()})
-    found = upscale(load_upscaler(path), photo(), silent)
+    renamed = rename(first_release(), names, dense)
+    path = write(tmp_path, {wrapper + name: weight for name, weight in renamed.items()})
+    got = upscale(load_upscaler(path), photo(), silent)
     expected = by_formula(first_release(), photo().movedim(-1, 1), 2).clamp(0, 1).movedim(1, -1)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
 
 
-def test_a_folded_net_sees_folded_pixels_and_any_size(tmp_path: Path) -> None:
+def test_a_network_with_unshuffle_takes_any_size(tmp_path: Path) -> None:
     keys = first_release(channels=12)
-    model = load_upscaler(written(tmp_path, later(keys, REAL, "rdb")))
+    model = load_upscaler(write(tmp_path, rename(keys, REAL, "rdb")))
     assert model.scale == 2
-    folded = pixel_unshuffle(photo(12, 10).movedim(-1, 1), 2)
-    expected = by_formula(keys, folded, 2).clamp(0, 1).movedim(1, -1)
-    found = upscale(model, photo(12, 10), silent)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    unshuffled = pixel_unshuffle(photo(12, 10).movedim(-1, 1), 2)
+    expected = by_formula(keys, unshuffled, 2).clamp(0, 1).movedim(1, -1)
+    got = upscale(model, photo(12, 10), silent)
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
     assert upscale(model, photo(13, 9), silent).shape == (1, 26, 18, 3)
 
 
@@ -147,36 +148,36 @@ def compact(scale: int) -> Keys:
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_a_compact_net_gives_its_formula(tmp_path: Path, scale: int) -> None:
+def test_a_compact_network_equals_its_formula(tmp_path: Path, scale: int) -> None:
     keys = compact(scale)
-    model = load_upscaler(written(tmp_path, keys))
-    x = found = photo().movedim(-1, 1)
+    model = load_upscaler(write(tmp_path, keys))
+    pixels = x = photo().movedim(-1, 1)
     for index in (0, 2, 4):
-        found = conv2d(found, keys[f"body.{index}.weight"], keys[f"body.{index}.bias"], padding=1)
+        x = conv2d(x, keys[f"body.{index}.weight"], keys[f"body.{index}.bias"], padding=1)
         slope = keys.get(f"body.{index + 1}.weight", torch.ones(1))[:, None, None]
-        found = torch.where(found > 0, found, found * slope)
-    expected = pixel_shuffle(found, scale) + interpolate(x, scale_factor=scale)
+        x = torch.where(x > 0, x, x * slope)
+    expected = pixel_shuffle(x, scale) + interpolate(pixels, scale_factor=scale)
     assert model.scale == scale
     torch.testing.assert_close(
         upscale(model, photo(), silent), expected.clamp(0, 1).movedim(1, -1), atol=1e-6, rtol=0
     )
 
 
-def test_a_large_image_is_made_in_tiles_without_a_seam(tmp_path: Path) -> None:
+def test_a_large_image_is_upscaled_in_tiles_without_a_seam(tmp_path: Path) -> None:
     keys = compact(2)
-    model = load_upscaler(written(tmp_path, keys))
+    model = load_upscaler(write(tmp_path, keys))
     image, steps = photo(40, 700), list[tuple[int, int]]()
     tiled = upscale(model, image, lambda done, total: steps.append((done, total)))
     assert steps == [(1, 2), (2, 2)]
     with torch.no_grad():
-        whole = model.weights.module(image.movedim(-1, 1)).clamp(0, 1).movedim(1, -1)
-    # A convolution sees three pixels far here; only they differ, and they are faded out.
-    assert float((tiled - whole).abs().max()) < 0.05
-    torch.testing.assert_close(tiled[:, :, :900], whole[:, :, :900], atol=1e-5, rtol=0)
+        untiled = model.weights.module(image.movedim(-1, 1)).clamp(0, 1).movedim(1, -1)
+    # Three convolutions reach three pixels; only those at the edges differ, and they are faded.
+    assert float((tiled - untiled).abs().max()) < 0.05
+    torch.testing.assert_close(tiled[:, :, :900], untiled[:, :, :900], atol=1e-5, rtol=0)
 
 
-def test_short_memory_halves_the_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = load_upscaler(written(tmp_path, compact(2)))
+def test_out_of_memory_halves_the_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_upscaler(write(tmp_path, compact(2)))
     sides: list[int] = []
     run = type(model.weights.module).forward
 
@@ -184,16 +185,16 @@ def test_short_memory_halves_the_tiles(tmp_path: Path, monkeypatch: pytest.Monke
         sides.append(x.shape[-1])
         if x.shape[-1] > 128:
             raise torch.OutOfMemoryError("too large")
-        found: Tensor = run(module, x)
-        return found
+        output: Tensor = run(module, x)
+        return output
 
     monkeypatch.setattr(type(model.weights.module), "forward", short)
     assert upscale(model, photo(20, 300), silent).shape == (1, 40, 600, 3)
     assert sides[:3] == [300, 256, 128]
 
 
-def test_grey_and_batches_are_taken(tmp_path: Path) -> None:
-    model = load_upscaler(written(tmp_path, compact(2)))
+def test_grey_images_and_batches_are_upscaled(tmp_path: Path) -> None:
+    model = load_upscaler(write(tmp_path, compact(2)))
     grey = torch.rand(2, 6, 5, 1)
     assert upscale(model, grey, silent).shape == (2, 12, 10, 3)
 
@@ -206,8 +207,8 @@ def test_grey_and_batches_are_taken(tmp_path: Path) -> None:
         {"other": torch.zeros(1)},
     ],
 )
-def test_other_networks_are_refused(tmp_path: Path, change: Keys) -> None:
-    path = written(tmp_path, {**first_release(), **change})
+def test_other_networks_are_rejected(tmp_path: Path, change: Keys) -> None:
+    path = write(tmp_path, {**first_release(), **change})
     with pytest.raises(ModelFileError, match=r"net\.safetensors"):
         read_upscale_network(path)
 
@@ -216,16 +217,16 @@ def test_a_missing_weight_is_named(tmp_path: Path) -> None:
     keys = first_release()
     del keys["model.1.sub.1.RDB2.conv3.0.bias"]
     with pytest.raises(ModelFileError, match=r"lacks the weights body\.1\.rdb2\.conv3\.bias"):
-        load_upscaler(written(tmp_path, keys))
+        load_upscaler(write(tmp_path, keys))
 
 
 @pytest.mark.parametrize(("size", "tile", "overlap"), [(9, 4, 1), (9, 4, 3), (4, 4, 2), (3, 9, 4)])
 def test_tiles_of_the_identity_are_the_identity(size: int, tile: int, overlap: int) -> None:
     x, seen = torch.rand(2, 3, size, size + 2), list[tuple[int, int]]()
 
-    def whole(piece: Tensor, top: int, left: int) -> Tensor:
+    def identity(tile: Tensor, top: int, left: int) -> Tensor:
         seen.append((top, left))
-        return piece
+        return tile
 
-    torch.testing.assert_close(apply_in_tiles(whole, x, (tile, tile), overlap), x)
+    torch.testing.assert_close(apply_in_tiles(identity, x, (tile, tile), overlap), x)
     assert len(seen) == count_tiles(size, size + 2, tile, overlap)

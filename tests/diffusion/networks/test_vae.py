@@ -1,4 +1,4 @@
-"""The autoencoder against diffusers' own, whole and in tiles."""
+"""The autoencoder equals diffusers', in one piece and in tiles."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ def test_encoding_is_the_posteriors_mean(tiny: Checkpoint) -> None:
     pixels = image(32, 48)
     with torch.no_grad():
         module = tiny.vae.weights.module
-        want = module.encode(pixels.movedim(-1, 1) * 2 - 1).latent_dist.mean  # type: ignore[operator]
+        expected = module.encode(pixels.movedim(-1, 1) * 2 - 1).latent_dist.mean  # type: ignore[operator]
     got = encode(tiny.vae, pixels)
-    assert torch.allclose(got.samples, want, atol=1e-6)
+    assert torch.allclose(got.samples, expected, atol=1e-6)
     assert got.family == "sd-32"
 
 
 def test_decoding_is_clamped_pixels(tiny: Checkpoint) -> None:
     samples = torch.randn(2, 4, 4, 6, generator=torch.Generator().manual_seed(0)) * 3
     with torch.no_grad():
-        want = tiny.vae.weights.module.decode(samples).sample  # type: ignore[operator]
+        expected = tiny.vae.weights.module.decode(samples).sample  # type: ignore[operator]
     got = decode(tiny.vae, Latent(samples))
-    assert torch.allclose(got, ((want + 1) / 2).clamp(0, 1).movedim(1, -1), atol=1e-6)
+    assert torch.allclose(got, ((expected + 1) / 2).clamp(0, 1).movedim(1, -1), atol=1e-6)
     assert got.shape == (2, 32, 48, 3)
 
 
-def test_odd_sizes_are_cut_around_the_centre(tiny: Checkpoint) -> None:
+def test_odd_sizes_are_cropped_around_the_centre(tiny: Checkpoint) -> None:
     pixels = image(37, 50)
-    cut = pixels[:, 2:34, 1:49]
-    assert torch.equal(encode(tiny.vae, pixels).samples, encode(tiny.vae, cut).samples)
+    cropped = pixels[:, 2:34, 1:49]
+    assert torch.equal(encode(tiny.vae, pixels).samples, encode(tiny.vae, cropped).samples)
 
 
-def test_alpha_is_left_out(tiny: Checkpoint) -> None:
+def test_alpha_is_dropped(tiny: Checkpoint) -> None:
     pixels = image(16, 16)
     with_alpha = torch.cat([pixels, torch.ones(2, 16, 16, 1)], dim=-1)
     assert torch.equal(encode(tiny.vae, with_alpha).samples, encode(tiny.vae, pixels).samples)
 
 
-def test_one_tile_is_the_whole_image(tiny: Checkpoint) -> None:
+def test_one_tile_equals_the_untiled_image(tiny: Checkpoint) -> None:
     """Every pass has one tile when the image is smaller than half a tile."""
     samples = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    whole = decode(tiny.vae, Latent(samples))
-    assert torch.allclose(decode_tiled(tiny.vae, Latent(samples), 128, 0), whole, atol=1e-6)
+    untiled = decode(tiny.vae, Latent(samples))
+    assert torch.allclose(decode_tiled(tiny.vae, Latent(samples), 128, 0), untiled, atol=1e-6)
 
 
-def test_many_tiles_come_near_the_whole_image(tiny: Checkpoint) -> None:
+def test_many_tiles_are_close_to_the_untiled_image(tiny: Checkpoint) -> None:
     samples = torch.randn(1, 4, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.5
-    whole = decode(tiny.vae, Latent(samples))
+    untiled = decode(tiny.vae, Latent(samples))
     tiled = decode_tiled(tiny.vae, Latent(samples), 96, 24)
-    assert tiled.shape == whole.shape
+    assert tiled.shape == untiled.shape
     # Norms over a tile differ from norms over the image, so only the mean is close.
-    assert float((tiled - whole).abs().mean()) < 0.1
+    assert float((tiled - untiled).abs().mean()) < 0.1
 
 
 def test_tiles_of_a_pointwise_function_leave_no_seam(tiny: Checkpoint) -> None:
     from latentloom.diffusion.networks.vae import _average_passes
 
     x = torch.rand(1, 3, 50, 70, generator=torch.Generator().manual_seed(0))
-    got = _average_passes(lambda piece: piece * 2 + 1, x, 16, 4, 1)
+    got = _average_passes(lambda tile: tile * 2 + 1, x, 16, 4, 1)
     assert torch.allclose(got, x * 2 + 1, atol=1e-6)
 
 

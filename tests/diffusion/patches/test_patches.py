@@ -80,7 +80,7 @@ def run(model: Model, plan: SamplePlan = PLAN, *patches: Patch) -> Tensor:
 
 
 def predict(model: Model, *patches: Patch) -> Tensor:
-    """One answer of the network under patches."""
+    """Predict once under patches."""
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     with model.weights.use(patches, StepState(model.sampling)):
         tokens = prompt(1)[0].tokens.expand(2, -1, -1)
@@ -97,12 +97,12 @@ def test_a_patch_changes_the_image_and_leaves_the_model(tiny: Checkpoint, patch:
 
 
 @pytest.mark.parametrize("patch", NEUTRAL, ids=NAMES)
-def test_a_patch_of_nothing_is_none(tiny: Checkpoint, patch: Patch) -> None:
+def test_a_neutral_patch_changes_nothing(tiny: Checkpoint, patch: Patch) -> None:
     plain = run(tiny.model)
     assert torch.allclose(run(tiny.model, PLAN, patch), plain, atol=1e-3 * float(plain.std()))
 
 
-def test_patches_are_told_apart_by_value() -> None:
+def test_fingerprints_of_patches_are_their_values() -> None:
     prints = [patch.fingerprint for patch in (*PATCHES, *NEUTRAL)]
     assert len({*prints}) == len(prints)
     assert RescaleGuidance(0.7).fingerprint == prints[0]
@@ -118,12 +118,10 @@ def test_patches_are_told_apart_by_value() -> None:
         (SelfAttentionGuidance(), 1.0, 6),
     ],
 )
-def test_what_a_patch_costs_in_calls(
-    tiny: Checkpoint, patch: Patch, cfg: float, calls: int
-) -> None:
+def test_the_model_calls_of_a_patch(tiny: Checkpoint, patch: Patch, cfg: float, calls: int) -> None:
     model = replace(tiny.model, patches=(patch,))
-    found = sample(model, START, prompt(1), prompt(2), replace(PLAN, cfg=cfg))
-    assert found.passes[-1].model_calls == calls
+    latent = sample(model, START, prompt(1), prompt(2), replace(PLAN, cfg=cfg))
+    assert latent.passes[-1].model_calls == calls
 
 
 def step(cfg: float) -> GuidanceStep:
@@ -144,13 +142,13 @@ def step(cfg: float) -> GuidanceStep:
 
 
 def velocity(given: GuidanceStep, denoised: Tensor) -> Tensor:
-    """By the definition of v-prediction, (arXiv 2202.00512): alpha eps - sigma x0, in VP form."""
+    """Return v of arXiv 2202.00512: alpha eps - sigma x0, in VP form."""
     alpha = 1 / (1 + given.sigma**2) ** 0.5
     noise = (given.x - denoised) / given.sigma
     return alpha * noise - given.sigma * alpha * denoised
 
 
-def test_a_rescaled_velocity_has_the_spread_of_the_positive_one() -> None:
+def test_a_rescaled_velocity_has_the_standard_deviation_of_the_positive_one() -> None:
     given = step(7.5)
     guided = velocity(given, RescaleGuidance(1.0).mix(given))
     expected = velocity(given, given.positive)
@@ -159,7 +157,7 @@ def test_a_rescaled_velocity_has_the_spread_of_the_positive_one() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_rescaling_is_diffusers() -> None:
+def test_rescaling_equals_diffusers() -> None:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
     given = step(7.5)
@@ -169,7 +167,7 @@ def test_rescaling_is_diffusers() -> None:
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_what_freeu_does_to_a_joint_is_what_diffusers_does() -> None:
+def test_freeu_changes_a_blocks_input_as_diffusers_does() -> None:
     from diffusers.utils.torch_utils import apply_freeu
 
     features, skip = torch.randn(2, 8, 6, 6), torch.randn(2, 4, 6, 6)
@@ -197,7 +195,7 @@ def test_freeu_gains_follow_the_features_between_1_and_b() -> None:
     assert float(gain.max()) == pytest.approx(1.4)
 
 
-def test_perturbed_attention_takes_each_places_own_value(tiny: Checkpoint) -> None:
+def test_perturbed_attention_returns_the_value_of_each_token(tiny: Checkpoint) -> None:
     from latentloom.diffusion.networks.attention import middle_attentions
     from latentloom.diffusion.patches.perturbed import _own_values
 
@@ -207,7 +205,7 @@ def test_perturbed_attention_takes_each_places_own_value(tiny: Checkpoint) -> No
     torch.testing.assert_close(_own_values(layer, hidden)[:, :1], alone)
 
 
-def test_a_model_without_attention_in_its_middle_is_refused(tiny: Checkpoint) -> None:
+def test_a_model_without_attention_in_its_middle_block_is_rejected(tiny: Checkpoint) -> None:
     given = replace(step(2.0), network=torch.nn.ModuleDict({"mid_block": torch.nn.Identity()}))
     with pytest.raises(SamplingError, match="attention in its middle block"):
         PerturbedAttention().post_cfg(given, given.x)
@@ -242,9 +240,9 @@ def test_patches_are_applied_in_their_order(tiny: Checkpoint) -> None:
     assert not torch.allclose(one, run(tiny.model, PLAN, first), atol=1e-3 * float(one.std()))
 
 
-def test_a_low_and_a_high_wave_get_their_own_gains() -> None:
-    places = torch.arange(16.0)
-    low, high = torch.cos(places * torch.pi / 8), torch.cos(places * torch.pi)
+def test_low_and_high_frequencies_have_their_own_gains() -> None:
+    positions = torch.arange(16.0)
+    low, high = torch.cos(positions * torch.pi / 8), torch.cos(positions * torch.pi)
     given = replace(step(3.0), negative=torch.zeros(1, 4, 16, 16))
     given = replace(given, positive=(low + high).expand(1, 4, 16, 16))
     positive, negative = FrequencyGuidance(0.5, 2.0, 3).pre_cfg(given)
@@ -255,27 +253,27 @@ def test_a_low_and_a_high_wave_get_their_own_gains() -> None:
 def test_a_downscale_acts_in_its_range_only(tiny: Checkpoint) -> None:
     sizes: list[tuple[int, ...]] = []
 
-    def note(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def record(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
         sizes.append(tuple(inputs[0].shape[-2:]))
 
     middle = tiny.model.weights.module.get_submodule("mid_block.resnets.1")
-    hook = middle.register_forward_pre_hook(note)
+    hook = middle.register_forward_pre_hook(record)
     try:
         run(tiny.model, replace(PLAN, steps=4), Downscale(3, 2.0, 0.0, 0.5))
     finally:
         hook.remove()
-    # Steps at timesteps 999, 666, 333 and 0: the first two lie before half of the way.
+    # Steps at timesteps 999, 666, 333 and 0: two of them are in the first half.
     assert sizes == [(2, 3), (2, 3), (4, 6), (4, 6)]
 
 
-def test_mahiro_is_guidance_where_the_two_sides_go_one_way() -> None:
+def test_mahiro_is_guidance_where_both_sides_agree() -> None:
     given = step(5.0)
     given = replace(given, negative=given.positive * 0.5)
     guided = given.negative + 5.0 * (given.positive - given.negative)
     torch.testing.assert_close(MahiroGuidance().post_cfg(given, guided), guided)
 
 
-def test_mahiro_is_the_positive_side_where_the_negative_goes_the_other_way() -> None:
+def test_mahiro_is_the_positive_side_where_the_negative_is_opposite() -> None:
     given = step(5.0)
     given = replace(given, negative=given.positive * -0.5)
     guided = given.negative + 5.0 * (given.positive - given.negative)
@@ -283,31 +281,31 @@ def test_mahiro_is_the_positive_side_where_the_negative_goes_the_other_way() -> 
     torch.testing.assert_close(got, given.positive * 5.0)
 
 
-def test_mahiro_takes_a_batch_as_one_as_comfyui_does() -> None:
+def test_mahiro_averages_over_the_batch_as_comfyui_does() -> None:
     given = step(5.0)
     signs = torch.tensor([0.5, -0.5]).view(2, 1, 1, 1)
     given = replace(given, negative=given.positive * signs)
     guided = given.negative + 5.0 * (given.positive - given.negative)
     got = MahiroGuidance().post_cfg(given, guided)
-    # One agrees wholly, the other not at all, so that half of each answer counts.
+    # One agrees completely, the other not at all, so that each counts half.
     torch.testing.assert_close(got, (guided + given.positive * 5.0) / 2)
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_an_operation_moves_what_guidance_adds(alone: bool) -> None:
+def test_an_operation_changes_the_difference_of_the_sides(alone: bool) -> None:
     given, operation = step(4.0), Sharpen(2, 1.0, 0.5)
     given = replace(given, negative=given.positive) if alone else given
     added = given.positive if alone else given.positive - given.negative
-    kept = torch.zeros_like(added) if alone else given.negative
+    unchanged = torch.zeros_like(added) if alone else given.negative
     positive, _ = OperatedGuidance(operation).pre_cfg(given)
-    assert torch.equal(positive, operation(added) + kept)
+    assert torch.equal(positive, operation(added) + unchanged)
     assert not torch.allclose(positive, given.positive)
 
 
 def test_no_length_passes_the_white_point_of_tone_mapping() -> None:
     samples = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2)) * 30
-    done = Tonemap(0.5)(samples)
-    lengths = [torch.linalg.vector_norm(each, dim=1) for each in (samples, done)]
+    mapped = Tonemap(0.5)(samples)
+    lengths = [torch.linalg.vector_norm(latent, dim=1) for latent in (samples, mapped)]
     white = 0.5 * (lengths[0].mean((1, 2)) + 5 * lengths[0].std((1, 2)))
     assert (lengths[1] < white.view(-1, 1, 1)).all()
-    assert torch.allclose(samples / lengths[0][:, None], done / lengths[1][:, None], atol=1e-5)
+    assert torch.allclose(samples / lengths[0][:, None], mapped / lengths[1][:, None], atol=1e-5)

@@ -1,4 +1,4 @@
-"""Patches of which places self-attention asks and looks at, on a network that attends at once."""
+"""Patches of the tokens of self-attention, on a network whose first layer has attention."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from latentloom.diffusion.schedules.model_sampling import ModelSampling
 
 @pytest.fixture(scope="module")
 def flat() -> UNetWeights:
-    """Two levels with attention, the first over all cells of a latent."""
+    """Return a network of two levels with attention, the first over all cells of a latent."""
     from diffusers import UNet2DConditionModel
 
     torch.manual_seed(0)
@@ -39,24 +39,25 @@ def flat() -> UNetWeights:
     return UNetWeights(network, "flat")
 
 
-def answer(weights: UNetWeights, *patches: Patch, size: tuple[int, int] = (12, 16)) -> Tensor:
+def predict(weights: UNetWeights, *patches: Patch, size: tuple[int, int] = (12, 16)) -> Tensor:
     x = torch.randn(2, 4, *size, generator=torch.Generator().manual_seed(5))
     state = StepState(ModelSampling(), generator=torch.Generator().manual_seed(1))
     with weights.use(patches, state):
         return weights.predict(x, torch.tensor([7.0, 7.0]), torch.ones(2, 3, 8)).clone()
 
 
-def asked(weights: UNetWeights, *patches: Patch) -> list[tuple[int, ...]]:
-    """Batch and number of queries of each self-attention of one answer, in order."""
+def query_shapes(weights: UNetWeights, *patches: Patch) -> list[tuple[int, ...]]:
+    """Return the batch and number of queries of each self-attention of a prediction, in order."""
     shapes = list[tuple[int, ...]]()
 
-    def note(_layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def record(_layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         shapes.append(tuple(inputs[0].shape[:2]))
 
-    layers = [each for name, each in weights.module.named_modules() if name.endswith("attn1.to_q")]
-    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    modules = weights.module.named_modules()
+    layers = [layer for name, layer in modules if name.endswith("attn1.to_q")]
+    hooks = [layer.register_forward_pre_hook(record) for layer in layers]
     try:
-        answer(weights, *patches)
+        predict(weights, *patches)
     finally:
         for hook in hooks:
             hook.remove()
@@ -67,11 +68,13 @@ ACTIVE: list[Patch] = [TokenMerging(0.3), TokenMerging(1.0), HyperTile(32), Hype
 
 
 @pytest.mark.parametrize("patch", ACTIVE, ids=repr)
-def test_a_patch_changes_the_answer_the_same_way_each_time(flat: UNetWeights, patch: Patch) -> None:
-    plain, got = answer(flat), answer(flat, patch)
+def test_a_patch_changes_the_prediction_the_same_way_each_time(
+    flat: UNetWeights, patch: Patch
+) -> None:
+    plain, got = predict(flat), predict(flat, patch)
     assert not torch.allclose(got, plain, atol=1e-4)
-    assert torch.equal(answer(flat, patch), got)
-    assert torch.equal(answer(flat), plain)
+    assert torch.equal(predict(flat, patch), got)
+    assert torch.equal(predict(flat), plain)
 
 
 NONE: list[Patch] = [TokenMerging(0.0), HyperTile(2048), HyperTile(32, 1, 0)]
@@ -80,66 +83,66 @@ NONE: list[Patch] = [TokenMerging(0.0), HyperTile(2048), HyperTile(32, 1, 0)]
 @pytest.mark.parametrize(
     ("patch", "size"), [(NONE[0], (12, 16)), (NONE[1], (12, 16)), (NONE[2], (7, 5))]
 )
-def test_where_nothing_is_merged_or_cut_the_answer_stays(
+def test_a_patch_that_merges_and_splits_nothing_changes_nothing(
     flat: UNetWeights, patch: Patch, size: tuple[int, int]
 ) -> None:
-    assert torch.equal(answer(flat, patch, size=size), answer(flat, size=size))
+    assert torch.equal(predict(flat, patch, size=size), predict(flat, size=size))
 
 
 def test_odd_grids_are_merged_too(flat: UNetWeights) -> None:
-    assert torch.isfinite(answer(flat, TokenMerging(0.5), HyperTile(32), size=(7, 9))).all()
-    assert torch.isfinite(answer(flat, TokenMerging(0.5), size=(1, 9))).all()
+    assert torch.isfinite(predict(flat, TokenMerging(0.5), HyperTile(32), size=(7, 9))).all()
+    assert torch.isfinite(predict(flat, TokenMerging(0.5), size=(1, 9))).all()
 
 
-def test_merging_asks_less_on_the_largest_grid_only(flat: UNetWeights) -> None:
-    plain, fewer = asked(flat), asked(flat, TokenMerging(0.5))
+def test_merging_reduces_queries_only_on_the_largest_grid(flat: UNetWeights) -> None:
+    plain, fewer = query_shapes(flat), query_shapes(flat, TokenMerging(0.5))
     large, small = (2, 12 * 16), (2, 6 * 8)
     assert plain == [large, small, small, small, small, large, large]
     half = (2, 12 * 16 // 2)
     assert fewer == [half, small, small, small, small, half, half]
 
 
-def test_tiles_are_a_batch_of_their_own_down_to_their_depth(flat: UNetWeights) -> None:
-    first = asked(flat, HyperTile(32, 1, 0))[0]
+def test_tiles_are_a_batch_down_to_their_depth(flat: UNetWeights) -> None:
+    first = query_shapes(flat, HyperTile(32, 1, 0))[0]
     assert first == (2 * 3 * 4, 16)
-    assert asked(flat, HyperTile(32, 1, 0))[1] == (2, 48)
-    # A side of 6 has no tiles of 4 places or more but itself, one of 8 has two.
-    assert asked(flat, HyperTile(32, 1, 1))[1] == (2 * 2, 24)
-    assert asked(flat, HyperTile(32, 1, 1, scaled=True))[1] == (2, 48)
+    assert query_shapes(flat, HyperTile(32, 1, 0))[1] == (2, 48)
+    # A side of 6 has no parts of 4 cells or more but itself, one of 8 has two.
+    assert query_shapes(flat, HyperTile(32, 1, 1))[1] == (2 * 2, 24)
+    assert query_shapes(flat, HyperTile(32, 1, 1, scaled=True))[1] == (2, 48)
 
 
-def test_merged_places_are_means_and_come_back_as_copies() -> None:
+def test_merged_tokens_are_means_and_are_restored_as_copies() -> None:
     features = torch.randn(2, 6 * 4, 5)
     merge, unmerge = plan_merge(features, 6, 4, 10, torch.Generator().manual_seed(3))
     fewer, back = merge(features), unmerge(merge(features))
     assert fewer.shape == (2, 14, 5)
     assert len({tuple(row) for row in back[0].tolist()}) == 14
     untouched = (back == features).all(-1).sum(1)
-    # 18 places may go and 10 do; of the 6 kept ones those that took none stay as they were.
+    # Of 18 tokens 10 are merged; of the 6 targets those that took none stay as they were.
     assert ((untouched >= 8) & (untouched < 14)).all()
-    # A place that is merged away comes back as the mean of those that share its copy.
+    # A merged token is restored as the mean of those that share its copy.
     for index, row in enumerate(back[0]):
         alike = (back[0] == row).all(-1)
         torch.testing.assert_close(features[0, alike].mean(0), back[0, index])
 
 
-def test_places_that_are_equal_lose_nothing_by_merging() -> None:
+def test_equal_tokens_lose_nothing_by_merging() -> None:
     features = torch.randn(1, 1, 5).expand(1, 24, 5)
     merge, unmerge = plan_merge(features, 4, 6, 18, torch.Generator())
     torch.testing.assert_close(unmerge(merge(features)), features)
 
 
-def test_tiles_are_windows_of_the_grid_and_come_back() -> None:
+def test_tiles_are_windows_of_the_grid_and_can_be_joined() -> None:
     rows, columns = torch.meshgrid(torch.arange(6), torch.arange(8), indexing="ij")
-    places = torch.stack([rows, columns], -1).reshape(1, 48, 2)
-    tiles = split_into_tiles(places, [6, 8], [2, 4])
+    positions = torch.stack([rows, columns], -1).reshape(1, 48, 2)
+    tiles = split_into_tiles(positions, [6, 8], [2, 4])
     assert tiles.shape == (8, 6, 2)
     assert tiles[5].tolist() == [[row, column] for row in (3, 4, 5) for column in (2, 3)]
-    assert torch.equal(join_tiles(tiles, [6, 8], [2, 4]), places)
+    assert torch.equal(join_tiles(tiles, [6, 8], [2, 4]), positions)
 
 
-def test_a_tile_looks_at_places_of_its_number_in_reading_order() -> None:
-    """As ComfyUI's attention takes them, which reads keys that were not cut as if they were."""
+def test_a_tile_attends_to_the_tokens_of_its_number_in_reading_order() -> None:
+    """As in ComfyUI, whose attention reads keys that were not split as if they were."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     class Layer(nn.Module):
@@ -154,16 +157,16 @@ def test_a_tile_looks_at_places_of_its_number_in_reading_order() -> None:
     hidden = torch.arange(height * width).reshape(1, -1, 1)
     tiled = HyperTile(32, 1)._make_processor(state, layer, [height, width])
     assert torch.equal(tiled(layer, hidden), hidden)
-    ((asked_tiles, looked_at),) = seen
-    # 16 "rows" of 8, for rows and columns change places; tiles of 4 by 4 of them.
-    assert asked_tiles.shape == looked_at.shape == (8, 16, 1)
+    ((queries, keys),) = seen
+    # 16 "rows" of 8, since rows and columns are swapped; tiles of 4 by 4 of them.
+    assert queries.shape == keys.shape == (8, 16, 1)
     window = torch.arange(4)[:, None] * 8 + torch.arange(4, 8)
-    assert asked_tiles[1, :, 0].tolist() == window.flatten().tolist()
-    assert looked_at[1, :, 0].tolist() == list(range(16, 32))
+    assert queries[1, :, 0].tolist() == window.flatten().tolist()
+    assert keys[1, :, 0].tolist() == list(range(16, 32))
 
 
 @pytest.mark.parametrize(
-    ("side", "least", "swaps", "expected"),
+    ("side", "min_side", "swaps", "expected"),
     [
         (64, 32, 2, {2}),
         (64, 32, 3, {2}),
@@ -173,11 +176,11 @@ def test_a_tile_looks_at_places_of_its_number_in_reading_order() -> None:
         (7, 2, 4, {1}),
     ],
 )
-def test_a_side_is_cut_into_even_parts(
-    side: int, least: int, swaps: int, expected: set[int]
+def test_a_side_is_split_into_even_parts(
+    side: int, min_side: int, swaps: int, expected: set[int]
 ) -> None:
-    draws = torch.Generator().manual_seed(0)
-    assert {choose_parts(side, least, swaps, draws) for _ in range(60)} == expected
+    generator = torch.Generator().manual_seed(0)
+    assert {choose_parts(side, min_side, swaps, generator) for _ in range(60)} == expected
 
 
 def test_patches_draw_what_follows_the_first_noise() -> None:
@@ -189,6 +192,6 @@ def test_patches_draw_what_follows_the_first_noise() -> None:
     assert torch.equal(torch.rand(3, generator=after), expected)
 
 
-def test_these_patches_are_told_apart_by_value() -> None:
-    prints = {patch.fingerprint for patch in (*ACTIVE, *NONE)}
-    assert len(prints) == len(ACTIVE) + len(NONE)
+def test_fingerprints_of_these_patches_are_their_values() -> None:
+    fingerprints = {patch.fingerprint for patch in (*ACTIVE, *NONE)}
+    assert len(fingerprints) == len(ACTIVE) + len(NONE)

@@ -1,4 +1,4 @@
-"""Memory that runs out while networks compute: smaller pieces once, then a typed error, no harm."""
+"""Out of memory while networks compute: a retry in smaller pieces, then a typed error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLAN = SamplePlan(seed=3, steps=2, cfg=5.0, sampler="euler_ancestral", scheduler
 
 @pytest.fixture
 def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str, Callable[[Any], bool]], Any]:
-    """Lets a method of networks run out of memory where its input is too large."""
+    """Make a method of networks run out of memory for large inputs."""
 
     def limited(kind: type, name: str, fits: Callable[[Any], bool]) -> list[tuple[int, ...]]:
         real, sizes = getattr(kind, name), list[tuple[int, ...]]()
@@ -51,17 +51,17 @@ def latent() -> Latent:
     return Latent(torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(9)))
 
 
-def test_sampling_goes_on_one_prompt_at_a_time(
+def test_sampling_continues_one_prompt_at_a_time(
     tiny: Checkpoint, sides: tuple[Conditioning, Conditioning], limit: Any
 ) -> None:
-    want = sample(tiny.model, latent(), *sides, PLAN).samples
+    expected = sample(tiny.model, latent(), *sides, PLAN).samples
     sizes = limit(UNetWeights, "predict", lambda x: len(x) <= 2)
     got = sample(tiny.model, latent(), *sides, PLAN).samples
     assert [size[0] for size in sizes] == [4, 2, 2, 2, 2]
-    torch.testing.assert_close(got, want, rtol=0, atol=1e-4 * float(want.std()))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-4 * float(expected.std()))
 
 
-def test_sampling_that_does_not_fit_at_all_is_a_typed_error_and_does_no_harm(
+def test_sampling_that_does_not_fit_is_a_typed_error_and_leaves_the_model(
     tiny: Checkpoint, sides: tuple[Conditioning, Conditioning], limit: Any
 ) -> None:
     model = replace(tiny.model, patches=(AttentionGain(q=2.0),))
@@ -72,19 +72,19 @@ def test_sampling_that_does_not_fit_at_all_is_a_typed_error_and_does_no_harm(
             sample(model, latent(), *sides, PLAN)
     after = model.weights.module.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
-    want = sample(model, latent(), *sides, PLAN).samples
-    assert torch.equal(sample(model, latent(), *sides, PLAN).samples, want)
+    expected = sample(model, latent(), *sides, PLAN).samples
+    assert torch.equal(sample(model, latent(), *sides, PLAN).samples, expected)
 
 
 def _out_of_memory(*_inputs: Any) -> Tensor:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
 
-def test_decoding_goes_on_in_tiles(tiny: Checkpoint, limit: Any) -> None:
+def test_decoding_continues_in_tiles(tiny: Checkpoint, limit: Any) -> None:
     large = Latent(torch.randn(1, 4, 8, 80, generator=torch.Generator().manual_seed(2)))
-    want = decode_tiled(tiny.vae, large, 512, 128)
+    expected = decode_tiled(tiny.vae, large, 512, 128)
     sizes = limit(VaeWeights, "decode", _all_but_the_first())
-    assert torch.equal(decode(tiny.vae, large), want)
+    assert torch.equal(decode(tiny.vae, large), expected)
     assert len(sizes) > 3
 
 
@@ -93,11 +93,11 @@ def _all_but_the_first() -> Callable[[Tensor], bool]:
     return lambda _x: not first or not first.pop()
 
 
-def test_encoding_goes_on_in_tiles(tiny: Checkpoint, limit: Any) -> None:
+def test_encoding_continues_in_tiles(tiny: Checkpoint, limit: Any) -> None:
     pixels = torch.rand(1, 64, 576, 3, generator=torch.Generator().manual_seed(2))
-    want = encode_tiled(tiny.vae, pixels, 512, 64).samples
+    expected = encode_tiled(tiny.vae, pixels, 512, 64).samples
     limit(VaeWeights, "encode", _all_but_the_first())
-    assert torch.equal(encode(tiny.vae, pixels).samples, want)
+    assert torch.equal(encode(tiny.vae, pixels).samples, expected)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_encoding_goes_on_in_tiles(tiny: Checkpoint, limit: Any) -> None:
         lambda tiny: decode_tiled(tiny.vae, make_empty(64, 64), 512, 64),
     ],
 )
-def test_decoding_that_does_not_fit_at_all_is_a_typed_error(
+def test_decoding_that_does_not_fit_is_a_typed_error(
     tiny: Checkpoint, limit: Any, work: Callable[[Checkpoint], Tensor]
 ) -> None:
     sizes = limit(VaeWeights, "decode", lambda _x: False)
@@ -123,7 +123,7 @@ def test_decoding_that_does_not_fit_at_all_is_a_typed_error(
         lambda tiny: encode_tiled(tiny.vae, torch.zeros(1, 64, 64, 3), 512, 64),
     ],
 )
-def test_encoding_that_does_not_fit_at_all_is_a_typed_error(
+def test_encoding_that_does_not_fit_is_a_typed_error(
     tiny: Checkpoint, limit: Any, work: Callable[[Checkpoint], Latent]
 ) -> None:
     sizes = limit(VaeWeights, "encode", lambda _x: False)
@@ -132,7 +132,7 @@ def test_encoding_that_does_not_fit_at_all_is_a_typed_error(
     assert len(sizes) == 2
 
 
-def test_a_prompt_is_tried_once_more(tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoding_a_prompt_is_retried(tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     network = type(tiny.clip.weights.module)
     real, failures = network.forward, [True]
 
@@ -142,8 +142,8 @@ def test_a_prompt_is_tried_once_more(tiny: Checkpoint, monkeypatch: pytest.Monke
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(module, *inputs, **options)
 
-    (want,) = encode_text(tiny.clip, "a fox")
+    (expected,) = encode_text(tiny.clip, "a fox")
     monkeypatch.setattr(network, "forward", forward)
     (got,) = encode_text(tiny.clip, "a fox")
-    assert torch.equal(got.tokens, want.tokens)
+    assert torch.equal(got.tokens, expected.tokens)
     assert failures == []
