@@ -223,18 +223,17 @@ def perp_neg_guider(
     cfg: Cfg = 8.0,
     neg_scale: Coefficient = 1.0,
 ) -> Guider:
-    """Guidance that takes of the negative only what does not go against the positive.
+    """Guide by the positive and by the part of the negative that is perpendicular to it.
 
     Args:
-        model: the model that is asked.
+        model: the model to sample with.
         positive: what the image should show.
-        negative: what it should not show.
-        empty_conditioning: an empty prompt, which both are measured from.
-        cfg: how far to go.
-        neg_scale: how much the negative counts.
+        negative: what it should not show; its part along the positive is ignored.
+        empty_conditioning: an empty prompt, from which both are measured.
+        cfg: guidance scale.
+        neg_scale: weight of the negative.
 
-    Source: Perp-Neg (arXiv 2304.04968). Each image of a batch is taken by itself, where
-        ComfyUI takes the batch as one.
+    Source: Perp-Neg (arXiv 2304.04968). The projection is over the whole batch, as in ComfyUI.
     """
     from latentloom.diffusion.sampling.guidance import Guidance
 

@@ -1,4 +1,4 @@
-"""Prompts placed on a latent: the window that each is asked for, and how much it counts there."""
+"""Conditioning entries fitted to a latent: their window, weight and range of sigmas."""
 
 from __future__ import annotations
 
@@ -16,89 +16,93 @@ EVERYWHERE = Region()
 
 @dataclass(frozen=True, eq=False)
 class FittedEntry:
-    """An entry on a latent.
+    """An entry fitted to a latent.
 
     Attributes:
         side: 0 positive, 1 negative, 2 second.
-        box: the window of the latent that the network is given for it.
-        weight: B×1×h×w or 1×1×h×w over the window: what its answer is multiplied with.
-        high, low: the noise levels between which it is active, both included.
+        box: the window of the latent that the network sees for it.
+        weight: B×1×h×w or 1×1×h×w over the window: the factor on its prediction.
+        sigma_start, sigma_end: the highest and the lowest sigma at which it is active.
     """
 
     entry: PromptEntry
     side: int
     box: Box
     weight: Tensor
-    high: float
-    low: float
+    sigma_start: float
+    sigma_end: float
+
+
+# An entry and its window, which may reach outside the latent; None is all of it.
+Requested = tuple[PromptEntry, Box | None]
 
 
 def fit_entries(
     sides: Sequence[Sequence[PromptEntry]], x: Tensor, sampling: ModelSampling
 ) -> list[FittedEntry]:
-    """The entries of each side on a latent B×C×h×w.
+    """Fit the entries of each side to a latent B×C×h×w.
 
-    Where one side has an area, each other side is asked for the same area too, with the prompt
-    of its smallest entry that encloses it. Areas are compared as they were asked for, with what
-    of them lies outside of the latent.
+    For each area of one side, every other side gets an entry for the same area, with the prompt
+    of its smallest entry that encloses it. Areas are compared before they are cut to the latent.
     """
     height, width = x.shape[-2:]
-    whole = Box(height, width, 0, 0)
-    known = [[(entry, _region(entry).expected(height, width)) for entry in side] for side in sides]
-    for mine in known:
-        for other in known:
-            if other is not mine and other:
-                other += _opposites(mine, other)
-    level = sampling.percent_to_sigma
+    requested = [
+        [(entry, _region(entry).requested_box(height, width)) for entry in side] for side in sides
+    ]
+    for entries in requested:
+        for others in requested:
+            if others is not entries and others:
+                others += _missing_areas(entries, others)
     return [
-        FittedEntry(
-            entry,
-            side,
-            _region(entry).box(height, width) or whole,
-            _weight(entry, x),
-            level(entry.start),
-            level(entry.end),
-        )
-        for side, entries in enumerate(known)
+        _fit(entry, side, x, sampling)
+        for side, entries in enumerate(requested)
         for entry, _ in entries
     ]
 
 
-Known = list[tuple[PromptEntry, Box | None]]
+def _fit(entry: PromptEntry, side: int, x: Tensor, sampling: ModelSampling) -> FittedEntry:
+    height, width = x.shape[-2:]
+    region = _region(entry)
+    box = region.cut_box(height, width)
+    return FittedEntry(
+        entry=entry,
+        side=side,
+        box=box or Box(height, width, 0, 0),
+        weight=region.weight(box, x) * entry.strength,
+        sigma_start=sampling.percent_to_sigma(entry.start),
+        sigma_end=sampling.percent_to_sigma(entry.end),
+    )
 
 
-def _opposites(mine: Known, other: Known) -> Known:
-    """What the other side lacks to be asked for each area of mine."""
-    found: Known = []
-    for entry, box in mine:
+def _missing_areas(entries: list[Requested], others: list[Requested]) -> list[Requested]:
+    """Return the entries that `others` lack for the areas of `entries`."""
+    added: list[Requested] = []
+    for entry, box in entries:
         if box is None:
             continue
-        around = [each for each in (*other, *found) if each[1] is None or each[1].encloses(box)]
-        if not around:
+        enclosing = [
+            other for other in (*others, *added) if other[1] is None or other[1].encloses(box)
+        ]
+        if not enclosing:
             continue
-        smallest = min(around, key=lambda each: _cells(each[1]))
-        if smallest[1] != box:
-            asked = replace(
+        smallest, smallest_box = min(enclosing, key=lambda other: _cells(other[1]))
+        if smallest_box != box:
+            copy = replace(
                 entry,
-                tokens=smallest[0].tokens,
-                pooled=smallest[0].pooled,
-                inpaint=smallest[0].inpaint,
-                image=smallest[0].image,
-                sizes=smallest[0].sizes,
+                tokens=smallest.tokens,
+                pooled=smallest.pooled,
+                inpaint=smallest.inpaint,
+                image=smallest.image,
+                sizes=smallest.sizes,
             )
-            found.append((asked, box))
-    return found
+            added.append((copy, box))
+    return added
 
 
 def _cells(box: Box | None) -> float:
-    """Its size; an entry without an area is larger than any that has one."""
+    """Return the size of a box; an entry without an area is larger than any."""
     return float("inf") if box is None else box.height * box.width
 
 
 def _region(entry: PromptEntry) -> Region:
     return entry.region or EVERYWHERE
-
-
-def _weight(entry: PromptEntry, x: Tensor) -> Tensor:
-    region = _region(entry)
-    return region.weight(region.box(*x.shape[-2:]), x) * entry.strength

@@ -21,7 +21,7 @@ class Box(NamedTuple):
     top: int
     left: int
 
-    def of(self, x: Tensor) -> Tensor:
+    def crop(self, x: Tensor) -> Tensor:
         """The window of a tensor as large as the latent; a view."""
         return x[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
@@ -62,7 +62,7 @@ class Region:
     mask_strength: float = 1.0
     bounds: bool = False
 
-    def expected(self, height: int, width: int) -> Box | None:
+    def requested_box(self, height: int, width: int) -> Box | None:
         """Its window for a latent of this size, which may reach outside; None for all of it."""
         if self.bounds and self.mask is not None:
             return _bounds(_fitted(self.mask, height, width))
@@ -74,9 +74,9 @@ class Region:
         size = (max(1, round(area.height * height)), max(1, round(area.width * width)))
         return Box(*size, round(area.y * height), round(area.x * width))
 
-    def box(self, height: int, width: int) -> Box | None:
+    def cut_box(self, height: int, width: int) -> Box | None:
         """The part of its window that lies on the latent; its last row or column if none does."""
-        box = self.expected(height, width)
+        box = self.requested_box(height, width)
         if box is None:
             return None
         top, left = min(box.top, height - 1), min(box.left, width - 1)
@@ -92,7 +92,7 @@ class Region:
         height, width = x.shape[-2:]
         window = box or Box(height, width, 0, 0)
         if self.mask is not None:
-            mask = window.of(_fitted(self.mask, height, width)).unsqueeze(1) * self.mask_strength
+            mask = window.crop(_fitted(self.mask, height, width)).unsqueeze(1) * self.mask_strength
             repeats = -(-len(x) // len(mask))
             return mask.repeat(repeats, 1, 1, 1)[: len(x)].to(x)
         weight = torch.ones(1, 1, window.height, window.width)

@@ -27,7 +27,7 @@ from ..samplers.table import SAMPLER_TABLE, SamplerChoice
 from ..schedules.schedules import calculate_sigmas
 from .compatibility import CompatibilityMode, compatibility_mode
 from .differential import DifferentialMask, MaskAt
-from .guidance import Guidance, Guide
+from .guidance import Guidance, GuidedDenoiser
 from .hooks import SILENT, Hooks
 from .noise import (
     NoiseChoice,
@@ -164,14 +164,20 @@ def sample_custom(
     model, name = guidance.model, run.sampler.name
     seed, shape = run.noise.seed, latent.samples.shape
 
-    def sample_with(apart: bool) -> list[Tensor]:
+    def sample_with(one_by_one: bool) -> list[Tensor]:
         draws = draws_after(shape, seed, latent.batch_index)
         state = StepState(model.sampling, generator=draws)
         with model.weights.use(model.patches, state):
-            guide = Guide(guidance, hooks, latent, SAMPLER_TABLE[name].needs_unguided, state)
-            guide.apart = apart
-            guide.missing_is_zero = run.mode == "0.3.64"
-            inside = _Run(guide, latent, run).through(hooks)
+            denoiser = GuidedDenoiser(
+                guidance,
+                hooks,
+                source=latent,
+                needs_unguided=SAMPLER_TABLE[name].needs_unguided,
+                state=state,
+                one_by_one=one_by_one,
+                missing_is_zero=run.mode == "0.3.64",
+            )
+            inside = _Run(denoiser, latent, run).through(hooks)
         return [each.clone() for each in inside]
 
     found = retry_when_out_of_memory(lambda: sample_with(False), lambda: sample_with(True))
@@ -223,8 +229,8 @@ class _Counter:
 class _Run:
     """One latent on its way through the levels of a schedule."""
 
-    def __init__(self, guide: Guide, latent: Latent, run: SamplingRun) -> None:
-        self.guide, self.model, self.mask = guide, guide.model, latent.noise_mask
+    def __init__(self, denoiser: GuidedDenoiser, latent: Latent, run: SamplingRun) -> None:
+        self.denoiser, self.model, self.mask = denoiser, denoiser.model, latent.noise_mask
         self.run, self.sampler = run, SAMPLER_TABLE[run.sampler.name]
         device = self.model.weights.device
         samples = latent.samples.float().to(device)
@@ -277,7 +283,7 @@ class _Run:
     def _denoise(self) -> PairDenoiser:
         """The model call, which a noise mask keeps inside."""
         if self.mask is None:
-            return self.guide.pair
+            return self.denoiser.pair
         mask_at = _mask_at(self.model, latent_mask(self.mask, self.known), self.sigmas)
         below = self.first
         if self.sampler.mask_noise == "fresh":
@@ -288,7 +294,7 @@ class _Run:
         def outside(sigma: Tensor) -> Tensor:
             return sampling.add_noise(self.known, below, sigma, max_denoise=False)
 
-        return keep_outside(self.guide.pair, mask_at, self.known, outside)
+        return keep_outside(self.denoiser.pair, mask_at, self.known, outside)
 
     def _step_noise(self, x: Tensor) -> StepNoise:
         kind, seed = self.sampler.noise, self.run.noise.seed

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import latentloom
-from latentloom.diffusion.sampling.guidance import _perpendicular
+from latentloom.diffusion.sampling.guidance import perpendicular_part
 from latentloom.diffusion.schedules.model_sampling import MAX_PERCENT_SIGMA
 from latentloom.engine.errors import GraphError, InputError
 from latentloom.engine.execution.executor import Engine
@@ -374,10 +374,9 @@ def test_a_negative_along_the_positive_does_not_count(engine: Engine) -> None:
     assert torch.allclose(found[0], ksampler(engine), atol=1e-3 * float(found[0].std()))
 
 
-def test_what_is_left_of_a_negative_is_perpendicular() -> None:
+def test_perp_neg_takes_the_batch_as_one() -> None:
     toward, away = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
-    kept = toward - _perpendicular(toward, away, 1.0)
-    # Over the batch as one, as ComfyUI has it.
-    assert abs(float((kept * toward).sum())) < 1e-3
+    perpendicular = perpendicular_part(away, toward)
+    assert abs(float((perpendicular * toward).sum())) < 1e-3
     along = (toward * away).sum() / toward.square().sum()
-    torch.testing.assert_close(kept + along * toward, away)
+    torch.testing.assert_close(perpendicular + along * toward, away)

@@ -35,8 +35,8 @@ def test_a_mask_keeps_the_area_unless_its_bounds_are_asked_for() -> None:
     (bound,) = regions.conditioning_set_mask(area, mask, 0.5, "mask bounds")
     assert kept.region is not None
     assert bound.region is not None
-    assert kept.region.box(16, 16) == (8, 8, 0, 0)
-    assert bound.region.box(16, 16) == (16, 16, 0, 0)
+    assert kept.region.cut_box(16, 16) == (8, 8, 0, 0)
+    assert bound.region.cut_box(16, 16) == (16, 16, 0, 0)
 
 
 def test_regions_are_told_apart_by_all_they_hold() -> None:

@@ -20,7 +20,7 @@ from latentloom.diffusion.conditioning.fitting import fit_entries
 from latentloom.diffusion.conditioning.regions import Area, Box, Region
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint
-from latentloom.diffusion.sampling.guidance import Guidance, Guide
+from latentloom.diffusion.sampling.guidance import Guidance, GuidedDenoiser
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.schedules.model_sampling import ModelSampling
 from tests.tiny_model import TEXT_DIM
@@ -48,16 +48,16 @@ def latent(height: int = 16, width: int = 24, batch: int = 1) -> Tensor:
     ],
 )
 def test_an_area_is_a_window_cut_at_the_edges(area: Area, box: Box) -> None:
-    assert Region(area).box(16, 24) == box
+    assert Region(area).cut_box(16, 24) == box
 
 
 def test_a_mask_is_bounded_by_8_cells_at_least() -> None:
     mask = torch.zeros(1, 16, 24)
     mask[0, 3:14, 10:12] = 0.5
-    assert Region(mask=mask, bounds=True).box(16, 24) == Box(11, 8, 3, 10)
-    assert Region(mask=mask).box(16, 24) is None
+    assert Region(mask=mask, bounds=True).cut_box(16, 24) == Box(11, 8, 3, 10)
+    assert Region(mask=mask).cut_box(16, 24) is None
     empty = Region(mask=torch.zeros(1, 16, 24), bounds=True)
-    assert empty.box(16, 24) == Box(8, 8, 0, 0)
+    assert empty.cut_box(16, 24) == Box(8, 8, 0, 0)
 
 
 def test_an_area_fades_at_edges_that_are_not_the_images() -> None:
@@ -127,9 +127,9 @@ def test_masks_that_share_a_image_mix_by_their_weights(tiny: Checkpoint) -> None
         *with_mask(prompt(1), left, 1.0, bounds=False),
         *with_mask(prompt(2), 1 - left, 1.0, bounds=False),
     )
-    one, two = (Guide(Guidance(tiny.model, prompt(seed)))(x, sigma) for seed in (1, 2))
+    one, two = (GuidedDenoiser(Guidance(tiny.model, prompt(seed)))(x, sigma) for seed in (1, 2))
     with torch.no_grad():
-        both = Guide(Guidance(tiny.model, halves))(x, sigma)
+        both = GuidedDenoiser(Guidance(tiny.model, halves))(x, sigma)
     torch.testing.assert_close(both[..., :4], one[..., :4], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(both[..., 4:], two[..., 4:], rtol=1e-4, atol=1e-4)
 
@@ -137,8 +137,8 @@ def test_masks_that_share_a_image_mix_by_their_weights(tiny: Checkpoint) -> None
 def test_an_area_alone_leaves_the_rest_at_0(tiny: Checkpoint) -> None:
     x, sigma = latent(8, 8), torch.tensor(3.0)
     alone = Guidance(tiny.model, with_area(prompt(1), Area(8, 4, 0, 0), 1.0))
-    got = Guide(alone)(x, sigma)
-    window = Guide(Guidance(tiny.model, prompt(1)))(x[..., :4].contiguous(), sigma)
+    got = GuidedDenoiser(alone)(x, sigma)
+    window = GuidedDenoiser(Guidance(tiny.model, prompt(1)))(x[..., :4].contiguous(), sigma)
     assert not got[..., 4:].any()
     torch.testing.assert_close(got[..., :4], window, rtol=1e-4, atol=1e-4)
 
@@ -147,7 +147,8 @@ def test_a_strength_is_a_weight_in_the_mean(tiny: Checkpoint) -> None:
     x, sigma = latent(8, 8), torch.tensor(3.0)
     mixed = (*with_strength(prompt(1), 0.5), *with_strength(prompt(2), 1.5))
     one, two, both = (
-        Guide(Guidance(tiny.model, side))(x, sigma) for side in (prompt(1), prompt(2), mixed)
+        GuidedDenoiser(Guidance(tiny.model, side))(x, sigma)
+        for side in (prompt(1), prompt(2), mixed)
     )
     torch.testing.assert_close(both, one * 0.25 + two * 0.75, rtol=1e-4, atol=1e-4)
 
@@ -168,8 +169,8 @@ def test_a_region_keeps_its_range_and_controls() -> None:
     ranged = with_range(with_area(prompt(1), Area(8, 8, 0, 0), 1.0), 0.2, 0.6)
     parts = fit_entries((ranged, prompt(2), ()), latent(), SAMPLING)
     copied = parts[-1]
-    assert (copied.high, copied.low) == (parts[0].high, parts[0].low)
-    assert parts[1].high > parts[0].high
+    assert (copied.sigma_start, copied.sigma_end) == (parts[0].sigma_start, parts[0].sigma_end)
+    assert parts[1].sigma_start > parts[0].sigma_start
 
 
 def test_a_mask_and_an_area_may_both_be_set() -> None:

@@ -15,7 +15,7 @@ from latentloom.diffusion.networks.handles import UNetWeights
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.networks.patch import GuidancePatch, GuidanceStep
 from latentloom.diffusion.samplers.table import SamplerChoice
-from latentloom.diffusion.sampling.guidance import Guidance, Guide, Style
+from latentloom.diffusion.sampling.guidance import Guidance, GuidedDenoiser, Style
 from latentloom.diffusion.sampling.noise import NoiseChoice
 from latentloom.diffusion.sampling.sample import SamplingRun, sample_custom
 from latentloom.diffusion.schedules.schedules import calculate_sigmas
@@ -52,7 +52,10 @@ def guidance(tiny: Checkpoint, style: Style, patch: VisionOutput | None = None) 
 def answers(tiny: Checkpoint) -> list[Tensor]:
     """D of the three prompts."""
     with torch.no_grad():
-        return [Guide(Guidance(tiny.model, prompt(seed)))(latent(), SIGMA) for seed in (1, 2, 3)]
+        return [
+            GuidedDenoiser(Guidance(tiny.model, prompt(seed)))(latent(), SIGMA)
+            for seed in (1, 2, 3)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_a_patch_sees_the_two_sides_that_are_mixed(
 ) -> None:
     patch, found = VisionOutput(), answers(tiny)
     with torch.no_grad():
-        Guide(guidance(tiny, style, patch)).pair(latent(), SIGMA)
+        GuidedDenoiser(guidance(tiny, style, patch)).pair(latent(), SIGMA)
     want = tuple(found[side] for side in sides)
     for given in (*patch.steps, *patch.asked):
         torch.testing.assert_close(given, want, rtol=1e-3, atol=1e-3)
@@ -76,8 +79,8 @@ def test_what_a_patch_adds_to_the_mix_is_not_lost(
     tiny: Checkpoint, style: Style, gain: float
 ) -> None:
     with torch.no_grad():
-        plain = Guide(guidance(tiny, style))(latent(), SIGMA)
-        patched = Guide(guidance(tiny, style, VisionOutput()))(latent(), SIGMA)
+        plain = GuidedDenoiser(guidance(tiny, style))(latent(), SIGMA)
+        patched = GuidedDenoiser(guidance(tiny, style, VisionOutput()))(latent(), SIGMA)
     torch.testing.assert_close(patched, plain + gain, rtol=1e-4, atol=1e-4)
 
 
@@ -88,7 +91,7 @@ def test_cfg_pp_steps_from_the_side_that_is_guided_away_from(
     tiny: Checkpoint, style: Style, side: int
 ) -> None:
     with torch.no_grad():
-        _, away = Guide(guidance(tiny, style)).pair(latent(), SIGMA)
+        _, away = GuidedDenoiser(guidance(tiny, style)).pair(latent(), SIGMA)
     torch.testing.assert_close(away, answers(tiny)[side], rtol=1e-3, atol=1e-3)
 
 
@@ -118,7 +121,7 @@ def test_what_stays_from_level_to_level_is_brought_to_the_device_once(
         return real(weights, x, timestep, context, *rest)
 
     monkeypatch.setattr(UNetWeights, "predict", predict)
-    guide = Guide(guidance(tiny, style))
+    guide = GuidedDenoiser(guidance(tiny, style))
     with torch.no_grad():
         for level in (9.0, 3.0, 1.0):
             guide(latent(), torch.tensor(level))

@@ -18,7 +18,7 @@ from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.samplers.table import SamplerChoice
 from latentloom.diffusion.sampling.compatibility import CompatibilityMode
-from latentloom.diffusion.sampling.guidance import Guidance, Guide
+from latentloom.diffusion.sampling.guidance import Guidance, GuidedDenoiser
 from latentloom.diffusion.sampling.hooks import Hooks
 from latentloom.diffusion.sampling.noise import NoiseChoice, start_noise
 from latentloom.diffusion.sampling.sample import (
@@ -143,7 +143,9 @@ def test_cfg_one_leaves_the_negative_out(
 
 def guide(tiny: Checkpoint, positive: Conditioning, negative: Conditioning, **options: Any) -> Any:
     counter = Counter()
-    made = Guide(Guidance(tiny.model, positive, negative, options.get("cfg", 5.0)), counter.hooks)
+    made = GuidedDenoiser(
+        Guidance(tiny.model, positive, negative, options.get("cfg", 5.0)), counter.hooks
+    )
     with torch.inference_mode():
         x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1)) * 3
         return made(x, torch.tensor(options.get("sigma", 3.0))), counter.calls
@@ -330,7 +332,7 @@ def test_the_older_rule_takes_a_missing_prediction_for_zero(
     guidance, sigmas = Guidance(tiny.model, positive), torch.tensor([8.0, 3.0])
     x = start_noise(tuple(latent.shape), 5) * 8.0
     with tiny.model.weights.use():
-        denoised = Guide(guidance)(x, sigmas[0])
+        denoised = GuidedDenoiser(guidance)(x, sigmas[0])
     plain = denoised + 3.0 * (x - denoised) / 8.0
     for mode, expected in (("current", plain), ("0.3.64", denoised + 3.0 * x / 8.0)):
         run = SamplingRun(

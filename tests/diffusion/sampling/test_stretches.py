@@ -14,7 +14,7 @@ from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptE
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import UNetWeights
 from latentloom.diffusion.networks.load import Checkpoint
-from latentloom.diffusion.sampling.guidance import Guidance, Guide
+from latentloom.diffusion.sampling.guidance import Guidance, GuidedDenoiser
 from latentloom.diffusion.sampling.noise import start_noise
 from latentloom.diffusion.sampling.sample import SamplePlan, latent_mask, plan_sigmas, sample
 
@@ -124,7 +124,7 @@ def test_masks_are_taken_in_turn_and_stay_grey() -> None:
 
 def test_a_range_holds_at_both_of_its_ends(tiny: Checkpoint) -> None:
     level = tiny.model.sampling.percent_to_sigma
-    guide = Guide(Guidance(tiny.model, with_range(prompt(), 0.25, 0.5)))
+    guide = GuidedDenoiser(Guidance(tiny.model, with_range(prompt(), 0.25, 0.5)))
     x, ends = latent().samples, (level(0.25), level(0.5))
     with torch.no_grad():
         within = [bool(guide(x, torch.tensor(end)).any()) for end in ends]
