@@ -1,7 +1,7 @@
-"""What an installed model is, from headers and configurations alone: fast for any size. No torch.
+"""Describe installed models from their headers and configurations alone. No torch here.
 
-The hash is of the header, which tells files of other shapes, names or notes apart, and is the same
-wherever the file lies. It does not see a changed weight; what a run depends on is hashed whole.
+This is fast for files of any size. The hash is that of the header: it changes with names, shapes
+and metadata, but not with a weight, nor with the file's path. Node keys hash the whole file.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from .tiny_vae import find_tiny_vae_files
 from .upscale_file import read_upscale_network
 
 PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
-# The vectors of an embedding by their names in a file.
+# Names of the vectors of an embedding in a file.
 EMBEDDING_KEYS = {"emb_params", "clip_l", "clip_h", "clip_g"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """What a model is.
+    """A model's kind, family and size.
 
     Attributes:
         holds: checkpoint, network, autoencoder, text encoder, lora, controlnet, upscaler,
-            embedding, or unknown; whatever folder it lies in.
-        family: of models that it fits; empty where its keys do not tell.
-        precision: that most of its bytes are in.
+            embedding, or unknown; whatever folder it is in.
+        family: of the models that it works with; empty if its keys do not say.
+        precision: of most of its bytes.
         size: in bytes.
-        hash: of the header, as hexadecimal digits.
+        hash: SHA-256 of the header, in hexadecimal digits.
     """
 
     holds: str
@@ -52,7 +52,7 @@ class ModelDescription:
 
 
 def describe_model(path: Path) -> ModelDescription:
-    """What a model file or folder is.
+    """Describe a model file or folder.
 
     Raises:
         ModelFileError: it cannot be read, or is incomplete.
@@ -60,43 +60,44 @@ def describe_model(path: Path) -> ModelDescription:
     files = list_weight_files(path) if path.is_dir() else [path]
     if not files:
         raise ModelFileError(f"{path.name} holds no weights")
-    sink, heads = hashlib.sha256(), list[TensorInfo]()
+    sink, infos = hashlib.sha256(), list[TensorInfo]()
     for file in files:
-        heads += read_tensor_infos(file).values()
+        infos += read_tensor_infos(file).values()
         sink.update(read_header_bytes(file))
-    holds, family = _folder(path) if path.is_dir() else _file(path)
-    size = sum(file.stat().st_size for file in files)
+    holds, family = _detect_folder(path) if path.is_dir() else _detect_file(path)
     return ModelDescription(
-        holds, "" if family == ANY_FAMILY else family, _precision(heads), size, sink.hexdigest()
+        holds=holds,
+        family="" if family == ANY_FAMILY else family,
+        precision=_main_precision(infos),
+        size=sum(file.stat().st_size for file in files),
+        hash=sink.hexdigest(),
     )
 
 
-def _folder(path: Path) -> tuple[str, str]:
-    """What a folder in the diffusers layout holds, and of which family."""
+def _detect_folder(path: Path) -> tuple[str, str]:
+    """Return the kind and the family of a folder in the diffusers layout."""
     if (path / PIPELINE).is_file():
         return "checkpoint", detect_checkpoint_family(path).name
     if not (path / CONFIG).is_file():
         return "unknown", ""
-    control = _control(path)
-    return (
-        ("controlnet", control)
-        if control is not None
-        else ("autoencoder", detect_vae_family(path).name)
-    )
+    control_family = _control_family(path)
+    if control_family is not None:
+        return "controlnet", control_family
+    return "autoencoder", detect_vae_family(path).name
 
 
-def _file(path: Path) -> tuple[str, str]:
-    """What a file holds, and of which family."""
-    halves = find_tiny_vae_files(path)
-    if halves is not None:
-        return "autoencoder", halves.family.name
+def _detect_file(path: Path) -> tuple[str, str]:
+    """Return the kind and the family of a file."""
+    tiny_vae = find_tiny_vae_files(path)
+    if tiny_vae is not None:
+        return "autoencoder", tiny_vae.family.name
     try:
         return "lora", detect_lora_family(path) or ""
     except ModelFileError:
         pass
-    control = _control(path)
-    if control is not None:
-        return "controlnet", control
+    control_family = _control_family(path)
+    if control_family is not None:
+        return "controlnet", control_family
     contents = read_contents(path)
     family = contents.family.name if contents.family is not None else ""
     if contents.unet is not None:
@@ -105,7 +106,7 @@ def _file(path: Path) -> tuple[str, str]:
         return "text encoder", family
     if contents.vae is not None:
         return "autoencoder", ""
-    vectors = _vectors(read_tensor_infos(path))
+    vectors = _find_vectors(read_tensor_infos(path))
     if vectors:
         return "embedding", _embedding_family(vectors)
     try:
@@ -115,17 +116,17 @@ def _file(path: Path) -> tuple[str, str]:
     return "upscaler", ""
 
 
-def _vectors(heads: TensorInfos) -> TensorInfos:
-    """The vectors of an embedding; those of older files go by the word they stand for."""
-    named = {name: head for name, head in heads.items() if name in EMBEDDING_KEYS}
-    if named or len(heads) != 1:
-        return named
-    ((_, (_, shape)),) = heads.items()
-    return heads if len(shape) in (1, 2) and shape[-1] in FAMILY_BY_TEXT_DIM else {}
+def _find_vectors(infos: TensorInfos) -> TensorInfos:
+    """Return the vectors of an embedding; in older files their key is the word they stand for."""
+    vectors = {name: info for name, info in infos.items() if name in EMBEDDING_KEYS}
+    if vectors or len(infos) != 1:
+        return vectors
+    ((_, (_, shape)),) = infos.items()
+    return infos if len(shape) in (1, 2) and shape[-1] in FAMILY_BY_TEXT_DIM else {}
 
 
 def _embedding_family(vectors: TensorInfos) -> str:
-    """SDXL's has vectors for both of its text encoders; else their width tells."""
+    """Return SDXL for vectors of both of its text encoders, else the family of their width."""
     if {"clip_l", "clip_g"} <= vectors.keys():
         return SDXL.name
     width = next(iter(vectors.values())).shape[-1:]
@@ -133,21 +134,21 @@ def _embedding_family(vectors: TensorInfos) -> str:
     return known.name if known else ""
 
 
-def _control(path: Path) -> str | None:
-    """The family of a ControlNet, None if it is none."""
+def _control_family(path: Path) -> str | None:
+    """Return the family of a ControlNet; None for other models."""
     try:
         return detect_control_family(path).name
     except ModelFileError:
         return None
 
 
-def _precision(heads: Iterable[TensorInfo]) -> str:
-    """The type that most bytes are in, and a plus where others are there too."""
+def _main_precision(infos: Iterable[TensorInfo]) -> str:
+    """Return the dtype of most bytes, with a plus if over 1 % are of others."""
     sizes: Counter[str] = Counter()
-    for head in heads:
-        if head.dtype in PRECISIONS:
-            sizes[PRECISIONS[head.dtype]] += math.prod(head.shape) * DTYPE_BYTES[head.dtype]
+    for info in infos:
+        if info.dtype in PRECISIONS:
+            sizes[PRECISIONS[info.dtype]] += math.prod(info.shape) * DTYPE_BYTES[info.dtype]
     if not sizes:
         return ""
-    ((most, share),) = sizes.most_common(1)
-    return most if share >= 0.99 * sizes.total() else f"{most}+"
+    ((precision, size),) = sizes.most_common(1)
+    return precision if size >= 0.99 * sizes.total() else f"{precision}+"

@@ -1,7 +1,7 @@
 """LoRA files: which layer each key changes, and how. No torch here.
 
-Names of layers are read with all dots as underscores, as kohya's tools write them; diffusers',
-PEFT's and the original code's names become the same.
+Layer names have underscores for dots, as kohya's tools write them. This way diffusers', PEFT's
+and the original code's names are the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .tensor_info import TensorInfo
 LoraTarget = Literal["unet", "text", "text_2"]
 Role = str
 
-# What a key's end says its tensor is; longer ends first.
+# The role of a tensor by the suffix of its key; longer suffixes first.
 ROLES: dict[str, Role] = {
     ".lora_up.weight": "up",
     ".lora_down.weight": "down",
@@ -54,8 +54,8 @@ for _name in ("w1", "w2", "w1_a", "w1_b", "w2_a", "w2_b", "t2"):
     ROLES[f".lokr_{_name}"] = f"lokr_{_name}"
 for _name in ("a1", "a2", "b1", "b2"):
     ROLES[f".{_name}.weight"] = f"glora_{_name}"
-# As kohya's tools name them, which change other layers than LyCORIS' do.
-UNKNOWN_KINDS = {"oft_unet_": "OFT"}
+# Kohya's OFT changes other layers than LyCORIS' OFT, and is not supported.
+UNSUPPORTED_KINDS = {"oft_unet_": "OFT"}
 PREFIXES: dict[str, LoraTarget] = {
     "lora_unet_": "unet",
     "lora_te1_": "text",
@@ -72,12 +72,12 @@ OLD_ATTENTION = re.compile(r"self_attn_to_(q|k|v|out)$")
 
 @dataclass(frozen=True)
 class LayerChange:
-    """What a file says of one layer.
+    """The change of one layer in a file.
 
     Attributes:
-        target: the network that has the layer.
+        target: the network with the layer.
         layer: its name with underscores.
-        keys: the file's key of each role.
+        keys: the file's key for each role.
     """
 
     target: LoraTarget
@@ -86,40 +86,40 @@ class LayerChange:
 
 
 def read_layer_changes(path: Path) -> list[LayerChange]:
-    """All that a file changes.
+    """Read the changes of a file, layer by layer.
 
     Raises:
-        ModelFileError: it is no whole weight file, no LoRA, or of a kind that is not supported.
+        ModelFileError: it is not a complete weight file, not a LoRA, or of an unsupported kind.
     """
     return parse_layer_changes(path.name, read_tensor_infos(path))
 
 
 def parse_layer_changes(name: str, keys: Iterable[str]) -> list[LayerChange]:
-    """What the keys of a file change; keys of no known form are left out.
+    """Return the changes that a file's keys stand for; unknown keys are left out.
 
     Raises:
-        ModelFileError: no key is of a known form.
+        ModelFileError: no key is known.
     """
-    found: dict[tuple[LoraTarget, str], dict[Role, str]] = defaultdict(dict)
-    strange = []
+    known: dict[tuple[LoraTarget, str], dict[Role, str]] = defaultdict(dict)
+    unknown = []
     for key in keys:
-        place, role = _split(key)
-        target = _target(place)
-        if role is None or target is None:
-            strange.append(key)
+        name_in_file, role = _split_role(key)
+        target_layer = _find_layer(name_in_file)
+        if role is None or target_layer is None:
+            unknown.append(key)
         else:
-            found[target][role] = key
-    for key in strange:
-        for mark, kind in UNKNOWN_KINDS.items():
-            if mark in key:
+            known[target_layer][role] = key
+    for key in unknown:
+        for marker, kind in UNSUPPORTED_KINDS.items():
+            if marker in key:
                 raise ModelFileError(f"{name} holds {kind} adapters, which are not supported")
-    if not found:
+    if not known:
         raise ModelFileError(f"{name} holds no LoRA")
-    return [LayerChange(part, layer, keys) for (part, layer), keys in found.items()]
+    return [LayerChange(target, layer, keys) for (target, layer), keys in known.items()]
 
 
 def check_lora(path: Path) -> None:
-    """Whether a file is a LoRA that can be loaded.
+    """Check that a file is a LoRA that can be loaded.
 
     Raises:
         ModelFileError: it is not.
@@ -128,47 +128,48 @@ def check_lora(path: Path) -> None:
 
 
 def detect_lora_family(path: Path) -> str | None:
-    """The family of the models that a LoRA fits; None where its keys do not tell.
+    """Return the family of the models that a LoRA fits; None if its keys do not say.
 
     Raises:
-        ModelFileError: it is no LoRA.
+        ModelFileError: it is not a LoRA.
     """
-    heads = read_tensor_infos(path)
-    for change in parse_layer_changes(path.name, heads):
+    infos = read_tensor_infos(path)
+    for change in parse_layer_changes(path.name, infos):
         if change.target == "unet" and change.layer.endswith("attn2_to_k"):
-            width = _input_width({role: heads[key] for role, key in change.keys.items()})
+            width = _input_width({role: infos[key] for role, key in change.keys.items()})
             if width:
                 return family_for(width).name
     return None
 
 
-def _split(key: str) -> tuple[str, Role | None]:
-    for end, role in ROLES.items():
-        if key.endswith(end):
-            return key.removesuffix(end), role
+def _split_role(key: str) -> tuple[str, Role | None]:
+    for suffix, role in ROLES.items():
+        if key.endswith(suffix):
+            return key.removesuffix(suffix), role
     return key, None
 
 
-def _target(place: str) -> tuple[LoraTarget, str] | None:
-    flat = place.removeprefix("base_model.model.").replace(".processor.", ".").replace(".", "_")
-    for prefix, part in PREFIXES.items():
+def _find_layer(name: str) -> tuple[LoraTarget, str] | None:
+    """Return the network and the layer of a name in a file; None for an unknown name."""
+    flat = name.removeprefix("base_model.model.").replace(".processor.", ".").replace(".", "_")
+    for prefix, target in PREFIXES.items():
         if flat.startswith(prefix):
             layer = flat.removeprefix(prefix).removeprefix("text_model_")
-            return part, OLD_ATTENTION.sub(r"self_attn_\1_proj", layer)
+            return target, OLD_ATTENTION.sub(r"self_attn_\1_proj", layer)
     if flat.startswith(("down_blocks_", "mid_block_", "up_blocks_")):
         return "unet", flat
     return None
 
 
-def _input_width(heads: Mapping[Role, TensorInfo]) -> int:
-    """How many inputs the changed layer has; 0 where that is not seen."""
+def _input_width(infos: Mapping[Role, TensorInfo]) -> int:
+    """Return the number of inputs of the changed layer; 0 if the shapes do not say."""
     for role in ("down", "hada_w1_b", "diff"):
-        if role in heads and len(heads[role].shape) > 1:
-            return heads[role].shape[1]
-    halves = [
-        heads[role].shape[1]
-        for names in (("lokr_w1", "lokr_w1_b"), ("lokr_w2", "lokr_w2_b"))
-        for role in names
-        if role in heads and len(heads[role].shape) > 1
+        if role in infos and len(infos[role].shape) > 1:
+            return infos[role].shape[1]
+    factors = [
+        infos[role].shape[1]
+        for roles in (("lokr_w1", "lokr_w1_b"), ("lokr_w2", "lokr_w2_b"))
+        for role in roles
+        if role in infos and len(infos[role].shape) > 1
     ]
-    return halves[0] * halves[1] if len(halves) == 2 else 0
+    return factors[0] * factors[1] if len(factors) == 2 else 0

@@ -1,9 +1,8 @@
-"""TAESD: a tiny autoencoder for drafts and previews, its halves in two files. No torch here.
+"""TAESD: a tiny autoencoder for drafts and previews, in two files. No torch here.
 
-The halves lie in `models/vae_approx` as `taesd_encoder.safetensors` and
-`taesd_decoder.safetensors`, or both as `.pth`, those for SDXL as `taesdxl_...`; `taesd` names both
-at once.
-Source: github.com/madebyollin/taesd, whose layers are numbered through; diffusers has the network.
+Its files in `models/vae_approx` are `taesd_encoder.safetensors` and `taesd_decoder.safetensors`,
+or both as `.pth`; those for SDXL are named `taesdxl_...`. The model name `taesd` means both files.
+Source: github.com/madebyollin/taesd, which numbers the layers; diffusers has the network.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
 FOLDER = "vae_approx"
 FAMILIES = {"taesd": SD15, "taesdxl": SDXL}
 EXTENSIONS = (".safetensors", ".pth")
-# The decoder counts the bend of its input as its first layer, diffusers does not.
+# TAESD counts the activation before the decoder as its first layer, diffusers does not.
 FIRST_LAYERS = {"encoder": 0, "decoder": 1}
 
 
 class TinyVaeFiles(NamedTuple):
-    """The files of one, and what it goes by."""
+    """The two files of a TAESD, and its name."""
 
     name: str
     encoder: Path
@@ -35,40 +34,41 @@ class TinyVaeFiles(NamedTuple):
 
     @property
     def family(self) -> Family:
-        """Whose latents it reads and writes."""
+        """The family whose latents it encodes and decodes."""
         return FAMILIES[self.name]
 
 
 def list_tiny_vaes(folder: Path) -> Iterator[TinyVaeFiles]:
-    """Those of a folder that have both halves."""
+    """Yield those of a folder that have both files."""
     for name in FAMILIES:
         for extension in EXTENSIONS:
-            halves = (folder / f"{name}_{side}{extension}" for side in FIRST_LAYERS)
-            found = TinyVaeFiles(name, *halves)
-            if found.encoder.is_file() and found.decoder.is_file():
-                yield found
+            paths = (folder / f"{name}_{side}{extension}" for side in FIRST_LAYERS)
+            files = TinyVaeFiles(name, *paths)
+            if files.encoder.is_file() and files.decoder.is_file():
+                yield files
                 break
 
 
 def find_tiny_vae_files(encoder: Path) -> TinyVaeFiles | None:
-    """Both halves, by the file of the first; None where it is no such file."""
-    return next((each for each in list_tiny_vaes(encoder.parent) if each.encoder == encoder), None)
+    """Return both files of a TAESD, given the encoder's; None for any other file."""
+    tiny_vaes = list_tiny_vaes(encoder.parent)
+    return next((files for files in tiny_vaes if files.encoder == encoder), None)
 
 
-def check_tiny_vae(halves: TinyVaeFiles) -> None:
-    """Whether both files hold what they should; from their headers alone.
+def check_tiny_vae(files: TinyVaeFiles) -> None:
+    """Check from their headers that both files hold their network.
 
     Raises:
         ModelFileError: one does not.
     """
-    for path, side, channels in ((halves.encoder, "encoder", 3), (halves.decoder, "decoder", 4)):
-        head = read_tensor_infos(path).get(f"{FIRST_LAYERS[side]}.weight")
-        if head is None or head.shape[1:] != (channels, 3, 3):
+    for path, side, channels in ((files.encoder, "encoder", 3), (files.decoder, "decoder", 4)):
+        info = read_tensor_infos(path).get(f"{FIRST_LAYERS[side]}.weight")
+        if info is None or info.shape[1:] != (channels, 3, 3):
             raise ModelFileError(f"{path.name} holds no {side} of TAESD")
 
 
-def read_tiny_vae(halves: TinyVaeFiles) -> AutoencoderTiny:
-    """The network with the weights of both files, float32.
+def read_tiny_vae(files: TinyVaeFiles) -> AutoencoderTiny:
+    """Return the network with the weights of both files, in float32.
 
     Raises:
         ModelFileError: weights are missing, unknown or of another shape.
@@ -77,18 +77,18 @@ def read_tiny_vae(halves: TinyVaeFiles) -> AutoencoderTiny:
 
     from .weight_file import load_weights
 
-    check_tiny_vae(halves)
+    check_tiny_vae(files)
     weights = {}
     for side, first in FIRST_LAYERS.items():
-        path = halves.encoder if side == "encoder" else halves.decoder
+        path = files.encoder if side == "encoder" else files.decoder
         for name, value in load_weights(path).items():
-            number, _, rest = name.partition(".")
+            number, _, parameter = name.partition(".")
             if not number.isdecimal():
-                raise ModelFileError(f"the {side} of {halves.name} has the unknown weights {name}")
-            weights[f"{side}.layers.{int(number) - first}.{rest}"] = value.float()
+                raise ModelFileError(f"the {side} of {files.name} has unknown weights: {name}")
+            weights[f"{side}.layers.{int(number) - first}.{parameter}"] = value.float()
     network = AutoencoderTiny()
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise ModelFileError(f"{halves.name} is not whole: {error}") from error
+        raise ModelFileError(f"{files.name} is incomplete: {error}") from error
     return network

@@ -1,4 +1,4 @@
-"""Names of a denoising network's layers in the original code, which some LoRA files use."""
+"""The original code's names of a denoising network's layers, which some LoRA files use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESNET = {
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
-ENDS = {
+OUTER_LAYERS = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
     "add_embedding.linear_1": "label_emb.0.0",
@@ -31,13 +31,13 @@ BLOCK = re.compile(r"(?:\w+_blocks\.\d+|mid_block)\.(?:resnets|attentions|\w+sam
 
 
 def map_original_layers(layers: Iterable[str]) -> dict[str, str]:
-    """Our name of each layer by the original code's."""
+    """Return our name of each layer, by the original code's name."""
     ours = list(layers)
-    blocks = _blocks(ours)
-    found: dict[str, str] = {}
+    blocks = _map_blocks(ours)
+    names: dict[str, str] = {}
     for layer in ours:
         match = BLOCK.match(layer)
-        theirs = ENDS.get(layer) if match is None else blocks.get(match[0])
+        theirs = OUTER_LAYERS.get(layer) if match is None else blocks.get(match[0])
         if theirs is None:
             continue
         inner = layer[match.end() + 1 :] if match else ""
@@ -45,13 +45,13 @@ def map_original_layers(layers: Iterable[str]) -> dict[str, str]:
             inner = RESNET.get(inner, inner)
         elif match and "sampler" in match[0]:
             inner = "op" if "down" in match[0] else "conv"
-        found[f"{theirs}.{inner}" if inner else theirs] = layer
-    return found
+        names[f"{theirs}.{inner}" if inner else theirs] = layer
+    return names
 
 
-def _blocks(layers: list[str]) -> dict[str, str]:
-    """The original name of each residual block, attention block and sampler."""
-    names, sizes = dict(MIDDLE), _sizes(layers)
+def _map_blocks(layers: list[str]) -> dict[str, str]:
+    """Return the original name of each residual block, attention block and resampler."""
+    names, sizes = dict(MIDDLE), _count_resnets(layers)
     index = 1
     for level, size in enumerate(sizes):
         for layer in range(size):
@@ -62,22 +62,22 @@ def _blocks(layers: list[str]) -> dict[str, str]:
         index += 1
     index = 0
     for level, size in enumerate(reversed(sizes)):
-        attends = any(layer.startswith(f"up_blocks.{level}.attentions.") for layer in layers)
+        has_attention = any(layer.startswith(f"up_blocks.{level}.attentions.") for layer in layers)
         for layer in range(size + 1):
             names[f"up_blocks.{level}.resnets.{layer}"] = f"output_blocks.{index}.0"
             names[f"up_blocks.{level}.attentions.{layer}"] = f"output_blocks.{index}.1"
             index += 1
-        last = f"output_blocks.{index - 1}.{1 + attends}"
+        last = f"output_blocks.{index - 1}.{1 + has_attention}"
         names[f"up_blocks.{level}.upsamplers.0"] = last
     return names
 
 
-def _sizes(layers: list[str]) -> list[int]:
-    """How many residual blocks each level of the first half has."""
-    found = {
+def _count_resnets(layers: list[str]) -> list[int]:
+    """Return the number of residual blocks of each level of the encoder."""
+    blocks = {
         (int(match[1]), int(match[2]))
         for layer in layers
         if (match := re.match(r"down_blocks\.(\d+)\.resnets\.(\d+)\.", layer))
     }
-    levels = 1 + max((level for level, _ in found), default=-1)
-    return [sum(each == level for each, _ in found) for level in range(levels)]
+    levels = 1 + max((level for level, _ in blocks), default=-1)
+    return [sum(block_level == level for block_level, _ in blocks) for level in range(levels)]

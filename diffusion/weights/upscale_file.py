@@ -1,7 +1,7 @@
-"""Upscaling networks on disk: what a file's keys say of the network. No torch here.
+"""Upscaling networks on disk: their configuration and keys. No torch here.
 
-Read are ESRGAN's nets in the layouts of its first release, of its test code and of Real-ESRGAN,
-and Real-ESRGAN's compact nets.
+Supported are ESRGAN networks with the keys of its first release, of its test code and of
+Real-ESRGAN, and Real-ESRGAN's compact networks.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from .headers import read_tensor_infos
 from .keys import StoredNetwork, TensorInfos
 
 WRAPPERS = ("params_ema.", "params.", "module.")
-EXPECTED = "an ESRGAN net (RRDB) or a compact one (SRVGG)"
-# Names of ESRGAN's test code, and those of Real-ESRGAN that this code uses.
-TEST_CODE = {
+SUPPORTED = "ESRGAN network (RRDB) or compact one (SRVGG)"
+# The names here, by those of ESRGAN's test code and of Real-ESRGAN.
+OUR_MODULES = {
     "RRDB_trunk": "body",
     "trunk_conv": "conv_body",
     "upconv1": "conv_up.0",
@@ -26,39 +26,43 @@ TEST_CODE = {
     "conv_up1": "conv_up.0",
     "conv_up2": "conv_up.1",
 }
-TOP = ("conv_first", "conv_body", "conv_hr", "conv_last")
+OUTER_LAYERS = ("conv_first", "conv_body", "conv_hr", "conv_last")
 
 
 def read_upscale_network(path: Path) -> StoredNetwork:
-    """The network of a file: its configuration, of which `kind` is rrdb or compact, and its keys.
+    """Return the network of a file; `kind` in its configuration is rrdb or compact.
 
     Raises:
-        ModelFileError: it is damaged, unsafe, or no such network.
+        ModelFileError: it is damaged, unsafe, or another network.
     """
-    heads = read_tensor_infos(path)
-    plain = {_unwrapped(name): name for name in heads}
+    infos = read_tensor_infos(path)
+    plain = {_unwrap(name): name for name in infos}
     try:
-        part = _compact(heads, plain) if "body.0.weight" in plain else _rrdb(heads, plain)
+        if "body.0.weight" in plain:
+            return _read_compact(infos, plain)
+        return _read_rrdb(infos, plain)
     except (KeyError, ValueError, IndexError) as error:
-        raise ModelFileError(f"{path.name} holds no {EXPECTED.removeprefix('an ')}") from error
-    return part
+        raise ModelFileError(f"{path.name} holds no {SUPPORTED}") from error
 
 
-def _unwrapped(name: str) -> str:
+def _unwrap(name: str) -> str:
     for wrapper in WRAPPERS:
         name = name.removeprefix(wrapper)
     return name
 
 
-def _rrdb(heads: TensorInfos, plain: dict[str, str]) -> StoredNetwork:
-    ours = _first_release(plain) if "model.0.weight" in plain else _later(plain)
-    shapes = {mine: heads[theirs].shape for theirs, mine in ours.items()}
+def _read_rrdb(infos: TensorInfos, plain: dict[str, str]) -> StoredNetwork:
+    is_first_release = "model.0.weight" in plain
+    names = _map_first_release(plain) if is_first_release else _map_later(plain)
+    shapes = {ours: infos[theirs].shape for theirs, ours in names.items()}
     features, channels = shapes["conv_first.weight"][:2]
     unshuffle = math.isqrt(channels // 3)
     ups = sum(name.startswith("conv_up.") for name in shapes) // 2
-    flat = any(name.endswith("weight") and len(shape) != 4 for name, shape in shapes.items())
-    if flat or channels != 3 * unshuffle**2 or shapes["conv_last.weight"][0] != 3:
-        raise ValueError("not a net for images of three channels")
+    has_other_layers = any(
+        name.endswith("weight") and len(shape) != 4 for name, shape in shapes.items()
+    )
+    if has_other_layers or channels != 3 * unshuffle**2 or shapes["conv_last.weight"][0] != 3:
+        raise ValueError("not a network for images with three channels")
     config = {
         "kind": "rrdb",
         "features": features,
@@ -68,52 +72,55 @@ def _rrdb(heads: TensorInfos, plain: dict[str, str]) -> StoredNetwork:
         "unshuffle": unshuffle,
     }
     if 2**ups % unshuffle:
-        raise ValueError("its scale is no whole number")
-    return StoredNetwork(config, ours)
+        raise ValueError("its scale is not a whole number")
+    return StoredNetwork(config, names)
 
 
-def _first_release(plain: dict[str, str]) -> dict[str, str]:
-    """Keys of the first release: a list of layers, of which only convolutions have weights."""
-    tops = sorted({int(name.split(".")[1]) for name in plain if re.match(r"model\.\d+\.w", name)})
-    first, *ups, hr, last = tops
-    renamed = {first: "conv_first", hr: "conv_hr", last: "conv_last"}
-    renamed |= {index: f"conv_up.{number}" for number, index in enumerate(ups)}
+def _map_first_release(plain: dict[str, str]) -> dict[str, str]:
+    """Return our name of each key of the first release, which numbers all layers."""
+    numbers = sorted(
+        {int(name.split(".")[1]) for name in plain if re.match(r"model\.\d+\.w", name)}
+    )
+    first, *ups, hr, last = numbers
+    layers = {first: "conv_first", hr: "conv_hr", last: "conv_last"}
+    layers |= {index: f"conv_up.{number}" for number, index in enumerate(ups)}
     trunk = max(int(name.split(".")[3]) for name in plain if name.startswith("model.1.sub."))
-    ours = {}
+    names = {}
     for name, theirs in plain.items():
         block = re.fullmatch(r"model\.1\.sub\.(\d+)\.RDB(\d)\.(conv\d)\.0\.(\w+)", name)
-        top = re.fullmatch(r"model\.(\d+)\.(\w+)", name)
+        outer = re.fullmatch(r"model\.(\d+)\.(\w+)", name)
         if block:
             number, dense, conv, kind = block.groups()
-            ours[theirs] = f"body.{number}.rdb{dense}.{conv}.{kind}"
-        elif top:
-            ours[theirs] = f"{renamed[int(top[1])]}.{top[2]}"
+            names[theirs] = f"body.{number}.rdb{dense}.{conv}.{kind}"
+        elif outer:
+            names[theirs] = f"{layers[int(outer[1])]}.{outer[2]}"
         elif name.startswith(f"model.1.sub.{trunk}."):
-            ours[theirs] = f"conv_body.{name.rpartition('.')[2]}"
+            names[theirs] = f"conv_body.{name.rpartition('.')[2]}"
         else:
             raise ValueError(name)
-    return ours
+    return names
 
 
-def _later(plain: dict[str, str]) -> dict[str, str]:
-    ours = {}
+def _map_later(plain: dict[str, str]) -> dict[str, str]:
+    """Return our name of each key of the test code or of Real-ESRGAN."""
+    names = {}
     for name, theirs in plain.items():
-        head, _, rest = name.partition(".")
-        mine = TEST_CODE.get(head, head)
-        if mine != "body" and mine not in TOP and not mine.startswith("conv_up."):
+        module, _, inner = name.partition(".")
+        ours = OUR_MODULES.get(module, module)
+        if ours != "body" and ours not in OUTER_LAYERS and not ours.startswith("conv_up."):
             raise ValueError(name)
-        ours[theirs] = f"{mine}.{rest.replace('RDB', 'rdb')}"
-    return ours
+        names[theirs] = f"{ours}.{inner.replace('RDB', 'rdb')}"
+    return names
 
 
-def _compact(heads: TensorInfos, plain: dict[str, str]) -> StoredNetwork:
-    shapes = {name: heads[theirs].shape for name, theirs in plain.items()}
+def _read_compact(infos: TensorInfos, plain: dict[str, str]) -> StoredNetwork:
+    shapes = {name: infos[theirs].shape for name, theirs in plain.items()}
     last = max(int(name.split(".")[1]) for name in shapes)
     features, channels = shapes["body.0.weight"][:2]
     scale = math.isqrt(shapes[f"body.{last}.weight"][0] // 3)
     if channels != 3 or shapes[f"body.{last}.weight"][0] != 3 * scale**2 or last < 2 or last % 2:
-        raise ValueError("not a net for images of three channels")
+        raise ValueError("not a network for images with three channels")
     if any(len(shapes[f"body.{index}.weight"]) != 1 for index in range(1, last, 2)):
-        raise ValueError("not a net with PReLU activations")
+        raise ValueError("not a network with PReLU activations")
     config = {"kind": "compact", "features": features, "layers": last // 2 - 1, "scale": scale}
-    return StoredNetwork(config, {theirs: mine for mine, theirs in plain.items()})
+    return StoredNetwork(config, {theirs: ours for ours, theirs in plain.items()})

@@ -91,8 +91,8 @@ def test_a_file_may_say_that_it_takes_any_level(root: Path, lowest: float | None
     ("name", "value", "reason"),
     [
         ("edm_mean", torch.zeros(4), "models like Playground 2.5 are not supported"),
-        ("edm_vpred.sigma_max", torch.zeros(()), "sigma_max is no noise level"),
-        ("edm_vpred.sigma_max", torch.ones(2), "sigma_max is no noise level"),
+        ("edm_vpred.sigma_max", torch.zeros(()), "sigma_max is not a sigma"),
+        ("edm_vpred.sigma_max", torch.ones(2), "sigma_max is not a sigma"),
     ],
 )
 def test_a_file_of_another_process_is_refused_with_the_reason(

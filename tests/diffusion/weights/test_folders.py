@@ -159,7 +159,7 @@ def test_the_variable_names_files(
     monkeypatch.setenv(EXTRA, str(put(tmp_path / "paths.yaml", "s:\n  loras: x\n")))
     assert "a.safetensors" in list_models("loras")
     monkeypatch.setenv(EXTRA, str(tmp_path / "missing.yaml"))
-    with pytest.raises(ModelFileError, match=r"missing\.yaml, which is no file"):
+    with pytest.raises(ModelFileError, match=r"missing\.yaml, which is not a file"):
         list_models("loras")
 
 

@@ -191,10 +191,10 @@ def test_a_file_without_a_text_encoder_says_so_when_it_is_used(
         (2048, 4, 2816, "sdxl"),
         (2048, 9, 2816, "sdxl"),
         (1280, 4, 2560, "sdxl-refiner"),
-        (768, 4, 2816, "other things than one of family sd15"),
-        (2048, 4, None, "other things than one of family sdxl"),
+        (768, 4, 2816, "other extra conditioning than family sd15"),
+        (2048, 4, None, "other extra conditioning than family sdxl"),
         (768, 8, None, "sd15"),
-        (768, 7, None, "sees 7 channels, not one of 4, 8, 9"),
+        (768, 7, None, "expected one of 4, 8, 9, got 7"),
     ],
 )
 def test_the_family_is_told_from_the_keys(

@@ -105,7 +105,7 @@ def test_a_file_of_something_else_is_refused(folder: Path) -> None:
 def test_a_half_that_lacks_weights_is_refused(folder: Path) -> None:
     file = folder / "taesd_decoder.safetensors"
     save_file({name: value for name, value in load_file(file).items() if name[0] != "9"}, file)
-    with pytest.raises(ModelFileError, match="taesd is not whole"):
+    with pytest.raises(ModelFileError, match="taesd is incomplete"):
         load_vae(folder / "taesd_encoder.safetensors")
 
 
