@@ -1,9 +1,9 @@
 """The model folders, and the names of the models in them. No torch here.
 
-A root has the layout of ComfyUI's `models`: `checkpoints`, `vae`, `loras` and so on, each with
-any subfolders; `weights.extra_paths` adds folders elsewhere. A folder in the diffusers layout is
-one checkpoint, also directly under a root. Folders are listed again at every call, so that a
-model can be used as soon as it is copied.
+A root is laid out like ComfyUI's folder `models`: `checkpoints`, `vae`, `loras` and so on, each
+with any subfolders; `weights.extra_paths` adds folders elsewhere. A folder in the diffusers
+layout is one checkpoint, also directly under a root. Folders are listed again at every call, so
+that a model can be used as soon as it is copied.
 """
 
 from __future__ import annotations

@@ -150,5 +150,5 @@ def _main_precision(infos: Iterable[TensorInfo]) -> str:
             sizes[PRECISIONS[info.dtype]] += math.prod(info.shape) * DTYPE_BYTES[info.dtype]
     if not sizes:
         return ""
-    ((precision, size),) = sizes.most_common(1)
+    precision, size = max(sizes.items(), key=lambda item: item[1])
     return precision if size >= 0.99 * sizes.total() else f"{precision}+"

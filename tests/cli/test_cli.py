@@ -223,7 +223,7 @@ def test_models_are_listed_with_what_they_are(
     assert (demo["holds"], demo["precision"], len(demo["hash"])) == ("checkpoint", "fp16", 64)
     assert demo["size"] > 1_000_000
     assert "torch's two formats" in entries["embeddings", "old.pt"]["broken"]
-    assert "no safetensors file" in entries["loras", "cut.safetensors"]["broken"]
+    assert "not a safetensors file" in entries["loras", "cut.safetensors"]["broken"]
     code, out, _ = run(capsys, "models")
     assert (code, out.splitlines()[0].split()) == (
         0, ["kind", "name", "family", "precision", "size", "hash", "path"],
