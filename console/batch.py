@@ -16,7 +16,12 @@ from latentloom.engine.node.cancel import CancelToken
 from .progress import Reporter
 from .views import error_objects, to_json
 
-STATE_TEXT = {"ran": "done", "known": "already done", "failed": "failed", "cancelled": "cancelled"}
+STATE_TEXT = {
+    "ran": "done",
+    "skipped": "already done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
 
 
 def run_batch(

@@ -204,7 +204,7 @@ def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
     assert [turn.state for turn in turns] == ["ran", "ran"]
     assert [turn.saved[0].name for turn in turns] == ["house_00001_.png", "lake_00001_.png"]
     again = list(run_folder(engine, graph, where, folder))
-    assert [(turn.state, turn.model_calls) for turn in again] == [("known", 0)] * 2
+    assert [(turn.state, turn.model_calls) for turn in again] == [("skipped", 0)] * 2
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -1,8 +1,8 @@
-"""One graph over every image of a folder. What is done is written down, and not done again.
+"""Run one graph over every image of a folder; an interrupted batch resumes.
 
-The ledger lies in the output folder: one line for each image that is done, with the key of the
-whole graph on it. A key is made of the graph, its values and the image's content, so that a run
-that was stopped goes on where it was, and a changed graph or image is run anew.
+The progress file lies in the output folder. It has one line for each finished image, with a key
+made of the graph, its values and the content of the image. An image whose key is in the file is
+skipped; a changed graph or image has another key, and runs again.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from .events import OnEvent
 from .executor import Engine
 from .plan import Plan
 
-LEDGER = ".latentloom-batch.jsonl"
+PROGRESS_FILE = ".latentloom-batch.jsonl"
 NAME_INPUT = "name"
-IMAGE = "input"
+IMAGE_KIND = "input"
 
 
 @dataclass(frozen=True)
 class BatchItem:
-    """What became of one image.
+    """The outcome of one image.
 
     Attributes:
-        state: "known" is what an earlier run did already.
-        saved: the files that are there for it.
+        state: "skipped" if an earlier batch finished it.
+        saved: the files that were saved for it, in this batch or before.
         errors: why it failed.
     """
 
     image: Path
-    state: Literal["ran", "known", "failed", "cancelled"]
+    state: Literal["ran", "skipped", "failed", "cancelled"]
     saved: tuple[Path, ...] = ()
     errors: tuple[LatentloomError, ...] = ()
     model_calls: int = 0
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the image files right in a folder, by name; hidden ones are left out.
+    """Return the image files of a folder, by name, without hidden ones and subfolders.
 
     Raises:
-        OSError: it is no folder that can be read.
+        OSError: the folder cannot be read.
     """
-    found = (path for path in folder.iterdir() if is_image_name(path))
-    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+    paths = (path for path in folder.iterdir() if is_image_name(path))
+    return sorted(path for path in paths if path.is_file() and not path.name.startswith("."))
 
 
 def run_folder(
@@ -66,22 +66,24 @@ def run_folder(
     on_event: OnEvent | None = None,
     cancel: CancelToken | None = None,
 ) -> Iterator[BatchItem]:
-    """Run a graph once for each image of a folder, and yield what became of each.
+    """Run a graph once for each image of a folder, and yield the outcome of each.
 
-    An image that fails is passed over. Images are only read; outputs go to the workspace's
-    output folder, which must be another one.
+    A failed image does not stop the batch. Source images are never modified: outputs go to the
+    workspace's output folder, which must be another one. A graph input `name` of type string
+    receives the name of the image without its extension.
 
     Args:
-        image_input: the graph's input that takes the image, or `node.input` of a loading node;
-            may be left out where the graph has but one input of type image, or none and but one
-            such node. An input `name` of type string takes the image's name without ending.
-        cancel: stops the image in work, and all after it.
+        image_input: the graph input that receives the image, or `node.input` of a loading node.
+            May be left out if the graph has one input of type image only, or no such input and
+            one loading node only.
+        cancel: stops the current image, and skips the rest.
 
     Raises:
-        GraphError: the graph has no such input, or the output folder is the folder itself.
-        OSError: the folder cannot be read, or the ledger not be written.
+        GraphError: the graph has no such input, or the output folder is the image folder.
+        OSError: the folder cannot be read, or the progress file cannot be written.
     """
-    image_input, token = _chosen(graph, engine.registry, image_input), cancel or CancelToken()
+    image_input = _choose_input(graph, engine.registry, image_input)
+    token = cancel or CancelToken()
     if workspace.output_dir.resolve() == folder.resolve():
         problem = Problem(
             kind="bad_output",
@@ -90,32 +92,32 @@ def run_folder(
             hint="choose another one",
         )
         raise GraphError([problem])
-    ledger = _Ledger(workspace.output_dir)
+    progress = _ProgressFile(workspace.output_dir)
     for image in images_in(folder):
         if token.is_set():
             return
-        change = graph.set_input if image_input in graph.inputs else graph.set
-        one = change(image_input, str(image.absolute()))
+        set_input = graph.set_input if image_input in graph.inputs else graph.set
+        image_graph = set_input(image_input, str(image.absolute()))
         if graph.inputs.get(NAME_INPUT) and graph.inputs[NAME_INPUT].type == "string":
-            one = one.set_input(NAME_INPUT, image.stem)
-        place = replace(workspace, granted=workspace.granted | {image.absolute()})
-        yield _turn(engine, one, place, image, ledger, on_event, token)
+            image_graph = image_graph.set_input(NAME_INPUT, image.stem)
+        granted = replace(workspace, granted=workspace.granted | {image.absolute()})
+        yield _run_image(engine, image_graph, granted, image, progress, on_event, token)
 
 
-def _turn(
+def _run_image(
     engine: Engine,
     graph: Graph,
     workspace: Workspace,
     image: Path,
-    ledger: _Ledger,
+    progress: _ProgressFile,
     on_event: OnEvent | None,
     token: CancelToken,
 ) -> BatchItem:
     try:
         key = _key(engine.plan(graph, workspace))
-        known = ledger.saved(key)
-        if known is not None:
-            return BatchItem(image, "known", known)
+        finished = progress.saved(key)
+        if finished is not None:
+            return BatchItem(image, "skipped", finished)
         result = engine.run(graph, workspace, on_event=on_event, cancel=token)
     except GraphError as error:
         return BatchItem(image, "failed", errors=(error,))
@@ -124,38 +126,36 @@ def _turn(
         return BatchItem(image, "cancelled", saved, model_calls=result.model_calls)
     if result.errors:
         return BatchItem(image, "failed", saved, tuple(result.errors), result.model_calls)
-    ledger.add(key, image.name, saved)
+    progress.add(key, image.name, saved)
     return BatchItem(image, "ran", saved, model_calls=result.model_calls)
 
 
-def _chosen(graph: Graph, registry: Registry, name: str) -> str:
-    """The graph's input, or the `node.input`, that takes the images."""
-    images = [image_input for image_input, given in graph.inputs.items() if given.type == "image"]
-    places = [
+def _choose_input(graph: Graph, registry: Registry, name: str) -> str:
+    """Return the graph input, or the `node.input`, that receives the images."""
+    graph_inputs = [key for key, given in graph.inputs.items() if given.type == "image"]
+    node_inputs = [
         f"{id}.{port.name}"
         for id, node in graph.nodes.items()
         if (spec := registry.get(node.type)) is not None
         for port in spec.inputs
         if port.file is not None
-        and port.file.kind == IMAGE
+        and port.file.kind == IMAGE_KIND
         and isinstance(node.inputs.get(port.name), str)
     ]
-    open_to = images or places
-    if not name and len(open_to) == 1:
-        return open_to[0]
-    if name in images or name in places:
+    candidates = graph_inputs or node_inputs
+    if not name and len(candidates) == 1:
+        return candidates[0]
+    if name in graph_inputs or name in node_inputs:
         return name
-    known = ", ".join(images + places)
-    expected = f"an input that takes an image: {known or 'there is none'}"
-    hint = "say with --image-input which takes the images" if known else "add a LoadImage"
+    known = ", ".join(graph_inputs + node_inputs)
     problem = Problem(
         kind="unknown_input",
         node="inputs",
         type="graph",
         port=name,
-        expected=expected,
+        expected=f"an input that takes an image: {known or 'there is none'}",
         got=name or "none chosen",
-        hint=hint,
+        hint="choose one with --image-input" if known else "add a LoadImage",
     )
     raise GraphError([problem])
 
@@ -165,40 +165,40 @@ def _key(plan: Plan) -> str:
     return hashlib.sha256(keys.encode()).hexdigest()
 
 
-class _Ledger:
-    """What is done, in a file to which lines are added."""
+class _ProgressFile:
+    """The finished images of a batch, in a file that lines are appended to."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / LEDGER
-        self._done: dict[str, tuple[Path, ...]] = {}
-        text = self.path.read_text("utf-8", "replace") if self.path.is_file() else ""
-        for line in text.splitlines():
+        self.folder, self.path = folder, folder / PROGRESS_FILE
+        self._finished: dict[str, tuple[Path, ...]] = {}
+        content = self.path.read_text("utf-8", "replace") if self.path.is_file() else ""
+        for line in content.splitlines():
             try:
                 entry = json.loads(line)
                 saved = tuple(folder / str(name) for name in entry["saved"])
-                self._done[str(entry["key"])] = saved
+                self._finished[str(entry["key"])] = saved
             except (ValueError, LookupError, TypeError, RecursionError):
-                continue  # a line that a crash cut short: its image is run again
+                continue  # a crash cut this line short: the image runs again
 
     def saved(self, key: str) -> tuple[Path, ...] | None:
-        """The files of what is done and all there still; None otherwise."""
-        found = self._done.get(key)
-        return found if found is not None and all(path.is_file() for path in found) else None
+        """Return the files of a finished image; None if it is not finished, or one is missing."""
+        paths = self._finished.get(key)
+        return paths if paths is not None and all(path.is_file() for path in paths) else None
 
     def add(self, key: str, image: str, saved: tuple[Path, ...]) -> None:
-        """Write down that an image is done; on disk when this returns."""
+        """Note that an image is finished; the line is on disk when this returns."""
         names = [os.path.relpath(path, self.folder) for path in saved]
         line = json.dumps({"key": key, "image": image, "saved": names}, ensure_ascii=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as sink:
-            sink.write(f"\n{line}\n" if _torn(self.path) else f"{line}\n")
-            sink.flush()
-            os.fsync(sink.fileno())
-        self._done[key] = saved
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(f"\n{line}\n" if _is_cut_short(self.path) else f"{line}\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._finished[key] = saved
 
 
-def _torn(path: Path) -> bool:
-    """Whether a file's last line has no end."""
+def _is_cut_short(path: Path) -> bool:
+    """Return whether the last line of a file has no line break."""
     with path.open("rb") as stream:
         if not stream.seek(0, os.SEEK_END):
             return False

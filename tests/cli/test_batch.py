@@ -10,7 +10,7 @@ from PIL import Image
 
 import latentloom
 from latentloom.engine.errors import GraphError
-from latentloom.engine.execution.batch import LEDGER, images_in, run_folder
+from latentloom.engine.execution.batch import PROGRESS_FILE, images_in, run_folder
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.node.cancel import CancelToken
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.name != LEDGER)
+    return sorted(path.name for path in folder.iterdir() if path.name != PROGRESS_FILE)
 
 
 def test_each_image_is_run_once_and_named_after_itself(
@@ -71,7 +71,7 @@ def test_what_is_done_is_not_done_again(
     run(capsys, "batch", graph, folder, "--output", out)
     (out / "b_00001_.png").unlink()
     _, result = as_json(capsys, "batch", graph, folder, "--output", out)
-    assert [turn["state"] for turn in result["images"]] == ["known", "ran", "known"]
+    assert [turn["state"] for turn in result["images"]] == ["skipped", "ran", "skipped"]
     assert names(out) == ["a_00001_.png", "b_00001_.png", "c_00001_.png"]
 
 
@@ -86,7 +86,7 @@ def test_what_changed_is_run_anew_and_replaces_nothing(
         Image.new("RGB", (5, 5), (1, 2, 3)).save(folder / "a.png")
     _, result = as_json(capsys, "batch", graph, folder, "--output", out, *options)
     states = [turn["state"] for turn in result["images"]]
-    assert states == (["ran"] * 3 if change == "graph" else ["ran", "known", "known"])
+    assert states == (["ran"] * 3 if change == "graph" else ["ran", "skipped", "skipped"])
     assert {"a_00001_.png", "a_00002_.png"} <= set(names(out))
 
 
@@ -99,12 +99,12 @@ def test_a_stopped_run_goes_on_where_it_was(graph: Path, folder: Path, tmp_path:
             turns.append(turn)
             token.cancel()
         assert [turn.image.name for turn in turns] == ["a.png"]
-        with (tmp_path / "out" / LEDGER).open("a") as ledger:
-            ledger.write('{"key": "torn by a cra')
+        with (tmp_path / "out" / PROGRESS_FILE).open("a") as progress:
+            progress.write('{"key": "torn by a cra')
         rest = list(run_folder(engine, loaded, path, folder))
-        assert [turn.state for turn in rest] == ["known", "ran", "ran"]
+        assert [turn.state for turn in rest] == ["skipped", "ran", "ran"]
         last = list(run_folder(engine, loaded, path, folder))
-        assert [turn.state for turn in last] == ["known"] * 3
+        assert [turn.state for turn in last] == ["skipped"] * 3
 
 
 def test_a_damaged_image_fails_alone(
@@ -189,11 +189,11 @@ def test_images_come_by_name(folder: Path) -> None:
     assert [path.name for path in images_in(folder)] == ["a.png", "b.JPG", "c.webp"]
 
 
-def test_the_ledger_names_files_beside_itself(
+def test_the_progress_file_names_files_relative_to_itself(
     graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(capsys, "batch", graph, folder, "--output", tmp_path / "out")
-    lines = (tmp_path / "out" / LEDGER).read_text().splitlines()
+    lines = (tmp_path / "out" / PROGRESS_FILE).read_text().splitlines()
     assert json.loads(lines[0])["saved"] == ["a_00001_.png"]
     moved = (tmp_path / "out").rename(tmp_path / "elsewhere")
     assert moved.is_dir()
