@@ -1,4 +1,4 @@
-"""Images with alpha."""
+"""Images with an alpha channel: joined, split and composited."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PorterDuffMode = Literal[
 
 @node("JoinImageWithAlpha", category="mask/compositing")
 def join_image_with_alpha(image: Image, alpha: Mask) -> Image:
-    """Give images an alpha channel.
+    """Add an alpha channel to images.
 
     Args:
-        image: images B×H×W×C; an alpha that they have is replaced.
-        alpha: masks B×H×W of what is transparent, resized to the images.
+        image: images B×H×W×C; an existing alpha channel is replaced.
+        alpha: masks B×H×W, 1 where the result is transparent; resized to the images.
     """
     from latentloom.diffusion.images.porter_duff import join_alpha
 
@@ -29,10 +29,10 @@ def join_image_with_alpha(image: Image, alpha: Mask) -> Image:
 
 @node("SplitImageWithAlpha", category="mask/compositing")
 def split_image_with_alpha(image: Image) -> ImageAndMask:
-    """Take images apart into colours and a mask of what is transparent.
+    """Split images into colours and a mask of their transparency.
 
     Args:
-        image: images B×H×W×C; without alpha the mask is 0.
+        image: images B×H×W×C; the mask is 1 where they are transparent, 0 if they have no alpha.
     """
     from latentloom.diffusion.images.porter_duff import split_alpha
 
@@ -47,16 +47,17 @@ def porter_duff_image_composite(
     destination_alpha: Mask,
     mode: PorterDuffMode = "DST",
 ) -> ImageAndMask:
-    """Compose images by the rules of Porter and Duff.
+    """Composite two images with a Porter-Duff operator or a blend mode.
 
     Args:
-        source: images B×H×W×C, fitted to the size of the destination.
-        source_alpha: masks B×H×W of what is transparent in it.
+        source: images B×H×W×C, resized and centre-cropped to the size of the destination.
+        source_alpha: masks B×H×W, 1 where the source is transparent.
         destination: images B×H×W×C.
-        destination_alpha: masks B×H×W of what is transparent in it.
-        mode: DST_IN is the destination where the source is, SRC_OVER the usual paste, and so on.
+        destination_alpha: masks B×H×W, 1 where the destination is transparent.
+        mode: the operator, such as SRC_OVER (source over destination) or DST_IN (destination
+            where the source is opaque).
 
-    Source: the modes as Android's PorterDuff.Mode documents them.
+    Source: the modes as documented for Android's PorterDuff.Mode.
     """
     from latentloom.diffusion.images.porter_duff import compose
 

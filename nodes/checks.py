@@ -65,7 +65,7 @@ def as_input_error(port: str, expected: str = "", hint: str = "") -> Iterator[No
     except (UnsuitableValueError, UnexpectedValueError) as error:
         raise InputError(port, error.expected, error.got, error.hint or hint) from error
     except (ModelFileError, PromptError) as error:
-        raise InputError(port, expected, error, hint) from error
+        raise InputError(port, expected, f"one that cannot be used: {error}", hint) from error
 
 
 @contextmanager

@@ -95,7 +95,7 @@ RECORDS = StoredRecords((
     "latentloom.diffusion.conditioning.regions.Area",
     "latentloom.diffusion.conditioning.regions.Region",
     "latentloom.diffusion.images.crop_stitch.Stitch",
-    "latentloom.diffusion.images.crop_stitch.Place",
+    "latentloom.diffusion.images.crop_stitch.CropPosition",
     "latentloom.diffusion.networks.clip_vision.VisionOutput",
     "latentloom.diffusion.sampling.report.PassReport",
     "latentloom.diffusion.sampling.report.PassRow",

@@ -1,4 +1,4 @@
-"""ControlNets: loaded, and put on conditionings with an image."""
+"""ControlNets: load them, and apply them to conditioning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from latentloom.engine.node.spec import node
 from .checks import as_input_error
 from .ports import Conditioning, ControlNet, ControlNetFile, Image, Model, Percent, Vae
 
-WHOLE = "a whole ControlNet"
+CONTROL_NET = "a complete ControlNet"
 
 ControlStrength = Annotated[float, Between(0.0, 10.0, step=0.01)]
 UnionKind = Literal[
@@ -28,7 +28,7 @@ UnionKind = Literal[
 ]
 
 
-class ControlledSides(NamedTuple):
+class ControlledPair(NamedTuple):
     """The outputs of ControlNetApplyAdvanced."""
 
     positive: Conditioning
@@ -40,10 +40,10 @@ class ControlNetLoader:
     """Load a ControlNet.
 
     Args:
-        control_net_name: name of an installed ControlNet: a diffusers folder or a file.
+        control_net_name: an installed ControlNet: a file or a diffusers folder in `controlnet`.
 
     Raises:
-        InputError: it is damaged, not safe to load, or no ControlNet.
+        InputError: the file is damaged, unsafe to load, or not a ControlNet.
 
     Source: ComfyUI's ControlNetLoader.
     """
@@ -52,34 +52,34 @@ class ControlNetLoader:
     def run(control_net_name: ControlNetFile) -> ControlNet:
         from latentloom.diffusion.networks.control_load import load_control
 
-        with as_input_error("control_net_name", WHOLE):
+        with as_input_error("control_net_name", CONTROL_NET):
             return load_control(control_net_name)
 
     @staticmethod
     def check(control_net_name: Path) -> None:
         from latentloom.diffusion.weights.control_file import check_control
 
-        with as_input_error("control_net_name", WHOLE):
+        with as_input_error("control_net_name", CONTROL_NET):
             check_control(control_net_name)
 
     @staticmethod
     def family(control_net_name: Path) -> str:
         from latentloom.diffusion.weights.control_file import detect_control_family
 
-        with as_input_error("control_net_name", WHOLE):
+        with as_input_error("control_net_name", CONTROL_NET):
             return detect_control_family(control_net_name).name
 
 
 @node("DiffControlNetLoader", category="loaders", device=True)
 class DiffControlNetLoader:
-    """Load a ControlNet whose file holds its difference to the weights of a model.
+    """Load a ControlNet whose weights are stored as a difference from a model's.
 
     Args:
-        model: what a difference is added to; any other file is loaded as it is.
-        control_net_name: name of an installed ControlNet.
+        model: the model whose weights are added; not used for an ordinary ControlNet.
+        control_net_name: an installed ControlNet.
 
     Raises:
-        InputError: it is damaged, not safe to load, or no ControlNet.
+        InputError: the file is damaged, unsafe to load, or not a ControlNet.
 
     Source: ComfyUI's DiffControlNetLoader.
     """
@@ -88,34 +88,34 @@ class DiffControlNetLoader:
     def run(model: Model, control_net_name: ControlNetFile) -> ControlNet:
         from latentloom.diffusion.networks.control_load import load_control
 
-        with as_input_error("control_net_name", WHOLE):
+        with as_input_error("control_net_name", CONTROL_NET):
             return load_control(control_net_name, model)
 
     @staticmethod
     def check(control_net_name: Path) -> None:
         from latentloom.diffusion.weights.control_file import check_control
 
-        with as_input_error("control_net_name", WHOLE):
+        with as_input_error("control_net_name", CONTROL_NET):
             check_control(control_net_name, with_model=True)
 
     @staticmethod
     def family(control_net_name: Path) -> str:
         from latentloom.diffusion.weights.control_file import detect_control_family
 
-        with as_input_error("control_net_name", WHOLE):
+        with as_input_error("control_net_name", CONTROL_NET):
             return detect_control_family(control_net_name).name
 
 
 @node("SetUnionControlNetType", category="conditioning/controlnet")
 def set_union_controlnet_type(control_net: ControlNet, type: UnionKind = "auto") -> ControlNet:
-    """Tell a ControlNet for several kinds of images which kind it is given.
+    """Set the control type of a union ControlNet.
 
     Args:
-        control_net: a union ControlNet; any other ignores it.
-        type: the kind; auto says nothing.
+        control_net: a union ControlNet; other ControlNets ignore the type.
+        type: the kind of control image; auto leaves it unset.
 
     Raises:
-        InputError: the net does not know that kind.
+        InputError: the ControlNet was not trained on this type.
 
     Source: ComfyUI's SetUnionControlNetType.
     """
@@ -125,8 +125,7 @@ def set_union_controlnet_type(control_net: ControlNet, type: UnionKind = "auto")
 
     kind, weights = UNION_KINDS[type], control_net.weights
     if isinstance(weights, UnionWeights) and kind >= weights.kinds:
-        expected = f"one of the {weights.kinds} kinds that this net knows"
-        raise InputError("type", expected, type)
+        raise InputError("type", f"one of the {weights.kinds} types of this ControlNet", type)
     return replace(control_net, kind=kind)
 
 
@@ -139,21 +138,21 @@ def controlnet_apply_advanced(
     strength: ControlStrength = 1.0,
     start_percent: Percent = 0.0,
     end_percent: Percent = 1.0,
-    vae: Vae | None = None,  # noqa: ARG001 - of ControlNets that read latents, in files
-) -> ControlledSides:
-    """Let an image such as edges or depth hold the composition, for a part of the way.
+    vae: Vae | None = None,  # noqa: ARG001 - ComfyUI's input, for ControlNets that read latents
+) -> ControlledPair:
+    """Apply a ControlNet to positive and negative conditioning, for part of the sampling.
 
-    Several in a row add up, each with its own strength and range.
+    Chained ControlNets add up, each with its own strength and range.
 
     Args:
-        positive, negative: what is asked of the model; both sides are controlled.
-        control_net: what reads the image; of the family of the prompts.
-        image: B×H×W×3, made as the ControlNet wants it; cut to the aspect of the latent and
-            resized. One image serves a whole batch.
-        strength: 0 is none: the conditionings stay as they are.
-        start_percent: share of the way from which it acts; 0 is pure noise.
-        end_percent: share of the way up to which it acts.
-        vae: not needed by the ControlNets of these families.
+        positive, negative: the conditioning to control.
+        control_net: a ControlNet of the same model family as the conditioning.
+        image: the control image B×H×W×3, such as edges or depth; cropped to the aspect ratio of
+            the latent and resized. A single image is used for the whole batch.
+        strength: scale of the control; 0 returns the conditioning unchanged.
+        start_percent, end_percent: range of the sampling in which it is active; 0 is the start
+            (pure noise), 1 the end.
+        vae: unused; the ControlNets of the supported families need none.
 
     Source: ComfyUI's ControlNetApplyAdvanced.
     """
@@ -161,9 +160,9 @@ def controlnet_apply_advanced(
     from latentloom.diffusion.networks.control import Control
 
     if strength == 0:
-        return ControlledSides(positive, negative)
+        return ControlledPair(positive, negative)
     control = Control(control_net, image, strength, start_percent, end_percent)
-    return ControlledSides(with_control(positive, control), with_control(negative, control))
+    return ControlledPair(with_control(positive, control), with_control(negative, control))
 
 
 @node("ControlNetApply", category="conditioning/controlnet", deprecated=True)
@@ -173,15 +172,17 @@ def controlnet_apply(
     image: Image,
     strength: ControlStrength = 1.0,
 ) -> Conditioning:
-    """Put a ControlNet on the positive side; a negative side without one shares it.
+    """Apply a ControlNet to the positive conditioning.
+
+    It also controls the negative side, unless that has a ControlNet itself.
 
     Args:
-        conditioning: what is asked of the model.
-        control_net: what reads the image.
-        image: B×H×W×3, made as the ControlNet wants it.
-        strength: 0 is none.
+        conditioning: the positive conditioning.
+        control_net: a ControlNet of the same model family.
+        image: the control image B×H×W×3, such as edges or depth.
+        strength: scale of the control; 0 returns the conditioning unchanged.
 
-    Source: ComfyUI's ControlNetApply, which ControlNetApplyAdvanced replaces.
+    Source: ComfyUI's ControlNetApply, replaced by ControlNetApplyAdvanced.
     """
     from latentloom.diffusion.conditioning.conditioning import with_control
     from latentloom.diffusion.networks.control import Control

@@ -1,4 +1,4 @@
-"""Detail passes: detectors, and masks of what they find, for InpaintCrop to cut out."""
+"""Detail passes: detectors, and masks of what they find, for InpaintCrop."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class DetectedMask(NamedTuple):
     """The outputs of DetectToMask."""
 
     MASK: Mask
-    found: int
+    detections: int
 
 
 @node("ColorDetector", category="detect")
 def color_detector(color: Color = 0xFF0000, tolerance: Tolerance = 15.0) -> Detector:
-    """A detector of connected parts of about one colour.
+    """Create a detector of connected regions of about one colour.
 
     Args:
         color: the colour, 65536·red + 256·green + blue.
-        tolerance: how far off a pixel may be, in CIEDE2000; 1 can just be seen.
+        tolerance: largest colour difference in CIEDE2000 units; 1 is just visible.
     """
     from latentloom.diffusion.images.detectors import ColorDetector
 
@@ -47,30 +47,30 @@ def color_detector(color: Color = 0xFF0000, tolerance: Tolerance = 15.0) -> Dete
 
 @node("TemplateDetector", category="detect")
 def template_detector(template: Image) -> Detector:
-    """A detector of places that look like a small image, at its own size.
+    """Create a detector of regions that look like a template, at the template's size.
 
     Brightness and contrast may differ; the score is the normalised cross-correlation.
 
     Args:
-        template: the small image; of a batch the first.
+        template: the image to look for, h×w×C; the first of a batch.
 
     Raises:
-        InputError: it is of one colour, which is everywhere and nowhere.
+        InputError: the template has a single colour.
     """
     from latentloom.diffusion.images.detectors import TemplateDetector
 
     pixels = template[0, ..., :3]
     if float(pixels.std(dim=(0, 1)).max()) < 1e-4:
-        raise InputError("template", "an image of something", "one colour")
+        raise InputError("template", "an image with some contrast", "a single colour")
     return TemplateDetector(pixels.expand(*pixels.shape[:2], 3).contiguous())
 
 
 @node("FaceDetector", category="detect")
 def face_detector(neighbors: Neighbors = 5) -> Detector:
-    """A detector of faces seen from the front; it needs OpenCV: pip install 'latentloom[faces]'.
+    """Create a detector of frontal faces. Needs OpenCV: pip install 'latentloom[faces]'.
 
     Args:
-        neighbors: how many overlapping hits make a face; more is stricter.
+        neighbors: overlapping hits required for a face; more is stricter.
     """
     from latentloom.diffusion.images.detectors import FaceDetector
 
@@ -83,20 +83,20 @@ def detect_to_mask(
     image: Image,
     threshold: Share = 0.5,
     drop_size: Pixels = 10,
-    most: DetectionLimit = 0,
+    max_count: DetectionLimit = 0,
     dilation: Dilation = 4,
     shape: MaskShape = "box",
 ) -> DetectedMask:
-    """A mask of what a detector finds in images; empty where it finds nothing.
+    """Detect objects in images and draw them into a mask; the mask is empty if there are none.
 
     Args:
-        detector: what to look for.
+        detector: the detector to run.
         image: images B×H×W×C.
-        threshold: least score.
-        drop_size: least width and height, in pixels.
-        most: how many in each image, best first; 0 is all.
-        dilation: by how much each is grown, in pixels.
-        shape: what is drawn; detectors that know no outlines give boxes.
+        threshold: lowest score to keep, 0 to 1.
+        drop_size: smallest width and height to keep, in pixels.
+        max_count: largest number of objects per image, best first; 0 keeps all.
+        dilation: pixels to grow each object by.
+        shape: draw boxes or outlines; detectors without outlines always give boxes.
 
     Raises:
         InputError: the detector's library is not installed.
@@ -104,38 +104,40 @@ def detect_to_mask(
     from latentloom.diffusion.errors import MissingLibraryError
     from latentloom.diffusion.images.detectors import Selection, draw
 
-    selection = Selection(threshold, drop_size, most, dilation, shape == "outline")
+    selection = Selection(
+        threshold, drop_size, max_count, dilation, has_outlines=shape == "outline"
+    )
     try:
         return DetectedMask(*draw(detector, image, selection))
     except MissingLibraryError as error:
-        expected = f"a detector whose library is installed ({error.library})"
+        got = f"one that needs {error.library}"
         hint = f"pip install '{error.extra}'"
-        raise InputError("detector", expected, "none", hint) from error
+        raise InputError("detector", "a detector whose library is installed", got, hint) from error
 
 
 @node("IfFound", category="detect")
 class IfFound:
-    """The detailed images where something was found, else the images as they are.
+    """Return the detailed images if something was found, otherwise the original images.
 
-    Where nothing was found, nothing that `detailed` alone needs is run.
+    If nothing was found, the nodes that only `detailed` depends on do not run.
 
     Args:
-        found: how much was found, from DetectToMask.
-        image: the images B×H×W×C as they are.
-        detailed: from InpaintStitch.
+        detections: the number of detections, from DetectToMask.
+        image: the original images B×H×W×C.
+        detailed: the images after the detail pass, from InpaintStitch.
 
     Raises:
-        InputError: something was found, and nothing is linked to `detailed`.
+        InputError: something was found, and `detailed` has no link.
     """
 
     @staticmethod
-    def run(found: DetectionCount, image: Image, detailed: LazyImage | None = None) -> Image:
-        if found == 0:
+    def run(detections: DetectionCount, image: Image, detailed: LazyImage | None = None) -> Image:
+        if detections == 0:
             return image
         if detailed is None:
-            raise InputError("detailed", "the images of a detail pass", "no link")
+            raise InputError("detailed", "a link to the images of a detail pass", "none")
         return detailed
 
     @staticmethod
-    def needs(found: int, image: object, detailed: object) -> list[str]:  # noqa: ARG004 - as ports
-        return ["detailed"] if found else []
+    def needs(detections: int, image: object, detailed: object) -> list[str]:  # noqa: ARG004
+        return ["detailed"] if detections else []

@@ -1,4 +1,4 @@
-"""Images: batches, blends and pastes."""
+"""Images: batches, blending and compositing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ImageIndex = Annotated[int, Between(0, 4095)]
 
 @node("ImageBatch", category="image")
 def image_batch(image1: Image, image2: Image) -> Image:
-    """Put two batches of images into one.
+    """Join two batches of images.
 
     Args:
-        image1: the first images; their size is the size of the batch.
-        image2: the images that follow; resized and centre-cropped to that size.
+        image1: the first images B×H×W×C; they set the size.
+        image2: the images that follow, resized and centre-cropped to that size.
     """
     from latentloom.diffusion.images.compose import join
 
@@ -29,12 +29,12 @@ def image_batch(image1: Image, image2: Image) -> Image:
 
 @node("ImageFromBatch", category="image/batch")
 def image_from_batch(image: Image, batch_index: ImageIndex = 0, length: BatchSize = 1) -> Image:
-    """Take some images out of a batch.
+    """Select consecutive images from a batch.
 
     Args:
         image: images B×H×W×C.
-        batch_index: the first, from 0; past the end it is the last.
-        length: how many, cut to what is there.
+        batch_index: index of the first image, from 0; limited to the last image.
+        length: number of images; limited to the end of the batch.
     """
     start = min(batch_index, len(image) - 1)
     return image[start : start + length].clone()
@@ -46,18 +46,18 @@ def repeat_image_batch(image: Image, amount: BatchSize = 1) -> Image:
 
     Args:
         image: images B×H×W×C.
-        amount: how many times.
+        amount: number of repetitions.
     """
     return image.repeat(amount, 1, 1, 1)
 
 
 @node("RebatchImages", category="image/batch")
 def rebatch_images(images: list[Image], batch_size: BatchSize = 1) -> list[Image]:
-    """Put batches of images together and cut them anew; what follows runs once for each.
+    """Regroup images into batches of another size; the nodes that follow run once per batch.
 
     Args:
-        images: batches B×H×W×C; a new batch begins where the size changes.
-        batch_size: how many a batch has at most.
+        images: batches B×H×W×C; a new batch starts where the image size changes.
+        batch_size: largest number of images per batch.
     """
     from latentloom.diffusion.latents.rebatch import rebatch_images
 
@@ -68,21 +68,21 @@ def rebatch_images(images: list[Image], batch_size: BatchSize = 1) -> list[Image
 def empty_image(
     width: Pixels = 512, height: Pixels = 512, batch_size: BatchSize = 1, color: Color = 0
 ) -> Image:
-    """Images of one colour.
+    """Create images of one colour.
 
     Args:
         width, height: size in pixels.
-        batch_size: how many.
+        batch_size: number of images.
         color: the colour, 65536·red + 256·green + blue.
     """
-    from latentloom.diffusion.images.layout import plain
+    from latentloom.diffusion.images.layout import fill_color
 
-    return plain(width, height, batch_size, color)
+    return fill_color(width, height, batch_size, color)
 
 
 @node("ImageInvert", category="image")
 def image_invert(image: Image) -> Image:
-    """The negative of images: 1 - v.
+    """Invert the colours of images: 1 - v in every channel.
 
     Args:
         image: images B×H×W×C.
@@ -94,13 +94,13 @@ def image_invert(image: Image) -> Image:
 def image_blend(
     image1: Image, image2: Image, blend_factor: Share = 0.5, blend_mode: BlendMode = "normal"
 ) -> Image:
-    """Lay one image over another in a blend mode.
+    """Blend one image over another.
 
     Args:
-        image1: the images below; theirs is the size of the result.
-        image2: the images above; resized and centre-cropped to that size.
-        blend_factor: share of the blend; 0 gives `image1`.
-        blend_mode: how the two meet; difference is signed and cut at 0.
+        image1: the lower images B×H×W×C; they set the size.
+        image2: the upper images, resized and centre-cropped to that size.
+        blend_factor: opacity of the blend, 0 to 1; 0 returns `image1`.
+        blend_mode: the blend mode; difference is `image1` - `image2`, clamped to 0..1.
     """
     from latentloom.diffusion.images.compose import blend
 
@@ -116,14 +116,14 @@ def image_composite_masked(
     resize_source: bool = False,
     mask: Mask | None = None,
 ) -> Image:
-    """Paste an image on another; where the mask is 0 the destination keeps its exact values.
+    """Paste an image on another; where the mask is 0, the destination's values do not change.
 
     Args:
-        destination: the image below; its size and batch are those of the result.
-        source: the image that is pasted; what reaches outside is cut.
-        x, y: where the source's top left corner comes, in pixels of the destination.
-        resize_source: first stretch the source to the size of the destination.
-        mask: where the source shows, 1 fully; resized to the source. Everywhere if not given.
+        destination: the images B×H×W×C to paste on; they set size and batch.
+        source: the images to paste; what reaches outside is cropped.
+        x, y: position of the source's top left corner, in pixels of the destination.
+        resize_source: first resize the source to the size of the destination.
+        mask: opacity of the source, B×H×W, resized to it; 1 everywhere if not given.
     """
     from latentloom.diffusion.images.compose import composite
 

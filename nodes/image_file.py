@@ -1,4 +1,4 @@
-"""Image files: loading, saving, previews."""
+"""Image files: load, save and preview."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .checks import as_filename_error, as_input_error, check_filename_prefix, ch
 from .ports import FilenamePrefix, Image, ImageAndMask, ImageFile, Mask
 
 PREVIEW_PREFIX = "ComfyUI_temp"
-PREVIEW_LEVEL, SAVE_LEVEL = 1, 4
+PREVIEW_COMPRESSION, SAVE_COMPRESSION = 1, 4
 FileChannel = Literal["alpha", "red", "green", "blue"]
 
 
@@ -23,14 +23,14 @@ FileChannel = Literal["alpha", "red", "green", "blue"]
 class LoadImage:
     """Load an image file.
 
-    Its first frame or page, turned as its EXIF orientation says, as an image 1×H×W×3. MASK is 1
-    where the file is transparent; 64×64 zeros when it has no alpha. 16-bit grey keeps its 16 bits.
+    IMAGE is the first frame or page as 1×H×W×3, rotated by its EXIF orientation; 16-bit grey
+    keeps its precision. MASK is 1 where the file is transparent, 64×64 zeros if it has no alpha.
 
     Args:
-        image: the file's name, beside the graph or in the input folder.
+        image: name of a file next to the graph or in the input folder.
 
     Raises:
-        InputError: it is not an image, is cut short, or has more than 64 megapixels.
+        InputError: the file is not an image, is truncated, or exceeds 64 megapixels.
     """
 
     @staticmethod
@@ -42,7 +42,7 @@ class LoadImage:
 
     @staticmethod
     def check(image: Path) -> None:
-        """Refuse a file that cannot be loaded before anything runs."""
+        """Reject a file that cannot be loaded, before anything runs."""
         _check_image(image)
 
 
@@ -51,11 +51,11 @@ class LoadImageMask:
     """Load one channel of an image file as a mask 1×H×W.
 
     Args:
-        image: the file's name, beside the graph or in the input folder.
+        image: name of a file next to the graph or in the input folder.
         channel: the channel; alpha gives 1 where the file is transparent, zeros if it has none.
 
     Raises:
-        InputError: it is not an image, is cut short, or has more than 64 megapixels.
+        InputError: the file is not an image, is truncated, or exceeds 64 megapixels.
     """
 
     @staticmethod
@@ -67,57 +67,58 @@ class LoadImageMask:
 
     @staticmethod
     def check(image: Path) -> None:
-        """Refuse a file that cannot be loaded before anything runs."""
+        """Reject a file that cannot be loaded, before anything runs."""
         _check_image(image)
 
 
 @node("SaveImage", category="image", output=True)
 class SaveImage:
-    """Save images as PNG files that carry the graph.
+    """Save images as PNG files with the graph embedded.
 
-    Files are `<prefix>_00001_.png`, `<prefix>_00002_.png`, ...; the number counts on from what is
-    there, and no file is ever replaced.
+    Files are named `<prefix>_00001_.png`, `<prefix>_00002_.png`, ...; numbering continues after
+    existing files, which are never overwritten.
 
     Args:
-        images: images B×H×W×C in 0..1; values outside are cut.
-        filename_prefix: name, perhaps with folders, inside the output folder. %width%, %height%,
-            %year%, %month%, %day%, %hour%, %minute%, %second% and %date:yyyy-MM-dd% are filled in.
+        images: images B×H×W×C; values are clamped to 0..1.
+        filename_prefix: file name in the output folder, optionally with subfolders. These are
+            replaced: %width%, %height%, %year%, %month%, %day%, %hour%, %minute%, %second% and
+            %date:yyyy-MM-dd%.
 
     Raises:
-        InputError: the prefix leaves the output folder, or no file can be written there.
+        InputError: the prefix leaves the output folder, or the file cannot be written.
     """
 
     @staticmethod
     def run(images: Image, context: Context, filename_prefix: FilenamePrefix = "ComfyUI") -> Saved:
-        return _save("SaveImage", images, context, filename_prefix, SAVE_LEVEL)
+        return _save(images, context, context.output_dir, filename_prefix, SAVE_COMPRESSION)
 
     @staticmethod
     def check(filename_prefix: str = "ComfyUI") -> None:
-        """Refuse a prefix that leaves the output folder before anything runs."""
+        """Reject a prefix that leaves the output folder, before anything runs."""
         check_filename_prefix(filename_prefix)
 
 
 @node("PreviewImage", category="image", output=True)
 def preview_image(images: Image, context: Context) -> Saved:
-    """Show images: saved as PNG files in the folder for temporary files.
+    """Preview images, saved as PNG files in the temporary folder.
 
     Args:
-        images: images B×H×W×C in 0..1; values outside are cut.
+        images: images B×H×W×C; values are clamped to 0..1.
     """
-    return _save("PreviewImage", images, context, PREVIEW_PREFIX, PREVIEW_LEVEL)
+    return _save(images, context, context.temp_dir, PREVIEW_PREFIX, PREVIEW_COMPRESSION)
 
 
 @node("MaskPreview", category="mask", output=True)
 def mask_preview(mask: Mask, context: Context) -> Saved:
-    """Show masks as grey images, saved in the folder for temporary files.
+    """Preview masks as greyscale images, saved as PNG files in the temporary folder.
 
     Args:
-        mask: masks B×H×W in 0..1; values outside are cut.
+        mask: masks B×H×W; values are clamped to 0..1.
     """
     from latentloom.diffusion.images.masks import to_image
 
     check_mask("mask", mask)
-    return _save("MaskPreview", to_image(mask), context, PREVIEW_PREFIX, PREVIEW_LEVEL)
+    return _save(to_image(mask), context, context.temp_dir, PREVIEW_PREFIX, PREVIEW_COMPRESSION)
 
 
 def _check_image(image: Path) -> None:
@@ -127,7 +128,7 @@ def _check_image(image: Path) -> None:
         check_file(image, read_resolved)
 
 
-def _save(name: str, images: Image, context: Context, prefix: str, level: int) -> Saved:
+def _save(images: Image, context: Context, folder: Path, prefix: str, compression: int) -> Saved:
     from latentloom.diffusion.images.images import encode_png
     from latentloom.engine.files.saving import (
         expand_prefix,
@@ -137,9 +138,8 @@ def _save(name: str, images: Image, context: Context, prefix: str, level: int) -
     )
 
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
-        expected = "images B×H×W×C of 1, 3 or 4 channels"
+        expected = "images B×H×W×C with 1, 3 or 4 channels"
         raise InputError("images", expected, tuple(images.shape))
-    folder = context.output_dir if name == "SaveImage" else context.temp_dir
     expanded = expand_prefix(prefix, images.shape[2], images.shape[1], datetime.now())
     text, paths = context.embedded(), []
     with as_filename_error(expanded, folder):
@@ -147,7 +147,7 @@ def _save(name: str, images: Image, context: Context, prefix: str, level: int) -
         number = next_number(target)
         for image in images:
             context.check()
-            path, number = write_numbered(target, encode_png(image, text, level), number)
+            path, number = write_numbered(target, encode_png(image, text, compression), number)
             paths.append(path)
             number += 1
     return Saved(tuple(paths))

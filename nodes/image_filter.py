@@ -1,4 +1,4 @@
-"""Filters: blur, sharpen, noise, few colours, morphology."""
+"""Image filters: blur, sharpen, noise, palettes, morphology."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ KernelSize = Annotated[int, Between(3, 999)]
 
 @node("ImageBlur", category="image/postprocessing")
 def image_blur(image: Image, blur_radius: KernelRadius = 1, sigma: BlurSigma = 1.0) -> Image:
-    """Blur images with a Gaussian.
+    """Apply a Gaussian blur to images.
 
     Args:
         image: images B×H×W×C.
-        blur_radius: of the kernel, in pixels.
-        sigma: width of the Gaussian, in radii.
+        blur_radius: radius of the kernel in pixels.
+        sigma: standard deviation of the Gaussian, as a multiple of the radius.
     """
     from latentloom.diffusion.images.filters import blur
 
@@ -40,13 +40,13 @@ def image_sharpen(
     sigma: SharpenSigma = 1.0,
     alpha: SharpenAlpha = 1.0,
 ) -> Image:
-    """Sharpen images by what a blur takes away; results are cut to 0..1.
+    """Sharpen images by unsharp masking; values are clamped to 0..1.
 
     Args:
         image: images B×H×W×C.
-        sharpen_radius: of the kernel, in pixels.
-        sigma: width of the Gaussian, in radii.
-        alpha: strength, in tenths.
+        sharpen_radius: radius of the kernel in pixels.
+        sigma: standard deviation of the Gaussian, as a multiple of the radius.
+        alpha: strength; 0.1 adds the difference from the blurred image once.
     """
     from latentloom.diffusion.images.filters import sharpen
 
@@ -55,12 +55,12 @@ def image_sharpen(
 
 @node("ImageAddNoise", category="image")
 def image_add_noise(image: Image, seed: Seed = 0, strength: Share = 0.5) -> Image:
-    """Add normal noise to images; results are cut to 0..1.
+    """Add Gaussian noise to images; values are clamped to 0..1.
 
     Args:
         image: images B×H×W×C.
-        seed: of the noise.
-        strength: its standard deviation.
+        seed: seed of the noise.
+        strength: standard deviation of the noise, 0 to 1.
     """
     from latentloom.diffusion.images.filters import add_noise
 
@@ -69,15 +69,15 @@ def image_add_noise(image: Image, seed: Seed = 0, strength: Share = 0.5) -> Imag
 
 @node("ImageQuantize", category="image/postprocessing")
 def image_quantize(image: Image, colors: Colors = 256, dither: Dither = "none") -> Image:
-    """Paint each image with a palette of its own.
+    """Reduce each image to a palette of its own (median cut).
 
     Args:
-        image: images B×H×W×C of at least 3 channels; alpha is left out.
-        colors: most colours in the palette.
-        dither: how colours between those of the palette are shown.
+        image: images B×H×W×C with 3 or 4 channels; alpha is dropped.
+        colors: largest number of colours in a palette.
+        dither: the dithering method.
 
     Raises:
-        InputError: the images are grey.
+        InputError: the images have one channel.
     """
     from latentloom.diffusion.images.filters import quantize
 
@@ -89,12 +89,13 @@ def image_quantize(image: Image, colors: Colors = 256, dither: Dither = "none") 
 def morphology(
     image: Image, operation: MorphologyOperation = "erode", kernel_size: KernelSize = 3
 ) -> Image:
-    """Morphology with a square: each pixel takes the lowest or highest value around it.
+    """Apply a morphological operation with a square kernel, per channel.
 
     Args:
         image: images B×H×W×C.
-        operation: open is erode and dilate, close the other way round; gradient is dilate minus
-            erode; the hats are what open and close take away.
+        operation: erode takes the lowest value around each pixel, dilate the highest. Open
+            erodes, then dilates; close dilates, then erodes. Gradient is dilate - erode, top_hat
+            is image - open, bottom_hat is close - image.
         kernel_size: side of the square in pixels.
     """
     from latentloom.diffusion.images.filters import morph

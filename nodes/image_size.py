@@ -1,4 +1,4 @@
-"""Images in other sizes."""
+"""Image sizes: resize, fit and measure."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def image_scale(
 
     Args:
         image: images B×H×W×C.
-        upscale_method: how pixels are read; none but area and lanczos is antialiased.
-        width, height: new size in pixels; 0 keeps the aspect, two zeros the size.
-        crop: center first cuts the longer side to the new aspect, disabled stretches.
+        upscale_method: the resampling filter; only area and lanczos are antialiased.
+        width, height: new size in pixels; one 0 keeps the aspect ratio, two keep the size.
+        crop: center first crops to the new aspect ratio, disabled stretches.
     """
     from latentloom.diffusion.images.resize import fit_size, resize_image
 
@@ -49,12 +49,12 @@ def image_scale(
 def image_scale_by(
     image: Image, upscale_method: ImageResize = "nearest-exact", scale_by: ScaleFactor = 1.0
 ) -> Image:
-    """Resize both sides of images by one factor.
+    """Resize images by a factor.
 
     Args:
         image: images B×H×W×C.
-        upscale_method: how pixels are read.
-        scale_by: factor for both sides; the new size is rounded.
+        upscale_method: the resampling filter.
+        scale_by: factor for width and height; the new size is rounded.
     """
     from latentloom.diffusion.images.resize import resize_image, scale_size
 
@@ -66,12 +66,12 @@ def image_scale_by(
 def image_scale_to_total_pixels(
     image: Image, upscale_method: ImageResize = "nearest-exact", megapixels: Megapixels = 1.0
 ) -> Image:
-    """Resize images to about an area, keeping their aspect.
+    """Resize images to a number of megapixels, keeping their aspect ratio.
 
     Args:
         image: images B×H×W×C.
-        upscale_method: how pixels are read.
-        megapixels: the new area, in units of 1024×1024 pixels.
+        upscale_method: the resampling filter.
+        megapixels: approximate new area, in units of 1024×1024 pixels.
     """
     from latentloom.diffusion.images.resize import resize_image, size_of_area
 
@@ -83,18 +83,18 @@ def image_scale_to_total_pixels(
 def image_scale_to_max_dimension(
     image: Image, upscale_method: ImageResize = "area", largest_size: PixelsOrAuto = 512
 ) -> Image:
-    """Resize images so that the longer side has a length, keeping their aspect.
+    """Resize images to a length of the longer side, keeping their aspect ratio.
 
     Args:
         image: images B×H×W×C.
-        upscale_method: how pixels are read.
-        largest_size: of the longer side, in pixels; 0 keeps the size.
+        upscale_method: the resampling filter.
+        largest_size: length of the longer side in pixels; 0 keeps the size.
     """
     from latentloom.diffusion.images.resize import fit_size, resize_image
 
     height, width = image.shape[1:3]
-    expected = (largest_size, 0) if width >= height else (0, largest_size)
-    return resize_image(image, *fit_size(width, height, *expected), upscale_method)
+    target = (largest_size, 0) if width >= height else (0, largest_size)
+    return resize_image(image, *fit_size(width, height, *target), upscale_method)
 
 
 @node("ResizeAndPadImage", category="image/transform")
@@ -105,13 +105,13 @@ def resize_and_pad_image(
     padding_color: PaddingColor = "white",
     interpolation: ImageResize = "area",
 ) -> Image:
-    """Fit images into a size in their aspect, in the middle of a plain ground.
+    """Resize images to fit a size, keeping their aspect ratio, and pad them to it.
 
     Args:
         image: images B×H×W×C.
         target_width, target_height: the new size in pixels.
-        padding_color: of the ground.
-        interpolation: how pixels are read.
+        padding_color: colour of the padding on both sides.
+        interpolation: the resampling filter.
     """
     from latentloom.diffusion.images.layout import fit_and_pad
 
@@ -120,7 +120,7 @@ def resize_and_pad_image(
 
 @node("GetImageSize", category="image")
 def get_image_size(image: Image) -> ImageSize:
-    """The size of images.
+    """Return the width, height and batch size of images.
 
     Args:
         image: images B×H×W×C.

@@ -1,4 +1,4 @@
-"""Images cut, padded, stitched, turned and flipped."""
+"""Image geometry: crop, pad, stitch, rotate and flip."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ GapColor = Literal["white", "black", "red", "green", "blue"]
 def image_crop(
     image: Image, width: Pixels = 512, height: Pixels = 512, x: Offset = 0, y: Offset = 0
 ) -> Image:
-    """Cut a part out of images.
+    """Crop images.
 
     Args:
         image: images B×H×W×C.
-        width, height: size of the part in pixels, cut to what is there.
-        x, y: its top left corner, moved to the last column or row if it lies outside.
+        width, height: size of the crop in pixels; limited to the image.
+        x, y: its top left corner, limited to the last column and row.
     """
     from latentloom.diffusion.images.layout import crop
 
@@ -40,17 +40,17 @@ def image_pad_for_outpaint(
     bottom: Margin = 0,
     feathering: Offset = 40,
 ) -> ImageAndMask:
-    """Put grey margins around images, and say in a mask that they are to be painted.
+    """Pad images with grey for outpainting, and mask the padding.
 
     Args:
         image: images B×H×W×C.
-        left, top, right, bottom: widths of the margins in pixels.
-        feathering: pixels over which the mask falls off inside the image, along sides that
-            have a margin; there is none where the image is not more than twice as large.
+        left, top, right, bottom: padding in pixels.
+        feathering: pixels over which the mask fades out inside the image, along padded sides;
+            ignored if an image side is not more than twice as long.
     """
-    from latentloom.diffusion.images.layout import pad_to_paint
+    from latentloom.diffusion.images.layout import pad_for_outpainting
 
-    return ImageAndMask(*pad_to_paint(image, left, top, right, bottom, feathering))
+    return ImageAndMask(*pad_for_outpainting(image, left, top, right, bottom, feathering))
 
 
 @node("ImageStitch", category="image/transform")
@@ -62,16 +62,16 @@ def image_stitch(
     spacing_color: GapColor = "white",
     image2: Image | None = None,
 ) -> Image:
-    """Put two images side by side.
+    """Place two images side by side.
 
     Args:
-        image1: the first image.
-        direction: where the second goes.
-        match_image_size: resize the second so that the sides that meet are equally long;
-            otherwise the shorter one is centred on black.
-        spacing_width: width of a stripe between them in pixels, made even.
-        spacing_color: of the stripe.
-        image2: the second image; without it the first is given back.
+        image1: the first images B×H×W×C.
+        direction: the side on which to put the second images.
+        match_image_size: resize the second images to the height (width) of the first;
+            otherwise the smaller ones are centred on black.
+        spacing_width: width of the gap in pixels, rounded up to an even number.
+        spacing_color: colour of the gap.
+        image2: the second images; without them `image1` is returned.
     """
     from latentloom.diffusion.images.layout import stitch
 
@@ -82,24 +82,24 @@ def image_stitch(
 
 @node("ImageRotate", category="image/transform")
 def image_rotate(image: Image, rotation: Rotation = "none") -> Image:
-    """Turn images clockwise.
+    """Rotate images clockwise.
 
     Args:
         image: images B×H×W×C.
-        rotation: how far.
+        rotation: the angle.
     """
-    from latentloom.diffusion.images.layout import turn
+    from latentloom.diffusion.images.layout import rotate
 
-    return turn(image, rotation)
+    return rotate(image, rotation)
 
 
 @node("ImageFlip", category="image/transform")
 def image_flip(image: Image, flip_method: FlipMethod = "x-axis: vertically") -> Image:
-    """Mirror images.
+    """Flip images.
 
     Args:
         image: images B×H×W×C.
-        flip_method: x-axis turns them upside down, y-axis swaps left and right.
+        flip_method: x-axis swaps top and bottom, y-axis swaps left and right.
     """
     from latentloom.diffusion.images.layout import flip
 

@@ -1,4 +1,4 @@
-"""Inpainting and editing: latents with a hole, models that see an image, grey masks."""
+"""Inpainting and editing: masked latents, image conditioning, soft masks, tone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ToneMeasure = Literal["drift", "surroundings"]
 
 
 class ImageConditioning(NamedTuple):
-    """Both sides, told of an image, and the latent to sample from."""
+    """Conditioning with an image added, and the latent to sample from."""
 
     positive: Conditioning
     negative: Conditioning
@@ -28,16 +28,16 @@ class ImageConditioning(NamedTuple):
 def vae_encode_for_inpaint(
     pixels: Image, vae: Vae, mask: Mask, grow_mask_by: GrowthSquare = 6
 ) -> Latent:
-    """Encode an image whose masked part is forgotten, to be painted anew at denoise 1.
+    """Encode an image for inpainting at denoise 1; the masked part is erased first.
 
     Args:
-        pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
-        vae: the autoencoder.
-        mask: masks B×H×W, resized to the image; more than 0.5 is painted grey.
-        grow_mask_by: side of the square that the latent's noise mask is grown with, in pixels.
+        pixels: images B×H×W×C; centre-cropped to a multiple of the VAE's factor.
+        vae: the VAE.
+        mask: masks B×H×W, resized to the image; pixels above 0.5 are replaced by grey.
+        grow_mask_by: side in pixels of the square kernel that grows the latent's noise mask.
 
     Raises:
-        InputError: the image is smaller than one latent cell, or the mask is none.
+        InputError: the image is smaller than one latent cell, or the mask is not B×H×W.
 
     Source: ComfyUI's VAEEncodeForInpaint.
     """
@@ -57,17 +57,19 @@ def inpaint_model_conditioning(
     mask: Mask,
     noise_mask: bool = True,
 ) -> ImageConditioning:
-    """Tell an inpainting model what is around the hole; other models take the latent alone.
+    """Add the masked image and the mask to conditioning, for inpainting models.
+
+    Other models ignore them and use the latent only.
 
     Args:
-        positive, negative: each entry is given the hole.
-        vae: the autoencoder.
-        pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
-        mask: masks B×H×W, resized to the image, 1 in the hole.
-        noise_mask: also keep the sampler inside the mask.
+        positive, negative: the conditioning to add them to.
+        vae: the VAE.
+        pixels: images B×H×W×C; centre-cropped to a multiple of the VAE's factor.
+        mask: masks B×H×W, resized to the image; 1 where to inpaint.
+        noise_mask: also set the mask as noise mask of the latent.
 
     Raises:
-        InputError: the image is smaller than one latent cell, or the mask is none.
+        InputError: the image is smaller than one latent cell, or the mask is not B×H×W.
 
     Source: ComfyUI's InpaintModelConditioning.
     """
@@ -88,42 +90,42 @@ def inpaint_model_conditioning(
 def instruct_pix_to_pix_conditioning(
     positive: Conditioning, negative: Conditioning, vae: Vae, pixels: Image
 ) -> ImageConditioning:
-    """Show a model that edits by instructions the image to change.
+    """Add the image to edit to conditioning, for InstructPix2Pix models; the latent is empty.
 
     Args:
-        positive, negative: each entry is given the image. For a guidance by the image of its
-            own, give DualCFGGuider these two and a negative without the image.
-        vae: the autoencoder.
-        pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
+        positive, negative: the conditioning to add the image to. To guide by the image
+            separately, give DualCFGGuider both outputs and a negative without the image.
+        vae: the VAE.
+        pixels: images B×H×W×C; centre-cropped to a multiple of the VAE's factor.
 
     Raises:
         InputError: the image is smaller than one latent cell.
 
-    Source: ComfyUI's InstructPixToPixConditioning; the latent it gives is empty.
+    Source: ComfyUI's InstructPixToPixConditioning.
     """
     from latentloom.diffusion.conditioning.conditioning import with_image
     from latentloom.diffusion.networks.vae import encode
 
     check_fills_a_cell("pixels", pixels, vae)
-    found = encode(vae, pixels)
-    positive, negative = (with_image(each, found.samples) for each in (positive, negative))
-    empty = replace(found, samples=found.samples.new_zeros(found.shape))
+    latent = encode(vae, pixels)
+    positive, negative = (with_image(side, latent.samples) for side in (positive, negative))
+    empty = replace(latent, samples=latent.samples.new_zeros(latent.shape))
     return ImageConditioning(positive, negative, empty)
 
 
 @node("DifferentialDiffusion", category="_for_testing")
 def differential_diffusion(model: Model, strength: Share = 1.0) -> Model:
-    """Let a grey noise mask say how much each place may change: v of the way, from its end.
+    """Make soft noise masks work per pixel: a pixel of value v changes in the last v of sampling.
 
     Args:
         model: the model to sample with.
-        strength: share of the hard mask of each step, the rest is the grey one; 0 is all, as 1.
+        strength: mix of each step's binary mask (1) and the soft mask; 0 acts as 1.
 
     Source: arXiv 2306.00950; ComfyUI's DifferentialDiffusion.
     """
     from latentloom.diffusion.sampling.differential import DifferentialMask
 
-    others = tuple(each for each in model.patches if not isinstance(each, DifferentialMask))
+    others = tuple(patch for patch in model.patches if not isinstance(patch, DifferentialMask))
     return replace(model, patches=(*others, DifferentialMask(strength)))
 
 
@@ -136,28 +138,29 @@ def masked_tone_fix(
     strength: Share = 1.0,
     measure: ToneMeasure = "drift",
 ) -> Image:
-    """Bring the tone inside a mask to that of the ring around it, before pasting back.
+    """Match the tone inside a mask to the ring around it, before pasting back.
 
-    Means and spreads are compared in CIE Lab; contrast changes by at most half.
+    Mean and standard deviation are matched in CIE Lab; contrast changes by a factor of 1.5 at
+    most.
 
     Args:
-        image: the painted images B×H×W×C, as decoded: as large as the source, or that cut to
+        image: the inpainted images B×H×W×C as decoded: the source's size, or that cropped to
             whole latent cells.
-        source: the images as they were.
-        mask: masks B×H×W, resized to the images; more than 0.5 is inside.
-        ring: width of the ring around the mask that is compared, in pixels.
-        strength: share of the correction.
-        measure: drift takes out how far the painted image's ring is from the source's, which
-            should be alike; surroundings gives the inside mean and spread of the source's ring.
+        source: the original images.
+        mask: masks B×H×W, resized to the images; above 0.5 is inside.
+        ring: width in pixels of the ring around the mask that is compared.
+        strength: strength of the correction, 0 to 1.
+        measure: drift compares the ring in both images, which should not have changed, and
+            removes the difference; surroundings matches the inside to the source's ring.
 
     Raises:
         InputError: the sizes differ.
     """
-    from latentloom.diffusion.images.paste import cut_like
+    from latentloom.diffusion.images.paste import crop_like
     from latentloom.diffusion.images.tone import fix_tone
 
     check_mask("mask", mask)
     with as_input_error("image"):
-        before, inside = cut_like(image, source, mask)
+        before, inside = crop_like(image, source, mask)
     assert inside is not None
     return fix_tone(image, before, inside, ring, strength, measure == "drift")

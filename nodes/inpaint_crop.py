@@ -1,4 +1,4 @@
-"""Inpainting at a model's own size: the masked part is cut out, painted, and stitched back."""
+"""Inpainting at a model's native size: crop the masked part, inpaint it, stitch it back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TargetSize = Annotated[int, Between(0, 4096, step=8)]
 Islands = Literal["together", "apart"]
 
 
-class Cropped(NamedTuple):
+class CroppedInpaint(NamedTuple):
     """The outputs of InpaintCrop."""
 
     stitch: Stitch
@@ -41,66 +41,64 @@ def inpaint_crop(
     target_size: TargetSize = 0,
     rescale_algorithm: ImageResize = "bicubic",
     model: Model | None = None,
-) -> Cropped:
-    """Cut what a mask covers out of images, with context, at the size that a model likes.
+) -> CroppedInpaint:
+    """Crop the masked part of images, with context, and resize it to a model's native size.
 
-    Every crop has the same size, sides that are multiples of 8, and about the area that was asked
-    for. Sample the crops inside `cropped_mask`, then give them to InpaintStitch.
+    All crops have the same size: sides are multiples of 8, and the area is about that of the
+    target size. Inpaint the crops with `cropped_mask`, then give them to InpaintStitch.
 
     Args:
         image: images B×H×W×C.
-        mask: masks B×H×W, resized to the images; what is not 0 is painted.
-        context_expand_pixels: what is seen around the part on each side, in pixels, as far as
-            the image reaches.
-        context_expand_factor: sides of the part are first multiplied with this.
-        blend_pixels: `cropped_mask` is the mask grown by this many pixels, over which what is
-            painted fades out; beyond them nothing changes.
-        islands: together cuts one part out of each image, apart one for each island of its
-            mask, where islands are further than their rings apart.
-        target_size: side of a square of the area of each crop; 0 is the native size of `model`,
-            or 512 without one.
-        rescale_algorithm: how pixels are read when sizes change.
+        mask: masks B×H×W, resized to the images; everything above 0 is inpainted.
+        context_expand_pixels: context on each side in pixels; limited to the image.
+        context_expand_factor: factor for the sides of the masked part, before pixels are added.
+        blend_pixels: pixels to grow `cropped_mask` by; the result fades out over them, and
+            nothing changes beyond.
+        islands: together makes one crop per image, apart one for each separate region of its
+            mask; regions whose blend areas touch count as one.
+        target_size: side in pixels of a square with the area of a crop; 0 is the native size of
+            `model`, or 512 without a model.
+        rescale_algorithm: the resampling filter.
         model: the model that will sample the crops.
 
     Raises:
-        InputError: the mask is empty, or none.
+        InputError: the mask is empty, or not B×H×W.
     """
     from latentloom.diffusion.images.crop_stitch import CropPlan, cut
 
     check_mask("mask", mask)
-    native = target_size or (model.family.native_size if model is not None else DEFAULT_SIDE_PX)
+    native_px = target_size or (model.family.native_size if model else DEFAULT_SIDE_PX)
     plan = CropPlan(
-        context_expand_pixels,
-        context_expand_factor,
-        blend_pixels,
-        native,
-        islands == "apart",
-        rescale_algorithm,
+        context_px=context_expand_pixels,
+        context_factor=context_expand_factor,
+        blend_px=blend_pixels,
+        native_px=native_px,
+        is_separate=islands == "apart",
+        method=rescale_algorithm,
     )
     hint = "draw the part to inpaint in white; after a detector that may find nothing, use IfFound"
     with as_input_error("mask", hint=hint):
-        return Cropped(*cut(image, mask, plan))
+        return CroppedInpaint(*cut(image, mask, plan))
 
 
 @node("InpaintStitch", category="image/inpaint")
 def inpaint_stitch(stitch: Stitch, inpainted_image: Image) -> Image:
-    """Put painted crops back into the images that InpaintCrop cut them from.
+    """Put inpainted crops back into the images that InpaintCrop cropped them from.
 
-    More than `blend_pixels` from the mask every value is the source's, and so is every byte of
-    the saved image.
+    Further than `blend_pixels` from the mask, pixels keep the source's exact values.
 
     Args:
-        stitch: from InpaintCrop.
-        inpainted_image: its crops, painted, of any size, in the same order; without alpha they
-            leave the source's as it is.
+        stitch: the record of the crops, from InpaintCrop.
+        inpainted_image: the inpainted crops in the same order, of any size; the source's alpha
+            is kept if they have none.
 
     Raises:
-        InputError: there are more or fewer crops than were cut.
+        InputError: the number of crops differs.
     """
     from latentloom.diffusion.images.crop_stitch import put_back
 
-    expected = len(stitch.places)
-    if len(inpainted_image) != expected:
-        text = f"{expected} images, as many as were cut"
-        raise InputError("inpainted_image", text, len(inpainted_image))
+    count = len(stitch.positions)
+    if len(inpainted_image) != count:
+        expected = f"{count} images, one for each crop"
+        raise InputError("inpainted_image", expected, len(inpainted_image))
     return put_back(stitch, inpainted_image)

@@ -1,4 +1,4 @@
-"""Images as prompts: CLIP's image encoder, IP-Adapters, and how they are put on a model."""
+"""Images as prompts: CLIP image encoders and IP-Adapters."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ ClipVision = Annotated["clip_vision.ClipVision", Socket("CLIP_VISION")]
 VisionOutput = Annotated["clip_vision.VisionOutput", Socket("CLIP_VISION_OUTPUT")]
 IpAdapter = Annotated["ip_adapter.IpAdapter", Socket("IPADAPTER", family=True)]
 AdapterWeight = Annotated[float, Between(-1.0, 5.0, step=0.05)]
-WHOLE_VISION = "a CLIP image encoder in a folder of transformers"
-WHOLE_ADAPTER = "an IP-Adapter for images"
+IMAGE_ENCODER = "a CLIP image encoder in a transformers folder"
+IP_ADAPTER = "an IP-Adapter for images"
 
 
 @node("CLIPVisionLoader", category="loaders", device=True)
 class CLIPVisionLoader:
-    """Load CLIP's image encoder.
+    """Load a CLIP image encoder.
 
     Args:
-        clip_name: name of an installed encoder: a folder in `clip_vision`.
+        clip_name: an installed encoder: a folder in `clip_vision`.
 
     Raises:
-        InputError: it is damaged, not safe to load, or another network.
+        InputError: the files are damaged, unsafe to load, or of another network.
 
     Source: ComfyUI's CLIPVisionLoader.
     """
@@ -41,14 +41,14 @@ class CLIPVisionLoader:
     def run(clip_name: ClipVisionFolder) -> ClipVision:
         from latentloom.diffusion.networks.clip_vision import load_clip_vision
 
-        with as_input_error("clip_name", WHOLE_VISION):
+        with as_input_error("clip_name", IMAGE_ENCODER):
             return load_clip_vision(clip_name)
 
     @staticmethod
     def check(clip_name: Path) -> None:
         from latentloom.diffusion.networks.clip_vision import check_clip_vision
 
-        with as_input_error("clip_name", WHOLE_VISION):
+        with as_input_error("clip_name", IMAGE_ENCODER):
             check_clip_vision(clip_name)
 
 
@@ -56,12 +56,12 @@ class CLIPVisionLoader:
 def clip_vision_encode(
     clip_vision: ClipVision, image: Image, crop: Literal["center", "none"] = "center"
 ) -> VisionOutput:
-    """What CLIP's image encoder makes of images, for nodes of packs that ask for it.
+    """Encode images with a CLIP image encoder, for custom nodes that need the embedding.
 
     Args:
-        clip_vision: the encoder.
+        clip_vision: the image encoder.
         image: images B×H×W×C.
-        crop: center sees the middle square, none all of the image, squeezed.
+        crop: center encodes the central square, none the full image squeezed to a square.
 
     Source: ComfyUI's CLIPVisionEncode.
     """
@@ -75,33 +75,33 @@ class IPAdapterModelLoader:
     """Load an IP-Adapter.
 
     Args:
-        ipadapter_file: name of an installed adapter, from `ipadapter`.
+        ipadapter_file: an installed adapter: a file in `ipadapter`.
 
     Raises:
-        InputError: it is damaged, not safe to load, or none for images.
+        InputError: the file is damaged, unsafe to load, or not an IP-Adapter for images.
 
-    Source: the node of this name of the extension ComfyUI_IPAdapter_plus.
+    Source: IPAdapterModelLoader of the extension ComfyUI_IPAdapter_plus.
     """
 
     @staticmethod
     def run(ipadapter_file: IpAdapterFile) -> IpAdapter:
         from latentloom.diffusion.networks.ip_adapter import load_ip_adapter
 
-        with as_input_error("ipadapter_file", WHOLE_ADAPTER):
+        with as_input_error("ipadapter_file", IP_ADAPTER):
             return load_ip_adapter(ipadapter_file)
 
     @staticmethod
     def check(ipadapter_file: Path) -> None:
         from latentloom.diffusion.networks.ip_adapter import read_adapter_layout
 
-        with as_input_error("ipadapter_file", WHOLE_ADAPTER):
+        with as_input_error("ipadapter_file", IP_ADAPTER):
             read_adapter_layout(ipadapter_file)
 
     @staticmethod
     def family(ipadapter_file: Path) -> str:
         from latentloom.diffusion.networks.ip_adapter import read_adapter_family
 
-        with as_input_error("ipadapter_file", WHOLE_ADAPTER):
+        with as_input_error("ipadapter_file", IP_ADAPTER):
             return read_adapter_family(ipadapter_file).name
 
 
@@ -112,33 +112,33 @@ def ip_adapter_advanced(
     ipadapter: IpAdapter,
     image: Image,
     weight: AdapterWeight = 1.0,
-    weight_type: Literal["linear"] = "linear",  # noqa: ARG001 - the one kind that is here
+    weight_type: Literal["linear"] = "linear",  # noqa: ARG001 - the only supported choice
     combine_embeds: Literal["concat", "average"] = "concat",
     start_at: Percent = 0.0,
     end_at: Percent = 1.0,
-    embeds_scaling: Literal["V only"] = "V only",  # noqa: ARG001 - the one kind that is here
+    embeds_scaling: Literal["V only"] = "V only",  # noqa: ARG001 - the only supported choice
     attn_mask: Mask | None = None,
     clip_vision: ClipVision,
 ) -> Model:
-    """Prompt a model with images, beside its text.
+    """Prompt a model with images, in addition to text.
 
     Args:
         model: the model to sample with.
-        ipadapter: of the model's family.
-        image: images B×H×W×C; their middle square is seen.
-        weight: how much they count; 0 is not at all.
-        weight_type: linear is the same weight in all layers.
-        combine_embeds: concat puts the tokens of several images one after another, average
-            takes what they have in common.
-        start_at, end_at: shares of the way from noise to image between which they count.
-        embeds_scaling: V only is the weight on what is found.
-        attn_mask: masks B×H×W, 1 where the images count; resized to the latent.
-        clip_vision: the image encoder that the adapter was trained on.
+        ipadapter: an IP-Adapter of the model's family.
+        image: images B×H×W×C; the central square is used.
+        weight: strength of the images, -1 to 5; 0 is off.
+        weight_type: linear applies the same weight in all layers.
+        combine_embeds: concat joins the tokens of several images, average takes their mean.
+        start_at, end_at: range of the sampling in which they are active; 0 is the start (pure
+            noise), 1 the end.
+        embeds_scaling: V only applies the weight to the values of the attention.
+        attn_mask: masks B×H×W, 1 where the images apply; resized to the latent.
+        clip_vision: the image encoder that the adapter was trained with.
 
     Raises:
-        InputError: the adapter has other layers than the model, or another encoder.
+        InputError: the adapter does not match the model's layers or the image encoder.
 
-    Source: the node of this name of the extension ComfyUI_IPAdapter_plus; arXiv 2308.06721.
+    Source: IPAdapterAdvanced of the extension ComfyUI_IPAdapter_plus; arXiv 2308.06721.
     """
     from latentloom.diffusion.networks.attention import cross_attentions
     from latentloom.diffusion.networks.ip_adapter import encode_image_tokens
@@ -146,9 +146,9 @@ def ip_adapter_advanced(
 
     expected, got = len(cross_attentions(model.weights.module)), len(ipadapter.weights.module.keys)
     if expected != got:
-        raise InputError("ipadapter", f"an adapter of {expected} layers", f"{got} layers")
+        raise InputError("ipadapter", f"an adapter for {expected} layers", f"one for {got}")
     check_mask("attn_mask", attn_mask)
-    with as_input_error("clip_vision", "the image encoder that the adapter was trained on"):
+    with as_input_error("clip_vision", "the image encoder that the adapter was trained with"):
         tokens = encode_image_tokens(ipadapter, clip_vision, image, combine_embeds == "average")
     prompt = ImagePrompt(ipadapter, tokens, weight, start_at, end_at, attn_mask)
     return replace(model, patches=(*model.patches, prompt))

@@ -1,4 +1,4 @@
-"""Latents: made, resized, mixed, repeated and picked."""
+"""Latents: create, resize, blend, paste, repeat and select."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def empty_latent_image(
     batch_size: BatchSize = 1,
     model: Model | None = None,
 ) -> Latent:
-    """An empty batch of latents, to sample from nothing.
+    """Create empty latents, for text to image.
 
     Args:
-        width, height: size in pixels, cut to multiples of 8; left out, it is the native size of
-            `model`, or 512 without one.
-        batch_size: how many.
-        model: the model that will sample it; gives the channels and the native size.
+        width, height: size in pixels, rounded down to multiples of 8; the default is the native
+            size of `model`, or 512 without a model.
+        batch_size: number of latents.
+        model: the model that will sample them; sets the channels and the native size.
     """
     from latentloom.diffusion.latents.latents import make_empty
 
@@ -55,11 +55,12 @@ def empty_latent_image(
 
 @node("SetLatentNoiseMask", category="latent/inpaint")
 def set_latent_noise_mask(samples: Latent, mask: Mask) -> Latent:
-    """Say where sampling may change latents.
+    """Set the noise mask of latents: the region that sampling may change.
 
     Args:
         samples: latents B×C×h×w.
-        mask: masks B×H×W of any size, 1 where sampling may change; soft masks change partly.
+        mask: masks B×H×W of any size, 1 where sampling changes the latent; values in between
+            change it partly.
     """
     check_mask("mask", mask)
     return replace(samples, noise_mask=mask)
@@ -77,9 +78,10 @@ def latent_upscale(
 
     Args:
         samples: latents B×C×h×w.
-        upscale_method: how cells are read; bislerp turns their directions instead of mixing them.
-        width, height: new size in pixels, at least 64; 0 keeps the aspect, two zeros the size.
-        crop: center first cuts the longer side to the new aspect, disabled stretches.
+        upscale_method: the resampling filter; bislerp is spherical, bilinear interpolation.
+        width, height: new size in pixels, raised to 64; one 0 keeps the aspect ratio, two keep
+            the size.
+        crop: center first crops to the new aspect ratio, disabled stretches.
     """
     from latentloom.diffusion.latents.latents import upscale
 
@@ -90,12 +92,12 @@ def latent_upscale(
 def latent_upscale_by(
     samples: Latent, upscale_method: LatentResize = "nearest-exact", scale_by: ScaleFactor = 1.5
 ) -> Latent:
-    """Resize both sides of latents by one factor.
+    """Resize latents by a factor.
 
     Args:
         samples: latents B×C×h×w.
-        upscale_method: how cells are read.
-        scale_by: factor for both sides; the new size is rounded to whole cells.
+        upscale_method: the resampling filter.
+        scale_by: factor for width and height; the new size is rounded to latent cells.
     """
     from latentloom.diffusion.latents.latents import upscale_by
 
@@ -104,15 +106,15 @@ def latent_upscale_by(
 
 @node("LatentBlend", category="_for_testing")
 def latent_blend(samples1: Latent, samples2: Latent, blend_factor: Share = 0.5) -> Latent:
-    """Mix two latents linearly.
+    """Blend two latents linearly.
 
     Args:
-        samples1: latents B×C×h×w; their size and mask are those of the result.
-        samples2: latents of as many channels, resized and centre-cropped to that size.
-        blend_factor: share of `samples1`; 1 gives it, 0 gives `samples2`.
+        samples1: latents B×C×h×w; they set the size and the noise mask.
+        samples2: latents with as many channels, resized and centre-cropped to that size.
+        blend_factor: weight of `samples1`, 0 to 1; 1 returns it, 0 returns `samples2`.
 
     Raises:
-        InputError: they differ in channels.
+        InputError: the numbers of channels differ.
     """
     from latentloom.diffusion.latents.latents import blend
 
@@ -131,13 +133,13 @@ def latent_composite(
     """Paste latents on others.
 
     Args:
-        samples_to: latents B×C×h×w below; their size and mask are those of the result.
-        samples_from: latents of as many channels; what reaches outside is cut.
-        x, y: where their top left corner comes, in pixels, cut to multiples of 8.
+        samples_to: the latents B×C×h×w to paste on; they set the size and the noise mask.
+        samples_from: the latents to paste, with as many channels; what reaches outside is cropped.
+        x, y: position of their top left corner in pixels, rounded down to multiples of 8.
         feather: width in pixels over which edges inside `samples_to` fade in.
 
     Raises:
-        InputError: they differ in channels.
+        InputError: the numbers of channels differ.
     """
     from latentloom.diffusion.latents.latents import CELL_PX, paste
 
@@ -147,11 +149,11 @@ def latent_composite(
 
 @node("RepeatLatentBatch", category="latent/batch")
 def repeat_latent_batch(samples: Latent, amount: LatentCount = 1) -> Latent:
-    """Repeat a batch of latents; each repetition gets other noise.
+    """Repeat a batch of latents; each repetition is sampled with different noise.
 
     Args:
         samples: latents B×C×h×w.
-        amount: how many times.
+        amount: number of repetitions.
     """
     from latentloom.diffusion.latents.latents import repeat
 
@@ -162,12 +164,12 @@ def repeat_latent_batch(samples: Latent, amount: LatentCount = 1) -> Latent:
 def latent_from_batch(
     samples: Latent, batch_index: LatentIndex = 0, length: LatentCount = 1
 ) -> Latent:
-    """Take some latents out of a batch; each keeps the noise that it has in the whole batch.
+    """Select consecutive latents from a batch; they keep their noise in the full batch.
 
     Args:
         samples: latents B×C×h×w.
-        batch_index: the first, from 0; past the end it is the last.
-        length: how many, cut to what is there.
+        batch_index: index of the first latent, from 0; limited to the last latent.
+        length: number of latents; limited to the end of the batch.
     """
     from latentloom.diffusion.latents.latents import select
 

@@ -1,4 +1,4 @@
-"""Latents saved to files and loaded again."""
+"""Latent files: save and load."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .checks import as_filename_error, as_input_error, check_filename_prefix
 from .ports import FilenamePrefix, Latent, LatentFile
 
 CATEGORY = "_for_testing"
-_WANTED = "a .latent file"
+LATENT_FILE = "a .latent file"
 
 
 @node("SaveLatent", category=CATEGORY, output=True)
 class SaveLatent:
-    """Save latents as a file that carries the graph, for ComfyUI's LoadLatent or ours.
+    """Save latents as a file with the graph embedded; ComfyUI's LoadLatent reads it too.
 
     Args:
-        samples: latents B×C×h×w; their mask, noise draws and family are kept too.
-        filename_prefix: name, perhaps with folders, inside the output folder, as in SaveImage;
-            files count on as `<prefix>_00001_.latent` and are never replaced.
+        samples: latents B×C×h×w; noise mask, batch index and model family are saved too.
+        filename_prefix: file name in the output folder, as in SaveImage. Files are named
+            `<prefix>_00001_.latent` and so on; existing files are never overwritten.
 
     Raises:
-        InputError: the prefix leaves the output folder, or no file can be written there.
+        InputError: the prefix leaves the output folder, or the file cannot be written.
 
-    Source: ComfyUI's SaveLatent, which keeps the samples alone.
+    Source: ComfyUI's SaveLatent, which saves the samples only.
     """
 
     @staticmethod
@@ -53,20 +53,20 @@ class SaveLatent:
 
     @staticmethod
     def check(filename_prefix: str = "latents/ComfyUI") -> None:
-        """Refuse a prefix that leaves the output folder before anything runs."""
+        """Reject a prefix that leaves the output folder, before anything runs."""
         check_filename_prefix(filename_prefix)
 
 
 @node("LoadLatent", category=CATEGORY)
 class LoadLatent:
-    """Load latents that were saved.
+    """Load latents from a file.
 
     Args:
-        latent: the file's name, beside the graph or in the input folder, or with ` [output]`
-            behind it in the output folder.
+        latent: name of a file next to the graph or in the input folder; append ` [output]` for
+            the output folder.
 
     Raises:
-        InputError: it holds no latents, or is damaged.
+        InputError: the file is damaged or does not contain latents.
 
     Source: ComfyUI's LoadLatent.
     """
@@ -75,19 +75,19 @@ class LoadLatent:
     def run(latent: LatentFile) -> Latent:
         from latentloom.diffusion.latents.latent_file import read_latent
 
-        with as_input_error("latent", _WANTED):
+        with as_input_error("latent", LATENT_FILE):
             return read_latent(latent)
 
     @staticmethod
     def check(latent: Path) -> None:
         from latentloom.diffusion.latents.latent_file import check_latent_file
 
-        with as_input_error("latent", _WANTED):
+        with as_input_error("latent", LATENT_FILE):
             check_latent_file(latent)
 
     @staticmethod
     def family(latent: Path) -> str | None:
         from latentloom.diffusion.latents.latent_file import read_latent_family
 
-        with as_input_error("latent", _WANTED):
+        with as_input_error("latent", LATENT_FILE):
             return read_latent_family(latent)

@@ -1,4 +1,4 @@
-"""Latents added, interpolated, joined, turned and cut."""
+"""Latents: arithmetic, batches, geometry and masked pastes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def latent_add(samples1: Latent, samples2: Latent) -> Latent:
     """Add two latents.
 
     Args:
-        samples1: latents B×C×h×w; their size, batch and mask are those of the result.
-        samples2: latents of as many channels, resized, centre-cropped and repeated to fit.
+        samples1: latents B×C×h×w; they set size, batch and noise mask.
+        samples2: latents with as many channels; resized, centre-cropped and repeated to fit.
     """
     from latentloom.diffusion.latents.latent_mix import add
 
@@ -39,11 +39,11 @@ def latent_add(samples1: Latent, samples2: Latent) -> Latent:
 
 @node("LatentSubtract", category=ADVANCED)
 def latent_subtract(samples1: Latent, samples2: Latent) -> Latent:
-    """Subtract latents from others.
+    """Subtract `samples2` from `samples1`.
 
     Args:
-        samples1: latents B×C×h×w; their size, batch and mask are those of the result.
-        samples2: latents of as many channels, resized, centre-cropped and repeated to fit.
+        samples1: latents B×C×h×w; they set size, batch and noise mask.
+        samples2: latents with as many channels; resized, centre-cropped and repeated to fit.
     """
     from latentloom.diffusion.latents.latent_mix import subtract
 
@@ -57,7 +57,7 @@ def latent_multiply(samples: Latent, multiplier: Multiplier = 1.0) -> Latent:
 
     Args:
         samples: latents B×C×h×w.
-        multiplier: what each number is multiplied with.
+        multiplier: the factor, -10 to 10.
     """
     from latentloom.diffusion.latents.latent_mix import multiply
 
@@ -66,12 +66,12 @@ def latent_multiply(samples: Latent, multiplier: Multiplier = 1.0) -> Latent:
 
 @node("LatentInterpolate", category=ADVANCED)
 def latent_interpolate(samples1: Latent, samples2: Latent, ratio: Share = 1.0) -> Latent:
-    """Mix the directions of two latents, and their lengths, cell by cell.
+    """Interpolate two latents: direction and length of each latent cell's vector separately.
 
     Args:
-        samples1: latents B×C×h×w; their size, batch and mask are those of the result.
-        samples2: latents of as many channels, resized, centre-cropped and repeated to fit.
-        ratio: share of `samples1`.
+        samples1: latents B×C×h×w; they set size, batch and noise mask.
+        samples2: latents with as many channels; resized, centre-cropped and repeated to fit.
+        ratio: weight of `samples1`, 0 to 1.
     """
     from latentloom.diffusion.latents.latent_mix import interpolate
 
@@ -81,11 +81,11 @@ def latent_interpolate(samples1: Latent, samples2: Latent, ratio: Share = 1.0) -
 
 @node("LatentBatch", category="latent/batch")
 def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
-    """One batch of two; each latent has the noise that it would have in its own.
+    """Join two batches of latents; each latent keeps the noise that it has in its own batch.
 
     Args:
-        samples1: latents B×C×h×w; their size and mask are those of the result.
-        samples2: latents of as many channels, resized and centre-cropped to that size.
+        samples1: latents B×C×h×w; they set the size and the noise mask.
+        samples2: latents with as many channels, resized and centre-cropped to that size.
     """
     from latentloom.diffusion.latents.latent_mix import join
 
@@ -95,11 +95,13 @@ def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
 
 @node("RebatchLatents", category="latent/batch")
 def rebatch_latents(latents: list[Latent], batch_size: BatchSize = 1) -> list[Latent]:
-    """Put batches of latents together and cut them anew; what follows runs once for each.
+    """Regroup latents into batches of another size; the nodes that follow run once per batch.
+
+    Each latent keeps the noise of its position.
 
     Args:
-        latents: batches B×C×h×w; a new batch begins where the size changes.
-        batch_size: how many a batch has at most. Each latent keeps the noise of its place.
+        latents: batches B×C×h×w; a new batch starts where the latent size changes.
+        batch_size: largest number of latents per batch.
     """
     from latentloom.diffusion.latents.rebatch import rebatch_latents
 
@@ -110,11 +112,11 @@ def rebatch_latents(latents: list[Latent], batch_size: BatchSize = 1) -> list[La
 def latent_batch_seed_behavior(
     samples: Latent, seed_behavior: Literal["random", "fixed"] = "fixed"
 ) -> Latent:
-    """Say whether each latent of a batch has noise of its own, or all that of the first.
+    """Choose whether the latents of a batch get different noise or the same.
 
     Args:
         samples: latents B×C×h×w.
-        seed_behavior: random draws noise for the whole batch, fixed one for all.
+        seed_behavior: random draws noise for each latent, fixed gives all the same noise.
     """
     from latentloom.diffusion.latents.latent_mix import with_one_noise
 
@@ -131,12 +133,12 @@ def latent_crop(
     x: LatentOffset = 0,
     y: LatentOffset = 0,
 ) -> Latent:
-    """Cut a window out of latents.
+    """Crop latents.
 
     Args:
         samples: latents B×C×h×w.
-        width, height: of the window in pixels; what reaches outside is cut.
-        x, y: where its top left corner is, in pixels, at least 64 before the far edges.
+        width, height: size of the crop in pixels; limited to the latent.
+        x, y: its top left corner in pixels, at least 64 pixels before the far edges.
     """
     from latentloom.diffusion.latents.latent_mix import crop
 
@@ -145,11 +147,11 @@ def latent_crop(
 
 @node("LatentFlip", category=TRANSFORM)
 def latent_flip(samples: Latent, flip_method: FlipMethod) -> Latent:
-    """Turn latents upside down, or mirror them.
+    """Flip latents.
 
     Args:
         samples: latents B×C×h×w.
-        flip_method: about the x axis, or about the y axis.
+        flip_method: x-axis swaps top and bottom, y-axis swaps left and right.
     """
     from latentloom.diffusion.latents.latent_mix import flip
 
@@ -158,11 +160,11 @@ def latent_flip(samples: Latent, flip_method: FlipMethod) -> Latent:
 
 @node("LatentRotate", category=TRANSFORM)
 def latent_rotate(samples: Latent, rotation: Rotation) -> Latent:
-    """Turn latents clockwise.
+    """Rotate latents clockwise.
 
     Args:
         samples: latents B×C×h×w.
-        rotation: by how much.
+        rotation: the angle.
     """
     from latentloom.diffusion.latents.latent_mix import rotate
 
@@ -179,17 +181,17 @@ def latent_composite_masked(
     resize_source: bool = False,
     mask: Mask | None = None,
 ) -> Latent:
-    """Paste latents on others, where a mask shows them.
+    """Paste latents on others through a mask.
 
     Args:
-        destination: latents B×C×h×w below; their size and mask are those of the result.
-        source: latents of as many channels; what reaches outside is cut.
-        x, y: where their top left corner comes, in pixels, cut to multiples of 8.
-        resize_source: first stretch `source` to the size of `destination`.
-        mask: masks B×H×W over the source, 1 where it shows.
+        destination: the latents B×C×h×w to paste on; they set the size and the noise mask.
+        source: the latents to paste, with as many channels; what reaches outside is cropped.
+        x, y: position of their top left corner in pixels, rounded down to multiples of 8.
+        resize_source: first resize `source` to the size of `destination`.
+        mask: opacity of the source, B×H×W, resized to it; 1 everywhere if not given.
 
     Raises:
-        InputError: they differ in channels.
+        InputError: the numbers of channels differ.
     """
     from latentloom.diffusion.latents.latent_mix import paste_masked
 

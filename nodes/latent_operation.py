@@ -1,4 +1,4 @@
-"""Operations on latents: as values, put to a latent, or to the guidance of a model."""
+"""Latent operations: values that are applied to latents or to a model's guidance."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ ToneMultiplier = Annotated[float, Between(0.01, 100.0, step=0.01)]
 
 @node("LatentOperationTonemapReinhard", category=CATEGORY)
 def latent_operation_tonemap_reinhard(multiplier: ToneMultiplier = 1.0) -> LatentOperation:
-    """Compress high values, as tone mapping does with light.
+    """Create a Reinhard tone mapping of latents, which compresses high values.
 
     Args:
-        multiplier: of the value that none passes; lower compresses more.
+        multiplier: factor for the white point, the upper limit of the result; lower compresses
+            more.
     """
     from latentloom.diffusion.patches.latent_operation import Tonemap
 
@@ -30,12 +31,12 @@ def latent_operation_tonemap_reinhard(multiplier: ToneMultiplier = 1.0) -> Laten
 def latent_operation_sharpen(
     sharpen_radius: KernelRadius = 9, sigma: BlurSigma = 1.0, alpha: SharpenAlpha = 0.1
 ) -> LatentOperation:
-    """Sharpen what latents show.
+    """Create an unsharp mask for latents.
 
     Args:
-        sharpen_radius: of the kernel, in cells of 8 pixels.
-        sigma: of its Gaussian, in cells.
-        alpha: how much.
+        sharpen_radius: radius of the kernel in latent cells (8 pixels).
+        sigma: standard deviation of the Gaussian, as a multiple of the radius.
+        alpha: strength.
     """
     from latentloom.diffusion.patches.latent_operation import Sharpen
 
@@ -44,22 +45,22 @@ def latent_operation_sharpen(
 
 @node("LatentApplyOperation", category=CATEGORY)
 def latent_apply_operation(samples: Latent, operation: LatentOperation) -> Latent:
-    """Put an operation to latents.
+    """Apply an operation to latents.
 
     Args:
         samples: latents B×C×h×w.
-        operation: which.
+        operation: the operation, from a LatentOperation node.
     """
     return replace(samples, samples=operation(samples.samples))
 
 
 @node("LatentApplyOperationCFG", category=CATEGORY)
 def latent_apply_operation_cfg(model: Model, operation: LatentOperation) -> Model:
-    """Put an operation to what guidance adds at each step.
+    """Apply an operation to the guidance (positive - negative prediction) at each step.
 
     Args:
-        model: is guided so.
-        operation: which.
+        model: the model.
+        operation: the operation, from a LatentOperation node.
     """
     from latentloom.diffusion.patches.latent_operation import OperatedGuidance
 

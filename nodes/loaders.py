@@ -1,4 +1,4 @@
-"""Loaders: installed models into handles."""
+"""Loaders of checkpoints and VAEs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from latentloom.engine.node.spec import Unavailable, node
 from .checks import as_input_error
 from .ports import CheckpointFile, Clip, DiffusersFolder, Model, Vae, VaeFile
 
+MODEL = "a complete model"
+
 
 class Checkpoint(NamedTuple):
-    """The outputs of CheckpointLoaderSimple."""
+    """The outputs of the checkpoint loaders."""
 
     MODEL: Model
     CLIP: Clip
@@ -22,13 +24,13 @@ class Checkpoint(NamedTuple):
 
 @node("CheckpointLoaderSimple", category="loaders", device=True)
 class CheckpointLoaderSimple:
-    """Load a checkpoint: its denoising model, text encoder and autoencoder.
+    """Load a checkpoint: its diffusion model, text encoder and VAE.
 
     Args:
-        ckpt_name: name of an installed checkpoint; see `latentloom models`.
+        ckpt_name: an installed checkpoint; `latentloom models` lists them.
 
     Raises:
-        InputError: it is incomplete, damaged, or not safe to load.
+        InputError: the checkpoint is incomplete, damaged, or unsafe to load.
 
     Source: ComfyUI's CheckpointLoaderSimple.
     """
@@ -37,21 +39,21 @@ class CheckpointLoaderSimple:
     def run(ckpt_name: CheckpointFile) -> Checkpoint:
         from latentloom.diffusion.networks.load import load_checkpoint
 
-        with as_input_error("ckpt_name", _WHOLE):
+        with as_input_error("ckpt_name", MODEL):
             return Checkpoint(*load_checkpoint(ckpt_name))
 
     @staticmethod
     def check(ckpt_name: Path) -> None:
         from latentloom.diffusion.weights.detect import check_checkpoint
 
-        with as_input_error("ckpt_name", _WHOLE):
+        with as_input_error("ckpt_name", MODEL):
             check_checkpoint(ckpt_name)
 
     @staticmethod
     def family(ckpt_name: Path) -> str:
         from latentloom.diffusion.weights.detect import detect_checkpoint_family
 
-        with as_input_error("ckpt_name", _WHOLE):
+        with as_input_error("ckpt_name", MODEL):
             return detect_checkpoint_family(ckpt_name).name
 
     @staticmethod
@@ -59,7 +61,7 @@ class CheckpointLoaderSimple:
         from latentloom.diffusion.weights.detect import find_missing_parts
         from latentloom.diffusion.weights.missing_part import TEXT_ENCODER
 
-        with as_input_error("ckpt_name", _WHOLE):
+        with as_input_error("ckpt_name", MODEL):
             return {
                 "CLIP" if part is TEXT_ENCODER else "VAE": Unavailable(
                     part.describe(ckpt_name), part.hint
@@ -73,10 +75,10 @@ class DiffusersLoader:
     """Load a checkpoint in the diffusers layout, from `models/diffusers`.
 
     Args:
-        model_path: name of an installed folder. CheckpointLoaderSimple loads such folders too.
+        model_path: an installed folder. CheckpointLoaderSimple loads such folders too.
 
     Raises:
-        InputError: it is incomplete, damaged, or not safe to load.
+        InputError: the checkpoint is incomplete, damaged, or unsafe to load.
 
     Source: ComfyUI's DiffusersLoader.
     """
@@ -85,34 +87,34 @@ class DiffusersLoader:
     def run(model_path: DiffusersFolder) -> Checkpoint:
         from latentloom.diffusion.networks.load import load_checkpoint
 
-        with as_input_error("model_path", _WHOLE):
+        with as_input_error("model_path", MODEL):
             return Checkpoint(*load_checkpoint(model_path))
 
     @staticmethod
     def check(model_path: Path) -> None:
         from latentloom.diffusion.weights.detect import check_checkpoint
 
-        with as_input_error("model_path", _WHOLE):
+        with as_input_error("model_path", MODEL):
             check_checkpoint(model_path)
 
     @staticmethod
     def family(model_path: Path) -> str:
         from latentloom.diffusion.weights.detect import detect_checkpoint_family
 
-        with as_input_error("model_path", _WHOLE):
+        with as_input_error("model_path", MODEL):
             return detect_checkpoint_family(model_path).name
 
 
 @node("VAELoader", category="loaders", device=True)
 class VAELoader:
-    """Load an autoencoder.
+    """Load a VAE.
 
     Args:
-        vae_name: name of an installed autoencoder; a checkpoint's own goes by its name, and
-            taesd or taesdxl where their two files are in `models/vae_approx`.
+        vae_name: an installed VAE. A checkpoint's name loads its VAE; taesd and taesdxl load the
+            tiny autoencoders whose encoder and decoder files are in `models/vae_approx`.
 
     Raises:
-        InputError: it is damaged, or not safe to load.
+        InputError: the VAE is damaged or unsafe to load.
 
     Source: ComfyUI's VAELoader.
     """
@@ -121,32 +123,32 @@ class VAELoader:
     def run(vae_name: VaeFile) -> Vae:
         from latentloom.diffusion.networks.load import load_vae
 
-        with as_input_error("vae_name", _WHOLE):
+        with as_input_error("vae_name", MODEL):
             return load_vae(vae_name)
 
     @staticmethod
     def check(vae_name: Path) -> None:
         from latentloom.diffusion.weights.detect import check_vae
 
-        with as_input_error("vae_name", _WHOLE):
+        with as_input_error("vae_name", MODEL):
             check_vae(vae_name)
 
     @staticmethod
     def reads(vae_name: Path | None) -> Mapping[str, Path]:
-        """The other half of an autoencoder in two files."""
+        """Return the decoder file of an autoencoder that is stored in two files."""
         from latentloom.diffusion.weights.tiny_vae import find_tiny_vae_files
 
-        halves = find_tiny_vae_files(vae_name) if vae_name is not None else None
-        return {} if halves is None else {"decoder": halves.decoder}
+        files = find_tiny_vae_files(vae_name) if vae_name is not None else None
+        return {} if files is None else {"decoder": files.decoder}
 
     @staticmethod
     def family(vae_name: Path) -> str | None:
         from latentloom.diffusion.families.family import ANY_FAMILY
         from latentloom.diffusion.weights.detect import detect_vae_family
 
-        with as_input_error("vae_name", _WHOLE):
+        with as_input_error("vae_name", MODEL):
             name = detect_vae_family(vae_name).name
         return None if name == ANY_FAMILY else name
 
 
-_WHOLE = "a whole model"
+MODEL = "a whole model"

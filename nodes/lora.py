@@ -1,4 +1,4 @@
-"""LoRAs: small files that change a model, put on it just before use."""
+"""LoRAs: small files of weight changes, applied to a model just before use."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .checks import as_input_error
 from .ports import Clip, LoraFile, Model
 
 LoraStrength = Annotated[float, Between(-100.0, 100.0, step=0.01)]
-WHOLE = "a whole LoRA that fits the model"
+LORA = "a LoRA that fits the model"
 
 
-class LoraPatched(NamedTuple):
+class ModelAndClip(NamedTuple):
     """The outputs of LoraLoader."""
 
     MODEL: Model
@@ -24,20 +24,20 @@ class LoraPatched(NamedTuple):
 
 @node("LoraLoader", category="loaders")
 class LoraLoader:
-    """Change a model and its text encoder by a LoRA.
+    """Apply a LoRA to a model and its text encoder.
 
-    Several in a row add up in their order. The loaded model itself stays as it is.
+    Chained LoRAs add up. The loaded weights are not modified.
 
     Args:
-        model: the model; of the family that the LoRA was made for.
+        model: a model of the LoRA's family.
         clip: its text encoder.
-        lora_name: name of an installed LoRA: kohya's, diffusers' or PEFT's names of layers;
-            LoRA, LoCon, LoHa, LoKr, DoRA, OFT or GLoRA.
-        strength_model: how much of it changes the model; 0 is none, below 0 the opposite.
-        strength_clip: how much of it changes the text encoder.
+        lora_name: an installed LoRA, LoCon, LoHa, LoKr, DoRA, OFT or GLoRA file, with the key
+            names of kohya, diffusers or PEFT.
+        strength_model: strength on the model; 0 is off, negative values invert the effect.
+        strength_clip: strength on the text encoder.
 
     Raises:
-        InputError: the file is damaged, not safe to load, or nothing in it fits.
+        InputError: the file is damaged or unsafe to load, or none of its keys fit the model.
 
     Source: ComfyUI's LoraLoader.
     """
@@ -49,11 +49,11 @@ class LoraLoader:
         lora_name: LoraFile,
         strength_model: LoraStrength = 1.0,
         strength_clip: LoraStrength = 1.0,
-    ) -> LoraPatched:
+    ) -> ModelAndClip:
         from latentloom.diffusion.networks.lora import with_clip_lora, with_lora
 
-        with as_input_error("lora_name", WHOLE):
-            return LoraPatched(
+        with as_input_error("lora_name", LORA):
+            return ModelAndClip(
                 with_lora(model, lora_name, strength_model),
                 with_clip_lora(clip, lora_name, strength_clip),
             )
@@ -69,15 +69,15 @@ class LoraLoader:
 
 @node("LoraLoaderModelOnly", category="loaders")
 class LoraLoaderModelOnly:
-    """Change a model by a LoRA, and leave its text encoder.
+    """Apply a LoRA to a model, but not to its text encoder.
 
     Args:
-        model: the model; of the family that the LoRA was made for.
-        lora_name: name of an installed LoRA.
-        strength_model: how much of it changes the model; 0 is none, below 0 the opposite.
+        model: a model of the LoRA's family.
+        lora_name: an installed LoRA.
+        strength_model: strength on the model; 0 is off, negative values invert the effect.
 
     Raises:
-        InputError: the file is damaged, not safe to load, or nothing in it fits.
+        InputError: the file is damaged or unsafe to load, or none of its keys fit the model.
 
     Source: ComfyUI's LoraLoaderModelOnly.
     """
@@ -86,7 +86,7 @@ class LoraLoaderModelOnly:
     def run(model: Model, lora_name: LoraFile, strength_model: LoraStrength = 1.0) -> Model:
         from latentloom.diffusion.networks.lora import with_lora
 
-        with as_input_error("lora_name", WHOLE):
+        with as_input_error("lora_name", LORA):
             return with_lora(model, lora_name, strength_model)
 
     @staticmethod
@@ -101,12 +101,12 @@ class LoraLoaderModelOnly:
 def _check(path: Path) -> None:
     from latentloom.diffusion.weights.lora_file import check_lora
 
-    with as_input_error("lora_name", WHOLE):
+    with as_input_error("lora_name", LORA):
         check_lora(path)
 
 
 def _family(path: Path) -> str | None:
     from latentloom.diffusion.weights.lora_file import detect_lora_family
 
-    with as_input_error("lora_name", WHOLE):
+    with as_input_error("lora_name", LORA):
         return detect_lora_family(path)

@@ -1,4 +1,4 @@
-"""Masks: made, read from images, grown, cut, combined."""
+"""Masks: create, convert, grow, crop and combine."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MaskOperation = Literal["multiply", "add", "subtract", "and", "or", "xor"]
 
 @node("ImageToMask", category="mask")
 def image_to_mask(image: Image, channel: Channel = "red") -> Mask:
-    """Take one channel of images as masks.
+    """Use one channel of images as masks.
 
     Args:
         image: images B×H×W×C.
-        channel: the channel; 1 in it is 1 in the mask.
+        channel: the channel; its values become those of the mask.
 
     Raises:
-        InputError: the images have no such channel.
+        InputError: the images do not have the channel.
     """
     from latentloom.diffusion.images.masks import from_image
 
@@ -36,14 +36,14 @@ def image_to_mask(image: Image, channel: Channel = "red") -> Mask:
 
 @node("ImageColorToMask", category="mask")
 def image_color_to_mask(image: Image, color: Color = 0) -> Mask:
-    """1 where images have a colour.
+    """Create masks that are 1 where images have exactly one colour.
 
     Args:
-        image: images B×H×W×C of at least 3 channels; values are rounded to 8 bits.
+        image: images B×H×W×C with 3 or 4 channels; values are rounded to 8 bits.
         color: the colour, 65536·red + 256·green + blue.
 
     Raises:
-        InputError: the images are grey.
+        InputError: the images have one channel.
     """
     from latentloom.diffusion.images.masks import from_color
 
@@ -53,7 +53,7 @@ def image_color_to_mask(image: Image, color: Color = 0) -> Mask:
 
 @node("MaskToImage", category="mask")
 def mask_to_image(mask: Mask) -> Image:
-    """Show masks as grey images.
+    """Convert masks to greyscale images.
 
     Args:
         mask: masks B×H×W.
@@ -65,10 +65,10 @@ def mask_to_image(mask: Mask) -> Image:
 
 @node("SolidMask", category="mask")
 def solid_mask(value: Share = 1.0, width: Pixels = 512, height: Pixels = 512) -> Mask:
-    """A mask of one value.
+    """Create a mask of one value.
 
     Args:
-        value: of every pixel; 1 may change.
+        value: the value of every pixel, 0 to 1.
         width, height: size in pixels.
     """
     from latentloom.diffusion.images.masks import solid
@@ -78,7 +78,7 @@ def solid_mask(value: Share = 1.0, width: Pixels = 512, height: Pixels = 512) ->
 
 @node("InvertMask", category="mask")
 def invert_mask(mask: Mask) -> Mask:
-    """Swap what may change with what may not: 1 - v.
+    """Invert masks: 1 - v.
 
     Args:
         mask: masks B×H×W.
@@ -90,11 +90,11 @@ def invert_mask(mask: Mask) -> Mask:
 
 @node("ThresholdMask", category="mask")
 def threshold_mask(mask: Mask, value: Share = 0.5) -> Mask:
-    """Make masks hard: 1 where they are more than a value, 0 elsewhere.
+    """Make masks binary: 1 where they are above a threshold, 0 elsewhere.
 
     Args:
         mask: masks B×H×W.
-        value: the value itself becomes 0.
+        value: the threshold, 0 to 1; the value itself becomes 0.
     """
     from latentloom.diffusion.images.masks import threshold
 
@@ -103,14 +103,14 @@ def threshold_mask(mask: Mask, value: Share = 0.5) -> Mask:
 
 @node("GrowMask", category="mask")
 def grow_mask(mask: Mask, expand: MaskGrowth = 0, tapered_corners: bool = True) -> Mask:
-    """Grow or shrink what masks cover; grey values keep their height.
+    """Grow or shrink masks.
 
     Args:
-        mask: masks B×H×W.
-        expand: by how many pixels; negative numbers shrink.
-        tapered_corners: grow along rows and columns only, into a diamond; otherwise a square.
+        mask: masks B×H×W; soft values grow too.
+        expand: pixels to grow by; negative numbers shrink.
+        tapered_corners: grow with a diamond-shaped kernel instead of a square one.
 
-    Source: ComfyUI's GrowMask: a grey dilation (erosion) with a 3×3 cross or square, repeated.
+    Source: ComfyUI's GrowMask: repeated grey dilation (erosion) with a 3×3 cross or square.
     """
     from latentloom.diffusion.images.masks import grow
 
@@ -127,8 +127,8 @@ def feather_mask(
         mask: masks B×H×W.
         left, top, right, bottom: width of each fade in pixels.
 
-    Source: ComfyUI's FeatherMask, whose fade at the right (bottom) begins one pixel late and
-        darkens the first column (row) instead.
+    Source: ComfyUI's FeatherMask, including an off-by-one error: the fade at the right (bottom)
+        starts one pixel late and darkens the first column (row) instead.
     """
     from latentloom.diffusion.images.masks import feather
 
@@ -139,15 +139,15 @@ def feather_mask(
 def crop_mask(
     mask: Mask, x: Offset = 0, y: Offset = 0, width: Pixels = 512, height: Pixels = 512
 ) -> Mask:
-    """Cut a part out of masks.
+    """Crop masks.
 
     Args:
         mask: masks B×H×W.
-        x, y: top left corner of the part, in pixels.
-        width, height: its size, cut to what is there.
+        x, y: top left corner of the crop in pixels.
+        width, height: its size in pixels; limited to the mask.
 
     Raises:
-        InputError: the part lies outside.
+        InputError: the crop lies outside the mask.
     """
     from latentloom.diffusion.images.masks import crop
 
@@ -165,13 +165,14 @@ def mask_composite(
     y: Offset = 0,
     operation: MaskOperation = "multiply",
 ) -> Mask:
-    """Combine masks with others laid on them.
+    """Combine two masks.
 
     Args:
-        destination: the masks below; theirs is the size of the result.
-        source: the masks above; what reaches outside is cut.
-        x, y: where the source's top left corner comes, in pixels of the destination.
-        operation: how values meet; and, or, xor round them first. Results are cut to 0..1.
+        destination: masks B×H×W; they set the size.
+        source: the masks to put on them; what reaches outside is cropped.
+        x, y: position of the source's top left corner, in pixels of the destination.
+        operation: the operation per pixel; and, or and xor round the values first. Results are
+            clamped to 0..1.
     """
     from latentloom.diffusion.images.masks import combine
 

@@ -1,4 +1,4 @@
-"""Models and text encoders mixed out of two; the mixing is done when they are used."""
+"""Model merging: models and text encoders merged from two, when they are used."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ MERGING = "advanced/model_merging"
 
 @node("ModelMergeSimple", category=MERGING)
 def model_merge_simple(model1: Model, model2: Model, ratio: Share = 1.0) -> Model:
-    """Mix two models of one family, weight by weight, each with its LoRAs.
+    """Merge two models of one family by linear interpolation of their weights.
 
-    What the second lacks or has in another shape stays as the first has it.
+    LoRAs are merged too. Weights that `model2` lacks, or has in another shape, are not changed.
 
     Args:
-        model1: the first; its sampling and its other patches are those of the mix.
-        model2: the second.
-        ratio: share of the first; 1 is the first alone.
+        model1: the first model; the result keeps its sampling settings and other patches.
+        model2: the second model.
+        ratio: weight of `model1`, 0 to 1.
     """
     from latentloom.diffusion.networks.merging import blend
 
@@ -29,14 +29,14 @@ def model_merge_simple(model1: Model, model2: Model, ratio: Share = 1.0) -> Mode
 def model_merge_blocks(
     model1: Model, model2: Model, input: Share = 1.0, middle: Share = 1.0, out: Share = 1.0
 ) -> Model:
-    """Mix two models of one family with shares of their own for three parts of the network.
+    """Merge two models of one family with a separate ratio for three parts of the UNet.
 
     Args:
-        model1: the first; its sampling and its other patches are those of the mix.
-        model2: the second.
-        input: share of the first up to the middle block, and of what it is told of time and size.
-        middle: share of the first in the middle block.
-        out: share of the first from there to the output.
+        model1: the first model; the result keeps its sampling settings and other patches.
+        model2: the second model.
+        input: weight of `model1` in the input blocks and the time and size embeddings, 0 to 1.
+        middle: weight of `model1` in the middle block, 0 to 1.
+        out: weight of `model1` in the output blocks, 0 to 1.
     """
     from latentloom.diffusion.networks.merging import blend
 
@@ -45,11 +45,12 @@ def model_merge_blocks(
 
 @node("ModelMergeAdd", category=MERGING)
 def model_merge_add(model1: Model, model2: Model) -> Model:
-    """Add a model to another, such as what ModelMergeSubtract gives to an inpainting model.
+    """Add the weights of a model to another, such as the result of ModelMergeSubtract.
 
     Args:
-        model1: the first; what the second lacks or has in another shape stays as it is here.
-        model2: what is added.
+        model1: the model to add to; weights that `model2` lacks, or has in another shape, are
+            not changed.
+        model2: the weights to add.
     """
     from latentloom.diffusion.networks.merging import add
 
@@ -58,12 +59,12 @@ def model_merge_add(model1: Model, model2: Model) -> Model:
 
 @node("ModelMergeSubtract", category=MERGING)
 def model_merge_subtract(model1: Model, model2: Model, multiplier: Multiplier = 1.0) -> Model:
-    """What a model has learned beyond another: their difference.
+    """Subtract a model from another, to get what fine-tuning has changed.
 
     Args:
-        model1: the model.
-        model2: what it was made from.
-        multiplier: what the difference is multiplied with.
+        model1: the fine-tuned model.
+        model2: the model that it was made from.
+        multiplier: factor for the difference, -10 to 10.
     """
     from latentloom.diffusion.networks.merging import subtract
 
@@ -72,12 +73,12 @@ def model_merge_subtract(model1: Model, model2: Model, multiplier: Multiplier = 
 
 @node("CLIPMergeSimple", category=MERGING)
 def clip_merge_simple(clip1: Clip, clip2: Clip, ratio: Share = 1.0) -> Clip:
-    """Mix two text encoders of one family, weight by weight, each with its LoRAs.
+    """Merge two text encoders of one family by linear interpolation of their weights.
 
     Args:
-        clip1: the first; its tokenizer and layer are those of the mix.
-        clip2: the second.
-        ratio: share of the first; 1 is the first alone.
+        clip1: the first text encoder; the result keeps its tokenizer and last layer.
+        clip2: the second text encoder.
+        ratio: weight of `clip1`, 0 to 1.
     """
     from latentloom.diffusion.networks.merging import blend
 
@@ -86,11 +87,11 @@ def clip_merge_simple(clip1: Clip, clip2: Clip, ratio: Share = 1.0) -> Clip:
 
 @node("CLIPMergeAdd", category=MERGING)
 def clip_merge_add(clip1: Clip, clip2: Clip) -> Clip:
-    """Add a text encoder to another, such as what CLIPMergeSubtract gives.
+    """Add the weights of a text encoder to another, such as the result of CLIPMergeSubtract.
 
     Args:
-        clip1: the first.
-        clip2: what is added.
+        clip1: the text encoder to add to.
+        clip2: the weights to add.
     """
     from latentloom.diffusion.networks.merging import add
 
@@ -99,12 +100,12 @@ def clip_merge_add(clip1: Clip, clip2: Clip) -> Clip:
 
 @node("CLIPMergeSubtract", category=MERGING)
 def clip_merge_subtract(clip1: Clip, clip2: Clip, multiplier: Multiplier = 1.0) -> Clip:
-    """The difference of two text encoders.
+    """Subtract a text encoder from another.
 
     Args:
-        clip1: the text encoder.
-        clip2: what it was made from.
-        multiplier: what the difference is multiplied with.
+        clip1: the fine-tuned text encoder.
+        clip2: the text encoder that it was made from.
+        multiplier: factor for the difference, -10 to 10.
     """
     from latentloom.diffusion.networks.merging import subtract
 

@@ -1,4 +1,4 @@
-"""Loaders of parts: a denoising model or text encoders in files of their own."""
+"""Loaders of separate files: a diffusion model or text encoders."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ ClipType = Literal[
     "hunyuan_image",
 ]  # fmt: skip
 DualClipType = Literal["sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyuan_image"]
-_UNET = "a file with a denoising network"
-_CLIP = "a file with CLIP text encoders"
+UNET = "a file with a diffusion model"
+CLIP = "a file with a CLIP text encoder"
 
 
 @node("UNETLoader", category="advanced/loaders", device=True)
 class UNETLoader:
-    """Load a denoising model alone, from `models/diffusion_models` or `models/unet`.
+    """Load a diffusion model from `models/diffusion_models` or `models/unet`.
 
     Args:
-        unet_name: name of an installed file, in the original code's keys or diffusers'.
-        weight_dtype: fp8 rounds the weights to 8 bits; they are computed with as others are.
+        unet_name: an installed file, with the original key names or those of diffusers.
+        weight_dtype: fp8 rounds the weights to 8 bits; computation keeps its precision.
 
     Raises:
-        InputError: it is damaged, or holds no denoising network.
+        InputError: the file is damaged, or does not contain a diffusion model.
 
     Source: ComfyUI's UNETLoader.
     """
@@ -41,36 +41,36 @@ class UNETLoader:
     def run(unet_name: UnetFile, weight_dtype: WeightType = "default") -> Model:
         from latentloom.diffusion.networks.load import load_unet
 
-        with as_input_error("unet_name", _UNET):
+        with as_input_error("unet_name", UNET):
             return load_unet(unet_name, weight_dtype.removesuffix("_fast"))
 
     @staticmethod
     def check(unet_name: Path) -> None:
         from latentloom.diffusion.weights.single_file import read_checkpoint
 
-        with as_input_error("unet_name", _UNET):
+        with as_input_error("unet_name", UNET):
             read_checkpoint(unet_name)
 
     @staticmethod
     def family(unet_name: Path) -> str:
         from latentloom.diffusion.weights.single_file import detect_file_family
 
-        with as_input_error("unet_name", _UNET):
+        with as_input_error("unet_name", UNET):
             return detect_file_family(unet_name).name
 
 
 @node("CLIPLoader", category="advanced/loaders", device=True)
 class CLIPLoader:
-    """Load a text encoder alone, from `models/text_encoders` or `models/clip`.
+    """Load a text encoder from `models/text_encoders` or `models/clip`.
 
     Args:
-        clip_name: name of an installed file; CLIP-L is SD1.5's, OpenCLIP-H SD2.1's, OpenCLIP-G
-            that of SDXL's refiner.
-        type: of the model that it is for.
-        device: where it is computed; the default is where everything is.
+        clip_name: an installed file: CLIP-L for SD1.5, OpenCLIP-H for SD2.1, OpenCLIP-G for the
+            SDXL refiner.
+        type: the kind of model to use it with; only stable_diffusion is supported.
+        device: the device to run it on; default is the device of the other models.
 
     Raises:
-        InputError: it is damaged, holds no such text encoder, or is for another kind of model.
+        InputError: the file is damaged or not such a text encoder, or the type is unsupported.
 
     Source: ComfyUI's CLIPLoader.
     """
@@ -78,39 +78,39 @@ class CLIPLoader:
     @staticmethod
     def run(
         clip_name: ClipFile,
-        type: ClipType = "stable_diffusion",  # noqa: ARG004 - `check` has read it
+        type: ClipType = "stable_diffusion",  # noqa: ARG004 - `check` reads it
         device: Device = "default",
     ) -> Clip:
         from latentloom.diffusion.networks.load import load_clip
 
-        with as_input_error("clip_name", _CLIP):
+        with as_input_error("clip_name", CLIP):
             return load_clip((clip_name,), on_cpu=device == "cpu")
 
     @staticmethod
     def check(clip_name: Path, type: str) -> None:
         if type != "stable_diffusion":
-            raise InputError("type", "stable_diffusion (no other kind yet)", type)
+            raise InputError("type", "stable_diffusion (the only supported type)", type)
         CLIPLoader.family(clip_name)
 
     @staticmethod
     def family(clip_name: Path) -> str:
         from latentloom.diffusion.weights.detect import detect_clip_family
 
-        with as_input_error("clip_name", _CLIP):
+        with as_input_error("clip_name", CLIP):
             return detect_clip_family((clip_name,)).name
 
 
 @node("DualCLIPLoader", category="advanced/loaders", device=True)
 class DualCLIPLoader:
-    """Load SDXL's two text encoders from files of their own, in either order.
+    """Load the two text encoders of SDXL from separate files, in either order.
 
     Args:
-        clip_name1, clip_name2: names of installed files, one with CLIP-L, one with OpenCLIP-G.
-        type: of the model that they are for.
-        device: where they are computed; the default is where everything is.
+        clip_name1, clip_name2: installed files, one with CLIP-L and one with OpenCLIP-G.
+        type: the kind of model to use them with; only sdxl is supported.
+        device: the device to run them on; default is the device of the other models.
 
     Raises:
-        InputError: one is damaged, they are not these two, or are for another kind of model.
+        InputError: a file is damaged, they are not these two, or the type is unsupported.
 
     Source: ComfyUI's DualCLIPLoader.
     """
@@ -119,23 +119,23 @@ class DualCLIPLoader:
     def run(
         clip_name1: ClipFile,
         clip_name2: ClipFile,
-        type: DualClipType = "sdxl",  # noqa: ARG004 - `check` has read it
+        type: DualClipType = "sdxl",  # noqa: ARG004 - `check` reads it
         device: Device = "default",
     ) -> Clip:
         from latentloom.diffusion.networks.load import load_clip
 
-        with as_input_error("clip_name1", _CLIP):
+        with as_input_error("clip_name1", CLIP):
             return load_clip((clip_name1, clip_name2), on_cpu=device == "cpu")
 
     @staticmethod
     def check(clip_name1: Path, clip_name2: Path, type: str) -> None:
         if type != "sdxl":
-            raise InputError("type", "sdxl (no other kind yet)", type)
+            raise InputError("type", "sdxl (the only supported type)", type)
         DualCLIPLoader.family(clip_name1, clip_name2)
 
     @staticmethod
     def family(clip_name1: Path, clip_name2: Path) -> str:
         from latentloom.diffusion.weights.detect import detect_clip_family
 
-        with as_input_error("clip_name2", _CLIP):
+        with as_input_error("clip_name2", CLIP):
             return detect_clip_family((clip_name1, clip_name2)).name

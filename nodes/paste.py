@@ -1,4 +1,4 @@
-"""Pasting back: what lies outside a mask stays as it was, byte for byte."""
+"""Pasting back: pixels outside a mask keep their exact values."""
 
 from __future__ import annotations
 
@@ -18,33 +18,32 @@ GrowthWidth = Annotated[int, Between(0, 1024)]
 def image_paste_back(
     source: Image, image: Image, mask: Mask, grow: GrowthWidth = 0, blend: GrowthWidth = 0
 ) -> Image:
-    """Put the changed part of an image back on its source; outside the mask nothing changes.
+    """Paste the changed part of an image on its source; nothing changes outside the mask.
 
-    More than `grow` pixels from what the mask covers, every value is the source's, and so is every
-    byte of the saved image. A mask that is partly grey mixes there. What a VAE cut away of sides
-    that are no multiples of 8, at most 4 pixels at an edge, stays the source's in the mask too;
-    InpaintCrop paints it all the same.
+    Further than `grow` pixels from the mask, pixels keep the source's exact values. Soft mask
+    values mix both images. If a side is not a multiple of 8, the VAE crops up to 4 pixels at its
+    edges; these keep the source's values even inside the mask. InpaintCrop covers them.
 
     Args:
-        source: the images B×H×W×C before the change; theirs is the size of the result.
-        image: the changed images, of the same size or cut to whole latent cells, as a VAE does;
-            without alpha they leave the source's as it is.
+        source: the images B×H×W×C before the change; they set the size.
+        image: the changed images, of the same size or cropped to whole latent cells; the
+            source's alpha is kept if they have none.
         mask: masks B×H×W, 1 where the changed images show; resized to the source.
-        grow: how far beyond the mask the changed images may show, in pixels.
-        blend: the outer part of that, over which they fade out, in pixels.
+        grow: pixels to grow the mask by.
+        blend: width in pixels of the outer part of `grow` over which the change fades out.
 
     Raises:
-        InputError: the sizes do not fit, or the fade is wider than what it is part of.
+        InputError: the sizes do not fit, or `blend` is larger than `grow`.
     """
-    from latentloom.diffusion.images.paste import cut_offset, paste, widen
+    from latentloom.diffusion.images.paste import crop_offset, grow_and_fade, paste
     from latentloom.diffusion.images.resize import resize_mask
 
     if blend > grow:
-        hint = "the fade lies in what the mask is grown by: raise `grow` or lower `blend`"
+        hint = "raise `grow` or lower `blend`"
         raise InputError("blend", f"at most `grow` ({grow})", blend, hint)
     check_mask("mask", mask)
     with as_input_error("image"):
-        x, y = cut_offset(source, image)
-    share = widen(resize_mask(mask, source.shape[2], source.shape[1]), grow, blend)
-    share = share[:, y : y + image.shape[1], x : x + image.shape[2]]
-    return paste(source, image, share, x, y)
+        x, y = crop_offset(source, image)
+    opacity = grow_and_fade(resize_mask(mask, source.shape[2], source.shape[1]), grow, blend)
+    opacity = opacity[:, y : y + image.shape[1], x : x + image.shape[2]]
+    return paste(source, image, opacity, x, y)

@@ -1,4 +1,4 @@
-"""Patches of a model: what guidance and network do."""
+"""Model patches: changes of guidance and of attention."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TilingDepth = Annotated[int, Between(0, 10)]
 AttentionBlur = Annotated[float, Between(0.0, 10.0, step=0.1)]
 
 
-class Patched(NamedTuple):
+class PatchedModel(NamedTuple):
     """The output of Mahiro."""
 
     patched_model: Model
@@ -34,11 +34,11 @@ class Patched(NamedTuple):
 
 @node("RescaleCFG", category="advanced/model")
 def rescale_cfg(model: Model, multiplier: Share = 0.7) -> Model:
-    """Take back the contrast that guidance adds, for models of velocity above all.
+    """Rescale guidance to the contrast of the positive prediction; mainly for v-prediction models.
 
     Args:
         model: the model.
-        multiplier: share of the rescaled result; 0 is plain guidance.
+        multiplier: weight of the rescaled result, 0 to 1; 0 is off.
 
     Source: arXiv 2305.08891, section 3.4.
     """
@@ -49,13 +49,13 @@ def rescale_cfg(model: Model, multiplier: Share = 0.7) -> Model:
 
 @node("PerturbedAttentionGuidance", category=UNET)
 def perturbed_attention_guidance(model: Model, scale: GuidanceScale = 3.0) -> Model:
-    """Guide away from what the model says when its middle block attends to nothing else.
+    """Perturbed-attention guidance: guide away from a prediction without self-attention.
 
-    One call more a step.
+    Attention in the middle block is replaced by the identity. Needs one more model call per step.
 
     Args:
         model: the model.
-        scale: how far; 0 is none.
+        scale: strength of the guidance; 0 is off.
 
     Source: arXiv 2403.17377.
     """
@@ -68,14 +68,14 @@ def perturbed_attention_guidance(model: Model, scale: GuidanceScale = 3.0) -> Mo
 def self_attention_guidance(
     model: Model, scale: SelfAttentionScale = 0.5, blur_sigma: AttentionBlur = 2.0
 ) -> Model:
-    """Guide away from an image that is blurred where the model looks.
+    """Self-attention guidance: guide away from a prediction blurred where attention is high.
 
-    One call more a step; the negative side is asked at cfg 1 too.
+    Needs one more model call per step, and the negative conditioning even at cfg 1.
 
     Args:
         model: the model.
-        scale: how far; 0 is none.
-        blur_sigma: of the blur, in latent cells.
+        scale: strength of the guidance; 0 is off.
+        blur_sigma: standard deviation of the blur in latent cells.
 
     Source: arXiv 2210.00939.
     """
@@ -86,12 +86,12 @@ def self_attention_guidance(
 
 @node("FreeU", category=UNET)
 def free_u(model: Model, b1: Gain = 1.1, b2: Gain = 1.2, s1: Gain = 0.9, s2: Gain = 0.2) -> Model:
-    """Stronger features from below, weaker low frequencies from the skips.
+    """FreeU: amplify backbone features, damp low frequencies of skip connections.
 
     Args:
         model: the model.
-        b1, b2: gain of half of the features in the lowest and the next levels.
-        s1, s2: gain of the lowest frequencies of the skips there.
+        b1, b2: gain of half of the backbone features in the two lowest-resolution blocks.
+        s1, s2: gain of the low frequencies of their skip connections.
 
     Source: arXiv 2309.11497.
     """
@@ -104,12 +104,12 @@ def free_u(model: Model, b1: Gain = 1.1, b2: Gain = 1.2, s1: Gain = 0.9, s2: Gai
 def free_u_v2(
     model: Model, b1: Gain = 1.3, b2: Gain = 1.4, s1: Gain = 0.9, s2: Gain = 0.2
 ) -> Model:
-    """FreeU whose gain follows the features.
+    """FreeU version 2: the gain of the backbone features adapts to their values.
 
     Args:
         model: the model.
-        b1, b2: largest gain of half of the features in the lowest and the next levels.
-        s1, s2: gain of the lowest frequencies of the skips there.
+        b1, b2: largest gain of half of the backbone features in the two lowest-resolution blocks.
+        s1, s2: gain of the low frequencies of their skip connections.
 
     Source: arXiv 2309.11497, version 2 of its repository.
     """
@@ -122,11 +122,11 @@ def free_u_v2(
 def unet_self_attention_multiply(
     model: Model, q: Gain = 1.0, k: Gain = 1.0, v: Gain = 1.0, out: Gain = 1.0
 ) -> Model:
-    """Multiply the projections of self-attention.
+    """Multiply the projections of all self-attention layers.
 
     Args:
         model: the model.
-        q, k, v, out: the gain of what is asked, offered, taken and given.
+        q, k, v, out: factor for the query, key, value and output projection.
     """
     from latentloom.diffusion.patches.attention_gain import AttentionGain
 
@@ -137,13 +137,13 @@ def unet_self_attention_multiply(
 def fresca(
     model: Model, scale_low: Gain = 1.0, scale_high: Gain = 1.25, freq_cutoff: FrequencyCutoff = 20
 ) -> Model:
-    """Scale guidance by frequency: its broad strokes and its details.
+    """FreSca: scale low and high frequencies of the guidance separately.
 
     Args:
         model: the model.
         scale_low: gain of the low frequencies.
-        scale_high: gain of the high ones.
-        freq_cutoff: where they part, in steps of the Fourier transform of a latent.
+        scale_high: gain of the high frequencies.
+        freq_cutoff: boundary between them, in bins of the latent's Fourier transform.
 
     Source: arXiv 2504.02154.
     """
@@ -153,28 +153,28 @@ def fresca(
 
 
 @node("Mahiro", category="_for_testing")
-def mahiro(model: Model) -> Patched:
-    """Guide by the direction of the positive prompt where the two sides disagree.
+def mahiro(model: Model) -> PatchedModel:
+    """Guide along the positive prediction where it disagrees with the negative one.
 
     Args:
         model: the model.
 
-    Source: ComfyUI's Mahiro, which takes a batch as one.
+    Source: ComfyUI's Mahiro; here each image of a batch is compared separately.
     """
     from latentloom.diffusion.patches.mahiro import MahiroGuidance
 
-    return Patched(_with(model, MahiroGuidance()))
+    return PatchedModel(_with(model, MahiroGuidance()))
 
 
 @node("TomePatchModel", category=UNET)
 def tome_patch_model(model: Model, ratio: Share = 0.3) -> Model:
-    """Let places that look alike share what they ask for: faster, and a little less exact.
+    """Token merging: merge similar tokens in self-attention, for speed at a loss of detail.
 
-    Only layers that attend to all cells of a latent are changed; SDXL has none.
+    Applies to attention layers at full latent resolution only; SDXL has none.
 
     Args:
         model: the model.
-        ratio: share of the places that ask no more; 0 is none.
+        ratio: fraction of the tokens to merge, 0 to 1; 0 is off.
 
     Source: arXiv 2303.17604.
     """
@@ -191,14 +191,16 @@ def hyper_tile(
     max_depth: TilingDepth = 0,
     scale_depth: bool = False,
 ) -> Model:
-    """Let each place look at a part of the image only, which makes large ones cheaper.
+    """HyperTile: limit self-attention to tiles, which speeds up large images.
 
     Args:
         model: the model.
-        tile_size: least side of a tile in pixels; below 32 it is 32.
-        swap_size: a tile's side is drawn at each call from so many of the smallest but the last.
-        max_depth: layers are tiled down to half the grid this many times.
-        scale_depth: on a smaller grid tiles have as many more pixels a side.
+        tile_size: smallest side of a tile in pixels; raised to 32.
+        swap_size: number of smallest tile sizes considered; each call draws one at random,
+            never the last.
+        max_depth: number of downsampled resolutions that are tiled too; 0 tiles only the full
+            resolution.
+        scale_depth: use proportionally larger tiles at lower resolutions.
 
     Source: tfernd's HyperTile, as in ComfyUI.
     """
@@ -218,15 +220,16 @@ def patch_model_add_downscale(
     downscale_method: DownscaleMethod = "bicubic",
     upscale_method: DownscaleMethod = "bicubic",
 ) -> Model:
-    """Let a model compose an image larger than it learned, by working on fewer cells first.
+    """Deep shrink: downscale inner features early in sampling, for images above native size.
 
     Args:
         model: the model.
-        block_number: from which block of the first half on; past the last, none.
-        downscale_factor: by which both sides shrink.
-        start_percent, end_percent: shares of the way between which it shrinks.
-        downscale_after_skip: the skip of that block keeps its size.
-        downscale_method, upscale_method: how it is shrunk and grown again.
+        block_number: the input block whose features are downscaled; no effect past the last.
+        downscale_factor: factor by which both sides shrink.
+        start_percent, end_percent: range of the sampling in which it is active; 0 is the start
+            (pure noise), 1 the end.
+        downscale_after_skip: keep the size of that block's skip connection.
+        downscale_method, upscale_method: the resampling filters.
 
     Source: kohya's deep shrink.
     """

@@ -1,7 +1,7 @@
-"""The ports that several nodes share: edge types, ranges, units. Each fact is written once.
+"""Port types that several nodes share: edge types, ranges, choices and model files.
 
-Edge values: IMAGE float32 B×H×W×C in 0..1, sRGB; MASK float32 B×H×W in 0..1 (1 = change here);
-LATENT in unscaled VAE space; sizes in pixels.
+Edge values: IMAGE is float32 B×H×W×C in 0..1, sRGB; MASK is float32 B×H×W in 0..1, where 1 marks
+what to change or what is transparent; LATENT is in unscaled VAE space. Sizes are in pixels.
 """
 
 from __future__ import annotations
@@ -102,14 +102,14 @@ Rotation = Literal["none", "90 degrees", "180 degrees", "270 degrees"]
 
 
 class ImageAndMask(NamedTuple):
-    """Images, and masks of what is transparent in them or to be painted."""
+    """Images, and masks of what is transparent or to be inpainted."""
 
     IMAGE: Image
     MASK: Mask
 
 
 def _models(kind: str) -> File:
-    """A port that names a file or folder among the installed models of this kind."""
+    """Return a port type for the installed model files and folders of one kind."""
 
     def names() -> Sequence[str]:
         from latentloom.diffusion.errors import ModelFileError
@@ -117,7 +117,7 @@ def _models(kind: str) -> File:
 
         try:
             return list_models(kind)
-        except ModelFileError as error:  # `resolve` says so too, of the input that needs it
+        except ModelFileError as error:  # `resolve` raises it for the input that needs the file
             logging.getLogger(__name__).warning("%s", error)
             return []
 

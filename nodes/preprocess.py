@@ -1,4 +1,4 @@
-"""Images that ControlNets are guided by; all but depth are made without weights."""
+"""Preprocessors: control images for ControlNets; only depth needs a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .checks import as_input_error
 from .ports import DepthFolder, Image, Mask
 
 PREPROCESSORS = "image/preprocessors"
-WHOLE_DEPTH = "Depth Anything in a folder of transformers"
+DEPTH_MODEL = "a Depth Anything model in a transformers folder"
 Threshold = Annotated[float, Between(0.01, 0.99, step=0.01)]
 Resolution = Annotated[int, Between(64, 16_384, step=64)]
 Halvings = Annotated[int, Between(1, 10)]
@@ -25,11 +25,11 @@ Seed32 = Annotated[int, Between(0, 2**32 - 1), Seeded()]
 
 @node("Canny", category=PREPROCESSORS)
 def canny(image: Image, low_threshold: Threshold = 0.4, high_threshold: Threshold = 0.8) -> Image:
-    """White edges on black, one pixel wide, by Canny's detector.
+    """Detect edges with the Canny algorithm: white lines on black, one pixel wide.
 
     Args:
-        image: images B×H×W×C, 3 px a side at least.
-        low_threshold: gradients above it continue an edge; a step from 0 to 1 reads 2.6.
+        image: images B×H×W×C of at least 3×3 pixels.
+        low_threshold: gradients above it continue an edge; a step from black to white has 2.6.
         high_threshold: gradients above it start an edge.
 
     Raises:
@@ -38,11 +38,11 @@ def canny(image: Image, low_threshold: Threshold = 0.4, high_threshold: Threshol
     from latentloom.diffusion.images.canny import MIN_SIDE, canny
 
     if low_threshold > high_threshold:
-        expected = f"high_threshold at most, {high_threshold}"
+        expected = f"at most `high_threshold` ({high_threshold})"
         raise InputError("low_threshold", expected, low_threshold, "swap the two")
     if min(image.shape[1:3]) < MIN_SIDE:
-        got = f"{image.shape[2]}×{image.shape[1]}"
-        raise InputError("image", f"an image of {MIN_SIDE} px a side or more", got)
+        expected = f"an image of at least {MIN_SIDE}×{MIN_SIDE} pixels"
+        raise InputError("image", expected, f"{image.shape[2]}×{image.shape[1]}")
     return canny(image, low_threshold, high_threshold)
 
 
@@ -50,24 +50,24 @@ def canny(image: Image, low_threshold: Threshold = 0.4, high_threshold: Threshol
 def tile_preprocessor(
     image: Image, pyrUp_iters: Halvings = 3, resolution: Resolution = 512
 ) -> Image:
-    """An image without its details, for ControlNets that add them anew.
+    """Remove detail from images, for tile ControlNets, which add new detail.
 
     Args:
         image: images B×H×W×C.
-        pyrUp_iters: how often it is halved and doubled again.
+        pyrUp_iters: number of times the size is halved and doubled again.
         resolution: shorter side of the result in pixels.
 
-    Source: the annotator of control_v11f1e_sd15_tile; the node's name and inputs are those of
+    Source: the annotator of control_v11f1e_sd15_tile; name and inputs as in
         comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.images.preprocess import tile, to_resolution
+    from latentloom.diffusion.images.preprocess import remove_detail, to_resolution
 
-    return tile(to_resolution(image[..., :3], resolution), pyrUp_iters)
+    return remove_detail(to_resolution(image[..., :3], resolution), pyrUp_iters)
 
 
 @node("ColorPreprocessor", category=PREPROCESSORS)
 def color_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
-    """One colour for each 64×64 px.
+    """Reduce images to a grid of 64×64-pixel colour blocks, for color ControlNets.
 
     Args:
         image: images B×H×W×C.
@@ -75,30 +75,30 @@ def color_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
 
     Source: the T2I-Adapter colour annotator; inputs as in comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.images.preprocess import colours, to_resolution
+    from latentloom.diffusion.images.preprocess import to_color_grid, to_resolution
 
-    return colours(to_resolution(image[..., :3], resolution))
+    return to_color_grid(to_resolution(image[..., :3], resolution))
 
 
 @node("ShufflePreprocessor", category=PREPROCESSORS)
 def shuffle_preprocessor(image: Image, resolution: Resolution = 512, seed: Seed32 = 0) -> Image:
-    """An image's content drawn about, so that its colours stay and its places do not.
+    """Distort images by random smooth maps, which keep the colours but not the layout.
 
     Args:
         image: images B×H×W×C.
         resolution: shorter side of the result in pixels.
-        seed: of how it is drawn about.
+        seed: seed of the maps.
 
     Source: the annotator of control_v11e_sd15_shuffle; inputs as in comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.images.preprocess import shuffled, to_resolution
+    from latentloom.diffusion.images.preprocess import shuffle, to_resolution
 
-    return shuffled(to_resolution(image[..., :3], resolution), seed)
+    return shuffle(to_resolution(image[..., :3], resolution), seed)
 
 
 @node("ScribblePreprocessor", category=PREPROCESSORS)
 def scribble_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
-    """The dark strokes of a drawing as white on black.
+    """Extract the dark strokes of a drawing as white on black, for scribble ControlNets.
 
     Args:
         image: images B×H×W×C.
@@ -106,9 +106,9 @@ def scribble_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
 
     Source: the scribble annotator of ControlNet 1.0; inputs as in comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.images.preprocess import strokes, to_resolution
+    from latentloom.diffusion.images.preprocess import extract_strokes, to_resolution
 
-    return strokes(to_resolution(image, resolution))
+    return extract_strokes(to_resolution(image, resolution))
 
 
 @node("LineartStandardPreprocessor", category=PREPROCESSORS)
@@ -118,36 +118,36 @@ def lineart_standard_preprocessor(
     intensity_threshold: LineContrast = 8,
     resolution: Resolution = 512,
 ) -> Image:
-    """The lines of a drawing or a photo as white on black, for lineart ControlNets.
+    """Extract the lines of a drawing or photo as white on black, for lineart ControlNets.
 
     Args:
         image: images B×H×W×C.
-        guassian_sigma: how far around a pixel it is compared with, in pixels.
-        intensity_threshold: how much darker a pixel is to count as one of a line, of 255.
+        guassian_sigma: standard deviation in pixels of the blur that pixels are compared with.
+        intensity_threshold: darkness above which a pixel counts as part of a line, 0 to 16 of 255.
         resolution: shorter side of the result in pixels.
 
     Source: the standard lineart annotator of ControlNet 1.1; inputs, spelling included, as in
         comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.images.preprocess import lines, to_resolution
+    from latentloom.diffusion.images.preprocess import extract_lines, to_resolution
 
-    return lines(to_resolution(image, resolution), guassian_sigma, intensity_threshold)
+    return extract_lines(to_resolution(image, resolution), guassian_sigma, intensity_threshold)
 
 
 @node("DepthAnythingV2Preprocessor", category=PREPROCESSORS, device=True)
 class DepthAnythingV2Preprocessor:
-    """How near each pixel is: near is white, for depth ControlNets.
+    """Estimate depth as greyscale images, near is white, for depth ControlNets.
 
     Args:
         image: images B×H×W×C.
-        ckpt_name: name of an installed Depth Anything, version 1 or 2: a folder of transformers
-            in `depth_estimation`, such as depth-anything/Depth-Anything-V2-Small-hf of the hub.
+        ckpt_name: an installed Depth Anything model, version 1 or 2: a transformers folder in
+            `depth_estimation`, such as depth-anything/Depth-Anything-V2-Small-hf from the Hub.
         resolution: shorter side of the result in pixels.
 
     Raises:
-        InputError: it is damaged, not safe to load, or another network.
+        InputError: the files are damaged, unsafe to load, or of another network.
 
-    Source: arXiv 2406.09414; inputs as in comfyui_controlnet_aux, whose files have other keys.
+    Source: arXiv 2406.09414; inputs as in comfyui_controlnet_aux, which loads other files.
     """
 
     @staticmethod
@@ -155,7 +155,7 @@ class DepthAnythingV2Preprocessor:
         from latentloom.diffusion.images.preprocess import to_resolution
         from latentloom.diffusion.networks.depth import estimate_nearness, load_depth
 
-        with as_input_error("ckpt_name", WHOLE_DEPTH):
+        with as_input_error("ckpt_name", DEPTH_MODEL):
             model = load_depth(ckpt_name)
         return estimate_nearness(model, to_resolution(image, resolution))
 
@@ -163,7 +163,7 @@ class DepthAnythingV2Preprocessor:
     def check(ckpt_name: Path) -> None:
         from latentloom.diffusion.networks.depth import check_depth
 
-        with as_input_error("ckpt_name", WHOLE_DEPTH):
+        with as_input_error("ckpt_name", DEPTH_MODEL):
             check_depth(ckpt_name)
 
 
@@ -171,33 +171,34 @@ class DepthAnythingV2Preprocessor:
 def binary_preprocessor(
     image: Image, bin_threshold: GreyLevel = 100, resolution: Resolution = 512
 ) -> Image:
-    """Dark as white, light as black.
+    """Convert images to black and white, inverted: dark becomes white.
 
     Args:
         image: images B×H×W×C.
-        bin_threshold: grey value up to which it is dark; 0 and 255 find one for each image.
+        bin_threshold: largest grey value that counts as dark, 0 to 255; 0 and 255 choose a
+            threshold for each image.
         resolution: shorter side of the result in pixels.
 
     Source: the binary annotator; the automatic threshold is Otsu's.
     """
-    from latentloom.diffusion.images.preprocess import binary, to_resolution
+    from latentloom.diffusion.images.preprocess import binarize, to_resolution
 
-    return binary(to_resolution(image, resolution), bin_threshold)
+    return binarize(to_resolution(image, resolution), bin_threshold)
 
 
 @node("InpaintPreprocessor", category=PREPROCESSORS)
 def inpaint_preprocessor(
     image: Image, mask: Mask, black_pixel_for_xinsir_cn: bool = False
 ) -> Image:
-    """Mark what an inpainting ControlNet is to fill, by pixels of -1.
+    """Set masked pixels to -1, for inpainting ControlNets.
 
     Args:
         image: images B×H×W×C.
-        mask: where to fill; resized to the image, above a half counts.
-        black_pixel_for_xinsir_cn: mark with 0 instead.
+        mask: masks B×H×W, resized to the image; above 0.5 is masked.
+        black_pixel_for_xinsir_cn: set them to 0 instead.
 
     Source: the annotator of control_v11p_sd15_inpaint; inputs as in comfyui_controlnet_aux.
     """
-    from latentloom.diffusion.images.preprocess import holed
+    from latentloom.diffusion.images.preprocess import set_masked
 
-    return holed(image, mask, black_pixel_for_xinsir_cn)
+    return set_masked(image, mask, black_pixel_for_xinsir_cn)

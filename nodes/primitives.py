@@ -1,4 +1,4 @@
-"""Values as nodes, so that several inputs can share one; and a note for the reader."""
+"""Values as nodes, so that several inputs can share one, and a note."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ AnyFloat = Annotated[float, Between(-(2**63 - 1), 2**63 - 1)]
 
 @node("PrimitiveInt", category="utils/primitive")
 def primitive_int(value: AnyInt) -> int:
-    """A whole number.
+    """Return an integer, to use for several inputs.
 
     Args:
-        value: the number.
+        value: the integer.
     """
     return value
 
 
 @node("PrimitiveFloat", category="utils/primitive")
 def primitive_float(value: AnyFloat) -> float:
-    """A number.
+    """Return a number, to use for several inputs.
 
     Args:
         value: the number.
@@ -35,17 +35,17 @@ def primitive_float(value: AnyFloat) -> float:
 
 @node("PrimitiveString", category="utils/primitive")
 def primitive_string(value: str) -> str:
-    """A text.
+    """Return a string, to use for several inputs.
 
     Args:
-        value: the text.
+        value: the string.
     """
     return value
 
 
 @node("PrimitiveBoolean", category="utils/primitive")
 def primitive_boolean(value: bool) -> bool:
-    """Yes or no.
+    """Return a boolean, to use for several inputs.
 
     Args:
         value: true or false.
@@ -55,7 +55,7 @@ def primitive_boolean(value: bool) -> bool:
 
 @node("Note", category="utils")
 def note(text: Prompt = "") -> None:
-    """A note for whoever reads the graph; it does nothing.
+    """Show a note to readers of the graph; it has no effect on the run.
 
     Args:
         text: the note.

@@ -1,4 +1,4 @@
-"""Reports: what passes did to an image, and what they cost."""
+"""Reports: how much sampling passes changed an image, and what they cost."""
 
 from __future__ import annotations
 
@@ -26,30 +26,29 @@ def pass_report(
     mask: Mask | None = None,
     previous: Report | None = None,
 ) -> Report:
-    """Measure what sampling changed, inside and outside a mask, as it will be saved.
+    """Measure how much sampling changed an image, inside and outside a mask.
 
-    Each pass that the latent went through has a line: sampler, steps, first noise level, model
-    calls, seconds. The line of the last one says how far the image is from its source: PSNR in
-    dB, mean CIEDE2000, pixels that differ.
+    The report has a line for each sampling pass of the latent: sampler, steps, first sigma, model
+    calls and seconds. The last line also compares the image with its source, as saved in 8 bits:
+    PSNR in dB, mean CIEDE2000, and the number of pixels that differ.
 
     Args:
         source: the image B×H×W×C before the first pass.
-        image: the image after the last pass, of the same size or cut to whole latent cells.
-        latent: what the last pass gave.
-        mask: masks B×H×W; more than 0 is inside, everything without one.
-        previous: the report of an earlier pass, whose lines come first.
+        image: the image after the last pass, of the same size or cropped to whole latent cells.
+        latent: the latent after the last pass.
+        mask: masks B×H×W; above 0 is inside. Without a mask, everything is inside.
+        previous: the report of earlier passes; its lines come first.
 
     Raises:
         InputError: the sizes do not fit.
     """
-    from latentloom.diffusion.images.paste import cut_like
-    from latentloom.diffusion.sampling.report import PassReport as Lines
-    from latentloom.diffusion.sampling.report import extend
+    from latentloom.diffusion.images.paste import crop_like
+    from latentloom.diffusion.sampling import report
 
     check_mask("mask", mask)
     with as_input_error("image"):
-        before, inside = cut_like(image, source, mask)
-    return extend(previous or Lines(), latent.passes, before, image, inside)
+        before, inside = crop_like(image, source, mask)
+    return report.extend(previous or report.PassReport(), latent.passes, before, image, inside)
 
 
 @node("SaveReport", category="image/report", output=True)
@@ -57,12 +56,12 @@ class SaveReport:
     """Save a report as JSON, and show it as a table.
 
     Args:
-        report: from PassReport.
-        filename_prefix: name, perhaps with folders, inside the output folder; numbered as
-            images are.
+        report: the report, from PassReport.
+        filename_prefix: file name in the output folder, optionally with subfolders; numbered
+            like images.
 
     Raises:
-        InputError: the prefix leaves the output folder, or no file can be written there.
+        InputError: the prefix leaves the output folder, or the file cannot be written.
     """
 
     @staticmethod
@@ -84,5 +83,5 @@ class SaveReport:
 
     @staticmethod
     def check(filename_prefix: str = "report") -> None:
-        """Refuse a prefix that leaves the output folder before anything runs."""
+        """Reject a prefix that leaves the output folder, before anything runs."""
         check_filename_prefix(filename_prefix)

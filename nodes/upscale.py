@@ -1,4 +1,4 @@
-"""Images made larger by networks."""
+"""Upscaling by networks, in tiles, and with a diffusion model."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ TilePadding = Annotated[int, Between(0, 4096, step=8)]
 SeamBlur = Annotated[int, Between(0, 64)]
 TileOrder = Literal["Linear", "Chess", "None"]
 SeamFix = Literal["None", "Band Pass", "Half Tile", "Half Tile + Intersections"]
-WHOLE = "an ESRGAN net (RRDB) or a compact one (SRVGG)"
+UPSCALER = "an ESRGAN (RRDB) or compact (SRVGG) network"
 
 
 @node("UpscaleModelLoader", category="loaders", device=True)
 class UpscaleModelLoader:
-    """Load a network that makes images larger.
+    """Load an upscaling network.
 
     Args:
-        model_name: name of an installed network, from `upscale_models`.
+        model_name: an installed network: a file in `upscale_models`.
 
     Raises:
-        InputError: it is damaged, not safe to load, or of an unknown kind.
+        InputError: the file is damaged, unsafe to load, or of an unknown kind.
 
     Source: ComfyUI's UpscaleModelLoader.
     """
@@ -57,26 +57,26 @@ class UpscaleModelLoader:
     def run(model_name: UpscaleFile) -> UpscaleModel:
         from latentloom.diffusion.networks.upscale import load_upscaler
 
-        with as_input_error("model_name", WHOLE):
+        with as_input_error("model_name", UPSCALER):
             return load_upscaler(model_name)
 
     @staticmethod
     def check(model_name: Path) -> None:
         from latentloom.diffusion.weights.upscale_file import read_upscale_network
 
-        with as_input_error("model_name", WHOLE):
+        with as_input_error("model_name", UPSCALER):
             read_upscale_network(model_name)
 
 
 @node("ImageUpscaleWithModel", category="image/upscaling", device=True)
 def image_upscale_with_model(upscale_model: UpscaleModel, image: Image, context: Context) -> Image:
-    """Make images larger with a network, in tiles.
+    """Upscale images with a network, in tiles.
 
     Args:
-        upscale_model: the network; it says how much larger.
-        image: images B×H×W×C; alpha is left out.
+        upscale_model: the network; it determines the factor.
+        image: images B×H×W×C; alpha is dropped.
 
-    Source: ComfyUI's ImageUpscaleWithModel: tiles of 512 pixels that overlap by 32.
+    Source: ComfyUI's ImageUpscaleWithModel: tiles of 512 pixels with an overlap of 32.
     """
     from latentloom.diffusion.networks.upscale import upscale
 
@@ -90,23 +90,23 @@ def tiled_diffusion(
     tile_height: WindowSide = 512,
     tile_overlap: TilePadding = 64,
 ) -> Model:
-    """Let a model see a large latent in tiles, which agree at every step and show no seam.
+    """Sample large latents in tiles, blended at every step so that no seams appear.
 
     Args:
         model: the model to sample with.
-        tile_width, tile_height: of a tile, in pixels, with its overlap.
-        tile_overlap: least overlap of neighbouring tiles, in pixels.
+        tile_width, tile_height: size of a tile in pixels, including the overlap.
+        tile_overlap: smallest overlap of neighbouring tiles in pixels.
 
     Raises:
-        InputError: the overlap is as wide as a tile.
+        InputError: the overlap is not smaller than a tile.
 
     Source: MultiDiffusion (arXiv 2302.08113).
     """
     from latentloom.diffusion.sampling.refine import TilePlan, tile_model
 
-    least = min(tile_width, tile_height)
-    if tile_overlap >= least:
-        raise InputError("tile_overlap", f"less than a tile ({least})", tile_overlap)
+    side = min(tile_width, tile_height)
+    if tile_overlap >= side:
+        raise InputError("tile_overlap", f"less than a tile ({side})", tile_overlap)
     padding = tile_overlap // 2
     return tile_model(model, TilePlan(tile_width - 2 * padding, tile_height - 2 * padding, padding))
 
@@ -130,7 +130,7 @@ def ultimate_sd_upscale(
     mode_type: TileOrder = "Linear",
     tile_width: WindowSide = 512,
     tile_height: WindowSide = 512,
-    mask_blur: SeamBlur = 8,  # noqa: ARG001 - of tiles that are pasted, in the extension's files
+    mask_blur: SeamBlur = 8,  # noqa: ARG001 - inputs of the extension, for seams that do not arise here
     tile_padding: TilePadding = 32,
     seam_fix_mode: SeamFix = "None",  # noqa: ARG001
     seam_fix_denoise: Denoise = 1.0,  # noqa: ARG001
@@ -141,39 +141,38 @@ def ultimate_sd_upscale(
     tiled_decode: bool = False,  # noqa: ARG001
     context: Context,
 ) -> Image:
-    """Make an image larger and refine it in tiles, with no seam between them.
+    """Upscale an image and refine it by sampling in tiles, without seams.
 
-    The extension of this name paints one tile after another and then mends their seams. Here all
-    tiles are painted at once: they are faded together at every model call, so that there is no
-    seam to mend, and what tells the extension how to mend is left unused.
+    All tiles are sampled together and blended at every model call. The extension of this name
+    samples one tile after another and fixes the seams afterwards; its seam inputs have no effect.
 
     Args:
-        image: images B×H×W×C; alpha is left out.
-        model: the model that paints.
-        positive: what the image should show.
-        negative: what it should not show.
-        vae: the autoencoder; images of more than 512 pixels are encoded and decoded in tiles.
-        upscale_by: how much larger both sides get.
-        seed: of the noise.
-        steps: model steps.
-        cfg: classifier-free guidance; 1 is none.
-        sampler_name: how the steps are taken.
-        scheduler: how the noise levels are spaced.
-        denoise: share of the noise schedule that is run.
-        upscale_model: makes the image larger first; Lanczos without one, and for the rest.
-        mode_type: None only makes the image larger; the others are the same here.
-        tile_width, tile_height: of a tile in pixels.
-        mask_blur: unused here.
-        tile_padding: what a tile sees more on each side, in pixels.
-        seam_fix_mode, seam_fix_denoise, seam_fix_width: unused here.
-        seam_fix_mask_blur, seam_fix_padding: unused here.
-        force_uniform_tiles: unused here; tiles are uniform where the image is large enough.
-        tiled_decode: unused here.
+        image: images B×H×W×C; alpha is dropped.
+        model: the model to sample with.
+        positive: conditioning for what the image should show.
+        negative: conditioning for what it should not show.
+        vae: the VAE; images above 512 pixels are encoded and decoded in tiles.
+        upscale_by: factor for width and height.
+        seed: seed of the noise.
+        steps: number of sampling steps.
+        cfg: scale of classifier-free guidance; 1 is off.
+        sampler_name: the sampler.
+        scheduler: the spacing of the sigmas.
+        denoise: denoising strength, 0 to 1.
+        upscale_model: upscales the image first; Lanczos does the rest, or all without one.
+        mode_type: None only upscales; the other modes are equivalent here.
+        tile_width, tile_height: size of a tile in pixels.
+        mask_blur: no effect.
+        tile_padding: context around each tile in pixels.
+        seam_fix_mode, seam_fix_denoise, seam_fix_width: no effect.
+        seam_fix_mask_blur, seam_fix_padding: no effect.
+        force_uniform_tiles: no effect; tiles are uniform if the image is large enough.
+        tiled_decode: no effect.
 
     Raises:
-        SamplingError: the model gave NaN or infinity.
+        SamplingError: the model returned NaN or infinity.
 
-    Source: the job of the extension UltimateSDUpscale, by MultiDiffusion (arXiv 2302.08113).
+    Source: the extension UltimateSDUpscale, done with MultiDiffusion (arXiv 2302.08113).
     """
     from latentloom.diffusion.images.resize import resize_image, scale_size
     from latentloom.diffusion.networks.upscale import upscale

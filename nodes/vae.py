@@ -20,16 +20,16 @@ TemporalOverlap = Annotated[int, Between(4, 4096, step=4)]
 
 @node("VAEEncode", category="latent", device=True)
 def vae_encode(pixels: Image, vae: Vae) -> Latent:
-    """Encode an image.
+    """Encode images into latents.
 
     Args:
-        pixels: B×H×W×C; cut to multiples of the VAE's factor around its centre.
-        vae: the autoencoder.
+        pixels: images B×H×W×C; centre-cropped to a multiple of the VAE's factor.
+        vae: the VAE.
 
     Raises:
         InputError: the image is smaller than one latent cell.
 
-    Source: ComfyUI's VAEEncode; the posterior's mean, nothing is drawn.
+    Source: ComfyUI's VAEEncode; returns the mean of the posterior, without random sampling.
     """
     from latentloom.diffusion.networks.vae import encode
 
@@ -39,14 +39,14 @@ def vae_encode(pixels: Image, vae: Vae) -> Latent:
 
 @node("VAEDecode", category="latent", device=True)
 def vae_decode(samples: Latent, vae: Vae) -> Image:
-    """Decode a latent.
+    """Decode latents into images.
 
     Args:
         samples: latents B×C×h×w.
-        vae: the autoencoder.
+        vae: the VAE.
 
     Raises:
-        InputError: the latent does not fit the VAE.
+        InputError: the latent has another number of channels than the VAE.
 
     Source: ComfyUI's VAEDecode.
     """
@@ -62,21 +62,20 @@ def vae_encode_tiled(
     vae: Vae,
     tile_size: EncodedTile = 512,
     overlap: Overlap = 64,
-    temporal_size: TemporalSize = 64,  # noqa: ARG001 - of videos, in ComfyUI's files
+    temporal_size: TemporalSize = 64,  # noqa: ARG001 - ComfyUI's inputs, for videos
     temporal_overlap: TemporalOverlap = 8,  # noqa: ARG001
 ) -> Latent:
-    """Encode a large image in tiles.
+    """Encode large images in tiles.
 
     Args:
-        pixels: B×H×W×C.
-        vae: the autoencoder.
-        tile_size: of a tile, in pixels.
-        overlap: of neighbouring tiles, in pixels.
-        temporal_size: of videos; unused here.
-        temporal_overlap: of videos; unused here.
+        pixels: images B×H×W×C; centre-cropped to a multiple of the VAE's factor.
+        vae: the VAE.
+        tile_size: side of a tile in pixels.
+        overlap: overlap of neighbouring tiles in pixels; less than half a tile.
+        temporal_size, temporal_overlap: no effect; for videos.
 
     Raises:
-        InputError: the image is too small, or the overlap as wide as a tile.
+        InputError: the image is smaller than one latent cell, or the overlap is too large.
 
     Source: ComfyUI's VAEEncodeTiled: the mean of three tilings.
     """
@@ -94,21 +93,20 @@ def vae_decode_tiled(
     vae: Vae,
     tile_size: DecodedTile = 512,
     overlap: Overlap = 64,
-    temporal_size: TemporalSize = 64,  # noqa: ARG001 - of videos, in ComfyUI's files
+    temporal_size: TemporalSize = 64,  # noqa: ARG001 - ComfyUI's inputs, for videos
     temporal_overlap: TemporalOverlap = 8,  # noqa: ARG001
 ) -> Image:
-    """Decode a large latent in tiles.
+    """Decode large latents in tiles.
 
     Args:
         samples: latents B×C×h×w.
-        vae: the autoencoder.
-        tile_size: of a tile, in pixels.
-        overlap: of neighbouring tiles, in pixels; at most a quarter of a tile.
-        temporal_size: of videos; unused here.
-        temporal_overlap: of videos; unused here.
+        vae: the VAE.
+        tile_size: side of a tile in pixels.
+        overlap: overlap of neighbouring tiles in pixels; limited to a quarter of a tile.
+        temporal_size, temporal_overlap: no effect; for videos.
 
     Raises:
-        InputError: the latent does not fit the VAE.
+        InputError: the latent has another number of channels than the VAE.
 
     Source: ComfyUI's VAEDecodeTiled: the mean of three tilings.
     """
@@ -121,4 +119,4 @@ def vae_decode_tiled(
 def _check_channels(samples: Latent, vae: Vae) -> None:
     expected, got = vae.family.latent_channels, samples.shape[1]
     if expected != got:
-        raise InputError("samples", f"a latent with {expected} channels", f"{got} channels")
+        raise InputError("samples", f"latents with {expected} channels", f"{got} channels")

@@ -172,7 +172,7 @@ def test_a_detail_pass_changes_what_was_found_and_nothing_else(run: Any) -> None
 def test_a_detail_pass_that_finds_nothing_samples_nothing(run: Any) -> None:
     graph = latentloom.load("detail_pass").set("detect.threshold", 1.0).set("detect.drop_size", 500)
     result = run(graph, ["photo", "detect", "result"])
-    assert result["detect"].found == 0
+    assert result["detect"].detections == 0
     assert torch.equal(result["result"], result["photo"].IMAGE)
     assert {result.nodes[id].state for id in ("crop", "sample", "stitch")} == {"skipped"}
 

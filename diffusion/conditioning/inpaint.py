@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..families.family import Family
-from ..images.compose import repeat_to_batch, same_batch
-from ..images.masks import highest
+from ..images.compose import match_batches, repeat_to_batch
+from ..images.masks import max_filter
 from ..images.resize import resize, resize_mask
 from ..latents.latents import Latent
 from ..networks.handles import Vae
@@ -54,7 +54,7 @@ def encode_for_inpaint(vae: Vae, pixels: Tensor, mask: Tensor, grow: int) -> Lat
     if grow > 1:
         before = grow // 2
         for axis in (1, 2):
-            hard = highest(hard, axis, before, grow - 1 - before)
+            hard = max_filter(hard, axis, before, grow - 1 - before)
     return replace(latent, noise_mask=hard)
 
 
@@ -77,7 +77,7 @@ def _fitted(vae: Vae, pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _paint_grey(pixels: Tensor, mask: Tensor) -> Tensor:
-    pixels, mask = same_batch(pixels, mask)
+    pixels, mask = match_batches(pixels, mask)
     return (pixels - 0.5) * (1 - mask.round()).unsqueeze(-1) + 0.5
 
 

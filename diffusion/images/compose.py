@@ -1,4 +1,4 @@
-"""Putting images together: blends, pastes, and making batches and channels match."""
+"""Combining images: blend, paste, and match batches and channels."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from .resize import resize_image
 
 
 def repeat_to_batch(samples: Tensor, batch: int) -> Tensor:
-    """Repeat along the first axis, or cut it, to exactly `batch`."""
-    have = samples.shape[0]
-    if have > batch:
+    """Repeat or truncate the first axis to exactly `batch`."""
+    count = samples.shape[0]
+    if count > batch:
         return samples[:batch]
-    if have < batch:
-        return samples.repeat(-(-batch // have), *[1] * (samples.ndim - 1))[:batch]
+    if count < batch:
+        return samples.repeat(-(-batch // count), *[1] * (samples.ndim - 1))[:batch]
     return samples
 
 
-def same_batch(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Both with the larger batch of the two."""
+def match_batches(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Repeat the smaller of two batches to the size of the larger."""
     batch = max(first.shape[0], second.shape[0])
     return repeat_to_batch(first, batch), repeat_to_batch(second, batch)
 
 
 def match_channels(target: Tensor, other: Tensor) -> Tensor:
-    """`other` with as many channels as `target`; channels that it lacks are 1 (opaque)."""
-    lacking = target.shape[-1] - other.shape[-1]
-    return pad(other, (0, lacking), value=1.0) if lacking > 0 else other[..., : target.shape[-1]]
+    """Give `other` as many channels as `target`; added channels are 1 (opaque)."""
+    missing = target.shape[-1] - other.shape[-1]
+    return pad(other, (0, missing), value=1.0) if missing > 0 else other[..., : target.shape[-1]]
 
 
 def join(first: Tensor, second: Tensor) -> Tensor:
-    """One batch of two; the second is fitted to the size of the first, cut to its aspect."""
+    """Join two batches; the second is resized and centre-cropped to the size of the first."""
     channels = max(first, second, key=lambda image: image.shape[-1])
     first, second = match_channels(channels, first), match_channels(channels, second)
     if second.shape[1:3] != first.shape[1:3]:
@@ -40,13 +40,13 @@ def join(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat((first, second))
 
 
-def blend(first: Tensor, second: Tensor, share: float, mode: str) -> Tensor:
-    """Mix `share` of a blend of both into the first; the result is cut to 0..1.
+def blend(first: Tensor, second: Tensor, opacity: float, mode: str) -> Tensor:
+    """Blend the second image over the first; values are clamped to 0..1.
 
     Args:
-        second: fitted to the first's size, bicubic, cut to its aspect.
-        mode: normal, multiply, screen, overlay, soft_light, or difference (signed, so that what
-            is darker than `second` becomes black).
+        second: resized (bicubic) and centre-cropped to the first's size.
+        opacity: 0 returns the first image, 1 the blend of both.
+        mode: normal, multiply, screen, overlay, soft_light, or difference (first - second).
 
     Source:
         W3C Compositing and Blending Level 1, for overlay (there called hard-light with the
@@ -55,12 +55,12 @@ def blend(first: Tensor, second: Tensor, share: float, mode: str) -> Tensor:
     second = match_channels(first, second)
     if second.shape[1:3] != first.shape[1:3]:
         second = resize_image(second, first.shape[2], first.shape[1], "bicubic", "center")
-    first, second = same_batch(first, second)
-    mixed = first * (1 - share) + _blended(first, second, mode) * share
+    first, second = match_batches(first, second)
+    mixed = first * (1 - opacity) + _blend(first, second, mode) * opacity
     return mixed.clamp(0.0, 1.0)
 
 
-def _blended(first: Tensor, second: Tensor, mode: str) -> Tensor:
+def _blend(first: Tensor, second: Tensor, mode: str) -> Tensor:
     match mode:
         case "normal":
             return second
@@ -77,7 +77,7 @@ def _blended(first: Tensor, second: Tensor, mode: str) -> Tensor:
             return torch.where(second <= 0.5, darker, lighter)
         case "difference":
             return first - second
-    raise ValueError(f"no blend mode {mode!r}")
+    raise ValueError(f"unknown blend mode {mode!r}")
 
 
 def _soft(image: Tensor) -> Tensor:
@@ -88,13 +88,14 @@ def _soft(image: Tensor) -> Tensor:
 def composite(
     target: Tensor, source: Tensor, x: int, y: int, mask: Tensor | None = None, fit: bool = False
 ) -> Tensor:
-    """Paste B×H×W×C `source` on `target` with its corner at pixel (x, y), cut at the edges.
+    """Paste `source` on `target` with its top left corner at pixel (x, y), cropped at the edges.
 
-    Where the mask is 0 the target's values are kept to the last bit.
+    Where the mask is 0, the target's values do not change.
 
     Args:
-        mask: B×H×W over the source, 1 where the source shows; resized bilinearly to its size.
-        fit: first stretch the source to the target's size, bilinearly.
+        target, source: images B×H×W×C.
+        mask: opacity of the source, B×H×W, resized to it (bilinear); None is 1 everywhere.
+        fit: first resize the source to the target's size (bilinear).
     """
     source = match_channels(target, source)
     height, width = target.shape[1:3]
@@ -107,8 +108,8 @@ def composite(
     mask = repeat_to_batch(mask, target.shape[0])
     rows, columns = max(0, height - y), max(0, width - x)
     source, mask = source[:, :rows, :columns], mask[:, :rows, :columns]
-    place = (slice(None), slice(y, y + source.shape[1]), slice(x, x + source.shape[2]))
+    region = (slice(None), slice(y, y + source.shape[1]), slice(x, x + source.shape[2]))
     result = target.clone()
-    mixed = source * mask + target[place] * (1 - mask)
-    result[place] = torch.where(mask == 0, target[place], mixed)
+    mixed = source * mask + target[region] * (1 - mask)
+    result[region] = torch.where(mask == 0, target[region], mixed)
     return result

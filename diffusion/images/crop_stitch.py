@@ -1,4 +1,4 @@
-"""Masked parts of images cut out at the size a model likes, and stitched back exactly."""
+"""Crops of the masked parts of images, at a model's native size, and stitching them back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsuitableValueError
-from .compose import same_batch
+from .compose import match_batches
 from .masks import grow
-from .paste import paste, widen
+from .paste import grow_and_fade, paste
 from .resize import resize_image, resize_mask
 
 CELL_PX = 8
-# A part of a longer shape is cut with more context across, if the image has it.
+# A longer part is cropped with more context on its long sides, as far as the image allows.
 MAX_ASPECT = 4
 
 
@@ -28,27 +28,27 @@ class EmptyMaskError(UnsuitableValueError):
 
 @dataclass(frozen=True)
 class CropPlan:
-    """How parts are cut out.
+    """Settings of a crop.
 
     Attributes:
-        context_px: what is seen around a part on each side.
-        context_factor: sides of a part are first multiplied with this, at least 1.
-        blend_px: how far beyond the mask may be painted; over this width it fades out.
-        native_px: crops get about the area of a square with this side.
-        apart: each island of a mask is a crop of its own.
-        method: how pixels are read when sizes change.
+        context_px: context on each side of the masked part.
+        context_factor: factor for the sides of the part, at least 1, before context is added.
+        blend_px: width beyond the mask over which the result fades out.
+        native_px: side of a square with about the area of a resized crop.
+        is_separate: make one crop for each separate region of a mask.
+        method: the resampling filter.
     """
 
     context_px: int = 32
     context_factor: float = 1.0
     blend_px: int = 16
     native_px: int = 512
-    apart: bool = False
+    is_separate: bool = False
     method: str = "bicubic"
 
 
-class Place(NamedTuple):
-    """Which image of the batch a crop is of, and the pixel of its top left corner."""
+class CropPosition(NamedTuple):
+    """The image of the batch that a crop belongs to, and the pixel of its top left corner."""
 
     image: int
     x: int
@@ -57,25 +57,26 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Stitch:
-    """What it takes to put crops back.
+    """A record of crops, for putting them back.
 
     Attributes:
-        source: the whole images B×H×W×C.
-        places: of each crop; all are `width`×`height` pixels of the source.
-        share: N×h×w, how much of each crop will show.
-        method: how pixels are read when sizes change.
+        source: the full images B×H×W×C.
+        positions: one for each crop.
+        width, height: size of all crops in pixels of the source.
+        opacity: N×h×w, the opacity of each crop when it is put back.
+        method: the resampling filter.
     """
 
     source: Tensor
-    places: tuple[Place, ...]
+    positions: tuple[CropPosition, ...]
     width: int
     height: int
-    share: Tensor
+    opacity: Tensor
     method: str
 
 
 class Crops(NamedTuple):
-    """Crops N×h×w×C, the masks N×h×w of what to paint in them, and how they go back."""
+    """Crops N×h×w×C, their masks N×h×w, and the record for putting them back."""
 
     stitch: Stitch
     images: Tensor
@@ -83,14 +84,14 @@ class Crops(NamedTuple):
 
 
 class _Island(NamedTuple):
-    """A part of one image: its ring's box (left, top, right, bottom), and the mask in the box."""
+    """A region of one image: its box (left, top, right, bottom) and the mask inside the box."""
 
     image: int
     box: tuple[int, int, int, int]
     mask: Tensor
 
-    def over(self, x: int, y: int, width: int, height: int) -> Tensor:
-        """The mask 1×h×w over a part of the image that holds the box."""
+    def mask_in(self, x: int, y: int, width: int, height: int) -> Tensor:
+        """Return the mask 1×h×w in a window of the image that contains the box."""
         left, top, right, bottom = self.box
         canvas = torch.zeros(1, height, width)
         canvas[0, top - y : bottom - y, left - x : right - x] = self.mask
@@ -98,72 +99,71 @@ class _Island(NamedTuple):
 
 
 def cut(source: Tensor, mask: Tensor, plan: CropPlan) -> Crops:
-    """Cut the masked parts out of images.
+    """Crop the masked parts of images.
 
     Args:
         source: images B×H×W×C.
-        mask: masks B×H×W, resized to the images; 0 is outside.
+        mask: masks B×H×W, resized to the images; above 0 is inside.
 
     Raises:
-        EmptyMaskError: the mask covers nothing.
+        EmptyMaskError: the mask is 0 everywhere.
     """
     mask = resize_mask(mask, source.shape[2], source.shape[1])
-    source, mask = same_batch(source, mask)
-    islands = list(_islands(mask, plan))
+    source, mask = match_batches(source, mask)
+    islands = list(_find_islands(mask, plan))
     if not islands:
         raise EmptyMaskError("a mask that covers something", "an empty mask, 0 everywhere")
-    (width, height), size = _sizes(islands, source, plan)
-    places, images, masks, shares = [], [], [], []
+    (width, height), size = _choose_sizes(islands, source, plan)
+    positions, images, masks, opacities = [], [], [], []
     for island in islands:
         x, y = _corner(island.box, width, height, source)
         part = source[island.image : island.image + 1, y : y + height, x : x + width]
-        own = island.over(x, y, width, height)
-        reach = grow(own, plan.blend_px, tapered=False)
-        places.append(Place(island.image, x, y))
-        shares.append(widen(own, plan.blend_px, plan.blend_px))
-        images.append(_resized(part, *size, plan.method))
-        masks.append(resize_mask(reach, *size))
-    stitch = Stitch(source, tuple(places), width, height, torch.cat(shares), plan.method)
+        own = island.mask_in(x, y, width, height)
+        grown = grow(own, plan.blend_px, tapered=False)
+        positions.append(CropPosition(island.image, x, y))
+        opacities.append(grow_and_fade(own, plan.blend_px, plan.blend_px))
+        images.append(_resize(part, *size, plan.method))
+        masks.append(resize_mask(grown, *size))
+    stitch = Stitch(source, tuple(positions), width, height, torch.cat(opacities), plan.method)
     return Crops(stitch, torch.cat(images), torch.cat(masks))
 
 
 def put_back(stitch: Stitch, images: Tensor) -> Tensor:
-    """The whole images with changed crops in them.
+    """Return the full images with changed crops pasted in.
 
-    Further than the plan's `blend_px` from the mask every value is the source's.
+    Further than the plan's `blend_px` from the mask, values do not change.
 
     Args:
-        images: one for each place, of any size.
+        images: one for each position, of any size.
     """
     result = stitch.source.clone()
-    parts = _resized(images, stitch.width, stitch.height, stitch.method)
-    for index, (image, x, y) in enumerate(stitch.places):
+    crops = _resize(images, stitch.width, stitch.height, stitch.method)
+    for (image, x, y), crop, opacity in zip(stitch.positions, crops, stitch.opacity, strict=True):
         one = slice(image, image + 1)
-        here = slice(index, index + 1)
-        result[one] = paste(result[one], parts[here], stitch.share[here], x, y)
+        result[one] = paste(result[one], crop[None], opacity[None], x, y)
     return result
 
 
-def _islands(mask: Tensor, plan: CropPlan) -> Iterator[_Island]:
-    """What is cut out, one after another; parts whose rings meet are one island."""
+def _find_islands(mask: Tensor, plan: CropPlan) -> Iterator[_Island]:
+    """Yield the regions to crop; regions whose blend areas touch are one."""
     from scipy.ndimage import find_objects, label
 
-    reach = grow(mask, plan.blend_px, tapered=False) > 0
+    grown = grow(mask, plan.blend_px, tapered=False) > 0
     for image in range(len(mask)):
-        covered = reach[image].numpy()
-        numbers = covered.astype(np.int32)
-        if plan.apart:
-            numbers = label(covered, structure=np.ones((3, 3)))[0]
-        for number, (rows, columns) in enumerate(find_objects(numbers), start=1):
-            own = torch.from_numpy(numbers[rows, columns] == number)
+        covered = grown[image].numpy()
+        labels = covered.astype(np.int32)
+        if plan.is_separate:
+            labels = label(covered, structure=np.ones((3, 3)))[0]
+        for number, (rows, columns) in enumerate(find_objects(labels), start=1):
+            own = torch.from_numpy(labels[rows, columns] == number)
             box = (columns.start, rows.start, columns.stop, rows.stop)
             yield _Island(image, box, torch.where(own, mask[image, rows, columns], 0.0))
 
 
-def _sizes(
+def _choose_sizes(
     islands: list[_Island], source: Tensor, plan: CropPlan
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Width and height of all crops in the source, and what they are resized to."""
+    """Return width and height of all crops in the source, and the size to resize them to."""
     old_height, old_width = source.shape[1:3]
     factor, margin = plan.context_factor, 2 * plan.context_px
     width = max(math.ceil((box[2] - box[0]) * factor) + margin for _, box, _ in islands)
@@ -171,28 +171,28 @@ def _sizes(
     width = min(old_width, max(width, height // MAX_ASPECT))
     height = min(old_height, max(height, width // MAX_ASPECT))
     scale = plan.native_px / math.sqrt(width * height)
-    size = (_cells(width * scale), _cells(height * scale))
-    # Whole cells are a little more than was asked for; more of the image keeps its aspect.
+    size = (_round_up_to_cells(width * scale), _round_up_to_cells(height * scale))
+    # Rounding up to latent cells changes the aspect ratio; a larger crop restores it.
     width = min(old_width, max(width, round(size[0] / scale)))
     height = min(old_height, max(height, round(size[1] / scale)))
     return (width, height), size
 
 
-def _cells(pixels: float) -> int:
+def _round_up_to_cells(pixels: float) -> int:
     return CELL_PX * max(1, math.ceil(pixels / CELL_PX - 1e-6))
 
 
 def _corner(
     box: tuple[int, int, int, int], width: int, height: int, source: Tensor
 ) -> tuple[int, int]:
-    """Where a crop begins so that a box is in its middle, or near an edge as far as it can."""
+    """Return the top left corner of a crop centred on a box, moved inside the image."""
     old_height, old_width = source.shape[1:3]
     x = (box[0] + box[2] - width) // 2
     y = (box[1] + box[3] - height) // 2
     return min(max(x, 0), old_width - width), min(max(y, 0), old_height - height)
 
 
-def _resized(image: Tensor, width: int, height: int, method: str) -> Tensor:
+def _resize(image: Tensor, width: int, height: int, method: str) -> Tensor:
     if image.shape[1:3] == (height, width):
         return image
     return resize_image(image, width, height, method).clamp(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""CIE Lab and the differences of colours that people see."""
+"""CIE Lab, and perceived colour differences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-# sRGB's primaries and its white, D65 (IEC 61966-2-1).
+# Primaries and D65 white of sRGB (IEC 61966-2-1).
 TO_XYZ = (
     (0.4124564, 0.3575761, 0.1804375),
     (0.2126729, 0.7151522, 0.0721750),
@@ -18,7 +18,7 @@ CHROMA_7 = 25.0**7
 
 
 def to_lab(image: Tensor) -> Tensor:
-    """Lab (L 0..100) of sRGB colours in 0..1, over the last axis, float64."""
+    """Convert sRGB colours in 0..1 (last axis) to Lab with L in 0..100, float64."""
     rgb = image[..., :3].double().clamp(0.0, 1.0)
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     matrix = torch.tensor(TO_XYZ, dtype=torch.float64)
@@ -29,7 +29,7 @@ def to_lab(image: Tensor) -> Tensor:
 
 
 def to_rgb(lab: Tensor) -> Tensor:
-    """sRGB in 0..1 of Lab colours, float32; what no screen shows is cut."""
+    """Convert Lab colours to sRGB in 0..1, float32; colours outside the gamut are clamped."""
     light, a, b = lab.double().unbind(-1)
     y = (light + 16) / 116
     roots = torch.stack([y + a / 500, y, y - b / 200], dim=-1)
@@ -42,7 +42,7 @@ def to_rgb(lab: Tensor) -> Tensor:
 
 
 def delta_e(first: Tensor, second: Tensor) -> Tensor:
-    """CIEDE2000 between Lab colours, over the last axis; 1 is about what can just be seen.
+    """Return the CIEDE2000 difference of Lab colours (last axis); about 1 is just visible.
 
     Source: Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula" (2005).
     """

@@ -1,4 +1,4 @@
-"""Changed images pasted back: outside the mask every value stays the source's, bit for bit."""
+"""Pasting changed images back: outside the mask, values do not change."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 from ..errors import UnsuitableValueError
 from .compose import repeat_to_batch
-from .masks import around, highest
-from .masks import grow as grown
+from .masks import bounding_region, max_filter
+from .masks import grow as grow_mask
 from .resize import resize_mask
 
-# An encoder cuts images to whole latent cells around their centre.
+# VAEs centre-crop images to whole latent cells.
 CELL_PX = 8
 
 
@@ -24,11 +24,11 @@ class SizeError(UnsuitableValueError):
         super().__init__(expected, f"{columns}×{rows}", "resize one of them with ImageScale")
 
 
-def cut_offset(source: Tensor, image: Tensor) -> tuple[int, int]:
-    """Where an image that may have been cut to whole latent cells lies in its source: x, y.
+def crop_offset(source: Tensor, image: Tensor) -> tuple[int, int]:
+    """Return x, y of an image, which may be cropped to whole latent cells, in its source.
 
     Raises:
-        SizeError: it is not as large as that.
+        SizeError: the image has another size.
     """
     rows, columns = (source.shape[axis] - image.shape[axis] for axis in (1, 2))
     if not (0 <= rows < CELL_PX and 0 <= columns < CELL_PX):
@@ -36,24 +36,24 @@ def cut_offset(source: Tensor, image: Tensor) -> tuple[int, int]:
     return columns // 2, rows // 2
 
 
-def cut_like(image: Tensor, source: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The source, and a mask over it, cut as an image was; see `cut_offset`.
+def crop_like(image: Tensor, source: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Crop a source, and a mask of its size, like an image; see `crop_offset`.
 
     Raises:
-        SizeError: the image is of another size.
+        SizeError: the image has another size.
     """
-    x, y = cut_offset(source, image)
-    place = (slice(None), slice(y, y + image.shape[1]), slice(x, x + image.shape[2]))
+    x, y = crop_offset(source, image)
+    region = (slice(None), slice(y, y + image.shape[1]), slice(x, x + image.shape[2]))
     if mask is not None:
-        mask = resize_mask(mask, source.shape[2], source.shape[1])[place]
-    return source[place], mask
+        mask = resize_mask(mask, source.shape[2], source.shape[1])[region]
+    return source[region], mask
 
 
-def widen(mask: Tensor, grow: int, blend: int) -> Tensor:
-    """A mask grown by `grow` pixels, of which the outer `blend` fall off in equal steps.
+def grow_and_fade(mask: Tensor, grow: int, blend: int) -> Tensor:
+    """Grow a mask by `grow` pixels, the outer `blend` of which fade out in equal steps.
 
-    It covers what the mask covers, at least as much; it is 0 further than `grow` pixels (along
-    rows, columns or diagonals) from all that the mask covers. Grey values fall off alike.
+    The result is at least the mask, and 0 further than `grow` pixels (along rows, columns or
+    diagonals) from it. Soft values fade in proportion.
 
     Args:
         mask: B×H×W.
@@ -61,36 +61,36 @@ def widen(mask: Tensor, grow: int, blend: int) -> Tensor:
     """
     if 0 in mask.shape:
         return mask.clone()
-    width = grown(mask, grow - blend, tapered=False)
-    result, place = width.clone(), around(width, blend)
-    width, fading = width[place], result[place]
+    grown = grow_mask(mask, grow - blend, tapered=False)
+    result, region = grown.clone(), bounding_region(grown, blend)
+    grown, fading = grown[region], result[region]
     for step in range(1, blend + 1):
-        width = highest(highest(width, 1, 1, 1), 2, 1, 1)
-        torch.maximum(fading, width * (1 - step / (blend + 1)), out=fading)
+        grown = max_filter(max_filter(grown, 1, 1, 1), 2, 1, 1)
+        torch.maximum(fading, grown * (1 - step / (blend + 1)), out=fading)
     return result
 
 
-def paste(source: Tensor, changed: Tensor, share: Tensor, x: int = 0, y: int = 0) -> Tensor:
-    """The source with a changed part on it.
+def paste(source: Tensor, changed: Tensor, opacity: Tensor, x: int = 0, y: int = 0) -> Tensor:
+    """Paste a changed part on its source.
 
-    Where the share is 0, and where the changed part does not reach, the source's values are kept,
-    whatever is in the other, be it NaN; where it is 1 the changed ones are taken. A changed part
-    without alpha changes colours only, a grey one all of them.
+    Where the opacity is 0 or the part does not reach, the source's values do not change, even if
+    the part is NaN there. Where it is 1, the part's values are taken. A part without alpha
+    changes colours only; one channel applies to all colours.
 
     Args:
         source: images B×H×W×C.
-        changed: images b×h×w×C whose top left corner comes at pixel (x, y), all inside.
-        share: b×h×w, how much of the changed part shows.
+        changed: images b×h×w×C with their top left corner at pixel (x, y), entirely inside.
+        opacity: b×h×w in 0..1.
     """
     if changed.shape[-1] == 1:
         changed = changed.expand(-1, -1, -1, 3)
     channels = min(source.shape[-1], changed.shape[-1])
     changed = changed[..., :channels]
-    batch = max(len(source), len(changed), len(share))
+    batch = max(len(source), len(changed), len(opacity))
     result, changed = repeat_to_batch(source, batch).clone(), repeat_to_batch(changed, batch)
-    share = repeat_to_batch(share, batch).unsqueeze(-1)
+    opacity = repeat_to_batch(opacity, batch).unsqueeze(-1)
     height, width = changed.shape[1:3]
     below = result[:, y : y + height, x : x + width, :channels]
-    mixed = torch.where(share == 1, changed, changed * share + below * (1 - share))
-    below[:] = torch.where(share == 0, below, mixed)
+    mixed = torch.where(opacity == 1, changed, changed * opacity + below * (1 - opacity))
+    below[:] = torch.where(opacity == 0, below, mixed)
     return result

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..images.compose import repeat_to_batch, same_batch
+from ..images.compose import match_batches, repeat_to_batch
 from ..images.resize import resize
 
 CELL_PX = 8
@@ -95,7 +95,7 @@ def blend(first: Latent, second: Latent, share: float) -> Latent:
     other = second.samples
     if other.shape[-2:] != first.shape[-2:]:
         other = resize(other, first.shape[-1], first.shape[-2], "bicubic", "center")
-    samples, other = same_batch(first.samples, other)
+    samples, other = match_batches(first.samples, other)
     index = first.batch_index if samples.shape[0] == first.shape[0] else None
     return replace(first, samples=samples * share + other * (1 - share), batch_index=index)
 

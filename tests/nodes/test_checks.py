@@ -32,9 +32,11 @@ def test_an_error_without_a_hint_gets_that_of_the_node() -> None:
 
 
 def test_a_model_file_error_says_what_the_input_expects() -> None:
-    with pytest.raises(InputError, match="lora_name: expected a LoRA, got no keys"):  # noqa: SIM117
-        with as_input_error("lora_name", "a LoRA"):
-            raise ModelFileError("no keys")
+    with pytest.raises(InputError) as caught, as_input_error("lora_name", "a LoRA"):
+        raise ModelFileError("no keys")
+    error = caught.value
+    assert (error.port, error.expected) == ("lora_name", "a LoRA")
+    assert error.got == "one that cannot be used: no keys"
 
 
 def test_an_error_of_another_input_stays_one() -> None:

@@ -50,7 +50,7 @@ def controlled(net: str = "edges", **changes: Any) -> Graph:
     negative = builder.CLIPTextEncode(text="", clip=clip)
     image, _ = builder.LoadImage(image="edges.png")
     loaded = builder.ControlNetLoader(control_net_name=net, id="net")
-    guided, kept = builder.ControlNetApplyAdvanced(
+    guided, controlled_negative = builder.ControlNetApplyAdvanced(
         positive=positive,
         negative=negative,
         control_net=loaded,
@@ -61,7 +61,7 @@ def controlled(net: str = "edges", **changes: Any) -> Graph:
     builder.KSampler(
         model=model,
         positive=guided,
-        negative=kept,
+        negative=controlled_negative,
         latent_image=builder.EmptyLatentImage(model=model),
         steps=4,
         scheduler="normal",
@@ -74,10 +74,10 @@ def test_folders_and_files_under_controlnet_are_installed(models: Path) -> None:
     file = models / "controlnet" / "sub" / "net.safetensors"
     file.parent.mkdir()
     save_file({"a": torch.zeros(1)}, file)
-    found = list_models("controlnet")
+    names = list_models("controlnet")
     file.unlink()
-    assert {"edges", "wide", "sub/net.safetensors"} <= set(found)
-    assert not any(name.startswith("edges/") for name in found)
+    assert {"edges", "wide", "sub/net.safetensors"} <= set(names)
+    assert not any(name.startswith("edges/") for name in names)
 
 
 def test_a_controlled_graph_samples_and_strength_0_is_none(
@@ -90,8 +90,8 @@ def test_a_controlled_graph_samples_and_strength_0_is_none(
     assert full.errors == ()
     assert full.model_calls == 4
     moved = [
-        float((each["sample"].samples - plain["sample"].samples).abs().mean())
-        for each in (half, full)
+        float((result["sample"].samples - plain["sample"].samples).abs().mean())
+        for result in (half, full)
     ]
     assert 0 < moved[0] < moved[1]
 
@@ -145,7 +145,7 @@ def test_controls_are_told_apart_by_all_they_hold(models: Path) -> None:
         replace(control, end=0.9),
         replace(control, both_sides=True),
     ]
-    assert len({fingerprint(each) for each in (control, *others)}) == 7
+    assert len({fingerprint(result) for result in (control, *others)}) == 7
     assert fingerprint(replace(control)) == fingerprint(control)
 
 
@@ -155,5 +155,5 @@ def test_the_kind_of_a_union_net_is_set_and_checked(models: Path) -> None:
     canny = controlnet.set_union_controlnet_type(net, "canny/lineart/anime_lineart/mlsd")
     assert (net.kind, canny.kind) == (-1, 3)
     assert fingerprint(canny) != fingerprint(net)
-    with pytest.raises(InputError, match=r"type: .*6 kinds"):
+    with pytest.raises(InputError, match=r"type: .*6 types"):
         controlnet.set_union_controlnet_type(net, "tile")

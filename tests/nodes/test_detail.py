@@ -16,10 +16,10 @@ def detailing(color: int) -> Builder:
     """An image of one colour, of which parts of another one are to be made brighter."""
     b = latentloom.build()
     image = b.EmptyImage(width=64, height=48, color=0x2040C0)
-    mask, found = b.DetectToMask(detector=b.ColorDetector(color=color), image=image)
+    mask, detections = b.DetectToMask(detector=b.ColorDetector(color=color), image=image)
     stitch, crop, _ = b.InpaintCrop(image=image, mask=mask, target_size=64, id="crop")
     detailed = b.InpaintStitch(stitch=stitch, inpainted_image=b.ImageInvert(image=crop))
-    b.IfFound(found=found, image=image, detailed=detailed, id="result")
+    b.IfFound(detections=detections, image=image, detailed=detailed, id="result")
     return b
 
 

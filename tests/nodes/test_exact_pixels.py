@@ -27,7 +27,7 @@ Levels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("images")
     return Workspace(input_dir=folder, output_dir=folder / "out")
 
@@ -88,8 +88,8 @@ def inpainting(grow: int, blend: int, passes: int = 1, seed: int = 1) -> Graph:
     return b.graph
 
 
-def saved_by(engine: Engine, graph: Graph, place: Workspace) -> Levels:
-    result = engine.run(graph, place)
+def saved_by(engine: Engine, graph: Graph, workspace: Workspace) -> Levels:
+    result = engine.run(graph, workspace)
     assert result.errors == ()
     ((_, path),) = result.saved
     with Image.open(path) as image:
@@ -108,12 +108,12 @@ def saved_by(engine: Engine, graph: Graph, place: Workspace) -> Levels:
     seed=st.integers(0, 2**16),
 )
 def test_outside_the_grown_mask_every_byte_is_the_sources(
-    engine: Engine, place: Workspace, width: int, height: int, kind: str, grow: int, blend: int,
+    engine: Engine, workspace: Workspace, width: int, height: int, kind: str, grow: int, blend: int,
     seed: int,
 ) -> None:  # fmt: skip
-    photo, mask = write(place.input_dir, width, height, kind, seed)
+    photo, mask = write(workspace.input_dir, width, height, kind, seed)
     grow = max(grow, blend)
-    got = saved_by(engine, inpainting(grow, blend, seed=seed), place)
+    got = saved_by(engine, inpainting(grow, blend, seed=seed), workspace)
     square = np.ones((2 * grow + 1, 2 * grow + 1), bool)
     outside = ~ndimage.binary_dilation(mask > 0, square)
     assert got.shape == photo.shape
@@ -163,74 +163,74 @@ def cropped(blend: int, islands: str, seed: int = 1) -> Graph:
     seed=st.integers(0, 2**16),
 )
 def test_stitched_crops_leave_every_byte_beyond_their_ring(
-    engine: Engine, place: Workspace, width: int, height: int, kind: str, blend: int, islands: str,
-    seed: int,
+    engine: Engine, workspace: Workspace, width: int, height: int, kind: str, blend: int,
+    islands: str, seed: int,
 ) -> None:  # fmt: skip
-    photo, mask = write(place.input_dir, width, height, kind, seed)
+    photo, mask = write(workspace.input_dir, width, height, kind, seed)
     assume((mask > 0).any())
-    got = saved_by(engine, cropped(blend, islands, seed), place)
+    got = saved_by(engine, cropped(blend, islands, seed), workspace)
     outside = ~ndimage.binary_dilation(mask > 0, np.ones((2 * blend + 1,) * 2, bool))
     assert got.shape == photo.shape
     assert np.array_equal(got[outside], photo[outside])
 
 
-def test_an_empty_mask_is_said_to_be_empty(engine: Engine, place: Workspace) -> None:
-    write(place.input_dir, 20, 20, "empty", 1)
-    (error,) = engine.run(cropped(4, "together"), place).errors
+def test_an_empty_mask_is_said_to_be_empty(engine: Engine, workspace: Workspace) -> None:
+    write(workspace.input_dir, 20, 20, "empty", 1)
+    (error,) = engine.run(cropped(4, "together"), workspace).errors
     assert "InpaintCrop (crop)" in str(error)
     assert "got an empty mask, 0 everywhere" in str(error)
     assert "draw the part to inpaint in white" in str(error)
 
 
-def test_inside_the_mask_the_image_is_new(engine: Engine, place: Workspace) -> None:
-    photo, mask = write(place.input_dir, 40, 32, "blobs", 3)
-    got = saved_by(engine, inpainting(0, 0), place)
+def test_inside_the_mask_the_image_is_new(engine: Engine, workspace: Workspace) -> None:
+    photo, mask = write(workspace.input_dir, 40, 32, "blobs", 3)
+    got = saved_by(engine, inpainting(0, 0), workspace)
     assert float((got[mask == 255] != photo[mask == 255]).mean()) > 0.9
 
 
 def test_five_passes_leave_the_outside_exact_and_cost_one_decode(
-    engine: Engine, place: Workspace
+    engine: Engine, workspace: Workspace
 ) -> None:
-    photo, mask = write(place.input_dir, 43, 37, "blobs", 5)
+    photo, mask = write(workspace.input_dir, 43, 37, "blobs", 5)
     graph = inpainting(4, 4, passes=5)
-    result = engine.run(graph, place)
+    result = engine.run(graph, workspace)
     types = [report.type for report in result.nodes.values()]
     assert types.count("KSampler") == 5
     assert types.count("VAEDecode") == types.count("InpaintModelConditioning") == 1
-    got = saved_by(engine, graph, place)
+    got = saved_by(engine, graph, workspace)
     outside = ~ndimage.binary_dilation(mask > 0, np.ones((9, 9), bool))
     assert np.array_equal(got[outside], photo[outside])
 
 
-def test_every_level_survives_a_mask_of_nothing(engine: Engine, place: Workspace) -> None:
+def test_every_level_survives_a_mask_of_nothing(engine: Engine, workspace: Workspace) -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     photo = np.stack([levels, levels[::-1], levels.T], axis=-1)
-    Image.fromarray(photo).save(place.input_dir / "photo.png")
-    Image.fromarray(np.zeros((16, 16), np.uint8)).save(place.input_dir / "mask.png")
-    assert np.array_equal(saved_by(engine, inpainting(8, 8), place), photo)
+    Image.fromarray(photo).save(workspace.input_dir / "photo.png")
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(workspace.input_dir / "mask.png")
+    assert np.array_equal(saved_by(engine, inpainting(8, 8), workspace), photo)
 
 
-def test_every_alpha_survives_being_a_mask(engine: Engine, place: Workspace) -> None:
+def test_every_alpha_survives_being_a_mask(engine: Engine, workspace: Workspace) -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     photo = np.stack([levels, levels[::-1], levels.T, levels[:, ::-1]], axis=-1)
-    Image.fromarray(photo).save(place.input_dir / "photo.png")
+    Image.fromarray(photo).save(workspace.input_dir / "photo.png")
     b = latentloom.build()
     image, transparent = b.LoadImage(image="photo.png")
     once = b.JoinImageWithAlpha(image=image, alpha=transparent)
     again, mask = b.SplitImageWithAlpha(image=once)
     b.SaveImage(images=b.JoinImageWithAlpha(image=again, alpha=mask))
-    assert np.array_equal(saved_by(engine, b.graph, place), photo)
+    assert np.array_equal(saved_by(engine, b.graph, workspace), photo)
 
 
 @pytest.mark.parametrize("size", [(37, 29), (40, 32)])
 def test_a_image_with_alpha_keeps_it_outside_the_mask(
-    engine: Engine, place: Workspace, size: tuple[int, int]
+    engine: Engine, workspace: Workspace, size: tuple[int, int]
 ) -> None:
     width, height = size
     photo = np.random.default_rng(2).integers(0, 256, (height, width, 4), np.uint8)
     mask = make_mask("blobs", width, height, 2)
-    Image.fromarray(photo).save(place.input_dir / "photo.png")
-    Image.fromarray(mask).save(place.input_dir / "mask.png")
+    Image.fromarray(photo).save(workspace.input_dir / "photo.png")
+    Image.fromarray(mask).save(workspace.input_dir / "mask.png")
     b = latentloom.build()
     model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="tiny")
     image, transparent = b.LoadImage(image="photo.png")
@@ -240,11 +240,11 @@ def test_a_image_with_alpha_keeps_it_outside_the_mask(
     sampled = b.KSampler(
         model=model, positive=prompt, negative=prompt, latent_image=latent, steps=1, cfg=1.0
     )
-    whole = b.JoinImageWithAlpha(image=image, alpha=transparent)
+    with_alpha = b.JoinImageWithAlpha(image=image, alpha=transparent)
     painted = b.VAEDecode(samples=sampled, vae=vae)
-    pasted = b.ImagePasteBack(source=whole, image=painted, mask=inside, grow=3, blend=3)
+    pasted = b.ImagePasteBack(source=with_alpha, image=painted, mask=inside, grow=3, blend=3)
     b.SaveImage(images=pasted)
-    got = saved_by(engine, b.graph, place)
+    got = saved_by(engine, b.graph, workspace)
     outside = ~ndimage.binary_dilation(mask > 0, np.ones((7, 7), bool))
     assert got.shape == photo.shape
     assert np.array_equal(got[outside], photo[outside])
@@ -253,7 +253,7 @@ def test_a_image_with_alpha_keeps_it_outside_the_mask(
 
 
 def test_each_image_of_a_batch_is_kept_outside_its_own_mask(
-    engine: Engine, place: Workspace
+    engine: Engine, workspace: Workspace
 ) -> None:
     """Of 42×30 pixels the encoder sees 40×24; the rest is the source's in any mask."""
     photos = np.random.default_rng(4).integers(0, 256, (2, 30, 42, 3), np.uint8)
@@ -263,7 +263,7 @@ def test_each_image_of_a_batch_is_kept_outside_its_own_mask(
     loaded = []
     for index in range(2):
         for name, levels in (("photo", photos), ("mask", masks)):
-            Image.fromarray(levels[index]).save(place.input_dir / f"{name}{index}.png")
+            Image.fromarray(levels[index]).save(workspace.input_dir / f"{name}{index}.png")
             image, _ = b.LoadImage(image=f"{name}{index}.png")
             loaded.append(image)
     batch = b.ImageBatch(image1=loaded[0], image2=loaded[2])
@@ -276,10 +276,10 @@ def test_each_image_of_a_batch_is_kept_outside_its_own_mask(
     painted = b.VAEDecode(samples=sampled, vae=vae)
     pasted = b.ImagePasteBack(source=batch, image=painted, mask=both, grow=2, blend=1)
     b.SaveImage(images=pasted)
-    result = engine.run(b.graph, place)
+    result = engine.run(b.graph, workspace)
     assert result.errors == ()
     got = np.stack([np.asarray(Image.open(path)) for _, path in result.saved])
-    outside = ~np.stack([ndimage.binary_dilation(each > 0, np.ones((5, 5))) for each in masks])
+    outside = ~np.stack([ndimage.binary_dilation(mask > 0, np.ones((5, 5))) for mask in masks])
     assert np.array_equal(got[outside], photos[outside])
     seen = masks == 255
     seen[:, :3], seen[:, 27:], seen[:, :, :1], seen[:, :, 41:] = (False,) * 4

@@ -100,8 +100,8 @@ def test_a_image_that_the_user_names_may_be_a_link_in_a_folder_that_cannot_be_li
 @given(data=st.binary(max_size=60), cut=st.integers(0, 200))
 def test_whatever_is_in_a_file_the_error_is_typed(tmp_path: Path, data: bytes, cut: int) -> None:
     path = tmp_path / "image.png"
-    whole = encoded(sample(), "PNG")
-    path.write_bytes(whole[:cut] + data + whole[cut + len(data) :])
+    intact = encoded(sample(), "PNG")
+    path.write_bytes(intact[:cut] + data + intact[cut + len(data) :])
     refused = None
     try:
         assert LoadImage.run(path).IMAGE.shape[-1] == 3

@@ -24,7 +24,7 @@ def adapters(models: Path) -> None:
     (models / "ipadapter").mkdir()
     weights = {**plain_keys(), **layers(load_checkpoint(models / "tiny"))}
     save_file(weights, models / "ipadapter" / "plain.safetensors")
-    few = {name: each for name, each in weights.items() if ".3." not in name}
+    few = {name: tensor for name, tensor in weights.items() if ".3." not in name}
     save_file(few, models / "ipadapter" / "few.safetensors")
 
 
@@ -66,10 +66,10 @@ def test_a_image_moves_the_result_and_weight_nought_does_not(engine: Engine) -> 
 
 
 def seen(engine: Engine, crop: str, width: int) -> Any:
-    """What `eyes` makes of an image whose left half is red and whose right half is blue."""
+    """Encode with `eyes` an image whose left half is red and whose right half is blue."""
     b = latentloom.build()
-    halves = [b.EmptyImage(width=width, height=32, color=each) for each in (0xFF0000, 0x0000FF)]
-    both = b.ImageStitch(image1=halves[0], image2=halves[1])
+    sides = [b.EmptyImage(width=width, height=32, color=color) for color in (0xFF0000, 0x0000FF)]
+    both = b.ImageStitch(image1=sides[0], image2=sides[1])
     vision = b.CLIPVisionLoader(clip_name="eyes")
     b.CLIPVisionEncode(clip_vision=vision, image=both, crop=crop, id="seen")
     result = engine.run(b.graph, targets=["seen"])
@@ -95,4 +95,4 @@ def test_an_adapter_of_another_family_is_refused_before_the_run(engine: Engine) 
 
 def test_an_adapter_of_other_layers_is_refused_by_number(engine: Engine) -> None:
     (error,) = engine.run(prompting(adapter="few"), targets=["sample"]).errors
-    assert "IPAdapterAdvanced (ip) .ipadapter: expected an adapter of" in str(error)
+    assert "IPAdapterAdvanced (ip) .ipadapter: expected an adapter for" in str(error)

@@ -101,7 +101,7 @@ def test_a_graph_goes_on_from_a_file(tmp_path: Path) -> None:
     builder = latentloom.build()
     loaded = builder.LoadLatent(latent="half_00001_.latent [output]")
     builder.LatentFlip(samples=loaded, flip_method="x-axis: vertically", id="flipped")
-    place = Workspace(output_dir=tmp_path / "output")
+    workspace = Workspace(output_dir=tmp_path / "output")
     with Engine(latentloom.registry()) as engine:
-        result = engine.run(builder.graph, place, targets=["flipped"])
+        result = engine.run(builder.graph, workspace, targets=["flipped"])
     assert torch.equal(result["flipped"].samples, SAMPLES.flip(2))

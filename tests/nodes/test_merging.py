@@ -46,5 +46,5 @@ def test_a_model_with_itself(
 
 def test_another_family_is_refused_before_anything_runs(engine: Engine) -> None:
     graph = merging("ModelMergeSimple").set("second.ckpt_name", "wide")
-    wrong = [found.node for found in engine.check(graph) if found.kind == "wrong_family"]
+    wrong = [problem.node for problem in engine.check(graph) if problem.kind == "wrong_family"]
     assert "mix" in wrong

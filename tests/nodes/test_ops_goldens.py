@@ -53,7 +53,7 @@ def distance(given: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    ("method", "crop", "width", "height", "way"),
+    ("method", "crop", "width", "height", "filter"),
     [
         ("nearest-exact", "disabled", 60, 40, "down"),
         ("nearest-exact", "center", 60, 40, "down"),
@@ -66,10 +66,10 @@ def distance(given: Tensor, expected: Tensor) -> float:
     ],
 )
 def test_image_scale_gives_the_reference_numbers(
-    method: ImageResize, crop: Crop, width: int, height: int, way: str
+    method: ImageResize, crop: Crop, width: int, height: int, filter: str
 ) -> None:
     scaled = image_size.image_scale(photo("odd"), method, width, height, crop)
-    assert distance(scaled, golden(f"imscale_{method}_{crop}_{way}", "image")) <= TOLERANCE
+    assert distance(scaled, golden(f"imscale_{method}_{crop}_{filter}", "image")) <= TOLERANCE
 
 
 def test_image_scale_by_gives_the_reference_numbers() -> None:
@@ -149,8 +149,8 @@ def test_image_to_mask_reads_what_load_image_mask_reads() -> None:
 
 
 def test_image_color_to_mask_gives_the_reference_numbers() -> None:
-    found = mask.image_color_to_mask(photo("mask"), 0xFFFFFF)
-    assert torch.equal(found, golden("mask_color", "mask"))
+    got = mask.image_color_to_mask(photo("mask"), 0xFFFFFF)
+    assert torch.equal(got, golden("mask_color", "mask"))
 
 
 @pytest.mark.parametrize("operation", ["multiply", "subtract"])

@@ -26,10 +26,10 @@ from tests.torch_files import Canary
 def installed(models: Path) -> None:
     """A small SDXL as a folder, and each of its networks in a file."""
     folder = write_tiny_sdxl(models / "diffusers" / "whole")
-    whole = load_checkpoint(folder)
-    first, second = (part.module for part in whole.clip.weights.encoders)
+    checkpoint = load_checkpoint(folder)
+    first, second = (part.module for part in checkpoint.clip.weights.encoders)
     shutil.copytree(folder / "tokenizer", models / "tokenizers" / "clip-l")
-    unet, vae = whole.model.weights.module, whole.vae.weights.module
+    unet, vae = checkpoint.model.weights.module, checkpoint.vae.weights.module
     files = {
         "unet/original": unet_keys(unet, ""),
         "diffusion_models/diffusers": unet.state_dict(),
@@ -97,8 +97,8 @@ def run(engine: Engine, graph: Graph) -> Any:
 def test_parts_in_files_of_their_own_are_the_same_model(
     engine: Engine, parts: dict[str, Any]
 ) -> None:
-    whole, apart = run(engine, image()), run(engine, image(**parts))
-    assert torch.allclose(whole, apart, atol=1e-5)
+    checkpoint, apart = run(engine, image()), run(engine, image(**parts))
+    assert torch.allclose(checkpoint, apart, atol=1e-5)
 
 
 def test_eight_bit_weights_change_little_but_something(engine: Engine) -> None:
@@ -119,7 +119,7 @@ def test_eight_bit_weights_change_little_but_something(engine: Engine) -> None:
     ("node", "inputs", "port", "message"),
     [
         ("UNETLoader", {"unet_name": "original.safetensor"}, "unet_name", "did you mean"),
-        ("CLIPLoader", {"clip_name": "clip_l.safetensors", "type": "wan"}, "type", "no other kind"),
+        ("CLIPLoader", {"clip_name": "clip_l.safetensors", "type": "wan"}, "type", "the only"),
         ("DualCLIPLoader", {"clip_name1": "clip_l.safetensors", "clip_name2": "clip_l.safetensors"},
          "clip_name2", "hold CLIP L and L; a model has one L and one G"),
         ("DualCLIPLoader", {"clip_name1": "clip_l.safetensors", "clip_name2": "clip_g.safetensors",
@@ -131,16 +131,16 @@ def test_a_wrong_part_is_refused_before_anything_runs(
     node: str, inputs: dict[str, str], port: str, message: str
 ) -> None:
     graph = Graph({"it": latentloom.Node(node, inputs)})
-    problems = [each for each in latentloom.check(graph) if each.node == "it"]
-    assert [each.port for each in problems] == [port]
+    problems = [problem for problem in latentloom.check(graph) if problem.node == "it"]
+    assert [problem.port for problem in problems] == [port]
     assert message in str(problems[0])
 
 
 def test_a_pickle_that_is_no_weights_is_refused_before_anything_runs(models: Path) -> None:
     (models / "unet" / "zzz.ckpt").write_bytes(pickle.dumps(Canary(models)))
     graph = Graph({"it": latentloom.Node("UNETLoader", {"unet_name": "zzz.ckpt"})})
-    (problem,) = (each for each in latentloom.check(graph) if each.node == "it")
-    assert (problem.port, problem.expected) == ("unet_name", "a file with a denoising network")
+    (problem,) = (problem for problem in latentloom.check(graph) if problem.node == "it")
+    assert (problem.port, problem.expected) == ("unet_name", "a file with a diffusion model")
     assert "it asks to call posix.mkdir, which no weights need" in problem.got
     assert not (models / "canary").exists()
 
@@ -150,13 +150,13 @@ def test_a_path_as_windows_writes_it_is_the_same_file(models: Path) -> None:
     shutil.copy(models / "unet/original.safetensors", models / "unet/sub")
     name = "sub\\original.safetensors"
     graph = Graph({"it": latentloom.Node("UNETLoader", {"unet_name": name})})
-    assert [each for each in latentloom.check(graph) if each.node == "it"] == []
+    assert [problem for problem in latentloom.check(graph) if problem.node == "it"] == []
 
 
 def test_a_text_encoder_in_the_place_of_a_network_says_what_is_lacking(models: Path) -> None:
     shutil.copy(models / "clip/clip_l.safetensors", models / "unet/wrong.safetensors")
     graph = Graph({"it": latentloom.Node("UNETLoader", {"unet_name": "wrong.safetensors"})})
-    (problem,) = (each for each in latentloom.check(graph) if each.node == "it")
+    (problem,) = (problem for problem in latentloom.check(graph) if problem.node == "it")
     assert "holds no denoising network" in str(problem)
 
 
@@ -174,10 +174,10 @@ def test_what_a_checkpoint_leaves_out_is_said_before_anything_runs(engine: Engin
     builder.CLIPTextEncode(text="a fox", clip=clip, id="prompt")
     latent = builder.EmptyLatentImage(model=model)
     builder.PreviewImage(images=builder.VAEDecode(samples=latent, vae=vae, id="decode"))
-    found = {problem.node: problem for problem in engine.check(builder.graph)}
-    assert found.keys() == {"prompt", "decode"}
-    assert "load one with CLIPLoader or DualCLIPLoader" in found["prompt"].hint
-    assert str(found["decode"]) == (
+    problems = {problem.node: problem for problem in engine.check(builder.graph)}
+    assert problems.keys() == {"prompt", "decode"}
+    assert "load one with CLIPLoader or DualCLIPLoader" in problems["prompt"].hint
+    assert str(problems["decode"]) == (
         "VAEDecode (decode) .vae: expected VAE, got nothing: "
         "bare.safetensors holds no autoencoder\n"
         "  made by: CheckpointLoaderSimple (loader)\n"

@@ -71,8 +71,8 @@ def test_a_patched_model_samples_another_image(
 
 
 def test_a_changed_value_is_another_model(engine: Engine) -> None:
-    half, whole = (sampled(engine, ("RescaleCFG", {"multiplier": at})) for at in (0.5, 1.0))
-    assert not torch.equal(half, whole)
+    half, full = (sampled(engine, ("RescaleCFG", {"multiplier": at})) for at in (0.5, 1.0))
+    assert not torch.equal(half, full)
 
 
 def test_patches_add_up(engine: Engine) -> None:

@@ -29,8 +29,8 @@ def in_batches_of(size: int) -> Graph:
         id="sample",
     )
     images = builder.VAEDecode(samples=sample, vae=vae)
-    whole = builder.RebatchImages(images=images, batch_size=9, id="whole")
-    builder.SaveImage(images=whole, filename_prefix=f"of_{size}", id="save")
+    joined = builder.RebatchImages(images=images, batch_size=9, id="whole")
+    builder.SaveImage(images=joined, filename_prefix=f"of_{size}", id="save")
     return builder.graph
 
 

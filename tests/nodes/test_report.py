@@ -84,8 +84,8 @@ def test_passes_are_listed_with_their_figures(engine: Engine, tmp_path: Path) ->
         )
     b.SaveReport(report=reports[-1], id="save")
     events: list[AnyEvent] = []
-    place = Workspace(input_dir=tmp_path, output_dir=tmp_path / "out")
-    result = engine.run(b.graph, place, on_event=events.append)
+    workspace = Workspace(input_dir=tmp_path, output_dir=tmp_path / "out")
+    result = engine.run(b.graph, workspace, on_event=events.append)
     assert result.errors == ()
     passes = json.loads(result.saved[0][1].read_text())["passes"]
     assert [row["sampled"]["steps"] for row in passes] == [2, 3]

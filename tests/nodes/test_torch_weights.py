@@ -52,15 +52,15 @@ def installed(models: Path) -> None:
     shutil.copytree(models / "larger" / "tokenizer", models / "tokenizers" / "clip-l")
     unet, vae = larger.model.weights.module, larger.vae.weights.module
     first, second = (part.module for part in larger.clip.weights.encoders)
-    whole = unet_keys(unet) | vae_keys(vae)
-    whole |= text_keys(first, "conditioner.embedders.0.transformer.text_model.")
-    whole |= open_clip_keys(second, "conditioner.embedders.1.model.")
+    checkpoint = unet_keys(unet) | vae_keys(vae)
+    checkpoint |= text_keys(first, "conditioner.embedders.0.transformer.text_model.")
+    checkpoint |= open_clip_keys(second, "conditioner.embedders.1.model.")
     write_vision(models / "clip_vision" / "eyes")
     write_lora(models / "lora.safetensors", 1)
     control = write_tiny_control(models / "net")
     adapter = {**plain_keys(), **layers(tiny)}
     tensors: dict[str, dict[str, Tensor]] = {
-        "checkpoint": whole,
+        "checkpoint": checkpoint,
         "vae": vae_keys(vae, ""),
         "lora": load_file(models / "lora.safetensors"),
         "control": load_control(control).weights.module.state_dict(),
@@ -69,7 +69,7 @@ def installed(models: Path) -> None:
         "embedding": {"emb_params": torch.full((2, 32), 0.1)},
     }
     wrapped: dict[str, Any] = {
-        "checkpoint": {"epoch": 3, "state_dict": whole, "callbacks": {}},
+        "checkpoint": {"epoch": 3, "state_dict": checkpoint, "callbacks": {}},
         "vae": {"state_dict": tensors["vae"] | {"loss.logvar": torch.zeros(1)}, "step": 1},
         "lora": tensors["lora"],
         "control": tensors["control"],
@@ -147,17 +147,17 @@ def of_kind(kind: str, old: str) -> Graph:
 def run(engine: Engine, graph: Graph) -> Tensor:
     result = engine.run(graph, targets=["larger"])
     assert result.errors == ()
-    found: Tensor = result["larger"]
-    return found
+    got: Tensor = result["larger"]
+    return got
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_in_torchs_own_form_gives_the_same_image(
     engine: Engine, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    """What was computed with the sibling is reused, but for what takes this model."""
-    usual, found = run(engine, of_kind(kind, "")), run(engine, of_kind(kind, kind))
-    assert torch.equal(found, usual)
+    """Results that were computed with the original file are reused, except those of this model."""
+    usual, got = run(engine, of_kind(kind, "")), run(engine, of_kind(kind, kind))
+    assert torch.equal(got, usual)
     assert "left out" not in caplog.text
 
 
@@ -176,7 +176,11 @@ def test_a_hostile_one_is_refused_before_the_run_by_node_and_input(
     finally:
         file.write_bytes(sound)
     node, port = PORTS[kind]
-    said = [each for each in refused.value.problems if (each.type, each.port) == (node, port)]
+    said = [
+        problem
+        for problem in refused.value.problems
+        if (problem.type, problem.port) == (node, port)
+    ]
     assert said
     assert "it asks to call os.system, which no weights need" in str(said[0])
     assert not fired.exists()

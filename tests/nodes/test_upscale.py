@@ -113,4 +113,4 @@ def test_all_weight_files_are_listed(models: Path) -> None:
 def test_a_file_of_another_kind_is_refused_before_the_run(models: Path) -> None:
     with Engine(latentloom.registry()) as engine, pytest.raises(GraphError) as refused:
         engine.run(enlarging("other.safetensors"), targets=["larger"])
-    assert "UpscaleModelLoader (net) .model_name: expected an ESRGAN net" in str(refused.value)
+    assert "UpscaleModelLoader (net) .model_name: expected an ESRGAN" in str(refused.value)

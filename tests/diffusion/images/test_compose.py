@@ -36,8 +36,8 @@ def test_outside_a_hard_mask_every_byte_is_the_destination(
     pasted = to_bytes(composite(target, source, x, y, mask))
     inside = torch.zeros(1, height + 60, width + 60, dtype=torch.bool)
     inside[:, y : y + rows, x : x + columns] = mask > 0
-    kept = ~inside[:, :height, :width]
-    assert torch.equal(pasted[kept], to_bytes(target)[kept])
+    unchanged = ~inside[:, :height, :width]
+    assert torch.equal(pasted[unchanged], to_bytes(target)[unchanged])
     shown = mask[:, : max(0, height - y), : max(0, width - x)] > 0
     expected = to_bytes(source)[:, : shown.shape[1], : shown.shape[2]]
     assert torch.equal(pasted[inside[:, :height, :width]], expected[shown])
@@ -52,8 +52,8 @@ def test_a_smaller_hard_mask_keeps_what_it_does_not_touch(
 
     target, source = levels(height, width, seed), levels(height, width, seed + 1)
     mask = (torch.rand(1, rows, columns) < 0.5).float()
-    kept = resize_mask(mask, width, height) == 0
-    assert torch.equal(composite(target, source, 0, 0, mask)[kept], target[kept])
+    unchanged = resize_mask(mask, width, height) == 0
+    assert torch.equal(composite(target, source, 0, 0, mask)[unchanged], target[unchanged])
 
 
 def test_a_soft_mask_mixes_by_its_value() -> None:
@@ -115,7 +115,7 @@ def test_a_blend_takes_the_larger_batch() -> None:
 
 
 def test_an_unknown_blend_mode_is_refused() -> None:
-    with pytest.raises(ValueError, match="no blend mode 'burn'"):
+    with pytest.raises(ValueError, match="unknown blend mode 'burn'"):
         blend(torch.zeros(1, 1, 1, 3), torch.zeros(1, 1, 1, 3), 1.0, "burn")
 
 

@@ -22,10 +22,10 @@ def photo(height: int, width: int, batch: int = 1) -> Tensor:
     )
 
 
-def boxes(height: int, width: int, *places: tuple[int, int, int, int]) -> Tensor:
+def boxes(height: int, width: int, *corners: tuple[int, int, int, int]) -> Tensor:
     """A mask of boxes (left, top, right, bottom)."""
     mask = torch.zeros(1, height, width)
-    for left, top, right, bottom in places:
+    for left, top, right, bottom in corners:
         mask[:, top:bottom, left:right] = 1.0
     return mask
 
@@ -33,7 +33,7 @@ def boxes(height: int, width: int, *places: tuple[int, int, int, int]) -> Tensor
 def test_a_part_is_cut_with_its_ring_and_context() -> None:
     crops = cut(photo(60, 80), boxes(60, 80, (30, 20, 50, 40)), PLAN)
     assert (crops.stitch.width, crops.stitch.height) == (32, 32)
-    assert crops.stitch.places == ((0, 24, 14),)
+    assert crops.stitch.positions == ((0, 24, 14),)
     assert torch.equal(crops.images, photo(60, 80)[:, 14:46, 24:56])
     ring = torch.zeros(1, 32, 32)
     ring[:, 4:28, 4:28] = 1.0
@@ -48,21 +48,21 @@ def test_context_is_multiplied_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "place"),
+    ("box", "position"),
     [((0, 0, 5, 5), (0, 0, 0)), ((79, 59, 80, 60), (0, 69, 49)), ((0, 59, 5, 60), (0, 0, 49))],
 )
 def test_a_part_at_the_border_is_cut_inside_the_image(
-    box: tuple[int, int, int, int], place: tuple[int, int, int]
+    box: tuple[int, int, int, int], position: tuple[int, int, int]
 ) -> None:
     crops = cut(photo(60, 80), boxes(60, 80, box), PLAN)
-    found = crops.stitch.places[0]
-    assert 0 <= found.x <= 80 - crops.stitch.width
-    assert 0 <= found.y <= 60 - crops.stitch.height
-    inside = slice(found.y, found.y + crops.stitch.height), slice(found.x, None)
+    corner = crops.stitch.positions[0]
+    assert 0 <= corner.x <= 80 - crops.stitch.width
+    assert 0 <= corner.y <= 60 - crops.stitch.height
+    inside = slice(corner.y, corner.y + crops.stitch.height), slice(corner.x, None)
     covered = boxes(60, 80, box)[0]
     assert float(covered[inside].sum()) == float(covered.sum())
-    assert (found.x == 0) == (place[1] == 0)
-    assert (found.y == 0) == (place[2] == 0)
+    assert (corner.x == 0) == (position[1] == 0)
+    assert (corner.y == 0) == (position[2] == 0)
 
 
 def test_a_image_smaller_than_its_context_is_cut_whole() -> None:
@@ -76,11 +76,11 @@ def test_a_image_smaller_than_its_context_is_cut_whole() -> None:
 def test_islands_together_are_one_crop_and_apart_each_its_own() -> None:
     mask = boxes(60, 80, (4, 4, 10, 10), (60, 40, 70, 44), (8, 12, 9, 13))
     together = cut(photo(60, 80), mask, PLAN)
-    apart = cut(photo(60, 80), mask, replace(PLAN, apart=True))
+    apart = cut(photo(60, 80), mask, replace(PLAN, is_separate=True))
     assert len(together.images) == 1
     assert len(apart.images) == 2
     assert apart.images.shape[1:] == (32, 40, 3)
-    assert float(apart.stitch.share[0].sum()) > float(apart.stitch.share[1].sum()) > 0
+    assert float(apart.stitch.opacity[0].sum()) > float(apart.stitch.opacity[1].sum()) > 0
 
 
 def test_images_of_a_batch_are_cut_each_for_itself_and_untouched_ones_left_out() -> None:
@@ -88,7 +88,7 @@ def test_images_of_a_batch_are_cut_each_for_itself_and_untouched_ones_left_out()
     mask = torch.cat([mask, boxes(40, 40, (30, 30, 34, 34))])
     source = photo(40, 40, 3)
     crops = cut(source, mask, PLAN)
-    assert [place.image for place in crops.stitch.places] == [0, 2]
+    assert [position.image for position in crops.stitch.positions] == [0, 2]
     result = put_back(crops.stitch, torch.ones_like(crops.images))
     assert torch.equal(result[1], source[1])
     assert float(result[2, 31, 31].mean()) == 1.0

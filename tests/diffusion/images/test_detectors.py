@@ -12,9 +12,9 @@ import torch
 from latentloom.diffusion.errors import MissingLibraryError
 from latentloom.diffusion.images.detectors import (
     ColorDetector,
+    Detection,
     Detector,
     FaceDetector,
-    Found,
     Selection,
     TemplateDetector,
     draw,
@@ -23,7 +23,7 @@ from latentloom.engine.cache.fingerprint import Fingerprinter
 from latentloom.nodes.codecs import TENSOR_FINGERPRINT
 
 fingerprint = Fingerprinter((TENSOR_FINGERPRINT,)).fingerprint
-ALL = Selection(threshold=0.0, least_px=1, spread_px=0)
+ALL = Selection(threshold=0.0, min_side_px=1, dilation_px=0)
 
 
 def scene() -> torch.Tensor:
@@ -40,12 +40,12 @@ def noise(height: int, width: int, seed: int = 1) -> torch.Tensor:
 
 
 def test_parts_of_a_colour_are_found_nearest_first() -> None:
-    found = ColorDetector(0xCC1A1A, 10.0).find(scene())
-    assert {each.box for each in found[:2]} == {(5, 5, 20, 15), (55, 2, 56, 3)}
-    assert found[2].box == (30, 20, 50, 35)
-    assert found[0].score > found[2].score > 0.5
-    assert found[2].outline is not None
-    assert int(found[2].outline.sum()) == 300
+    detections = ColorDetector(0xCC1A1A, 10.0).find(scene())
+    assert {part.box for part in detections[:2]} == {(5, 5, 20, 15), (55, 2, 56, 3)}
+    assert detections[2].box == (30, 20, 50, 35)
+    assert detections[0].score > detections[2].score > 0.5
+    assert detections[2].outline is not None
+    assert int(detections[2].outline.sum()) == 300
 
 
 def test_a_strict_tolerance_leaves_the_darker_red_out() -> None:
@@ -56,9 +56,9 @@ def test_a_template_is_found_wherever_it_is_in_any_light() -> None:
     template, image = noise(8, 6), noise(50, 70, 2) * 0.2
     image[3:11, 40:46] = template
     image[30:38, 10:16] = template * 0.5 + 0.3
-    found = TemplateDetector(template).find(image)
-    assert {each.box for each in found} == {(40, 3, 46, 11), (10, 30, 16, 38)}
-    assert all(each.score == pytest.approx(1.0, abs=1e-4) for each in found)
+    detections = TemplateDetector(template).find(image)
+    assert {part.box for part in detections} == {(40, 3, 46, 11), (10, 30, 16, 38)}
+    assert all(part.score == pytest.approx(1.0, abs=1e-4) for part in detections)
 
 
 def test_a_template_larger_than_the_image_is_nowhere() -> None:
@@ -74,13 +74,13 @@ def test_detectors_are_told_apart_by_what_they_look_for() -> None:
         ColorDetector(1), ColorDetector(2), ColorDetector(1, 3.0), FaceDetector(),
         TemplateDetector(noise(4, 4)), TemplateDetector(noise(4, 4, 2)),
     ]  # fmt: skip
-    assert len({fingerprint(each) for each in detectors}) == len(detectors)
+    assert len({fingerprint(part) for part in detectors}) == len(detectors)
     assert fingerprint(TemplateDetector(noise(4, 4))) == fingerprint(detectors[4])
 
 
 def test_boxes_are_drawn_in_each_image_of_a_batch() -> None:
     batch = torch.stack([scene(), torch.zeros_like(scene())])
-    mask, count = draw(ColorDetector(0xCC1A1A, 10.0), batch, replace(ALL, least_px=5))
+    mask, count = draw(ColorDetector(0xCC1A1A, 10.0), batch, replace(ALL, min_side_px=5))
     assert count == 2
     assert mask.shape == (2, 40, 60)
     assert float(mask[0].sum()) == 15 * 10 + 20 * 15
@@ -92,10 +92,10 @@ class Ring:
 
     fingerprint = "ring"
 
-    def find(self, image: torch.Tensor) -> list[Found]:
+    def find(self, image: torch.Tensor) -> list[Detection]:
         outline = torch.zeros(image.shape[:2], dtype=torch.bool)
         outline[10, 10:14] = True
-        return [Found((10, 10, 14, 11), 0.9, outline), Found((2, 2, 6, 6), 0.4)]
+        return [Detection((10, 10, 14, 11), 0.9, outline), Detection((2, 2, 6, 6), 0.4)]
 
 
 @pytest.mark.parametrize(
@@ -103,15 +103,15 @@ class Ring:
     [
         ({}, 2, 4 + 16),
         ({"threshold": 0.5}, 1, 4),
-        ({"most": 1, "spread_px": 1}, 1, 3 * 6),
-        ({"least_px": 2}, 1, 16),
-        ({"outlines": True, "threshold": 0.5}, 1, 4),
+        ({"max_count": 1, "dilation_px": 1}, 1, 3 * 6),
+        ({"min_side_px": 2}, 1, 16),
+        ({"has_outlines": True, "threshold": 0.5}, 1, 4),
     ],
 )
 def test_any_detector_is_selected_and_drawn(change: dict[str, Any], count: int, area: int) -> None:
     ring: Detector = Ring()
-    mask, found = draw(ring, torch.zeros(1, 20, 20, 3), replace(ALL, **change))
-    assert (found, int(mask.sum())) == (count, area)
+    mask, drawn = draw(ring, torch.zeros(1, 20, 20, 3), replace(ALL, **change))
+    assert (drawn, int(mask.sum())) == (count, area)
 
 
 def test_without_opencv_the_line_to_install_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,8 +140,8 @@ def test_a_detail_mask_covers_the_face_and_little_else() -> None:
     pytest.importorskip("cv2")
     portrait = torch.from_numpy(pytest.importorskip("skimage.data").astronaut() / 255.0).float()
     batch = torch.stack([portrait, torch.zeros_like(portrait)])
-    mask, found = draw(FaceDetector(), batch, Selection())
-    assert found == 1
+    mask, drawn = draw(FaceDetector(), batch, Selection())
+    assert drawn == 1
     assert float(mask[0, 128, 229]) == 1.0
     assert 0.01 < float(mask[0].mean()) < 0.12
     assert not mask[1].any()

@@ -75,8 +75,8 @@ def test_a_bayer_matrix_holds_each_threshold_once() -> None:
 def test_morphology_is_scipys(operation: str, reference: object, size: int) -> None:
     assert callable(reference)
     expected = reference(IMAGE[1, ..., 0].numpy(), size=(size, size))
-    found = filters.morph(IMAGE, operation, size)[1, ..., 0].numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    filtered = filters.morph(IMAGE, operation, size)[1, ..., 0].numpy()
+    np.testing.assert_allclose(filtered, expected, atol=1e-6)
 
 
 def test_an_even_square_larger_than_the_image_reaches_everywhere() -> None:

@@ -16,7 +16,7 @@ def test_a_crop_keeps_its_corner_inside() -> None:
 
 
 def test_the_mask_of_a_margin_falls_off_quadratically_inside() -> None:
-    padded, mask = layout.pad_to_paint(torch.ones(1, 12, 12, 3), 2, 0, 0, 0, 4)
+    padded, mask = layout.pad_for_outpainting(torch.ones(1, 12, 12, 3), 2, 0, 0, 0, 4)
     assert padded.shape == (1, 12, 14, 3)
     assert padded[0, 0, :2].eq(0.5).all()
     row = [1.0, 1.0, 1.0, 0.5625, 0.25, 0.0625, *[0.0] * 8]
@@ -26,7 +26,7 @@ def test_the_mask_of_a_margin_falls_off_quadratically_inside() -> None:
 
 
 def test_a_feather_of_half_the_image_is_left_out() -> None:
-    _, mask = layout.pad_to_paint(IMAGE, 1, 1, 1, 1, 2)
+    _, mask = layout.pad_for_outpainting(IMAGE, 1, 1, 1, 1, 2)
     assert bool((mask[0, 1:-1, 1:-1] == 0).all())
     assert float(mask.sum()) == 6 * 8 - 4 * 6
 
@@ -39,7 +39,7 @@ def test_padding_puts_the_image_in_the_middle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("direction", "shape", "place"),
+    ("direction", "shape", "region"),
     [
         ("right", (2, 4, 14, 3), (slice(None), slice(None), slice(0, 6))),
         ("left", (2, 4, 14, 3), (slice(None), slice(None), slice(8, 14))),
@@ -48,12 +48,12 @@ def test_padding_puts_the_image_in_the_middle() -> None:
     ],
 )
 def test_stitching_keeps_the_first_image(
-    direction: str, shape: tuple[int, ...], place: tuple[slice, ...]
+    direction: str, shape: tuple[int, ...], region: tuple[slice, ...]
 ) -> None:
     other = torch.rand(1, 5, 5, 3)
     joined = layout.stitch(IMAGE, other, direction, True, 3, "green")
     assert tuple(joined.shape) == shape
-    assert torch.equal(joined[place], IMAGE)
+    assert torch.equal(joined[region], IMAGE)
 
 
 def test_images_of_other_sizes_are_centred_and_the_stripe_has_its_colour() -> None:
@@ -64,10 +64,10 @@ def test_images_of_other_sizes_are_centred_and_the_stripe_has_its_colour() -> No
 
 
 def test_a_quarter_turn_is_clockwise() -> None:
-    turned = layout.turn(IMAGE, "90 degrees")
+    turned = layout.rotate(IMAGE, "90 degrees")
     assert turned.shape == (2, 6, 4, 3)
     assert torch.equal(turned[:, 0], IMAGE.flip(1)[:, :, 0])
-    assert torch.equal(layout.turn(turned, "270 degrees"), IMAGE)
+    assert torch.equal(layout.rotate(turned, "270 degrees"), IMAGE)
 
 
 def test_flipping_twice_gives_the_image() -> None:
@@ -76,6 +76,6 @@ def test_flipping_twice_gives_the_image() -> None:
 
 
 def test_a_plain_image_has_its_colour() -> None:
-    plain = layout.plain(2, 3, 4, 0x336699)
+    plain = layout.fill_color(2, 3, 4, 0x336699)
     assert plain.shape == (4, 3, 2, 3)
     assert torch.equal((plain[3, 2, 1] * 255).round(), torch.tensor([51.0, 102.0, 153.0]))

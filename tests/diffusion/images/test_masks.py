@@ -27,8 +27,8 @@ def test_a_missing_channel_is_named() -> None:
 
 def test_a_colour_is_found_to_the_last_level() -> None:
     levels = torch.tensor([[17, 34, 51], [17, 34, 52]]).float() / 255
-    found = masks.from_color(levels[None, None], 0x112233)
-    assert found.tolist() == [[[1.0, 0.0]]]
+    mask = masks.from_color(levels[None, None], 0x112233)
+    assert mask.tolist() == [[[1.0, 0.0]]]
 
 
 @settings(max_examples=60, deadline=None)
@@ -47,7 +47,7 @@ def test_growing_is_scipys_grey_morphology_repeated(
     step = ndimage.grey_dilation if pixels > 0 else ndimage.grey_erosion
     expected = mask.numpy()
     for _ in range(abs(pixels)):
-        expected = np.stack([step(each, footprint=footprint) for each in expected])
+        expected = np.stack([step(plane, footprint=footprint) for plane in expected])
     grown = masks.grow(mask, pixels, tapered)
     assert np.array_equal(grown.numpy(), expected)
 
@@ -68,7 +68,7 @@ def test_feathering_wider_than_the_mask_is_cut_to_it() -> None:
 def test_a_crop_is_cut_to_what_is_there() -> None:
     mask = torch.rand(2, 6, 8)
     assert torch.equal(masks.crop(mask, 6, 1, 512, 2), mask[:, 1:3, 6:])
-    with pytest.raises(ValueError, match="outside a mask of 8×6"):
+    with pytest.raises(ValueError, match="outside the mask of 8×6"):
         masks.crop(mask, 8, 0, 1, 1)
 
 

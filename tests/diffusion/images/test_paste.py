@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentloom.diffusion.images import masks
-from latentloom.diffusion.images.paste import paste, widen
+from latentloom.diffusion.images.paste import grow_and_fade, paste
 
 
 def rand(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -17,9 +17,9 @@ def rand(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_the_fade_falls_in_equal_steps() -> None:
     mask = torch.zeros(1, 1, 9)
     mask[0, 0, 4] = 1.0
-    assert widen(mask, 3, 3)[0, 0].tolist() == [0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25, 0]
-    assert widen(mask, 2, 0)[0, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]
-    assert widen(mask, 0, 0).equal(mask)
+    assert grow_and_fade(mask, 3, 3)[0, 0].tolist() == [0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25, 0]
+    assert grow_and_fade(mask, 2, 0)[0, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]
+    assert grow_and_fade(mask, 0, 0).equal(mask)
 
 
 @settings(max_examples=50, deadline=None)
@@ -29,7 +29,7 @@ def test_a_widened_mask_covers_the_mask_and_no_more_than_it_may(
 ) -> None:
     mask = rand(2, 7, 9, seed=seed)
     mask = torch.where(mask > 0.8, mask, torch.zeros_like(mask))
-    width = widen(mask, max(grow, blend), blend)
+    width = grow_and_fade(mask, max(grow, blend), blend)
     assert bool((width >= mask).all())
     beyond = masks.grow(mask, max(grow, blend), tapered=False) == 0
     assert bool((width[beyond] == 0).all())

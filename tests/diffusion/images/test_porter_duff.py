@@ -62,9 +62,9 @@ def test_sizes_and_batches_follow_the_target() -> None:
 
 def test_splitting_undoes_joining() -> None:
     image, mask = torch.rand(2, 4, 5, 3), torch.rand(1, 4, 5)
-    rgb, found = porter_duff.split_alpha(porter_duff.join_alpha(image, mask))
+    rgb, transparent = porter_duff.split_alpha(porter_duff.join_alpha(image, mask))
     assert torch.equal(rgb, image)
-    torch.testing.assert_close(found, mask.repeat(2, 1, 1))
+    torch.testing.assert_close(transparent, mask.repeat(2, 1, 1))
 
 
 def test_a_image_without_alpha_is_opaque() -> None:

@@ -22,9 +22,9 @@ FLAT = torch.tensor([0.2, 0.5, 0.9]).expand(1, 70, 90, 3)
 @pytest.mark.parametrize(
     "make",
     [
-        lambda image: preprocess.tile(image, 3),
-        preprocess.colours,
-        lambda image: preprocess.shuffled(image, 5),
+        lambda image: preprocess.remove_detail(image, 3),
+        preprocess.to_color_grid,
+        lambda image: preprocess.shuffle(image, 5),
         lambda image: preprocess.to_resolution(image, 40),
         lambda image: preprocess.to_resolution(image, 128),
     ],
@@ -41,21 +41,21 @@ def test_the_shorter_side_gets_the_resolution(side: int, size: tuple[int, int]) 
 
 def test_a_tile_keeps_the_means_and_loses_the_details() -> None:
     image = random(1, 64, 64, 3)
-    got = preprocess.tile(image, 3)
+    got = preprocess.remove_detail(image, 3)
     torch.testing.assert_close(got.mean((1, 2)), image.mean((1, 2)), atol=0.02, rtol=0)
     assert float(got.std()) < 0.3 * float(image.std())
-    finer = preprocess.tile(image, 1)
+    finer = preprocess.remove_detail(image, 1)
     assert float(got.std()) < float(finer.std()) < float(image.std())
 
 
 def test_doubling_keeps_a_ramp() -> None:
     ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 8, 8)
-    grown = preprocess._doubled(ramp)[0, 0, 8]
+    grown = preprocess._double(ramp)[0, 0, 8]
     torch.testing.assert_close(grown[2:-2], torch.arange(16.0)[2:-2] / 2)
 
 
 def test_colours_are_flat_in_cells_of_64_px() -> None:
-    got = preprocess.colours(random(1, 128, 192, 3))
+    got = preprocess.to_color_grid(random(1, 128, 192, 3))
     cells = got.reshape(1, 2, 64, 3, 64, 3)
     assert torch.equal(cells, cells[:, :, :1, :, :1].expand_as(cells))
     assert len({tuple(pixel) for pixel in got.reshape(-1, 3).tolist()}) == 6
@@ -66,7 +66,7 @@ def test_strokes_are_what_is_dark_in_any_channel() -> None:
     image[0, 1, 1] = 0.0
     image[0, 2, 2, 1] = 0.4
     image[0, 3, 3] = 0.51
-    got = preprocess.strokes(image)
+    got = preprocess.extract_strokes(image)
     assert got.sum() == 6
     assert bool(got[0, 1, 1].all())
     assert bool(got[0, 2, 2].all())
@@ -74,21 +74,21 @@ def test_strokes_are_what_is_dark_in_any_channel() -> None:
 
 def test_a_threshold_parts_dark_from_light() -> None:
     image = torch.linspace(0, 1, 256).view(1, 1, 256, 1).repeat(1, 1, 1, 3)
-    got = preprocess.binary(image, 100)[0, 0, :, 0]
+    got = preprocess.binarize(image, 100)[0, 0, :, 0]
     assert torch.equal(got, (torch.arange(256) <= 100).float())
 
 
 def test_otsu_finds_the_gap_between_two_groups() -> None:
     levels = torch.cat([torch.full((30,), 40.0), torch.full((70,), 42.0), torch.full((50,), 200.0)])
-    assert 42 <= preprocess.otsu(levels) < 200
+    assert 42 <= preprocess.otsu_threshold(levels) < 200
     two = torch.cat([levels.view(1, 10, 15) / 255, 1 - levels.view(1, 10, 15) / 255])
-    got = preprocess.binary(two.unsqueeze(-1).repeat(1, 1, 1, 3), 0)
-    assert [int(each.sum()) for each in got[..., 0]] == [100, 50]
+    got = preprocess.binarize(two.unsqueeze(-1).repeat(1, 1, 1, 3), 0)
+    assert [int(plane.sum()) for plane in got[..., 0]] == [100, 50]
 
 
 def test_a_shuffle_is_of_its_seed_and_keeps_the_range() -> None:
     image = random(2, 80, 60, 3)
-    one, again, other = (preprocess.shuffled(image, seed) for seed in (1, 1, 2))
+    one, again, other = (preprocess.shuffle(image, seed) for seed in (1, 1, 2))
     assert torch.equal(one, again)
     assert not torch.allclose(one, other)
     assert one.shape == image.shape
@@ -98,23 +98,23 @@ def test_a_shuffle_is_of_its_seed_and_keeps_the_range() -> None:
 def test_holes_are_marked_and_the_rest_is_exact() -> None:
     image, mask = random(2, 16, 16, 3), torch.zeros(1, 8, 8)
     mask[:, 2:4, 2:4] = 1
-    got = preprocess.holed(image, mask, black=False)
+    got = preprocess.set_masked(image, mask, black=False)
     unknown = (got == -1).all(-1)
     assert bool(unknown[:, 5:7, 5:7].all())
     assert not unknown[:, :3].any()
     assert torch.equal(got[~unknown], image[~unknown])
-    assert torch.equal(preprocess.holed(image, mask, black=True)[unknown], got[unknown] + 1)
+    assert torch.equal(preprocess.set_masked(image, mask, black=True)[unknown], got[unknown] + 1)
 
 
 def test_a_dark_line_is_bright_and_what_is_bright_is_not() -> None:
     image = torch.full((1, 40, 40, 3), 0.8)
     image[:, :, 12] = 0.1
     image[:, :, 30] = 1.0
-    got = preprocess.lines(image, 6.0, 8)
+    got = preprocess.extract_lines(image, 6.0, 8)
     assert float(got[0, :, 12].min()) > 0.45
     assert float(got[0, :, 30].max()) == 0.0
-    assert not preprocess.lines(FLAT, 6.0, 8).any()
-    assert not preprocess.lines(image, 0.0, 8).any()
+    assert not preprocess.extract_lines(FLAT, 6.0, 8).any()
+    assert not preprocess.extract_lines(image, 0.0, 8).any()
 
 
 def test_lines_are_those_of_opencv() -> None:
@@ -124,5 +124,5 @@ def test_lines_are_those_of_opencv() -> None:
     darkness = (cv2.GaussianBlur(levels, (0, 0), 6.0) - levels).min(axis=2).clip(0, 255)
     scale = max(16, float(np.median(darkness[darkness > 8])))
     expected = (darkness / scale * 127).clip(0, 255)
-    got = preprocess.lines(image, 6.0, 8)[0, ..., 0].numpy() * 255
+    got = preprocess.extract_lines(image, 6.0, 8)[0, ..., 0].numpy() * 255
     assert float(abs(got - expected).max()) <= 1.6

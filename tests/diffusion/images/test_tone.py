@@ -67,25 +67,25 @@ def tinted(image: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_drift_of_the_whole_image_is_taken_out() -> None:
-    fixed = fix_tone(tinted(scene()), scene(), box(), 4, 1.0, whole=True)
+    fixed = fix_tone(tinted(scene()), scene(), box(), 4, 1.0, fix_drift=True)
     torch.testing.assert_close(fixed, scene(), atol=1e-4, rtol=0)
 
 
 def test_half_the_strength_takes_half_of_it_out() -> None:
     painted = tinted(scene())
-    fixed = fix_tone(painted, scene(), box(), 4, 0.5, whole=True)
+    fixed = fix_tone(painted, scene(), box(), 4, 0.5, fix_drift=True)
     torch.testing.assert_close(fixed, (painted + scene()) / 2, atol=1e-4, rtol=0)
 
 
 def test_the_inside_gets_the_mean_of_its_surroundings_and_the_rest_stays() -> None:
     painted = torch.where(box()[..., None] == 1, tinted(scene()), scene())
-    fixed = fix_tone(painted, scene(), box(), 4, 1.0, whole=False)
+    fixed = fix_tone(painted, scene(), box(), 4, 1.0, fix_drift=False)
     outside = box() == 0
     assert torch.equal(fixed[outside], painted[outside])
     ring = torch.zeros(1, 24, 24)
     ring[:, 4:20, 4:20] = 1.0
     around = to_lab(scene()[(ring == 1) & outside]).mean(0)
-    off = [(to_lab(each[~outside]).mean(0) - around).norm() for each in (painted, fixed)]
+    off = [(to_lab(tone[~outside]).mean(0) - around).norm() for tone in (painted, fixed)]
     assert off[1] < 0.05 * off[0]
 
 
@@ -93,10 +93,10 @@ def test_the_inside_gets_the_mean_of_its_surroundings_and_the_rest_stays() -> No
 def test_without_a_ring_nothing_changes(value: float) -> None:
     painted = tinted(scene())
     mask = torch.full((1, 24, 24), value)
-    assert torch.equal(fix_tone(painted, scene(), mask, 4, 1.0, whole=True), painted)
+    assert torch.equal(fix_tone(painted, scene(), mask, 4, 1.0, fix_drift=True), painted)
 
 
 def test_a_flat_colour_is_moved_and_not_stretched() -> None:
     flat = torch.full((1, 24, 24, 3), 0.25)
-    fixed = fix_tone(flat, torch.full_like(flat, 0.5), box(), 4, 1.0, whole=True)
+    fixed = fix_tone(flat, torch.full_like(flat, 0.5), box(), 4, 1.0, fix_drift=True)
     torch.testing.assert_close(fixed, torch.full_like(flat, 0.5), atol=1e-5, rtol=0)
