@@ -55,7 +55,7 @@ def test_a_graph_says_what_it_teaches_and_has_no_problems(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=NAMES)
-def test_a_graph_runs_and_saves_a_image(path: Path, run: Any, tmp_path: Path) -> None:
+def test_a_graph_runs_and_saves_an_image(path: Path, run: Any, tmp_path: Path) -> None:
     result = run(latentloom.load(path))
     assert result.status == "done"
     file = dict(result.saved)["save"]

@@ -47,7 +47,7 @@ def test_an_unknown_node_of_a_result_is_a_key_error(tmp_path: Path) -> None:
         result["lost"]
 
 
-def test_a_path_names_a_image_anywhere_and_a_text_does_not(tmp_path: Path) -> None:
+def test_a_path_names_an_image_anywhere_and_a_text_does_not(tmp_path: Path) -> None:
     photo = ROOT / "graphs" / "inputs" / "house.png"
     graph = latentloom.loads(INVERT)
     for given in (

@@ -62,7 +62,7 @@ def test_a_node_whose_name_is_a_number_is_shown_with_its_type(
     assert "\nImageScale (3): ran in" in err
 
 
-def test_set_takes_a_image_from_anywhere_as_input_does(
+def test_set_takes_an_image_from_anywhere_as_input_does(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "home").mkdir()

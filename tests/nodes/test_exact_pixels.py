@@ -223,7 +223,7 @@ def test_every_alpha_survives_being_a_mask(engine: Engine, workspace: Workspace)
 
 
 @pytest.mark.parametrize("size", [(37, 29), (40, 32)])
-def test_a_image_with_alpha_keeps_it_outside_the_mask(
+def test_an_image_with_alpha_keeps_it_outside_the_mask(
     engine: Engine, workspace: Workspace, size: tuple[int, int]
 ) -> None:
     width, height = size

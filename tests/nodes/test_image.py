@@ -48,7 +48,7 @@ def test_a_channel_that_an_image_lacks_is_refused_with_a_hint() -> None:
     assert "LoadImage" in refused.value.hint
 
 
-def test_a_mask_shown_as_a_image_reads_back() -> None:
+def test_a_mask_shown_as_an_image_reads_back() -> None:
     shown = mask.mask_to_image(IMAGE[..., 0])
     assert shown.shape == IMAGE.shape
     assert torch.equal(mask.image_to_mask(shown, "green"), IMAGE[..., 0])

@@ -78,7 +78,7 @@ def test_a_folder_that_became_a_link_after_the_name_was_resolved_is_not_followed
         load(path)
 
 
-def test_a_image_that_the_user_names_may_be_a_link_in_a_folder_that_cannot_be_listed(
+def test_an_image_that_the_user_names_may_be_a_link_in_a_folder_that_cannot_be_listed(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "passed").mkdir()

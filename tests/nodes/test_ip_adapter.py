@@ -52,7 +52,7 @@ def prompting(checkpoint: str = "tiny", adapter: str = "plain", **options: Any) 
     return b.graph
 
 
-def test_a_image_moves_the_result_and_weight_nought_does_not(engine: Engine) -> None:
+def test_an_image_moves_the_result_and_weight_nought_does_not(engine: Engine) -> None:
     results = [
         engine.run(prompting(weight=weight), targets=["sample"])["sample"].samples
         for weight in (0.0, 1.0)
@@ -77,7 +77,7 @@ def seen(engine: Engine, crop: str, width: int) -> Any:
     return result["seen"]
 
 
-def test_an_encoder_sees_the_middle_or_all_of_a_image(engine: Engine) -> None:
+def test_an_encoder_sees_the_middle_or_all_of_an_image(engine: Engine) -> None:
     square, middle, squeezed = (
         seen(engine, crop, width) for crop, width in (("center", 16), ("center", 64), ("none", 64))
     )

@@ -46,7 +46,7 @@ def test_without_a_mask_everything_is_inside() -> None:
     assert row.outside is None
 
 
-def test_a_image_of_another_size_is_refused() -> None:
+def test_an_image_of_another_size_is_refused() -> None:
     with pytest.raises(InputError, match=r"image: expected 8×8 pixels"):
         pass_report(SOURCE, torch.rand(1, 16, 8, 3), LATENT)
 

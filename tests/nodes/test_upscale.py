@@ -44,7 +44,7 @@ def enlarging(name: str) -> Graph:
     return b.graph
 
 
-def test_a_image_is_made_larger_with_progress(models: Path) -> None:
+def test_an_image_is_made_larger_with_progress(models: Path) -> None:
     events: list[AnyEvent] = []
     with Engine(latentloom.registry()) as engine:
         graph = enlarging("compact_2x.safetensors")
@@ -70,7 +70,7 @@ def refining(**options: object) -> Graph:
 
 
 @pytest.mark.parametrize(("mode", "calls"), [("Linear", 2 * 2 * 2), ("None", 0)])
-def test_a_image_of_any_size_is_enlarged_and_refined_in_tiles(
+def test_an_image_of_any_size_is_enlarged_and_refined_in_tiles(
     models: Path, mode: str, calls: int
 ) -> None:
     write_tiny_model(models.parent / "tiny")

@@ -118,7 +118,7 @@ def test_a_warning_is_on_the_node_and_the_whole_of_it_in_its_menu(editor: Editor
     assert editor.errors == []
 
 
-def test_a_node_is_added_and_a_image_uploaded(editor: Editor, tmp_path: Path) -> None:
+def test_a_node_is_added_and_an_image_uploaded(editor: Editor, tmp_path: Path) -> None:
     from tests.web.test_files import image
 
     mine = tmp_path / "mine.png"

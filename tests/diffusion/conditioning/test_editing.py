@@ -107,14 +107,14 @@ def test_what_is_seen_is_fitted_to_the_latent() -> None:
     assert seen[:, 0, 0, 0].tolist() == [1, 2, 1, 2]
 
 
-def test_without_a_image_that_of_a_hole_is_seen_else_nothing() -> None:
+def test_without_an_image_that_of_a_hole_is_seen_else_nothing() -> None:
     x = torch.zeros(1, 4, 2, 2)
     inpaint = InpaintMask(torch.ones(1, 16, 16), torch.full((1, 4, 2, 2), 3.0))
     assert image_channels(x, None, inpaint).eq(3).all()
     assert image_channels(x, None, None).eq(0).all()
 
 
-def test_a_image_of_odd_sides_is_cut_to_cells(editor: Checkpoint) -> None:
+def test_an_image_of_odd_sides_is_cut_to_cells(editor: Checkpoint) -> None:
     positive, _, latent = instruct_pix_to_pix_conditioning(
         encode_text(editor.clip, "a"), (), editor.vae, photo(61, 79)
     )
@@ -123,7 +123,7 @@ def test_a_image_of_odd_sides_is_cut_to_cells(editor: Checkpoint) -> None:
     assert positive[0].image.shape == (1, 4, 7, 9)
 
 
-def test_a_image_smaller_than_a_cell_is_refused(editor: Checkpoint) -> None:
+def test_an_image_smaller_than_a_cell_is_refused(editor: Checkpoint) -> None:
     with pytest.raises(InputError, match=r"pixels: expected at least"):
         instruct_pix_to_pix_conditioning((), (), editor.vae, photo(7, 64))
 

@@ -119,7 +119,7 @@ def test_a_side_that_is_left_out_is_asked_for_nothing() -> None:
     assert [part.side for part in parts] == [0]
 
 
-def test_masks_that_share_a_image_mix_by_their_weights(tiny: Checkpoint) -> None:
+def test_masks_that_share_an_image_mix_by_their_weights(tiny: Checkpoint) -> None:
     x, sigma = latent(8, 8), torch.tensor(3.0)
     left = torch.zeros(1, 8, 8)
     left[..., :4] = 1.0

@@ -77,7 +77,7 @@ def test_a_batch_repeats_its_source_and_mask() -> None:
     assert torch.equal(pasted, torch.ones(3, 2, 2, 3))
 
 
-def test_an_opaque_source_loses_its_alpha_on_a_image_without() -> None:
+def test_an_opaque_source_loses_its_alpha_on_an_image_without() -> None:
     pasted = composite(torch.zeros(1, 2, 2, 3), torch.full((1, 2, 2, 4), 0.5), 0, 0)
     assert torch.equal(pasted, torch.full((1, 2, 2, 3), 0.5))
 

@@ -65,7 +65,7 @@ def test_a_part_at_the_border_is_cut_inside_the_image(
     assert (corner.y == 0) == (position[2] == 0)
 
 
-def test_a_image_smaller_than_its_context_is_cut_whole() -> None:
+def test_an_image_smaller_than_its_context_is_cut_whole() -> None:
     crops = cut(photo(10, 14), boxes(10, 14, (5, 5, 6, 6)), CropPlan(native_px=64))
     assert (crops.stitch.width, crops.stitch.height) == (14, 10)
     height, width = crops.images.shape[1:3]

@@ -147,7 +147,7 @@ def test_a_file_cut_anywhere_is_refused_without_decoding(name: str, share: float
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_follows_a_image_is_not_looked_at(name: str) -> None:
+def test_what_follows_an_image_is_not_looked_at(name: str) -> None:
     whole, longer = read(FILES[name]), read(FILES[name] + b"PK\3\4 and more \xff\xd8\xff")
     assert np.array_equal(np.asarray(whole), np.asarray(longer))
 
@@ -189,7 +189,7 @@ def test_64_megapixels_are_accepted() -> None:
     check_size(8000, 8000)
 
 
-def test_a_image_bomb_is_refused_before_a_decoder_sees_it(
+def test_an_image_bomb_is_refused_before_a_decoder_sees_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "open", None)
@@ -240,7 +240,7 @@ STARTS = (
 @settings(max_examples=400, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(STARTS))
 @example(b"", b"\xff\xd8\xff")
-def test_any_bytes_give_a_image_or_a_image_error(rest: bytes, magic: bytes) -> None:
+def test_any_bytes_give_an_image_or_an_image_error(rest: bytes, magic: bytes) -> None:
     assert outcome(magic + rest)
 
 
@@ -249,7 +249,7 @@ def test_any_bytes_give_a_image_or_a_image_error(rest: bytes, magic: bytes) -> N
     st.sampled_from(sorted(FILES)),
     st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=6)), max_size=4),
 )
-def test_any_damage_gives_a_image_or_a_image_error(
+def test_any_damage_gives_an_image_or_an_image_error(
     name: str, damages: list[tuple[float, bytes]]
 ) -> None:
     data = bytearray(FILES[name])
@@ -269,7 +269,7 @@ def test_any_damage_gives_a_image_or_a_image_error(
         max_size=6,
     )
 )
-def test_any_png_chunks_give_a_image_or_a_image_error(
+def test_any_png_chunks_give_an_image_or_an_image_error(
     chunks: list[tuple[bytes, bytes]],
 ) -> None:
     tail = b"".join(chunk(kind, content) for kind, content in chunks)
@@ -285,7 +285,7 @@ def outcome(data: bytes) -> str:
     return image.mode
 
 
-def test_checking_a_image_loads_no_torch(tmp_path: Path) -> None:
+def test_checking_an_image_loads_no_torch(tmp_path: Path) -> None:
     path = written(tmp_path, FILES["PNG"])
     program = (
         "import sys; from pathlib import Path;"

@@ -67,5 +67,5 @@ def test_splitting_undoes_joining() -> None:
     torch.testing.assert_close(transparent, mask.repeat(2, 1, 1))
 
 
-def test_a_image_without_alpha_is_opaque() -> None:
+def test_an_image_without_alpha_is_opaque() -> None:
     assert not bool(porter_duff.split_alpha(torch.rand(1, 2, 3, 3))[1].any())

@@ -130,7 +130,7 @@ def test_consistency_at_noise_is_the_networks_prediction() -> None:
     assert torch.allclose(sampling.calculate_denoised(x, sigma, output), want, atol=1e-4)
 
 
-def test_edm_gives_a_image_back_from_its_mixture() -> None:
+def test_edm_gives_an_image_back_from_its_mixture() -> None:
     sampling = ContinuousSampling("edm", sigma_data=0.5)
     image, noise, sigma = torch.randn(1, 4, 3, 3), torch.randn(1, 4, 3, 3), torch.tensor(2.0)
     x = image + sigma * noise

@@ -37,7 +37,7 @@ def image(path: Path, chunks: dict[str, str]) -> Path:
     return path
 
 
-def test_a_image_gives_its_graph_back(tmp_path: Path) -> None:
+def test_an_image_gives_its_graph_back(tmp_path: Path) -> None:
     saved = image(tmp_path / "a.png", embed(GRAPH, REGISTRY))
     assert load_graph(saved) == GRAPH
     with Image.open(saved) as opened:
@@ -62,7 +62,7 @@ def test_numbers_that_comfyui_could_not_write_are_null_in_its_images(tmp_path: P
         parse_graph(text)
 
 
-def test_a_image_with_only_an_editors_graph_gives_it(tmp_path: Path) -> None:
+def test_an_image_with_only_an_editors_graph_gives_it(tmp_path: Path) -> None:
     text = '{"nodes": [{"id": 1, "type": "FromAPack"}], "links": []}'
     saved = image(tmp_path / "a.png", {"workflow": text})
     assert load_graph(saved).nodes["1"].type == "FromAPack"
@@ -71,7 +71,7 @@ def test_a_image_with_only_an_editors_graph_gives_it(tmp_path: Path) -> None:
         load_graph(broken)
 
 
-def test_a_image_of_comfyui_gives_its_graph(tmp_path: Path) -> None:
+def test_an_image_of_comfyui_gives_its_graph(tmp_path: Path) -> None:
     saved = image(tmp_path / "a.png", {"prompt": PROMPT})
     assert list(load_graph(saved).nodes) == ["3", "19:7"]
 
@@ -88,7 +88,7 @@ def test_a_image_of_comfyui_gives_its_graph(tmp_path: Path) -> None:
         {"prompt": "[" * 10_000},
     ],
 )
-def test_a_image_without_a_graph_is_refused(tmp_path: Path, chunks: dict[str, str]) -> None:
+def test_an_image_without_a_graph_is_refused(tmp_path: Path, chunks: dict[str, str]) -> None:
     with pytest.raises(FormatError, match=r"^a\.png"):
         load_graph(image(tmp_path / "a.png", chunks))
 
@@ -132,7 +132,7 @@ def test_a_large_image_gives_its_graph_without_a_warning(tmp_path: Path) -> None
     ],
     ids=["bomb", "no size", "zTXt bomb", "iTXt bomb", "long", "cut", "broken", "endless"],
 )
-def test_a_image_that_is_made_to_hurt_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_an_image_that_is_made_to_hurt_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(FormatError, match=r"^a\.png"):
         load_graph(tmp_path / "a.png")
@@ -140,7 +140,7 @@ def test_a_image_that_is_made_to_hurt_is_refused(tmp_path: Path, data: bytes) ->
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 200), st.binary(max_size=8), st.integers(0, 8))
-def test_any_damage_to_a_image_is_a_format_error_or_none(
+def test_any_damage_to_an_image_is_a_format_error_or_none(
     where: int, data: bytes, removed: int
 ) -> None:
     whole = png(chunk(b"tEXt", OURS))
