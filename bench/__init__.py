@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m bench` prints medians and writes them as JSON. Never timed tests."""
+"""Benchmarks: `python -m bench` prints medians and writes them as JSON. Tests are never timed."""

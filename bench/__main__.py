@@ -1,4 +1,4 @@
-"""`python -m bench [--json FILE]`: every benchmark, as a table and as JSON."""
+"""Run every benchmark: `python -m bench [--json FILE]` prints a table and writes JSON."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.clock import Row
+from bench.clock import Measurement
 from bench.images import image_rows
-from bench.overhead import door_rows, engine_rows
+from bench.overhead import engine_rows, startup_rows
 from bench.serving import serving_rows
 
 
 def main() -> None:
-    """Measure, print as it goes, write the JSON at the end."""
+    """Measure, print each figure as it comes, and write the JSON at the end."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--json", type=Path, default=Path("bench/results/latest.json"))
     options = parser.parse_args()
     rows = []
     for row in _all_rows():
-        aim = (
-            f"   (aim {row.aim:g}: {'met' if row.value <= row.aim else 'MISSED'})"
-            if row.aim
-            else ""
-        )
+        aim = ""
+        if row.aim:
+            aim = f"   (aim {row.aim:g}: {'met' if row.value <= row.aim else 'MISSED'})"
         print(f"{row.name:46} {row.value:10.1f} {row.unit}{aim}", flush=True)
         rows.append(asdict(row))
     options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -35,8 +33,8 @@ def main() -> None:
     print(f"written to {options.json}")
 
 
-def _all_rows() -> Iterator[Row]:
-    yield from door_rows()
+def _all_rows() -> Iterator[Measurement]:
+    yield from startup_rows()
     yield from engine_rows()
     yield from image_rows()
     yield from serving_rows()

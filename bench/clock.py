@@ -1,4 +1,4 @@
-"""Medians of repeated calls."""
+"""Times of calls, and the figures that benchmarks report."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Row:
-    """One measured figure; `aim` is what it should stay under, if anything says so."""
+class Measurement:
+    """One measured figure; `aim` is the value to stay under, if there is one."""
 
     name: str
     value: float
@@ -18,13 +18,13 @@ class Row:
     aim: float | None = None
 
 
-def median_seconds(call: Callable[[], object], repeats: int = 5) -> float:
-    """The median time of a call."""
-    return statistics.median(seconds(call) for _ in range(repeats))
+def median_time(call: Callable[[], object], repeats: int = 5) -> float:
+    """Return the median time of repeated calls."""
+    return statistics.median(time_call(call) for _ in range(repeats))
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """The time of one call."""
+def time_call(call: Callable[[], object]) -> float:
+    """Return the time of one call in seconds."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

@@ -1,8 +1,8 @@
-"""`python -m bench.loading FILE`: what loading and first using a checkpoint in one file costs.
+"""Measure loading a single-file checkpoint and its first use: `python -m bench.loading FILE`.
 
-Each in a process of its own, so that the peaks of memory are its own too: mapping the file and
-copying each tensor to float32, against loading it, encoding two prompts and an image, two steps
-with guidance, decoding. Processor time, since the clock also tells of the disk and of others.
+Two processes, each with its own peak of memory: one maps the file and copies each tensor to
+float32; the other loads it, encodes two prompts and an image, takes two steps with guidance and
+decodes. Processor time is given too, since wall time depends on the disk and on other processes.
 """
 
 from __future__ import annotations
@@ -13,39 +13,35 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 SIDE, STEPS, CFG, SEED = 256, 2, 5.0, 1
 
 
-class Laps:
-    """Prints a row for each thing that is done."""
-
-    def __init__(self) -> None:
-        self.clock, self.used = time.perf_counter(), time.process_time()
-
-    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
-        self.clock, self.used = time.perf_counter(), time.process_time()
-        found = work()
-        taken = (time.process_time() - self.used, time.perf_counter() - self.clock)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{name:32} {taken[0]:8.2f} {taken[1]:8.2f} {peak:9.0f}", flush=True)
-        return found
+def measure(name: str, work: Callable[[], T]) -> T:
+    """Print the times and the peak memory of some work, and return its result."""
+    clock, used = time.perf_counter(), time.process_time()
+    result = work()
+    cpu_s, wall_s = time.process_time() - used, time.perf_counter() - clock
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{name:32} {cpu_s:8.2f} {wall_s:8.2f} {peak_mb:9.0f}", flush=True)
+    return result
 
 
 def copy(path: Path) -> None:
-    """The floor: every tensor of the mapped file, once, as float32."""
+    """Copy every tensor of the mapped file to float32: the least that loading can cost."""
     from safetensors import safe_open
 
-    def each() -> list[Any]:
+    def copy_tensors() -> list[Any]:
         with safe_open(path, framework="pt") as file:
             return [file.get_tensor(name).float() for name in file.keys()]  # noqa: SIM118
 
-    Laps()("map, copy to float32", each)
+    measure("map, copy to float32", copy_tensors)
 
 
 def use(path: Path) -> None:
-    """Loading, and everything that is done with a checkpoint once."""
+    """Load a checkpoint and use each of its parts."""
     import torch
     from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401 - before the clock
     from transformers import CLIPTextModel  # noqa: F401 - before the clock
@@ -56,27 +52,27 @@ def use(path: Path) -> None:
     from latentloom.diffusion.sampling.sample import SamplePlan, sample
     from latentloom.diffusion.weights.digest import content_digest
 
-    lap, plan = Laps(), SamplePlan(SEED, STEPS, CFG, "euler", "normal", 0.5)
-    lap("hash", lambda: content_digest(path))
-    model = lap("load", lambda: load_checkpoint(path))
-    prompts = lap("encode 2 prompts", lambda: [encode_text(model.clip, text) for text in "ab"])
-    source = lap(f"encode {SIDE} px", lambda: encode(model.vae, torch.rand(1, SIDE, SIDE, 3)))
-    done = lap(
+    plan = SamplePlan(SEED, STEPS, CFG, "euler", "normal", 0.5)
+    measure("hash", lambda: content_digest(path))
+    model = measure("load", lambda: load_checkpoint(path))
+    prompts = measure("encode 2 prompts", lambda: [encode_text(model.clip, text) for text in "ab"])
+    source = measure(f"encode {SIDE} px", lambda: encode(model.vae, torch.rand(1, SIDE, SIDE, 3)))
+    latent = measure(
         f"{STEPS} steps with CFG", lambda: sample(model.model, source, prompts[0], prompts[1], plan)
     )
-    lap(f"decode {SIDE} px", lambda: decode(model.vae, done))
+    measure(f"decode {SIDE} px", lambda: decode(model.vae, latent))
 
 
 def main() -> None:
-    """Print a table."""
+    """Print a table of both processes."""
     parser = argparse.ArgumentParser(prog="python -m bench.loading", description=__doc__)
     parser.add_argument("file", type=Path)
     path = parser.parse_args().file
     print(f"{path.name}, {path.stat().st_size / 1e9:.2f} GB")
-    print(f"{'':32} {'cpu s':>8} {'clock s':>8} {'peak MB':>9}")
-    fresh = multiprocessing.get_context("spawn")
+    print(f"{'':32} {'cpu s':>8} {'wall s':>8} {'peak MB':>9}")
+    context = multiprocessing.get_context("spawn")
     for work in (copy, use):
-        process = fresh.Process(target=work, args=(path,))
+        process = context.Process(target=work, args=(path,))
         process.start()
         process.join()
 

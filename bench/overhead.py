@@ -1,4 +1,4 @@
-"""What the engine costs a node: no-op graphs as a chain, a fan and a ladder of diamonds."""
+"""The engine's overhead per node: no-op graphs as a chain, a fan and a ladder of diamonds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from bench.clock import Row, median_seconds, seconds
+from bench.clock import Measurement, median_time, time_call
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.graph.graph import Graph, Link, Node
 from latentloom.engine.node.registry import Registry
@@ -33,7 +33,7 @@ def out(a: int, b: int = 0) -> int:
 
 
 def chain(size: int) -> Graph:
-    """Each node feeds the next."""
+    """Return a graph in which each node feeds the next."""
     nodes = {"n0": Node("Start")}
     for index in range(1, size - 1):
         nodes[f"n{index}"] = Node("Add", {"a": Link(f"n{index - 1}", "INT")})
@@ -41,7 +41,7 @@ def chain(size: int) -> Graph:
 
 
 def fan(size: int) -> Graph:
-    """One node feeds all others."""
+    """Return a graph in which one node feeds all others."""
     outs = {
         f"n{index}": Node("Out", {"a": Link("n0", "INT"), "b": index}) for index in range(1, size)
     }
@@ -49,7 +49,7 @@ def fan(size: int) -> Graph:
 
 
 def ladder(size: int) -> Graph:
-    """Two nodes a rung; one of them joins both of the rung above."""
+    """Return a graph of two nodes a rung, one of which joins both of the rung above."""
     nodes = {"l0": Node("Start"), "r0": Node("Start", {"value": 1})}
     last = size // 2 - 1
     for rung in range(1, last + 1):
@@ -63,30 +63,30 @@ def ladder(size: int) -> Graph:
 SHAPES: dict[str, Callable[[int], Graph]] = {"chain": chain, "fan": fan, "ladder": ladder}
 
 
-def engine_rows() -> Iterator[Row]:
-    """Microseconds a node for plan, first run and fully cached rerun."""
+def engine_rows() -> Iterator[Measurement]:
+    """Measure plan, first run and cached rerun in microseconds a node."""
     for shape, make in SHAPES.items():
         for size in SIZES:
             plans, firsts, cached = [], [], []
             for _ in range(5):
                 graph = make(size)
                 with Engine(Registry.of(start, add, out)) as engine:
-                    plans.append(seconds(lambda: engine.plan(graph)))  # noqa: B023
-                    firsts.append(seconds(lambda: engine.run(graph)))  # noqa: B023
-                    # The same file read again: nothing of the first graph's structure is kept.
+                    plans.append(time_call(lambda: engine.plan(graph)))  # noqa: B023
+                    firsts.append(time_call(lambda: engine.run(graph)))  # noqa: B023
+                    # The same graph read again: the engine has cached nothing of its structure.
                     again = make(size)
-                    cached.append(seconds(lambda: engine.run(again)))  # noqa: B023
+                    cached.append(time_call(lambda: engine.run(again)))  # noqa: B023
             for name, times, aim in (
                 ("plan", plans, None),
                 ("first run", firsts, FIRST_AIM_US),
                 ("cached rerun", cached, CACHED_AIM_US),
             ):
                 per_node = statistics.median(times) / size * 1e6
-                yield Row(f"{shape} of {size}: {name}", per_node, "µs a node", aim)
+                yield Measurement(f"{shape} of {size}: {name}", per_node, "µs a node", aim)
 
 
-def door_rows() -> Iterator[Row]:
-    """Time to import the API and to print the help, in fresh processes."""
+def startup_rows() -> Iterator[Measurement]:
+    """Measure importing the API and running commands, in fresh processes."""
     for name, arguments in (
         ("python -c pass (floor)", ["-c", "pass"]),
         ("import latentloom", ["-c", "import latentloom"]),
@@ -94,9 +94,9 @@ def door_rows() -> Iterator[Row]:
         ("latentloom nodes", ["-m", "cli", "nodes"]),
         ("latentloom plan img2img", ["-m", "cli", "plan", "img2img"]),
     ):
-        taken = median_seconds(lambda: _call(arguments))  # noqa: B023
-        yield Row(name, taken * 1e3, "ms")
+        median_s = median_time(lambda: _run_python(arguments))  # noqa: B023
+        yield Measurement(name, median_s * 1e3, "ms")
 
 
-def _call(arguments: list[str]) -> None:
+def _run_python(arguments: list[str]) -> None:
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)

@@ -1,8 +1,8 @@
-"""`python -m bench.sampling`: the same random weights through diffusers' pipelines and through us.
+"""Compare sampling with diffusers' pipelines, on one set of weights: `python -m bench.sampling`.
 
-Both compute in one process, alternating, with equal model calls; medians. Text encoding, decoding,
-encoding, img2img at several sizes and batches, with a ControlNet too. On a GPU also the share of
-the floor: the workload's arithmetic at the rate of large matrix products, over our time.
+Both run in one process, alternating, with equal numbers of model calls; medians are reported.
+Workloads are text encoding, encoding, decoding, and img2img at several sizes and batches, also
+with a ControlNet. On a GPU the least possible time is reported as a share of ours (bench.floor).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.clock import seconds
-from bench.floor import operations, rate
+from bench.clock import time_call
+from bench.floor import count_operations, measure_rate
 from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry, with_control
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.families.family import SD15, SDXL, Family
@@ -76,14 +76,14 @@ VAE_CHANNELS = {
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One workload through both.
+class Comparison:
+    """One workload through Latentloom and through diffusers.
 
     Attributes:
         ours, theirs: median seconds.
         our_calls, their_calls: of the denoising network, in one run.
-        peak_mb: memory of the device, on the CPU of the process, so far.
-        floor: seconds that the arithmetic of ours takes at the device's rate; 0 on a CPU.
+        peak_mb: peak memory so far, of the device, or of the process on a CPU.
+        floor: seconds that our operations take at the device's peak rate; 0 on a CPU.
     """
 
     name: str
@@ -96,11 +96,11 @@ class Measure:
 
     @property
     def ratio(self) -> float:
-        """How many times faster ours is."""
+        """The speed of ours relative to theirs."""
         return self.theirs / self.ours
 
 
-class Bench:
+class SamplingBench:
     """One family's random networks on a device, in our handles and for the pipelines."""
 
     def __init__(
@@ -124,7 +124,7 @@ class Bench:
         self.diffusers, self.name, self.repeats, self.steps = diffusers, family, repeats, steps
         self.family: Family = SDXL if family == "sdxl" else SD15
         self.device = torch.device(device)
-        logging.disable(logging.WARNING)  # the libraries' advice on casting
+        logging.disable(logging.WARNING)  # the libraries' warnings about casting
         for module in (unet, vae, control):
             module.to(self.device, dtype)
         self.text = _text_encoder(2 if family == "mini" else 12).to(self.device)
@@ -133,21 +133,21 @@ class Bench:
         self.model = Model(unet_weights, self.family, make_sampling(self.family))
         self.vae = Vae(VaeWeights(vae, "bench", self.device), self.family)
         self.net = ControlNet(ControlWeights(control, "bench", self.device), self.family)
-        self.rate = rate(self.device, dtype) if self.device.type == "cuda" else 0.0
+        self.rate = measure_rate(self.device, dtype) if self.device.type == "cuda" else 0.0
         self.calls = 0
-        unet.register_forward_pre_hook(self._count)
+        unet.register_forward_pre_hook(self._on_call)
 
-    def measures(self, sizes: list[int], batches: list[int]) -> Iterator[Measure]:
-        """Every workload, one after another."""
-        yield self._encode_text()
+    def compare_all(self, sizes: list[int], batches: list[int]) -> Iterator[Comparison]:
+        """Measure every workload, one after another."""
+        yield self._compare_text_encoding()
         for size in sizes:
-            yield self._encode(size)
-            yield self._decode(size)
+            yield self._compare_encoding(size)
+            yield self._compare_decoding(size)
             for batch in batches:
-                yield self._img2img(size, batch, controlled=False)
-        yield self._img2img(sizes[0], 1, controlled=True)
+                yield self._compare_img2img(size, batch, controlled=False)
+        yield self._compare_img2img(sizes[0], 1, controlled=True)
 
-    def _encode_text(self) -> Measure:
+    def _compare_text_encoding(self) -> Comparison:
         tokenizer = load_clip_l_tokenizer()
         weights = TextWeights([TextEncoder("l", self.text, tokenizer)], "bench", self.device)
         clip, prompt = Clip(weights, self.family), "a red fox jumping over a blue river"
@@ -161,7 +161,7 @@ class Bench:
 
         return self._compare("text encode", lambda: encode_text(clip, prompt), theirs)
 
-    def _encode(self, size: int) -> Measure:
+    def _compare_encoding(self, size: int) -> Comparison:
         image = torch.rand(1, size, size, 3)
 
         def theirs() -> object:
@@ -171,22 +171,22 @@ class Bench:
 
         return self._compare(f"VAE encode {size}", lambda: encode(self.vae, image), theirs)
 
-    def _decode(self, size: int) -> Measure:
+    def _compare_decoding(self, size: int) -> Comparison:
         latent = Latent(torch.randn(1, 4, size // 8, size // 8))
 
         def theirs() -> object:
             with torch.inference_mode():
-                found = self.vae_module.decode(latent.samples.to(self.device, self.dtype)).sample
-                return (found.float().cpu() / 2 + 0.5).clamp(0, 1)
+                pixels = self.vae_module.decode(latent.samples.to(self.device, self.dtype)).sample
+                return (pixels.float().cpu() / 2 + 0.5).clamp(0, 1)
 
         return self._compare(f"VAE decode {size}", lambda: decode(self.vae, latent), theirs)
 
-    def _img2img(self, size: int, batch: int, controlled: bool) -> Measure:
+    def _compare_img2img(self, size: int, batch: int, controlled: bool) -> Comparison:
         latent = Latent(torch.randn(batch, 4, size // 8, size // 8))
         positive, negative = self._prompt(1), self._prompt(2)
         hint = torch.rand(1, size, size, 3)
         total = int(self.steps / DENOISE)
-        given = self._given(positive, negative) | {
+        arguments = self._prompt_arguments(positive, negative) | {
             "image": self.family.to_model(latent.samples).to(self.device, self.dtype),
             "strength": DENOISE,
             "num_inference_steps": total,
@@ -197,7 +197,7 @@ class Bench:
         if controlled:
             control = Control(self.net, hint)
             positive, negative = with_control(positive, control), with_control(negative, control)
-            given["control_image"] = hint.movedim(-1, 1)
+            arguments["control_image"] = hint.movedim(-1, 1)
         pipe = self._pipeline(controlled)
         plan = SamplePlan(SEED, self.steps, CFG, "euler", "normal", DENOISE)
 
@@ -206,7 +206,7 @@ class Bench:
 
         def theirs() -> object:
             generator = torch.Generator("cpu").manual_seed(SEED)
-            return pipe(generator=generator, **given).images.float().cpu()
+            return pipe(generator=generator, **arguments).images.float().cpu()
 
         label = f"img2img {size} x{batch}{' + ControlNet' if controlled else ''}"
         return self._compare(label, ours, theirs)
@@ -240,57 +240,56 @@ class Bench:
         tokens = torch.randn(1, 77, self.family.text_dim, generator=generator)
         return (PromptEntry(tokens, torch.randn(1, 1280, generator=generator)),)
 
-    def _given(self, positive: Conditioning, negative: Conditioning) -> dict[str, Any]:
-        found: dict[str, Tensor | None] = {
+    def _prompt_arguments(self, positive: Conditioning, negative: Conditioning) -> dict[str, Any]:
+        tensors: dict[str, Tensor | None] = {
             "prompt_embeds": positive[0].tokens,
             "negative_prompt_embeds": negative[0].tokens,
         }
         if self.name == "sdxl":
-            found["pooled_prompt_embeds"] = positive[0].pooled
-            found["negative_pooled_prompt_embeds"] = negative[0].pooled
-        placed = {
+            tensors["pooled_prompt_embeds"] = positive[0].pooled
+            tensors["negative_pooled_prompt_embeds"] = negative[0].pooled
+        return {
             key: value.to(self.device, self.dtype)
-            for key, value in found.items()
+            for key, value in tensors.items()
             if value is not None
         }
-        return dict(placed)
 
     def _compare(
         self, name: str, ours: Callable[[], object], theirs: Callable[[], object]
-    ) -> Measure:
-        calls = [self._calls_of(ours), self._calls_of(theirs)]  # the first runs, to warm up
+    ) -> Comparison:
+        calls = [self._count_calls(ours), self._count_calls(theirs)]  # these also warm up
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(self.repeats):
-            for place, work in zip(times, (ours, theirs), strict=True):
-                place.append(seconds(lambda work=work: self._waited(work)))  # type: ignore[misc]
-        medians = [statistics.median(each) for each in times]
-        peak = self._peak()
-        floor = operations(ours) / self.rate if self.rate else 0.0
-        return Measure(name, medians[0], medians[1], calls[0], calls[1], peak, floor)
+            for own_times, work in zip(times, (ours, theirs), strict=True):
+                own_times.append(time_call(lambda work=work: self._run(work)))  # type: ignore[misc]
+        medians = [statistics.median(own_times) for own_times in times]
+        peak = self._peak_mb()
+        floor = count_operations(ours) / self.rate if self.rate else 0.0
+        return Comparison(name, medians[0], medians[1], calls[0], calls[1], peak, floor)
 
-    def _calls_of(self, work: Callable[[], object]) -> int:
+    def _count_calls(self, work: Callable[[], object]) -> int:
         self.calls = 0
-        self._waited(work)
+        self._run(work)
         return self.calls
 
-    def _waited(self, work: Callable[[], object]) -> None:
+    def _run(self, work: Callable[[], object]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             work()
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def _count(self, *_: object) -> None:
+    def _on_call(self, *_: object) -> None:
         self.calls += 1
 
-    def _peak(self) -> float:
+    def _peak_mb(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / MEGABYTE
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _text_encoder(layers: int) -> torch.nn.Module:
-    """CLIP-L with random weights."""
+    """Return CLIP-L with random weights."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     config = CLIPTextConfig(
@@ -304,7 +303,7 @@ def _text_encoder(layers: int) -> torch.nn.Module:
 
 
 def main() -> None:
-    """Measure, print as it goes, write the JSON at the end."""
+    """Comparison, print as it goes, write the JSON at the end."""
     parser = argparse.ArgumentParser(prog="python -m bench.sampling", description=__doc__)
     parser.add_argument("--family", choices=tuple(UNETS), default="mini")
     parser.add_argument("--device", default=devices.device().type)
@@ -316,28 +315,28 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench/results/sampling.json"))
     options = parser.parse_args()
     dtype = getattr(torch, options.dtype)
-    bench = Bench(options.family, options.device, dtype, options.repeats, options.steps)
+    bench = SamplingBench(options.family, options.device, dtype, options.repeats, options.steps)
     print(f"{options.family}, {options.device}, {options.dtype}, median of {options.repeats}")
     if bench.rate:
         print(f"large matrix products: {bench.rate / 1e12:.0f} TFLOP/s")
     print(
         f"{'':28} {'ours s':>9} {'theirs s':>9} {'ratio':>6} {'calls':>7} {'peak MB':>8} of floor"
     )
-    found = []
-    for row in bench.measures(options.sizes, options.batches):
+    rows = []
+    for row in bench.compare_all(options.sizes, options.batches):
         calls = f"{row.our_calls}/{row.their_calls}"
         print(
             f"{row.name:28} {row.ours:9.3f} {row.theirs:9.3f} {row.ratio:6.2f} {calls:>7} "
             f"{row.peak_mb:8.0f} {f'{row.floor / row.ours:8.1%}' if row.floor else ''}",
             flush=True,
         )
-        found.append(asdict(row))
+        rows.append(asdict(row))
     machine: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform()}
     machine |= {"torch": torch.__version__, "device": options.device, "dtype": options.dtype}
     machine |= {"family": options.family, "diffusers": bench.diffusers.__version__}
     machine |= {"steps": options.steps, "operations_a_second": bench.rate}
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({"machine": machine, "rows": found}, indent=2) + "\n")
+    options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
