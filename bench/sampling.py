@@ -151,7 +151,7 @@ class SamplingBench:
         tokenizer = load_clip_l_tokenizer()
         weights = TextWeights([TextEncoder("l", self.text, tokenizer)], "bench", self.device)
         clip, prompt = Clip(weights, self.family), "a red fox jumping over a blue river"
-        start, end, pad = tokenizer.marks
+        start, end, pad = tokenizer.special_tokens
 
         def theirs() -> object:
             ids = [start, *tokenizer.encode(prompt), end]

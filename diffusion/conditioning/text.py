@@ -75,7 +75,7 @@ def _encode_all(clip: Clip, texts: Mapping[TextKind, str]) -> tuple[Tensor, Tens
 def _chunks(part: TextEncoder, text: str) -> Chunks:
     words: nn.Embedding = part.module.get_input_embeddings()  # type: ignore[operator]
     find = partial(embedding_vectors, kind=part.kind, width=words.embedding_dim)
-    return tokenize(text, part.tokenizer.encode, part.tokenizer.marks, find)
+    return tokenize(text, part.tokenizer.encode, part.tokenizer.special_tokens, find)
 
 
 def _encode(
@@ -100,7 +100,7 @@ def _encode_chunks(
     with _with_vectors(module, chunks):
         found = network(ids.clamp(min=0).to(device), output_hidden_states=True)
     hidden = _hidden(part, network, found, part.layer if layer is None else layer)
-    first_end = (ids == part.tokenizer.marks.end).int().argmax(dim=1)
+    first_end = (ids == part.tokenizer.special_tokens.end).int().argmax(dim=1)
     pooled = found.last_hidden_state[torch.arange(len(chunks)), first_end]
     if hasattr(module, "text_projection"):
         pooled = module.get_submodule("text_projection")(pooled)

@@ -190,7 +190,9 @@ def _file_text(path: Path, keys: StoredTextEncoder, family: Family) -> TextEncod
     module = load_network_file(path, keys.network, _text_network(keys), torch.float32)
     tokenizer = load_clip_l_tokenizer()
     if keys.kind != "l":
-        tokenizer = replace(tokenizer, marks=tokenizer.marks._replace(pad=OPEN_CLIP_PAD))
+        tokenizer = replace(
+            tokenizer, special_tokens=tokenizer.special_tokens._replace(pad=OPEN_CLIP_PAD)
+        )
     _check_vocabulary(path.name, tokenizer, keys.network.config["vocab_size"])
     return _make_encoder(
         keys.kind, module, tokenizer, family, keys.network.config["num_hidden_layers"]

@@ -1,1 +1,1 @@
-"""Prompts before a text encoder: syntax, weights and tokens."""
+"""Prompts up to the text encoder: syntax, weights and tokens."""

@@ -1,7 +1,7 @@
-"""Prompts: weights in brackets, and tokens packed into chunks.
+"""Prompts: parse weights in parentheses, and pack tokens into chunks.
 
-`(x)` weighs x by 1.1, `(x:1.3)` sets 1.3, brackets nest, `\\(` and `\\)` are plain brackets.
-Square brackets mean nothing. The rules are ComfyUI's.
+`(x)` multiplies the weight of x by 1.1, `(x:1.3)` sets it to 1.3. Parentheses nest; `\\(` and
+`\\)` are literal. Square brackets have no meaning. These rules are ComfyUI's.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Encode = Callable[[str], Sequence[int]]
 Embedding = Callable[[str], "Sequence[Vector] | None"]
 
 EMPHASIS = 1.1
-CHUNK = 77
-SHORT = 8
+CHUNK_TOKENS = 77
+MIN_SPLIT_TOKENS = 8
 MAX_LENGTH = 65_536
 MAX_DEPTH = 64
-IDENTIFIER = "embedding:"
-EMBEDDED = -1
+EMBEDDING_PREFIX = "embedding:"
+EMBEDDING_ID = -1
 _OPEN, _CLOSE = "\0o", "\0c"
 
 
 class Token(NamedTuple):
-    """A token's number and its weight; an embedding's vector takes the place of a number."""
+    """A token id and its weight; a vector of an embedding replaces the id."""
 
     id: int
     weight: float
@@ -46,33 +46,33 @@ class SpecialTokens(NamedTuple):
 
 
 def parse_weights(text: str) -> list[tuple[str, float]]:
-    """A prompt as pieces with their weights, in order.
+    """Split a prompt into pieces with their weights, in order.
 
     >>> parse_weights("a (red:1.3) ((fox))")
     [('a ', 1.0), ('red', 1.3), (' ', 1.0), ('fox', 1.2100000000000002)]
 
     Raises:
-        PromptError: it is longer than LONGEST characters or nested deeper than DEEPEST.
+        PromptError: it is longer than MAX_LENGTH characters or nested deeper than MAX_DEPTH.
     """
     if len(text) > MAX_LENGTH:
-        raise PromptError(f"the prompt has {len(text)} characters; at most {MAX_LENGTH} are read")
-    hidden = text.replace("\\)", _CLOSE).replace("\\(", _OPEN)
-    found: list[tuple[str, float]] = []
-    waiting = [(part, 1.0, 0) for part in reversed(_top_level(hidden))]
-    while waiting:
-        part, weight, depth = waiting.pop()
+        raise PromptError(f"prompt: expected at most {MAX_LENGTH} characters, got {len(text)}")
+    escaped = text.replace("\\)", _CLOSE).replace("\\(", _OPEN)
+    pieces: list[tuple[str, float]] = []
+    stack = [(part, 1.0, 0) for part in reversed(_split_groups(escaped))]
+    while stack:
+        part, weight, depth = stack.pop()
         if not _is_group(part):
-            found.append((_shown(part), weight))
+            pieces.append((_unescape(part), weight))
             continue
         if depth == MAX_DEPTH:
-            raise PromptError(f"the prompt has brackets nested deeper than {MAX_DEPTH}")
-        inner, weight = _open(part, weight)
-        waiting += [(piece, weight, depth + 1) for piece in reversed(_top_level(inner))]
-    return found
+            raise PromptError(f"prompt: parentheses are nested deeper than {MAX_DEPTH}")
+        inner, weight = _open_group(part, weight)
+        stack += [(piece, weight, depth + 1) for piece in reversed(_split_groups(inner))]
+    return pieces
 
 
-def _top_level(text: str) -> list[str]:
-    """The text cut before and after each outermost bracketed group; unbalanced text stays."""
+def _split_groups(text: str) -> list[str]:
+    """Split before and after each outermost group in parentheses; unbalanced ones stay."""
     parts: list[str] = []
     begin, depth = 0, 0
     for index, character in enumerate(text):
@@ -93,8 +93,8 @@ def _is_group(part: str) -> bool:
     return len(part) >= 2 and part[0] == "(" and part[-1] == ")"
 
 
-def _open(group: str, weight: float) -> tuple[str, float]:
-    """What is in a group, and its weight."""
+def _open_group(group: str, weight: float) -> tuple[str, float]:
+    """Return the content of a group, and its weight."""
     inner = group[1:-1]
     colon = inner.rfind(":")
     if colon > 0:
@@ -105,47 +105,47 @@ def _open(group: str, weight: float) -> tuple[str, float]:
     return inner, weight * EMPHASIS
 
 
-def _shown(part: str) -> str:
+def _unescape(part: str) -> str:
     return part.replace(_CLOSE, ")").replace(_OPEN, "(")
 
 
-def pack(pieces: Iterable[Sequence[Token]], marks: SpecialTokens) -> list[list[Token]]:
-    """Tokens in chunks of 77, each with its start and end marks.
+def pack(pieces: Iterable[Sequence[Token]], special_tokens: SpecialTokens) -> list[list[Token]]:
+    """Pack tokens into chunks of 77, each with its start and end token.
 
-    A piece of fewer than 8 tokens that does not fit starts a new chunk; a longer one is cut.
+    A piece of fewer than 8 tokens that does not fit starts a new chunk; a longer one is split.
     """
-    start, end, pad = (Token(mark, 1.0) for mark in marks)
+    start, end, pad = (Token(token_id, 1.0) for token_id in special_tokens)
     chunks: list[list[Token]] = []
     current = [start]
     for piece in pieces:
         rest = list(piece)
-        is_long = len(rest) >= SHORT
+        is_long = len(rest) >= MIN_SPLIT_TOKENS
         while rest:
-            room = CHUNK - 1 - len(current)
-            if len(rest) <= room:
+            free = CHUNK_TOKENS - 1 - len(current)
+            if len(rest) <= free:
                 current += rest
                 break
             if is_long:
-                current += rest[:room]
-                rest = rest[room:]
-            chunks.append(_filled([*current, end], pad))
+                current += rest[:free]
+                rest = rest[free:]
+            chunks.append(_pad([*current, end], pad))
             current = [start]
-    return [*chunks, _filled([*current, end], pad)]
+    return [*chunks, _pad([*current, end], pad)]
 
 
-def _filled(chunk: list[Token], pad: Token) -> list[Token]:
-    return chunk + [pad] * (CHUNK - len(chunk))
+def _pad(chunk: list[Token], pad: Token) -> list[Token]:
+    return chunk + [pad] * (CHUNK_TOKENS - len(chunk))
 
 
 def tokenize(
-    text: str, encode: Encode, marks: SpecialTokens, embedding: Embedding | None = None
+    text: str, encode: Encode, special_tokens: SpecialTokens, embedding: Embedding | None = None
 ) -> list[list[Token]]:
-    """A prompt as chunks of weighted tokens.
+    """Return a prompt as chunks of weighted tokens.
 
     Args:
-        encode: text -> token numbers without marks.
-        embedding: name -> vectors of an embedding, None where there is none of that name; it is
-            then left out, as it is everywhere without this function.
+        encode: string -> token ids without special tokens.
+        embedding: name -> vectors of an embedding, or None for an unknown name, which is left
+            out. Without this function all embeddings are left out.
 
     Raises:
         PromptError: the prompt is too long.
@@ -154,16 +154,16 @@ def tokenize(
     pieces: list[list[Token]] = []
     for segment, weight in parse_weights(text):
         for name, rest in split_embeddings(segment):
-            vectors, rest = _named(name, rest, find) if name else (None, rest)
+            vectors, rest = _find_vectors(name, rest, find) if name else (None, rest)
             if vectors is not None:
-                pieces.append([Token(EMBEDDED, weight, vector) for vector in vectors])
+                pieces.append([Token(EMBEDDING_ID, weight, vector) for vector in vectors])
             if rest or not name:
                 pieces.append([Token(id, weight) for id in encode(rest)])
-    return pack(pieces, marks)
+    return pack(pieces, special_tokens)
 
 
 def find_embedding_names(text: str) -> set[str]:
-    """The names of embeddings that a prompt may mean, with and without commas at their ends.
+    """Return the names of embeddings that a prompt may mean, with and without final commas.
 
     Raises:
         PromptError: the prompt is too long.
@@ -173,25 +173,25 @@ def find_embedding_names(text: str) -> set[str]:
 
 
 def split_embeddings(segment: str) -> list[tuple[str, str]]:
-    """A segment before each word that begins with `embedding:`, as (name or "", the rest).
+    """Split a segment before each word with the prefix `embedding:`, as (name or "", rest).
 
     >>> split_embeddings("a, embedding:style, b")
     [('', 'a,'), ('style,', 'b')]
     """
-    first, *others = re.split(f"[ \n]{IDENTIFIER}", segment)
-    if first.startswith(IDENTIFIER):
-        others, first = [first.removeprefix(IDENTIFIER), *others], ""
-    found = [("", first)] if first else []
+    first, *others = re.split(f"[ \n]{EMBEDDING_PREFIX}", segment)
+    if first.startswith(EMBEDDING_PREFIX):
+        others, first = [first.removeprefix(EMBEDDING_PREFIX), *others], ""
+    pieces = [("", first)] if first else []
     for other in others:
         name, _, rest = " ".join(other.split()).partition(" ")
-        found.append((name, rest))
-    return found
+        pieces.append((name, rest))
+    return pieces
 
 
-def _named(name: str, rest: str, find: Embedding) -> tuple[Sequence[Vector] | None, str]:
-    """The vectors that a name means, and the text after it.
+def _find_vectors(name: str, rest: str, find: Embedding) -> tuple[Sequence[Vector] | None, str]:
+    """Return the vectors of an embedding, and the text after its name.
 
-    Commas at the end of a name that means nothing with them are text.
+    If only the name without its final commas is known, the commas belong to the text.
     """
     vectors, bare = find(name), name.rstrip(",")
     if vectors is not None or bare == name:

@@ -16,7 +16,7 @@ from tests.tiny_model import LAYERS
 
 def reference(tiny: Checkpoint, text: str) -> Any:
     tokenizer = tiny.clip.weights.tokenizer
-    start, end, pad = tokenizer.marks
+    start, end, pad = tokenizer.special_tokens
     plain = [start, *tokenizer.encode(text), end]
     ids = torch.tensor([plain + [pad] * (77 - len(plain))])
     with torch.no_grad():

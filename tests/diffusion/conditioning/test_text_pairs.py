@@ -26,7 +26,7 @@ def found(model: Checkpoint, text: str) -> list[tuple[Any, Any]]:
     """What transformers gives of each encoder, and the encoder proper."""
     outputs = []
     for part in model.clip.weights.encoders:
-        start, end, pad = part.tokenizer.marks
+        start, end, pad = part.tokenizer.special_tokens
         plain = [start, *part.tokenizer.encode(text), end]
         ids = torch.tensor([plain + [pad] * (77 - len(plain))])
         names = [name for name, _ in part.module.named_children()]

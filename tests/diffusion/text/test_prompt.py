@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from latentloom.diffusion.errors import PromptError
 from latentloom.diffusion.text.prompt import (
-    CHUNK,
+    CHUNK_TOKENS,
     MAX_LENGTH,
     SpecialTokens,
     Token,
@@ -19,7 +19,7 @@ from latentloom.diffusion.text.prompt import (
     tokenize,
 )
 
-MARKS = SpecialTokens(1000, 1001, 1002)
+SPECIAL_TOKENS = SpecialTokens(1000, 1001, 1002)
 
 
 @pytest.mark.parametrize(
@@ -46,35 +46,35 @@ MARKS = SpecialTokens(1000, 1001, 1002)
         ("[fox]", [("[fox]", 1.0)]),
     ],
 )
-def test_weights_are_read_as_comfyui_reads_them(text: str, pieces: list[tuple[str, float]]) -> None:
+def test_weights_are_parsed_as_in_comfyui(text: str, pieces: list[tuple[str, float]]) -> None:
     got = parse_weights(text)
     assert [piece for piece, _ in got] == [piece for piece, _ in pieces]
     assert [weight for _, weight in got] == pytest.approx([weight for _, weight in pieces])
 
 
-def test_a_weight_may_be_no_number_at_all() -> None:
+def test_a_weight_may_be_nan() -> None:
     ((_, weight),) = parse_weights("(fox:nan)")
     assert math.isnan(weight)
 
 
 @given(st.text("ab():.12\\ ", max_size=60))
-def test_any_text_is_read_and_no_letter_is_lost(text: str) -> None:
+def test_any_string_is_parsed_and_no_letter_is_lost(text: str) -> None:
     letters = "".join(piece for piece, _ in parse_weights(text))
     assert letters.count("a") == text.count("a")
     assert letters.count("b") == text.count("b")
 
 
-def test_a_prompt_that_is_too_long_is_refused() -> None:
+def test_a_prompt_that_is_too_long_is_an_error() -> None:
     with pytest.raises(PromptError, match="characters"):
         parse_weights("a" * (MAX_LENGTH + 1))
 
 
-def test_brackets_nested_too_deep_are_refused() -> None:
+def test_parentheses_nested_too_deep_are_an_error() -> None:
     with pytest.raises(PromptError, match="nested"):
         parse_weights("(" * 1000 + "a" + ")" * 1000)
 
 
-def test_a_thousand_open_brackets_are_plain_text() -> None:
+def test_a_thousand_open_parentheses_are_plain_text() -> None:
     assert parse_weights("(" * 1000) == [("(" * 1000, 1.0)]
 
 
@@ -87,37 +87,37 @@ def ids(chunk: list[Token]) -> list[int]:
 
 
 def test_a_short_prompt_is_one_padded_chunk() -> None:
-    (chunk,) = pack([tokens(3)], MARKS)
+    (chunk,) = pack([tokens(3)], SPECIAL_TOKENS)
     assert ids(chunk) == [1000, 0, 1, 2, 1001, *[1002] * 72]
 
 
 def test_seventy_five_tokens_fill_a_chunk() -> None:
-    assert len(pack([tokens(75)], MARKS)) == 1
-    assert len(pack([tokens(76)], MARKS)) == 2
+    assert len(pack([tokens(75)], SPECIAL_TOKENS)) == 1
+    assert len(pack([tokens(76)], SPECIAL_TOKENS)) == 2
 
 
 def test_a_short_piece_that_does_not_fit_starts_a_chunk() -> None:
-    first, second = pack([tokens(72), tokens(7)], MARKS)
+    first, second = pack([tokens(72), tokens(7)], SPECIAL_TOKENS)
     assert ids(first)[73:] == [1001, 1002, 1002, 1002]
     assert ids(second)[:8] == [1000, *range(7)]
 
 
-def test_a_long_piece_is_cut_where_the_chunk_ends() -> None:
-    first, second = pack([tokens(72), tokens(8)], MARKS)
+def test_a_long_piece_is_split_at_the_end_of_a_chunk() -> None:
+    first, second = pack([tokens(72), tokens(8)], SPECIAL_TOKENS)
     assert ids(first)[73:] == [0, 1, 2, 1001]
     assert ids(second)[:6] == [1000, 3, 4, 5, 6, 7]
 
 
 @given(st.lists(st.integers(0, 200), max_size=6))
-def test_every_chunk_is_whole_and_every_token_kept(lengths: list[int]) -> None:
-    chunks = pack([tokens(length) for length in lengths], MARKS)
-    assert {len(chunk) for chunk in chunks} == {CHUNK}
-    kept = [token.id for chunk in chunks for token in chunk if token.id < 1000]
-    assert kept == [index for length in lengths for index in range(length)]
+def test_every_chunk_is_full_and_no_token_is_lost(lengths: list[int]) -> None:
+    chunks = pack([tokens(length) for length in lengths], SPECIAL_TOKENS)
+    assert {len(chunk) for chunk in chunks} == {CHUNK_TOKENS}
+    packed = [token.id for chunk in chunks for token in chunk if token.id < 1000]
+    assert packed == [index for length in lengths for index in range(length)]
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "rest"),
     [
         ("embedding:x", ""),
         ("a embedding:x", "a"),
@@ -127,8 +127,8 @@ def test_every_chunk_is_whole_and_every_token_kept(lengths: list[int]) -> None:
         ("(a embedding:x, b:1.2)", "(a, b:1.2)"),
     ],
 )
-def test_embeddings_are_left_out_rather_than_read_as_text(text: str, left: str) -> None:
+def test_embeddings_are_left_out_rather_than_read_as_text(text: str, rest: str) -> None:
     def encode(piece: str) -> list[int]:
         return [ord(letter) for letter in piece if letter != " "]
 
-    assert tokenize(text, encode, MARKS) == tokenize(left, encode, MARKS)
+    assert tokenize(text, encode, SPECIAL_TOKENS) == tokenize(rest, encode, SPECIAL_TOKENS)

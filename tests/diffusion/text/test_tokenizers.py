@@ -1,4 +1,4 @@
-"""CLIP-L's tokenizer from what is installed, against the reference's prompts."""
+"""CLIP-L's tokenizer as installed, on the reference's prompts."""
 
 from __future__ import annotations
 
@@ -22,44 +22,46 @@ CASES: list[dict[str, Any]] = json.loads(
 
 
 def vectors(name: str) -> list[torch.Tensor] | None:
-    """The embedding that the reference had: two vectors."""
-    known = ("parity_emb", "parity_emb.safetensors")
-    return [torch.zeros(768), torch.ones(768)] if name in known else None
+    """Return the two vectors of the embedding that the reference had."""
+    names = ("parity_emb", "parity_emb.safetensors")
+    return [torch.zeros(768), torch.ones(768)] if name in names else None
 
 
 @pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
 def test_prompts_become_the_references_tokens_and_weights(case: dict[str, Any]) -> None:
     tokenizer = load_clip_l_tokenizer()
-    got = tokenize(case["prompt"], tokenizer.encode, tokenizer.marks, vectors)
+    got = tokenize(case["prompt"], tokenizer.encode, tokenizer.special_tokens, vectors)
     assert [
         ["EMB" if token.vector is not None else token.id for token in chunk] for chunk in got
     ] == [[id for id, _ in chunk] for chunk in case["sd1_l"]]
-    for chunk, want in zip(got, case["sd1_l"], strict=True):
-        assert [token.weight for token in chunk] == pytest.approx([weight for _, weight in want])
+    for chunk, expected in zip(got, case["sd1_l"], strict=True):
+        assert [token.weight for token in chunk] == pytest.approx(
+            [weight for _, weight in expected]
+        )
 
 
 @pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
 def test_the_larger_encoder_fills_up_with_zeros(case: dict[str, Any]) -> None:
     tokenizer = load_clip_l_tokenizer()
-    marks = tokenizer.marks._replace(pad=OPEN_CLIP_PAD)
-    got = tokenize(case["prompt"], tokenizer.encode, marks, vectors)
+    special_tokens = tokenizer.special_tokens._replace(pad=OPEN_CLIP_PAD)
+    got = tokenize(case["prompt"], tokenizer.encode, special_tokens, vectors)
     assert len(got) == case["sdxl_chunks"]
     assert got[-1][-1].id == case["sdxl_g_padding_token"]
 
 
-def test_a_folder_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_vocabulary_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"lacks vocab\.json or merges\.txt"):
         load_tokenizer(tmp_path)
 
 
 class Hub:
-    """The hub as a folder: counts what is asked of it."""
+    """A fake of the Hub that serves a folder and records its requests."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.asked = folder, list[tuple[str, str]]()
+        self.folder, self.requests = folder, list[tuple[str, str]]()
 
     def __call__(self, repository: str, name: str) -> str:
-        self.asked.append((repository, name))
+        self.requests.append((repository, name))
         if not (self.folder / name).is_file():
             raise FileNotFoundError(f"no {name} there")
         return str(self.folder / name)
@@ -67,58 +69,58 @@ class Hub:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """A machine without any tokenizer, and a hub that is not the real one."""
-    made = Hub(tmp_path)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", made)
+    """A machine without any tokenizer, and a fake Hub."""
+    fake = Hub(tmp_path)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fake)
     monkeypatch.setattr(tokenizers, "list_roots", list[Path])
-    monkeypatch.setattr(tokenizers, "_in_hub_cache", lambda: None)
+    monkeypatch.setattr(tokenizers, "_find_in_hub_cache", lambda: None)
     monkeypatch.setattr(tokenizers, "find_spec", lambda _name: None)
-    return made
+    return fake
 
 
 def write_vocabulary(folder: Path, first: int) -> None:
-    """A vocabulary of two letters and the marks, the first mark at a number."""
+    """Write a vocabulary of two letters and two special tokens, whose ids begin at `first`."""
     words = {"a": 0, "b": 1, "a</w>": 2, "b</w>": 3, "ab</w>": 4}
     words |= {"<|startoftext|>": first, "<|endoftext|>": first + 1}
     (folder / "vocab.json").write_text(json.dumps(words))
     (folder / "merges.txt").write_text("#version: 0.2\na b</w>\n")
 
 
-def test_the_net_is_not_asked_unless_the_user_allows_it(
+def test_the_hub_is_not_asked_unless_the_user_allows_it(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for value in (None, "0", ""):
         monkeypatch.delenv(tokenizers.NETWORK_VARIABLE, raising=False)
         if value is not None:
             monkeypatch.setenv(tokenizers.NETWORK_VARIABLE, value)
-        with pytest.raises(ModelFileError) as found:
+        with pytest.raises(ModelFileError) as error:
             load_clip_l_tokenizer()
-        ways = ("models/tokenizers/clip-l", "pip install", "LATENTLOOM_NETWORK=1")
-        assert all(way in str(found.value) for way in ways)
-    assert hub.asked == []
+        remedies = ("models/tokenizers/clip-l", "pip install", "LATENTLOOM_NETWORK=1")
+        assert all(remedy in str(error.value) for remedy in remedies)
+    assert hub.requests == []
 
 
-def test_with_leave_the_hub_is_asked_for_two_files_of_text(
+def test_if_allowed_the_hub_is_asked_for_two_files(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(tokenizers.NETWORK_VARIABLE, "1")
     write_vocabulary(hub.folder, 49406)
     tokenizer = load_clip_l_tokenizer()
-    assert hub.asked == [(tokenizers.CLIP_L_HUB, name) for name in ("vocab.json", "merges.txt")]
-    assert tokenizer.marks == tokenizers.CLIP_L_MARKS
+    assert hub.requests == [(tokenizers.CLIP_L_HUB, name) for name in ("vocab.json", "merges.txt")]
+    assert tokenizer.special_tokens == tokenizers.CLIP_L_SPECIAL_TOKENS
     assert list(tokenizer.encode("a b")) == [2, 3]
 
 
-def test_what_is_not_clip_l_is_refused(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_other_than_clip_l_is_an_error(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(tokenizers.NETWORK_VARIABLE, "1")
     write_vocabulary(hub.folder, 6)
     with pytest.raises(ModelFileError, match="is not CLIP-L's tokenizer"):
         load_clip_l_tokenizer()
 
 
-def test_a_hub_that_does_not_answer_is_a_typed_error(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_download_is_a_model_file_error(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(tokenizers.NETWORK_VARIABLE, "1")
-    with pytest.raises(ModelFileError, match=r"cannot be fetched from the hub: no vocab\.json"):
+    with pytest.raises(ModelFileError, match=r"cannot be downloaded from the Hub: no vocab\.json"):
         load_clip_l_tokenizer()
