@@ -1,4 +1,4 @@
-"""Latents added, interpolated, joined, turned and cut. Nothing here changes its arguments."""
+"""Add, interpolate, join, rotate and crop latents. Nothing here changes its arguments."""
 
 from __future__ import annotations
 
@@ -15,40 +15,42 @@ MIN_CELLS = 8
 
 
 def add(first: Latent, second: Latent) -> Latent:
-    """The sum; the second is fitted to the first."""
-    return replace(first, samples=first.samples + _fitted(second, first))
+    """Return the sum; the second is resized to the first."""
+    return replace(first, samples=first.samples + _fit(second, first))
 
 
 def subtract(first: Latent, second: Latent) -> Latent:
-    """The difference; the second is fitted to the first."""
-    return replace(first, samples=first.samples - _fitted(second, first))
+    """Return the difference; the second is resized to the first."""
+    return replace(first, samples=first.samples - _fit(second, first))
 
 
 def multiply(latent: Latent, factor: float) -> Latent:
-    """Each number times a factor."""
+    """Multiply by a factor."""
     return replace(latent, samples=latent.samples * factor)
 
 
 def interpolate(first: Latent, second: Latent, share: float) -> Latent:
-    """Mix what points where and how long it is apart, cell by cell.
+    """Interpolate directions and lengths of the cells' vectors separately.
 
     Args:
-        share: of the first, in directions (which are then made unit vectors again) and lengths.
+        share: of the first, in directions (normalized again) and in lengths.
     """
-    ones, others = first.samples, _fitted(second, first)
-    lengths = [torch.linalg.vector_norm(each, dim=1, keepdim=True) for each in (ones, others)]
-    units = [_divided(each, length) for each, length in zip((ones, others), lengths, strict=True)]
+    samples = (first.samples, _fit(second, first))
+    lengths = [torch.linalg.vector_norm(vectors, dim=1, keepdim=True) for vectors in samples]
+    units = [_divide(*pair) for pair in zip(samples, lengths, strict=True)]
     mixed = units[0] * share + units[1] * (1 - share)
-    direction = _divided(mixed, torch.linalg.vector_norm(mixed, dim=1, keepdim=True))
+    direction = _divide(mixed, torch.linalg.vector_norm(mixed, dim=1, keepdim=True))
     return replace(first, samples=direction * (lengths[0] * share + lengths[1] * (1 - share)))
 
 
 def join(first: Latent, second: Latent) -> Latent:
-    """One batch of two, each with the noise that it would have alone; the size is the first's."""
+    """Join two batches; every latent keeps its own noise, and the size is that of the first."""
     samples = second.samples
     if samples.shape[1:] != first.shape[1:]:
         samples = resize(samples, first.shape[-1], first.shape[-2], "bilinear", "center")
-    indices = [each.batch_index or tuple(range(len(each.samples))) for each in (first, second)]
+    indices = [
+        latent.batch_index or tuple(range(len(latent.samples))) for latent in (first, second)
+    ]
     return replace(
         first,
         samples=torch.cat([first.samples, samples]),
@@ -57,15 +59,15 @@ def join(first: Latent, second: Latent) -> Latent:
 
 
 def with_one_noise(latent: Latent) -> Latent:
-    """Each latent of the batch takes the noise of the first."""
+    """Give every latent of the batch the noise of the first."""
     draw = (latent.batch_index or (0,))[0]
     return replace(latent, batch_index=(draw,) * len(latent.samples))
 
 
 def crop(latent: Latent, width: int, height: int, x: int, y: int) -> Latent:
-    """A window of a size in pixels at a place in pixels, cut at the edges.
+    """Crop to a size and a position in pixels, clipped at the edges.
 
-    It starts at least 64 pixels before the right and the lower edge.
+    The crop starts at least 64 pixels before the right and the bottom edge.
     """
     old_height, old_width = latent.shape[-2:]
     left = max(0, min(x // CELL_PX, old_width - MIN_CELLS))
@@ -74,37 +76,37 @@ def crop(latent: Latent, width: int, height: int, x: int, y: int) -> Latent:
     return replace(latent, samples=window.clone())
 
 
-def flip(latent: Latent, upright: bool) -> Latent:
-    """Turned upside down, or mirrored."""
-    return replace(latent, samples=latent.samples.flip(2 if upright else 3))
+def flip(latent: Latent, vertically: bool) -> Latent:
+    """Flip upside down, or left to right."""
+    return replace(latent, samples=latent.samples.flip(2 if vertically else 3))
 
 
 def rotate(latent: Latent, quarters: int) -> Latent:
-    """Turned clockwise by quarters of a turn."""
+    """Rotate clockwise by quarter turns."""
     return replace(latent, samples=latent.samples.rot90(quarters, dims=(3, 2)))
 
 
 def paste_masked(
     target: Latent, source: Latent, x: int, y: int, mask: Tensor | None, fit: bool
 ) -> Latent:
-    """Paste with its corner at a place in pixels, where a mask over the source shows it.
+    """Paste `source` with its top left corner at pixel (x, y), where a mask shows it.
 
     Args:
-        mask: B×H×W, resized to the source; None shows it all.
-        fit: first stretch the source to the target's size.
+        mask: B×H×W over the source, resized to it; None shows all of it.
+        fit: stretch the source to the target's size first.
     """
-    images = [each.samples.movedim(1, -1) for each in (target, source)]
+    images = [latent.samples.movedim(1, -1) for latent in (target, source)]
     pasted = composite(images[0], images[1], x // CELL_PX, y // CELL_PX, mask, fit)
     return replace(target, samples=pasted.movedim(-1, 1).contiguous())
 
 
-def _fitted(latent: Latent, to: Latent) -> Tensor:
+def _fit(latent: Latent, to: Latent) -> Tensor:
     samples = latent.samples
     if samples.shape[1:] != to.shape[1:]:
         samples = resize(samples, to.shape[-1], to.shape[-2], "bilinear", "center")
     return repeat_to_batch(samples, to.shape[0])
 
 
-def _divided(vectors: Tensor, lengths: Tensor) -> Tensor:
-    """Vectors by their lengths; those of no length stay 0."""
+def _divide(vectors: Tensor, lengths: Tensor) -> Tensor:
+    """Divide vectors by their lengths; those of length 0 stay 0."""
     return torch.where(lengths > 0, vectors / lengths, torch.zeros_like(vectors))

@@ -1,6 +1,6 @@
-"""The latent record, and what can be done to latents without a network.
+"""The latent record, and operations on latents that need no network.
 
-Nothing here changes its arguments. Sizes of latents are in cells; one cell is `CELL_PX` pixels.
+Nothing here changes its arguments. Sizes of latents are in cells of `CELL_PX` pixels.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class SamplePass:
     """One run of a sampler.
 
     Attributes:
-        first_sigma: the noise level that it began at.
-        model_calls: evaluations of the denoising network.
-        seconds: of wall-clock time, when it was really run.
+        first_sigma: the sigma that it started at.
+        model_calls: number of calls of the denoising network.
+        seconds: wall-clock time of the run that computed the result.
     """
 
     sampler: str
@@ -36,7 +36,7 @@ class SamplePass:
 
     @property
     def fingerprint(self) -> str:
-        """All but the seconds, which no result depends on."""
+        """A string of all fields but the seconds, which no result depends on."""
         return repr(replace(self, seconds=0.0))
 
 
@@ -47,9 +47,10 @@ class Latent:
     Attributes:
         samples: B×C×h×w float32 on the CPU, in unscaled VAE space.
         noise_mask: B×H×W in 0..1 at any size, 1 where sampling may change; None is everywhere.
-        batch_index: which draw of noise each latent takes; None draws for the batch at once.
-        family: the model family that it belongs to; None where any with its channels will do.
-        passes: the samplers that it went through, first one first.
+        batch_index: index of the noise that each latent gets; None draws noise for the batch at
+            once.
+        family: its model family; None for any family with this number of channels.
+        passes: the sampler runs that it went through, in order.
     """
 
     samples: Tensor
@@ -66,32 +67,35 @@ class Latent:
 def make_empty(
     width: int, height: int, batch: int = 1, channels: int = 4, family: str | None = None
 ) -> Latent:
-    """Zeros for an image of `width`×`height` pixels, each cut to whole cells."""
+    """Return zeros for an image of `width`×`height` pixels, each rounded down to whole cells."""
     return Latent(torch.zeros(batch, channels, height // CELL_PX, width // CELL_PX), family=family)
 
 
 def upscale(latent: Latent, method: str, width: int, height: int, crop: str = "disabled") -> Latent:
-    """Resize to a size in pixels; 0 keeps the aspect, two zeros the size. At least 64 a side."""
-    cells_high, cells_wide = latent.shape[-2:]
+    """Resize to a size in pixels, at least 64 a side.
+
+    A width or height of 0 keeps the aspect ratio; if both are 0, the latent is unchanged.
+    """
+    rows, columns = latent.shape[-2:]
     if width == 0 and height == 0:
         return latent
     if width == 0:
-        width = round(cells_wide * max(MIN_SIDE_PX, height) / cells_high)
+        width = round(columns * max(MIN_SIDE_PX, height) / rows)
     elif height == 0:
-        height = round(cells_high * max(MIN_SIDE_PX, width) / cells_wide)
+        height = round(rows * max(MIN_SIDE_PX, width) / columns)
     width, height = max(MIN_SIDE_PX, width), max(MIN_SIDE_PX, height)
     samples = resize(latent.samples, width // CELL_PX, height // CELL_PX, method, crop)
     return replace(latent, samples=samples)
 
 
 def upscale_by(latent: Latent, method: str, factor: float) -> Latent:
-    """Resize both sides by a factor, rounded to whole cells, at least one."""
+    """Resize both sides by a factor, rounded to whole cells, at least one cell."""
     height, width = (max(1, round(side * factor)) for side in latent.shape[-2:])
     return replace(latent, samples=resize(latent.samples, width, height, method))
 
 
 def blend(first: Latent, second: Latent, share: float) -> Latent:
-    """`share` of the first and the rest of the second, which is fitted to the first's size."""
+    """Mix `share` of the first with the rest of the second, which is resized to the first."""
     other = second.samples
     if other.shape[-2:] != first.shape[-2:]:
         other = resize(other, first.shape[-1], first.shape[-2], "bicubic", "center")
@@ -101,10 +105,10 @@ def blend(first: Latent, second: Latent, share: float) -> Latent:
 
 
 def paste(target: Latent, source: Latent, x: int, y: int, feather: int = 0) -> Latent:
-    """Put `source` on `target` with its corner at cell (x, y); what reaches outside is cut.
+    """Paste `source` on `target` with its top left corner at cell (x, y), cropped to the target.
 
     Args:
-        feather: cells over which edges that lie inside the target fade in.
+        feather: width in cells of the blended edge, on sides that are inside the target.
     """
     height, width = target.shape[-2:]
     if x >= width or y >= height:
@@ -121,20 +125,20 @@ def paste(target: Latent, source: Latent, x: int, y: int, feather: int = 0) -> L
 
 
 def repeat(latent: Latent, amount: int) -> Latent:
-    """The whole batch `amount` times; repeated draws of noise go on counting."""
+    """Repeat the batch `amount` times; the noise indices of the copies continue the sequence."""
     mask = latent.noise_mask
     if mask is not None and mask.shape[0] > 1:
         mask = repeat_to_batch(mask, latent.shape[0]).repeat(amount, 1, 1)
     index = latent.batch_index
     if index is not None:
         span = max(index) - min(index) + 1
-        index = tuple(draw + turn * span for turn in range(amount) for draw in index)
+        index = tuple(draw + copy * span for copy in range(amount) for draw in index)
     samples = latent.samples.repeat(amount, 1, 1, 1)
     return replace(latent, samples=samples, noise_mask=mask, batch_index=index)
 
 
 def select(latent: Latent, start: int, length: int) -> Latent:
-    """Part of a batch, cut to what is there; each keeps the noise it has in the whole batch."""
+    """Return part of a batch; every latent keeps the noise that it has in the full batch."""
     start = min(start, latent.shape[0] - 1)
     part = slice(start, min(start + length, latent.shape[0]))
     index = latent.batch_index or tuple(range(latent.shape[0]))
@@ -147,10 +151,10 @@ def select(latent: Latent, start: int, length: int) -> Latent:
 
 
 def _ramp(length: int, before: int, after: int) -> Tensor:
-    """Ones, rising from 1/before at the start and falling to 1/after at the end."""
+    """Return ones that rise from 1/before at the start and fall to 1/after at the end."""
     ramp = torch.ones(length)
-    for cells, ends in ((before, False), (after, True)):
+    for cells, is_end in ((before, False), (after, True)):
         if cells:
             rise = (torch.arange(length, dtype=torch.float32) + 1).div(cells).clamp(max=1.0)
-            ramp = ramp * (rise.flip(0) if ends else rise)
+            ramp = ramp * (rise.flip(0) if is_end else rise)
     return ramp

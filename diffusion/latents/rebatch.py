@@ -1,4 +1,4 @@
-"""Batches put together and cut anew. What lies together must be of one size; order is kept."""
+"""Split and merge batches in order; a batch has one size."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from .latents import CELL_PX, Latent
 
 
 def rebatch_images(batches: Iterable[Tensor], size: int) -> list[Tensor]:
-    """Batches B×H×W×C of at most `size` images; a new one begins where the size changes."""
+    """Return batches B×H×W×C of at most `size` images; a change of size starts a new batch."""
     runs = groupby(batches, key=lambda batch: batch.shape[1:])
     return [part for _, run in runs for part in torch.split(torch.cat([*run]), size)]
 
 
 def rebatch_latents(latents: Iterable[Latent], size: int) -> list[Latent]:
-    """Batches of at most `size` latents; a new one begins where the size or the family changes.
+    """Return batches of at most `size` latents; a change of size or family starts a new batch.
 
-    Each latent has the noise of its place in the whole, unless it has a draw of its own already.
-    Masks come in the size of the image; a batch that may change everywhere has none.
+    A latent without a batch index gets the noise of its position in the sequence. Masks have the
+    size of the image; a batch that may change everywhere has none.
     """
-    runs = groupby(_placed(latents), key=lambda placed: (placed.shape[1:], placed.latent.family))
-    return [part for _, run in runs for part in _cut([*run], size)]
+    indexed = _index_noise(latents)
+    runs = groupby(indexed, key=lambda batch: (batch.shape[1:], batch.latent.family))
+    return [part for _, run in runs for part in _split([*run], size)]
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """A batch of latents, and the draw of noise of each."""
+class _IndexedBatch:
+    """A batch of latents, and the noise index of each."""
 
     latent: Latent
-    draws: tuple[int, ...]
+    noise_indices: tuple[int, ...]
 
     @property
     def shape(self) -> torch.Size:
@@ -43,7 +44,7 @@ class _Placed:
 
     @property
     def mask(self) -> Tensor:
-        """A mask for each latent, in the size of the image."""
+        """A mask for each latent in the size of the image."""
         count, _, height, width = self.shape
         if self.latent.noise_mask is None:
             return torch.ones(count, height * CELL_PX, width * CELL_PX)
@@ -51,20 +52,20 @@ class _Placed:
         return repeat_to_batch(mask, count)
 
 
-def _placed(latents: Iterable[Latent]) -> Iterator[_Placed]:
-    passed = 0
+def _index_noise(latents: Iterable[Latent]) -> Iterator[_IndexedBatch]:
+    start = 0
     for latent in latents:
         count = latent.shape[0]
-        yield _Placed(latent, latent.batch_index or tuple(range(passed, passed + count)))
-        passed += count
+        yield _IndexedBatch(latent, latent.batch_index or tuple(range(start, start + count)))
+        start += count
 
 
-def _cut(run: Sequence[_Placed], size: int) -> Iterator[Latent]:
-    samples = torch.split(torch.cat([placed.latent.samples for placed in run]), size)
-    masked = any(placed.latent.noise_mask is not None for placed in run)
-    masks = torch.split(torch.cat([placed.mask for placed in run]), size) if masked else ()
-    draws = [draw for placed in run for draw in placed.draws]
+def _split(run: Sequence[_IndexedBatch], size: int) -> Iterator[Latent]:
+    samples = torch.split(torch.cat([batch.latent.samples for batch in run]), size)
+    is_masked = any(batch.latent.noise_mask is not None for batch in run)
+    masks = torch.split(torch.cat([batch.mask for batch in run]), size) if is_masked else ()
+    noise_indices = [index for batch in run for index in batch.noise_indices]
     for number, part in enumerate(samples):
-        mask = masks[number] if masked and bool((masks[number] < 1).any()) else None
-        index = tuple(draws[number * size : number * size + len(part)])
-        yield replace(run[0].latent, samples=part, noise_mask=mask, batch_index=index)
+        mask = masks[number] if is_masked and bool((masks[number] < 1).any()) else None
+        indices = tuple(noise_indices[number * size : number * size + len(part)])
+        yield replace(run[0].latent, samples=part, noise_mask=mask, batch_index=indices)
