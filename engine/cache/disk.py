@@ -1,12 +1,12 @@
-"""The disk tier: entries that outlive the process, in a folder that several may share.
+"""The disk cache: entries that outlive the process, in a folder that several processes may share.
 
-    FOLDER/<generation>/keys/ab/<key>           names a trace
-    FOLDER/<generation>/entries/ab/<trace>      the outputs, in safetensors' layout
+    FOLDER/<generation>/keys/ab/<key>             holds an input key
+    FOLDER/<generation>/entries/ab/<input key>    holds the outputs; see `entry_file`
 
-A generation is what of code and libraries decides results, so that none is found by newer code.
-Files come into being whole, by renaming, and are never changed: copying or mounting the folder
-elsewhere shares it. Each entry has a checksum, which is tested when it is read; one that does not
-pass is dropped, and its node runs again. A disk that is full or fails costs entries, never a run.
+A generation is a digest of the code and libraries behind results, so newer code never finds older
+entries. Files are written atomically, by renaming, and never changed: the folder can be shared by
+copying or mounting it. An entry whose checksum is wrong is dropped, and its node runs again. A
+full or failing disk costs entries, never a run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 import logging
 import os
 import threading
@@ -22,37 +21,38 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .memory import Entry, size_of
-from .packing import Array, CorruptEntryError, MissingOutputError, Packer, UnstorableError
+from .entry_file import decode_entry, encode_entry
+from .memory import Entry
+from .packing import CorruptEntryError, MissingOutputError, Packer, UnstorableError
 
 log = logging.getLogger(__name__)
 DEFAULT_BYTES = 20 * 2**30
-WORTH_SECONDS = 0.05
-MAX_HEADER_BYTES = 16 * 2**20
-MAX_WAITING_BYTES = 2**30
-TRIMMED_TO = 0.9
+MIN_SECONDS = 0.05
+MAX_PENDING_BYTES = 2**30
+SHARE_AFTER_EVICTION = 0.9
+SHARE_ON_FULL_DISK = 0.5
 STALE_SECONDS = 3600
 TEMPORARY = ".tmp"
-DIGITS = frozenset("0123456789abcdef")
+HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 class Contents(NamedTuple):
-    """What a store holds, all generations together."""
+    """The entries of a store, of all generations."""
 
     entries: int
     nbytes: int
 
 
 class Store:
-    """Keeps entries by trace, and finds them by key. Safe to use from threads and processes.
+    """Stores entries by input key, and finds them by key. Safe to use from threads and processes.
 
     Args:
-        folder: made when something is kept, for its user's eyes only.
-        generation: what of code and libraries decides results.
-        budget: bytes of entries to keep, of all generations; least recently used out first.
-        worth_seconds: what took less is made again rather than kept, where it needs no weights.
+        folder: made when something is stored, readable by its user only.
+        generation: digest of the code and libraries behind results.
+        budget: bytes of entries to hold, of all generations; the least recently used leave first.
+        min_seconds: the outputs of quicker calls are not stored, unless they are costly.
         packer: packs values; by default those of Python's plain types only.
     """
 
@@ -61,288 +61,232 @@ class Store:
         folder: Path,
         generation: str = "any",
         budget: int = DEFAULT_BYTES,
-        worth_seconds: float = WORTH_SECONDS,
+        min_seconds: float = MIN_SECONDS,
         packer: Packer | None = None,
     ) -> None:
         self._packer = packer or Packer()
-        self.folder, self.budget, self.worth_seconds = folder, budget, worth_seconds
-        self._own = folder / generation
-        self._keys, self._entries = (f"{self._own}/{kind}/" for kind in ("keys", "entries"))
-        self._held: int | None = None
-        self._complaint = ""
+        self.folder, self.budget, self.min_seconds = folder, budget, min_seconds
+        self._generation_folder = folder / generation
+        self._keys, self._entries = (
+            f"{self._generation_folder}/{kind}/" for kind in ("keys", "entries")
+        )
+        self._used_bytes: int | None = None
+        self._last_warning = ""
         self._numbers = itertools.count()
         self._lock = threading.Lock()
-        self._waiting: list[Future[None]] = []
-        self._waiting_bytes = 0
+        self._pending: list[Future[None]] = []
+        self._pending_bytes = 0
         self._writer: ThreadPoolExecutor | None = None
 
     def find(self, key: str) -> str | None:
-        """The trace that a key leads to, if its entry is here."""
-        alias = f"{self._keys}{key[:2]}/{key}"
-        if not os.access(alias, os.F_OK):  # asked of each node, so as fast as can be
+        """Return the input key that a key leads to, if its entry is stored."""
+        path = f"{self._keys}{key[:2]}/{key}"
+        if not os.access(path, os.F_OK):  # asked for every node, so as fast as possible
             return None
         try:
-            trace = Path(alias).read_text("ascii")
+            input_key = Path(path).read_text("ascii")
         except (OSError, ValueError):
             return None
-        return trace if _is_digest(trace) and self.has(trace) else None
+        return input_key if _is_digest(input_key) and self.has(input_key) else None
 
-    def has(self, trace: str) -> bool:
-        """Whether there is an entry; it may yet turn out to be damaged."""
-        return os.access(f"{self._entries}{trace[:2]}/{trace}", os.F_OK)
+    def has(self, input_key: str) -> bool:
+        """Return whether an entry is stored; it may yet turn out to be corrupt."""
+        return os.access(f"{self._entries}{input_key[:2]}/{input_key}", os.F_OK)
 
-    def load(self, trace: str) -> Entry | None:
-        """An entry; None if there is none, or only a damaged one, which is dropped."""
-        place = self._place("entries", trace)
+    def load(self, input_key: str) -> Entry | None:
+        """Read an entry; None if it is not stored. A corrupt one is dropped, and None too."""
+        path = self._path("entries", input_key)
         try:
-            entry = _read(bytearray(place.read_bytes()), trace, self._packer)
-            os.utime(place)
+            entry = decode_entry(bytearray(path.read_bytes()), input_key, self._packer)
+            os.utime(path)
         except OSError:
             return None
         except CorruptEntryError as error:
             if not isinstance(error, MissingOutputError):
-                log.warning("a kept result is dropped: %s", error)
-            self._remove(place)
+                log.warning("a stored result is dropped: %s", error)
+            self._remove(path)
             return None
         return entry
 
-    def put(self, trace: str, key: str, entry: Entry, seconds: float, costly: bool) -> None:
-        """Keep an entry, in the background; `flush` waits for it.
+    def put(self, input_key: str, key: str, entry: Entry, seconds: float, is_costly: bool) -> None:
+        """Store an entry, in the background; `flush` waits for it.
 
         Args:
-            seconds: what it took to make.
-            costly: keep it even if that was little: it needed weights, or saved files.
+            seconds: duration of the call that made it.
+            is_costly: store it even if the call was quick: it needed weights, or saved files.
         """
-        if entry.nbytes > self.budget or (seconds < self.worth_seconds and not costly):
+        if entry.nbytes > self.budget or (seconds < self.min_seconds and not is_costly):
             return
-        self._later(lambda: self._put(trace, key, entry), entry.nbytes)
+        self._in_background(lambda: self._put(input_key, key, entry), entry.nbytes)
 
-    def alias(self, trace: str, key: str) -> None:
-        """Let a key, too, find an entry that is here; in the background."""
-        if self.find(key) != trace:
-            self._later(lambda: self._name(trace, key))
+    def alias(self, input_key: str, key: str) -> None:
+        """Let a further key find a stored entry; in the background."""
+        if self.find(key) != input_key:
+            self._in_background(lambda: self._write_key(input_key, key))
 
-    def write(self, file: Path, data: Callable[[], bytes]) -> None:
-        """Write another file of the folder whole, in the background; a failure costs that file."""
+    def write(self, path: Path, data: Callable[[], bytes]) -> None:
+        """Write another file of the folder atomically, in the background; errors are ignored."""
 
         def work() -> None:
             with contextlib.suppress(OSError):
-                self._write(file, [data()])
+                self._write(path, [data()])
 
-        self._later(work)
+        self._in_background(work)
 
     def flush(self) -> None:
-        """Wait until all that was put is on the disk."""
+        """Wait until everything that was put is on disk."""
         with self._lock:
-            waiting = list(self._waiting)
-        for each in waiting:
-            each.result()
+            pending = list(self._pending)
+        for future in pending:
+            future.result()
 
     def close(self) -> None:
-        """The same, and let the thread go."""
+        """Flush, and end the writing thread."""
         self.flush()
         if self._writer is not None:
             self._writer.shutdown()
             self._writer = None
 
     def contents(self) -> Contents:
-        """How much is kept."""
-        sizes = [facts.st_size for _, facts in self._files("entries")]
+        """Return the number of entries and their size."""
+        sizes = [status.st_size for _, status in self._files("entries")]
         return Contents(len(sizes), sum(sizes))
 
     def clear(self) -> None:
         """Drop everything, of all generations."""
         for kind in ("entries", "keys"):
-            for place, _ in list(self._files(kind)):
-                self._remove(place)
-        self._held = 0
+            for path, _ in list(self._files(kind)):
+                self._remove(path)
+        self._used_bytes = 0
 
     # Writing
 
-    def _later(self, work: Callable[[], None], nbytes: int = 0) -> None:
-        """Do it in the writing thread; where too many bytes wait for that already, not at all."""
+    def _in_background(self, work: Callable[[], None], nbytes: int = 0) -> None:
+        """Do work in the writing thread; drop it if too many bytes wait for that already."""
 
         def counted() -> None:
             try:
                 work()
             finally:
                 with self._lock:
-                    self._waiting_bytes -= nbytes
+                    self._pending_bytes -= nbytes
 
         with self._lock:
-            self._waiting = [each for each in self._waiting if not each.done()]
-            if self._waiting_bytes and self._waiting_bytes + nbytes > MAX_WAITING_BYTES:
+            self._pending = [future for future in self._pending if not future.done()]
+            if self._pending_bytes and self._pending_bytes + nbytes > MAX_PENDING_BYTES:
                 return
             if self._writer is None:
                 self._writer = ThreadPoolExecutor(1, "latentloom-store")
-            self._waiting_bytes += nbytes
-            self._waiting.append(self._writer.submit(counted))
+            self._pending_bytes += nbytes
+            self._pending.append(self._writer.submit(counted))
 
-    def _put(self, trace: str, key: str, entry: Entry) -> None:
+    def _put(self, input_key: str, key: str, entry: Entry) -> None:
         try:
-            parts = _written(entry, trace, self._packer)
+            parts = encode_entry(entry, input_key, self._packer)
         except UnstorableError:
             return
         except Exception:
-            log.exception("a result cannot be kept")
+            log.exception("a result cannot be stored")
             return
         try:
-            if not self.has(trace):
-                self._make_room(sum(map(len, parts)))
-                self._write_or_trim(self._place("entries", trace), parts)
+            if not self.has(input_key):
+                self._reserve(sum(map(len, parts)))
+                self._write_or_evict(self._path("entries", input_key), parts)
         except OSError as error:
-            self._complain(error.strerror or str(error))
+            self._warn_once(error.strerror or str(error))
             return
-        self._complaint = ""
-        self._name(trace, key)
+        self._last_warning = ""
+        self._write_key(input_key, key)
 
-    def _complain(self, why: str) -> None:
-        """Say once why nothing is kept, until something is again."""
-        if why != self._complaint:
-            log.warning("results are not kept in %s: %s", self.folder, why)
-        self._complaint = why
+    def _warn_once(self, reason: str) -> None:
+        """Log why nothing is stored, once until something is stored again."""
+        if reason != self._last_warning:
+            log.warning("results are not stored in %s: %s", self.folder, reason)
+        self._last_warning = reason
 
-    def _name(self, trace: str, key: str) -> None:
+    def _write_key(self, input_key: str, key: str) -> None:
         with contextlib.suppress(OSError):
-            self._write(self._place("keys", key), [trace.encode()])
+            self._write(self._path("keys", key), [input_key.encode()])
 
-    def _write_or_trim(self, place: Path, parts: list[bytes]) -> None:
-        """Write a file; where the disk is full, once more after older entries went."""
+    def _write_or_evict(self, path: Path, parts: list[bytes]) -> None:
+        """Write a file; if that fails, evict older entries and try once more."""
         try:
-            self._write(place, parts)
+            self._write(path, parts)
         except OSError:
-            if not self._trim(0.5):
+            if not self._evict(SHARE_ON_FULL_DISK):
                 raise
-            self._write(place, parts)
+            self._write(path, parts)
 
-    def _write(self, place: Path, parts: list[bytes]) -> None:
+    def _write(self, path: Path, parts: list[bytes]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.parent / f"{place.name}.{os.getpid()}.{next(self._numbers)}{TEMPORARY}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f"{path.name}.{os.getpid()}.{next(self._numbers)}{TEMPORARY}"
         try:
             with temporary.open("xb") as stream:
                 stream.writelines(parts)
-            temporary.replace(place)
+            temporary.replace(path)
         except BaseException:
             self._remove(temporary)
             raise
 
-    def _make_room(self, nbytes: int) -> None:
+    def _reserve(self, nbytes: int) -> None:
+        """Count bytes that are about to be written; evict entries if they exceed the budget."""
         with self._lock:
-            if self._held is None:
-                self._held = self.contents().nbytes
-            self._held += nbytes
-            full = self._held > self.budget
-        if full:
-            self._trim(TRIMMED_TO, nbytes)
+            if self._used_bytes is None:
+                self._used_bytes = self.contents().nbytes
+            self._used_bytes += nbytes
+            is_full = self._used_bytes > self.budget
+        if is_full:
+            self._evict(SHARE_AFTER_EVICTION, nbytes)
 
-    def _trim(self, share: float, extra: int = 0) -> bool:
-        """Drop what was used longest ago, until a share of the budget, or of what is, is left."""
+    def _evict(self, share: float, reserved_bytes: int = 0) -> bool:
+        """Drop the least recently used entries, down to a share of the budget.
+
+        Where less than the budget is used, it is down to that share of the used bytes.
+
+        Returns:
+            Whether an entry was dropped.
+        """
         files = sorted(self._files("entries"), key=lambda file: file[1].st_mtime_ns)
-        held = sum(facts.st_size for _, facts in files)
-        goal, dropped = min(self.budget, held + extra) * share - extra, False
-        for place, facts in files:
-            if held <= goal:
+        used = sum(status.st_size for _, status in files)
+        goal = min(self.budget, used + reserved_bytes) * share - reserved_bytes
+        has_dropped = False
+        for path, status in files:
+            if used <= goal:
                 break
-            self._remove(place)
-            held, dropped = held - facts.st_size, True
-        for alias, _ in list(self._files("keys")) if dropped else ():
+            self._remove(path)
+            used, has_dropped = used - status.st_size, True
+        for path, _ in list(self._files("keys")) if has_dropped else ():
             with contextlib.suppress(OSError):
-                trace = alias.read_text("ascii")
-                if not (alias.parents[2] / "entries" / trace[:2] / trace).exists():
-                    self._remove(alias)
-        self._held = held + extra
-        return dropped
+                input_key = path.read_text("ascii")
+                if not (path.parents[2] / "entries" / input_key[:2] / input_key).exists():
+                    self._remove(path)
+        self._used_bytes = used + reserved_bytes
+        return has_dropped
 
-    def _place(self, kind: str, name: str) -> Path:
-        return self._own / kind / name[:2] / name
+    def _path(self, kind: str, name: str) -> Path:
+        return self._generation_folder / kind / name[:2] / name
 
     def _files(self, kind: str) -> Iterator[tuple[Path, os.stat_result]]:
-        """The files of a kind, of all generations; what a writer left behind long ago goes.
+        """Yield the files of a kind, of all generations, and remove stale temporary files.
 
-        A file that no store has named is nobody's here, and stays.
+        Files that no store has named are left alone.
         """
-        for place in self.folder.glob(f"*/{kind}/??/*"):
-            if not _is_digest(place.name.partition(".")[0]):
+        for path in self.folder.glob(f"*/{kind}/??/*"):
+            if not _is_digest(path.name.partition(".")[0]):
                 continue
             with contextlib.suppress(OSError):
-                facts = place.stat()
-                if not place.name.endswith(TEMPORARY):
-                    yield place, facts
-                elif facts.st_mtime < time.time() - STALE_SECONDS:
-                    self._remove(place)
+                status = path.stat()
+                if not path.name.endswith(TEMPORARY):
+                    yield path, status
+                elif status.st_mtime < time.time() - STALE_SECONDS:
+                    self._remove(path)
 
     @staticmethod
-    def _remove(place: Path) -> None:
+    def _remove(path: Path) -> None:
         with contextlib.suppress(OSError):
-            place.unlink()
-
-
-def _written(entry: Entry, trace: str, packer: Packer) -> list[bytes]:
-    """An entry as the parts of a file, which tells its own name.
-
-    Raises:
-        UnstorableError: a value in it is not kept on the disk.
-    """
-    tree, arrays = packer.pack(tuple(entry.outputs))
-    header: dict[str, Any] = {}
-    end = 0
-    for number, array in enumerate(arrays):
-        start, end = end, end + len(array.data)
-        header[str(number)] = {
-            "dtype": array.dtype, "shape": list(array.shape), "data_offsets": [start, end],
-        }  # fmt: skip
-    digests = [entry.digest(index) for index in range(len(entry.outputs))]
-    told = {"trace": trace, "tree": tree, "digests": digests}
-    metadata = {"entry": json.dumps(told, separators=(",", ":")), "sum": ""}
-    header["__metadata__"] = metadata
-    data = [bytes(array.data) for array in arrays]
-    metadata["sum"] = _sum(header, data)
-    head = json.dumps(header, separators=(",", ":")).encode()
-    head += b" " * (-len(head) % 8)
-    return [len(head).to_bytes(8, "little"), head, *data]
-
-
-def _read(data: bytearray, trace: str, packer: Packer) -> Entry:
-    """The entry of a trace in the bytes of a file.
-
-    Raises:
-        CorruptEntryError: it is not what was written.
-    """
-    try:
-        length = int.from_bytes(data[:8], "little")
-        if not 0 < length <= min(len(data) - 8, MAX_HEADER_BYTES):
-            raise CorruptEntryError("its header is cut")
-        header = json.loads(data[8 : 8 + length])
-        metadata = header["__metadata__"]
-        expected, metadata["sum"] = metadata["sum"], ""
-        view = memoryview(data)[8 + length :]
-        if _sum(header, [view]) != expected:
-            raise CorruptEntryError("its checksum is wrong")
-        told = json.loads(metadata["entry"])
-        if told["trace"] != trace:
-            raise CorruptEntryError("it is another entry")
-        arrays = [_array(header[str(number)], view) for number in range(len(header) - 1)]
-        outputs = packer.unpack(told["tree"], arrays)
-        digests = tuple(told["digests"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CorruptEntryError(f"it is no entry: {error}") from error
-    if not isinstance(outputs, tuple) or len(digests) != len(outputs):
-        raise CorruptEntryError("it holds no outputs")
-    return Entry(outputs, size_of(outputs), digests)
-
-
-def _array(head: dict[str, Any], view: memoryview) -> Array:
-    start, end = head["data_offsets"]
-    return Array(head["dtype"], tuple(head["shape"]), view[start:end])
-
-
-def _sum(header: dict[str, Any], data: list[bytes] | list[memoryview]) -> str:
-    sink = hashlib.sha256(json.dumps(header, separators=(",", ":")).encode())
-    for part in data:
-        sink.update(part)
-    return sink.hexdigest()
+            path.unlink()
 
 
 def _is_digest(text: str) -> bool:
-    return len(text) == hashlib.sha256().digest_size * 2 and DIGITS.issuperset(text)
+    return len(text) == hashlib.sha256().digest_size * 2 and HEX_DIGITS.issuperset(text)

@@ -1,6 +1,6 @@
-"""The memory tier: outputs by key, least recently used first out, under a byte budget.
+"""The memory cache: outputs by key within a byte budget; the least recently used leave first.
 
-Keys and where they come from are `engine.execution.plan`'s; nothing here knows a graph.
+`engine.execution.keys` explains the keys; nothing here knows a graph.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ DEFAULT_BYTES = 2 * 2**30
 
 @dataclass(slots=True, weakref_slot=True)
 class Entry:
-    """What a node gave.
+    """The outputs of a node.
 
     Attributes:
-        outputs: one value an output; the node's own NamedTuple where it returned one.
-        digests: of each output, once asked for; None where a type has no fingerprint.
-        nbytes: memory it holds.
-        fingerprinter: what computes the digests.
+        outputs: one value for each output; the node's own NamedTuple if it returned one.
+        nbytes: memory that they hold.
+        digests: one for each output, once asked for; None for a type without a fingerprint.
+        fingerprinter: computes the digests.
     """
 
     outputs: tuple[Any, ...]
@@ -34,28 +34,27 @@ class Entry:
     fingerprinter: Fingerprinter = field(default=PLAIN, compare=False, repr=False)
 
     def digest(self, index: int) -> str | None:
-        """The digest of one output, computed once; None if its type has no fingerprint."""
+        """Return the digest of one output, computed once; None if its type has no fingerprint."""
         if self.digests is None:
             self.digests = tuple(_digest(self.fingerprinter, value) for value in self.outputs)
         return self.digests[index]
 
 
 class MemoryCache:
-    """Entries by trace (what went in), found also by key (how it was asked for).
+    """Entries by input key, found also by each key that led to them.
 
-    A key is made before anything runs, from the graph alone; a trace is made from the values that
-    really came in. Several keys may lead to one trace, which is what early cut-off stands on.
-    Safe to use from several threads.
+    Several keys may lead to one input key; early cut-off rests on this. Safe to use from several
+    threads.
 
     Args:
-        budget: bytes of outputs to keep; an entry larger than that is not kept.
+        budget: bytes of outputs to hold; a larger entry is not cached.
     """
 
     def __init__(self, budget: int = DEFAULT_BYTES) -> None:
         self.budget = budget
         self.nbytes = 0
         self._entries: OrderedDict[str, Entry] = OrderedDict()
-        self._traces: dict[str, str] = {}
+        self._input_keys: dict[str, str] = {}
         self._keys: dict[str, list[str]] = {}
         self._lock = threading.Lock()
 
@@ -63,59 +62,59 @@ class MemoryCache:
         return len(self._entries)
 
     def by_key(self, key: str) -> Entry | None:
-        """The entry that a node with this key would give, None if it is not kept."""
-        trace = self._traces.get(key)
-        return None if trace is None else self._entries.get(trace)
+        """Return the entry for a key; None if it is not cached."""
+        input_key = self._input_keys.get(key)
+        return None if input_key is None else self._entries.get(input_key)
 
-    def by_input_key(self, trace: str, key: str) -> Entry | None:
-        """The entry for these very inputs; from now on `key` finds it too."""
+    def by_input_key(self, input_key: str, key: str) -> Entry | None:
+        """Return the entry for these input values; from now on `key` finds it too."""
         with self._lock:
-            entry = self._entries.get(trace)
+            entry = self._entries.get(input_key)
             if entry is not None:
-                self._entries.move_to_end(trace)
-                self._alias(trace, key)
+                self._entries.move_to_end(input_key)
+                self._alias(input_key, key)
             return entry
 
     def touch(self, key: str) -> None:
-        """Mark what this key finds as just used."""
+        """Mark the entry for a key as just used."""
         with self._lock:
-            trace = self._traces.get(key)
-            if trace is not None and trace in self._entries:
-                self._entries.move_to_end(trace)
+            input_key = self._input_keys.get(key)
+            if input_key is not None and input_key in self._entries:
+                self._entries.move_to_end(input_key)
 
-    def put(self, trace: str, key: str, entry: Entry) -> None:
-        """Keep an entry, and drop the least recently used ones that no longer fit."""
+    def put(self, input_key: str, key: str, entry: Entry) -> None:
+        """Cache an entry, and drop the least recently used ones that no longer fit."""
         if entry.nbytes > self.budget:
             return
         with self._lock:
-            old = self._entries.pop(trace, None)
+            old = self._entries.pop(input_key, None)
             self.nbytes += entry.nbytes - (old.nbytes if old else 0)
-            self._entries[trace] = entry
-            self._alias(trace, key)
+            self._entries[input_key] = entry
+            self._alias(input_key, key)
             while self.nbytes > self.budget:
                 self._drop(next(iter(self._entries)))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop everything."""
         with self._lock:
-            for table in (self._entries, self._traces, self._keys):
+            for table in (self._entries, self._input_keys, self._keys):
                 table.clear()
             self.nbytes = 0
 
-    def _alias(self, trace: str, key: str) -> None:
-        if self._traces.get(key) != trace:
-            self._traces[key] = trace
-            self._keys.setdefault(trace, []).append(key)
+    def _alias(self, input_key: str, key: str) -> None:
+        if self._input_keys.get(key) != input_key:
+            self._input_keys[key] = input_key
+            self._keys.setdefault(input_key, []).append(key)
 
-    def _drop(self, trace: str) -> None:
-        self.nbytes -= self._entries.pop(trace).nbytes
-        for key in self._keys.pop(trace, ()):
-            if self._traces.get(key) == trace:
-                del self._traces[key]
+    def _drop(self, input_key: str) -> None:
+        self.nbytes -= self._entries.pop(input_key).nbytes
+        for key in self._keys.pop(input_key, ()):
+            if self._input_keys.get(key) == input_key:
+                del self._input_keys[key]
 
 
 def size_of(value: Any) -> int:
-    """Bytes that a value holds: tensors and handles say so themselves (`nbytes`)."""
+    """Return the bytes that a value holds; tensors and handles have their own `nbytes`."""
     own = getattr(value, "nbytes", None)
     if isinstance(own, int):
         return own

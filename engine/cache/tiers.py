@@ -1,4 +1,4 @@
-"""Both places where outputs are kept, as a run sees them: memory before the disk."""
+"""Both caches as a run sees them: memory before disk."""
 
 from __future__ import annotations
 
@@ -13,48 +13,58 @@ Tier = Literal["memory", "disk"]
 
 
 class Tiers:
-    """Memory, and a disk tier where there is one; what is read off the disk is in memory then."""
+    """The memory cache, and the disk cache if there is one. Reading from disk fills memory.
+
+    `key` and `input_key` are explained in `engine.execution.keys`.
+    """
 
     def __init__(self, memory: MemoryCache, disk: Store | None) -> None:
         self.memory, self.disk = memory, disk
 
     def on_disk(self, key: str, spec: NodeSpec) -> str | None:
-        """The trace of what the disk has for a key; files that were saved must still be there."""
-        trace = self.disk.find(key) if self.disk is not None else None
-        if trace is not None and spec.output_node and self.read(trace, key, spec) is None:
-            return None
-        return trace
+        """Return the input key of the entry on disk for a key; None if there is none.
 
-    def read(self, trace: str, key: str, spec: NodeSpec) -> Entry | None:
-        """An entry of the disk; None if it is damaged, or stands for files that are gone."""
-        entry = usable(self.disk.load(trace)) if self.disk is not None else None
+        An entry of an output node counts only while the files that it saved are there.
+        """
+        input_key = self.disk.find(key) if self.disk is not None else None
+        if input_key is not None and spec.output_node and self.read(input_key, key, spec) is None:
+            return None
+        return input_key
+
+    def read(self, input_key: str, key: str, spec: NodeSpec) -> Entry | None:
+        """Read an entry from disk; None if it is corrupt, or a file that it saved is missing."""
+        entry = usable(self.disk.load(input_key)) if self.disk is not None else None
         if entry is None:
             return None
         if spec.returns is not None and len(entry.outputs) == len(spec.outputs):
             entry.outputs = spec.returns(*entry.outputs)
-        self.memory.put(trace, key, entry)
+        self.memory.put(input_key, key, entry)
         return entry
 
-    def fetch(self, trace: str, key: str, spec: NodeSpec) -> Tier:
-        """Bring what the disk has for these very inputs into memory; where it was."""
-        if self.disk is None or not self.disk.has(trace):
+    def fetch(self, input_key: str, key: str, spec: NodeSpec) -> Tier:
+        """Bring the entry for these input values into memory; return the tier that had it.
+
+        Returns:
+            "memory" also where neither tier has it.
+        """
+        if self.disk is None or not self.disk.has(input_key):
             return "memory"
-        self.disk.alias(trace, key)
-        if self.memory.by_input_key(trace, key) is None:
-            self.read(trace, key, spec)
+        self.disk.alias(input_key, key)
+        if self.memory.by_input_key(input_key, key) is None:
+            self.read(input_key, key, spec)
             return "disk"
         return "memory"
 
-    def put(self, trace: str, key: str, spec: NodeSpec, entry: Entry, seconds: float) -> None:
-        """Keep what a call gave; on the disk, if it took long, needed weights, or saved files."""
-        self.memory.put(trace, key, entry)
+    def put(self, input_key: str, key: str, spec: NodeSpec, entry: Entry, seconds: float) -> None:
+        """Cache the outputs of a call; on disk if it was slow, needed weights, or saved files."""
+        self.memory.put(input_key, key, entry)
         if self.disk is not None:
-            saved = spec.output_node and any(isinstance(each, Saved) for each in entry.outputs)
-            self.disk.put(trace, key, entry, seconds, spec.device or saved)
+            saved = spec.output_node and any(isinstance(value, Saved) for value in entry.outputs)
+            self.disk.put(input_key, key, entry, seconds, spec.device or saved)
 
 
 def usable(entry: Entry | None) -> Entry | None:
-    """The entry, unless it stands for files that are gone."""
+    """Return the entry, or None if a file that it saved is missing."""
     if entry is None:
         return None
     for value in entry.outputs:

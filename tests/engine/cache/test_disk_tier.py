@@ -1,4 +1,4 @@
-"""Runs over the disk tier: what an earlier process made is not made again, and plans say why."""
+"""Runs with a disk cache: nothing is computed again tomorrow, and plans say why."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write(value: int, context: Context) -> Saved:
 
 @node("Weigh", category="test")
 def weigh(value: int) -> int:
-    """Quick, and not kept."""
+    """Quick, and not stored."""
     note(f"Weigh {value}")
     return value
 
@@ -57,14 +57,14 @@ REGISTRY = fakes.REGISTRY | Registry.of(write, weigh, count)
 
 
 @contextmanager
-def process(folder: Path, generation: str = "any", worth: float = 0.0) -> Iterator[Engine]:
-    """An engine that knows only what is on the disk."""
-    with Engine(REGISTRY, store=Store(folder, generation, worth_seconds=worth)) as made:
+def process(folder: Path, generation: str = "any", min_seconds: float = 0.0) -> Iterator[Engine]:
+    """Yield an engine that knows only what is on disk."""
+    with Engine(REGISTRY, store=Store(folder, generation, min_seconds=min_seconds)) as made:
         yield made
     fakes.calls.clear()
 
 
-def test_tomorrow_nothing_is_made_again(tmp_path: Path, calls: list[str]) -> None:
+def test_tomorrow_nothing_is_computed_again(tmp_path: Path, calls: list[str]) -> None:
     with process(tmp_path) as engine:
         engine.run(PASSES)
     with process(tmp_path) as engine:
@@ -81,7 +81,7 @@ def test_tomorrow_nothing_is_made_again(tmp_path: Path, calls: list[str]) -> Non
         assert engine.plan(PASSES).nodes["show"].tier == "memory"
 
 
-def test_one_number_is_paid_for_alone_and_the_plan_says_why(
+def test_one_changed_number_costs_only_its_nodes_and_the_plan_says_why(
     tmp_path: Path, calls: list[str]
 ) -> None:
     with process(tmp_path) as engine:
@@ -112,14 +112,14 @@ def test_an_unchanged_output_stops_the_wave_a_day_later(tmp_path: Path, calls: l
         assert engine.plan(other).count("run") == 0
 
 
-def test_what_is_quick_is_made_again_and_the_plan_says_so(tmp_path: Path, calls: list[str]) -> None:
+def test_quick_nodes_run_again_and_the_plan_says_so(tmp_path: Path, calls: list[str]) -> None:
     quick = graph(
         n=("Weigh", {"value": 3}), half=("Halve", {"a": "$n.INT"}),
         show=("Show", {"value": "$half.quotient"}),
     )  # fmt: skip
-    with process(tmp_path, worth=60) as engine:
+    with process(tmp_path, min_seconds=60) as engine:
         engine.run(quick)
-    with process(tmp_path, worth=60) as engine:
+    with process(tmp_path, min_seconds=60) as engine:
         changed = quick.set("n.value", 4)
         assert engine.plan(quick.set("show.note_text", "!")).count("run") == 1
         assert engine.plan(quick, targets=["n"]).nodes["n"].why == NotStored()
@@ -127,7 +127,7 @@ def test_what_is_quick_is_made_again_and_the_plan_says_so(tmp_path: Path, calls:
         assert calls == ["Weigh 4", "Halve 4", "Show 2"]
 
 
-def test_newer_code_makes_everything_again(tmp_path: Path, calls: list[str]) -> None:
+def test_newer_code_computes_everything_again(tmp_path: Path, calls: list[str]) -> None:
     with process(tmp_path) as engine:
         engine.run(PASSES)
     with process(tmp_path, "newer") as engine:
@@ -136,14 +136,16 @@ def test_newer_code_makes_everything_again(tmp_path: Path, calls: list[str]) -> 
         assert len(calls) == 4
 
 
-def test_a_damaged_entry_runs_with_all_that_it_needs(tmp_path: Path, calls: list[str]) -> None:
+def test_a_node_with_a_corrupt_entry_runs_with_all_that_it_needs(
+    tmp_path: Path, calls: list[str]
+) -> None:
     with process(tmp_path) as engine:
         engine.run(PASSES)
     with process(tmp_path) as engine:
-        task = engine.plan(PASSES.set("show.note_text", "!"))
-        assert task.nodes["pass2"].tier == "disk"
-        for place in tmp_path.glob("any/entries/*/*"):
-            place.write_bytes(place.read_bytes()[:-1] + b"!")
+        plan = engine.plan(PASSES.set("show.note_text", "!"))
+        assert plan.nodes["pass2"].tier == "disk"
+        for path in tmp_path.glob("any/entries/*/*"):
+            path.write_bytes(path.read_bytes()[:-1] + b"!")
         result = engine.run(PASSES.set("show.note_text", "!"))
         assert (result.status, result["show"]) == ("done", 33)
         assert calls == ["Number 3", "Add 3 10", "Add 13 20", "Show 33!"]
@@ -178,26 +180,26 @@ def test_saved_files_are_a_result_while_they_are_there(tmp_path: Path, calls: li
 def test_outputs_come_back_in_their_named_tuple_and_as_lists(
     tmp_path: Path, calls: list[str]
 ) -> None:
-    each = graph(n=("Count", {"to": 2}), half=("Halve", {"a": "$n.INT"}))
+    counted = graph(n=("Count", {"to": 2}), half=("Halve", {"a": "$n.INT"}))
     with process(tmp_path) as engine:
-        engine.run(each, targets=["half"])
+        engine.run(counted, targets=["half"])
     with process(tmp_path) as engine:
-        found = engine.run(each, targets=["half"])["half"]
-        assert (found.quotient, found.remainder, calls) == ((0, 0), (0, 1), [])
+        outputs = engine.run(counted, targets=["half"])["half"]
+        assert (outputs.quotient, outputs.remainder, calls) == ((0, 0), (0, 1), [])
 
 
-def test_what_memory_has_no_room_for_comes_from_the_disk(tmp_path: Path, calls: list[str]) -> None:
-    kept = Store(tmp_path, worth_seconds=0.0)
-    with Engine(REGISTRY, cache_bytes=0, store=kept) as engine:
+def test_what_does_not_fit_in_memory_comes_from_disk(tmp_path: Path, calls: list[str]) -> None:
+    store = Store(tmp_path, min_seconds=0.0)
+    with Engine(REGISTRY, cache_bytes=0, store=store) as engine:
         engine.run(PASSES)
-        kept.flush()
+        store.flush()
         calls.clear()
         assert engine.run(PASSES)["show"] == 33
         assert engine.run(PASSES.set("pass2.b", 1))["show"] == 14
         assert calls == ["Add 13 1", "Show 14"]
 
 
-def test_lazy_inputs_are_looked_for_on_the_disk(tmp_path: Path, calls: list[str]) -> None:
+def test_lazy_inputs_are_looked_up_on_disk(tmp_path: Path, calls: list[str]) -> None:
     either = graph(
         a=("Number", {"value": 7}), b=("Number", {"value": 8}),
         pick=("Pick", {"first": True, "a": "$a.INT", "b": "$b.INT"}),
@@ -215,22 +217,20 @@ def test_lazy_inputs_are_looked_for_on_the_disk(tmp_path: Path, calls: list[str]
 
 def test_a_copy_of_the_folder_serves_another_machine(tmp_path: Path, calls: list[str]) -> None:
     reading = graph(read=("Read", {"path": "a.txt"}))
-    for place in ("here", "there"):
-        (tmp_path / place / "inputs").mkdir(parents=True)
-        (tmp_path / place / "inputs" / "a.txt").write_text("the same")
-    where, elsewhere = (
-        Workspace(input_dir=tmp_path / place / "inputs") for place in ("here", "there")
-    )
-    with process(tmp_path / "here" / "cache") as engine:
-        engine.run(reading, where, targets=["read"])
-    copytree(tmp_path / "here" / "cache", tmp_path / "there" / "cache")
-    rmtree(tmp_path / "here")
-    with process(tmp_path / "there" / "cache") as engine:
-        result = engine.run(reading, elsewhere, targets=["read"])
+    for machine in ("a", "b"):
+        (tmp_path / machine / "inputs").mkdir(parents=True)
+        (tmp_path / machine / "inputs" / "a.txt").write_text("the same")
+    first, second = (Workspace(input_dir=tmp_path / machine / "inputs") for machine in ("a", "b"))
+    with process(tmp_path / "a" / "cache") as engine:
+        engine.run(reading, first, targets=["read"])
+    copytree(tmp_path / "a" / "cache", tmp_path / "b" / "cache")
+    rmtree(tmp_path / "a")
+    with process(tmp_path / "b" / "cache") as engine:
+        result = engine.run(reading, second, targets=["read"])
         assert (calls, result["read"], result.nodes["read"].tier) == ([], "the same", "disk")
 
 
-def test_two_graphs_have_a_past_of_their_own(tmp_path: Path) -> None:
+def test_each_graph_has_its_own_run_log(tmp_path: Path) -> None:
     first = Graph(PASSES.nodes, title="first")
     second = Graph(PASSES.set("pass1.b", 99).nodes, title="second")
     with process(tmp_path) as engine:
@@ -242,7 +242,7 @@ def test_two_graphs_have_a_past_of_their_own(tmp_path: Path) -> None:
         assert engine.plan(again).nodes["pass1"].why == Changed("b", "10", "99")
 
 
-def test_a_past_that_is_damaged_is_none(tmp_path: Path) -> None:
+def test_a_corrupt_run_log_is_ignored(tmp_path: Path) -> None:
     with process(tmp_path) as engine:
         engine.run(PASSES)
     for text in ('{"pass2": {"type": 1}}', "[]", "{", '{"pass2": 3}'):
@@ -253,16 +253,14 @@ def test_a_past_that_is_damaged_is_none(tmp_path: Path) -> None:
             assert plan.nodes["pass2"].why == NeverRun()
 
 
-@pytest.mark.parametrize("damage", ["folder", "file"])
-def test_a_folder_that_cannot_be_used_costs_nothing_but_itself(
-    damage: str, tmp_path: Path, calls: list[str]
-) -> None:
-    place = tmp_path / "cache"
-    if damage == "file":
-        place.write_text("no folder")
+@pytest.mark.parametrize("obstacle", ["folder", "file"])
+def test_an_unusable_folder_stops_no_run(obstacle: str, tmp_path: Path, calls: list[str]) -> None:
+    folder = tmp_path / "cache"
+    if obstacle == "file":
+        folder.write_text("not a folder")
     else:
-        place.mkdir(mode=0o500)
-        (place / "any").touch()
-    with process(place) as engine:
+        folder.mkdir(mode=0o500)
+        (folder / "any").touch()
+    with process(folder) as engine:
         assert engine.run(PASSES)["show"] == 33
         assert len(calls) == 4

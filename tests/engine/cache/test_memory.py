@@ -1,4 +1,4 @@
-"""The memory tier keeps what was used last, within its budget."""
+"""The memory cache holds what was used last, within its budget."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ def entry(nbytes: int = 10) -> Entry:
 
 
 def test_an_entry_is_found_by_each_key_that_led_to_it() -> None:
-    cache, kept = MemoryCache(100), entry()
-    cache.put("trace", "key", kept)
-    assert cache.by_input_key("trace", "other") is kept
-    assert cache.by_key("key") is cache.by_key("other") is kept
+    cache, cached = MemoryCache(100), entry()
+    cache.put("inputs", "key", cached)
+    assert cache.by_input_key("inputs", "other") is cached
+    assert cache.by_key("key") is cache.by_key("other") is cached
 
 
 def test_the_least_recently_used_goes_first() -> None:
@@ -34,7 +34,7 @@ def test_the_budget_is_never_exceeded() -> None:
     assert len(cache) == 2
 
 
-def test_an_entry_larger_than_the_budget_is_not_kept() -> None:
+def test_an_entry_larger_than_the_budget_is_not_cached() -> None:
     cache = MemoryCache(5)
     cache.put("a", "ka", entry(10))
     assert cache.by_key("ka") is None

@@ -1,4 +1,4 @@
-"""Values to trees and back: nothing is lost, nothing unknown is kept or made."""
+"""Values to trees and back: nothing is lost, nothing unknown is stored or made."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def there_and_back(value: Any) -> Any:
 
 @given(VALUES)
 def test_plain_values_come_back_with_their_types(value: Any) -> None:
-    found = there_and_back(value)
-    assert repr(found) == repr(value)
-    assert found.__class__ is value.__class__
+    unpacked = there_and_back(value)
+    assert repr(unpacked) == repr(value)
+    assert unpacked.__class__ is value.__class__
 
 
 def test_numbers_that_json_lacks_come_back() -> None:
-    found = there_and_back((float("inf"), float("-inf"), float("nan"), -0.0, 10**30))
-    assert repr(found) == "(inf, -inf, nan, -0.0, 1000000000000000000000000000000)"
+    unpacked = there_and_back((float("inf"), float("-inf"), float("nan"), -0.0, 10**30))
+    assert repr(unpacked) == "(inf, -inf, nan, -0.0, 1000000000000000000000000000000)"
 
 
 def test_records_that_are_known_come_back() -> None:
@@ -80,12 +80,12 @@ def test_records_that_are_known_come_back() -> None:
     "value",
     [object(), {1, 2}, b"bytes", {1: "one"}, len, Path("x"), [[{"deep": object()}]], int],
 )
-def test_what_is_not_in_the_table_is_not_kept(value: Any) -> None:
+def test_a_value_of_an_undeclared_type_is_not_stored(value: Any) -> None:
     with pytest.raises(UnstorableError):
         PACKER.pack(value)
 
 
-def test_what_is_nested_too_deeply_is_not_kept() -> None:
+def test_a_value_that_is_nested_too_deeply_is_not_stored() -> None:
     value: Any = 1
     for _ in range(1000):
         value = [value]
@@ -108,7 +108,7 @@ def test_what_is_nested_too_deeply_is_not_kept() -> None:
         {"mapping": 3}, {"array": 9, "of": "torch.Tensor"}, {"record": ["x"], "fields": {}},
     ],
 )  # fmt: skip
-def test_a_tree_that_nothing_was_packed_into_is_damaged(tree: Any) -> None:
+def test_a_tree_that_pack_did_not_make_is_corrupt(tree: Any) -> None:
     with pytest.raises(CorruptEntryError):
         PACKER.unpack(tree, [Array("F32", (2,), b"12345678")])
 

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and how it is cancelled."""
+"""Events of a run in order, and cancelling it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.engine import fakes
 from tests.engine.fakes import FORK, PASSES, graph, until
 
 
-def test_events_tell_the_run_in_order_and_close(engine: Engine) -> None:
+def test_events_come_in_order_and_end_with_closed(engine: Engine) -> None:
     events: list[AnyEvent] = []
     engine.run(graph(n=("Number", {}), show=("Show", {"value": "$n.INT"})), on_event=events.append)
     assert [type(event) for event in events] == [Started, Finished, Started, Finished, Closed]
@@ -51,8 +51,8 @@ def test_progress_and_previews_arrive_in_the_calling_thread(engine: Engine) -> N
         targets=["w"],
         on_event=lambda event: seen.append((event, threading.get_ident())),
     )
-    told = [event for event, _ in seen if isinstance(event, Progress | Preview)]
-    assert told == [
+    progress = [event for event, _ in seen if isinstance(event, Progress | Preview)]
+    assert progress == [
         Progress("w", 1, 2),
         Preview("w", ("image", 0)),
         Progress("w", 2, 2),
@@ -68,7 +68,7 @@ def test_a_failure_is_an_event(engine: Engine) -> None:
     assert events[-1] == Closed("failed")
 
 
-def test_a_consumer_that_raises_ends_the_run_and_is_heard(engine: Engine) -> None:
+def test_an_error_of_the_consumer_ends_the_run_and_is_raised(engine: Engine) -> None:
     def angry(_event: AnyEvent) -> None:
         raise ValueError("no")
 
@@ -92,7 +92,7 @@ def test_a_cancel_stops_within_a_step(engine: Engine, calls: list[str]) -> None:
     assert result.nodes["show"].state == "skipped"
 
 
-def test_after_a_cancel_the_work_that_was_done_is_kept(engine: Engine, calls: list[str]) -> None:
+def test_after_a_cancel_finished_outputs_stay_cached(engine: Engine, calls: list[str]) -> None:
     token = CancelToken()
 
     def stop(event: AnyEvent) -> None:
@@ -119,7 +119,7 @@ def test_a_cancel_of_one_run_leaves_the_other(engine: Engine, calls: list[str]) 
         assert follower.result()["show"] == 5
 
 
-def test_a_device_node_that_waits_its_turn_is_not_called_after_a_cancel(
+def test_a_queued_device_node_is_not_called_after_a_cancel(
     engine: Engine, calls: list[str]
 ) -> None:
     token, events = CancelToken(), list[AnyEvent]()

@@ -1,4 +1,4 @@
-"""Runs: what is called, in what order, how often, and what becomes of failures."""
+"""Runs: which nodes are called, in what order and how often, and failures."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_rerun_calls_nothing(engine: Engine, calls: list[str]) -> None:
     assert result.nodes["show"].tier == "memory"
 
 
-def test_changing_one_number_pays_for_what_is_below_only(engine: Engine, calls: list[str]) -> None:
+def test_changing_one_number_runs_only_what_is_below(engine: Engine, calls: list[str]) -> None:
     engine.run(PASSES)
     calls.clear()
     engine.run(PASSES.set("pass2.b", 21))
@@ -157,12 +157,12 @@ def test_the_engine_is_usable_after_a_failure(engine: Engine) -> None:
     assert engine.shared.in_flight == {}
 
 
-def test_a_failure_is_not_kept(engine: Engine) -> None:
+def test_a_failure_is_not_cached(engine: Engine) -> None:
     engine.run(FORK)
     assert engine.plan(FORK).nodes["bad"].action == "run"
 
 
-def test_a_lack_of_memory_is_told_by_its_size_and_what_to_do() -> None:
+def test_a_lack_of_memory_says_how_much_and_what_to_do() -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**59, dtype=torch.uint8)
     error = NodeError("e", "EmptyImage", {"width": "9"}, raised.value)
@@ -280,14 +280,14 @@ def write(text: str, context: Context) -> Saved:
 def test_a_saved_file_is_reported_again_and_written_again_once_gone(
     tmp_path: Path, calls: list[str]
 ) -> None:
-    here, saver = Workspace(output_dir=tmp_path), graph(w=("Write", {"text": "a"}))
+    workspace, saver = Workspace(output_dir=tmp_path), graph(w=("Write", {"text": "a"}))
     with Engine(Registry.of(write)) as engine:
-        engine.run(saver, here)
-        again = engine.run(saver, here)
+        engine.run(saver, workspace)
+        again = engine.run(saver, workspace)
         assert (again.nodes["w"].state, again.saved) == ("reused", (("w", tmp_path / "a.txt"),))
         (tmp_path / "a.txt").unlink()
-        assert engine.plan(saver, here).nodes["w"].why == SavedFileMissing()
-        assert engine.run(saver, here).nodes["w"].state == "ran"
+        assert engine.plan(saver, workspace).nodes["w"].why == SavedFileMissing()
+        assert engine.run(saver, workspace).nodes["w"].state == "ran"
     assert calls == ["Write a", "Write a"]
 
 
@@ -329,7 +329,7 @@ def test_a_failure_at_the_top_of_a_long_chain_skips_it_all(engine: Engine) -> No
     assert result.nodes["show"].state == "skipped"
 
 
-def test_outputs_that_nobody_needs_any_more_are_let_go() -> None:
+def test_outputs_that_no_node_will_read_are_released() -> None:
     with fakes.engine(cache_bytes=0) as engine:
         result = engine.run(PASSES)
         assert result["show"] == 33

@@ -37,7 +37,7 @@ def test_planning_runs_nothing(engine: Engine, calls: list[str]) -> None:
     assert calls == []
 
 
-def test_after_a_run_only_the_output_is_asked_for(engine: Engine) -> None:
+def test_after_a_run_only_the_output_is_reused(engine: Engine) -> None:
     engine.run(PASSES)
     assert actions(engine.plan(PASSES)) == {
         "start": "skip",
@@ -47,7 +47,7 @@ def test_after_a_run_only_the_output_is_asked_for(engine: Engine) -> None:
     }
 
 
-def test_what_runs_is_told_with_what_it_took_last(engine: Engine) -> None:
+def test_steps_that_run_have_the_duration_of_the_last_call(engine: Engine) -> None:
     assert engine.plan(PASSES).seconds is None
     result = engine.run(PASSES)
     plan = engine.plan(PASSES.set("pass2.b", 21))
@@ -91,7 +91,7 @@ def test_ids_titles_and_positions_are_in_no_key(engine: Engine) -> None:
     assert first == second
 
 
-def test_a_literal_is_what_its_port_takes_it_for(engine: Engine) -> None:
+def test_equal_literals_of_other_types_have_one_key(engine: Engine) -> None:
     keys = {
         engine.plan(graph(b=("Blend", {"a": value})), targets=["b"]).nodes["b"].key
         for value in (1, 1.0)

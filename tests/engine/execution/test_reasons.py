@@ -68,8 +68,8 @@ def test_every_kind_has_an_example_and_a_word_of_its_own() -> None:
 def test_an_object_holds_the_kind_and_the_fields_of_nested_reasons() -> None:
     changed = {"kind": "changed", "input": "denoise", "before": "0.2", "after": "0.25"}
     several = InputsUnchanged(SeveralChanges((DENOISE, FileChanged(None, "look"))))
-    found = json.loads(json.dumps(reason_object(several)))
-    assert found == {
+    decoded = json.loads(json.dumps(reason_object(several)))
+    assert decoded == {
         "kind": "inputs_unchanged",
         "planned": {
             "kind": "several_changes",

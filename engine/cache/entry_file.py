@@ -1,0 +1,78 @@
+"""The file of one entry: the layout of safetensors, with a checksum over all of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from .memory import Entry, size_of
+from .packing import Array, CorruptEntryError, Packer
+
+MAX_HEADER_BYTES = 16 * 2**20
+
+
+def encode_entry(entry: Entry, input_key: str, packer: Packer) -> list[bytes]:
+    """Return the parts of the file, which holds its own input key.
+
+    Raises:
+        UnstorableError: a value of the entry cannot be stored.
+    """
+    tree, arrays = packer.pack(tuple(entry.outputs))
+    header: dict[str, Any] = {}
+    end = 0
+    for number, array in enumerate(arrays):
+        start, end = end, end + len(array.data)
+        header[str(number)] = {
+            "dtype": array.dtype, "shape": list(array.shape), "data_offsets": [start, end],
+        }  # fmt: skip
+    digests = [entry.digest(index) for index in range(len(entry.outputs))]
+    record = {"input_key": input_key, "tree": tree, "digests": digests}
+    metadata = {"entry": json.dumps(record, separators=(",", ":")), "sum": ""}
+    header["__metadata__"] = metadata
+    data = [bytes(array.data) for array in arrays]
+    metadata["sum"] = _checksum(header, data)
+    head = json.dumps(header, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    return [len(head).to_bytes(8, "little"), head, *data]
+
+
+def decode_entry(data: bytearray, input_key: str, packer: Packer) -> Entry:
+    """Return the entry in the bytes of a file.
+
+    Raises:
+        CorruptEntryError: these are not the bytes that were written for this input key.
+    """
+    try:
+        length = int.from_bytes(data[:8], "little")
+        if not 0 < length <= min(len(data) - 8, MAX_HEADER_BYTES):
+            raise CorruptEntryError("its header is cut short")
+        header = json.loads(data[8 : 8 + length])
+        metadata = header["__metadata__"]
+        expected, metadata["sum"] = metadata["sum"], ""
+        view = memoryview(data)[8 + length :]
+        if _checksum(header, [view]) != expected:
+            raise CorruptEntryError("its checksum is wrong")
+        record = json.loads(metadata["entry"])
+        if record["input_key"] != input_key:
+            raise CorruptEntryError("it is the file of another entry")
+        arrays = [_array(header[str(number)], view) for number in range(len(header) - 1)]
+        outputs = packer.unpack(record["tree"], arrays)
+        digests = tuple(record["digests"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptEntryError(f"it is not an entry: {error}") from error
+    if not isinstance(outputs, tuple) or len(digests) != len(outputs):
+        raise CorruptEntryError("its outputs are missing")
+    return Entry(outputs, size_of(outputs), digests)
+
+
+def _array(head: dict[str, Any], view: memoryview) -> Array:
+    start, end = head["data_offsets"]
+    return Array(head["dtype"], tuple(head["shape"]), view[start:end])
+
+
+def _checksum(header: dict[str, Any], data: list[bytes] | list[memoryview]) -> str:
+    digest = hashlib.sha256(json.dumps(header, separators=(",", ":")).encode())
+    for part in data:
+        digest.update(part)
+    return digest.hexdigest()
