@@ -78,8 +78,8 @@ def latent_upscale(
 
     Args:
         samples: latents B×C×h×w.
-        upscale_method: the resampling filter; bislerp is spherical, bilinear interpolation.
-        width, height: new size in pixels, raised to 64; one 0 keeps the aspect ratio, two keep
+        upscale_method: the resampling filter; bislerp interpolates directions spherically.
+        width, height: new size in pixels, at least 64; one 0 keeps the aspect ratio, two keep
             the size.
         crop: center first crops to the new aspect ratio, disabled stretches.
     """

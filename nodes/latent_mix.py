@@ -30,6 +30,9 @@ def latent_add(samples1: Latent, samples2: Latent) -> Latent:
     Args:
         samples1: latents B×C×h×w; they set size, batch and noise mask.
         samples2: latents with as many channels; resized, centre-cropped and repeated to fit.
+
+    Raises:
+        InputError: the numbers of channels differ.
     """
     from latentloom.diffusion.latents.latent_mix import add
 
@@ -44,6 +47,9 @@ def latent_subtract(samples1: Latent, samples2: Latent) -> Latent:
     Args:
         samples1: latents B×C×h×w; they set size, batch and noise mask.
         samples2: latents with as many channels; resized, centre-cropped and repeated to fit.
+
+    Raises:
+        InputError: the numbers of channels differ.
     """
     from latentloom.diffusion.latents.latent_mix import subtract
 
@@ -72,6 +78,9 @@ def latent_interpolate(samples1: Latent, samples2: Latent, ratio: Share = 1.0) -
         samples1: latents B×C×h×w; they set size, batch and noise mask.
         samples2: latents with as many channels; resized, centre-cropped and repeated to fit.
         ratio: weight of `samples1`, 0 to 1.
+
+    Raises:
+        InputError: the numbers of channels differ.
     """
     from latentloom.diffusion.latents.latent_mix import interpolate
 
@@ -86,6 +95,9 @@ def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
     Args:
         samples1: latents B×C×h×w; they set the size and the noise mask.
         samples2: latents with as many channels, resized and centre-cropped to that size.
+
+    Raises:
+        InputError: the numbers of channels differ.
     """
     from latentloom.diffusion.latents.latent_mix import join
 

@@ -31,12 +31,12 @@ def latent_operation_tonemap_reinhard(multiplier: ToneMultiplier = 1.0) -> Laten
 def latent_operation_sharpen(
     sharpen_radius: KernelRadius = 9, sigma: BlurSigma = 1.0, alpha: SharpenAlpha = 0.1
 ) -> LatentOperation:
-    """Create an unsharp mask for latents.
+    """Create a sharpening of latents by unsharp masking.
 
     Args:
         sharpen_radius: radius of the kernel in latent cells (8 pixels).
         sigma: standard deviation of the Gaussian, as a multiple of the radius.
-        alpha: strength.
+        alpha: strength; 0.1 adds the difference from the blurred latent once.
     """
     from latentloom.diffusion.patches.latent_operation import Sharpen
 

@@ -14,7 +14,7 @@ from .ports import CheckpointFile, Clip, DiffusersFolder, Model, Vae, VaeFile
 MODEL = "a complete model"
 
 
-class Checkpoint(NamedTuple):
+class CheckpointOutputs(NamedTuple):
     """The outputs of the checkpoint loaders."""
 
     MODEL: Model
@@ -36,11 +36,11 @@ class CheckpointLoaderSimple:
     """
 
     @staticmethod
-    def run(ckpt_name: CheckpointFile) -> Checkpoint:
+    def run(ckpt_name: CheckpointFile) -> CheckpointOutputs:
         from latentloom.diffusion.networks.load import load_checkpoint
 
         with as_input_error("ckpt_name", MODEL):
-            return Checkpoint(*load_checkpoint(ckpt_name))
+            return CheckpointOutputs(*load_checkpoint(ckpt_name))
 
     @staticmethod
     def check(ckpt_name: Path) -> None:
@@ -84,11 +84,11 @@ class DiffusersLoader:
     """
 
     @staticmethod
-    def run(model_path: DiffusersFolder) -> Checkpoint:
+    def run(model_path: DiffusersFolder) -> CheckpointOutputs:
         from latentloom.diffusion.networks.load import load_checkpoint
 
         with as_input_error("model_path", MODEL):
-            return Checkpoint(*load_checkpoint(model_path))
+            return CheckpointOutputs(*load_checkpoint(model_path))
 
     @staticmethod
     def check(model_path: Path) -> None:

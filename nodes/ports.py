@@ -7,7 +7,7 @@ what to change or what is transparent; LATENT is in unscaled VAE space. Sizes ar
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -142,8 +142,7 @@ def _models(kind: str) -> File:
 
         return content_digest(path)
 
-    listing: Callable[[], Sequence[str]] = names
-    return File(kind, listing, resolve, describe, digest)
+    return File(kind, names, resolve, describe, digest)
 
 
 CheckpointFile = Annotated[Path, _models("checkpoints")]

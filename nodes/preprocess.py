@@ -82,7 +82,9 @@ def color_preprocessor(image: Image, resolution: Resolution = 512) -> Image:
 
 @node("ShufflePreprocessor", category=PREPROCESSORS)
 def shuffle_preprocessor(image: Image, resolution: Resolution = 512, seed: Seed32 = 0) -> Image:
-    """Distort images by random smooth maps, which keep the colours but not the layout.
+    """Distort images by random smooth maps, for shuffle ControlNets.
+
+    The colours stay, the layout does not.
 
     Args:
         image: images B×H×W×C.
@@ -123,7 +125,8 @@ def lineart_standard_preprocessor(
     Args:
         image: images B×H×W×C.
         guassian_sigma: standard deviation in pixels of the blur that pixels are compared with.
-        intensity_threshold: darkness above which a pixel counts as part of a line, 0 to 16 of 255.
+        intensity_threshold: darkness in 8-bit levels, 0 to 16, above which pixels set the
+            brightness of the lines.
         resolution: shorter side of the result in pixels.
 
     Source: the standard lineart annotator of ControlNet 1.1; inputs, spelling included, as in

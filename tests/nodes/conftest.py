@@ -1,4 +1,4 @@
-"""A folder of models that loaders find, and an engine, for each module of node tests."""
+"""A models folder and an engine for each module of node tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.tiny_model import write_tiny_model
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models that are written once: `tiny`, and `wide` of another family."""
+    """Write two checkpoints once: `tiny`, and `wide` of another family."""
     folder = tmp_path_factory.mktemp("shelf")
     write_tiny_model(folder / "tiny")
     write_tiny_model(folder / "wide", text_dim=64)
@@ -25,7 +25,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, shelf: Path) -> Iterator[Path]:
-    """A module's own folder of models with those of the shelf, which loaders find."""
+    """Create the module's models folder with links to the shared checkpoints."""
     root = copytree(shelf, tmp_path_factory.mktemp("models") / "root")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MODELS_VARIABLE, str(root))
@@ -34,6 +34,6 @@ def models(tmp_path_factory: pytest.TempPathFactory, shelf: Path) -> Iterator[Pa
 
 @pytest.fixture(scope="module")
 def engine(models: Path) -> Iterator[Engine]:
-    """An engine with all nodes."""
+    """Create an engine with all nodes."""
     with Engine(latentloom.registry()) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Checks that nodes share, and errors of other layers as errors of an input."""
+"""Checks that nodes share, and conversion of errors into InputError."""
 
 from __future__ import annotations
 

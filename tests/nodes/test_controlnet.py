@@ -1,4 +1,4 @@
-"""ControlNet nodes through the engine: found, checked before the run, seen by the cache."""
+"""ControlNet nodes in the engine: listing, checks before the run, cache keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ fingerprint = Fingerprinter((TENSOR_FINGERPRINT,)).fingerprint
 
 @pytest.fixture(scope="module", autouse=True)
 def nets(models: Path) -> None:
-    """`edges` for `tiny`, and `wide` of another family."""
+    """Write `edges` for `tiny`, and `wide` of another family."""
     write_tiny_control(models / "controlnet" / "edges")
     write_tiny_control(models / "controlnet" / "wide", text_dim=64)
 
@@ -42,8 +42,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(input_dir=folder)
 
 
-def controlled(net: str = "edges", **changes: Any) -> Graph:
-    """txt2img under a ControlNet: ids net, apply, sample."""
+def control_graph(net: str = "edges", **changes: Any) -> Graph:
+    """Build txt2img with a ControlNet; node ids net, apply, sample."""
     builder = latentloom.build()
     model, clip, _ = builder.CheckpointLoaderSimple(ckpt_name="tiny", id="model")
     positive = builder.CLIPTextEncode(text="a fox", clip=clip)
@@ -80,11 +80,9 @@ def test_folders_and_files_under_controlnet_are_installed(models: Path) -> None:
     assert not any(name.startswith("edges/") for name in names)
 
 
-def test_a_controlled_graph_samples_and_strength_0_is_none(
-    engine: Engine, workspace: Workspace
-) -> None:
+def test_strength_scales_the_control_and_0_is_off(engine: Engine, workspace: Workspace) -> None:
     plain, half, full = (
-        engine.run(controlled(strength=strength), workspace, targets=["sample"])
+        engine.run(control_graph(strength=strength), workspace, targets=["sample"])
         for strength in (0.0, 0.5, 1.0)
     )
     assert full.errors == ()
@@ -96,27 +94,27 @@ def test_a_controlled_graph_samples_and_strength_0_is_none(
     assert 0 < moved[0] < moved[1]
 
 
-def test_a_net_of_another_family_is_refused_before_the_run(
+def test_a_controlnet_of_another_family_is_rejected_before_the_run(
     engine: Engine, workspace: Workspace
 ) -> None:
     with pytest.raises(GraphError) as caught:
-        engine.run(controlled("wide"), workspace, targets=["sample"])
+        engine.run(control_graph("wide"), workspace, targets=["sample"])
     (problem,) = caught.value.problems
     assert (problem.kind, problem.port) == ("wrong_family", "control_net")
     assert "sd-32" in problem.expected
     assert problem.got == "family sd-64"
 
 
-def test_a_file_that_is_no_controlnet_is_refused_before_the_run(
+def test_another_kind_of_file_is_rejected_before_the_run(
     engine: Engine, workspace: Workspace, models: Path
 ) -> None:
     file = models / "controlnet" / "other.safetensors"
     save_file({"a": torch.zeros(1)}, file)
-    problems = engine.check(controlled("other.safetensors"), workspace)
+    problems = engine.check(control_graph("other.safetensors"), workspace)
     assert any("other.safetensors holds no ControlNet" in str(problem) for problem in problems)
 
 
-def test_strength_0_leaves_the_conditionings_as_they_are(models: Path) -> None:
+def test_strength_0_does_not_change_the_conditioning(models: Path) -> None:
     net = load_control(models / "controlnet" / "edges")
     side, image = (PromptEntry(torch.zeros(1, 77, 32)),), torch.zeros(1, 8, 8, 3)
     assert controlnet.controlnet_apply_advanced(side, side, net, image, 0.0) == (side, side)
@@ -134,7 +132,7 @@ def test_applying_twice_keeps_both_controls_in_order(models: Path) -> None:
     assert side[0].controls == ()
 
 
-def test_controls_are_told_apart_by_all_they_hold(models: Path) -> None:
+def test_fingerprints_of_controls_cover_every_field(models: Path) -> None:
     net = load_control(models / "controlnet" / "edges")
     control = Control(net, torch.zeros(1, 8, 8, 3))
     others = [
@@ -149,7 +147,7 @@ def test_controls_are_told_apart_by_all_they_hold(models: Path) -> None:
     assert fingerprint(replace(control)) == fingerprint(control)
 
 
-def test_the_kind_of_a_union_net_is_set_and_checked(models: Path) -> None:
+def test_the_type_of_a_union_controlnet_is_set_and_checked(models: Path) -> None:
     folder = write_tiny_control(models / "controlnet" / "union", union=True)
     net = load_control(folder)
     canny = controlnet.set_union_controlnet_type(net, "canny/lineart/anime_lineart/mlsd")

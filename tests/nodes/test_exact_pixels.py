@@ -1,7 +1,7 @@
-"""Outside the mask every byte of the saved image is the source's, whatever mask and size.
+"""Outside the mask, every byte of the saved image equals the source, for any mask and size.
 
-Whole graphs on a tiny random model: image and mask from files, sampled, decoded, pasted back,
-saved, and read again with Pillow.
+Complete graphs on a tiny random model: load image and mask, sample, decode, paste back, save, and
+read with Pillow.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def make_mask(kind: str, width: int, height: int, seed: int) -> Levels:
-    """A mask of 8-bit levels."""
+    """Return a mask with 8-bit levels."""
     random = np.random.default_rng(seed)
     mask = np.zeros((height, width), np.uint8)
     match kind:
@@ -53,7 +53,7 @@ def make_mask(kind: str, width: int, height: int, seed: int) -> Levels:
 
 
 def write(folder: Path, width: int, height: int, kind: str, seed: int) -> tuple[Levels, Levels]:
-    """A random photo.png and its mask.png."""
+    """Write a random photo.png and its mask.png."""
     photo = np.random.default_rng(seed + 1).integers(0, 256, (height, width, 3), np.uint8)
     mask = make_mask(kind, width, height, seed)
     Image.fromarray(photo).save(folder / "photo.png")
@@ -61,8 +61,8 @@ def write(folder: Path, width: int, height: int, kind: str, seed: int) -> tuple[
     return photo, mask
 
 
-def inpainting(grow: int, blend: int, passes: int = 1, seed: int = 1) -> Graph:
-    """The graph of graphs/inpaint_exact.yaml on the tiny model, with a latent for each pass."""
+def inpaint_graph(grow: int, blend: int, passes: int = 1, seed: int = 1) -> Graph:
+    """Build graphs/inpaint_exact.yaml on the tiny model, with several passes."""
     b = latentloom.build()
     model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="tiny")
     photo, _ = b.LoadImage(image="photo.png")
@@ -88,7 +88,7 @@ def inpainting(grow: int, blend: int, passes: int = 1, seed: int = 1) -> Graph:
     return b.graph
 
 
-def saved_by(engine: Engine, graph: Graph, workspace: Workspace) -> Levels:
+def run_and_read(engine: Engine, graph: Graph, workspace: Workspace) -> Levels:
     result = engine.run(graph, workspace)
     assert result.errors == ()
     ((_, path),) = result.saved
@@ -107,21 +107,21 @@ def saved_by(engine: Engine, graph: Graph, workspace: Workspace) -> Levels:
     blend=st.integers(0, 6),
     seed=st.integers(0, 2**16),
 )
-def test_outside_the_grown_mask_every_byte_is_the_sources(
+def test_outside_the_grown_mask_every_byte_equals_the_source(
     engine: Engine, workspace: Workspace, width: int, height: int, kind: str, grow: int, blend: int,
     seed: int,
 ) -> None:  # fmt: skip
     photo, mask = write(workspace.input_dir, width, height, kind, seed)
     grow = max(grow, blend)
-    got = saved_by(engine, inpainting(grow, blend, seed=seed), workspace)
+    got = run_and_read(engine, inpaint_graph(grow, blend, seed=seed), workspace)
     square = np.ones((2 * grow + 1, 2 * grow + 1), bool)
     outside = ~ndimage.binary_dilation(mask > 0, square)
     assert got.shape == photo.shape
     assert np.array_equal(got[outside], photo[outside])
 
 
-def cropped(blend: int, islands: str, seed: int = 1) -> Graph:
-    """The graph of graphs/inpaint_crop.yaml on the tiny model."""
+def crop_graph(blend: int, islands: str, seed: int = 1) -> Graph:
+    """Build graphs/inpaint_crop.yaml on the tiny model."""
     b = latentloom.build()
     model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="tiny")
     photo, _ = b.LoadImage(image="photo.png")
@@ -162,55 +162,55 @@ def cropped(blend: int, islands: str, seed: int = 1) -> Graph:
     islands=st.sampled_from(["together", "apart"]),
     seed=st.integers(0, 2**16),
 )
-def test_stitched_crops_leave_every_byte_beyond_their_ring(
+def test_stitching_changes_no_byte_beyond_the_blend_area(
     engine: Engine, workspace: Workspace, width: int, height: int, kind: str, blend: int,
     islands: str, seed: int,
 ) -> None:  # fmt: skip
     photo, mask = write(workspace.input_dir, width, height, kind, seed)
     assume((mask > 0).any())
-    got = saved_by(engine, cropped(blend, islands, seed), workspace)
+    got = run_and_read(engine, crop_graph(blend, islands, seed), workspace)
     outside = ~ndimage.binary_dilation(mask > 0, np.ones((2 * blend + 1,) * 2, bool))
     assert got.shape == photo.shape
     assert np.array_equal(got[outside], photo[outside])
 
 
-def test_an_empty_mask_is_said_to_be_empty(engine: Engine, workspace: Workspace) -> None:
+def test_an_empty_mask_is_reported(engine: Engine, workspace: Workspace) -> None:
     write(workspace.input_dir, 20, 20, "empty", 1)
-    (error,) = engine.run(cropped(4, "together"), workspace).errors
+    (error,) = engine.run(crop_graph(4, "together"), workspace).errors
     assert "InpaintCrop (crop)" in str(error)
     assert "got an empty mask, 0 everywhere" in str(error)
     assert "draw the part to inpaint in white" in str(error)
 
 
-def test_inside_the_mask_the_image_is_new(engine: Engine, workspace: Workspace) -> None:
+def test_inside_the_mask_the_image_changes(engine: Engine, workspace: Workspace) -> None:
     photo, mask = write(workspace.input_dir, 40, 32, "blobs", 3)
-    got = saved_by(engine, inpainting(0, 0), workspace)
+    got = run_and_read(engine, inpaint_graph(0, 0), workspace)
     assert float((got[mask == 255] != photo[mask == 255]).mean()) > 0.9
 
 
-def test_five_passes_leave_the_outside_exact_and_cost_one_decode(
+def test_five_passes_keep_the_outside_exact_with_one_decode(
     engine: Engine, workspace: Workspace
 ) -> None:
     photo, mask = write(workspace.input_dir, 43, 37, "blobs", 5)
-    graph = inpainting(4, 4, passes=5)
+    graph = inpaint_graph(4, 4, passes=5)
     result = engine.run(graph, workspace)
     types = [report.type for report in result.nodes.values()]
     assert types.count("KSampler") == 5
     assert types.count("VAEDecode") == types.count("InpaintModelConditioning") == 1
-    got = saved_by(engine, graph, workspace)
+    got = run_and_read(engine, graph, workspace)
     outside = ~ndimage.binary_dilation(mask > 0, np.ones((9, 9), bool))
     assert np.array_equal(got[outside], photo[outside])
 
 
-def test_every_level_survives_a_mask_of_nothing(engine: Engine, workspace: Workspace) -> None:
+def test_every_level_survives_an_empty_mask(engine: Engine, workspace: Workspace) -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     photo = np.stack([levels, levels[::-1], levels.T], axis=-1)
     Image.fromarray(photo).save(workspace.input_dir / "photo.png")
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(workspace.input_dir / "mask.png")
-    assert np.array_equal(saved_by(engine, inpainting(8, 8), workspace), photo)
+    assert np.array_equal(run_and_read(engine, inpaint_graph(8, 8), workspace), photo)
 
 
-def test_every_alpha_survives_being_a_mask(engine: Engine, workspace: Workspace) -> None:
+def test_every_alpha_level_survives_as_a_mask(engine: Engine, workspace: Workspace) -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     photo = np.stack([levels, levels[::-1], levels.T, levels[:, ::-1]], axis=-1)
     Image.fromarray(photo).save(workspace.input_dir / "photo.png")
@@ -219,7 +219,7 @@ def test_every_alpha_survives_being_a_mask(engine: Engine, workspace: Workspace)
     once = b.JoinImageWithAlpha(image=image, alpha=transparent)
     again, mask = b.SplitImageWithAlpha(image=once)
     b.SaveImage(images=b.JoinImageWithAlpha(image=again, alpha=mask))
-    assert np.array_equal(saved_by(engine, b.graph, workspace), photo)
+    assert np.array_equal(run_and_read(engine, b.graph, workspace), photo)
 
 
 @pytest.mark.parametrize("size", [(37, 29), (40, 32)])
@@ -244,18 +244,18 @@ def test_an_image_with_alpha_keeps_it_outside_the_mask(
     painted = b.VAEDecode(samples=sampled, vae=vae)
     pasted = b.ImagePasteBack(source=with_alpha, image=painted, mask=inside, grow=3, blend=3)
     b.SaveImage(images=pasted)
-    got = saved_by(engine, b.graph, workspace)
+    got = run_and_read(engine, b.graph, workspace)
     outside = ~ndimage.binary_dilation(mask > 0, np.ones((7, 7), bool))
     assert got.shape == photo.shape
     assert np.array_equal(got[outside], photo[outside])
-    # The decoded image has no alpha; what is transparent stays so inside the mask too.
+    # The decoded image has no alpha, so the source's alpha is kept inside the mask too.
     assert np.array_equal(got[..., 3], photo[..., 3])
 
 
-def test_each_image_of_a_batch_is_kept_outside_its_own_mask(
+def test_each_image_of_a_batch_is_exact_outside_its_own_mask(
     engine: Engine, workspace: Workspace
 ) -> None:
-    """Of 42×30 pixels the encoder sees 40×24; the rest is the source's in any mask."""
+    """The VAE crops 42×30 pixels to 40×24; pixels outside equal the source in any mask."""
     photos = np.random.default_rng(4).integers(0, 256, (2, 30, 42, 3), np.uint8)
     masks = np.stack([make_mask("blobs", 42, 30, 1), make_mask("border", 42, 30, 9)])
     b = latentloom.build()

@@ -1,4 +1,4 @@
-"""Loading and saving nodes: what they give, and what they say when they refuse."""
+"""Nodes that load and save images: results and error messages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def levels(path: Path) -> torch.Tensor:
         (bomb(9000, 9000), "at most 64 megapixels", "9000×9000 (81.0 megapixels)"),
     ],
 )
-def test_a_bad_file_is_named_with_what_was_wanted_and_what_came(
+def test_the_error_of_a_bad_file_says_what_was_expected_and_got(
     load: Callable[[Path], object], data: bytes, expected: str, got: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "image.png"
@@ -78,7 +78,7 @@ def test_a_folder_that_became_a_link_after_the_name_was_resolved_is_not_followed
         load(path)
 
 
-def test_an_image_that_the_user_names_may_be_a_link_in_a_folder_that_cannot_be_listed(
+def test_an_image_may_be_a_link_in_a_folder_that_cannot_be_listed(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "passed").mkdir()
@@ -98,7 +98,9 @@ def test_an_image_that_the_user_names_may_be_a_link_in_a_folder_that_cannot_be_l
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.binary(max_size=60), cut=st.integers(0, 200))
-def test_whatever_is_in_a_file_the_error_is_typed(tmp_path: Path, data: bytes, cut: int) -> None:
+def test_any_file_content_gives_an_image_or_a_typed_error(
+    tmp_path: Path, data: bytes, cut: int
+) -> None:
     path = tmp_path / "image.png"
     intact = encoded(sample(), "PNG")
     path.write_bytes(intact[:cut] + data + intact[cut + len(data) :])
@@ -110,14 +112,14 @@ def test_whatever_is_in_a_file_the_error_is_typed(tmp_path: Path, data: bytes, c
     assert refused is None or refused.port == "image"
 
 
-def test_saved_images_are_numbered_and_hold_the_cut_levels(context: Context) -> None:
+def test_saved_images_are_numbered_and_truncated_to_8_bits(context: Context) -> None:
     saved = SaveImage.run(IMAGES, context, "sub/%width%x%height%")
     folder = context.output_dir / "sub"
     assert saved.paths == (folder / "6x4_00001_.png", folder / "6x4_00002_.png")
     assert torch.equal(levels(saved.paths[1]), (IMAGES[1] * 255).to(torch.uint8))
 
 
-def test_saving_again_counts_on(context: Context) -> None:
+def test_saving_again_continues_the_numbers(context: Context) -> None:
     first = SaveImage.run(IMAGES, context).paths[0].read_bytes()
     again = SaveImage.run(1 - IMAGES, context)
     assert [path.name for path in again.paths] == ["ComfyUI_00003_.png", "ComfyUI_00004_.png"]
@@ -130,7 +132,7 @@ def test_a_saved_image_carries_the_graph(context: Context) -> None:
         assert image.info == {"prompt": '{"9": {}}', "latentloom": "{}"}
 
 
-def test_a_saved_image_loads_as_it_was(context: Context) -> None:
+def test_a_saved_image_loads_with_the_same_values(context: Context) -> None:
     path = SaveImage.run(IMAGES, context).paths[0]
     assert torch.equal(LoadImage.run(path).IMAGE, IMAGES[:1])
 
@@ -142,7 +144,7 @@ def test_previews_go_to_the_temporary_folder(context: Context) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["../a", "/tmp/a", "", "a\0", "C:\\a"])
-def test_a_prefix_that_leaves_the_folder_is_refused_by_check_and_run(
+def test_a_prefix_that_leaves_the_folder_is_rejected_by_check_and_run(
     prefix: str, context: Context
 ) -> None:
     with pytest.raises(InputError) as checked:
@@ -162,7 +164,7 @@ def test_a_folder_that_cannot_be_made_is_a_typed_error(context: Context) -> None
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4, 2), (1, 0, 4, 3), (4, 4, 3)])
-def test_what_is_no_image_is_refused(shape: tuple[int, ...], context: Context) -> None:
+def test_tensors_of_other_shapes_are_rejected(shape: tuple[int, ...], context: Context) -> None:
     with pytest.raises(InputError, match="images: expected images"):
         SaveImage.run(torch.zeros(shape), context)
 

@@ -1,4 +1,4 @@
-"""IP-Adapter nodes through the engine: listed, checked, put on a model, refused by name."""
+"""IP-Adapter nodes in the engine: listing, checks, effect on the model, errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.diffusion.networks.test_ip_adapter import layers, plain_keys, write_v
 
 @pytest.fixture(scope="module", autouse=True)
 def adapters(models: Path) -> None:
-    """`plain` for `tiny` with its encoder `eyes`, and `few`, which lacks layers."""
+    """Write `plain` for `tiny`, its image encoder `eyes`, and `few`, which lacks layers."""
     write_vision(models / "clip_vision" / "eyes")
     (models / "ipadapter").mkdir()
     weights = {**plain_keys(), **layers(load_checkpoint(models / "tiny"))}
@@ -28,7 +28,7 @@ def adapters(models: Path) -> None:
     save_file(few, models / "ipadapter" / "few.safetensors")
 
 
-def prompting(checkpoint: str = "tiny", adapter: str = "plain", **options: Any) -> Graph:
+def image_prompt_graph(checkpoint: str = "tiny", adapter: str = "plain", **options: Any) -> Graph:
     b = latentloom.build()
     model, clip, _ = b.CheckpointLoaderSimple(ckpt_name=checkpoint)
     image = b.EmptyImage(width=40, height=30, color=0x804020)
@@ -52,12 +52,12 @@ def prompting(checkpoint: str = "tiny", adapter: str = "plain", **options: Any) 
     return b.graph
 
 
-def test_an_image_moves_the_result_and_weight_nought_does_not(engine: Engine) -> None:
+def test_an_image_prompt_changes_the_result_unless_its_weight_is_0(engine: Engine) -> None:
     results = [
-        engine.run(prompting(weight=weight), targets=["sample"])["sample"].samples
+        engine.run(image_prompt_graph(weight=weight), targets=["sample"])["sample"].samples
         for weight in (0.0, 1.0)
     ]
-    graph = prompting()
+    graph = image_prompt_graph()
     (loader,) = [id for id, node in graph.nodes.items() if node.type == "CheckpointLoaderSimple"]
     graph = graph.set("sample.model", latentloom.Link(loader, "MODEL"))
     plain = engine.run(graph, targets=["sample"])["sample"].samples
@@ -65,7 +65,7 @@ def test_an_image_moves_the_result_and_weight_nought_does_not(engine: Engine) ->
     assert not torch.equal(results[1], plain)
 
 
-def seen(engine: Engine, crop: str, width: int) -> Any:
+def encode_two_colors(engine: Engine, crop: str, width: int) -> Any:
     """Encode with `eyes` an image whose left half is red and whose right half is blue."""
     b = latentloom.build()
     sides = [b.EmptyImage(width=width, height=32, color=color) for color in (0xFF0000, 0x0000FF)]
@@ -77,22 +77,23 @@ def seen(engine: Engine, crop: str, width: int) -> Any:
     return result["seen"]
 
 
-def test_an_encoder_sees_the_middle_or_all_of_an_image(engine: Engine) -> None:
+def test_the_image_encoder_crops_or_squeezes(engine: Engine) -> None:
     square, middle, squeezed = (
-        seen(engine, crop, width) for crop, width in (("center", 16), ("center", 64), ("none", 64))
+        encode_two_colors(engine, crop, width)
+        for crop, width in (("center", 16), ("center", 64), ("none", 64))
     )
     assert (square.embeds.ndim, square.patches.ndim) == (2, 3)
-    # Half red, half blue each way, but for how sharp the edge between them is.
+    # Both are half red and half blue; only the sharpness of the edge differs.
     assert torch.allclose(middle.embeds, square.embeds, atol=0.1 * float(square.embeds.std()))
     assert torch.allclose(squeezed.embeds, square.embeds, atol=0.1 * float(square.embeds.std()))
     assert not torch.equal(middle.embeds, squeezed.embeds)
 
 
-def test_an_adapter_of_another_family_is_refused_before_the_run(engine: Engine) -> None:
+def test_an_adapter_of_another_family_is_rejected_before_the_run(engine: Engine) -> None:
     with pytest.raises(GraphError, match="family"):
-        engine.run(prompting("wide"), targets=["sample"])
+        engine.run(image_prompt_graph("wide"), targets=["sample"])
 
 
-def test_an_adapter_of_other_layers_is_refused_by_number(engine: Engine) -> None:
-    (error,) = engine.run(prompting(adapter="few"), targets=["sample"]).errors
+def test_an_adapter_for_other_layers_is_rejected(engine: Engine) -> None:
+    (error,) = engine.run(image_prompt_graph(adapter="few"), targets=["sample"]).errors
     assert "IPAdapterAdvanced (ip) .ipadapter: expected an adapter for" in str(error)

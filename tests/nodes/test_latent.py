@@ -1,4 +1,4 @@
-"""Latent nodes: their defaults and refusals; the arithmetic is tested in tests/diffusion."""
+"""Latent nodes: defaults and errors; tests/diffusion tests the arithmetic."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def test_an_empty_latent_takes_its_size_and_channels_from_the_model() -> None:
     assert (latent.shape, latent.family) == ((2, 3, 16, 16), "tiny")
 
 
-def test_a_given_side_wins_over_the_model() -> None:
+def test_a_given_side_overrides_the_model() -> None:
     assert empty_latent_image(width=96, model=model(128)).shape == (1, 3, 16, 12)
 
 
-def test_a_noise_mask_is_kept_at_its_size() -> None:
+def test_a_noise_mask_keeps_its_size() -> None:
     mask = torch.rand(1, 30, 50)
     masked = set_latent_noise_mask(Latent(torch.zeros(1, 4, 8, 8), family="tiny"), mask)
     assert masked.noise_mask is mask
     assert masked.family == "tiny"
 
 
-def test_a_noise_mask_that_is_none_is_refused() -> None:
+def test_a_noise_mask_of_another_shape_is_rejected() -> None:
     with pytest.raises(InputError, match=r"mask: expected masks B×H×W"):
         set_latent_noise_mask(Latent(torch.zeros(1, 4, 8, 8)), torch.zeros(8, 8))
 
 
-def test_latents_of_other_channels_are_refused() -> None:
+def test_latents_with_other_channels_are_rejected() -> None:
     four, sixteen = Latent(torch.zeros(1, 4, 2, 2)), Latent(torch.zeros(1, 16, 2, 2))
     with pytest.raises(InputError, match=r"samples2: expected latents with 4 channels"):
         latent_blend(four, sixteen)
@@ -57,7 +57,7 @@ def test_latents_of_other_channels_are_refused() -> None:
         latent_composite(four, sixteen)
 
 
-def test_composite_offsets_are_pixels_cut_to_cells() -> None:
+def test_composite_offsets_are_rounded_down_to_latent_cells() -> None:
     pasted = latent_composite(
         Latent(torch.zeros(1, 1, 3, 3)), Latent(torch.ones(1, 1, 1, 1)), x=15, y=23
     )

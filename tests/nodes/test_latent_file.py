@@ -1,4 +1,4 @@
-"""Latents go to a file and come back whole; other files are refused."""
+"""Latent files: round trips, and rejection of other files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def save(latent: Latent, folder: Path, prefix: str = "latents/kept") -> Path:
     return path
 
 
-def test_all_of_a_latent_comes_back(tmp_path: Path) -> None:
+def test_a_latent_survives_a_round_trip(tmp_path: Path) -> None:
     mask = torch.zeros(2, 64, 96)
     path = save(Latent(SAMPLES, mask, (3, 3), "sdxl"), tmp_path)
     got = LoadLatent.run(path)
@@ -38,7 +38,7 @@ def test_all_of_a_latent_comes_back(tmp_path: Path) -> None:
     assert LoadLatent.family(path) == "sdxl"
 
 
-def test_the_file_is_one_that_comfyui_reads(tmp_path: Path) -> None:
+def test_comfyui_can_read_the_file(tmp_path: Path) -> None:
     path = save(Latent(SAMPLES), tmp_path)
     with safe_open(path, framework="pt") as file:
         assert set(file.keys()) == {"latent_tensor", "latent_format_version_0"}
@@ -46,14 +46,14 @@ def test_the_file_is_one_that_comfyui_reads(tmp_path: Path) -> None:
         assert file.metadata()["prompt"] == '{"1": {}}'
 
 
-def test_files_of_before_the_version_are_scaled_back(tmp_path: Path) -> None:
+def test_files_without_a_version_are_rescaled(tmp_path: Path) -> None:
     save_file({"latent_tensor": SAMPLES * 0.18215}, tmp_path / "old.latent")
     got = LoadLatent.run(tmp_path / "old.latent")
     assert torch.allclose(got.samples, SAMPLES, rtol=1e-6)
     assert got.family is None
 
 
-def test_no_file_is_replaced(tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
     assert [save(Latent(SAMPLES), tmp_path, "a").name for _ in range(2)] == [
         "a_00001_.latent",
         "a_00002_.latent",
@@ -61,7 +61,7 @@ def test_no_file_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["../out", "/out", "a/../../b", ""])
-def test_a_prefix_that_leaves_is_refused_beforehand(prefix: str) -> None:
+def test_a_prefix_that_leaves_the_folder_is_rejected_before_the_run(prefix: str) -> None:
     with pytest.raises(InputError, match=r"filename_prefix"):
         SaveLatent.check(prefix)
 
@@ -75,7 +75,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("tensors", BAD.values(), ids=BAD)
-def test_a_file_without_latents_is_refused_beforehand(
+def test_a_file_without_latents_is_rejected_before_the_run(
     tmp_path: Path, tensors: dict[str, torch.Tensor]
 ) -> None:
     save_file(tensors, tmp_path / "bad.latent")
@@ -84,19 +84,19 @@ def test_a_file_without_latents_is_refused_beforehand(
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80\x04pickle", b"\xff" * 64])
-def test_what_is_no_safetensors_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_other_file_formats_are_rejected(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "bad.latent").write_bytes(data)
     with pytest.raises(InputError, match=r"latent"):
         LoadLatent.check(tmp_path / "bad.latent")
 
 
-def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_nan_and_infinity_are_rejected(tmp_path: Path) -> None:
     path = save(Latent(SAMPLES / 0), tmp_path)
     with pytest.raises(InputError, match="holds NaN or infinity"):
         LoadLatent.run(path)
 
 
-def test_a_graph_goes_on_from_a_file(tmp_path: Path) -> None:
+def test_a_graph_continues_from_a_file(tmp_path: Path) -> None:
     save(Latent(SAMPLES, family="sd15"), tmp_path / "output", "half")
     builder = latentloom.build()
     loaded = builder.LoadLatent(latent="half_00001_.latent [output]")

@@ -1,4 +1,4 @@
-"""LoRA nodes through the engine: found, checked before the run, seen by the cache."""
+"""LoRA nodes in the engine: checks before the run, cache keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXT = "lora_te_text_model_encoder_layers_1_self_attn_q_proj"
 
 
 def write_lora(path: Path, seed: int, text_dim: int = 32) -> None:
-    """Rank 2 on one layer of the network and one of the text encoder."""
+    """Write a LoRA of rank 2 for one layer of the UNet and one of the text encoder."""
     torch.manual_seed(seed)
     shapes = {
         f"{LAYER}.lora_up.weight": (64, 2),
@@ -32,14 +32,14 @@ def write_lora(path: Path, seed: int, text_dim: int = 32) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def loras(models: Path) -> None:
-    """Two for `tiny`, and one of another family."""
+    """Write two LoRAs for `tiny`, and one of another family."""
     write_lora(models / "loras" / "one.safetensors", 1)
     write_lora(models / "loras" / "style" / "two.safetensors", 2)
     write_lora(models / "loras" / "wide.safetensors", 3, text_dim=64)
 
 
-def styled(*loras: tuple[str, float, float]) -> Graph:
-    """txt2img under these LoRAs, in their order: ids model, lora0, lora1, ..., sample."""
+def lora_graph(*loras: tuple[str, float, float]) -> Graph:
+    """Build txt2img with these LoRAs; node ids model, lora0, lora1, ..., sample."""
     builder = latentloom.build()
     model, clip, _ = builder.CheckpointLoaderSimple(ckpt_name="tiny", id="model")
     latent = builder.EmptyLatentImage(model=model)
@@ -64,13 +64,13 @@ def styled(*loras: tuple[str, float, float]) -> Graph:
 
 
 def image(engine: Engine, *loras: tuple[str, float, float]) -> torch.Tensor:
-    result = engine.run(styled(*loras), targets=["sample"])
+    result = engine.run(lora_graph(*loras), targets=["sample"])
     assert result.errors == ()
     samples: torch.Tensor = result["sample"].samples
     return samples
 
 
-def test_both_strengths_count_and_0_is_none(engine: Engine) -> None:
+def test_both_strengths_apply_and_0_is_off(engine: Engine) -> None:
     plain = image(engine)
     model_only = image(engine, ("one.safetensors", 0.8, 0.0))
     clip_only = image(engine, ("one.safetensors", 0.0, 0.8))
@@ -80,32 +80,32 @@ def test_both_strengths_count_and_0_is_none(engine: Engine) -> None:
     assert not torch.allclose(model_only, clip_only)
 
 
-def test_the_base_model_gives_the_same_image_afterwards(engine: Engine) -> None:
+def test_the_base_model_is_unchanged_afterwards(engine: Engine) -> None:
     plain = image(engine)
     image(engine, ("one.safetensors", 1.0, 1.0), ("style/two.safetensors", -1.0, 0.5))
     engine.cache.clear()
     assert torch.equal(image(engine), plain)
 
 
-def test_a_changed_strength_reruns_what_it_feeds_and_no_more(engine: Engine) -> None:
-    engine.run(styled(("one.safetensors", 1.0, 1.0)), targets=["sample"])
-    result = engine.run(styled(("one.safetensors", 0.5, 1.0)), targets=["sample"])
+def test_a_changed_strength_reruns_only_its_dependents(engine: Engine) -> None:
+    engine.run(lora_graph(("one.safetensors", 1.0, 1.0)), targets=["sample"])
+    result = engine.run(lora_graph(("one.safetensors", 0.5, 1.0)), targets=["sample"])
     states = {name: node.state for name, node in result.nodes.items()}
     assert (states["model"], states["positive"]) == ("reused", "reused")
     assert (states["lora0"], states["sample"]) == ("ran", "ran")
 
 
-def test_a_lora_of_another_family_is_refused_with_both_named(engine: Engine) -> None:
+def test_the_error_for_a_lora_of_another_family_names_both(engine: Engine) -> None:
     with pytest.raises(GraphError) as caught:
-        engine.run(styled(("wide.safetensors", 1.0, 1.0)), targets=["sample"])
+        engine.run(lora_graph(("wide.safetensors", 1.0, 1.0)), targets=["sample"])
     (problem,) = caught.value.problems
     assert (problem.node, problem.kind, problem.port) == ("lora0", "wrong_family", "lora_name")
     assert problem.expected == "family sd-32 (as model from CheckpointLoaderSimple (model))"
     assert problem.got == "'wide.safetensors', of family sd-64"
 
 
-def test_the_model_alone_can_be_changed(engine: Engine) -> None:
-    graph = styled()
+def test_a_lora_can_apply_to_the_model_only(engine: Engine) -> None:
+    graph = lora_graph()
     graph = graph.add(
         "lora",
         "LoraLoaderModelOnly",
@@ -117,7 +117,7 @@ def test_the_model_alone_can_be_changed(engine: Engine) -> None:
     assert torch.equal(got, image(engine, ("one.safetensors", 0.8, 0.0)))
 
 
-def test_a_file_that_is_no_lora_is_refused_before_the_run(engine: Engine, models: Path) -> None:
+def test_another_kind_of_file_is_rejected_before_the_run(engine: Engine, models: Path) -> None:
     save_file({"a": torch.zeros(1)}, models / "loras" / "other.safetensors")
-    problems = engine.check(styled(("other.safetensors", 1.0, 1.0)))
+    problems = engine.check(lora_graph(("other.safetensors", 1.0, 1.0)))
     assert any("other.safetensors holds no LoRA" in str(problem) for problem in problems)

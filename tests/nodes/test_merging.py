@@ -1,4 +1,4 @@
-"""The merging nodes through the engine: what they call, and what they refuse."""
+"""Merging nodes in the engine: results and errors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from latentloom.engine.execution.executor import Engine
 from latentloom.engine.graph.graph import Graph
 
 
-def merging(kind: str, **shares: float) -> Graph:
-    """Two checkpoints, the first and a mix of both sampled."""
+def merge_graph(kind: str, **shares: float) -> Graph:
+    """Build a graph that samples a checkpoint, and the merge of it with another."""
     b = latentloom.build()
     first = b.CheckpointLoaderSimple(ckpt_name="tiny", id="first")
     second = b.CheckpointLoaderSimple(ckpt_name="tiny", id="second")
@@ -35,16 +35,16 @@ def merging(kind: str, **shares: float) -> Graph:
         ("ModelMergeSubtract", {"multiplier": 2.0}, False),
     ],
 )
-def test_a_model_with_itself(
+def test_merging_a_model_with_itself_gives_the_model(
     kind: str, shares: dict[str, float], same: bool, engine: Engine
 ) -> None:
-    result = engine.run(merging(kind, **shares), targets=["alone", "mixed"])
+    result = engine.run(merge_graph(kind, **shares), targets=["alone", "mixed"])
     assert result.errors == ()
     alone, mixed = (result[id].samples for id in ("alone", "mixed"))
     assert torch.allclose(alone, mixed, atol=1e-4) is same
 
 
-def test_another_family_is_refused_before_anything_runs(engine: Engine) -> None:
-    graph = merging("ModelMergeSimple").set("second.ckpt_name", "wide")
+def test_models_of_other_families_are_rejected_before_anything_runs(engine: Engine) -> None:
+    graph = merge_graph("ModelMergeSimple").set("second.ckpt_name", "wide")
     wrong = [problem.node for problem in engine.check(graph) if problem.kind == "wrong_family"]
     assert "mix" in wrong

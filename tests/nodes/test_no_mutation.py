@@ -1,4 +1,4 @@
-"""No node changes what it is given: caches hold the very same tensors."""
+"""Nodes do not change their inputs, since caches hold the same tensors."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
 
 
 def tensors(values: Iterable[Any]) -> list[torch.Tensor]:
-    """The tensors among a node's arguments; the records around them are frozen."""
+    """Return the tensors among a node's arguments; the records around them are frozen."""
     parts: list[Any] = []
     for value in values:
         parts += [value.samples, value.noise_mask] if isinstance(value, Latent) else [value]
@@ -94,7 +94,7 @@ def tensors(values: Iterable[Any]) -> list[torch.Tensor]:
     CALLS,
     ids=[f"{call[0].__name__}-{i}" for i, call in enumerate(CALLS)],
 )
-def test_inputs_are_left_as_they_were(
+def test_nodes_do_not_change_their_inputs(
     function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
     before = [tensor.clone() for tensor in tensors(arguments)]
@@ -104,7 +104,7 @@ def test_inputs_are_left_as_they_were(
     assert all(torch.equal(*pair) for pair in zip(after, before, strict=True))
 
 
-def test_saving_leaves_its_images_as_they_were(tmp_path: Path) -> None:
+def test_saving_does_not_change_its_images(tmp_path: Path) -> None:
     before = IMAGE.clone()
     image_file.preview_image(IMAGE, Context(temp_dir=tmp_path))
     assert torch.equal(IMAGE, before)

@@ -1,7 +1,7 @@
-"""Image, mask and latent nodes against ComfyUI's numbers (goldens/ops).
+"""Image, mask and latent nodes compared with results of ComfyUI (goldens/ops).
 
-Latents there were encoded by a network that is not at hand; `latent_flipx` holds the same latent
-with its rows reversed, and `vae_encode_crop` the second one, so that no network is needed.
+The latents were encoded by a network that is not part of the tests. `latent_flipx` holds the first
+one with its rows reversed, and `vae_encode_crop` the second one.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def test_empty_image_gives_the_reference_numbers() -> None:
 
 
 def test_latent_operations_give_the_reference_numbers() -> None:
-    """1e-5, since the latent they were put to is read back from another golden."""
+    """The tolerance is 1e-5, since the input latent comes from another golden."""
     sharpen = latent_operation.latent_operation_sharpen(3, 1.0, 0.1)
     tonemap = latent_operation.latent_operation_tonemap_reinhard(1.0)
     for name, operation in (("latent_sharpen", sharpen), ("latent_tonemap", tonemap)):

@@ -1,4 +1,4 @@
-"""Models put together from files of their own give what the whole checkpoint gives."""
+"""Models loaded from separate files give the same result as the full checkpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.torch_files import Canary
 
 @pytest.fixture(scope="module", autouse=True)
 def installed(models: Path) -> None:
-    """A small SDXL as a folder, and each of its networks in a file."""
+    """Write a small SDXL as a folder, and each of its networks as a file."""
     folder = write_tiny_sdxl(models / "diffusers" / "whole")
     checkpoint = load_checkpoint(folder)
     first, second = (part.module for part in checkpoint.clip.weights.encoders)
@@ -47,8 +47,8 @@ def installed(models: Path) -> None:
         save_file({key: value.contiguous() for key, value in tensors.items()}, path)
 
 
-def image(unet: str = "", clips: tuple[str, str] | None = None, vae: str = "") -> Graph:
-    """An image of the whole model, parts of it from files of their own."""
+def image_graph(unet: str = "", clips: tuple[str, str] | None = None, vae: str = "") -> Graph:
+    """Build txt2img on the full model, with the given parts from separate files."""
     builder = latentloom.build()
     parts: list[Any] = list(builder.DiffusersLoader(model_path="whole"))
     model, clip, decoder = parts
@@ -94,14 +94,12 @@ def run(engine: Engine, graph: Graph) -> Any:
     ],
     ids=str,
 )
-def test_parts_in_files_of_their_own_are_the_same_model(
-    engine: Engine, parts: dict[str, Any]
-) -> None:
-    checkpoint, apart = run(engine, image()), run(engine, image(**parts))
+def test_parts_in_separate_files_give_the_same_model(engine: Engine, parts: dict[str, Any]) -> None:
+    checkpoint, apart = run(engine, image_graph()), run(engine, image_graph(**parts))
     assert torch.allclose(checkpoint, apart, atol=1e-5)
 
 
-def test_eight_bit_weights_change_little_but_something(engine: Engine) -> None:
+def test_eight_bit_weights_change_the_result_slightly(engine: Engine) -> None:
     builder = latentloom.build()
     plain = builder.UNETLoader(unet_name="original.safetensors", id="plain")
     small = builder.UNETLoader(
@@ -127,7 +125,7 @@ def test_eight_bit_weights_change_little_but_something(engine: Engine) -> None:
         ("VAELoader", {"vae_name": "nothing.safetensors"}, "vae_name", "did you mean"),
     ],
 )  # fmt: skip
-def test_a_wrong_part_is_refused_before_anything_runs(
+def test_a_wrong_part_is_rejected_before_anything_runs(
     node: str, inputs: dict[str, str], port: str, message: str
 ) -> None:
     graph = Graph({"it": latentloom.Node(node, inputs)})
@@ -136,7 +134,7 @@ def test_a_wrong_part_is_refused_before_anything_runs(
     assert message in str(problems[0])
 
 
-def test_a_pickle_that_is_no_weights_is_refused_before_anything_runs(models: Path) -> None:
+def test_a_hostile_pickle_is_rejected_before_anything_runs(models: Path) -> None:
     (models / "unet" / "zzz.ckpt").write_bytes(pickle.dumps(Canary(models)))
     graph = Graph({"it": latentloom.Node("UNETLoader", {"unet_name": "zzz.ckpt"})})
     (problem,) = (problem for problem in latentloom.check(graph) if problem.node == "it")
@@ -145,7 +143,7 @@ def test_a_pickle_that_is_no_weights_is_refused_before_anything_runs(models: Pat
     assert not (models / "canary").exists()
 
 
-def test_a_path_as_windows_writes_it_is_the_same_file(models: Path) -> None:
+def test_backslashes_in_a_name_are_accepted(models: Path) -> None:
     (models / "unet" / "sub").mkdir()
     shutil.copy(models / "unet/original.safetensors", models / "unet/sub")
     name = "sub\\original.safetensors"
@@ -153,14 +151,14 @@ def test_a_path_as_windows_writes_it_is_the_same_file(models: Path) -> None:
     assert [problem for problem in latentloom.check(graph) if problem.node == "it"] == []
 
 
-def test_a_text_encoder_in_the_place_of_a_network_says_what_is_lacking(models: Path) -> None:
+def test_a_text_encoder_loaded_as_a_unet_is_reported(models: Path) -> None:
     shutil.copy(models / "clip/clip_l.safetensors", models / "unet/wrong.safetensors")
     graph = Graph({"it": latentloom.Node("UNETLoader", {"unet_name": "wrong.safetensors"})})
     (problem,) = (problem for problem in latentloom.check(graph) if problem.node == "it")
     assert "holds no denoising network" in str(problem)
 
 
-def test_the_refiner_takes_latents_of_the_base_and_no_prompts() -> None:
+def test_the_refiner_shares_the_latent_space_of_the_base() -> None:
     from latentloom.diffusion.families.family import latent_space
 
     assert latent_space("sdxl-refiner") == latent_space("sdxl") == "sdxl"
@@ -168,7 +166,7 @@ def test_the_refiner_takes_latents_of_the_base_and_no_prompts() -> None:
     assert latent_space("sdxl") != latent_space("sd15")
 
 
-def test_what_a_checkpoint_leaves_out_is_said_before_anything_runs(engine: Engine) -> None:
+def test_missing_parts_of_a_checkpoint_are_reported_before_anything_runs(engine: Engine) -> None:
     builder = latentloom.build()
     model, clip, vae = builder.CheckpointLoaderSimple(ckpt_name="bare.safetensors", id="loader")
     builder.CLIPTextEncode(text="a fox", clip=clip, id="prompt")
@@ -208,6 +206,6 @@ def test_a_model_file_is_hashed_once_for_keys_and_weights(
     monkeypatch.setattr(hashlib, "file_digest", count)
     source = models / "vae" / "original.safetensors"
     shutil.copyfile(source, source.with_name("again.safetensors"))
-    run(engine, image(vae="again"))
+    run(engine, image_graph(vae="again"))
     assert hashed.count("again.safetensors") == 1
     assert not [name for name in engine.shared.digests._known if name.endswith(".safetensors")]

@@ -1,4 +1,4 @@
-"""Patch nodes through the engine: every one samples, and the cache tells their values apart."""
+"""Patch nodes in the engine: each samples, and cache keys depend on their values."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from latentloom.nodes import patches
 from latentloom.nodes.model_sampling import ModelSamplingContinuousEDM
 
 
-def sampled(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:
-    """txt2img on a model that goes through these nodes."""
+def sample_patched(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:
+    """Sample txt2img on a model patched by these nodes."""
     builder = latentloom.build()
     model, clip, _ = builder.CheckpointLoaderSimple(ckpt_name="tiny")
     latent = builder.EmptyLatentImage(model=model)
@@ -63,37 +63,37 @@ def sampled(engine: Engine, *chain: tuple[str, dict[str, Any]]) -> torch.Tensor:
 def test_a_patched_model_samples_another_image(
     engine: Engine, name: str, options: dict[str, Any]
 ) -> None:
-    plain, got = sampled(engine), sampled(engine, (name, options))
+    plain, got = sample_patched(engine), sample_patched(engine, (name, options))
     assert bool(torch.isfinite(got).all())
     assert not torch.allclose(got, plain, atol=1e-3 * float(plain.std()))
     engine.cache.clear()
-    assert torch.equal(sampled(engine), plain)
+    assert torch.equal(sample_patched(engine), plain)
 
 
-def test_a_changed_value_is_another_model(engine: Engine) -> None:
-    half, full = (sampled(engine, ("RescaleCFG", {"multiplier": at})) for at in (0.5, 1.0))
+def test_a_changed_value_changes_the_result(engine: Engine) -> None:
+    half, full = (sample_patched(engine, ("RescaleCFG", {"multiplier": at})) for at in (0.5, 1.0))
     assert not torch.equal(half, full)
 
 
 def test_patches_add_up(engine: Engine) -> None:
-    both = sampled(engine, ("FreeU_V2", {}), ("RescaleCFG", {}))
-    assert not torch.equal(both, sampled(engine, ("FreeU_V2", {})))
-    assert not torch.equal(both, sampled(engine, ("RescaleCFG", {})))
+    both = sample_patched(engine, ("FreeU_V2", {}), ("RescaleCFG", {}))
+    assert not torch.equal(both, sample_patched(engine, ("FreeU_V2", {})))
+    assert not torch.equal(both, sample_patched(engine, ("RescaleCFG", {})))
 
 
 @pytest.mark.parametrize("kind", ["edm_playground_v2.5", "cosmos_rflow"])
-def test_a_prediction_that_is_not_supported_is_refused(kind: str) -> None:
+def test_an_unsupported_prediction_type_is_rejected(kind: str) -> None:
     with pytest.raises(InputError, match=r"sampling"):
         ModelSamplingContinuousEDM.check(kind, 120.0, 0.002)
 
 
 @pytest.mark.parametrize("ends", [(0.0, 0.0), (1.0, 1.0), (1.0, 2.0), (5.0, 0.0)])
-def test_ends_that_are_no_range_are_refused(ends: tuple[float, float]) -> None:
+def test_a_reversed_sigma_range_is_rejected(ends: tuple[float, float]) -> None:
     with pytest.raises(InputError, match=r"sigma_min"):
         ModelSamplingContinuousEDM.check("edm", *ends)
 
 
-def test_patching_leaves_the_given_handle(models: Path) -> None:
+def test_patching_does_not_change_the_input_handle(models: Path) -> None:
     model = load_checkpoint(models / "tiny").model
     changed = patches.rescale_cfg(patches.free_u_v2(model))
     assert model.patches == ()

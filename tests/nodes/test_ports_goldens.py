@@ -92,6 +92,6 @@ def test_the_goldens_are_of_registered_nodes() -> None:
 
 
 @pytest.mark.parametrize("key", ["min", "max", "default"])
-def test_another_number_would_be_seen(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_number_is_detected(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(GOLDENS["KSampler"]["inputs"]["steps"], key, 3)
     assert differences("KSampler") == {f"KSampler.steps.{key}"}

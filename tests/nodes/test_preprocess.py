@@ -1,4 +1,4 @@
-"""Preprocessor nodes: refusals; the arithmetic is tested in tests/diffusion."""
+"""Preprocessor nodes: sizes and errors; tests/diffusion tests the arithmetic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_canny_finds_the_outline_of_a_square() -> None:
     assert edges[0, 16, :, 0].sum() == 2
 
 
-def test_canny_refuses_swapped_thresholds_and_tiny_images() -> None:
+def test_canny_rejects_swapped_thresholds_and_tiny_images() -> None:
     with pytest.raises(InputError, match=r"low_threshold: .*0\.4.*0\.8") as refused:
         preprocess.canny(torch.zeros(1, 8, 8, 3), 0.8, 0.4)
     assert refused.value.hint == "swap the two"
@@ -52,13 +52,13 @@ def test_preprocessors_give_images_of_the_resolution(make: Callable[..., torch.T
     assert torch.equal(image, before)
 
 
-def test_what_is_to_be_filled_is_marked() -> None:
+def test_masked_pixels_are_marked() -> None:
     image, mask = torch.rand(1, 8, 8, 3), torch.ones(1, 8, 8)
     assert bool((preprocess.inpaint_preprocessor(image, mask) == -1).all())
     assert not preprocess.inpaint_preprocessor(image, mask, True).any()
 
 
-def test_depth_is_that_of_an_installed_network(engine: Engine, models: Path) -> None:
+def test_depth_uses_an_installed_network(engine: Engine, models: Path) -> None:
     write_depth(models / "depth_estimation" / "small")
     b = latentloom.build()
     image = b.EmptyImage(width=64, height=96, color=0x336699)
@@ -69,7 +69,7 @@ def test_depth_is_that_of_an_installed_network(engine: Engine, models: Path) -> 
 
 
 @pytest.mark.usefixtures("models")
-def test_without_a_depth_network_it_is_said_before_the_run() -> None:
+def test_a_missing_depth_network_is_reported_before_the_run() -> None:
     b = latentloom.build()
     with pytest.raises(GraphError, match=r"\(depth\) \.ckpt_name: expected .*, got 'none'"):
         b.DepthAnythingV2Preprocessor(image=b.EmptyImage(), ckpt_name="none", id="depth")

@@ -1,4 +1,4 @@
-"""Primitives give back what they were given, with its type."""
+"""Primitive nodes return their value with its type."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from latentloom.nodes import primitives
         (primitives.primitive_boolean, "BOOLEAN"),
     ],
 )
-def test_a_primitive_has_one_value_in_and_out(target: object, type_name: str) -> None:
+def test_a_primitive_has_one_input_and_one_output(target: object, type_name: str) -> None:
     spec = spec_of(target)
     assert spec is not None
     assert [(port.name, port.type) for port in spec.inputs] == [("value", type_name)]
     assert [(output.name, output.type) for output in spec.outputs] == [(type_name, type_name)]
 
 
-def test_primitives_give_their_value() -> None:
+def test_primitives_return_their_value() -> None:
     assert primitives.primitive_int(-(2**63 - 1)) == -(2**63 - 1)
     assert primitives.primitive_float(0.1) == 0.1
     assert primitives.primitive_string("a\nb") == "a\nb"

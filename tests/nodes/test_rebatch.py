@@ -1,4 +1,4 @@
-"""RebatchLatents and RebatchImages through the engine: what follows runs once a batch."""
+"""RebatchLatents and RebatchImages in the engine: later nodes run once per batch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from latentloom.engine.execution.executor import Engine
 from latentloom.engine.graph.graph import Graph
 
 
-def in_batches_of(size: int) -> Graph:
-    """Three images sampled at most `size` at a time, put together, and saved."""
+def rebatch_graph(size: int) -> Graph:
+    """Build a graph that samples three latents in batches of `size` and saves the images."""
     builder = latentloom.build()
     model, clip, vae = builder.CheckpointLoaderSimple(ckpt_name="tiny")
     text = builder.CLIPTextEncode(text="a fox", clip=clip)
@@ -35,23 +35,23 @@ def in_batches_of(size: int) -> Graph:
 
 
 @pytest.mark.parametrize(("size", "calls"), [(1, 6), (2, 4), (3, 2), (4096, 2)])
-def test_a_batch_sampled_in_parts_is_the_batch_sampled_at_once(
+def test_a_batch_sampled_in_parts_equals_the_batch_sampled_at_once(
     size: int, calls: int, engine: Engine, tmp_path: Path
 ) -> None:
     engine.cache.clear()
-    graph = in_batches_of(size)
+    graph = rebatch_graph(size)
     workspace = latentloom.workspace(graph, tmp_path)
     parts = engine.run(graph, workspace, targets=["save", "whole"])
     assert parts.model_calls == calls
     assert len(parts.saved) == 3
     (images,) = parts["whole"]
-    (at_once,) = engine.run(in_batches_of(3), targets=["whole"])["whole"]
+    (at_once,) = engine.run(rebatch_graph(3), targets=["whole"])["whole"]
     assert images.shape == (3, 64, 64, 3)
     assert torch.allclose(images, at_once, atol=1e-5)
     assert not torch.allclose(images[0], images[1], atol=1e-2)
 
 
-def test_the_definition_says_what_is_a_list() -> None:
+def test_the_definition_declares_lists() -> None:
     from latentloom.web.object_info import definition
 
     shown = definition(latentloom.registry()["RebatchLatents"], list)

@@ -1,4 +1,4 @@
-"""Reports: figures of a known change, lines of passes, JSON and table through the engine."""
+"""Reports: measurements of a known change, passes, JSON and table."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def test_without_a_mask_everything_is_inside() -> None:
     assert row.outside is None
 
 
-def test_an_image_of_another_size_is_refused() -> None:
+def test_an_image_of_another_size_is_rejected() -> None:
     with pytest.raises(InputError, match=r"image: expected 8×8 pixels"):
         pass_report(SOURCE, torch.rand(1, 16, 8, 3), LATENT)
 
 
-def test_seconds_do_not_tell_two_passes_apart() -> None:
+def test_seconds_do_not_distinguish_two_passes() -> None:
     quick = SamplePass("euler", "normal", 3, 14.6, 6, 0.1)
     slow = SamplePass("euler", "normal", 3, 14.6, 6, 9.9)
     other = SamplePass("euler", "normal", 3, 14.6, 7, 0.1)
     assert fingerprint(quick) == fingerprint(slow) != fingerprint(other)
 
 
-def test_a_prefix_that_leaves_the_folder_is_refused_before_the_run() -> None:
+def test_a_prefix_that_leaves_the_folder_is_rejected_before_the_run() -> None:
     with pytest.raises(InputError, match=r"filename_prefix"):
         SaveReport.check("../report")
 

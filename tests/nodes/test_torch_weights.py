@@ -1,4 +1,4 @@
-"""Every kind of model in torch's own forms, as people have them, gives what safetensors give."""
+"""Models in torch's file formats give the same results as in safetensors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_control, write_tiny_sdxl
 from tests.torch_files import calling, held, legacy, zipped
 
-# Each kind: its folder, and the ending of files in torch's own form.
+# Each kind: its folder, and the extension of its files in torch format.
 KINDS = {
     "checkpoint": ("checkpoints", ".ckpt"),
     "vae": ("vae", ".pt"),
@@ -46,7 +46,7 @@ PORTS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def installed(models: Path) -> None:
-    """Each kind as `same.safetensors` and in torch's own form, wrapped as its makers wrap it."""
+    """Write each kind as `same.safetensors` and in torch format, with its usual wrapper."""
     tiny = load_checkpoint(models / "tiny")
     larger = load_checkpoint(write_tiny_sdxl(models / "larger"))
     shutil.copytree(models / "larger" / "tokenizer", models / "tokenizers" / "clip-l")
@@ -99,8 +99,8 @@ def name_of(kind: str, old: str) -> str:
     return f"old{KINDS[kind][1]}" if kind == old else "same.safetensors"
 
 
-def image(old: str = "") -> Graph:
-    """An image that takes a model of most kinds, one of them in torch's own form."""
+def image_graph(old: str = "") -> Graph:
+    """Build an image from models of most kinds, one of them in torch format."""
     b = latentloom.build()
     loaded, clip, _ = b.CheckpointLoaderSimple(ckpt_name="tiny")
     model, clip = b.LoraLoader(model=loaded, clip=clip, lora_name=name_of("lora", old))
@@ -129,8 +129,8 @@ def image(old: str = "") -> Graph:
     return b.graph
 
 
-def drawn(old: str = "") -> Graph:
-    """An image of a whole checkpoint in one file."""
+def checkpoint_graph(old: str = "") -> Graph:
+    """Build an image from a checkpoint in one file."""
     b = latentloom.build()
     model, clip, vae = b.CheckpointLoaderSimple(ckpt_name=name_of("checkpoint", old))
     prompt = b.CLIPTextEncode(text="a fox", clip=clip)
@@ -140,8 +140,8 @@ def drawn(old: str = "") -> Graph:
     return b.graph
 
 
-def of_kind(kind: str, old: str) -> Graph:
-    return drawn(old) if kind == "checkpoint" else image(old)
+def graph_of_kind(kind: str, old: str) -> Graph:
+    return checkpoint_graph(old) if kind == "checkpoint" else image_graph(old)
 
 
 def run(engine: Engine, graph: Graph) -> Tensor:
@@ -152,18 +152,18 @@ def run(engine: Engine, graph: Graph) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_in_torchs_own_form_gives_the_same_image(
+def test_a_model_in_torch_format_gives_the_same_image(
     engine: Engine, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     """Results that were computed with the original file are reused, except those of this model."""
-    usual, got = run(engine, of_kind(kind, "")), run(engine, of_kind(kind, kind))
+    usual, got = run(engine, graph_of_kind(kind, "")), run(engine, graph_of_kind(kind, kind))
     assert torch.equal(got, usual)
     assert "left out" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", PORTS)
 @pytest.mark.parametrize("form", [zipped, legacy])
-def test_a_hostile_one_is_refused_before_the_run_by_node_and_input(
+def test_a_hostile_file_is_rejected_before_the_run(
     engine: Engine, models: Path, tmp_path: Path, kind: str, form: Any
 ) -> None:
     folder, extension = KINDS[kind]
@@ -172,7 +172,7 @@ def test_a_hostile_one_is_refused_before_the_run_by_node_and_input(
     try:
         file.write_bytes(form(held(calling("os.system", f"touch {fired}")[2:-1])))
         with pytest.raises(GraphError) as refused:
-            engine.run(of_kind(kind, kind), targets=["larger"])
+            engine.run(graph_of_kind(kind, kind), targets=["larger"])
     finally:
         file.write_bytes(sound)
     node, port = PORTS[kind]

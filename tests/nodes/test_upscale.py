@@ -1,4 +1,4 @@
-"""Upscaling nodes through the engine, with a network from the models folder."""
+"""Upscaling nodes in the engine, with a network from the models folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def enlarging(name: str) -> Graph:
+def upscale_graph(name: str) -> Graph:
     b = latentloom.build()
     image = b.EmptyImage(width=20, height=10, color=0x804020)
     model = b.UpscaleModelLoader(model_name=name, id="net")
@@ -44,10 +44,10 @@ def enlarging(name: str) -> Graph:
     return b.graph
 
 
-def test_an_image_is_made_larger_with_progress(models: Path) -> None:
+def test_an_image_is_upscaled_with_progress(models: Path) -> None:
     events: list[AnyEvent] = []
     with Engine(latentloom.registry()) as engine:
-        graph = enlarging("compact_2x.safetensors")
+        graph = upscale_graph("compact_2x.safetensors")
         result = engine.run(graph, targets=["larger"], on_event=events.append)
         assert result.errors == ()
         assert result["larger"].shape == (1, 20, 40, 3)
@@ -55,7 +55,7 @@ def test_an_image_is_made_larger_with_progress(models: Path) -> None:
     assert steps == [(1, 1)]
 
 
-def refining(**options: object) -> Graph:
+def refine_graph(**options: object) -> Graph:
     b = latentloom.build()
     model, clip, vae = b.CheckpointLoaderSimple(ckpt_name="tiny")
     net = b.UpscaleModelLoader(model_name="compact_2x.safetensors")
@@ -70,12 +70,12 @@ def refining(**options: object) -> Graph:
 
 
 @pytest.mark.parametrize(("mode", "calls"), [("Linear", 2 * 2 * 2), ("None", 0)])
-def test_an_image_of_any_size_is_enlarged_and_refined_in_tiles(
+def test_images_of_any_size_are_upscaled_and_refined_in_tiles(
     models: Path, mode: str, calls: int
 ) -> None:
     write_tiny_model(models.parent / "tiny")
     with Engine(latentloom.registry()) as engine:
-        result = engine.run(refining(mode_type=mode, tile_padding=16), targets=["refine"])
+        result = engine.run(refine_graph(mode_type=mode, tile_padding=16), targets=["refine"])
         assert result.errors == ()
         assert result["refine"].shape == (1, 111, 135, 3)
     assert result.model_calls == calls
@@ -99,7 +99,7 @@ def test_one_tile_is_image_to_image(models: Path) -> None:
         torch.testing.assert_close(result["refine"], result["plain"], atol=1e-4, rtol=0)
 
 
-def test_tiles_that_are_all_overlap_are_refused() -> None:
+def test_an_overlap_as_large_as_a_tile_is_rejected() -> None:
     with pytest.raises(InputError, match=r"tile_overlap: expected less than a tile"):
         upscale.tiled_diffusion(None, 64, 512, 64)  # type: ignore[arg-type]
 
@@ -110,7 +110,7 @@ def test_all_weight_files_are_listed(models: Path) -> None:
     assert port.options() == ("compact_2x.pth", "compact_2x.safetensors", "other.safetensors")
 
 
-def test_a_file_of_another_kind_is_refused_before_the_run(models: Path) -> None:
+def test_another_kind_of_file_is_rejected_before_the_run(models: Path) -> None:
     with Engine(latentloom.registry()) as engine, pytest.raises(GraphError) as refused:
-        engine.run(enlarging("other.safetensors"), targets=["larger"])
+        engine.run(upscale_graph("other.safetensors"), targets=["larger"])
     assert "UpscaleModelLoader (net) .model_name: expected an ESRGAN" in str(refused.value)

@@ -1,4 +1,4 @@
-"""Image files for tests, made in memory: sound ones, odd ones and hostile ones."""
+"""Image files for tests, made in memory: valid, unusual and hostile ones."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 def chunk(kind: bytes, content: bytes, checksum: int | None = None) -> bytes:
-    """A PNG chunk; with its right checksum unless another is given."""
+    """Return a PNG chunk, with the correct checksum unless another is given."""
     right = zlib.crc32(kind + content)
     end = struct.pack(">I", right if checksum is None else checksum)
     return struct.pack(">I", len(content)) + kind + content + end
 
 
 def insert(png: bytes, *chunks: bytes) -> bytes:
-    """A PNG with chunks put in after its header."""
+    """Return a PNG with chunks inserted after its header."""
     return png[:33] + b"".join(chunks) + png[33:]
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A sound 1-bit PNG that is small on disk however large it is."""
+    """Return a valid 1-bit PNG of any size that is small on disk."""
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     packer = zlib.compressobj(9)
     row = b"\0" * (1 + (width + 7) // 8)
@@ -35,42 +35,42 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def sample(mode: str = "RGB", size: tuple[int, int] = (12, 7), seed: int = 0) -> Image.Image:
-    """A noisy image."""
+    """Return a noisy image."""
     channels = len(Image.new(mode, (1, 1)).getbands())
     levels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], channels), np.uint8)
     return Image.fromarray(levels[..., 0] if channels == 1 else levels)
 
 
 def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
-    """An image as the bytes of a file."""
+    """Encode an image as a file of this format."""
     sink = io.BytesIO()
     image.save(sink, format, **options)
     return sink.getvalue()
 
 
 def marked(size: tuple[int, int] = (16, 8)) -> Image.Image:
-    """A black image whose top left quarter is white."""
+    """Return a black image whose top left quarter is white."""
     image = Image.new("RGB", size)
     image.paste((255, 255, 255), (0, 0, size[0] // 2, size[1] // 2))
     return image
 
 
 def oriented(orientation: int, format: str = "JPEG") -> bytes:
-    """The marked image with an EXIF orientation."""
+    """Encode the marked image with an EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encoded(marked(), format, exif=exif.tobytes())
 
 
 def tiff(entries: list[bytes], values: bytes = b"") -> bytes:
-    """A little-endian TIFF of tags as they are given, with values from offset 8 on."""
+    """Return a little-endian TIFF with these tags, and values from offset 8."""
     start = 8 + len(values)
     table = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
     return b"II*\0" + struct.pack("<I", start) + values + table
 
 
 def insert_tags(tags: dict[int, tuple[int, list[int]]]) -> bytes:
-    """A sound uncompressed TIFF of 12×7 pixels with tags added or replaced.
+    """Return a valid uncompressed TIFF of 12×7 pixels with tags added or replaced.
 
     Args:
         tags: number -> type (3 for 16 bits, 4 for 32, 12 for 64) and values.

@@ -1,4 +1,4 @@
-"""Blends and pastes, in closed form and by property."""
+"""Blends and pastes: closed forms and properties."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDES = st.integers(1, 23)
 
 
 def levels(height: int, width: int, seed: int) -> Tensor:
-    """An image as it is loaded from an 8-bit file."""
+    """Return a random image with 8-bit levels."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (1, height, width, 3), generator=generator) / 255.0
 
@@ -45,7 +45,7 @@ def test_outside_a_hard_mask_every_byte_is_the_destination(
 
 @settings(max_examples=60, deadline=None)
 @given(SIDES, SIDES, SIDES, SIDES, st.integers(0, 2**31))
-def test_a_smaller_hard_mask_keeps_what_it_does_not_touch(
+def test_pixels_outside_a_smaller_hard_mask_do_not_change(
     height: int, width: int, rows: int, columns: int, seed: int
 ) -> None:
     from latentloom.diffusion.images.resize import resize_mask
@@ -67,7 +67,7 @@ def test_without_a_mask_the_source_covers() -> None:
     assert pasted[0, :, :, 0].tolist() == [[0, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0]]
 
 
-def test_a_fitted_source_covers_all() -> None:
+def test_a_resized_source_covers_everything() -> None:
     pasted = composite(torch.zeros(1, 4, 6, 3), torch.ones(1, 1, 1, 3), fit=True, x=0, y=0)
     assert torch.equal(pasted, torch.ones(1, 4, 6, 3))
 
@@ -105,7 +105,7 @@ def test_soft_light_lightens_with_the_square_root() -> None:
     torch.testing.assert_close(blended, torch.full((1, 1, 1, 3), 0.64 + 0.5 * (0.8 - 0.64)))
 
 
-def test_a_blend_is_cut_to_the_range() -> None:
+def test_a_blend_is_clamped_to_the_range() -> None:
     dark, light = torch.zeros(1, 1, 1, 3), torch.ones(1, 1, 1, 3)
     assert torch.equal(blend(dark, light, 1.0, "difference"), dark)
 
@@ -114,7 +114,7 @@ def test_a_blend_takes_the_larger_batch() -> None:
     assert blend(torch.rand(1, 4, 4, 3), torch.rand(3, 5, 9, 3), 0.5, "normal").shape[0] == 3
 
 
-def test_an_unknown_blend_mode_is_refused() -> None:
+def test_an_unknown_blend_mode_is_rejected() -> None:
     with pytest.raises(ValueError, match="unknown blend mode 'burn'"):
         blend(torch.zeros(1, 1, 1, 3), torch.zeros(1, 1, 1, 3), 1.0, "burn")
 
@@ -130,7 +130,7 @@ def test_missing_channels_become_opaque() -> None:
     assert matched.flatten().tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
-def test_batches_are_repeated_in_turn_and_cut() -> None:
+def test_batches_are_repeated_and_truncated() -> None:
     pair = torch.tensor([1.0, 2.0])
     assert repeat_to_batch(pair, 5).tolist() == [1.0, 2.0, 1.0, 2.0, 1.0]
     assert repeat_to_batch(pair, 1).tolist() == [1.0]

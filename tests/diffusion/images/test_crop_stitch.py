@@ -1,4 +1,4 @@
-"""Crops: where they lie, how large they are, and that stitching leaves the rest alone."""
+"""Crops: their position and size; stitching changes nothing else."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def photo(height: int, width: int, batch: int = 1) -> Tensor:
 
 
 def boxes(height: int, width: int, *corners: tuple[int, int, int, int]) -> Tensor:
-    """A mask of boxes (left, top, right, bottom)."""
+    """Return a mask of boxes (left, top, right, bottom)."""
     mask = torch.zeros(1, height, width)
     for left, top, right, bottom in corners:
         mask[:, top:bottom, left:right] = 1.0
     return mask
 
 
-def test_a_part_is_cut_with_its_ring_and_context() -> None:
+def test_a_part_is_cropped_with_its_blend_area_and_context() -> None:
     crops = cut(photo(60, 80), boxes(60, 80, (30, 20, 50, 40)), PLAN)
     assert (crops.stitch.width, crops.stitch.height) == (32, 32)
     assert crops.stitch.positions == ((0, 24, 14),)
@@ -40,7 +40,7 @@ def test_a_part_is_cut_with_its_ring_and_context() -> None:
     assert torch.equal(crops.masks, ring)
 
 
-def test_context_is_multiplied_first() -> None:
+def test_the_context_factor_applies_before_pixels_are_added() -> None:
     plan = replace(PLAN, context_factor=1.5)
     crops = cut(photo(60, 80), boxes(60, 80, (30, 20, 50, 40)), plan)
     assert (crops.stitch.width, crops.stitch.height) == (44, 44)
@@ -51,7 +51,7 @@ def test_context_is_multiplied_first() -> None:
     ("box", "position"),
     [((0, 0, 5, 5), (0, 0, 0)), ((79, 59, 80, 60), (0, 69, 49)), ((0, 59, 5, 60), (0, 0, 49))],
 )
-def test_a_part_at_the_border_is_cut_inside_the_image(
+def test_a_crop_at_the_border_stays_inside_the_image(
     box: tuple[int, int, int, int], position: tuple[int, int, int]
 ) -> None:
     crops = cut(photo(60, 80), boxes(60, 80, box), PLAN)
@@ -65,7 +65,7 @@ def test_a_part_at_the_border_is_cut_inside_the_image(
     assert (corner.y == 0) == (position[2] == 0)
 
 
-def test_an_image_smaller_than_its_context_is_cut_whole() -> None:
+def test_an_image_smaller_than_its_context_is_not_cropped() -> None:
     crops = cut(photo(10, 14), boxes(10, 14, (5, 5, 6, 6)), CropPlan(native_px=64))
     assert (crops.stitch.width, crops.stitch.height) == (14, 10)
     height, width = crops.images.shape[1:3]
@@ -73,7 +73,7 @@ def test_an_image_smaller_than_its_context_is_cut_whole() -> None:
     assert 64 * 64 <= height * width <= 1.4 * 64 * 64
 
 
-def test_islands_together_are_one_crop_and_apart_each_its_own() -> None:
+def test_separate_islands_give_one_crop_each() -> None:
     mask = boxes(60, 80, (4, 4, 10, 10), (60, 40, 70, 44), (8, 12, 9, 13))
     together = cut(photo(60, 80), mask, PLAN)
     apart = cut(photo(60, 80), mask, replace(PLAN, is_separate=True))
@@ -83,7 +83,7 @@ def test_islands_together_are_one_crop_and_apart_each_its_own() -> None:
     assert float(apart.stitch.opacity[0].sum()) > float(apart.stitch.opacity[1].sum()) > 0
 
 
-def test_images_of_a_batch_are_cut_each_for_itself_and_untouched_ones_left_out() -> None:
+def test_images_of_a_batch_are_cropped_separately_and_unmasked_ones_skipped() -> None:
     mask = torch.cat([boxes(40, 40, (2, 2, 8, 8)), torch.zeros(1, 40, 40)])
     mask = torch.cat([mask, boxes(40, 40, (30, 30, 34, 34))])
     source = photo(40, 40, 3)
@@ -94,12 +94,12 @@ def test_images_of_a_batch_are_cut_each_for_itself_and_untouched_ones_left_out()
     assert float(result[2, 31, 31].mean()) == 1.0
 
 
-def test_a_mask_of_nothing_is_an_error_of_its_own() -> None:
+def test_an_empty_mask_raises_its_own_error() -> None:
     with pytest.raises(EmptyMaskError):
         cut(photo(16, 16), torch.zeros(1, 64, 64), PLAN)
 
 
-def test_a_long_part_is_cut_with_more_context_across() -> None:
+def test_a_long_part_is_cropped_with_more_context_across() -> None:
     crops = cut(photo(60, 80), boxes(60, 80, (0, 30, 80, 31)), CropPlan(0, 1.0, 0, 64))
     assert (crops.stitch.width, crops.stitch.height) == (80, 20)
 
@@ -114,7 +114,7 @@ def test_a_long_part_is_cut_with_more_context_across() -> None:
     apart=st.booleans(),
     seed=st.integers(0, 999),
 )
-def test_stitching_changes_nothing_beyond_the_ring_and_all_of_the_mask(
+def test_stitching_changes_the_mask_and_nothing_beyond_the_blend_area(
     height: int, width: int, spots: int, blend: int, context: int, apart: bool, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Detectors: what they find in drawn images, in which order, and what is drawn of it."""
+"""Detectors: detections in synthetic images, their order, and their masks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALL = Selection(threshold=0.0, min_side_px=1, dilation_px=0)
 
 
 def scene() -> torch.Tensor:
-    """Green ground with a red box, a darker red one, and a red dot."""
+    """Return a green image with a red box, a darker red box and a red dot."""
     image = torch.tensor([0.2, 0.6, 0.2]).repeat(40, 60, 1)
     image[5:15, 5:20] = torch.tensor([0.8, 0.1, 0.1])
     image[20:35, 30:50] = torch.tensor([0.75, 0.08, 0.08])
@@ -39,7 +39,7 @@ def noise(height: int, width: int, seed: int = 1) -> torch.Tensor:
     return torch.rand(height, width, 3, generator=torch.Generator().manual_seed(seed))
 
 
-def test_parts_of_a_colour_are_found_nearest_first() -> None:
+def test_regions_of_a_colour_come_nearest_first() -> None:
     detections = ColorDetector(0xCC1A1A, 10.0).find(scene())
     assert {part.box for part in detections[:2]} == {(5, 5, 20, 15), (55, 2, 56, 3)}
     assert detections[2].box == (30, 20, 50, 35)
@@ -48,11 +48,11 @@ def test_parts_of_a_colour_are_found_nearest_first() -> None:
     assert int(detections[2].outline.sum()) == 300
 
 
-def test_a_strict_tolerance_leaves_the_darker_red_out() -> None:
+def test_a_strict_tolerance_excludes_the_darker_red() -> None:
     assert len(ColorDetector(0xCC1A1A, 1.0).find(scene())) == 2
 
 
-def test_a_template_is_found_wherever_it_is_in_any_light() -> None:
+def test_a_template_is_found_at_any_position_and_brightness() -> None:
     template, image = noise(8, 6), noise(50, 70, 2) * 0.2
     image[3:11, 40:46] = template
     image[30:38, 10:16] = template * 0.5 + 0.3
@@ -61,15 +61,15 @@ def test_a_template_is_found_wherever_it_is_in_any_light() -> None:
     assert all(part.score == pytest.approx(1.0, abs=1e-4) for part in detections)
 
 
-def test_a_template_larger_than_the_image_is_nowhere() -> None:
+def test_a_template_larger_than_the_image_has_no_match() -> None:
     assert TemplateDetector(noise(9, 9)).find(noise(8, 20)) == []
 
 
-def test_plain_ground_looks_like_no_template() -> None:
+def test_a_uniform_image_has_no_match() -> None:
     assert TemplateDetector(noise(5, 5)).find(torch.full((20, 20, 3), 0.4)) == []
 
 
-def test_detectors_are_told_apart_by_what_they_look_for() -> None:
+def test_fingerprints_differ_by_what_detectors_look_for() -> None:
     detectors = [
         ColorDetector(1), ColorDetector(2), ColorDetector(1, 3.0), FaceDetector(),
         TemplateDetector(noise(4, 4)), TemplateDetector(noise(4, 4, 2)),
@@ -88,7 +88,7 @@ def test_boxes_are_drawn_in_each_image_of_a_batch() -> None:
 
 
 class Ring:
-    """A detector of a pack: one ring, and a weaker box."""
+    """A custom detector: a line with an outline, and a box with a lower score."""
 
     fingerprint = "ring"
 
@@ -108,25 +108,25 @@ class Ring:
         ({"has_outlines": True, "threshold": 0.5}, 1, 4),
     ],
 )
-def test_any_detector_is_selected_and_drawn(change: dict[str, Any], count: int, area: int) -> None:
+def test_detections_are_selected_and_drawn(change: dict[str, Any], count: int, area: int) -> None:
     ring: Detector = Ring()
     mask, drawn = draw(ring, torch.zeros(1, 20, 20, 3), replace(ALL, **change))
     assert (drawn, int(mask.sum())) == (count, area)
 
 
-def test_without_opencv_the_line_to_install_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_opencv_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(MissingLibraryError, match=r"pip install 'latentloom\[faces\]'"):
         FaceDetector().find(scene())
 
 
-def test_no_face_is_found_on_plain_ground() -> None:
+def test_a_uniform_image_has_no_face() -> None:
     pytest.importorskip("cv2")
     assert FaceDetector().find(torch.full((64, 64, 3), 0.5)) == []
 
 
-def test_the_face_of_a_portrait_is_found_where_it_is() -> None:
-    """NASA's portrait of Eileen Collins, in the public domain, as scikit-image brings it."""
+def test_the_face_of_a_portrait_is_located() -> None:
+    """Uses NASA's public-domain portrait of Eileen Collins from scikit-image."""
     pytest.importorskip("cv2")
     portrait = torch.from_numpy(pytest.importorskip("skimage.data").astronaut() / 255.0).float()
     (face,) = FaceDetector().find(portrait)

@@ -1,4 +1,4 @@
-"""IMAGE tensors from files and into them."""
+"""Conversion between image files and IMAGE tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def file(folder: Path, image: Image.Image, format: str = "PNG") -> Path:
     return path
 
 
-def test_an_image_is_the_levels_over_255(tmp_path: Path) -> None:
+def test_values_are_the_levels_over_255(tmp_path: Path) -> None:
     source = sample()
     image, mask = load(file(tmp_path, source))
     assert image.shape == (1, 7, 12, 3)
@@ -72,7 +72,7 @@ def test_cmyk_jpeg_gives_three_channels(tmp_path: Path) -> None:
     assert load(file(tmp_path, sample("RGB").convert("CMYK"), "JPEG")).image.shape == (1, 7, 12, 3)
 
 
-def test_sixteen_bit_grey_keeps_its_bits(tmp_path: Path) -> None:
+def test_sixteen_bit_grey_keeps_its_precision(tmp_path: Path) -> None:
     levels = np.array([[0, 1, 32768, 65535]], dtype=np.uint16)
     image, mask = load(file(tmp_path, Image.fromarray(levels)))
     expected = torch.tensor([0, 1, 32768, 65535]) / 65535
@@ -80,7 +80,7 @@ def test_sixteen_bit_grey_keeps_its_bits(tmp_path: Path) -> None:
     assert mask.shape == (1, 64, 64)
 
 
-def test_an_image_stands_upright(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
     path.write_bytes(oriented(3))
     image = load(path).image
@@ -104,32 +104,34 @@ def test_the_alpha_mask_of_an_opaque_file_is_zeros_of_its_size(
     )
 
 
-def test_levels_are_cut_and_not_rounded() -> None:
+def test_levels_are_truncated_not_rounded() -> None:
     values = torch.tensor([-1.0, 0.0, 0.5, 0.9999, 1.0, 7.0, torch.nan, torch.inf, -torch.inf])
     assert to_bytes(values).tolist() == [0, 0, 127, 254, 255, 255, 0, 255, 0]
 
 
-def test_all_levels_survive_the_way_to_an_image_and_back() -> None:
+def test_all_levels_survive_a_round_trip() -> None:
     levels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_bytes(levels / 255.0), levels)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.sampled_from((1, 3, 4)), st.integers(0, 2**31))
-def test_a_saved_image_is_read_as_it_was(height: int, width: int, channels: int, seed: int) -> None:
+def test_a_saved_image_loads_with_the_same_bytes(
+    height: int, width: int, channels: int, seed: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     levels = torch.randint(0, 256, (height, width, channels), generator=generator)
     with Image.open(io.BytesIO(encode_png(levels / 255.0))) as image:
         assert np.array_equal(np.asarray(image).reshape(height, width, channels), levels.numpy())
 
 
-def test_text_is_embedded_whatever_its_letters() -> None:
+def test_text_of_any_characters_is_embedded() -> None:
     text = {"prompt": '{"1": "a"}', "latentloom": '{"title": "Ünï → 漢字 🦊"}'}
     with Image.open(io.BytesIO(encode_png(torch.zeros(1, 1, 3), text))) as image:
         assert image.info == text
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 2), (0, 4, 3), (4, 4)])
-def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
+def test_tensors_of_other_shapes_are_rejected(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected an image"):
         to_pillow(torch.zeros(shape))

@@ -1,4 +1,4 @@
-"""Images cut, padded, put side by side and turned."""
+"""Image geometry: crop, pad, stitch, rotate and flip."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from latentloom.diffusion.images import layout
 IMAGE = torch.rand(2, 4, 6, 3)
 
 
-def test_a_crop_keeps_its_corner_inside() -> None:
+def test_the_corner_of_a_crop_is_moved_inside() -> None:
     assert torch.equal(layout.crop(IMAGE, 99, 99, 9, 9), IMAGE[:, 3:, 5:])
     assert torch.equal(layout.crop(IMAGE, 1, 2, 3, 1), IMAGE[:, 2:3, 1:4])
 
 
-def test_the_mask_of_a_margin_falls_off_quadratically_inside() -> None:
+def test_the_outpainting_mask_falls_off_quadratically_inside() -> None:
     padded, mask = layout.pad_for_outpainting(torch.ones(1, 12, 12, 3), 2, 0, 0, 0, 4)
     assert padded.shape == (1, 12, 14, 3)
     assert padded[0, 0, :2].eq(0.5).all()
@@ -25,13 +25,13 @@ def test_the_mask_of_a_margin_falls_off_quadratically_inside() -> None:
     assert torch.equal(mask, mask[:, :1].expand_as(mask))
 
 
-def test_a_feather_of_half_the_image_is_left_out() -> None:
+def test_a_feather_of_half_the_image_is_ignored() -> None:
     _, mask = layout.pad_for_outpainting(IMAGE, 1, 1, 1, 1, 2)
     assert bool((mask[0, 1:-1, 1:-1] == 0).all())
     assert float(mask.sum()) == 6 * 8 - 4 * 6
 
 
-def test_padding_puts_the_image_in_the_middle() -> None:
+def test_padding_centres_the_image() -> None:
     padded = layout.fit_and_pad(torch.full((1, 2, 4, 4), 0.5), 8, 8, "black", "bilinear")
     assert padded.shape == (1, 8, 8, 4)
     assert bool((padded[:, 2:6] == 0.5).all())
@@ -56,14 +56,14 @@ def test_stitching_keeps_the_first_image(
     assert torch.equal(joined[region], IMAGE)
 
 
-def test_images_of_other_sizes_are_centred_and_the_stripe_has_its_colour() -> None:
+def test_images_of_other_sizes_are_centred_and_the_gap_has_its_colour() -> None:
     joined = layout.stitch(IMAGE, torch.ones(2, 2, 2, 3), "right", False, 2, "red")
     assert joined.shape == (2, 4, 10, 3)
     assert joined[0, 0, 6].tolist() == [1.0, 0.0, 0.0]
     assert joined[0, :, 8, 0].tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
-def test_a_quarter_turn_is_clockwise() -> None:
+def test_a_quarter_rotation_is_clockwise() -> None:
     turned = layout.rotate(IMAGE, "90 degrees")
     assert turned.shape == (2, 6, 4, 3)
     assert torch.equal(turned[:, 0], IMAGE.flip(1)[:, :, 0])
@@ -75,7 +75,7 @@ def test_flipping_twice_gives_the_image() -> None:
     assert torch.equal(layout.flip(layout.flip(IMAGE, False), False), IMAGE)
 
 
-def test_a_plain_image_has_its_colour() -> None:
+def test_an_image_is_filled_with_its_colour() -> None:
     plain = layout.fill_color(2, 3, 4, 0x336699)
     assert plain.shape == (4, 3, 2, 3)
     assert torch.equal((plain[3, 2, 1] * 255).round(), torch.tensor([51.0, 102.0, 153.0]))

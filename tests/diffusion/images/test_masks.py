@@ -1,4 +1,4 @@
-"""Masks: channels, growth against scipy, crops, and combinations in closed form."""
+"""Masks: channels, growth compared with scipy, crops, and combinations."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from latentloom.diffusion.images import masks
 CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
 
 
-def test_each_channel_is_found_by_its_name() -> None:
+def test_channels_are_selected_by_name() -> None:
     image = torch.rand(2, 3, 4, 4)
     for index, channel in enumerate(masks.CHANNELS):
         assert torch.equal(masks.from_image(image, channel), image[..., index])
 
 
-def test_a_missing_channel_is_named() -> None:
+def test_the_error_names_a_missing_channel() -> None:
     with pytest.raises(ValueError, match="3 channels, got alpha"):
         masks.from_image(torch.rand(1, 2, 2, 3), "alpha")
 
 
-def test_a_colour_is_found_to_the_last_level() -> None:
+def test_colours_match_exactly() -> None:
     levels = torch.tensor([[17, 34, 51], [17, 34, 52]]).float() / 255
     mask = masks.from_color(levels[None, None], 0x112233)
     assert mask.tolist() == [[[1.0, 0.0]]]
@@ -39,7 +39,7 @@ def test_a_colour_is_found_to_the_last_level() -> None:
     tapered=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_growing_is_scipys_grey_morphology_repeated(
+def test_growing_equals_repeated_grey_morphology_of_scipy(
     height: int, width: int, pixels: int, tapered: bool, seed: int
 ) -> None:
     mask = torch.rand(2, height, width, generator=torch.Generator().manual_seed(seed))
@@ -60,12 +60,12 @@ def test_growing_further_than_the_mask_is_wide_covers_it() -> None:
     assert not bool(masks.grow(mask, -1).any())
 
 
-def test_feathering_wider_than_the_mask_is_cut_to_it() -> None:
+def test_feathering_is_limited_to_the_mask() -> None:
     faded = masks.feather(torch.ones(1, 1, 4), 16, 0, 0, 0)
     assert faded.tolist() == [[[0.25, 0.5, 0.75, 1.0]]]
 
 
-def test_a_crop_is_cut_to_what_is_there() -> None:
+def test_a_crop_is_limited_to_the_mask() -> None:
     mask = torch.rand(2, 6, 8)
     assert torch.equal(masks.crop(mask, 6, 1, 512, 2), mask[:, 1:3, 6:])
     with pytest.raises(ValueError, match="outside the mask of 8×6"):
@@ -89,7 +89,7 @@ def test_masks_are_combined_by_value(operation: str, expected: list[float]) -> N
     torch.testing.assert_close(combined, torch.tensor([[expected]]))
 
 
-def test_what_reaches_outside_is_cut_and_the_rest_stays() -> None:
+def test_a_source_is_cropped_to_the_target() -> None:
     below = torch.rand(1, 4, 6)
     combined = masks.combine(below, torch.zeros(2, 9, 9), 5, 3, "multiply")
     assert combined.shape == (2, 4, 6)
@@ -98,6 +98,6 @@ def test_what_reaches_outside_is_cut_and_the_rest_stays() -> None:
     assert torch.equal(masks.combine(below, below, 6, 0, "xor"), below)
 
 
-def test_a_threshold_leaves_its_own_value_out() -> None:
+def test_a_threshold_excludes_its_own_value() -> None:
     mask = torch.tensor([[[0.4, 0.5, 0.6]]])
     assert masks.threshold(mask, 0.5).tolist() == [[[0.0, 0.0, 1.0]]]

@@ -1,4 +1,4 @@
-"""Widened masks and pastes: what they cover, and what they leave alone."""
+"""Grown masks and pastes: what they cover, and what they do not change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_fade_falls_in_equal_steps() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 99), grow=st.integers(0, 5), blend=st.integers(0, 5))
-def test_a_widened_mask_covers_the_mask_and_no_more_than_it_may(
+def test_a_grown_mask_covers_the_mask_and_no_more_than_its_reach(
     seed: int, grow: int, blend: int
 ) -> None:
     mask = rand(2, 7, 9, seed=seed)
@@ -36,25 +36,25 @@ def test_a_widened_mask_covers_the_mask_and_no_more_than_it_may(
     assert float(width.max()) <= 1.0
 
 
-def test_where_the_share_is_nothing_not_even_nan_gets_in() -> None:
+def test_where_the_opacity_is_0_nan_does_not_spread() -> None:
     source, changed = rand(1, 4, 5, 3), torch.full((1, 4, 5, 3), torch.nan)
     share = torch.zeros(1, 4, 5)
     assert torch.equal(paste(source, changed, share), source)
 
 
-def test_where_the_share_is_all_the_change_is_taken_as_it_is() -> None:
+def test_where_the_opacity_is_1_the_change_is_exact() -> None:
     source, changed = rand(2, 4, 5, 3), rand(2, 4, 5, 3, seed=1)
     assert torch.equal(paste(source, changed, torch.ones(1, 4, 5)), changed)
 
 
-def test_a_grey_part_changes_all_colours_and_no_alpha() -> None:
+def test_a_grey_part_changes_all_colours_but_not_alpha() -> None:
     source, changed = rand(1, 4, 5, 4), rand(1, 4, 5, 1, seed=1)
     result = paste(source, changed, torch.ones(1, 4, 5))
     assert torch.equal(result[..., :3], changed.expand(-1, -1, -1, 3))
     assert torch.equal(result[..., 3], source[..., 3])
 
 
-def test_a_part_is_pasted_in_its_place_on_each_of_a_batch() -> None:
+def test_a_part_is_pasted_at_its_position_in_each_image_of_a_batch() -> None:
     source, changed = rand(1, 6, 7, 4), rand(3, 2, 3, 3, seed=1)
     result = paste(source, changed, torch.full((1, 2, 3), 0.5), 4, 3)
     assert result.shape == (3, 6, 7, 4)

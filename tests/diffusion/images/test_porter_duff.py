@@ -1,4 +1,4 @@
-"""Porter and Duff: alpha of every mode in closed form, and what opaque layers give."""
+"""Porter-Duff modes: alpha in closed form, and colours of opaque layers."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_the_shorter_side_gets_the_resolution(side: int, size: tuple[int, int]) 
     assert preprocess.to_resolution(random(2, 32, 64, 3), side).shape == (2, *size, 3)
 
 
-def test_a_tile_keeps_the_means_and_loses_the_details() -> None:
+def test_removing_detail_keeps_the_means() -> None:
     image = random(1, 64, 64, 3)
     got = preprocess.remove_detail(image, 3)
     torch.testing.assert_close(got.mean((1, 2)), image.mean((1, 2)), atol=0.02, rtol=0)
@@ -48,20 +48,20 @@ def test_a_tile_keeps_the_means_and_loses_the_details() -> None:
     assert float(got.std()) < float(finer.std()) < float(image.std())
 
 
-def test_doubling_keeps_a_ramp() -> None:
+def test_doubling_preserves_a_ramp() -> None:
     ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 8, 8)
     grown = preprocess._double(ramp)[0, 0, 8]
     torch.testing.assert_close(grown[2:-2], torch.arange(16.0)[2:-2] / 2)
 
 
-def test_colours_are_flat_in_cells_of_64_px() -> None:
+def test_colours_are_uniform_in_blocks_of_64_px() -> None:
     got = preprocess.to_color_grid(random(1, 128, 192, 3))
     cells = got.reshape(1, 2, 64, 3, 64, 3)
     assert torch.equal(cells, cells[:, :, :1, :, :1].expand_as(cells))
     assert len({tuple(pixel) for pixel in got.reshape(-1, 3).tolist()}) == 6
 
 
-def test_strokes_are_what_is_dark_in_any_channel() -> None:
+def test_strokes_are_dark_in_any_channel() -> None:
     image = torch.ones(1, 4, 4, 3)
     image[0, 1, 1] = 0.0
     image[0, 2, 2, 1] = 0.4
@@ -72,13 +72,13 @@ def test_strokes_are_what_is_dark_in_any_channel() -> None:
     assert bool(got[0, 2, 2].all())
 
 
-def test_a_threshold_parts_dark_from_light() -> None:
+def test_a_threshold_separates_dark_from_light() -> None:
     image = torch.linspace(0, 1, 256).view(1, 1, 256, 1).repeat(1, 1, 1, 3)
     got = preprocess.binarize(image, 100)[0, 0, :, 0]
     assert torch.equal(got, (torch.arange(256) <= 100).float())
 
 
-def test_otsu_finds_the_gap_between_two_groups() -> None:
+def test_otsu_separates_two_groups() -> None:
     levels = torch.cat([torch.full((30,), 40.0), torch.full((70,), 42.0), torch.full((50,), 200.0)])
     assert 42 <= preprocess.otsu_threshold(levels) < 200
     two = torch.cat([levels.view(1, 10, 15) / 255, 1 - levels.view(1, 10, 15) / 255])
@@ -86,7 +86,7 @@ def test_otsu_finds_the_gap_between_two_groups() -> None:
     assert [int(plane.sum()) for plane in got[..., 0]] == [100, 50]
 
 
-def test_a_shuffle_is_of_its_seed_and_keeps_the_range() -> None:
+def test_a_shuffle_depends_on_its_seed_and_keeps_the_range() -> None:
     image = random(2, 80, 60, 3)
     one, again, other = (preprocess.shuffle(image, seed) for seed in (1, 1, 2))
     assert torch.equal(one, again)
@@ -95,7 +95,7 @@ def test_a_shuffle_is_of_its_seed_and_keeps_the_range() -> None:
     assert image.min() <= one.min() <= one.max() <= image.max()
 
 
-def test_holes_are_marked_and_the_rest_is_exact() -> None:
+def test_masked_pixels_are_set_and_others_do_not_change() -> None:
     image, mask = random(2, 16, 16, 3), torch.zeros(1, 8, 8)
     mask[:, 2:4, 2:4] = 1
     got = preprocess.set_masked(image, mask, black=False)
@@ -106,7 +106,7 @@ def test_holes_are_marked_and_the_rest_is_exact() -> None:
     assert torch.equal(preprocess.set_masked(image, mask, black=True)[unknown], got[unknown] + 1)
 
 
-def test_a_dark_line_is_bright_and_what_is_bright_is_not() -> None:
+def test_dark_lines_become_bright_and_bright_areas_dark() -> None:
     image = torch.full((1, 40, 40, 3), 0.8)
     image[:, :, 12] = 0.1
     image[:, :, 30] = 1.0
@@ -117,7 +117,7 @@ def test_a_dark_line_is_bright_and_what_is_bright_is_not() -> None:
     assert not preprocess.extract_lines(image, 0.0, 8).any()
 
 
-def test_lines_are_those_of_opencv() -> None:
+def test_lines_equal_those_of_opencv() -> None:
     cv2 = pytest.importorskip("cv2")
     image = random(1, 50, 70, 3, seed=2)
     levels = image[0].numpy() * 255

@@ -1,4 +1,4 @@
-"""Sizes, crops and interpolation, in closed form."""
+"""Resizing: sizes, crops and interpolation in closed form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIDES = st.integers(1, 40)
 @given(
     st.sampled_from(METHODS), st.sampled_from(("disabled", "center")), SIDES, SIDES, SIDES, SIDES
 )
-def test_resized_has_the_wanted_size(
+def test_the_result_has_the_requested_size(
     method: str, crop: str, old_width: int, old_height: int, width: int, height: int
 ) -> None:
     resized = resize(torch.rand(2, 3, old_height, old_width), width, height, method, crop)
@@ -54,27 +54,27 @@ def test_bilinear_halving_reads_between_the_middle_pixels() -> None:
     assert resize(row, 2, 1, "bilinear").flatten().tolist() == [0.5, 2.5]
 
 
-def test_center_crop_cuts_the_longer_side_only() -> None:
+def test_center_crop_crops_the_longer_side_only() -> None:
     width = torch.arange(12.0).reshape(1, 1, 1, 12).expand(1, 1, 4, 12)
     assert crop_to_aspect(width, 8, 8)[0, 0, 0].tolist() == [4.0, 5.0, 6.0, 7.0]
 
 
-def test_center_crop_leaves_something_of_the_thinnest_image() -> None:
+def test_center_crop_leaves_at_least_one_pixel() -> None:
     assert resize(torch.rand(1, 3, 2, 2), 1, 4000, "bilinear", "center").shape == (1, 3, 4000, 1)
 
 
-def test_lanczos_cuts_values_to_eight_bits_without_rounding() -> None:
+def test_lanczos_truncates_values_to_eight_bits() -> None:
     resized = resize(torch.full((1, 1, 4, 4), 0.999), 8, 8, "lanczos")
     assert torch.equal(resized, torch.full((1, 1, 8, 8), 254 / 255))
 
 
-def test_slerp_halfway_between_axes_keeps_the_length() -> None:
+def test_slerp_halfway_between_axes_preserves_the_length() -> None:
     x, y = torch.tensor([2.0, 0.0]).reshape(1, 2, 1), torch.tensor([0.0, 2.0]).reshape(1, 2, 1)
     turned = slerp(x, y, torch.tensor([0.5])).flatten()
     torch.testing.assert_close(turned, torch.tensor([math.sqrt(2), math.sqrt(2)]))
 
 
-def test_slerp_mixes_opposite_vectors_linearly() -> None:
+def test_slerp_interpolates_opposite_vectors_linearly() -> None:
     x = torch.tensor([1.0, 0.0]).reshape(1, 2, 1)
     assert slerp(x, -x, torch.tensor([0.25])).flatten().tolist() == [0.5, 0.0]
 
@@ -84,7 +84,7 @@ def test_slerp_from_zero_is_finite() -> None:
     assert bool(slerp(zero, one, torch.tensor([0.5])).isfinite().all())
 
 
-def test_image_and_mask_axes_are_kept() -> None:
+def test_image_and_mask_axes_are_preserved() -> None:
     assert resize_image(torch.rand(2, 4, 6, 3), 9, 8).shape == (2, 8, 9, 3)
     assert resize_mask(torch.rand(2, 4, 6), 9, 8).shape == (2, 8, 9)
 
@@ -93,7 +93,7 @@ def test_image_and_mask_axes_are_kept() -> None:
     ("width", "height", "expected"),
     [(0, 0, (200, 100)), (50, 0, (50, 25)), (0, 50, (100, 50)), (1, 0, (1, 1)), (7, 9, (7, 9))],
 )
-def test_zero_keeps_the_aspect(width: int, height: int, expected: tuple[int, int]) -> None:
+def test_zero_keeps_the_aspect_ratio(width: int, height: int, expected: tuple[int, int]) -> None:
     assert fit_size(200, 100, width, height) == expected
 
 

@@ -1,4 +1,4 @@
-"""Lab and CIEDE2000 against published figures; tone fixed by a ring."""
+"""Lab and CIEDE2000 compared with published values; tone matching."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("first", "second", "expected"), PAIRS)
-def test_ciede2000_gives_the_published_figures(
+def test_ciede2000_gives_the_published_values(
     first: tuple[float, ...], second: tuple[float, ...], expected: float
 ) -> None:
     pair = [torch.tensor(color, dtype=torch.float64) for color in (first, second)]
@@ -46,7 +46,7 @@ def test_lab_of_known_colours(rgb: tuple[float, ...], lab: tuple[float, ...]) ->
     assert to_lab(torch.tensor(rgb)).tolist() == pytest.approx(lab, abs=0.02)
 
 
-def test_lab_and_back_is_the_image() -> None:
+def test_lab_round_trip_gives_the_image() -> None:
     image = torch.rand(2, 5, 6, 3)
     torch.testing.assert_close(to_rgb(to_lab(image)), image, atol=2e-6, rtol=0)
 
@@ -62,22 +62,22 @@ def box() -> torch.Tensor:
 
 
 def tinted(image: torch.Tensor) -> torch.Tensor:
-    """The image, darker and yellower by constants of Lab."""
+    """Shift the image in Lab, darker and yellower."""
     return to_rgb(to_lab(image) + torch.tensor([-6.0, 0.0, 9.0], dtype=torch.float64))
 
 
-def test_a_drift_of_the_whole_image_is_taken_out() -> None:
+def test_a_drift_of_the_full_image_is_removed() -> None:
     fixed = fix_tone(tinted(scene()), scene(), box(), 4, 1.0, fix_drift=True)
     torch.testing.assert_close(fixed, scene(), atol=1e-4, rtol=0)
 
 
-def test_half_the_strength_takes_half_of_it_out() -> None:
+def test_half_the_strength_removes_half_of_the_drift() -> None:
     painted = tinted(scene())
     fixed = fix_tone(painted, scene(), box(), 4, 0.5, fix_drift=True)
     torch.testing.assert_close(fixed, (painted + scene()) / 2, atol=1e-4, rtol=0)
 
 
-def test_the_inside_gets_the_mean_of_its_surroundings_and_the_rest_stays() -> None:
+def test_the_inside_gets_the_mean_of_its_surroundings_only() -> None:
     painted = torch.where(box()[..., None] == 1, tinted(scene()), scene())
     fixed = fix_tone(painted, scene(), box(), 4, 1.0, fix_drift=False)
     outside = box() == 0
@@ -96,7 +96,7 @@ def test_without_a_ring_nothing_changes(value: float) -> None:
     assert torch.equal(fix_tone(painted, scene(), mask, 4, 1.0, fix_drift=True), painted)
 
 
-def test_a_flat_colour_is_moved_and_not_stretched() -> None:
+def test_a_flat_colour_is_shifted_but_not_scaled() -> None:
     flat = torch.full((1, 24, 24, 3), 0.25)
     fixed = fix_tone(flat, torch.full_like(flat, 0.5), box(), 4, 1.0, fix_drift=True)
     torch.testing.assert_close(fixed, torch.full_like(flat, 0.5), atol=1e-5, rtol=0)
