@@ -124,8 +124,8 @@ def set_union_controlnet_type(control_net: ControlNet, type: UnionKind = "auto")
     from latentloom.diffusion.networks.control import UNION_KINDS, UnionWeights
 
     kind, weights = UNION_KINDS[type], control_net.weights
-    if isinstance(weights, UnionWeights) and kind >= weights.kinds:
-        raise InputError("type", f"one of the {weights.kinds} types of this ControlNet", type)
+    if isinstance(weights, UnionWeights) and kind >= weights.kind_count:
+        raise InputError("type", f"one of the {weights.kind_count} types of this ControlNet", type)
     return replace(control_net, kind=kind)
 
 

@@ -140,11 +140,14 @@ def ip_adapter_advanced(
 
     Source: IPAdapterAdvanced of the extension ComfyUI_IPAdapter_plus; arXiv 2308.06721.
     """
-    from latentloom.diffusion.networks.attention import cross_attentions
+    from latentloom.diffusion.networks.attention import find_cross_attentions
     from latentloom.diffusion.networks.ip_adapter import encode_image_tokens
     from latentloom.diffusion.patches.ip_adapter import ImagePrompt
 
-    expected, got = len(cross_attentions(model.weights.module)), len(ipadapter.weights.module.keys)
+    expected, got = (
+        len(find_cross_attentions(model.weights.module)),
+        len(ipadapter.weights.module.keys),
+    )
     if expected != got:
         raise InputError("ipadapter", f"an adapter for {expected} layers", f"one for {got}")
     check_mask("attn_mask", attn_mask)

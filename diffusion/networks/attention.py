@@ -31,7 +31,7 @@ def replace_self_attentions(
     """
     with ExitStack() as attached:
         size = attached.enter_context(track_input_size(network))
-        for layer in self_attentions(network):
+        for layer in find_self_attentions(network):
             attached.enter_context(replace_processor(layer, make_processor(layer, size)))
         yield
 
@@ -51,12 +51,12 @@ def track_input_size(network: nn.Module) -> Iterator[list[int]]:
         hook.remove()
 
 
-def self_attentions(network: nn.Module) -> list[Any]:
+def find_self_attentions(network: nn.Module) -> list[Any]:
     """Return the self-attention layers in the order of diffusers' processors."""
     return _attentions(network, "attn1")
 
 
-def cross_attentions(network: nn.Module) -> list[Any]:
+def find_cross_attentions(network: nn.Module) -> list[Any]:
     """Return the cross-attention layers in the order of diffusers' processors."""
     return _attentions(network, "attn2")
 
@@ -67,7 +67,7 @@ def _attentions(network: Any, kind: str) -> list[Any]:
     return [network.get_submodule(name.removesuffix(suffix)) for name in names]
 
 
-def middle_attentions(network: nn.Module) -> list[Any]:
+def find_middle_attentions(network: nn.Module) -> list[Any]:
     """Return the self-attention layers of the middle block, which may have none."""
     attentions = getattr(network.get_submodule("mid_block"), "attentions", None) or ()
     return [

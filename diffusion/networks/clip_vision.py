@@ -79,25 +79,25 @@ def check_clip_vision(path: Path) -> None:
 
 def _read_part(path: Path) -> StoredNetwork:
     """Read the header of an encoder in one file; its keys are transformers' names."""
-    heads = read_tensor_infos(path)
+    infos = read_tensor_infos(path)
     try:
-        hidden = heads[f"{INPUT}class_embedding"].shape[0]
-        patch = heads[f"{INPUT}patch_embedding.weight"].shape[2]
-        positions = heads[f"{INPUT}position_embedding.weight"].shape[0] - 1
+        hidden = infos[f"{INPUT}class_embedding"].shape[0]
+        patch = infos[f"{INPUT}patch_embedding.weight"].shape[2]
+        positions = infos[f"{INPUT}position_embedding.weight"].shape[0] - 1
         config = {
             "hidden_size": hidden,
-            "intermediate_size": heads[f"{LAYERS}0.mlp.fc1.weight"].shape[0],
-            "num_hidden_layers": count_members(heads, LAYERS),
+            "intermediate_size": infos[f"{LAYERS}0.mlp.fc1.weight"].shape[0],
+            "num_hidden_layers": count_members(infos, LAYERS),
             "num_attention_heads": HEADS,
             "patch_size": patch,
             "image_size": patch * math.isqrt(positions),
-            "projection_dim": heads["visual_projection.weight"].shape[0],
+            "projection_dim": infos["visual_projection.weight"].shape[0],
             "hidden_act": "quick_gelu" if hidden == OPENAI_WIDTH else "gelu",
         }
     except (KeyError, IndexError) as error:
         raise ModelFileError(f"{path.name} is not a CLIP image encoder") from error
     prefixes = ("vision_model.", "visual_projection.")
-    names = [name for name in heads if name.startswith(prefixes) and "position_ids" not in name]
+    names = [name for name in infos if name.startswith(prefixes) and "position_ids" not in name]
     return StoredNetwork(config, {name: name for name in names})
 
 

@@ -35,7 +35,7 @@ ANY_KIND = UNION_KINDS["auto"]
 class ControlWeights(Weights):
     """A ControlNet's network. Source: arXiv 2302.05543."""
 
-    def residuals(
+    def predict(
         self,
         inputs: UNetInputs,
         hint: Tensor,
@@ -66,17 +66,17 @@ class UnionWeights(ControlWeights):
     """A union ControlNet, for several kinds of hints: diffusers' ControlNetUnionModel."""
 
     @property
-    def kinds(self) -> int:
+    def kind_count(self) -> int:
         """The number of kinds that the network takes."""
         config: Any = self.module.config
         return int(config["num_control_type"])
 
-    def residuals(
+    def predict(
         self, inputs: UNetInputs, hint: Tensor, strength: float, kind: int = ANY_KIND
     ) -> ControlResiduals:
         """Return the residuals; without a kind the hint is read as a plain ControlNet reads it."""
         dtype, module = self.dtype, self.module
-        chosen = torch.zeros(len(inputs.x), self.kinds, device=inputs.x.device, dtype=dtype)
+        chosen = torch.zeros(len(inputs.x), self.kind_count, device=inputs.x.device, dtype=dtype)
         chosen[:, max(kind, 0)] = float(kind != ANY_KIND)
         hint, hooks = hint.to(dtype), ExitStack()
         if kind == ANY_KIND:
@@ -140,7 +140,7 @@ class ControlRunner:
         self._sampling = sampling
         self._hints: dict[tuple[int, int, int], tuple[Control, Tensor]] = {}
 
-    def residuals(
+    def sum_residuals(
         self,
         controls: Sequence[Control],
         sigma: float,
@@ -161,7 +161,7 @@ class ControlRunner:
                 hint = self._hint(control, inputs.x, count, window)
                 net = control.net
                 with residency().use(net.weights):
-                    added = net.weights.residuals(inputs, hint, control.strength, net.kind)
+                    added = net.weights.predict(inputs, hint, control.strength, net.kind)
                 total = added if total is None else _add(total, added)
         return total
 

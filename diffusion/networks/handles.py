@@ -69,7 +69,7 @@ class Weights:
     def __init__(self, module: nn.Module, digest: str, device: torch.device | None = None) -> None:
         self.digest = digest
         self.device = device or devices.device()
-        self.reload: Callable[[], Weights] | None = None
+        self._reload: Callable[[], Weights] | None = None
         self.nbytes = 0
         self._module: nn.Module | None = None
         self._hooks: list[Hook] = []
@@ -108,10 +108,14 @@ class Weights:
         """True while the weights are in memory or on the device."""
         return self._module is not None
 
+    def reload_with(self, reload: Callable[[], Weights]) -> None:
+        """Let the weights be unloaded, and read again by calling `reload`."""
+        self._reload = reload
+
     @property
     def can_reload(self) -> bool:
         """True if the weights come from a file, so that they can be unloaded."""
-        return self.reload is not None
+        return self._reload is not None
 
     def load(self) -> None:
         """Read the weights from their file again.
@@ -119,8 +123,8 @@ class Weights:
         Raises:
             ModelFileError: the file has changed.
         """
-        if self._module is None and self.reload is not None:
-            self._copy_from(self.reload())
+        if self._module is None and self._reload is not None:
+            self._copy_from(self._reload())
 
     def unload(self) -> None:
         """Release the weights."""

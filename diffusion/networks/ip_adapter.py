@@ -80,20 +80,20 @@ def read_adapter_layout(path: Path) -> AdapterLayout:
     Raises:
         ModelFileError: it is corrupt, unsafe, or not an IP-Adapter for images.
     """
-    heads = read_tensor_infos(path)
-    kinds = [kind for kind in (PLAIN, FULL, PLUS) if f"{PROJECTION}{kind}" in heads]
-    layers = _layer_numbers(heads)
+    infos = read_tensor_infos(path)
+    kinds = [kind for kind in (PLAIN, FULL, PLUS) if f"{PROJECTION}{kind}" in infos]
+    layers = _layer_numbers(infos)
     if len(kinds) != 1 or not layers:
         raise ModelFileError(f"{path.name} is not an IP-Adapter for images")
-    text_dim = heads[f"{LAYERS}{layers[0]}{KEY}"].shape[-1]
+    text_dim = infos[f"{LAYERS}{layers[0]}{KEY}"].shape[-1]
     return AdapterLayout(layers, text_dim, kinds[0] != PLAIN)
 
 
-def _layer_numbers(heads: TensorInfos) -> tuple[int, ...]:
+def _layer_numbers(infos: TensorInfos) -> tuple[int, ...]:
     keys, values = (
         {
             name[len(LAYERS) : -len(suffix)]
-            for name in heads
+            for name in infos
             if name.startswith(LAYERS) and name.endswith(suffix)
         }
         for suffix in (KEY, VALUE)

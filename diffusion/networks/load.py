@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -67,10 +67,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     check_checkpoint(path)
     if path.is_file():
-        return _load_file(path)
+        return _load_checkpoint_file(path)
     family = detect_checkpoint_family(path)
-    model = Model(_folder_unet(path), family, ModelSampling(**asdict(read_noise_schedule(path))))
-    return Checkpoint(model, Clip(_folder_texts(path, family), family), load_vae(path / "vae"))
+    model = Model(
+        _load_unet_folder(path), family, ModelSampling(**asdict(read_noise_schedule(path)))
+    )
+    return Checkpoint(model, Clip(_load_text_folders(path, family), family), load_vae(path / "vae"))
 
 
 def load_unet(path: Path, stored: str = "default") -> Model:
@@ -83,7 +85,7 @@ def load_unet(path: Path, stored: str = "default") -> Model:
         ModelFileError: it is corrupt, or has no denoising network.
     """
     contents, family = read_checkpoint(path), detect_checkpoint_family(path)
-    return Model(_file_unet(path, contents, STORED[stored]), family, make_sampling(family))
+    return Model(_load_unet_file(path, contents, STORED[stored]), family, make_sampling(family))
 
 
 def load_clip(paths: tuple[Path, ...], on_cpu: bool = False) -> Clip:
@@ -93,9 +95,9 @@ def load_clip(paths: tuple[Path, ...], on_cpu: bool = False) -> Clip:
         ModelFileError: one is corrupt, or they do not belong together.
     """
     family = detect_clip_family(paths)
-    encoders = [(path, keys) for path in paths for keys in read_contents(path).text_encoders]
-    encoders.sort(key=lambda encoder: KIND_ORDER.index(encoder[1].kind))
-    return Clip(_file_texts(encoders, family, on_cpu), family)
+    files = [(path, stored) for path in paths for stored in read_contents(path).text_encoders]
+    files.sort(key=lambda file: KIND_ORDER.index(file[1].kind))
+    return Clip(_load_text_files(files, family, on_cpu), family)
 
 
 def load_vae(path: Path) -> Vae:
@@ -107,9 +109,9 @@ def load_vae(path: Path) -> Vae:
     check_vae(path)
     family, tiny_files = detect_vae_family(path), find_tiny_vae_files(path)
     if tiny_files is not None:
-        return Vae(_tiny_vae(tiny_files), family)
+        return Vae(_load_tiny_vae(tiny_files), family)
     if path.is_file():
-        return Vae(_file_vae(path, read_contents(path)), family)
+        return Vae(_load_vae_file(path, read_contents(path)), family)
 
     def make(digest: str) -> VaeWeights:
         from diffusers import AutoencoderKL
@@ -119,15 +121,17 @@ def load_vae(path: Path) -> Vae:
     return Vae(load_shared("vae", make, path), family)
 
 
-def _load_file(path: Path) -> Checkpoint:
+def _load_checkpoint_file(path: Path) -> Checkpoint:
     contents, family = read_checkpoint(path), detect_checkpoint_family(path)
     text_encoders: TextWeights = TEXT_ENCODER.placeholder(path)
     if contents.text_encoders:
-        text_encoders = _file_texts([(path, keys) for keys in contents.text_encoders], family)
+        text_encoders = _load_text_files(
+            [(path, stored) for stored in contents.text_encoders], family
+        )
     vae: VaeWeights = AUTOENCODER.placeholder(path)
     if contents.vae is not None:
-        vae = _file_vae(path, contents)
-    model = Model(_file_unet(path, contents), family, make_sampling(family))
+        vae = _load_vae_file(path, contents)
+    model = Model(_load_unet_file(path, contents), family, make_sampling(family))
     return Checkpoint(model, Clip(text_encoders, family), Vae(vae, family))
 
 
@@ -139,7 +143,7 @@ def make_sampling(family: Family) -> ModelSampling:
     return ModelSampling(family.prediction, family.zsnr)
 
 
-def _file_unet(
+def _load_unet_file(
     path: Path, contents: ModelContents, stored: torch.dtype | None = None
 ) -> UNetWeights:
     def make(digest: str) -> UNetWeights:
@@ -154,7 +158,7 @@ def _file_unet(
     return load_shared(f"unet {stored or ''}", make, path)
 
 
-def _file_vae(path: Path, contents: ModelContents) -> VaeWeights:
+def _load_vae_file(path: Path, contents: ModelContents) -> VaeWeights:
     def make(digest: str) -> VaeWeights:
         from diffusers import AutoencoderKL
 
@@ -166,44 +170,41 @@ def _file_vae(path: Path, contents: ModelContents) -> VaeWeights:
     return load_shared("vae", make, path)
 
 
-def _tiny_vae(files: TinyVaeFiles) -> VaeWeights:
+def _load_tiny_vae(files: TinyVaeFiles) -> VaeWeights:
     def make(digest: str) -> VaeWeights:
         return TinyVaeWeights(read_tiny_vae(files), f"{digest}{files.name}", files.family)
 
     return load_shared(files.name, make, files.encoder, files.decoder)
 
 
-def _file_texts(
+def _load_text_files(
     files: Sequence[tuple[Path, StoredTextEncoder]], family: Family, on_cpu: bool = False
 ) -> TextWeights:
     """Load text encoders from the files that hold them."""
 
     def make(digest: str) -> TextWeights:
-        encoders = [_file_text(path, keys, family) for path, keys in files]
+        encoders = [_load_text_file(path, stored, family) for path, stored in files]
         return TextWeights(encoders, digest, torch.device("cpu") if on_cpu else None)
 
     part = f"text_encoder{' on the CPU' if on_cpu else ''} of {family.name}"
     return load_shared(part, make, *dict.fromkeys(path for path, _ in files))
 
 
-def _file_text(path: Path, keys: StoredTextEncoder, family: Family) -> TextEncoder:
-    module = load_network_file(path, keys.network, _text_network(keys), torch.float32)
-    tokenizer = load_clip_l_tokenizer()
-    if keys.kind != "l":
-        tokenizer = replace(
-            tokenizer, special_tokens=tokenizer.special_tokens._replace(pad=OPEN_CLIP_PAD)
-        )
-    _check_vocabulary(path.name, tokenizer, keys.network.config["vocab_size"])
-    return _make_encoder(
-        keys.kind, module, tokenizer, family, keys.network.config["num_hidden_layers"]
-    )
-
-
-def _text_network(keys: StoredTextEncoder) -> Callable[[], torch.nn.Module]:
+def _load_text_file(path: Path, stored: StoredTextEncoder, family: Family) -> TextEncoder:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    kind = CLIPTextModelWithProjection if keys.has_projection else CLIPTextModel
-    return lambda: kind(CLIPTextConfig(**keys.network.config))
+    kind = CLIPTextModelWithProjection if stored.has_projection else CLIPTextModel
+    config = stored.network.config
+
+    module = load_network_file(
+        path, stored.network, lambda: kind(CLIPTextConfig(**config)), torch.float32
+    )
+    tokenizer = load_clip_l_tokenizer()
+    if stored.kind != "l":
+        special_tokens = tokenizer.special_tokens._replace(pad=OPEN_CLIP_PAD)
+        tokenizer = replace(tokenizer, special_tokens=special_tokens)
+    _check_vocabulary(path.name, tokenizer, config["vocab_size"])
+    return _make_encoder(stored.kind, module, tokenizer, family, config["num_hidden_layers"])
 
 
 def _make_encoder(
@@ -218,7 +219,7 @@ def _make_encoder(
     return encoder
 
 
-def _folder_unet(path: Path) -> UNetWeights:
+def _load_unet_folder(path: Path) -> UNetWeights:
     def make(digest: str) -> UNetWeights:
         from diffusers import UNet2DConditionModel
 
@@ -228,12 +229,13 @@ def _folder_unet(path: Path) -> UNetWeights:
     return load_shared("unet", make, path / "unet")
 
 
-def _folder_texts(path: Path, family: Family) -> TextWeights:
+def _load_text_folders(path: Path, family: Family) -> TextWeights:
     folders = find_text_folders(path)
 
     def make(digest: str) -> TextWeights:
         encoders = [
-            _folder_text(path / encoder, path / tokenizer, family) for encoder, tokenizer in folders
+            _load_text_folder(path / encoder, path / tokenizer, family)
+            for encoder, tokenizer in folders
         ]
         return TextWeights(encoders, digest)
 
@@ -241,7 +243,7 @@ def _folder_texts(path: Path, family: Family) -> TextWeights:
     return load_shared("text_encoder", make, *paths)
 
 
-def _folder_text(folder: Path, tokenizer_folder: Path, family: Family) -> TextEncoder:
+def _load_text_folder(folder: Path, tokenizer_folder: Path, family: Family) -> TextEncoder:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     tokenizer = load_tokenizer(tokenizer_folder)

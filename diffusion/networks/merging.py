@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .handles import Clip, Model
 from .patch import WeightPatch
-from .patching import merge_patches, patches_by_parameter
+from .patching import group_by_parameter, merge_patches
 
 Merged = TypeVar("Merged", Model, Clip)
 UNCHANGED = (1.0, 0.0)
@@ -78,7 +78,7 @@ class MergePatch:
     @cached_property
     def _patches(self) -> dict[str, list[WeightPatch]]:
         patches = [patch for patch in self.other.patches if isinstance(patch, WeightPatch)]
-        return patches_by_parameter(patches, dict(self.other.weights.module.named_parameters()))
+        return group_by_parameter(patches, dict(self.other.weights.module.named_parameters()))
 
 
 def blend(first: Merged, second: Merged, before: float, middle: float, after: float) -> Merged:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import torch
@@ -48,13 +48,13 @@ def load_shared(part: str, make: Callable[[str], W], *paths: Path) -> W:
         return make(digest)
 
     with _lock:
-        weights: Any = _loaded.get((part, digest))
+        weights = cast("W | None", _loaded.get((part, digest)))
         if weights is None:
-            weights = _loaded[(part, digest)] = make(digest)
-            weights.reload = reload
+            weights = make(digest)
+            weights.reload_with(reload)
+            _loaded[(part, digest)] = weights
         residency().touch(weights)
-        loaded: W = weights
-        return loaded
+        return weights
 
 
 def _digest(paths: Sequence[Path]) -> str:

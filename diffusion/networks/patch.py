@@ -19,6 +19,15 @@ class Patch(Protocol):
     def fingerprint(self) -> str: ...
 
 
+class ValuePatch:
+    """Base of patches that are frozen dataclasses of plain values."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify the patch by its value."""
+        return repr(self)
+
+
 @runtime_checkable
 class WeightPatch(Protocol):
     """A patch that changes weights."""
@@ -78,7 +87,7 @@ class GuidanceStep:
     state: StepState
 
 
-class GuidancePatch:
+class GuidancePatch(ValuePatch):
     """A patch of guidance; the methods of this base class change nothing.
 
     Attributes:
@@ -86,11 +95,6 @@ class GuidancePatch:
     """
 
     needs_negative = False
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify the patch by its value; subclasses are frozen dataclasses."""
-        return repr(self)
 
     def pre_cfg(self, step: GuidanceStep) -> tuple[Tensor, Tensor]:
         """Change the positive and the negative side before they are mixed."""

@@ -31,7 +31,7 @@ def apply_patches(
     weight_patches = [patch for patch in patches if isinstance(patch, WeightPatch)]
     originals: dict[str, Tensor] = {}
     try:
-        for name, changes in patches_by_parameter(weight_patches, parameters).items():
+        for name, changes in group_by_parameter(weight_patches, parameters).items():
             original = originals[name] = parameters[name].data
             weight = merge_patches(name, original, changes)
             is_float16 = rounds_to_float16 and _fits_float16(original)
@@ -47,7 +47,7 @@ def apply_patches(
             parameters[name].data = original
 
 
-def patches_by_parameter(
+def group_by_parameter(
     patches: Iterable[WeightPatch], parameters: Iterable[str]
 ) -> dict[str, list[WeightPatch]]:
     """Return the patches that change each parameter, in their order."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .patch import Patch
+from .patch import Patch, ValuePatch
 from .tiles import apply_in_even_tiles
 
 
@@ -25,7 +25,7 @@ class TileWindow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TiledModel:
+class TiledModel(ValuePatch):
     """A patch that splits each model call into tiles and blends their predictions.
 
     Blending at every sigma makes neighbouring tiles agree, so that there are no seams to repair
@@ -41,11 +41,6 @@ class TiledModel:
     width: int
     height: int
     overlap: int
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify the patch by its value."""
-        return repr(self)
 
     def predict(self, predict_tile: Callable[[Tensor, TileWindow], Tensor], x: Tensor) -> Tensor:
         """Return a network's output for x, B×C×h×w, blended from its outputs for tiles."""

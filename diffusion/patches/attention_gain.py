@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..networks.patch import ValuePatch
+
 LAYER = re.compile(r"\.attn1\.to_(?:(q|k|v)\.weight|(out)\.0\.(?:weight|bias))$")
 
 
 @dataclass(frozen=True)
-class AttentionGain:
+class AttentionGain(ValuePatch):
     """Multiplies the query, key, value and output projections of self-attention.
 
     Args:
@@ -23,11 +25,6 @@ class AttentionGain:
     k: float = 1.0
     v: float = 1.0
     out: float = 1.0
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify the patch by its value."""
-        return repr(self)
 
     def select_names(self, parameters: Iterable[str]) -> Iterable[str]:
         """Return the parameters that the patch changes."""

@@ -10,13 +10,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..images.resize import resize
-from ..networks.patch import StepState
+from ..networks.patch import StepState, ValuePatch
 
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Downscale:
+class Downscale(ValuePatch):
     """Shrinks the output of a block in the first half, and enlarges it again where skips join.
 
     Args:
@@ -38,11 +38,6 @@ class Downscale:
     after_skip: bool = True
     down: str = "bicubic"
     up: str = "bicubic"
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify the patch by its value."""
-        return repr(self)
 
     def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
         """Change the inputs and outputs of blocks."""

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..networks.patch import StepState
+from ..networks.patch import StepState, ValuePatch
 
 
 @dataclass(frozen=True)
-class FreeU:
+class FreeU(ValuePatch):
     """Changes the inputs of the residual blocks of the second half; needs no training.
 
     Args:
@@ -32,11 +32,6 @@ class FreeU:
     s1: float
     s2: float
     version: int = 2
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify the patch by its value."""
-        return repr(self)
 
     def attach(self, network: nn.Module, _moment: StepState) -> Iterator[None]:
         """Change the inputs of the residual blocks of the second half."""

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ..networks.attention import replace_self_attentions
-from ..networks.patch import StepState
+from ..networks.patch import StepState, ValuePatch
 
 MIN_PX, CELL_PX = 32, 8
 
 
 @dataclass(frozen=True)
-class HyperTile:
+class HyperTile(ValuePatch):
     """Limits self-attention to tiles of a layer's grid, which makes large images cheaper.
 
     Tiles are even parts of the grid, as small as `tile_px` allows; a side with no such parts is
@@ -39,11 +39,6 @@ class HyperTile:
     swaps: int = 2
     depth: int = 0
     scaled: bool = False
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify the patch by its value."""
-        return repr(self)
 
     def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
         """Limit the self-attention layers of larger grids to tiles."""

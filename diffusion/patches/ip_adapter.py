@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, linear, scaled_dot_product_attention
 
-from ..networks.attention import cross_attentions, replace_processor, track_input_size
+from ..networks.attention import find_cross_attentions, replace_processor, track_input_size
 from ..networks.ip_adapter import ImageTokens, IpAdapter
 from ..networks.patch import StepState
 
@@ -50,7 +50,7 @@ class ImagePrompt:
         with ExitStack() as attached:
             size = attached.enter_context(track_input_size(network))
             for layer, key, value in zip(
-                cross_attentions(network), matrices.keys, matrices.values, strict=True
+                find_cross_attentions(network), matrices.keys, matrices.values, strict=True
             ):
                 processor = ImageAttention(self, state, layer.processor, key, value, size)
                 attached.enter_context(replace_processor(layer, processor))

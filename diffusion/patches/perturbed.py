@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import SamplingError
-from ..networks.attention import middle_attentions, replace_processor
+from ..networks.attention import find_middle_attentions, replace_processor
 from ..networks.patch import GuidancePatch, GuidanceStep
 
 
@@ -29,7 +29,7 @@ class PerturbedAttention(GuidancePatch):
     def post_cfg(self, step: GuidanceStep, denoised: Tensor) -> Tensor:
         if self.scale == 0:
             return denoised
-        layers = middle_attentions(step.network)
+        layers = find_middle_attentions(step.network)
         if not layers:
             raise SamplingError(
                 "perturbed-attention guidance: expected a model with attention in its middle block"

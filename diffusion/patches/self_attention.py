@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, pad
 
 from ..errors import SamplingError
-from ..networks.attention import middle_attentions, replace_processor
+from ..networks.attention import find_middle_attentions, replace_processor
 from ..networks.patch import GuidancePatch, GuidanceStep, StepState
 
 KERNEL = 9
@@ -41,7 +41,7 @@ class SelfAttentionGuidance(GuidancePatch):
 
     def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
         """Record the negative side's attention map of the middle block."""
-        layers = middle_attentions(network)
+        layers = find_middle_attentions(network)
         if not layers:
             raise SamplingError(
                 "self-attention guidance: expected a model with attention in its middle block"

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..networks.attention import replace_self_attentions
-from ..networks.patch import StepState
+from ..networks.patch import StepState, ValuePatch
 
 CELL = 2  # one token of each 2×2 is never merged away
 TokenMap = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class TokenMerging:
+class TokenMerging(ValuePatch):
     """Merges the queries of the most similar tokens in layers of the latent's own resolution.
 
     Keys and values are not merged. The token of each 2×2 that stays is drawn at every call.
@@ -34,11 +34,6 @@ class TokenMerging:
     """
 
     ratio: float = 0.3
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify the patch by its value."""
-        return repr(self)
 
     def attach(self, network: nn.Module, state: StepState) -> Iterator[None]:
         """Give each self-attention layer fewer queries."""

@@ -118,7 +118,7 @@ class SidesDenoiser:
             self._hooks.on_call()
             tile_x = scaled if tile is None else tile.crop(scaled, *network_input.shape[-2:])
             tile_inputs = inputs._replace(x=tile_x)
-            control = self._controls.residuals(controls, float(sigma), tile_inputs, count, tile)
+            control = self._controls.sum_residuals(controls, float(sigma), tile_inputs, count, tile)
             return self._model.weights.predict(network_input, *inputs[1:], control)
 
         joined = scaled if constant.concat is None else torch.cat([scaled, constant.concat], dim=1)

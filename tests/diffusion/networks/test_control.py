@@ -134,7 +134,7 @@ def test_a_hint_is_resized_once(net: ControlNet, monkeypatch: pytest.MonkeyPatch
     inputs = UNetInputs(torch.zeros(2, 4, 8, 16), torch.zeros(2), torch.zeros(2, 77, 32))
     with torch.no_grad():
         for sigma in (10.0, 5.0, 1.0):
-            runner.residuals((control,), sigma, inputs, 2)
+            runner.sum_residuals((control,), sigma, inputs, 2)
     assert sizes == [(128, 64)]
 
 
@@ -209,8 +209,8 @@ def test_a_file_in_diffusers_keys_is_the_same_net(
     inputs = UNetInputs(torch.randn(1, 4, 8, 8), torch.tensor([7.0]), torch.randn(1, 77, 32))
     hint = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        expected = net.weights.residuals(inputs, hint, 1.0)
-        residuals = got.weights.residuals(inputs, hint, 1.0)
+        expected = net.weights.predict(inputs, hint, 1.0)
+        residuals = got.weights.predict(inputs, hint, 1.0)
     torch.testing.assert_close(residuals, expected)
 
 
@@ -242,11 +242,11 @@ def test_the_original_keys_of_a_family_fill_its_network(shape: str, family: str)
     made = runpy.run_path(str(SCRIPT))
     spec = made["Spec"]()
     made["controlnet"](spec, made[shape])
-    heads = {key: TensorInfo("F16", tuple(size)) for key, size, *_ in spec.items}
-    part = read_control_network("net", heads)
+    infos = {key: TensorInfo("F16", tuple(size)) for key, size, *_ in spec.items}
+    part = read_control_network("net", infos)
     with torch.device("meta"):
         expected = ControlNetModel(**part.config).state_dict()
-    got = {name: heads[key].shape for key, name in part.names.items()}
+    got = {name: infos[key].shape for key, name in part.names.items()}
     assert got.keys() == expected.keys()
     assert all(tuple(expected[name].shape)[: len(size)] == size for name, size in got.items())
 
@@ -269,7 +269,7 @@ def test_a_tile_takes_its_part_of_the_hint(net: ControlNet) -> None:
     inputs = UNetInputs(torch.zeros(1, 4, 8, 8), torch.tensor([5.0]), torch.zeros(1, 77, 32), None)
     window = TileWindow(0, 8, (8, 16))
     with torch.no_grad():
-        ControlRunner(ModelSampling()).residuals([Control(net, hint)], 1.0, inputs, 1, window)
+        ControlRunner(ModelSampling()).sum_residuals([Control(net, hint)], 1.0, inputs, 1, window)
     hook.remove()
     assert torch.equal(seen[0], hint[:, :, 64:].movedim(-1, 1))
 
@@ -283,7 +283,7 @@ def residuals_of(net: ControlNet, kind: int) -> ControlResiduals:
     inputs = UNetInputs(torch.randn(2, 4, 8, 8), torch.tensor([7.0, 7.0]), torch.randn(2, 77, 32))
     hint = image().movedim(-1, 1).expand(2, -1, -1, -1)
     with torch.no_grad():
-        return net.weights.residuals(inputs, hint, 0.5, kind)
+        return net.weights.predict(inputs, hint, 0.5, kind)
 
 
 def test_a_union_controlnet_equals_diffusers(union_folder: Path) -> None:
@@ -330,10 +330,10 @@ def test_a_union_file_is_the_same_net_as_its_folder(union_folder: Path, tmp_path
         torch.testing.assert_close(residuals_of(single, kind), expected)
 
 
-def corrupt(heads: dict[str, TensorInfo], seed: int) -> dict[str, TensorInfo]:
+def corrupt(infos: dict[str, TensorInfo], seed: int) -> dict[str, TensorInfo]:
     """Remove and rename some keys, and give them other shapes."""
-    rng, corrupted = random.Random(seed), dict(heads)
-    for key in rng.sample(sorted(heads), 4):
+    rng, corrupted = random.Random(seed), dict(infos)
+    for key in rng.sample(sorted(infos), 4):
         corrupted.pop(key)
         shape = tuple(rng.choice((0, 1, 7, 2**40)) for _ in range(rng.randrange(5)))
         renamed = key.replace(rng.choice("0_."), rng.choice(("", "9", ".", "-1")), 1)
@@ -346,10 +346,10 @@ def test_any_keys_are_a_controlnet_or_a_typed_error(seed: int) -> None:
     made = runpy.run_path(str(SCRIPT))
     spec = made["Spec"]()
     made["controlnet"](spec, made["MINI"])
-    heads = {key: TensorInfo("F16", tuple(size)) for key, size, *_ in spec.items}
-    names = read_control_network("net", heads).names
-    renamed = {name: heads[key] for key, name in names.items()}
-    for keys in (heads, renamed):
+    infos = {key: TensorInfo("F16", tuple(size)) for key, size, *_ in spec.items}
+    names = read_control_network("net", infos).names
+    renamed = {name: infos[key] for key, name in names.items()}
+    for keys in (infos, renamed):
         with contextlib.suppress(ModelFileError):
             assert read_control_network("net", corrupt(keys, seed)).names
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.latents.latents import Latent
-from latentloom.diffusion.networks.attention import cross_attentions
+from latentloom.diffusion.networks.attention import find_cross_attentions
 from latentloom.diffusion.networks.clip_vision import (
     ClipVision,
     encode_image,
@@ -73,7 +73,7 @@ def layers(tiny: Checkpoint) -> dict[str, Tensor]:
     """Keys and values of the attention layers, numbered as in the published files."""
     torch.manual_seed(4)
     keys: dict[str, Tensor] = {}
-    for index, layer in enumerate(cross_attentions(tiny.model.weights.module)):
+    for index, layer in enumerate(find_cross_attentions(tiny.model.weights.module)):
         for kind in ("to_k_ip", "to_v_ip"):
             linear(keys, f"ip_adapter.{2 * index + 1}.{kind}", layer.inner_dim, TEXT, False)
     return keys
@@ -207,7 +207,7 @@ def test_a_mask_limits_the_added_attention(
     mask = torch.zeros(1, 64, 128)
     mask[:, :, 64:] = 1.0
     network: Any = tiny.model.weights.module
-    layer, outputs = cross_attentions(network)[0], list[Tensor]()
+    layer, outputs = find_cross_attentions(network)[0], list[Tensor]()
     x, context = torch.randn(1, 4, 8, 16), torch.randn(1, 7, TEXT)
     for prompts in ([], [ImagePrompt(adapter, tokens, mask=mask)]):
         hook = layer.register_forward_hook(lambda _m, _i, out: outputs.append(out))

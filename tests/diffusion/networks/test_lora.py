@@ -372,8 +372,8 @@ def test_the_original_names_of_all_layers_are_known(shape: str) -> None:
     spec = made["Spec"]()
     prefix = "model.diffusion_model."
     made["unet"](spec, prefix, made[shape])
-    heads = {key: TensorInfo("F16", tuple(size)) for key, size, *_ in spec.items}
-    part = find_unet(heads)
+    infos = {key: TensorInfo("F16", tuple(size)) for key, size, *_ in spec.items}
+    part = find_unet(infos)
     assert part is not None
     names = part.names
     layers = map_original_layers({name.rpartition(".")[0] for name in names.values()})

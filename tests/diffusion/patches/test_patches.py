@@ -196,10 +196,10 @@ def test_freeu_gains_follow_the_features_between_1_and_b() -> None:
 
 
 def test_perturbed_attention_returns_the_value_of_each_token(tiny: Checkpoint) -> None:
-    from latentloom.diffusion.networks.attention import middle_attentions
+    from latentloom.diffusion.networks.attention import find_middle_attentions
     from latentloom.diffusion.patches.perturbed import _own_values
 
-    (layer,) = middle_attentions(tiny.model.weights.module)
+    (layer,) = find_middle_attentions(tiny.model.weights.module)
     hidden = torch.randn(1, 5, 64)
     alone = layer(hidden[:, :1])
     torch.testing.assert_close(_own_values(layer, hidden)[:, :1], alone)
