@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from latentloom.engine.errors import InputError
-from latentloom.engine.files.inside import read_resolved
+from latentloom.engine.files.folder import read_resolved
 from latentloom.engine.node.context import Context, Saved
 from latentloom.engine.node.spec import node
 

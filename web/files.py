@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from aiohttp import BodyPartReader, web
 
 from latentloom.engine.errors import FormatError
+from latentloom.engine.files.folder import Folder, open_folder, read_inside, split_name
 from latentloom.engine.files.image_formats import format_of_mime
-from latentloom.engine.files.inside import Folder, open_folder, read_inside, split_name
 from latentloom.engine.files.workspace import UnsafePathError, safe_path, split_annotated
 from latentloom.engine.formats.parsing import parse_json
 from latentloom.engine.node.image_service import EncodedImage, ImageKind, ImageService

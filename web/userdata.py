@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.files.inside import Folder, open_folder, read_inside, split_name
+from latentloom.engine.files.folder import Folder, open_folder, read_inside, split_name
 from latentloom.engine.files.workspace import UnsafePathError, safe_path
 from latentloom.engine.formats.parsing import parse_json
 

@@ -1,4 +1,4 @@
-"""Files out: names from a prefix, numbers that count on, writes that never replace."""
+"""Output files: names made of a prefix and a number that counts up; no file is ever replaced."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import UnexpectedValueError
-from .inside import Folder, open_folder
+from .folder import Folder, open_folder
 from .workspace import UnsafePathError, why_unsafe
 
 MAX_NAME_BYTES = 200
-FIRST = "_00001_.png"
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-UNPORTABLE = re.compile(r'[<>:"|?*]')
+FIRST_SUFFIX = "_00001_.png"
+UNUSABLE_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+UNPORTABLE_CHARACTERS = re.compile(r'[<>:"|?*]')
 TOKEN = re.compile(r"%(date:[^%]*|width|height|year|month|day|hour|minute|second)%")
 DATE_PART = re.compile(r"yyyy|yy|MM|M|dd|d|hh|h|mm|m|ss|s")
 
@@ -28,7 +28,7 @@ class PrefixError(UnexpectedValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """Where numbered files go: `root/folder/stem_00001_.png`, `root/folder/stem_00002_.png`, ..."""
+    """The path of numbered files: `root/folder/stem_00001_.png`, `root/folder/stem_00002_.png`."""
 
     root: Path
     folder: str
@@ -36,7 +36,7 @@ class Target:
 
 
 def expand_prefix(prefix: str, width: int, height: int, now: datetime) -> str:
-    """Replace ComfyUI's tokens: %width%, %height%, %date:yyyy-MM-dd hh-mm-ss%, %year%, ...
+    """Replace ComfyUI's tokens: %width%, %height%, %year%, %date:yyyy-MM-dd hh-mm-ss%, ...
 
     >>> expand_prefix("%date:yyyy-MM%/%width%x%height%", 512, 768, datetime(2024, 5, 6))
     '2024-05/512x768'
@@ -50,76 +50,76 @@ def expand_prefix(prefix: str, width: int, height: int, now: datetime) -> str:
     words |= {"month": parts["MM"], "day": parts["dd"]}
     words |= {"hour": parts["hh"], "minute": parts["mm"], "second": parts["ss"]}
 
-    def value(token: re.Match[str]) -> str:
+    def fill_in(token: re.Match[str]) -> str:
         word = token.group(1)
         if word.startswith("date:"):
             return DATE_PART.sub(lambda part: parts[part.group()], word.removeprefix("date:"))
         return words[word]
 
-    return TOKEN.sub(value, prefix)
+    return TOKEN.sub(fill_in, prefix)
 
 
 def check_prefix(prefix: str) -> str:
-    """The relative path that an expanded prefix means, with `/` between folders.
+    """Return the relative path that an expanded prefix stands for, with `/` between folders.
 
-    Characters that Windows does not take in names become `_`, so that a graph gives the same
+    Characters that Windows does not allow in names become `_`, so that a graph gives the same
     names everywhere.
 
     Raises:
         PrefixError: it is empty, absolute, leaves the folder, or cannot be a name.
     """
-    expected = "a file name, perhaps with folders, inside the output folder"
-    if CONTROL.search(prefix) or any("\ud800" <= letter <= "\udfff" for letter in prefix):
+    expected = "a file name, optionally with folders, inside the output folder"
+    if UNUSABLE_CHARACTERS.search(prefix):
         raise PrefixError(expected, f"{prefix!r}, with control characters")
     path = prefix.replace("\\", "/")
     if path.startswith("/") or re.match(r"[A-Za-z]:", path):
         raise PrefixError(expected, f"{prefix!r}, an absolute path")
-    path = posixpath.normpath(UNPORTABLE.sub("_", path))
+    path = posixpath.normpath(UNPORTABLE_CHARACTERS.sub("_", path))
     if path == ".." or path.startswith("../"):
         raise PrefixError(expected, f"{prefix!r}, which leaves it")
     if path == ".":
         raise PrefixError(expected, f"{prefix!r}, which names no file")
     if any(len(part.encode()) > MAX_NAME_BYTES for part in path.split("/")):
         raise PrefixError(f"names of at most {MAX_NAME_BYTES} bytes", f"{prefix[:40]!r}...")
-    why = why_unsafe(f"{path}{FIRST}")
+    why = why_unsafe(f"{path}{FIRST_SUFFIX}")
     if why:
         raise PrefixError(expected, f"{prefix[:80]!r}, which {why}")
     return path
 
 
 def prepare_target(prefix: str, root: Path) -> Target:
-    """Where an expanded prefix points to in the output folder; makes the folders it needs.
+    """Return the target of an expanded prefix in the output folder, and create its folders.
 
     Raises:
-        PrefixError: it points outside, also by way of a symbolic link.
-        OSError: a folder cannot be made.
+        PrefixError: it points outside, directly or through a symbolic link.
+        OSError: a folder cannot be created.
     """
     folder, stem = posixpath.split(check_prefix(prefix))
-    with _opened(Target(root, folder, stem)):
+    with _open(Target(root, folder, stem)):
         return Target(root, folder, stem)
 
 
 def next_number(target: Target) -> int:
-    """One more than the highest number that files of this stem have."""
+    """Return one more than the highest number of the files of this stem."""
     pattern = re.compile(re.escape(target.stem) + r"_(\d{1,18})_", re.IGNORECASE)
-    with _opened(target) as folder:
-        found = [pattern.match(name) for name in folder.names()]
-    return max((int(match.group(1)) for match in found if match), default=0) + 1
+    with _open(target) as folder:
+        matches = [pattern.match(name) for name in folder.names()]
+    return max((int(match.group(1)) for match in matches if match), default=0) + 1
 
 
 def write_numbered(
     target: Target, data: bytes, number: int, suffix: str = ".png"
 ) -> tuple[Path, int]:
-    """Write a file under the first free number from `number` on; it appears whole or not at all.
+    """Write a file atomically, under the first free number from `number` on.
 
     Returns:
-        Its path and its number.
+        The file's path and its number.
 
     Raises:
-        PrefixError: the folder has become a link.
+        PrefixError: the folder has been replaced by a link.
         OSError: the folder cannot be written to.
     """
-    with _opened(target) as folder, folder.temporary_file(data) as part:
+    with _open(target) as folder, folder.temporary_file(data) as part:
         while True:
             name = f"{target.stem}_{number:05}_{suffix}"
             if folder.publish(part, name):
@@ -128,7 +128,7 @@ def write_numbered(
 
 
 @contextmanager
-def _opened(target: Target) -> Iterator[Folder]:
+def _open(target: Target) -> Iterator[Folder]:
     try:
         with open_folder(target.root, target.folder, make=True) as folder:
             yield folder

@@ -1,6 +1,6 @@
-"""Where the files of a run lie, and which of them a graph may name.
+"""The folders of a run, and the files in them that a graph may name.
 
-Graphs are shared, so a name in one may not leave the folders that are meant for it; only paths
+Graphs are shared between people, so a name in a graph may not leave these folders. Only paths
 that the user gave on the command line may be anywhere.
 """
 
@@ -18,7 +18,7 @@ _ANNOTATED = re.compile(r"^(.*) \[(input|output|temp)\]$")
 
 
 class UnsafePathError(ValueError):
-    """A name that may not be used for a file."""
+    """A file name that may not be used."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Workspace:
     """The folders of a run.
 
     Attributes:
-        graph_dir: where the graph file lies; files are looked up beside it first.
-        input_dir: where they are looked up next.
-        output_dir: where output nodes write.
-        temp_dir: where previews go; None is a folder of the system's.
-        library_dir: the shipped graphs, whose input images are found last.
-        granted: paths that the user named; they may be anywhere.
+        graph_dir: the folder of the graph file, searched first for input files.
+        input_dir: the folder searched next.
+        output_dir: the folder that output nodes write to.
+        temp_dir: the folder of previews; None for a temporary folder of the system.
+        library_dir: the shipped graphs, searched last for their input images.
+        granted: paths that the user named, which may be anywhere.
     """
 
     graph_dir: Path | None = None
@@ -42,14 +42,15 @@ class Workspace:
     granted: frozenset[Path] = frozenset()
 
     def resolve(self, kind: str, name: str) -> Path:
-        """The file that a graph names, links resolved.
+        """Return the path of a file that a graph names, links resolved.
 
         Args:
             kind: "input"; other kinds are resolved by the port that declares them.
-            name: relative to a folder, with slashes; ComfyUI's ` [output]` ending chooses one.
+            name: path relative to a folder, with slashes; ComfyUI's suffix ` [output]` chooses
+                the folder.
 
         Raises:
-            UnsafePathError: the name leaves the folders or is no plain file name.
+            UnsafePathError: the name leaves the folders, or is not allowed as a file name.
             FileNotFoundError: there is no such file.
         """
         given = Path(name)
@@ -57,48 +58,50 @@ class Workspace:
             if not given.is_file():
                 raise FileNotFoundError(f"there is no file {name}")
             return given.resolve()
-        name, place = split_annotated(name)
-        chosen = {"output": self.output_dir, "temp": self.temp_dir, "input": self.input_dir}
-        folders = [chosen[place]] if place else [self.graph_dir, self.input_dir, self.library_dir]
+        name, kind_of_folder = split_annotated(name)
+        by_kind = {"output": self.output_dir, "temp": self.temp_dir, "input": self.input_dir}
+        folders = [self.graph_dir, self.input_dir, self.library_dir]
+        if kind_of_folder:
+            folders = [by_kind[kind_of_folder]]
         for folder in folders:
-            if folder is not None and (found := safe_path(folder, name)).is_file():
-                return found
-        looked = " nor ".join(str(folder) for folder in folders if folder is not None)
-        raise FileNotFoundError(f"there is no {kind} file {name!r} in {looked}")
+            if folder is not None and (path := safe_path(folder, name)).is_file():
+                return path
+        searched = " or ".join(str(folder) for folder in folders if folder is not None)
+        raise FileNotFoundError(f"there is no {kind} file {name!r} in {searched}")
 
 
 def split_annotated(name: str) -> tuple[str, str]:
-    """A name and the folder that it chooses, as ComfyUI writes it.
+    """Split ComfyUI's `name [folder]` into the name and the folder it chooses; "" if none.
 
     >>> split_annotated("a.png [output]"), split_annotated("a.png")
     (('a.png', 'output'), ('a.png', ''))
     """
-    found = _ANNOTATED.match(name)
-    return (found[1], found[2]) if found else (name, "")
+    match = _ANNOTATED.match(name)
+    return (match[1], match[2]) if match else (name, "")
 
 
 def safe_path(root: Path, name: str) -> Path:
-    """The path of a name inside a folder, links resolved.
+    """Return the path of a name inside a folder, links resolved.
 
     Raises:
-        UnsafePathError: it is absolute, leaves the folder, follows a link out of it, or is no
-            name that every system takes.
+        UnsafePathError: the name is absolute, leaves the folder, follows a link out of it, or is
+            not allowed on some system.
     """
     why = why_unsafe(name)
     if why:
         raise UnsafePathError(f"{name[:80]!r} {why}; name a file inside {root.name or root}")
     try:
         base = root.resolve()
-        found = (base / name).resolve()
+        path = (base / name).resolve()
     except RuntimeError as error:
         raise UnsafePathError(f"{name[:80]!r} is a link that leads to itself") from error
-    if not found.is_relative_to(base):
+    if not path.is_relative_to(base):
         raise UnsafePathError(f"{name[:80]!r} leads out of {root.name or root}")
-    return found
+    return path
 
 
 def why_unsafe(name: str) -> str:
-    """Why a relative path may not be used, as the end of a sentence; empty if it may."""
+    """Return why a relative path may not be used, as the end of a sentence; empty if it may."""
     if not name or len(name) > MAX_PATH_LENGTH:
         return "is empty" if not name else "is too long"
     if _FORBIDDEN.search(name):

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError
+from ..files.folder import open_folder
 from ..files.image_formats import is_image_name
-from ..files.inside import open_folder
 from ..graph.graph import Graph, Link
 from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt_json

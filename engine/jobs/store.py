@@ -1,8 +1,8 @@
-"""The durable queue: accepted jobs, what is running, and what became of the rest, in SQLite.
+"""The durable queue in SQLite: jobs that wait, the one that runs, and those that ended.
 
-What was acknowledged survives the death of the process at any instant: every change is one
-transaction in a write-ahead log that is synced before the call returns. A job that was running
-when the process died is run again; after the second death it is parked with its cause.
+An accepted job survives a crash at any instant: every change is one transaction in a write-ahead
+log, synced to disk before the call returns. A job that was running when the process died is run
+again. After a second crash it fails with that reason.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ..errors import LatentloomError
 
 State = Literal["pending", "running", "completed", "failed", "cancelled"]
 ENDED = ("completed", "failed", "cancelled")
-MAX_ENDED, TIDY_EVERY = 10_000, 100
+MAX_ENDED, PRUNE_EVERY = 10_000, 100
 MAX_ATTEMPTS = 2
 VERSION = 1
-PARKED = "the server died twice while it ran this job, so it is not tried again"
+PARKED = "the server crashed twice while it ran this job, so it is not tried again"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -46,23 +46,26 @@ _COLUMNS = "id, number, state, attempts, created, prompt, extra, targets, client
 
 
 class QueueError(LatentloomError):
-    """The queue cannot be used: another server has it, or its file is damaged."""
+    """The queue cannot be used: another server has it open, or its file is damaged."""
 
 
 class DuplicateError(LatentloomError):
-    """A job of this id was accepted before."""
+    """There is already a job with this id."""
 
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job as it was accepted, and what became of it.
+    """A job as it was submitted, its state and its outcome.
 
     Attributes:
-        number: its place; the lowest runs first.
-        created: when it was accepted, in ms since 1970.
-        targets: the output nodes it runs for.
-        client: who is told of its progress.
-        record: the outcome, as whoever ended it wrote it; empty before.
+        prompt: the graph, in ComfyUI's API format.
+        targets: ids of the output nodes to run.
+        number: priority; the lowest number runs first.
+        extra: further data of the request, such as the editor's workflow.
+        client: id of the client that receives progress messages.
+        created: time of acceptance, in ms since 1970.
+        attempts: how often it was started.
+        record: the outcome; empty until the job ends.
     """
 
     id: str
@@ -78,10 +81,13 @@ class QueuedJob:
 
 
 class JobStore:
-    """The queue in one file; one process at a time, any of its threads.
+    """The queue in one file, open in one process at a time and usable from all its threads.
+
+    Attributes:
+        parked: ids of the jobs that failed at opening, since the server crashed twice in them.
 
     Raises:
-        QueueError: another process has the file open, or it is no queue.
+        QueueError: another process has the file open, or it is not a queue.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,7 +103,7 @@ class JobStore:
                 raise QueueError(
                     f"{path.parent} is in use by another server; stop it, or name another folder"
                 ) from error
-            raise QueueError(f"{path} is no queue that can be read: {error}") from error
+            raise QueueError(f"{path} cannot be read as a queue: {error}") from error
         self.parked = self._recover()
 
     def _open(self) -> None:
@@ -107,7 +113,7 @@ class JobStore:
         self._db.execute("PRAGMA synchronous = FULL")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
-            raise sqlite3.DatabaseError("a newer version of Latentloom made it")
+            raise sqlite3.DatabaseError("it was written by a newer version of Latentloom")
         self._db.executescript(_SCHEMA)
         if version < VERSION:
             self._db.execute(f"PRAGMA user_version = {VERSION}")
@@ -115,7 +121,7 @@ class JobStore:
             pass
 
     def _recover(self) -> tuple[str, ...]:
-        """Put what was running back into the queue; the ids of what is parked instead."""
+        """Put running jobs back into the queue; fail those that crashed twice, and return them."""
         with self._lock, self._transaction():
             rows = self._db.execute(
                 "SELECT id FROM jobs WHERE state = 'running' AND attempts >= ?", (MAX_ATTEMPTS,)
@@ -132,10 +138,10 @@ class JobStore:
     # Pending and running
 
     def submit(self, job: QueuedJob) -> None:
-        """Accept a job; when this returns, it is on the disk.
+        """Accept a job. When this returns, the job is on disk.
 
         Raises:
-            DuplicateError: there is a job of this id.
+            DuplicateError: there is a job with this id.
         """
         values = (
             job.id, job.number, job.created, _text(job.prompt), _text(job.extra),
@@ -149,10 +155,10 @@ class JobStore:
                     values,
                 )
         except sqlite3.IntegrityError as error:
-            raise DuplicateError(f"there is a job {job.id} already") from error
+            raise DuplicateError(f"there is already a job {job.id}") from error
 
     def take(self) -> QueuedJob | None:
-        """The job whose turn it is, which is running from now on; None if none waits."""
+        """Take the next job and mark it as running; return None if none waits."""
         with self._lock, self._transaction():
             row = self._db.execute(
                 "UPDATE jobs SET state = 'running', attempts = attempts + 1 WHERE seq = "
@@ -162,7 +168,7 @@ class JobStore:
         return _job(row) if row else None
 
     def release(self, id: str) -> None:
-        """Put a running job back, as if it had not been taken: the server stops in good order."""
+        """Put a running job back, as if it had not been taken, for an orderly shutdown."""
         with self._lock, self._transaction():
             self._db.execute(
                 "UPDATE jobs SET state = 'pending', attempts = attempts - 1 "
@@ -171,47 +177,47 @@ class JobStore:
             )
 
     def finish(self, id: str, state: State, record: Mapping[str, Any]) -> bool:
-        """Note how a job ended; False if it has ended before, which stays as it is."""
+        """Record how a job ended; return False, and do nothing, if it had ended already."""
         with self._lock, self._transaction():
-            found = self._db.execute(
+            cursor = self._db.execute(
                 "UPDATE jobs SET state = ?, record = ? "
                 "WHERE id = ? AND state IN ('pending', 'running')",
                 (state, _text(record), id),
             )
             self._finished += 1
-            if self._finished % TIDY_EVERY == 0:
-                self._forget_oldest()
-        return found.rowcount > 0
+            if self._finished % PRUNE_EVERY == 0:
+                self._prune()
+        return cursor.rowcount > 0
 
     def cancel(self, id: str, record: Mapping[str, Any]) -> bool:
-        """End a job that waits; False if it does not."""
+        """Cancel a job that waits; return False if it does not wait."""
         with self._lock, self._transaction():
-            found = self._db.execute(
+            cursor = self._db.execute(
                 "UPDATE jobs SET state = 'cancelled', record = ? WHERE id = ? AND state='pending'",
                 (_text(record), id),
             )
-        return found.rowcount > 0
+        return cursor.rowcount > 0
 
     def remove_pending(self, ids: Iterable[str] | None = None) -> int:
-        """Take jobs that wait out of the queue, by default all; how many there were."""
+        """Remove jobs that wait, by default all, and return how many were removed."""
         return self._remove(("pending",), ids)
 
     def remaining(self) -> int:
-        """How many jobs wait or run."""
+        """Return how many jobs wait or run."""
         return int(self._one("SELECT count(*) FROM jobs WHERE state IN ('pending', 'running')"))
 
     def queued(self, state: State) -> list[QueuedJob]:
-        """The jobs that are pending or running, in their order."""
+        """Return the jobs in a state, in the order in which they run."""
         return self._select("WHERE state = ? ORDER BY number, seq", (state,))
 
     def last_number(self) -> int:
-        """A number not below any that was counted out."""
+        """Return the sequence number of the newest job; 0 in an empty queue."""
         return int(self._one("SELECT coalesce(max(seq), 0) FROM jobs"))
 
     # History
 
     def ended(self, limit: int | None = None, offset: int | None = None) -> list[QueuedJob]:
-        """Jobs that ended, oldest first; a limit without an offset gives the last ones."""
+        """Return jobs that ended, oldest first; a limit without an offset gives the last ones."""
         where = "WHERE state IN ('completed', 'failed', 'cancelled') ORDER BY seq"
         if limit is not None and offset is None:
             return self._select(f"{where} DESC LIMIT ?", (limit,))[::-1]
@@ -220,40 +226,39 @@ class JobStore:
         )
 
     def find(self, id: str) -> QueuedJob | None:
-        """A job in any state."""
-        found = self._select("WHERE id = ?", (id,))
-        return found[0] if found else None
+        """Return a job in any state; None if there is none."""
+        return next(iter(self._select("WHERE id = ?", (id,))), None)
 
     def all(self) -> list[QueuedJob]:
-        """Every job, in the order in which they were accepted."""
+        """Return every job, in the order of acceptance."""
         return self._select("ORDER BY seq", ())
 
     def page(
         self, states: Sequence[State], limit: int, offset: int, newest_first: bool = True
     ) -> tuple[list[QueuedJob], int]:
-        """Some of the jobs in these states by the time of their acceptance, and how many there are.
+        """Return a page of the jobs in these states by time of acceptance, and their number.
 
-        Only what is on the page is read, however many there are.
+        Only the jobs of the page are read.
         """
         where = f"WHERE state IN ({', '.join('?' * len(states))})"
         order = "DESC" if newest_first else "ASC"
-        found = self._select(
+        jobs = self._select(
             f"{where} ORDER BY seq {order} LIMIT ? OFFSET ?", (*states, limit, offset)
         )
-        return found, int(self._one(f"SELECT count(*) FROM jobs {where}", tuple(states)))
+        return jobs, int(self._one(f"SELECT count(*) FROM jobs {where}", tuple(states)))
 
     def forget(self, ids: Iterable[str] | None = None) -> int:
-        """Remove jobs that ended, by default all; how many there were."""
+        """Remove jobs that ended, by default all, and return how many were removed."""
         return self._remove(ENDED, ids)
 
     def close(self) -> None:
-        """Let go of the file; nothing may be called afterwards."""
+        """Close the file. No method may be called afterwards."""
         with self._lock:
             self._db.close()
 
     # SQL
 
-    def _forget_oldest(self) -> None:
+    def _prune(self) -> None:
         self._db.execute(
             "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE state IN "
             "('completed', 'failed', 'cancelled') ORDER BY seq DESC LIMIT -1 OFFSET ?)",

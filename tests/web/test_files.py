@@ -1,4 +1,4 @@
-"""Files: uploads are checked and cleaned, views never show more than images."""
+"""Files: uploads are checked and cleaned; a view shows images only."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def open_image(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def test_an_upload_is_kept_without_what_no_decoder_needs(tmp_path: Path) -> None:
+def test_an_upload_is_stored_without_what_no_decoder_needs(tmp_path: Path) -> None:
     text = PngInfo()
     text.add_text("secret", "where I live")
 
     async def story(api: Served) -> None:
         data = image(pnginfo=text) + b"<script>alert(1)</script>"
         assert await api.client.upload("me.png", data) == "me.png"
-        kept = (api.site.folders["input"] / "me.png").read_bytes()
-        assert b"where I live" not in kept
-        assert b"script" not in kept
-        assert open_image(kept).getpixel((0, 0)) == (255, 0, 0)
+        stored = (api.site.folders["input"] / "me.png").read_bytes()
+        assert b"where I live" not in stored
+        assert b"script" not in stored
+        assert open_image(stored).getpixel((0, 0)) == (255, 0, 0)
         assert await api.client.upload("me.png", data) == "me.png"
         assert await api.client.upload("me.png", image(colour="blue")) == "me (1).png"
         replaced = await api.client.upload("me.png", image(colour="blue"), overwrite="true")
@@ -62,7 +62,9 @@ def test_an_upload_is_kept_without_what_no_decoder_needs(tmp_path: Path) -> None
         ("bomb.png", image(mode="1", size=(13_000, 13_000), colour=0)),
     ],
 )
-def test_what_is_no_sound_image_is_not_taken(name: str, data: bytes, tmp_path: Path) -> None:
+def test_an_upload_that_is_no_sound_image_is_refused(
+    name: str, data: bytes, tmp_path: Path
+) -> None:
     async def story(api: Served) -> None:
         with pytest.raises(RejectedError) as refused:
             await api.client.upload(name, data)
@@ -129,7 +131,7 @@ def test_a_damaged_file_that_must_be_converted_to_be_shown_is_refused(tmp_path: 
     served(tmp_path, story)
 
 
-def test_what_is_no_image_is_never_shown_inline(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_never_shown_inline(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
         page = b"<html><script>alert(1)</script></html>"
         (api.site.folders["output"] / "page.html").write_bytes(page)
@@ -151,11 +153,11 @@ def test_a_mask_becomes_the_alpha_of_a_stored_image(tmp_path: Path) -> None:
         body = aiohttp.FormData(form)
         mask = image(mode="RGBA", colour=(0, 0, 0, 77))
         body.add_field("image", mask, filename="masked.png")
-        status, found = await api.ask("POST", "/upload/mask", data=body)
-        assert (status, found) == (200, {"name": "masked.png", "subfolder": "", "type": "input"})
-        kept = open_image((api.site.folders["input"] / "masked.png").read_bytes())
-        assert kept.getpixel((0, 0)) == (255, 0, 0, 77)
-        assert kept.info["prompt"] == "{}"
+        status, answer = await api.ask("POST", "/upload/mask", data=body)
+        assert (status, answer) == (200, {"name": "masked.png", "subfolder": "", "type": "input"})
+        stored = open_image((api.site.folders["input"] / "masked.png").read_bytes())
+        assert stored.getpixel((0, 0)) == (255, 0, 0, 77)
+        assert stored.info["prompt"] == "{}"
 
     served(tmp_path, story)
 

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from latentloom.engine.files.inside import open_folder, read_inside
+from latentloom.engine.files.folder import open_folder, read_inside
 from latentloom.engine.files.saving import PrefixError, prepare_target, write_numbered
 from latentloom.engine.files.workspace import UnsafePathError
 from latentloom.web.files import write_file
@@ -132,9 +132,9 @@ def is_text(name: str) -> bool:
 
 
 async def ask_for(api: Served, name: str) -> list[tuple[str, int, bytes]]:
-    """Every route that takes a name, asked for this one."""
+    """Ask every route that takes a name for this one; return the answers."""
     quoted = quote(name, safe="", errors="surrogatepass")
-    found: list[tuple[str, int, bytes]] = []
+    answers: list[tuple[str, int, bytes]] = []
     for method, path in (
         ("GET", f"/view?filename={quoted}"),
         ("GET", f"/view?filename=canary.txt&subfolder={quoted}"),
@@ -155,8 +155,8 @@ async def ask_for(api: Served, name: str) -> list[tuple[str, int, bytes]]:
     ):
         url = URL(f"{api.url}{path}", encoded=True)
         async with api.session.request(method, url, data=b"{}" if method == "POST" else None) as it:
-            found.append((f"{method} {path}", it.status, await it.read()))
-    return found
+            answers.append((f"{method} {path}", it.status, await it.read()))
+    return answers
 
 
 def test_no_name_reaches_out_of_its_folder(tree: Path) -> None:
@@ -202,8 +202,8 @@ def test_no_node_reads_or_writes_out_of_its_folder(tree: Path) -> None:
                 p=("PreviewImage", {"images": ["l", 0]}),
                 s=("SaveImage", {"images": ["l", 0], "filename_prefix": name}),
             )}  # fmt: skip
-            status, found = await api.post("/prompt", body)
-            assert status == 400, (name, found)
+            status, answer = await api.post("/prompt", body)
+            assert status == 400, (name, answer)
 
     served(tree, story)
     assert everything(tree.parent) == before

@@ -90,7 +90,7 @@ def test_pixels_are_those_that_the_library_reads(name: str, tmp_path: Path) -> N
 def test_orientation_is_applied(format: str) -> None:
     upright = read(oriented(6, format))
     assert upright.size == (8, 16)
-    corners = [upright.convert("L").getpixel(place) for place in ((1, 1), (6, 1), (1, 14), (6, 14))]
+    corners = [upright.convert("L").getpixel(point) for point in ((1, 1), (6, 1), (1, 14), (6, 14))]
     assert [isinstance(level, int) and level > 128 for level in corners] == [
         False,
         True,
@@ -147,9 +147,9 @@ def test_a_file_cut_anywhere_is_refused_without_decoding(name: str, share: float
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_follows_an_image_is_not_looked_at(name: str) -> None:
-    whole, longer = read(FILES[name]), read(FILES[name] + b"PK\3\4 and more \xff\xd8\xff")
-    assert np.array_equal(np.asarray(whole), np.asarray(longer))
+def test_bytes_after_an_image_are_ignored(name: str) -> None:
+    complete, longer = read(FILES[name]), read(FILES[name] + b"PK\3\4 and more \xff\xd8\xff")
+    assert np.array_equal(np.asarray(complete), np.asarray(longer))
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ def test_any_damage_gives_an_image_or_an_image_error(
     name: str, damages: list[tuple[float, bytes]]
 ) -> None:
     data = bytearray(FILES[name])
-    for place, patch in damages:
-        start = int(place * len(data))
+    for position, patch in damages:
+        start = int(position * len(data))
         data[start : start + len(patch)] = patch
     assert outcome(bytes(data))
 
@@ -277,7 +277,7 @@ def test_any_png_chunks_give_an_image_or_an_image_error(
 
 
 def outcome(data: bytes) -> str:
-    """What comes of a file: an image or a refusal; anything else is raised."""
+    """Return the mode of the image in a file, or why it is refused; raise anything else."""
     try:
         image = read(data)
     except ImageFileError as error:

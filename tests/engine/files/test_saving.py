@@ -1,4 +1,4 @@
-"""Numbered files: inside the folder, whole, and never replacing one another."""
+"""Numbered files: inside the folder, written atomically, never replacing one another."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_prefixes_inside_the_folder(prefix: str, expected: str) -> None:
         ("a\u202egnp", "not allowed"),
     ],
 )
-def test_prefixes_that_name_no_place_are_refused(prefix: str, got: str) -> None:
+def test_prefixes_that_name_no_file_inside_are_refused(prefix: str, got: str) -> None:
     with pytest.raises(PrefixError) as refused:
         check_prefix(prefix)
     assert got in refused.value.got

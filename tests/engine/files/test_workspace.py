@@ -26,7 +26,7 @@ UNSAFE = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder `in` with an image, and a secret beside it."""
+    """A folder `in` with images, next to a file outside of it."""
     inside = tmp_path / "in"
     (inside / "sub").mkdir(parents=True)
     (tmp_path / "secret.txt").write_text("secret")
@@ -70,11 +70,11 @@ def test_links_that_lead_to_each_other_are_refused(folder: Path) -> None:
 
 
 def test_the_graphs_folder_comes_first(folder: Path, tmp_path: Path) -> None:
-    beside = tmp_path / "graphs"
-    beside.mkdir()
-    (beside / "a.png").write_text("beside")
-    found = Workspace(graph_dir=beside, input_dir=folder).resolve("input", "a.png")
-    assert found.read_text() == "beside"
+    graphs = tmp_path / "graphs"
+    graphs.mkdir()
+    (graphs / "a.png").write_text("graphs")
+    path = Workspace(graph_dir=graphs, input_dir=folder).resolve("input", "a.png")
+    assert path.read_text() == "graphs"
 
 
 def test_a_granted_path_may_be_anywhere(folder: Path) -> None:

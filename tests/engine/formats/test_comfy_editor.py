@@ -1,4 +1,4 @@
-"""Files of ComfyUI's editor: read as the editor itself makes prompts of them, and written."""
+"""Files of the ComfyUI editor: read as the editor itself makes prompts of them, and written."""
 
 from __future__ import annotations
 

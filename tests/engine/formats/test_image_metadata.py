@@ -143,9 +143,9 @@ def test_an_image_that_is_made_to_hurt_is_refused(tmp_path: Path, data: bytes) -
 def test_any_damage_to_an_image_is_a_format_error_or_none(
     where: int, data: bytes, removed: int
 ) -> None:
-    whole = png(chunk(b"tEXt", OURS))
+    complete = png(chunk(b"tEXt", OURS))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.png"
-        path.write_bytes(whole[:where] + data + whole[where + removed :])
+        path.write_bytes(complete[:where] + data + complete[where + removed :])
         with contextlib.suppress(FormatError):
             assert isinstance(load_graph(path), Graph)

@@ -34,7 +34,7 @@ def test_the_lowest_number_runs_first_and_then_the_oldest(path: Path) -> None:
     store = JobStore(path)
     for id, number in (("a", 0), ("b", 1), ("c", -2), ("d", 1)):
         store.submit(job(id, number))
-    taken = [found.id for _ in range(4) if (found := store.take())]
+    taken = [queued.id for _ in range(4) if (queued := store.take())]
     assert taken == ["c", "a", "b", "d"]
     assert store.take() is None
 
@@ -43,11 +43,10 @@ def test_what_was_accepted_is_found_by_the_next_process(path: Path) -> None:
     store = JobStore(path)
     store.submit(QueuedJob("a", {"1": {}}, ("1", "2"), 3.5, {"k": "ä"}, "client", 17))
     store.close()
-    found = JobStore(path).take()
-    assert found is not None
-    assert (found.id, found.targets, found.number, found.extra, found.client, found.created) == (
-        "a", ("1", "2"), 3.5, {"k": "ä"}, "client", 17,
-    )  # fmt: skip
+    stored = JobStore(path).take()
+    assert stored is not None
+    assert (stored.id, stored.targets, stored.number) == ("a", ("1", "2"), 3.5)
+    assert (stored.extra, stored.client, stored.created) == ({"k": "ä"}, "client", 17)
 
 
 def test_a_job_ends_once_and_stays_as_it_ended(path: Path) -> None:
@@ -57,9 +56,9 @@ def test_a_job_ends_once_and_stays_as_it_ended(path: Path) -> None:
     assert store.finish("a", "completed", {"outputs": {"1": {}}})
     assert not store.finish("a", "cancelled", {})
     assert not store.cancel("a", {})
-    found = store.find("a")
-    assert found is not None
-    assert (found.state, found.record) == ("completed", {"outputs": {"1": {}}})
+    stored = store.find("a")
+    assert stored is not None
+    assert (stored.state, stored.record) == ("completed", {"outputs": {"1": {}}})
 
 
 def test_racing_cancels_and_ends_leave_one_state(path: Path) -> None:
@@ -76,13 +75,13 @@ def test_racing_cancels_and_ends_leave_one_state(path: Path) -> None:
             if store.finish(taken.id, "completed", {}):
                 won.append(f"{taken.id} completed")
 
-    threads = [threading.Thread(target=each) for each in (cancel, work, work)]
+    threads = [threading.Thread(target=target) for target in (cancel, work, work)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(won) == 50
-    assert sorted(won) == sorted(f"{found.id} {found.state}" for found in store.all())
+    assert sorted(won) == sorted(f"{stored.id} {stored.state}" for stored in store.all())
 
 
 def test_a_job_that_was_running_is_run_again_and_parked_after_the_second_death(path: Path) -> None:
@@ -95,11 +94,11 @@ def test_a_job_that_was_running_is_run_again_and_parked_after_the_second_death(p
         assert taken.id == "deadly"
         store.close()
         store = JobStore(path)
-    found = store.find("deadly")
-    assert found is not None
+    stored = store.find("deadly")
+    assert stored is not None
     assert store.parked == ("deadly",)
-    assert found.state == "failed"
-    assert "died twice" in found.record["parked"]
+    assert stored.state == "failed"
+    assert "crashed twice" in stored.record["parked"]
     taken = store.take()
     assert taken is not None
     assert taken.id == "other"
@@ -111,15 +110,15 @@ def test_a_job_that_is_put_back_in_good_order_is_not_counted(path: Path) -> None
     for _ in range(MAX_ATTEMPTS + 2):
         assert store.take() is not None
         store.release("a")
-    found = store.find("a")
-    assert found is not None
-    assert (found.state, found.attempts) == ("pending", 0)
+    stored = store.find("a")
+    assert stored is not None
+    assert (stored.state, stored.attempts) == ("pending", 0)
 
 
 def test_an_id_is_accepted_once(path: Path) -> None:
     store = JobStore(path)
     store.submit(job("a"))
-    with pytest.raises(DuplicateError, match="there is a job a already"):
+    with pytest.raises(DuplicateError, match="there is already a job a"):
         store.submit(job("a"))
 
 
@@ -128,8 +127,8 @@ def test_history_gives_the_last_ones_oldest_first(path: Path) -> None:
     for id in "abcd":
         store.submit(job(id))
         store.finish(id, "completed", {})
-    assert [found.id for found in store.ended(2)] == ["c", "d"]
-    assert [found.id for found in store.ended(2, 1)] == ["b", "c"]
+    assert [stored.id for stored in store.ended(2)] == ["c", "d"]
+    assert [stored.id for stored in store.ended(2, 1)] == ["b", "c"]
     assert store.forget(["a", "nothing"]) == 1
     assert store.forget() == 3
 
@@ -149,9 +148,9 @@ def test_a_second_process_is_refused_while_the_first_lives(path: Path) -> None:
     assert (taken.stdout, taken.stderr) == ("", "")
 
 
-def test_a_file_that_is_no_queue_is_named(path: Path) -> None:
-    path.write_bytes(b"this is no database, but a text that is long enough" * 100)
-    with pytest.raises(QueueError, match=r"queue\.sqlite is no queue"):
+def test_a_file_that_is_not_a_queue_is_named(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be one" * 100)
+    with pytest.raises(QueueError, match=r"queue\.sqlite cannot be read as a queue"):
         JobStore(path)
 
 
@@ -164,12 +163,12 @@ def test_a_queue_of_before_versions_is_opened_and_one_of_a_newer_version_refused
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("PRAGMA user_version = 0")
     store = JobStore(path)
-    assert [found.id for found in store.queued("pending")] == ["old"]
+    assert [stored.id for stored in store.queued("pending")] == ["old"]
     store.close()
     with closing(sqlite3.connect(path)) as raw:
         assert raw.execute("PRAGMA user_version").fetchone() == (VERSION,)
         raw.execute(f"PRAGMA user_version = {VERSION + 1}")
-    with pytest.raises(QueueError, match="a newer version of Latentloom made it"):
+    with pytest.raises(QueueError, match="written by a newer version of Latentloom"):
         JobStore(path)
 
 
