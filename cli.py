@@ -75,7 +75,7 @@ class Invocation:
 def run(options: argparse.Namespace) -> int:
     """`latentloom run FILE`."""
     from latentloom.console.progress import reporter
-    from latentloom.console.views import result_object, to_json
+    from latentloom.console.views import result_to_object, to_json
     from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     ):
         result = engine.run(job.graph, job.workspace, on_event=report, cancel=token)
     if options.json:
-        print(to_json(result_object(result)))
+        print(to_json(result_to_object(result)))
     else:
         for error in result.errors:
             print(error, file=sys.stderr)
@@ -117,7 +117,7 @@ def batch(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """`latentloom plan FILE`."""
-    from latentloom.console.views import plan_object, plan_text, to_json, warnings_text
+    from latentloom.console.views import format_plan, format_warnings, plan_to_object, to_json
     from latentloom.engine.graph.lint import lint
 
     job = _open(options)
@@ -125,15 +125,20 @@ def plan(options: argparse.Namespace) -> int:
         steps = engine.plan(job.graph, job.workspace)
     warnings = lint(job.graph, job.registry, job.workspace)
     if options.json:
-        print(to_json(plan_object(steps, warnings)))
+        print(to_json(plan_to_object(steps, warnings)))
     else:
-        print(plan_text(steps) + warnings_text(warnings))
+        print(format_plan(steps) + format_warnings(warnings))
     return DONE
 
 
 def check(options: argparse.Namespace) -> int:
     """`latentloom check FILE`."""
-    from latentloom.console.views import problem_object, to_json, warning_object, warnings_text
+    from latentloom.console.views import (
+        format_warnings,
+        problem_to_object,
+        to_json,
+        warning_to_object,
+    )
     from latentloom.engine.graph.lint import lint
     from latentloom.engine.graph.validate import check as find_problems
 
@@ -141,22 +146,22 @@ def check(options: argparse.Namespace) -> int:
     problems = find_problems(job.graph, job.registry, job.workspace)
     warnings = lint(job.graph, job.registry, job.workspace)
     if options.json:
-        errors = [problem_object(problem) for problem in problems]
+        errors = [problem_to_object(problem) for problem in problems]
         status = "failed" if problems else "done"
-        shown = [warning_object(warning) for warning in warnings]
+        shown = [warning_to_object(warning) for warning in warnings]
         print(to_json({"status": status, "errors": errors, "warnings": shown}))
     elif problems:
         print("\n".join(str(problem) for problem in problems), file=sys.stderr)
         print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", file=sys.stderr)
     else:
         good = f"{options.file}: no problems in {len(job.graph.nodes)} nodes"
-        print(good + warnings_text(warnings))
+        print(good + format_warnings(warnings))
     return WRONG if problems else DONE
 
 
 def nodes(options: argparse.Namespace) -> int:
     """`latentloom nodes [NAME]`."""
-    from latentloom.console.views import node_object, node_rows, node_text, to_json
+    from latentloom.console.views import format_node, format_node_table, node_to_object, to_json
 
     registry = installed_nodes()
     if options.markdown:
@@ -165,15 +170,15 @@ def nodes(options: argparse.Namespace) -> int:
         print(node_page(registry), end="")
         return DONE
     if not options.name:
-        specs = {name: node_object(spec) for name, spec in sorted(registry.items())}
-        print(to_json(specs) if options.json else node_rows(registry))
+        specs = {name: node_to_object(spec) for name, spec in sorted(registry.items())}
+        print(to_json(specs) if options.json else format_node_table(registry))
         return DONE
     spec = registry.get(options.name)
     if spec is None:
         near = registry.near(options.name)
         remedy = "see: latentloom nodes"
         raise GraphError([Problem.unknown_node(options.name, near, remedy=remedy)])
-    print(to_json(node_object(spec)) if options.json else node_text(spec))
+    print(to_json(node_to_object(spec)) if options.json else format_node(spec))
     return DONE
 
 
@@ -217,14 +222,13 @@ def models(options: argparse.Namespace) -> int:
 
 def cache(options: argparse.Namespace) -> int:
     """`latentloom cache`."""
-    from latentloom.console.keeping import store_object, store_text
-    from latentloom.console.views import to_json
+    from latentloom.console.views import format_store, store_to_object, to_json
     from latentloom.engine.cache.generation import open_store
 
     store = open_store(installed_nodes())
     if store is not None and options.clear:
         store.clear()
-    print(to_json(store_object(store)) if options.json else store_text(store))
+    print(to_json(store_to_object(store)) if options.json else format_store(store))
     return DONE
 
 
@@ -290,12 +294,12 @@ def _interrupts(token: CancelToken) -> Iterator[None]:
 
 
 def _complain(error: Exception, options: argparse.Namespace) -> None:
-    from latentloom.console.views import error_text, failure_object, to_json
+    from latentloom.console.views import failure_to_object, format_error, to_json
 
     if getattr(options, "json", False):
-        print(to_json(failure_object(error)))
+        print(to_json(failure_to_object(error)))
     else:
-        print(error_text(error), file=sys.stderr)
+        print(format_error(error), file=sys.stderr)
 
 
 FILE = "a graph in YAML or JSON, a ComfyUI workflow, a saved image, or the name of a shipped graph"

@@ -14,7 +14,7 @@ from latentloom.engine.graph.graph import Graph
 from latentloom.engine.node.cancel import CancelToken
 
 from .progress import Reporter
-from .views import error_objects, to_json
+from .views import error_to_objects, to_json
 
 STATE_TEXT = {
     "ran": "done",
@@ -62,5 +62,5 @@ def _object(item: BatchItem) -> dict[str, Any]:
         "state": item.state,
         "outputs": [str(path) for path in item.saved],
         "model_calls": item.model_calls,
-        "errors": [entry for error in item.errors for entry in error_objects(error)],
+        "errors": [entry for error in item.errors for entry in error_to_objects(error)],
     }

@@ -8,7 +8,7 @@ from typing import Any
 from latentloom.engine.node.ports import File
 from latentloom.engine.node.registry import Registry
 
-from .views import table
+from .views import format_table
 
 COLUMNS = ("kind", "name", "family", "precision", "size", "hash", "path")
 SHORT_HASH = 10
@@ -31,7 +31,7 @@ def model_objects(registry: Registry) -> list[dict[str, Any]]:
 
 def model_table(models: Sequence[Mapping[str, Any]]) -> str:
     """Return the models as a table."""
-    return table(COLUMNS, [_row(model) for model in models])
+    return format_table(COLUMNS, [_row(model) for model in models])
 
 
 def _entries(file: File) -> Iterator[dict[str, Any]]:

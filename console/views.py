@@ -1,4 +1,4 @@
-"""Plans, results, problems and nodes as text and as JSON."""
+"""Plans, results, problems, nodes and the disk cache as text and as JSON objects."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from latentloom.engine.cache.disk import Store
+from latentloom.engine.cache.generation import OFF, VARIABLE
+from latentloom.engine.cache.gibibytes import GIB
 from latentloom.engine.errors import GraphError, InputError, LatentloomError, NodeError, Problem
 from latentloom.engine.execution.executor import Result
 from latentloom.engine.execution.plan import Plan, Step
-from latentloom.engine.execution.reasons import reason_object
+from latentloom.engine.execution.reasons import reason_to_object
 from latentloom.engine.graph.lint import LintWarning
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import MISSING, NodeSpec, Output, Port
@@ -18,12 +21,12 @@ ACTIONS = {"run": "run", "reuse": "reused", "skip": "skipped"}
 
 
 def to_json(value: Mapping[str, Any]) -> str:
-    """One JSON object as text."""
+    """Return an object as JSON text."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def result_object(result: Result) -> dict[str, Any]:
-    """What `run --json` prints of a run."""
+def result_to_object(result: Result) -> dict[str, Any]:
+    """Return what `run --json` prints."""
     return {
         "status": result.status,
         "nodes": {
@@ -32,7 +35,7 @@ def result_object(result: Result) -> dict[str, Any]:
                 "state": report.state,
                 "from": report.tier,
                 "why": str(report.why),
-                "reason": reason_object(report.why),
+                "reason": reason_to_object(report.why),
                 "seconds": round(report.seconds, 6),
             }
             for id, report in result.nodes.items()
@@ -40,24 +43,24 @@ def result_object(result: Result) -> dict[str, Any]:
         "outputs": [{"node": id, "path": str(path)} for id, path in result.saved],
         "model_calls": result.model_calls,
         "seconds": round(result.seconds, 6),
-        "errors": [found for error in result.errors for found in error_objects(error)],
+        "errors": [item for error in result.errors for item in error_to_objects(error)],
     }
 
 
-def failure_object(error: Exception) -> dict[str, Any]:
-    """What `--json` prints where nothing could be run."""
+def failure_to_object(error: Exception) -> dict[str, Any]:
+    """Return what `--json` prints if nothing could be run."""
     return {
         "status": "failed",
         "nodes": {},
         "outputs": [],
         "model_calls": 0,
         "seconds": 0.0,
-        "errors": error_objects(error),
+        "errors": error_to_objects(error),
     }
 
 
-def plan_object(plan: Plan, warnings: Iterable[LintWarning] = ()) -> dict[str, Any]:
-    """What `plan --json` prints."""
+def plan_to_object(plan: Plan, warnings: Iterable[LintWarning] = ()) -> dict[str, Any]:
+    """Return what `plan --json` prints."""
     return {
         "status": "planned",
         "nodes": {
@@ -66,52 +69,59 @@ def plan_object(plan: Plan, warnings: Iterable[LintWarning] = ()) -> dict[str, A
                 "state": ACTIONS[step.action],
                 "from": step.tier,
                 "why": str(step.why),
-                "reason": reason_object(step.why),
+                "reason": reason_to_object(step.why),
                 "seconds": step.seconds,
             }
             for id, step in plan.nodes.items()
         },
         "seconds": plan.seconds,
         "errors": [],
-        "warnings": [warning_object(each) for each in warnings],
+        "warnings": [warning_to_object(warning) for warning in warnings],
     }
 
 
-def error_objects(error: Exception) -> list[dict[str, str]]:
-    """An error as objects, one for each problem."""
+def error_to_objects(error: Exception) -> list[dict[str, str]]:
+    """Return an error as objects, one for each problem."""
     if isinstance(error, GraphError):
-        return [problem_object(problem) for problem in error.problems]
+        return [problem_to_object(problem) for problem in error.problems]
     if isinstance(error, NodeError):
         cause = error.__cause__
         port = cause.port if isinstance(cause, InputError) else ""
-        facts = {"kind": "node_failed", "node": error.node, "type": error.type, "input": port}
-        return [{**facts, "message": str(error)}]
+        return [
+            {
+                "kind": "node_failed",
+                "node": error.node,
+                "type": error.type,
+                "input": port,
+                "message": str(error),
+            }
+        ]
     kind = "error" if isinstance(error, LatentloomError) else type(error).__name__
-    return [{"kind": kind, "node": "", "type": "", "input": "", "message": error_text(error)}]
+    return [{"kind": kind, "node": "", "type": "", "input": "", "message": format_error(error)}]
 
 
-def error_text(error: Exception) -> str:
-    """An error as text; of the system's, what it is about and why."""
+def format_error(error: Exception) -> str:
+    """Return an error as text; for one of the system, the file and the reason."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)
 
 
-def problem_object(problem: Problem) -> dict[str, str]:
-    """A problem as an object."""
+def problem_to_object(problem: Problem) -> dict[str, str]:
+    """Return a problem as an object."""
     return {
         "kind": problem.kind,
         "node": problem.node,
         "type": problem.type,
         "input": problem.port,
-        "wanted": problem.expected,
+        "expected": problem.expected,
         "got": problem.got,
         "hint": problem.hint,
         "message": str(problem),
     }
 
 
-def warning_object(warning: LintWarning) -> dict[str, str]:
+def warning_to_object(warning: LintWarning) -> dict[str, str]:
     """Return a lint warning as an object."""
     return {
         "rule": warning.rule,
@@ -123,54 +133,55 @@ def warning_object(warning: LintWarning) -> dict[str, str]:
     }
 
 
-def warnings_text(warnings: Iterable[LintWarning]) -> str:
-    """Advice as lines to put below others; empty if there is none."""
-    return "".join(f"\nwarning ({each.rule}): {each}" for each in warnings)
+def format_warnings(warnings: Iterable[LintWarning]) -> str:
+    """Return warnings as lines to append to others; empty if there are none."""
+    return "".join(f"\nwarning ({warning.rule}): {warning}" for warning in warnings)
 
 
-def plan_text(plan: Plan) -> str:
-    """A plan as a table."""
+def format_plan(plan: Plan) -> str:
+    """Return a plan as a table."""
     steps = plan.nodes.items()
     rows = [
-        (id, step.type, _action(step), _took(step.seconds), str(step.why)) for id, step in steps
+        (id, step.type, _format_action(step), _format_seconds(step.seconds), str(step.why))
+        for id, step in steps
     ]
     counts = f"{plan.count('run')} run, {plan.count('reuse')} reused, {plan.count('skip')} skipped"
-    took = f"; what runs took {_took(plan.seconds)} last" if plan.seconds else ""
-    return f"{table(('node', 'type', 'plan', 'last took', 'why'), rows)}\n{counts}{took}"
+    took = f"; what runs took {_format_seconds(plan.seconds)} last" if plan.seconds else ""
+    return f"{format_table(('node', 'type', 'plan', 'last took', 'why'), rows)}\n{counts}{took}"
 
 
-def _took(seconds: float | None) -> str:
+def _format_seconds(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def _action(step: Step) -> str:
+def _format_action(step: Step) -> str:
     return f"{ACTIONS[step.action]} (disk)" if step.tier == "disk" else ACTIONS[step.action]
 
 
-def node_rows(registry: Registry) -> str:
-    """The table of all nodes."""
+def format_node_table(registry: Registry) -> str:
+    """Return the table of all nodes."""
     rows = [
         (spec.name, spec.category, _outputs(spec), ", ".join(port.name for port in spec.inputs))
         for spec in sorted(registry.values(), key=lambda spec: (spec.category, spec.name))
         if not spec.deprecated
     ]
-    return table(("node", "category", "outputs", "inputs"), rows)
+    return format_table(("node", "category", "outputs", "inputs"), rows)
 
 
-def node_text(spec: NodeSpec) -> str:
-    """One node: its documentation, inputs with ranges, outputs."""
+def format_node(spec: NodeSpec) -> str:
+    """Return the documentation of a node, its inputs with ranges, and its outputs."""
     rows = [(port.name, _type(port), _default(port), _allowed(port)) for port in spec.inputs]
     parts = [f"{spec.name}  ({spec.category})", "", spec.doc, ""]
     if rows:
-        parts += [table(("input", "type", "default", "allowed"), rows), ""]
+        parts += [format_table(("input", "type", "default", "allowed"), rows), ""]
     parts.append(f"outputs: {_outputs(spec) or 'none'}")
     return "\n".join(parts)
 
 
-def node_object(spec: NodeSpec) -> dict[str, Any]:
-    """One node as an object."""
+def node_to_object(spec: NodeSpec) -> dict[str, Any]:
+    """Return a node as an object."""
     return {
         "name": spec.name,
         "category": spec.category,
@@ -196,8 +207,8 @@ def node_object(spec: NodeSpec) -> dict[str, Any]:
     }
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their longest cell; the last one is not padded."""
+def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return columns as wide as their longest cell; the last one is not padded."""
     lines = [tuple(head), *(tuple(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)]
     return "\n".join(
@@ -230,3 +241,25 @@ def _allowed(port: Port) -> str:
     if options is not None:
         return ", ".join(options)
     return str(port.between) if port.between else ""
+
+
+def store_to_object(store: Store | None) -> dict[str, Any]:
+    """Return the folder, entries, bytes and budget of the disk cache; no folder if it is off."""
+    if store is None:
+        return {"folder": None, "entries": 0, "bytes": 0, "budget": 0}
+    contents = store.contents()
+    return {
+        "folder": str(store.folder),
+        "entries": contents.entries,
+        "bytes": contents.nbytes,
+        "budget": store.budget,
+    }
+
+
+def format_store(store: Store | None) -> str:
+    """Return the same as a line."""
+    if store is None:
+        return f"the disk cache is off ({VARIABLE}={OFF})"
+    contents = store.contents()
+    used, budget = contents.nbytes / GIB, store.budget / GIB
+    return f"{store.folder}: {contents.entries} results, {used:.2f} of {budget:g} GiB"

@@ -1,6 +1,6 @@
-"""The route that says what a run would do to each node, why, and what it hardly means to do.
+"""The route that returns a plan: what a run would do to each node, why, and warnings.
 
-ComfyUI has none like it.
+ComfyUI has no such route.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from latentloom.engine.errors import GraphError
-from latentloom.engine.execution.reasons import reason_object
+from latentloom.engine.execution.reasons import reason_to_object
 from latentloom.engine.graph.lint import LintWarning, lint
 
 from .prompts import RejectedPromptError, read_graph
@@ -30,12 +30,12 @@ routes = Routes()
 async def plan(site: Site, request: web.Request) -> web.Response:
     prompt = (await read_object(request)).get("prompt")
     if not isinstance(prompt, Mapping):
-        raise RequestError(400, "prompt wants a graph in API format")
+        raise RequestError(400, "`prompt` must be a graph in API format")
     return answer(await asyncio.to_thread(_plan, site, prompt))
 
 
 def _plan(site: Site, prompt: Mapping[str, Any]) -> dict[str, Any]:
-    """The steps by node; a graph that cannot run yet has none, and its problems instead."""
+    """Return the steps by node; for a graph that cannot run, its problems instead."""
     steps: dict[str, Any] = {}
     problems: list[str] = []
     warnings: tuple[LintWarning, ...] = ()
@@ -46,8 +46,12 @@ def _plan(site: Site, prompt: Mapping[str, Any]) -> dict[str, Any]:
             steps[id] = {
                 "action": step.action,
                 "why": str(step.why),
-                "reason": reason_object(step.why),
+                "reason": reason_to_object(step.why),
             }
     except (GraphError, RejectedPromptError) as error:
         problems = without_folders(str(error)).splitlines()
-    return {"nodes": steps, "problems": problems, "warnings": [asdict(each) for each in warnings]}
+    return {
+        "nodes": steps,
+        "problems": problems,
+        "warnings": [asdict(warning) for warning in warnings],
+    }

@@ -15,8 +15,8 @@ from latentloom.engine.jobs.store import JobStore, QueuedJob, State
 from latentloom.engine.node.cancel import CancelToken
 
 from .prompts import read_graph, workflow_metadata
+from .run_messages import RunMessages
 from .sockets import Hub
-from .telling import Telling
 
 log = logging.getLogger(__name__)
 IDLE_S = 5.0
@@ -111,34 +111,34 @@ class Worker:
         return job
 
     def _run(self, job: QueuedJob, token: CancelToken) -> None:
-        telling = self._telling(job)
-        telling.start()
+        messages = self._messages(job)
+        messages.start()
         try:
-            state, record = self._execute(job, token, telling)
+            state, record = self._execute(job, token, messages)
         except Exception as error:  # noqa: BLE001 - whatever a job raises is its own outcome
-            state, record = telling.fail(error)
+            state, record = messages.fail(error)
         with self._lock:
             self._current = None
         self.hub.running = None
         self._end(job, state, record)
 
     def _execute(
-        self, job: QueuedJob, token: CancelToken, telling: Telling
+        self, job: QueuedJob, token: CancelToken, messages: RunMessages
     ) -> tuple[State, dict[str, Any]]:
         result = self.engine.run(
             read_graph(job.prompt, self.engine.registry),
             self.workspace,
             job.targets,
-            telling.event,
+            messages.event,
             token,
-            telling.plan,
+            messages.plan,
             workflow_metadata(job),
         )
         if result.status == "cancelled":
-            return telling.stop()
+            return messages.stop()
         if result.errors:
-            return telling.fail(result.errors[0])
-        return telling.succeed()
+            return messages.fail(result.errors[0])
+        return messages.succeed()
 
     def _end(self, job: QueuedJob, state: State, record: Mapping[str, Any]) -> None:
         """Write the history first, then send the messages that announce it."""
@@ -152,8 +152,8 @@ class Worker:
         self.hub.status()
         self.hub.send(job.client, "executing", {"node": None, "prompt_id": job.id})
 
-    def _telling(self, job: QueuedJob) -> Telling:
-        def tell(type_name: str, data: Mapping[str, Any]) -> None:
+    def _messages(self, job: QueuedJob) -> RunMessages:
+        def send(type_name: str, data: Mapping[str, Any]) -> None:
             if job.client is None and type_name == "execution_interrupted":
                 self.hub.broadcast(type_name, data)
             self.hub.send(job.client, type_name, data)
@@ -162,10 +162,10 @@ class Worker:
             if job.client is not None:
                 self.hub.running = (job.client, id)
 
-        def show(value: object, ids: Mapping[str, Any]) -> None:
+        def send_preview(value: object, ids: Mapping[str, Any]) -> None:
             self.send_preview(job.client, value, ids)
 
-        return Telling(job, self.folders, tell, show, at_node)
+        return RunMessages(job, self.folders, send, send_preview, at_node)
 
 
 def remove_partial_files(folder: Path, older_than_s: float = MIN_ABANDONED_S) -> None:

@@ -1,7 +1,7 @@
 """The generation of the disk cache: a digest of the code, libraries and switches behind results.
 
 Keys cover the source of a node's own file, but not the code that it calls. Within a process that
-code never changes; on disk, each generation's results are kept apart.
+code never changes; on disk, each generation's results are separate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CacheSizeError(LatentloomError):
 
 @dataclass(frozen=True)
 class ResultDependencies(Extension):
-    """What the results of a pack's nodes depend on, besides their inputs.
+    """Declares what a pack's results depend on, besides the inputs of its nodes.
 
     Args:
         folders: whose Python source counts.

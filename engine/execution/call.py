@@ -1,4 +1,4 @@
-"""The one place that calls a node."""
+"""Call a node: check its linked values, spread lists, and turn errors into outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .threads import Sharing
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call gave: an entry, or the error that it raised."""
+    """The outcome of a call: an entry, or the error that it raised."""
 
     seconds: float
     entry: Entry | None = None
@@ -31,13 +31,13 @@ class Outcome:
 
 
 def saved_in(entry: Entry | None) -> tuple[str, ...]:
-    """The files that an output node's entry stands for."""
+    """Return the files that an output node saved."""
     values = entry.outputs if entry is not None else ()
     return tuple(str(path) for value in values if isinstance(value, Saved) for path in value.paths)
 
 
 def text_in(entry: Entry) -> str:
-    """What an output node's entry shows as text."""
+    """Return the text that an output node shows."""
     return "\n".join(
         value.text for value in entry.outputs if isinstance(value, Saved) and value.text
     )
@@ -55,7 +55,7 @@ def call(
     """Call a node with its literals and its linked values; never raises an Exception.
 
     Args:
-        digest: also compute the digests of its outputs, which a consumer will ask for.
+        digest: compute the digests of its outputs, too: a consumer will ask for them.
         fingerprinter: computes the digests of its outputs.
         sharing: sets the threads that it may compute with.
     """
@@ -65,73 +65,73 @@ def call(
     hidden = {spec.hidden: context} if spec.hidden is not None else {}
     try:
         for name, value in linked.items():
-            arguments[name] = _taken(spec, name, value)
+            arguments[name] = _coerce_linked(spec, name, value)
         for name in spec.lists:
             if name in node.literals and node.literals[name] is not None:
                 arguments[name] = [node.literals[name]]
-        turns = spread(arguments)
+        argument_sets = spread(arguments)
         with sharing(spec):
-            if turns is None:
+            if argument_sets is None:
                 outputs = _outputs(spec, spec.run(**arguments, **hidden))
             else:
-                report, calls = context.on_progress, []
-                for turn, arguments in enumerate(turns):
-                    context.on_progress = _shifted(report, turn, len(turns))
-                    calls.append(_outputs(spec, spec.run(**arguments, **hidden)))
-                outputs = gather(spec, calls)
+                report, results = context.on_progress, []
+                for index, arguments in enumerate(argument_sets):
+                    context.on_progress = _offset_progress(report, index, len(argument_sets))
+                    results.append(_outputs(spec, spec.run(**arguments, **hidden)))
+                outputs = gather(spec, results)
         entry = Entry(outputs, size_of(outputs), fingerprinter=fingerprinter)
         if digest:
             entry.digest(0)
     except RunCancelledError as error:
         return Outcome(time.perf_counter() - start, error=error, model_calls=context.model_calls)
-    except Exception as error:  # noqa: BLE001 - a node may raise anything; it is named and kept
-        failure = NodeError(node.id, spec.name, _shown(spec, arguments), error)
+    except Exception as error:  # noqa: BLE001 - a node may raise anything
+        failure = NodeError(node.id, spec.name, _summaries(spec, arguments), error)
         failure.__cause__ = error
         return Outcome(time.perf_counter() - start, error=failure, model_calls=context.model_calls)
     return Outcome(time.perf_counter() - start, entry, model_calls=context.model_calls)
 
 
 def needed(node: Prepared, linked: Mapping[str, Any]) -> list[str]:
-    """The lazy inputs that a node asks for, given those that are there; none if it is content."""
+    """Return the lazy inputs that a node asks for, given the values that are there."""
     if node.spec.needs is None:
         return []
     lazy = {port.name for port in node.spec.inputs if port.lazy}
     missing = dict.fromkeys(name for name in lazy if name in node.links)
     arguments = {**node.literals, **missing, **linked}
-    turns = spread(arguments)
+    argument_sets = spread(arguments)
     asked = [
         name
-        for each in (turns if turns is not None else [arguments])
-        for name in node.spec.needs(**each)
+        for argument_set in (argument_sets if argument_sets is not None else [arguments])
+        for name in node.spec.needs(**argument_set)
     ]
     return [name for name in dict.fromkeys(asked) if name in node.links and name not in linked]
 
 
-def _taken(spec: NodeSpec, name: str, value: Any) -> Any:
-    """What came over a link, as its port takes it: a list, a Many to spread, or one value."""
+def _coerce_linked(spec: NodeSpec, name: str, value: Any) -> Any:
+    """Return a linked value as its port takes it: a list, a Many to spread, or one value."""
     port = spec.port(name)
     if port is None:
         return value
-    several = value.__class__ is Many
+    is_many = value.__class__ is Many
     if port.many:
-        return [_checked(port, item) for item in (value if several else (value,))]
-    if several:
-        return Many(_checked(port, item) for item in value)
-    return _checked(port, value)
+        return [_coerce(port, item) for item in (value if is_many else (value,))]
+    if is_many:
+        return Many(_coerce(port, item) for item in value)
+    return _coerce(port, value)
 
 
-def _checked(port: Port, value: Any) -> Any:
-    """A linked value; numbers, texts and choices must lie in the port's range as literals must."""
+def _coerce(port: Port, value: Any) -> Any:
+    """Return a linked value; numbers, strings and choices must be in the port's range."""
     if port.is_edge or port.type == ANY:
         return value
     try:
         return coerce(port, value)
-    except LiteralError as refused:
-        raise InputError(port.name, refused.expected, refused.got, refused.hint) from None
+    except LiteralError as error:
+        raise InputError(port.name, error.expected, error.got, error.hint) from None
 
 
 def _outputs(spec: NodeSpec, value: Any) -> tuple[Any, ...]:
-    """What one call gave, a value an output."""
+    """Return the result of one call as a tuple, one value for each output."""
     if spec.has_bare_result:
         value = (value,)
     elif not isinstance(value, tuple) or len(value) != len(spec.outputs):
@@ -140,12 +140,12 @@ def _outputs(spec: NodeSpec, value: Any) -> tuple[Any, ...]:
     return wrap_lists(spec, value) if spec.gives_many else value
 
 
-def _shifted(report: OnProgress, turn: int, turns: int) -> OnProgress:
-    """Steps of one call out of several, as steps of them all."""
-    return lambda step, total, preview: report(turn * total + step, turns * total, preview)
+def _offset_progress(report: OnProgress, index: int, count: int) -> OnProgress:
+    """Report the steps of one call out of several as steps of all of them."""
+    return lambda step, total, preview: report(index * total + step, count * total, preview)
 
 
-def _shown(spec: NodeSpec, arguments: Mapping[str, Any]) -> dict[str, str]:
+def _summaries(spec: NodeSpec, arguments: Mapping[str, Any]) -> dict[str, str]:
     names = [port.name for port in spec.inputs if port.name in arguments]
     return {name: _summary(arguments[name]) for name in names}
 

@@ -1,6 +1,6 @@
-"""What happens in a run, as frozen records. Consumers subscribe; the executor knows none of them.
+"""The events of a run, as frozen records.
 
-Events of one run arrive one after another, in the thread that called `run`. The last is `Closed`.
+They arrive one after another, in the thread that called `run`. The last is `Closed`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Started(Event):
 
 @dataclass(frozen=True, slots=True)
 class Reused(Event):
-    """The node's outputs came from a cache; `tier` says which ("memory" or "disk").
+    """The node's outputs came from a cache: `tier` is "memory" or "disk".
 
-    `saved` names the files that it had written, `text` is what it had shown.
+    `saved` has the paths of the files that it saved before, `text` what it shows.
     """
 
     tier: str
@@ -45,7 +45,7 @@ class Reused(Event):
 
 @dataclass(frozen=True, slots=True)
 class Progress(Event):
-    """The node did `step` of `total` steps."""
+    """The node has done `step` of `total` steps."""
 
     step: int
     total: int
@@ -53,14 +53,14 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True)
 class Preview(Event):
-    """What the node's output looks like so far; the type is the node's own affair."""
+    """The node's output so far; each node type has its own type of previews."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
-    """The node gave its outputs; `saved` names the files that it wrote, `text` is to be shown."""
+    """The node has its outputs; `saved` has the paths of its files, `text` what it shows."""
 
     seconds: float
     saved: tuple[str, ...] = ()

@@ -49,7 +49,7 @@ STATES: dict[str, NodeState] = {"ran": "ran", "reused": "reused", "failed": "fai
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """What became of one node.
+    """The outcome of one node.
 
     Attributes:
         tier: the cache that a reused node's outputs came from.

@@ -1,4 +1,4 @@
-"""What each node last ran with in this process, so that a plan can say why it runs again.
+"""The inputs that each node last ran with in this process: plans say why a node runs again.
 
 `run_log` remembers the same across processes.
 """

@@ -1,4 +1,4 @@
-"""What decides a node's outputs, as a plan sees it now and as an earlier process logged it."""
+"""The inputs that decide a node's outputs, as planned now and as logged by earlier processes."""
 
 from __future__ import annotations
 

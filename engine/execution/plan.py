@@ -31,7 +31,7 @@ UNCHANGED = Unchanged()
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a run will do to one node.
+    """The decision for one node.
 
     Attributes:
         action: "run", "reuse" (its outputs are cached and needed), or "skip" (not needed).
@@ -51,7 +51,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do, node by node in topological order."""
+    """The decisions for all nodes, in topological order."""
 
     nodes: Mapping[str, Step]
     targets: tuple[str, ...]
@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """How long the nodes that are to run took last; None if one of them is unknown."""
+        """Return the last duration of the nodes that are to run; None if one of them is unknown."""
         known = [step.seconds for step in self.nodes.values() if step.action == "run"]
         return sum(seconds or 0.0 for seconds in known) if None not in known else None
 

@@ -1,7 +1,7 @@
 """Why a node runs, is reused or is skipped: one record for each case.
 
 Plan steps, node reports and events carry these records. `describe` makes the sentence that people
-read, and so does `str(reason)`; `reason_object` makes the object that JSON carries.
+read, and so does `str(reason)`; `reason_to_object` makes the object that JSON carries.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ SENTENCES: dict[type[Reason], str] = {
 }
 
 
-def reason_object(reason: Reason) -> dict[str, Any]:
+def reason_to_object(reason: Reason) -> dict[str, Any]:
     """Return a reason as an object for JSON: its kind and its fields."""
     values = {field.name: _plain(getattr(reason, field.name)) for field in fields(reason)}
     return {"kind": reason.kind, **values}
@@ -232,5 +232,5 @@ def reason_object(reason: Reason) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Reason):
-        return reason_object(value)
+        return reason_to_object(value)
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

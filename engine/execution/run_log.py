@@ -1,6 +1,6 @@
-"""What the nodes of a graph last ran with, in a file beside the disk cache.
+"""The inputs that a graph's nodes last ran with, in a file next to the disk cache.
 
-With it a plan can say why a node runs again, and how long it took, in a new process.
+With it, a plan in a new process can say why a node runs again, and how long it took.
 """
 
 from __future__ import annotations

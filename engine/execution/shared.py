@@ -1,4 +1,4 @@
-"""What all runs of an engine share."""
+"""The state that all runs of an engine share."""
 
 from __future__ import annotations
 

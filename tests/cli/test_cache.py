@@ -39,7 +39,7 @@ def test_a_second_command_finds_what_the_first_saved(
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["small_00001_.png"]
 
 
-def test_the_command_says_what_is_kept_and_drops_it(
+def test_the_command_prints_what_is_cached_and_clears_it(
     graph: Path, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(capsys, "run", graph, "--output", tmp_path / "out")
@@ -60,7 +60,7 @@ def test_off_keeps_nothing(
         assert out.endswith(f"small_0000{number}_.png\n")
     assert not cache_dir.exists()
     _, out, _ = run(capsys, "cache", "--cache", "off")
-    assert out.startswith("no results are kept on the disk")
+    assert out.startswith("the disk cache is off")
 
 
 def test_another_folder_and_size_are_options(

@@ -27,7 +27,7 @@ from latentloom.engine.execution.reasons import (
     Unneeded,
     UpstreamChanged,
     UpstreamFailed,
-    reason_object,
+    reason_to_object,
 )
 
 DENOISE = Changed("denoise", "0.2", "0.25")
@@ -68,7 +68,7 @@ def test_every_kind_has_an_example_and_a_word_of_its_own() -> None:
 def test_an_object_holds_the_kind_and_the_fields_of_nested_reasons() -> None:
     changed = {"kind": "changed", "input": "denoise", "before": "0.2", "after": "0.25"}
     several = InputsUnchanged(SeveralChanges((DENOISE, FileChanged(None, "look"))))
-    decoded = json.loads(json.dumps(reason_object(several)))
+    decoded = json.loads(json.dumps(reason_to_object(several)))
     assert decoded == {
         "kind": "inputs_unchanged",
         "planned": {

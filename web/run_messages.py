@@ -1,7 +1,6 @@
-"""Events of the engine -> messages of ComfyUI's WebSocket, and the record for the history.
+"""Turn the engine's events into messages for ComfyUI's clients, and into the history record.
 
-A message tells what changed, not all that is known, so that a run's traffic is linear in its
-nodes. One Telling follows one run, in the thread that runs it.
+A message holds what changed, not the whole state, so a run's traffic is linear in its nodes.
 """
 
 from __future__ import annotations
@@ -30,149 +29,148 @@ from latentloom.engine.jobs.store import QueuedJob, State
 
 from .redact import without_folders
 
-Tell = Callable[[str, Mapping[str, Any]], None]
-Show = Callable[[object, Mapping[str, Any]], None]
+Send = Callable[[str, Mapping[str, Any]], None]
+SendPreview = Callable[[object, Mapping[str, Any]], None]
 
 
-class Telling:
-    """Follows one run.
+class RunMessages:
+    """The messages and the history record of one run, in the thread that runs it.
 
     Args:
         folders: the folders of saved files by ComfyUI's names: output, temp, input.
-        tell: sends a message of a type to who asked for the run.
-        show: sends a preview to them.
-        at_node: is told which node runs.
+        send: sends a message of a type to the client that asked for the run.
+        send_preview: sends a preview to that client.
+        at_node: is called with the id of each node that starts.
     """
 
     def __init__(
         self,
         job: QueuedJob,
         folders: Mapping[str, Path],
-        tell: Tell,
-        show: Show,
+        send: Send,
+        send_preview: SendPreview,
         at_node: Callable[[str], None],
     ) -> None:
-        self.job, self.tell, self.show, self.at_node = job, tell, show, at_node
+        self.job, self.send, self.send_preview, self.at_node = job, send, send_preview, at_node
         self.folders = {name: folder.resolve() for name, folder in folders.items()}
         self.messages: list[list[Any]] = []
         self.outputs: dict[str, Any] = {}
         self.executed: list[str] = []
         self.running: dict[str, dict[str, Any]] = {}
-        self.last = ""
+        self.last_node = ""
 
     def start(self) -> None:
-        """The job is taken."""
+        """Send that the run starts."""
         self._milestone("execution_start", {})
 
     def plan(self, plan: Plan) -> None:
-        """The plan is made: say which nodes need not run."""
-        kept = [
+        """Send which nodes will not run."""
+        cached = [
             step.id
             for step in plan.nodes.values()
             if step.action == "reuse" or (step.action == "skip" and step.key)
         ]
-        self._milestone("execution_cached", {"nodes": kept})
+        self._milestone("execution_cached", {"nodes": cached})
 
     def event(self, event: AnyEvent) -> None:
-        """One event of the engine."""
+        """Send the messages for one event of the engine."""
         match event:
             case Started():
                 self._started(event.node)
             case Progress():
                 self._progress(event)
             case Preview():
-                self.show(event.value, self._place(event.node))
+                self.send_preview(event.value, self._ids(event.node))
             case Finished() | Reused():
                 self._finished(event.node, self._output(event.saved, event.text))
             case Failed():
                 self._progress_state(event.node, "error")
             case Stopped():
-                self.last = event.node
+                self.last_node = event.node
             case Event():
                 pass
 
     def succeed(self) -> tuple[State, dict[str, Any]]:
-        """The run is done: tell it, and give its state and record."""
+        """Send that the run succeeded; return its state and history record."""
         self._milestone("execution_success", {})
         return "completed", self._record("success")
 
     def fail(self, error: Exception) -> tuple[State, dict[str, Any]]:
-        """The run failed."""
+        """Send that the run failed; return its state and history record."""
         self._milestone("execution_error", self._error(error))
         return "failed", self._record("error")
 
     def stop(self) -> tuple[State, dict[str, Any]]:
-        """The run was cancelled."""
-        node = self.last or next(iter(self.running), "")
-        facts = {"node_id": node, "node_type": self._type(node), "executed": self.executed}
-        self._milestone("execution_interrupted", facts)
+        """Send that the run was cancelled; return its state and history record."""
+        node = self.last_node or next(iter(self.running), "")
+        data = {"node_id": node, "node_type": self._type(node), "executed": self.executed}
+        self._milestone("execution_interrupted", data)
         return "cancelled", self._record("error")
 
     def _started(self, id: str) -> None:
-        self.last = id
+        self.last_node = id
         self.at_node(id)
-        self.running[id] = {"value": 0, "max": 1, "state": "running", **self._place(id)}
+        self.running[id] = {"value": 0, "max": 1, "state": "running", **self._ids(id)}
         self._progress_state(id, "running")
-        facts = {"node": id, "display_node": id, "prompt_id": self.job.id}
-        self.tell("executing", facts)
+        self.send("executing", {"node": id, "display_node": id, "prompt_id": self.job.id})
 
     def _progress(self, event: Progress) -> None:
-        self.running.setdefault(event.node, {"state": "running", **self._place(event.node)})
+        self.running.setdefault(event.node, {"state": "running", **self._ids(event.node)})
         self.running[event.node] |= {"value": event.step, "max": event.total}
-        facts = {"value": event.step, "max": event.total, "node": event.node}
-        self.tell("progress", {**facts, "prompt_id": self.job.id})
+        data = {"value": event.step, "max": event.total, "node": event.node}
+        self.send("progress", {**data, "prompt_id": self.job.id})
         self._progress_state(event.node, "running")
 
     def _finished(self, id: str, output: Mapping[str, list[Any]]) -> None:
         self.executed.append(id)
         if output:
             self.outputs[id] = output
-            facts = {"node": id, "display_node": id, "output": output}
-            self.tell("executed", {**facts, "prompt_id": self.job.id})
+            data = {"node": id, "display_node": id, "output": output}
+            self.send("executed", {**data, "prompt_id": self.job.id})
         if output or id in self.running:
             self._progress_state(id, "finished")
 
     def _progress_state(self, id: str, state: str) -> None:
-        """Tell the nodes that run, and the one that has just changed."""
-        entry = self.running.get(id) or {"value": 1, "max": 1, **self._place(id)}
+        """Send the state of the running nodes, and of the one that has just changed."""
+        entry = self.running.get(id) or {"value": 1, "max": 1, **self._ids(id)}
         entry["state"] = state
         if state != "running":
             entry["value"] = entry["max"]
         nodes = {**self.running, id: entry}
-        self.tell("progress_state", {"prompt_id": self.job.id, "nodes": nodes})
+        self.send("progress_state", {"prompt_id": self.job.id, "nodes": nodes})
         if state != "running":
             self.running.pop(id, None)
 
-    def _milestone(self, type_name: str, facts: Mapping[str, Any]) -> None:
-        """A message that the history keeps too."""
+    def _milestone(self, type_name: str, fields: Mapping[str, Any]) -> None:
+        """Send a message that the history record holds, too."""
         now = time.time_ns() // 1_000_000
-        data = {**facts, "prompt_id": self.job.id, "timestamp": now}
+        data = {**fields, "prompt_id": self.job.id, "timestamp": now}
         self.messages.append([type_name, data])
-        self.tell(type_name, data)
+        self.send(type_name, data)
 
-    def _place(self, id: str) -> dict[str, Any]:
+    def _ids(self, id: str) -> dict[str, Any]:
         return {
             "node_id": id, "prompt_id": self.job.id, "display_node_id": id,
             "parent_node_id": None, "real_node_id": id,
         }  # fmt: skip
 
     def _output(self, saved: tuple[str, ...], text: str) -> dict[str, list[Any]]:
-        """What a node has to show, by ComfyUI's keys; `files` holds what is no image."""
-        found: dict[str, list[Any]] = {}
+        """Return what a node shows, by ComfyUI's keys; `files` has all but images."""
+        output: dict[str, list[Any]] = {}
         for path in saved:
             key = "images" if is_image_name(path) else "files"
-            found.setdefault(key, []).append(self._item(path))
-        return {**found, "text": [text]} if text else found
+            output.setdefault(key, []).append(self._item(path))
+        return {**output, "text": [text]} if text else output
 
     def _item(self, path: str) -> dict[str, str]:
-        """A saved file as clients ask for it: name, folder below the root, and the root."""
-        found = Path(path).resolve()
+        """Return a saved file as clients ask for it: its name, subfolder, and kind of folder."""
+        resolved = Path(path).resolve()
         for kind, folder in self.folders.items():
-            if found.is_relative_to(folder):
-                parent = found.relative_to(folder).parent.as_posix()
+            if resolved.is_relative_to(folder):
+                parent = resolved.relative_to(folder).parent.as_posix()
                 subfolder = "" if parent == "." else parent
-                return {"filename": found.name, "subfolder": subfolder, "type": kind}
-        return {"filename": found.name, "subfolder": "", "type": "output"}
+                return {"filename": resolved.name, "subfolder": subfolder, "type": kind}
+        return {"filename": resolved.name, "subfolder": "", "type": "output"}
 
     def _record(self, status: str) -> dict[str, Any]:
         return {
@@ -193,11 +191,13 @@ class Telling:
         return str(entry.get("class_type", "")) if isinstance(entry, Mapping) else ""
 
     def _error(self, error: Exception) -> dict[str, Any]:
-        return error_facts(error, self.executed, self.last, self._type(self.last))
+        return error_fields(error, self.executed, self.last_node, self._type(self.last_node))
 
 
-def error_facts(error: Exception, executed: list[str], node: str, type_name: str) -> dict[str, Any]:
-    """What failed, where and with what, as execution_error tells it."""
+def error_fields(
+    error: Exception, executed: list[str], node: str, type_name: str
+) -> dict[str, Any]:
+    """Return the fields of the message execution_error."""
     inputs: Mapping[str, str] = {}
     cause: BaseException = error
     message = str(error)
@@ -219,7 +219,7 @@ def error_facts(error: Exception, executed: list[str], node: str, type_name: str
 
 
 def _traceback(cause: BaseException) -> list[str]:
-    """Where an unforeseen error arose, without paths; nothing for the errors that say it all."""
+    """Return the frames of an unforeseen error, without folders; none for an error of ours."""
     if isinstance(cause, LatentloomError | InputError):
         return []
     frames = traceback.extract_tb(cause.__traceback__)
