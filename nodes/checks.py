@@ -52,11 +52,16 @@ def as_input_error(port: str, expected: str = "", hint: str = "") -> Iterator[No
 
     Args:
         port: the input that holds the value.
-        expected: what the port accepts, for errors that do not say it: those of model files
-            and prompts.
+        expected: what the port accepts, for errors that do not say it: those of model files,
+            prompts and missing libraries.
         hint: what to do, for errors that do not say it.
     """
-    from latentloom.diffusion.errors import ModelFileError, PromptError, UnsuitableValueError
+    from latentloom.diffusion.errors import (
+        MissingLibraryError,
+        ModelFileError,
+        PromptError,
+        UnsuitableValueError,
+    )
 
     try:
         yield
@@ -66,6 +71,9 @@ def as_input_error(port: str, expected: str = "", hint: str = "") -> Iterator[No
         raise InputError(port, error.expected, error.got, error.hint or hint) from error
     except (ModelFileError, PromptError) as error:
         raise InputError(port, expected, f"one that cannot be used: {error}", hint) from error
+    except MissingLibraryError as error:
+        install = f"pip install '{error.extra}'"
+        raise InputError(port, expected, f"one that needs {error.library}", install) from error
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from latentloom.engine.errors import InputError
 from latentloom.engine.node.ports import Between, Lazy, Socket
 from latentloom.engine.node.spec import node
 
+from .checks import as_input_error
 from .ports import Color, Image, Mask, Pixels, Share
 
 if TYPE_CHECKING:
@@ -101,18 +102,13 @@ def detect_to_mask(
     Raises:
         InputError: the detector's library is not installed.
     """
-    from latentloom.diffusion.errors import MissingLibraryError
     from latentloom.diffusion.images.detectors import Selection, draw
 
     selection = Selection(
         threshold, drop_size, max_count, dilation, has_outlines=shape == "outline"
     )
-    try:
+    with as_input_error("detector", "a detector whose library is installed"):
         return DetectedMask(*draw(detector, image, selection))
-    except MissingLibraryError as error:
-        got = f"one that needs {error.library}"
-        hint = f"pip install '{error.extra}'"
-        raise InputError("detector", "a detector whose library is installed", got, hint) from error
 
 
 @node("IfFound", category="detect")

@@ -130,7 +130,7 @@ def ultimate_sd_upscale(
     mode_type: TileOrder = "Linear",
     tile_width: WindowSide = 512,
     tile_height: WindowSide = 512,
-    mask_blur: SeamBlur = 8,  # noqa: ARG001 - inputs of the extension, for seams that do not arise here
+    mask_blur: SeamBlur = 8,  # noqa: ARG001 - the extension's, without effect here
     tile_padding: TilePadding = 32,
     seam_fix_mode: SeamFix = "None",  # noqa: ARG001
     seam_fix_denoise: Denoise = 1.0,  # noqa: ARG001
