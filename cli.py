@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
     from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
+    _warn_of_ignored_inputs(job.graph, job.registry)
     with (
         _engine(job.registry) as engine,
         reporter(options.json, job.graph) as report,
@@ -188,6 +189,7 @@ def convert(options: argparse.Namespace) -> int:
 
     registry = installed_nodes()
     graph = name_outputs(load_graph(_find(options.file), registry), registry)
+    _warn_of_ignored_inputs(graph, registry)
     target = Path(options.out)
     if target.exists() and not options.force:
         raise FormatError(f"{target} exists; choose another name or use --force")
@@ -230,6 +232,15 @@ def cache(options: argparse.Namespace) -> int:
         store.clear()
     print(to_json(store_to_object(store)) if options.json else format_store(store))
     return DONE
+
+
+def _warn_of_ignored_inputs(graph: Graph, registry: Registry) -> None:
+    from latentloom.console.views import format_warnings
+    from latentloom.engine.graph.lint import ignored_inputs
+
+    text = format_warnings(ignored_inputs(graph, registry)).strip()
+    if text:
+        print(text, file=sys.stderr)
 
 
 def _engine(registry: Registry) -> Engine:

@@ -98,9 +98,19 @@ class Problem:
 
     @classmethod
     def unknown_input(
-        cls, name: str, known: Collection[str], *, node: str, type_name: str
+        cls,
+        name: str,
+        known: Collection[str],
+        *,
+        node: str,
+        type_name: str,
+        current_name: str | None = None,
     ) -> Problem:
-        """Return the problem of a value for an input that the node does not have."""
+        """Return the problem of a value for an input that the node does not have.
+
+        Args:
+            current_name: the input's present name, if `name` is a former one.
+        """
         return cls(
             kind="unknown_input",
             node=node,
@@ -108,7 +118,7 @@ class Problem:
             port=name,
             expected=f"one of its inputs ({', '.join(known) or 'none'})",
             got=repr(name),
-            hint=did_you_mean(name, known),
+            hint=f"it is now {current_name!r}" if current_name else did_you_mean(name, known),
         )
 
     @classmethod

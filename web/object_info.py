@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from latentloom.engine.formats.comfy_values import is_image, is_seed, is_widget
 from latentloom.engine.node.ports import ANY
 from latentloom.engine.node.spec import NodeSpec, Port
 
@@ -81,6 +82,31 @@ def input_config(port: Port, images: Names) -> list[Any]:
     if port.seeded:
         options["control_after_generate"] = True
     return [ANY if port.type == ANY else port.type, options]
+
+
+def input_replacements(registry: Mapping[str, NodeSpec]) -> dict[str, Any]:
+    """Return the nodes with renamed inputs in the shape of /node_replacements."""
+    return {
+        name: [_replacement(spec)]
+        for name, spec in sorted(registry.items())
+        if any(port.former for port in spec.inputs)
+    }
+
+
+def _replacement(spec: NodeSpec) -> dict[str, Any]:
+    """Return how the inputs of a node before its last renaming become those of today."""
+    old_names = {port.name: (port.former or (port.name,))[-1] for port in spec.inputs}
+    widgets: list[str] = []
+    for port in filter(is_widget, spec.inputs):
+        widgets.append(old_names[port.name])
+        widgets += ["control_after_generate"] if is_seed(port) else []
+        widgets += ["upload"] if is_image(port) else []
+    return {
+        "new_node_id": spec.name,
+        "old_node_id": spec.name,
+        "old_widget_ids": widgets,
+        "input_mapping": [{"new_id": new, "old_id": old} for new, old in old_names.items()],
+    }
 
 
 def _section(port: Port) -> str:

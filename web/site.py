@@ -21,6 +21,7 @@ from latentloom.engine.node.image_service import EncodedImage, PreviewMethod, im
 from latentloom.engine.node.registry import Registry
 
 from .logs import LogTail
+from .object_info import input_replacements
 from .sockets import Hub, Preview
 from .worker import Worker
 
@@ -99,7 +100,7 @@ class Site:
             "supports_preview_metadata": True,
             "max_upload_size": self.options.max_upload_bytes,
             "assets": False,
-            "node_replacements": False,
+            "node_replacements": bool(input_replacements(self.registry)),
         }
 
     def images(self) -> list[str]:

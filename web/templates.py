@@ -16,6 +16,7 @@ from latentloom.engine.formats.comfy_workflow import write_workflow
 from latentloom.engine.graph.graph import Graph
 from latentloom.engine.graph.library import find_graph
 
+from .object_info import input_replacements
 from .routes import RequestError, Routes, answer
 from .site import Site
 
@@ -56,9 +57,9 @@ async def subgraph(site: Site, request: web.Request) -> web.Response:
     raise RequestError(404, "there is no such subgraph")
 
 
-@routes.add("GET", "/node_replacements", "What stands for renamed nodes; none were renamed")
+@routes.add("GET", "/node_replacements", "The inputs of nodes that were renamed")
 async def replacements(site: Site, request: web.Request) -> web.Response:
-    return answer({})
+    return answer(input_replacements(site.registry))
 
 
 def index(site: Site) -> list[dict[str, Any]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..cache.fingerprint import Fingerprinter
 from ..cache.memory import Entry, size_of
 from ..errors import InputError, LatentloomError, NodeError, RunCancelledError
-from ..graph.literal import LiteralError, coerce
-from ..graph.validate import Prepared
+from ..graph.literal import LiteralError, coerce, describe_value
+from ..graph.prepared import Prepared
 from ..node.context import Context, OnProgress, Saved
 from ..node.many import Many, gather, spread, wrap_lists
 from ..node.ports import ANY
@@ -147,16 +146,4 @@ def _offset_progress(report: OnProgress, index: int, count: int) -> OnProgress:
 
 def _summaries(spec: NodeSpec, arguments: Mapping[str, Any]) -> dict[str, str]:
     names = [port.name for port in spec.inputs if port.name in arguments]
-    return {name: _summary(arguments[name]) for name in names}
-
-
-def _summary(value: Any) -> str:
-    if isinstance(value, list | Many):
-        return f"{len(value)} values"
-    shape = getattr(value, "shape", None)
-    if shape is not None:
-        return f"{value.__class__.__name__}{tuple(shape)}"
-    if not isinstance(value, str | int | float | tuple | Path) and value is not None:
-        return type(value).__name__
-    text = repr(str(value) if isinstance(value, Path) else value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return {name: describe_value(arguments[name]) for name in names}

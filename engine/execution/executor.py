@@ -31,7 +31,8 @@ from ..cache.tiers import Tier, Tiers
 from ..errors import LatentloomError, Problem
 from ..files.workspace import Workspace
 from ..graph.graph import Graph
-from ..graph.validate import Preparation, check, prepare
+from ..graph.prepared import Preparation
+from ..graph.validate import check, prepare
 from ..node.cancel import CancelToken
 from ..node.context import Context
 from ..node.registry import Registry

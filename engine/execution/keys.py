@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Mapping
 
 from ..cache.fingerprint import Fingerprinter
-from ..graph.validate import Prepared
+from ..graph.prepared import Prepared
 
 
 def make_key(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..graph.literal import shown
-from ..graph.validate import Prepared
+from ..graph.literal import describe_value
+from ..graph.prepared import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class NodeInputs:
         if node.spec.port(name) is None:
             return None
         value: Any = node.literals.get(name)
-        return str(value) if isinstance(value, Path) else shown(value)
+        return str(value) if isinstance(value, Path) else describe_value(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..cache.memory import MemoryCache
 from ..cache.tiers import Tier, usable
-from ..graph.validate import Preparation
+from ..graph.prepared import Preparation
 from .history import RunHistory
 from .keys import make_key
 from .node_inputs import NodeInputs

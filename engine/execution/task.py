@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..cache.memory import Entry
 from ..cache.tiers import Tier
-from ..graph.validate import Prepared
+from ..graph.prepared import Prepared
 from .node_inputs import NodeInputs
 from .reasons import NoConsumerRuns, Reason
 

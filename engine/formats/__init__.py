@@ -23,7 +23,8 @@ def load_graph(path: Path, specs: Specs | None = None) -> Graph:
     """The graph of a file of any format.
 
     Args:
-        specs: the installed nodes; with them, inputs that ComfyUI ignores are set aside.
+        specs: the installed nodes; with them, former names of inputs become present ones, and
+            inputs that a node does not have are set aside in files of ComfyUI.
 
     Raises:
         FormatError: the file cannot be read as a graph; the message says where and why.
@@ -51,7 +52,7 @@ def parse_graph(text: str, specs: Specs | None = None) -> Graph:
     """
     data = parse_json(text) if text.lstrip()[:1] in ("{", "[") else parse_yaml(text)
     if isinstance(data, dict) and "latentloom" in data:
-        return read_native(data)
+        return read_native(data, specs)
     if isinstance(data, dict) and is_prompt(data.get("prompt")):
         data = data["prompt"]  # as clients send it
     if is_prompt(data):

@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import FormatError
-from ..graph.graph import Graph, Link, Node
+from ..graph.graph import IGNORED, Graph, Link, Node
 from ..node.spec import NodeSpec
 from .comfy_groups import Shown, as_subgraph, group_of, groups_in, shown_values
-from .comfy_values import is_widget, widget_values
+from .comfy_values import ignored_values, is_widget, widget_values
 
 Specs = Mapping[str, NodeSpec]
 Value = Link | tuple[Any] | None
@@ -48,20 +48,21 @@ def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
         reader.read(_Level(data, "", None, None))
     except RecursionError as error:
         raise FormatError("a value passes through too many nodes that only pass it on") from error
-    kept = reader.nodes
-    graph = {
-        id: Node(
-            node.type,
-            {
-                name: value
-                for name, value in node.inputs.items()
-                if not isinstance(value, Link) or value.node in kept
-            },
-            node.title,
-        )
-        for id, node in kept.items()
-    }
-    return Graph(graph)
+    nodes = reader.nodes
+
+    def without_dangling(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in values.items()
+            if not isinstance(value, Link) or value.node in nodes
+        }
+
+    return Graph(
+        {
+            id: Node(node.type, without_dangling(node.inputs), node.title, _extra(node.ignored))
+            for id, node in nodes.items()
+        }
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,17 +130,17 @@ class _Reader:
         spec = self.specs.get(node["type"])
         outer = level.shown.get((str(node["id"]),), {})
         inputs: dict[str, Any] = widget_values(spec, node, outer) if spec is not None else {}
+        ignored = ignored_values(spec, node, outer) if spec is not None else {}
         for socket in _sockets(node, "inputs"):
             name = str(socket.get("name", ""))
-            if spec is not None and spec.port(name) is None:
-                continue
-            found = self._input(level, socket, str(socket.get("type", "*")), frozenset())
-            if isinstance(found, Link):
-                inputs[name] = found
-            elif found is not None:
-                inputs[name] = found[0]
+            current = spec.current_name(name) if spec is not None else name
+            value = self._input(level, socket, str(socket.get("type", "*")), frozenset())
+            if value is not None:
+                values = inputs if current is not None else ignored
+                values[current or name] = value if isinstance(value, Link) else value[0]
         title = node.get("title")
-        return Node(node["type"], inputs, title if isinstance(title, str) else "")
+        title = title if isinstance(title, str) else ""
+        return Node(node["type"], inputs, title, _extra(ignored))
 
     def _below(self, level: _Level, id: str) -> _Level:
         node, prefix = level.nodes[id], f"{level.prefix}{id}:"
@@ -237,7 +238,8 @@ class _Reader:
                 if level.links.get(str(socket.get("link")), ("",))[0:2] == (INPUTS, slot)
             ]
             spec = self.specs.get(node["type"])
-            port = spec.port(str(linked[0].get("name"))) if spec and linked else None
+            name = spec.current_name(str(linked[0].get("name"))) if spec and linked else None
+            port = spec.port(name) if spec and name is not None else None
             return is_widget(port) if port is not None else bool(linked and "widget" in linked[0])
         return False
 
@@ -291,6 +293,10 @@ class _Reader:
             return inputs[slot]
         exact = (socket for socket in inputs if socket.get("type") == type)
         return next(exact, None) or next(filter(fits, inputs), None)
+
+
+def _extra(ignored: Mapping[str, Any]) -> dict[str, Any]:
+    return {IGNORED: ignored} if ignored else {}
 
 
 def _own_values(node: Mapping[str, Any]) -> Shown:

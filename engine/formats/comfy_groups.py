@@ -63,7 +63,7 @@ def shown_values(group: Mapping[str, Any], instance: Mapping[str, Any], specs: S
     """The values of the instance by the node inside that they are for."""
     nodes = _nodes(group)
     linked = {
-        (target, str(nodes[target]["inputs"][socket].get("name")))
+        (target, _current_name(nodes[target], socket, specs))
         for _, _, _, target, socket in _links(group, nodes)
     }
     given = instance.get("widgets_values")
@@ -83,6 +83,12 @@ def shown_values(group: Mapping[str, Any], instance: Mapping[str, Any], specs: S
             if waiting and str(waiting[0]) in follows:
                 waiting.pop(0)
     return found
+
+
+def _current_name(node: Mapping[str, Any], socket: int, specs: Specs) -> str:
+    """Return the present name of an input of a node in a group."""
+    name, spec = str(node["inputs"][socket].get("name")), specs.get(node["type"])
+    return (spec.current_name(name) if spec is not None else None) or name
 
 
 def _fields(type_name: str, spec: NodeSpec | None) -> Iterator[tuple[str, frozenset[str]]]:

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import FormatError
-from ..graph.graph import Graph, InputRef, Link, Node
+from ..graph.graph import IGNORED, Graph, InputRef, Link, Node
 from ..node.spec import NodeSpec
 from .comfy_values import convert
 from .native import refuse_unreadable, thaw
 
 Specs = Mapping[str, NodeSpec]
-IGNORED = "ignored inputs"
 
 
 def is_prompt(data: Any) -> bool:
@@ -38,8 +37,8 @@ def is_editor_workflow(data: Any) -> bool:
 def read_prompt(data: Mapping[str, Any], specs: Specs | None = None) -> Graph:
     """The graph of a prompt, its values converted as ComfyUI converts them.
 
-    What ComfyUI ignores is kept aside in `Node.extra`, and written again: unknown keys, and
-    inputs that a known node does not have (buttons and the like, which clients send along).
+    Former names of inputs become present ones. What ComfyUI ignores is kept in `Node.extra`, and
+    written again: unknown keys, and values of inputs that an installed node does not have.
     """
     return Graph({id: _read_node(entry, specs or {}) for id, entry in data.items()})
 
@@ -73,6 +72,7 @@ def _read_node(entry: Mapping[str, Any], specs: Specs) -> Node:
     }
     extra |= {"_meta": details} if details else {}
     if spec is not None:
+        values = spec.current_names(values)
         ignored = {name: value for name, value in values.items() if spec.port(name) is None}
         values = {
             name: convert(spec.port(name), value)
@@ -98,7 +98,7 @@ def _write_node(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, An
         name: _write_value(graph, f"{node.type} ({id}) .{name}", value, specs)
         for name, value in node.inputs.items()
     }
-    for name, value in node.extra.get(IGNORED, {}).items():
+    for name, value in node.ignored.items():
         inputs.setdefault(name, _write_value(graph, f"{node.type} ({id}) .{name}", value, specs))
     found: dict[str, Any] = {"class_type": node.type, "inputs": inputs}
     found |= {key: thaw(value) for key, value in node.extra.items() if key != IGNORED}

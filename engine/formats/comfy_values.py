@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..node.spec import NodeSpec, Port
 
 IMAGE = "input"
 MAX_DEPTH = 32
+EDITOR_FIELDS = frozenset({"control_after_generate", "upload", "videopreview"})
+"""Fields that the editor itself adds to nodes and saves by name."""
 CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize"})
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)(?<!\\)\}")
@@ -37,23 +39,38 @@ def is_image(port: Port) -> bool:
 def widget_values(
     spec: NodeSpec, node: Mapping[str, Any], outer: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The values of a node's fields by name; what the file leaves out has none.
+    """Return the values of a node's fields by name; those that the file leaves out have none.
 
     Args:
         outer: values that a subgraph around it gives to its fields.
     """
-    named, listed = node.get("widgets_values_named"), node.get("widgets_values")
-    found: dict[str, Any] = {}
-    if isinstance(listed, list):
-        found = values_by_position(spec, listed)
-    for given in (listed, named, outer):
-        if isinstance(given, Mapping):
-            found |= {
-                name: value
-                for name, value in given.items()
-                if (port := spec.port(name)) is not None and is_widget(port)
-            }
-    return {name: _read(spec.port(name), value) for name, value in found.items()}
+    listed = node.get("widgets_values")
+    values: dict[str, Any] = values_by_position(spec, listed) if isinstance(listed, list) else {}
+    for name, value in _named_values(spec, node, outer):
+        port = spec.port(name)
+        if port is not None and is_widget(port):
+            values[name] = value
+    return {name: _read(spec.port(name), value) for name, value in values.items()}
+
+
+def ignored_values(
+    spec: NodeSpec, node: Mapping[str, Any], outer: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values that a file names for fields that the node does not have."""
+    return {
+        name: value
+        for name, value in _named_values(spec, node, outer)
+        if spec.port(name) is None and name not in EDITOR_FIELDS
+    }
+
+
+def _named_values(
+    spec: NodeSpec, node: Mapping[str, Any], outer: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    """Yield the values that a file gives by name, under the present names of inputs."""
+    for values in (node.get("widgets_values"), node.get("widgets_values_named"), outer):
+        if isinstance(values, Mapping):
+            yield from spec.current_names(values).items()
 
 
 def values_by_position(spec: NodeSpec, values: Sequence[Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def read_image_graph(path: Path, specs: Specs | None = None) -> Graph:
     chunks = _text_chunks(path)
     try:
         if OURS in chunks:
-            return read_native(_mapping(parse_json(chunks[OURS])))
+            return read_native(_mapping(parse_json(chunks[OURS])), specs)
         if COMFY in chunks:
             return read_prompt(_prompt(chunks[COMFY]), specs)
         if EDITOR in chunks:

@@ -26,7 +26,8 @@ import yaml
 
 from ..errors import FormatError
 from ..graph.graph import Graph, GraphInput, InputRef, Link, Node
-from ..graph.literal import is_unicode
+from ..graph.literal import describe_value, is_unicode
+from ..node.spec import NodeSpec
 from .parsing import PlainLoader
 
 VERSION = 1
@@ -39,20 +40,23 @@ _INPUT_REF = re.compile(r"^\$\{([^{}]+)\}\Z")
 _INDEX = re.compile(r"^[0-9]{1,9}\Z")
 
 
-def read_native(data: Mapping[Any, Any]) -> Graph:
-    """The graph of a parsed file.
+def read_native(data: Mapping[Any, Any], specs: Mapping[str, NodeSpec] | None = None) -> Graph:
+    """Return the graph of a parsed file.
+
+    Args:
+        specs: the installed nodes; with them, former names of inputs become present ones.
 
     Raises:
         FormatError: a part has another shape than the format's.
     """
     version = data.get("latentloom")
     if type(version) is not int or version != VERSION:
-        raise FormatError(f"expected `latentloom: {VERSION}`, got {_short(version)}")
+        raise FormatError(f"expected `latentloom: {VERSION}`, got {describe_value(version)}")
     _known_keys(data, KEYS, "the file")
     nodes = _mapping(data.get("nodes"), "nodes")
     inputs = _mapping(data.get("inputs"), "inputs")
     return Graph(
-        nodes={str(id): _read_node(str(id), entry) for id, entry in nodes.items()},
+        nodes={str(id): _read_node(str(id), entry, specs or {}) for id, entry in nodes.items()},
         inputs={str(name): _read_input(str(name), entry) for name, entry in inputs.items()},
         title=_text(data, "title"),
         description=_text(data, "description"),
@@ -112,19 +116,24 @@ def thaw(value: Any) -> Any:
         return [thaw(item) for item in value]
     if isinstance(value, PurePath):
         return value.name if value.is_absolute() else value.as_posix()
-    raise FormatError(f"{_short(value)} cannot be written to a file")
+    raise FormatError(f"{describe_value(value)} cannot be written to a file")
 
 
-def _read_node(id: str, entry: Any) -> Node:
+def _read_node(id: str, entry: Any, specs: Mapping[str, NodeSpec]) -> Node:
     where = f"node {id}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("node"), str):
-        raise FormatError(f"{where}: expected a mapping with `node: <type>`, got {_short(entry)}")
+        raise FormatError(
+            f"{where}: expected a mapping with `node: <type>`, got {describe_value(entry)}"
+        )
     clashing = _mapping(entry.get("inputs"), f"{where}, inputs")
     plain = {name: value for name, value in entry.items() if name not in NODE_KEYS}
     inputs = {
         str(name): read_value(f"{where}, {name}", value)
         for name, value in {**plain, **clashing}.items()
     }
+    spec = specs.get(entry["node"])
+    if spec is not None:
+        inputs = spec.current_names(inputs)
     return Node(entry["node"], inputs, _text(entry, "title"))
 
 
@@ -144,7 +153,8 @@ def read_value(where: str, value: Any) -> Any:
         id, output = link.groups()
         return Link(id, int(output) if _INDEX.match(output) else output)
     raise FormatError(
-        f"{where}: {_short(value)} is neither $node.OUTPUT nor ${{input}}; write $$ for a plain $"
+        f"{where}: expected $node.OUTPUT or ${{input}}, got {describe_value(value)}; "
+        "write $$ for a plain $"
     )
 
 
@@ -185,17 +195,19 @@ def _reads_as(text: str, value: Link | InputRef) -> bool:
 def _read_input(name: str, entry: Any) -> GraphInput:
     where = f"input {name}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("type"), str):
-        raise FormatError(f"{where}: expected a mapping with `type:`, got {_short(entry)}")
+        raise FormatError(f"{where}: expected a mapping with `type:`, got {describe_value(entry)}")
     _known_keys(entry, INPUT_KEYS, where)
     for key in ("min", "max"):
         number = entry.get(key)
         if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-            raise FormatError(f"{where}, {key}: expected a number, got {_short(number)}")
+            raise FormatError(f"{where}, {key}: expected a number, got {describe_value(number)}")
     choices = entry.get("choices")
     if choices is not None and not (
         isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
     ):
-        raise FormatError(f"{where}, choices: expected a list of texts, got {_short(choices)}")
+        raise FormatError(
+            f"{where}, choices: expected a list of texts, got {describe_value(choices)}"
+        )
     return GraphInput(
         type=entry["type"],
         default=entry.get("default"),
@@ -227,20 +239,15 @@ def _mapping(value: Any, where: str) -> dict[Any, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise FormatError(f"{where}: expected a mapping, got {_short(value)}")
+        raise FormatError(f"{where}: expected a mapping, got {describe_value(value)}")
     return dict(value)
 
 
 def _text(data: Mapping[Any, Any], key: str) -> str:
     value = data.get(key, "")
     if not isinstance(value, str):
-        raise FormatError(f"{key}: expected a text, got {_short(value)}")
+        raise FormatError(f"{key}: expected a text, got {describe_value(value)}")
     return value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def refuse_unreadable(value: dict[str, Any]) -> dict[str, Any]:

@@ -126,7 +126,15 @@ class Builder:
             port = spec.port(name)
             if port is None:
                 names = [port.name for port in spec.inputs]
-                problems.append(Problem.unknown_input(name, names, node=id, type_name=type_name))
+                problems.append(
+                    Problem.unknown_input(
+                        name,
+                        names,
+                        node=id,
+                        type_name=type_name,
+                        current_name=spec.current_name(name),
+                    )
+                )
                 continue
             try:
                 values[name] = _read_value(port, value)

@@ -15,6 +15,9 @@ from ..errors import GraphError, Problem
 if TYPE_CHECKING:
     import networkx as nx
 
+IGNORED = "ignored inputs"
+"""The key in `Node.extra` of values for inputs that the node's type does not have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -39,9 +42,9 @@ class InputRef:
 
 @dataclass(frozen=True)
 class Node:
-    """One node: its type, and per input a literal, a Link or an InputRef.
+    """One node: its type, and for each input a literal, a Link or an InputRef.
 
-    `extra` holds what a file says of the node beyond that; it is kept and never in a key.
+    `extra` holds the remaining contents of its file; it is stored and never in a cache key.
     """
 
     type: str
@@ -52,6 +55,12 @@ class Node:
     def __post_init__(self) -> None:
         values = {name: freeze(value) for name, value in self.inputs.items()}
         object.__setattr__(self, "inputs", MappingProxyType(values))
+
+    @property
+    def ignored(self) -> Mapping[str, Any]:
+        """Values in its file for inputs that its type does not have."""
+        ignored: Mapping[str, Any] = self.extra.get(IGNORED, {})
+        return ignored
 
     def links(self) -> Iterator[tuple[str, Link]]:
         """The inputs that are links."""

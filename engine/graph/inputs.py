@@ -9,7 +9,7 @@ from ..errors import Problem
 from ..node.ports import Between
 from ..node.spec import Port
 from .graph import Graph, GraphInput
-from .literal import LiteralError, coerce, shown
+from .literal import LiteralError, coerce, describe_value
 
 INPUTS = "inputs"
 TYPES = {
@@ -42,7 +42,7 @@ def read_graph_input(name: str, graph_input: GraphInput, value: Any) -> Any:
     """
     if graph_input.type not in TYPES:
         raise LiteralError(
-            "unknown_type", f"a type of: {', '.join(TYPES)}", shown(graph_input.type)
+            "unknown_type", f"a type of: {', '.join(TYPES)}", describe_value(graph_input.type)
         )
     kind = "COMBO" if graph_input.choices else TYPES[graph_input.type]
     low = float("-inf") if graph_input.min is None else graph_input.min

@@ -1,6 +1,6 @@
 """Warnings about graphs that are valid but probably not what was meant.
 
-This module asks the rules of all packs, and has the one rule that concerns every node. A rule looks
+This module asks the rules of all packs, and has the two that concern every node. A rule looks
 at one node and at the nodes upstream of it; it runs nothing.
 """
 
@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from ..errors import did_you_mean
 from ..node.extension import Extension
 from ..node.registry import Registry
-from .graph import Graph
-from .validate import Files, Prepared, prepare
+from .graph import Graph, Node
+from .literal import describe_value
+from .prepared import Files, Prepared
+from .validate import prepare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,7 @@ def lint(graph: Graph, registry: Registry, files: Files) -> tuple[LintWarning, .
         if node.spec.name in rule.types
         for finding in rule.check(NodeView(node, prepared.nodes))
     ]
+    warnings += ignored_inputs(graph, registry)
     if prepared.targets:
         warnings += [_unused(id, type_name) for id, type_name in prepared.unneeded]
     order = {id: position for position, id in enumerate(graph.nodes)}
@@ -136,6 +140,29 @@ def lint(graph: Graph, registry: Registry, files: Files) -> tuple[LintWarning, .
 
 def _warning(rule: LintRule, node: Prepared, finding: Finding) -> LintWarning:
     return LintWarning(rule=rule.name, node=node.id, type=node.spec.name, **finding._asdict())
+
+
+def ignored_inputs(graph: Graph, registry: Registry) -> list[LintWarning]:
+    """Return a warning for each value in the graph's file that no input of its node takes."""
+    return [
+        _ignored(id, node, name, registry)
+        for id, node in graph.nodes.items()
+        for name in node.ignored
+    ]
+
+
+def _ignored(id: str, node: Node, name: str, registry: Registry) -> LintWarning:
+    spec = registry.get(node.type)
+    names = [port.name for port in spec.inputs] if spec is not None else []
+    value = node.ignored[name]
+    return LintWarning(
+        rule="unknown-input",
+        node=id,
+        type=node.type,
+        port=name,
+        text=f"the node has no input {name!r}; its value {describe_value(value)} is ignored",
+        hint=did_you_mean(name, names) or f"its inputs are {', '.join(names) or 'none'}",
+    )
 
 
 def _unused(id: str, type_name: str) -> LintWarning:

@@ -1,9 +1,9 @@
-"""Whether a literal is a value of a port, and what it is there: `8` is `8.0` to a FLOAT."""
+"""Converting a literal to the value of a port: `8` becomes `8.0` for a FLOAT."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,19 @@ from typing import Any
 from ..errors import Problem
 from ..node.ports import ANY
 from ..node.spec import Port
+from .graph import InputRef, Link
 
 MAX_LENGTH = 80
+MAX_OPTIONS = 12
 
 
 class LiteralError(Exception):
-    """A literal that a port does not take: a kind for machines, wanted, got and what to do."""
+    """A literal that a port does not accept.
+
+    Args:
+        kind: a stable word for programs, as in Problem.
+        expected, got, hint: as in Problem.
+    """
 
     def __init__(self, kind: str, expected: str, got: str, hint: str = "") -> None:
         super().__init__(kind, expected, got, hint)
@@ -37,52 +44,64 @@ class LiteralError(Exception):
 
 
 def coerce(port: Port, value: Any) -> Any:
-    """The literal as the node's function receives it; a file port's name stays a name.
+    """Return the literal as the node's function receives it; a file port's name stays a name.
 
     Raises:
-        LiteralError: it is no value of this port.
+        LiteralError: the port does not accept it.
     """
     if value is None and port.optional:
         return None
     kind = port.type
     if kind == "FLOAT":
-        return _number(port, _float(value))
+        return _in_range(port, _to_float(value))
     if kind == "INT":
-        return _number(port, _int(value))
+        return _in_range(port, _to_int(value))
     if kind == "BOOLEAN":
         if not isinstance(value, bool):
-            raise LiteralError("wrong_type", "true or false", shown(value))
+            raise LiteralError("wrong_type", "true or false", describe_value(value))
         return value
     if kind in ("STRING", "COMBO"):
         if port.file is not None and isinstance(value, Path):
             value = str(value)
         if not isinstance(value, str):
-            raise LiteralError("wrong_type", "a text", shown(value))
+            raise LiteralError("wrong_type", "a string", describe_value(value))
         if not is_unicode(value):
-            raise LiteralError(
-                "wrong_type", "a text that is valid Unicode", ascii(value)[:MAX_LENGTH]
-            )
-        return _choice(port, value) if kind == "COMBO" else value
+            raise LiteralError("wrong_type", "valid Unicode", ascii(value)[:MAX_LENGTH])
+        return _one_of_options(port, value) if kind == "COMBO" else value
     if kind == ANY:
         return value
     raise LiteralError(
-        "wrong_type", f"a link to an output of type {kind}", f"the literal {shown(value)}"
+        "wrong_type", f"a link to an output of type {kind}", f"the literal {describe_value(value)}"
     )
 
 
 def missing_hint(port: Port) -> str:
-    """What to do about an input that has no value."""
+    """Return what to do about an input that has no value."""
     return f"link it to an output of type {port.type}" if port.is_edge else ""
 
 
-def shown(value: Any) -> str:
-    """A value in a message: short, on one line."""
-    text = repr(value)
+def describe_value(value: Any) -> str:
+    """Return a value on one short line for messages: plain data as code, else its type or shape.
+
+    >>> describe_value([1, "a"]), describe_value(object()), describe_value([object()] * 2)
+    ("[1, 'a']", 'object', '2 values')
+    """
+    if isinstance(value, Link | InputRef):
+        return str(value)
+    type_name: str = type(value).__name__
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"{type_name}{tuple(shape)}"
+    if isinstance(value, list | tuple) and not _is_plain(value):
+        return f"{len(value)} values"
+    if not _is_plain(value):
+        return type_name
+    text = repr(_plain(value))
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..."
 
 
 def is_unicode(text: str) -> bool:
-    """Return whether a string can be written as UTF-8: half of a surrogate pair cannot."""
+    """Return whether a string can be written as UTF-8; half of a surrogate pair cannot."""
     if text.isascii():
         return True
     try:
@@ -92,44 +111,60 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def _float(value: Any) -> float:
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is what JSON holds, or a path."""
+    if isinstance(value, Mapping):
+        return all(_is_plain(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, str | int | float | Path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _to_float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise LiteralError("wrong_type", "a number", shown(value))
+        raise LiteralError("wrong_type", "a number", describe_value(value))
     try:
         return float(value)
     except OverflowError:
-        raise LiteralError("out_of_range", "a number that a float can hold", shown(value)) from None
+        shown = describe_value(value)
+        raise LiteralError("out_of_range", "a number that a float can hold", shown) from None
 
 
-def _int(value: Any) -> int:
-    whole = isinstance(value, float) and math.isfinite(value) and value == int(value)
-    if isinstance(value, bool) or not (isinstance(value, int) or whole):
-        raise LiteralError("wrong_type", "a whole number", shown(value))
+def _to_int(value: Any) -> int:
+    is_integral = isinstance(value, float) and math.isfinite(value) and value == int(value)
+    if isinstance(value, bool) or not (isinstance(value, int) or is_integral):
+        raise LiteralError("wrong_type", "a whole number", describe_value(value))
     return int(value)
 
 
-def _number(port: Port, value: float) -> float:
+def _in_range(port: Port, value: float) -> float:
     if port.between is not None and not port.between.holds(value):
-        raise LiteralError("out_of_range", f"a number from {port.between}", shown(value))
+        raise LiteralError("out_of_range", f"a number from {port.between}", describe_value(value))
     if not math.isfinite(value):
-        raise LiteralError("out_of_range", "a finite number", shown(value))
+        raise LiteralError("out_of_range", "a finite number", describe_value(value))
     return value
 
 
-def _choice(port: Port, value: str) -> str:
+def _one_of_options(port: Port, value: str) -> str:
     options = port.options()
     if options is None or value in options:
         return value
     plain = value.replace("\\", "/")
-    if port.file is not None and plain in options:  # a path as Windows writes it
+    if port.file is not None and plain in options:  # a path in Windows notation
         return plain
     close = get_close_matches(value, options, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else _reason(port, value)
+    hint = f"did you mean {close[0]!r}?" if close else _missing_reason(port, value)
     raise LiteralError("not_in_list", _list(options), repr(value), hint)
 
 
-def _reason(port: Port, name: str) -> str:
-    """Why there is no file of this name, from what would find it."""
+def _missing_reason(port: Port, name: str) -> str:
+    """Return why there is no file of this name, as its resolver says."""
     if port.file is None or port.file.resolve is None:
         return ""
     try:
@@ -141,7 +176,8 @@ def _reason(port: Port, name: str) -> str:
 
 def _list(options: Sequence[str]) -> str:
     if not options:
-        return "one that is installed; none is"
-    listed = ", ".join(options[:12])
-    more = f", and {len(options) - 12} more" if len(options) > 12 else ""
+        return "an installed one; none is installed"
+    listed = ", ".join(options[:MAX_OPTIONS])
+    count = len(options) - MAX_OPTIONS
+    more = f", and {count} more" if count > 0 else ""
     return f"one of {listed}{more}"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.graph.graph import Graph, Link, Node
 from latentloom.engine.node.context import Context
-from latentloom.engine.node.ports import Between, File, Lazy, Socket
+from latentloom.engine.node.ports import Between, File, Formerly, Lazy, Socket
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import node
 
@@ -47,6 +47,13 @@ def add(a: int, b: int = 1) -> int:
     """
     note(f"Add {a} {b}")
     return a + b
+
+
+@node("Scale", category="test")
+def scale(a: int, times: Annotated[int, Between(1, 64), Formerly("amount")] = 1) -> int:
+    """Multiply by a number, which was called `amount` once."""
+    note(f"Scale {a} {times}")
+    return a * times
 
 
 @node("Parity", category="test")
@@ -160,7 +167,8 @@ class Pick:
 
 
 REGISTRY = Registry.of(
-    number, add, parity, is_odd, halve, blend, show, break_, wait, read, Paint, mix, Stain, Pick
+    number, add, scale, parity, is_odd, halve, blend, show, break_, wait, read, Paint, mix, Stain,
+    Pick,
 )  # fmt: skip
 
 

@@ -349,3 +349,25 @@ def test_what_the_editor_asks_for_is_json_bare_and_under_api(path: str, tmp_path
         assert isinstance(bare[1], dict | list | str)
 
     served(tmp_path, story)
+
+
+def test_renamed_inputs_are_listed_as_replacements(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        _, features = await api.get("/features")
+        assert features["node_replacements"] is True
+        _, replacements = await api.get("/node_replacements")
+        assert replacements == {
+            "Scale": [
+                {
+                    "new_node_id": "Scale",
+                    "old_node_id": "Scale",
+                    "old_widget_ids": ["a", "amount"],
+                    "input_mapping": [
+                        {"new_id": "a", "old_id": "a"},
+                        {"new_id": "times", "old_id": "amount"},
+                    ],
+                }
+            ]
+        }
+
+    served(tmp_path, story)

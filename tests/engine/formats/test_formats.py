@@ -174,7 +174,10 @@ def test_yaml_1_1_surprises_are_texts() -> None:
     [
         ("  a: 5", "node a: expected a mapping"),
         ("  a: {value: 1}", "node a: expected a mapping with `node: <type>`"),
-        ("  a: {node: Number, value: $x}", "node a, value: '$x' is neither"),
+        (
+            "  a: {node: Number, value: $x}",
+            "node a, value: expected $node.OUTPUT or ${input}, got '$x'",
+        ),
         ("  a: {node: Number, title: 5}", "title: expected a text"),
     ],
 )

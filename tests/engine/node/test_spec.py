@@ -8,7 +8,7 @@ import pytest
 
 from latentloom.engine.errors import SpecError
 from latentloom.engine.node.context import Context
-from latentloom.engine.node.ports import Between, Lazy, Socket, accepts
+from latentloom.engine.node.ports import Between, Formerly, Lazy, Socket, accepts
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import MISSING, NodeSpec, node, spec_of
 from tests.engine import fakes
@@ -28,6 +28,14 @@ def test_a_literal_type_is_a_combo() -> None:
     port = spec("Blend").port("mode")
     assert port is not None
     assert (port.type, port.options(), port.default) == ("COMBO", ("mean", "max"), "mean")
+
+
+def test_a_former_name_leads_to_the_present_one() -> None:
+    scale = spec("Scale")
+    assert scale.current_name("amount") == scale.current_name("times") == "times"
+    assert scale.current_name("nothing") is None
+    assert scale.current_names({"a": 1, "amount": 2, "z": 3}) == {"a": 1, "times": 2, "z": 3}
+    assert scale.current_names({"amount": 2, "times": 3}) == {"amount": 2, "times": 3}
 
 
 def test_an_input_without_a_default_is_required() -> None:
@@ -95,6 +103,10 @@ def not_in_list(a: Literal["x", "y"] = "z") -> int:  # type: ignore[assignment]
     return 0
 
 
+def taken(a: int, b: Annotated[int, Formerly("a")]) -> int:
+    return a
+
+
 def no_return(a: int):  # type: ignore[no-untyped-def]
     return a
 
@@ -110,6 +122,7 @@ def no_return(a: int):  # type: ignore[no-untyped-def]
         (edge_default, "can only default to None"),
         (not_in_list, "'z' is not one of its choices"),
         (no_return, "no return annotation"),
+        (taken, "input b: its former name a is in use"),
     ],
 )
 def test_a_wrong_declaration_fails_with_a_plain_message(function: Any, message: str) -> None:
