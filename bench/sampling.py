@@ -75,7 +75,7 @@ VAE_CHANNELS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """One workload through Latentloom and through diffusers.
 
@@ -263,9 +263,17 @@ class SamplingBench:
             for own_times, work in zip(times, (ours, theirs), strict=True):
                 own_times.append(time_call(lambda work=work: self._run(work)))  # type: ignore[misc]
         medians = [statistics.median(own_times) for own_times in times]
-        peak = self._peak_mb()
+        peak_mb = self._peak_mb()
         floor = count_operations(ours) / self.rate if self.rate else 0.0
-        return Comparison(name, medians[0], medians[1], calls[0], calls[1], peak, floor)
+        return Comparison(
+            name=name,
+            ours=medians[0],
+            theirs=medians[1],
+            our_calls=calls[0],
+            their_calls=calls[1],
+            peak_mb=peak_mb,
+            floor=floor,
+        )
 
     def _count_calls(self, work: Callable[[], object]) -> int:
         self.calls = 0
@@ -303,7 +311,7 @@ def _text_encoder(layers: int) -> torch.nn.Module:
 
 
 def main() -> None:
-    """Comparison, print as it goes, write the JSON at the end."""
+    """Measure, print each workload as it comes, and write the JSON at the end."""
     parser = argparse.ArgumentParser(prog="python -m bench.sampling", description=__doc__)
     parser.add_argument("--family", choices=tuple(UNETS), default="mini")
     parser.add_argument("--device", default=devices.device().type)

@@ -161,7 +161,7 @@ def controlnet_apply_advanced(
 
     if strength == 0:
         return ControlledPair(positive, negative)
-    control = Control(control_net, image, strength, start_percent, end_percent)
+    control = Control(control_net, image, strength=strength, start=start_percent, end=end_percent)
     return ControlledPair(with_control(positive, control), with_control(negative, control))
 
 
@@ -189,4 +189,6 @@ def controlnet_apply(
 
     if strength == 0:
         return conditioning
-    return with_control(conditioning, Control(control_net, image, strength, both_sides=True))
+    return with_control(
+        conditioning, Control(control_net, image, strength=strength, both_sides=True)
+    )

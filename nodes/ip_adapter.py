@@ -153,5 +153,7 @@ def ip_adapter_advanced(
     check_mask("attn_mask", attn_mask)
     with as_input_error("clip_vision", "the image encoder that the adapter was trained with"):
         tokens = encode_image_tokens(ipadapter, clip_vision, image, combine_embeds == "average")
-    prompt = ImagePrompt(ipadapter, tokens, weight, start_at, end_at, attn_mask)
+    prompt = ImagePrompt(
+        ipadapter, tokens, weight=weight, start=start_at, end=end_at, mask=attn_mask
+    )
     return replace(model, patches=(*model.patches, prompt))

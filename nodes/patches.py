@@ -238,11 +238,11 @@ def patch_model_add_downscale(
     patch = Downscale(
         block_number,
         downscale_factor,
-        start_percent,
-        end_percent,
-        downscale_after_skip,
-        downscale_method,
-        upscale_method,
+        start=start_percent,
+        end=end_percent,
+        after_skip=downscale_after_skip,
+        down=downscale_method,
+        up=upscale_method,
     )
     return _with(model, patch)
 

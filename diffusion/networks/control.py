@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -127,6 +127,7 @@ class Control:
 
     net: ControlNet
     hint: Tensor
+    _: KW_ONLY
     strength: float = 1.0
     start: float = 0.0
     end: float = 1.0

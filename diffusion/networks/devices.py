@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 import torch
 
 THREADS = torch.get_num_threads()
 
 
-class Accelerator(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Accelerator:
     """An accelerator.
 
     Attributes:
@@ -44,7 +45,17 @@ def list_accelerators() -> list[Accelerator]:
     if device().type == "mps":
         used = torch.mps.current_allocated_memory()
         total = torch.mps.recommended_max_memory()
-        return [Accelerator("mps", "mps", None, total, total - used, used, 0)]
+        return [
+            Accelerator(
+                name="mps",
+                type="mps",
+                ordinal=None,
+                total_bytes=total,
+                free_bytes=total - used,
+                reserved_bytes=used,
+                unused_bytes=0,
+            )
+        ]
     if device().type != "cuda":
         return []
     accelerators: list[Accelerator] = []
@@ -52,9 +63,16 @@ def list_accelerators() -> list[Accelerator]:
         free, total = torch.cuda.mem_get_info(index)
         reserved = torch.cuda.memory_reserved(index)
         unused = reserved - torch.cuda.memory_allocated(index)
-        name = f"cuda:{index} {torch.cuda.get_device_name(index)}"
         accelerators.append(
-            Accelerator(name, "cuda", index, total, free + unused, reserved, unused)
+            Accelerator(
+                name=f"cuda:{index} {torch.cuda.get_device_name(index)}",
+                type="cuda",
+                ordinal=index,
+                total_bytes=total,
+                free_bytes=free + unused,
+                reserved_bytes=reserved,
+                unused_bytes=unused,
+            )
         )
     return accelerators
 

@@ -9,7 +9,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -49,7 +49,7 @@ class UNetInputs(NamedTuple):
 
 
 def make_added_kwargs(added: AddedConditioning | None, dtype: torch.dtype) -> dict[str, Any]:
-    """Return `added_cond_kwargs` for diffusers' networks, or nothing where there is none."""
+    """Return `added_cond_kwargs` for diffusers' networks, or no argument without it."""
     if added is None:
         return {}
     return {"added_cond_kwargs": {key: value.to(dtype) for key, value in added._asdict().items()}}
@@ -198,6 +198,7 @@ class TextEncoder:
     kind: TextKind
     module: nn.Module
     tokenizer: Tokenizer
+    _: KW_ONLY
     layer: int = -1
     final_norm: bool = True
     dropped: int = 0

@@ -1,9 +1,9 @@
-"""Patches of sampling: what one is, the state of a run, and a step of guidance."""
+"""Kinds of patches, the state of a run that they read, and a step of guidance."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -51,6 +51,7 @@ class StepState:
     """
 
     sampling: ModelSampling
+    _: KW_ONLY
     sigma: float = 0.0
     sides: tuple[int, ...] = ()
     recorded: dict[str, Tensor] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class StepState:
         self.sigma, self.sides = sigma, sides
 
     def is_between(self, start: float, end: float) -> bool:
-        """Tell if sigma lies between two shares of the schedule, 0 being noise and 1 the image."""
+        """Return True if sigma is between two shares of the schedule, from 0, noise, to 1."""
         high, low = (self.sampling.percent_to_sigma(share) for share in (start, end))
         return low <= self.sigma <= high
 

@@ -2,7 +2,7 @@
 
 The least recently used weights are offloaded to memory first, then unloaded, and read again when
 they are needed; weights in use stay. A network too large for the device is streamed: the layers
-that fit stay there, each of the others is copied there for its call.
+that fit stay there, and each of the others is copied there for its call.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def retry_when_out_of_memory(
     """Do some work; if the device's memory runs out, offload all other weights and try again.
 
     Args:
-        smaller_work: the same in smaller pieces, for the second try.
+        smaller_work: the same work in smaller pieces, for the second try.
 
     Raises:
         OutOfMemoryError: memory runs out again.
@@ -196,7 +196,7 @@ def retry_when_out_of_memory(
 def move_partly_to_device(
     module: nn.Module, device: torch.device, budget_bytes: int
 ) -> tuple[int, list[Hook]]:
-    """Move the layers of a network that fit to the device; the others follow when called.
+    """Move the layers that fit to the device; each of the others is copied there when called.
 
     Returns:
         The bytes moved, and hooks to remove when the network is offloaded.

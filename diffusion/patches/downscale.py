@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ class Downscale(ValuePatch):
 
     block: int = 3
     factor: float = 2.0
+    _: KW_ONLY
     start: float = 0.0
     end: float = 0.35
     after_skip: bool = True

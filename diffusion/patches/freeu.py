@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class FreeU(ValuePatch):
     b2: float
     s1: float
     s2: float
+    _: KW_ONLY
     version: int = 2
 
     def attach(self, network: nn.Module, _moment: StepState) -> Iterator[None]:

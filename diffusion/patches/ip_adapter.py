@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ class ImagePrompt:
 
     adapter: IpAdapter
     tokens: ImageTokens
+    _: KW_ONLY
     weight: float = 1.0
     start: float = 0.0
     end: float = 1.0

@@ -106,8 +106,10 @@ def test_two_halves_of_a_range_equal_the_full_range(tiny: Checkpoint, net: Contr
 
 def test_two_controls_add_up(tiny: Checkpoint, net: ControlNet) -> None:
     hint = image()
-    both = run(tiny, Control(net, hint, 0.3), Control(net, hint, 0.5))
-    torch.testing.assert_close(both, run(tiny, Control(net, hint, 0.8)), rtol=1e-3, atol=1e-3)
+    both = run(tiny, Control(net, hint, strength=0.3), Control(net, hint, strength=0.5))
+    torch.testing.assert_close(
+        both, run(tiny, Control(net, hint, strength=0.8)), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_each_image_of_a_batch_has_its_own_hint(tiny: Checkpoint, net: ControlNet) -> None:
@@ -175,7 +177,7 @@ def test_sampling_equals_diffusers_pipeline(tiny: Checkpoint, net: ControlNet) -
         controlnet_conditioning_scale=0.7,
         output_type="latent",
     ).images
-    control = Control(net, image(), 0.7)
+    control = Control(net, image(), strength=0.7)
     sides = [with_control(prompt(seed), control) for seed in (1, 2)]
     plan = SamplePlan(3, 5, 4.0, "dpmpp_2m", "karras")
     got = sample(tiny.model, Latent(torch.zeros(1, 4, 8, 8)), sides[0], sides[1], plan).samples

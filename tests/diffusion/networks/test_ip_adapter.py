@@ -141,8 +141,9 @@ def test_the_network_predicts_as_with_diffusers_adapter(
     tokens = encode_image_tokens(adapter, vision, photo())
     x, context = torch.randn(2, 4, 8, 8), torch.randn(2, 7, TEXT)
     network: Any = tiny.model.weights.module
-    state = StepState(ModelSampling(), 1.0, (0, 1))
-    with torch.no_grad(), apply_patches(network, [ImagePrompt(adapter, tokens, 0.7)], state=state):
+    state = StepState(ModelSampling(), sigma=1.0, sides=(0, 1))
+    prompt = ImagePrompt(adapter, tokens, weight=0.7)
+    with torch.no_grad(), apply_patches(network, [prompt], state=state):
         ours = network(x, torch.tensor([9.0, 9.0]), context).sample
 
     theirs, state = copy.deepcopy(network), load_file(adapter_file)
@@ -179,7 +180,7 @@ def test_weight_0_changes_nothing_and_more_weight_changes_more(
     tokens = encode_image_tokens(adapter, vision, photo())
     plain = sampled(tiny)
     moved = [
-        float((sampled(tiny, ImagePrompt(adapter, tokens, weight)) - plain).norm())
+        float((sampled(tiny, ImagePrompt(adapter, tokens, weight=weight)) - plain).norm())
         for weight in (0.0, 0.5, 1.0)
     ]
     assert moved[0] == 0.0
@@ -211,7 +212,7 @@ def test_a_mask_limits_the_added_attention(
     x, context = torch.randn(1, 4, 8, 16), torch.randn(1, 7, TEXT)
     for prompts in ([], [ImagePrompt(adapter, tokens, mask=mask)]):
         hook = layer.register_forward_hook(lambda _m, _i, out: outputs.append(out))
-        state = StepState(ModelSampling(), 1.0, (0,))
+        state = StepState(ModelSampling(), sigma=1.0, sides=(0,))
         with torch.no_grad(), apply_patches(network, prompts, state=state):
             network(x, torch.tensor([9.0]), context)
         hook.remove()
@@ -252,7 +253,8 @@ def test_fingerprints_of_prompts_depend_on_all_settings(
     first, second = (encode_image_tokens(adapter, vision, photo(seed)) for seed in (1, 2))
     mask = torch.ones(1, 4, 4)
     prompts = [
-        ImagePrompt(adapter, first), ImagePrompt(adapter, second), ImagePrompt(adapter, first, 0.5),
+        ImagePrompt(adapter, first), ImagePrompt(adapter, second),
+        ImagePrompt(adapter, first, weight=0.5),
         ImagePrompt(adapter, first, end=0.5), ImagePrompt(adapter, first, mask=mask),
         ImagePrompt(adapter, first, mask=mask * 0.5),
     ]  # fmt: skip

@@ -39,9 +39,9 @@ PATCHES: list[Patch] = [
     FreeU(1.1, 1.2, 0.9, 0.2, version=1),
     AttentionGain(1.1, 0.9, 1.2, 0.95),
     FrequencyGuidance(1.0, 1.25, 2),
-    Downscale(3, 2.0, 0.0, 1.0),
-    Downscale(1, 2.0, 0.0, 1.0, up="bislerp"),
-    Downscale(2, 1.5, 0.0, 1.0, after_skip=False),
+    Downscale(3, 2.0, start=0.0, end=1.0),
+    Downscale(1, 2.0, start=0.0, end=1.0, up="bislerp"),
+    Downscale(2, 1.5, start=0.0, end=1.0, after_skip=False),
 ]
 NEUTRAL: list[Patch] = [
     RescaleGuidance(0.0),
@@ -259,7 +259,7 @@ def test_a_downscale_acts_in_its_range_only(tiny: Checkpoint) -> None:
     middle = tiny.model.weights.module.get_submodule("mid_block.resnets.1")
     hook = middle.register_forward_pre_hook(record)
     try:
-        run(tiny.model, replace(PLAN, steps=4), Downscale(3, 2.0, 0.0, 0.5))
+        run(tiny.model, replace(PLAN, steps=4), Downscale(3, 2.0, start=0.0, end=0.5))
     finally:
         hook.remove()
     # Steps at timesteps 999, 666, 333 and 0: two of them are in the first half.
