@@ -1,1 +1,1 @@
-"""Networks with their weights: load them, place them on devices, patch and call them."""
+"""Networks with their weights: load them, move them between devices, patch and call them."""

@@ -1,1 +1,1 @@
-"""Patches that change how a network computes, one file each."""
+"""Patches of weights, of a network's computation and of guidance, one file each."""

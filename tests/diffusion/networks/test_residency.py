@@ -28,12 +28,12 @@ from tests.tiny_model import write_tiny_model
 GPU = torch.device("cuda")
 
 
-class Fake:
+class FakeWeights:
     """Weights of a given size that log their moves."""
 
     def __init__(self, name: str, nbytes: int, log: list[str], device: torch.device = GPU) -> None:
         self.name, self.nbytes, self.log, self.device = name, nbytes, log, device
-        self.is_loaded, self.can_reload, self.unavailable = True, True, False
+        self.is_loaded, self.can_reload, self.is_too_large = True, True, False
 
     def load(self) -> None:
         self.log.append(f"load {self.name}")
@@ -45,7 +45,7 @@ class Fake:
 
     def move_to_device(self, budget_bytes: int) -> int:
         self.log.append(f"move {self.name}")
-        if self.unavailable:
+        if self.is_too_large:
             raise torch.OutOfMemoryError("too little")
         return min(budget_bytes, self.nbytes)
 
@@ -53,7 +53,7 @@ class Fake:
         self.log.append(f"offload {self.name}")
 
 
-def use(residency: Residency, *fakes: Fake) -> None:
+def use(residency: Residency, *fakes: FakeWeights) -> None:
     for fake in fakes:
         with residency.use(fake):
             pass
@@ -62,7 +62,7 @@ def use(residency: Residency, *fakes: Fake) -> None:
 def test_weights_that_fit_are_moved_once_and_stay() -> None:
     log: list[str] = []
     residency = Residency(lambda: 100, 1000)
-    first, second = Fake("a", 40, log), Fake("b", 60, log)
+    first, second = FakeWeights("a", 40, log), FakeWeights("b", 60, log)
     use(residency, first, second, first, second)
     assert log == ["move a", "move b"]
 
@@ -70,7 +70,7 @@ def test_weights_that_fit_are_moved_once_and_stay() -> None:
 def test_the_least_recently_used_is_offloaded() -> None:
     log: list[str] = []
     residency = Residency(lambda: 100, 1000)
-    first, second, third = (Fake(name, 40, log) for name in "abc")
+    first, second, third = (FakeWeights(name, 40, log) for name in "abc")
     use(residency, first, second, first, third)
     assert log == ["move a", "move b", "offload b", "move c"]
 
@@ -78,7 +78,7 @@ def test_the_least_recently_used_is_offloaded() -> None:
 def test_weights_in_use_stay_when_memory_is_short() -> None:
     log: list[str] = []
     residency = Residency(lambda: 100, 1000)
-    first, second = Fake("a", 80, log), Fake("b", 80, log)
+    first, second = FakeWeights("a", 80, log), FakeWeights("b", 80, log)
     with residency.use(first), residency.use(second):
         assert log == ["move a", "move b"]
     residency.clear_device()
@@ -88,11 +88,11 @@ def test_weights_in_use_stay_when_memory_is_short() -> None:
 def test_weights_that_fail_to_move_are_offloaded_and_can_be_offloaded_later() -> None:
     log: list[str] = []
     residency = Residency(lambda: 100, 1000)
-    first, second = Fake("a", 80, log), Fake("b", 80, log)
-    first.unavailable = True
+    first, second = FakeWeights("a", 80, log), FakeWeights("b", 80, log)
+    first.is_too_large = True
     with pytest.raises(torch.OutOfMemoryError), residency.use(first):
         pass
-    first.unavailable = False
+    first.is_too_large = False
     use(residency, first, second)
     assert log == ["move a", "offload a", "move a", "offload a", "move b"]
 
@@ -100,7 +100,7 @@ def test_weights_that_fail_to_move_are_offloaded_and_can_be_offloaded_later() ->
 def test_weights_over_the_memory_budget_are_unloaded() -> None:
     log: list[str] = []
     residency = Residency(lambda: 0, 100)
-    first, second = (Fake(name, 60, log, torch.device("cpu")) for name in "ab")
+    first, second = (FakeWeights(name, 60, log, torch.device("cpu")) for name in "ab")
     use(residency, first, second, first)
     assert log == ["unload a", "load a", "unload b"]
 
@@ -108,7 +108,7 @@ def test_weights_over_the_memory_budget_are_unloaded() -> None:
 def test_weights_without_a_file_are_not_unloaded() -> None:
     log: list[str] = []
     residency = Residency(lambda: 0, 10)
-    first, second = (Fake(name, 60, log, torch.device("cpu")) for name in "ab")
+    first, second = (FakeWeights(name, 60, log, torch.device("cpu")) for name in "ab")
     first.can_reload = False
     use(residency, first, second)
     assert log == []
