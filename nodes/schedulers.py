@@ -321,10 +321,10 @@ def extend_intermediate_sigmas(
 
     Source: ComfyUI's ExtendIntermediateSigmas.
     """
-    from latentloom.diffusion.schedules.sigmas import extended
+    from latentloom.diffusion.schedules.sigmas import extend
 
     start = float("inf") if start_at_sigma < 0 else start_at_sigma
-    return extended(sigmas, steps, start, end_at_sigma, spacing)
+    return extend(sigmas, steps, start, end_at_sigma, spacing)
 
 
 @node("SetFirstSigma", category=LEVELS)
@@ -335,9 +335,9 @@ def set_first_sigma(sigmas: Sigmas, sigma: FirstLevel = 136.0) -> Sigmas:
         sigmas: the levels.
         sigma: the first one.
     """
-    from latentloom.diffusion.schedules.sigmas import with_first
+    from latentloom.diffusion.schedules.sigmas import replace_first
 
-    return with_first(sigmas, sigma)
+    return replace_first(sigmas, sigma)
 
 
 @node("SamplingPercentToSigma", category=LEVELS)

@@ -1,8 +1,8 @@
-"""Noise levels that fit the shape of sampling's way: geometry-inspired time scheduling.
+"""Geometry-inspired time scheduling (GITS): published sigmas for Stable Diffusion.
 
-The authors searched them for Stable Diffusion by dynamic programming over a way of 100 even steps;
-the larger the coefficient, the more levels lie near 0. Source: arXiv 2405.11326; the schedules as
-they are published, also in stable-diffusion.cpp (MIT): which levels of that way each has.
+The authors found them by dynamic programming over a schedule of 100 even steps; the larger the
+coefficient, the more sigmas lie near 0. Source: arXiv 2405.11326. The published tables, also in
+stable-diffusion.cpp (MIT), are stored as indices into that schedule.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from .sigmas import tail_of_table
 
-# The levels of the way that any schedule has. Each has the first and the last of them, and between
-# them those at the places that its word gives, two hexadecimal digits a place.
-LEVELS = (
+# The sigmas that occur in any table. Each table has the first and the last of them, and between
+# them those at the indices that its word gives, two hexadecimal digits an index.
+SIGMAS = (
     14.61464119, 13.76078796, 12.96784878, 12.23089790, 11.54541874, 10.90732002, 10.31284904,
     9.75859547, 9.24142551, 8.75849152, 8.30717278, 7.88507891, 7.49001646, 7.11996698,
     6.77309084, 6.44769001, 6.14220476, 5.85520077, 5.58536053, 5.09240818, 4.86714602,
@@ -140,16 +140,16 @@ SCHEDULES = {
 
 
 def gits(coefficient: float, steps: int, denoise: float) -> Tensor:
-    """Levels for a number of steps; where there is no schedule of so many, log-linear between.
+    """Return the sigmas for a number of steps, interpolated log-linearly if none are published.
 
     Args:
         coefficient: 0.8 to 1.5, in steps of 0.05.
-        denoise: below 1 only the last round(steps * denoise) steps are kept.
+        denoise: below 1 takes only the last round(steps * denoise) steps.
 
     Raises:
-        KeyError: there is no such coefficient.
+        KeyError: the coefficient is not published.
     """
     words = SCHEDULES[round(coefficient * 100)].split()
     word = next((word for word in words if len(word) == 2 * (steps - 1)), words[-1])
-    table = [LEVELS[0], *(LEVELS[place] for place in bytes.fromhex(word)), LEVELS[-1]]
+    table = [SIGMAS[0], *(SIGMAS[index] for index in bytes.fromhex(word)), SIGMAS[-1]]
     return tail_of_table(torch.tensor(table, dtype=torch.float64), steps, denoise)

@@ -1,7 +1,7 @@
-"""How a model's noise levels are laid out, and what its raw output means.
+"""A model's table of sigmas, and D from its raw output.
 
-Notation: sigma is the noise level in variance-exploding form, x a latent in that form, D the
-denoised prediction; the network itself sees x / sqrt(sigma² + 1).
+Notation: sigma is the standard deviation of the noise in variance-exploding form, x a latent in
+that form, D the denoised prediction. The network itself sees x / sqrt(sigma² + 1).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class ModelSampling:
     """Noise schedule and prediction type of a model with 1000 training timesteps.
 
     Args:
-        prediction: what the network gives: the noise (eps), the velocity (v), the image itself
-            (x0, or img_to_img, which also sees x as it is), EDM's mixture, or the noise with the
-            boundary condition of consistency models (lcm); flow is in `schedules.flow`.
+        prediction: the network's output: the noise (eps), the velocity (v), the image itself
+            (x0, or img_to_img with an unscaled input), EDM's mixture, or the noise with the
+            boundary condition of consistency models (lcm). For flow see `schedules.flow`.
         zsnr: the table is rescaled so that its last step has no signal (arXiv 2305.08891).
         beta_start, beta_end: ends of the scaled-linear beta schedule.
-        sigma_data: spread of the images, for v and edm.
+        sigma_data: standard deviation of the images, for v and edm.
 
     Source: DDPM (arXiv 2006.11239), EDM's preconditioning (arXiv 2206.00364), v-prediction
     (arXiv 2202.00512).
@@ -55,42 +55,42 @@ class ModelSampling:
 
     @cached_property
     def sigmas(self) -> Tensor:
-        """The noise level of each timestep, ascending, float32."""
+        """Return the sigma of each timestep, ascending, float32."""
         return self._sigmas64.float()
 
     @cached_property
     def log_sigmas(self) -> Tensor:
-        """Natural logarithm of the levels, taken in double precision."""
+        """Return the natural logarithm of the sigmas, taken in float64."""
         return self._sigmas64.log().float()
 
     @property
     def sigma_min(self) -> float:
-        """The lowest level of the table."""
+        """Return the lowest sigma of the table."""
         return float(self.sigmas[0])
 
     @property
     def sigma_max(self) -> float:
-        """The highest level of the table."""
+        """Return the highest sigma of the table."""
         return float(self.sigmas[-1])
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        """The level of a timestep that may lie between two: linear in log sigma."""
-        return self._between(timestep.float().clamp(0, self.timesteps - 1))
+        """Return the sigma of a timestep, interpolated linearly in log sigma."""
+        return self._interpolate(timestep.float().clamp(0, self.timesteps - 1))
 
-    def _between(self, t: Tensor) -> Tensor:
-        """The level at a place between two of the table."""
+    def _interpolate(self, t: Tensor) -> Tensor:
+        """Return the sigma at a fractional index of the table."""
         low, high = t.floor().long(), t.ceil().long()
         share = t.frac()
         logs = self.log_sigmas.to(t.device)
         return ((1 - share) * logs[low] + share * logs[high]).exp()
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """The index of the nearest level in log sigma: what the network is told, an integer."""
+        """Return the network's timestep: the integer index of the nearest sigma, in log sigma."""
         distances = sigma.float().log() - self.log_sigmas.to(sigma.device)[:, None]
         return distances.abs().argmin(dim=0).view(sigma.shape)
 
     def percent_to_sigma(self, percent: float) -> float:
-        """The level at a share of the way from full noise (0) to none (1)."""
+        """Return the sigma at a share of the schedule, from noise (0) to image (1)."""
         if percent <= 0:
             return MAX_PERCENT_SIGMA
         if percent >= 1:
@@ -98,13 +98,13 @@ class ModelSampling:
         return float(self.sigma(torch.tensor((1.0 - percent) * (self.timesteps - 1))))
 
     def scale_input(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """What the network sees of x; `sigma` broadcasts against it."""
+        """Return the network's input for x; `sigma` broadcasts against it."""
         if self.prediction in ("img_to_img", "flow"):
             return x
         return x / (sigma**2 + self.sigma_data**2) ** 0.5
 
     def calculate_denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
-        """D from the network's raw output."""
+        """Return D from the network's raw output."""
         if self.prediction in ("eps", "flow"):
             return x - output * sigma
         if self.prediction in ("v", "edm"):
@@ -118,15 +118,15 @@ class ModelSampling:
         return output
 
     def add_noise(self, latent: Tensor, noise: Tensor, sigma: Tensor, max_denoise: bool) -> Tensor:
-        """A latent at noise level sigma; `max_denoise` where sampling starts from pure noise."""
+        """Return a latent with noise at sigma; `max_denoise` if sampling starts from pure noise."""
         return latent + noise * (1 + sigma**2) ** 0.5 if max_denoise else latent + noise * sigma
 
     def undo_noise_scaling(self, x: Tensor, sigma: Tensor) -> Tensor:  # noqa: ARG002 - of other samplings
-        """A latent as sampling leaves it at its last level, as it travels on edges."""
+        """Return x at the last sigma without the scale of the noise."""
         return x
 
     def is_max_denoise(self, sigma: Tensor) -> bool:
-        """Whether a first sigma is the table's end, where the start is pure noise."""
+        """Tell if a first sigma is the end of the table, so that sampling starts from pure noise."""
         top = self.sigma_max
         return math.isclose(top, float(sigma), rel_tol=1e-5) or float(sigma) > top
 
@@ -142,7 +142,7 @@ class DistilledSampling(ModelSampling):
 
     @property
     def stride(self) -> int:
-        """Timesteps of the undistilled model from one that is kept to the next."""
+        """Return the distance of its timesteps in the undistilled model."""
         return self.timesteps // self.distilled_timesteps
 
     @cached_property
@@ -150,18 +150,18 @@ class DistilledSampling(ModelSampling):
         return super()._sigmas64[self.stride - 1 :: self.stride]
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        """The level of a timestep of the undistilled model: linear in log sigma."""
-        place = (timestep.float() - (self.stride - 1)) / self.stride
-        return self._between(place.clamp(0, self.distilled_timesteps - 1))
+        """Return the sigma of a timestep of the undistilled model, linear in log sigma."""
+        index = (timestep.float() - (self.stride - 1)) / self.stride
+        return self._interpolate(index.clamp(0, self.distilled_timesteps - 1))
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """The nearest timestep that is kept, numbered as in the undistilled model."""
+        """Return its nearest timestep, numbered as in the undistilled model."""
         return super().timestep(sigma) * self.stride + self.stride - 1
 
 
 @dataclass(frozen=True)
 class ContinuousSampling(ModelSampling):
-    """Levels between two ends, evenly in log sigma, of which the network is told a quarter.
+    """A model for any sigma between two ends; its timestep is log sigma / 4.
 
     Source: EDM (arXiv 2206.00364), table 1: the network is conditioned on ln(sigma) / 4.
     """
@@ -175,19 +175,19 @@ class ContinuousSampling(ModelSampling):
 
     @cached_property
     def sigmas(self) -> Tensor:
-        """Levels to choose from, ascending, float32."""
+        """Return sigmas evenly in log sigma, ascending, float32."""
         return torch.linspace(math.log(self.low), math.log(self.high), self.timesteps).exp()
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        """The level that the network is told as this."""
+        """Return the sigma of a timestep."""
         return (timestep / 0.25).exp()
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """What the network is told of a level."""
+        """Return the timestep that the network receives for a sigma."""
         return 0.25 * sigma.log()
 
     def percent_to_sigma(self, percent: float) -> float:
-        """The level at a share of the way from full noise (0) to none (1)."""
+        """Return the sigma at a share of the schedule, from noise (0) to image (1)."""
         if percent <= 0:
             return MAX_PERCENT_SIGMA
         if percent >= 1:
@@ -197,7 +197,7 @@ class ContinuousSampling(ModelSampling):
 
 
 def consistency_weights(timestep: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares of x and of the network's D that make D be x at timestep 0.
+    """Return the shares of x and of the network's D, with which D is x at timestep 0.
 
     Source: arXiv 2310.04378, appendix B, with its constants.
     """

@@ -1,7 +1,7 @@
-"""Sigma schedules: n steps -> n+1 noise levels (or as many as the rule gives), the last one 0.
+"""Noise schedules: functions of a model's table and n steps to n+1 sigmas, the last one 0.
 
-Each is a function of the model's table and the number of steps; `calculate_sigmas` is what a
-sampler node uses. Names and arithmetic are ComfyUI's, whose files name them.
+Some schedules give another number of sigmas. `calculate_sigmas` finds a schedule by its name; names
+and arithmetic are those of ComfyUI, whose workflows use them.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ import torch
 from torch import Tensor
 
 from ..errors import ScheduleError
-from . import sigmas as levels
+from . import sigmas as formulas
 from .model_sampling import ModelSampling
 from .names import SCHEDULERS
-from .sigmas import ended
+from .sigmas import append_zero
 
 Schedule = Callable[[ModelSampling, int], Tensor]
 
 
 def normal(sampling: ModelSampling, steps: int) -> Tensor:
-    """Timesteps evenly from the last to the first."""
-    return _even(sampling, steps, floor=True)
+    """Space the timesteps evenly from the last to the first."""
+    return _space_evenly(sampling, steps, includes_first=True)
 
 
 def sgm_uniform(sampling: ModelSampling, steps: int) -> Tensor:
-    """Timesteps evenly from the last towards the first, which is left out."""
-    return _even(sampling, steps, floor=False)
+    """Space the timesteps evenly from the last towards the first, which is left out."""
+    return _space_evenly(sampling, steps, includes_first=False)
 
 
 def simple(sampling: ModelSampling, steps: int) -> Tensor:
-    """Every (T/n)-th level of the table, from its end."""
+    """Take every (T/n)-th sigma of the table, from its end."""
     stride = len(sampling.sigmas) / steps
     picked = [sampling.sigmas[-(1 + int(index * stride))] for index in range(steps)]
-    return ended(torch.stack(picked))
+    return append_zero(torch.stack(picked))
 
 
 def ddim_uniform(sampling: ModelSampling, steps: int) -> Tensor:
-    """Every (T//n)-th level from the second on; may hold more than n levels. Source: DDIM."""
+    """Take every (T//n)-th sigma from the second on, which may be more than n. Source: DDIM."""
     sigmas, zero = sampling.sigmas, [torch.tensor(0.0)]
     if math.isclose(float(sigmas[1]), 0, abs_tol=1e-5):
         steps, zero = steps + 1, []
@@ -50,17 +50,17 @@ def ddim_uniform(sampling: ModelSampling, steps: int) -> Tensor:
 
 
 def karras(sampling: ModelSampling, steps: int, rho: float = 7.0) -> Tensor:
-    """Even in sigma^(1/rho). Source: arXiv 2206.00364, equation 5."""
-    return levels.polynomial(steps, sampling.sigma_min, sampling.sigma_max, rho)
+    """Space the sigmas evenly in sigma^(1/rho). Source: arXiv 2206.00364, equation 5."""
+    return formulas.polynomial(steps, sampling.sigma_min, sampling.sigma_max, rho)
 
 
 def exponential(sampling: ModelSampling, steps: int) -> Tensor:
-    """Even in log sigma."""
-    return levels.exponential(steps, sampling.sigma_min, sampling.sigma_max)
+    """Space the sigmas evenly in log sigma."""
+    return formulas.exponential(steps, sampling.sigma_min, sampling.sigma_max)
 
 
 def beta(sampling: ModelSampling, steps: int, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
-    """Timesteps at quantiles of a beta distribution; equal neighbours count once.
+    """Take the timesteps at quantiles of a beta distribution; equal neighbours count once.
 
     Source: arXiv 2407.12173.
     """
@@ -68,12 +68,12 @@ def beta(sampling: ModelSampling, steps: int, alpha: float = 0.6, beta: float = 
 
     shares = 1 - np.linspace(0, 1, steps, endpoint=False)
     indices = np.rint(distribution.ppf(shares, alpha, beta) * (len(sampling.sigmas) - 1))
-    kept = [int(index) for index in dict.fromkeys(indices.tolist())]
-    return ended(sampling.sigmas[kept])
+    unique = [int(index) for index in dict.fromkeys(indices.tolist())]
+    return append_zero(sampling.sigmas[unique])
 
 
 def linear_quadratic(sampling: ModelSampling, steps: int, threshold: float = 0.025) -> Tensor:
-    """A linear first half up to `threshold` of the way, then a quadratic one.
+    """Fall linearly in the first half, to 1 - threshold of the highest sigma, then quadratically.
 
     Source: the schedule of Movie Gen (arXiv 2410.13720).
     """
@@ -92,15 +92,16 @@ def linear_quadratic(sampling: ModelSampling, steps: int, threshold: float = 0.0
 
 
 def kl_optimal(sampling: ModelSampling, steps: int) -> Tensor:
-    """Even in the arc tangent of sigma. Source: Align Your Steps (arXiv 2404.14507), theorem 3.1.
+    """Space the sigmas evenly in their arc tangent.
 
-    One step starts at the highest level, where the formula itself has no value.
+    One step starts at the highest sigma, for which the formula has no value.
+    Source: Align Your Steps (arXiv 2404.14507), theorem 3.1.
     """
     if steps == 1:
         return torch.tensor([sampling.sigma_max, 0.0])
     share = torch.arange(steps, dtype=torch.float32) / (steps - 1)
     low, high = math.atan(sampling.sigma_min), math.atan(sampling.sigma_max)
-    return ended((share * low + (1 - share) * high).tan())
+    return append_zero((share * low + (1 - share) * high).tan())
 
 
 SCHEDULES: dict[str, Schedule] = {
@@ -127,15 +128,17 @@ def calculate_sigmas(
     """Return the sigmas that a run goes through, the last one 0.
 
     Args:
-        denoise: share of the schedule that is run. The schedule is stretched to
-            int(steps / denoise) steps and its last `steps` are kept, so that the number of model
-            calls stays. 0 gives no levels at all: the latent stays as it is.
+        denoise: share of the schedule to run: the last `steps` of int(steps / denoise) steps.
+            0 gives no sigmas: the latent stays unchanged.
+        discard_penultimate: leave out the last sigma above 0, as some samplers need it.
 
     Raises:
-        ScheduleError: there is no such schedule, or it gives none for so many steps.
+        ScheduleError: the schedule is unknown.
     """
     if scheduler not in SCHEDULES:
-        raise ScheduleError(f"schedule {scheduler!r} is unknown; known: {', '.join(SCHEDULERS)}")
+        raise ScheduleError(
+            f"scheduler: expected one of {', '.join(SCHEDULERS)}, got {scheduler!r}"
+        )
     if denoise <= 0:
         return torch.empty(0)
     total = steps if denoise > 0.9999 else int(steps / denoise)
@@ -145,13 +148,13 @@ def calculate_sigmas(
     return sigmas if denoise > 0.9999 else sigmas[-(steps + 1) :]
 
 
-def _even(sampling: ModelSampling, steps: int, floor: bool) -> Tensor:
+def _space_evenly(sampling: ModelSampling, steps: int, includes_first: bool) -> Tensor:
     start = sampling.timestep(sampling.sigmas[-1:])[0]
     end = sampling.timestep(sampling.sigmas[:1])[0]
     ends_at_zero = math.isclose(float(sampling.sigma(end)), 0, abs_tol=1e-5)
-    if not floor:
+    if not includes_first:
         timesteps = torch.linspace(float(start), float(end), steps + 1)[:-1]
     else:
         timesteps = torch.linspace(float(start), float(end), steps + ends_at_zero)
-    found = torch.stack([sampling.sigma(timestep) for timestep in timesteps])
-    return found if floor and ends_at_zero else ended(found)
+    sigmas = torch.stack([sampling.sigma(timestep) for timestep in timesteps])
+    return sigmas if includes_first and ends_at_zero else append_zero(sigmas)

@@ -1,4 +1,4 @@
-"""Noise levels by formula, for the scheduler nodes; and levels cut, joined and turned round."""
+"""Sigmas by formula for the scheduler nodes, and functions that cut, extend and reverse sigmas."""
 
 from __future__ import annotations
 
@@ -26,88 +26,88 @@ FLIPPED_START = 0.0001
 
 
 def polynomial(steps: int, low: float, high: float, rho: float) -> Tensor:
-    """Even in sigma^(1/rho), then 0. Source: arXiv 2206.00364, equation 5."""
+    """Space the sigmas evenly in sigma^(1/rho), then 0. Source: arXiv 2206.00364, equation 5."""
     ramp = torch.linspace(0, 1, steps)
     ends = (low ** (1 / rho), high ** (1 / rho))
-    return ended((ends[1] + ramp * (ends[0] - ends[1])) ** rho)
+    return append_zero((ends[1] + ramp * (ends[0] - ends[1])) ** rho)
 
 
 def exponential(steps: int, low: float, high: float) -> Tensor:
-    """Even in log sigma, then 0."""
-    return ended(torch.linspace(math.log(high), math.log(low), steps).exp())
+    """Space the sigmas evenly in log sigma, then 0."""
+    return append_zero(torch.linspace(math.log(high), math.log(low), steps).exp())
 
 
 def polyexponential(steps: int, low: float, high: float, rho: float = 1.0) -> Tensor:
-    """A power `rho` of an even ramp in log sigma, then 0. Source: k-diffusion."""
+    """Space log sigma by the power `rho` of an even ramp, then 0. Source: k-diffusion."""
     ramp = torch.linspace(1, 0, steps) ** rho
-    return ended((ramp * (math.log(high) - math.log(low)) + math.log(low)).exp())
+    return append_zero((ramp * (math.log(high) - math.log(low)) + math.log(low)).exp())
 
 
 def variance_preserving(steps: int, beta_d: float, beta_min: float, end: float) -> Tensor:
-    """Even in the time of a VP process with linear beta, down to `end`, then 0.
+    """Space the sigmas evenly in the time of a VP process with linear beta, to `end`, then 0.
 
     Source: arXiv 2011.13456, equation 32; arXiv 2206.00364, table 1.
     """
     time = torch.linspace(1, end, steps)
-    return ended(torch.expm1(beta_d * time**2 / 2 + beta_min * time).sqrt())
+    return append_zero(torch.expm1(beta_d * time**2 / 2 + beta_min * time).sqrt())
 
 
 def laplace(steps: int, low: float, high: float, mu: float, beta: float) -> Tensor:
-    """Quantiles of a Laplace distribution in log sigma, cut to the ends; no 0 behind them.
+    """Take quantiles of a Laplace distribution in log sigma, clamped to the ends; the last is not 0.
 
-    Source: arXiv 2407.03297; ComfyUI, whose levels end above 0 too.
+    Source: arXiv 2407.03297; in ComfyUI the last sigma is above 0 too.
     """
     share = torch.linspace(0, 1, steps)
     spread = torch.log(1 - 2 * (0.5 - share).abs() + 1e-5)
-    levels = (mu - beta * torch.sign(0.5 - share) * spread).exp()
-    return levels.clamp(low, high)
+    sigmas = (mu - beta * torch.sign(0.5 - share) * spread).exp()
+    return sigmas.clamp(low, high)
 
 
 def sd_turbo(sampling: ModelSampling, steps: int, denoise: float) -> Tensor:
-    """The levels of the timesteps 999, 899, ..., 99 that a turbo model was distilled on, then 0.
+    """Take the sigmas of the timesteps 999, 899, ..., 99 that a turbo model knows, then 0.
 
     Args:
-        denoise: below 1 the first of the ten are left out.
+        denoise: below 1 leaves out the first of the ten.
     """
     start = 10 - int(10 * denoise)
     timesteps = torch.arange(999, 0, -100)[start : start + steps]
-    return ended(sampling.sigma(timesteps))
+    return append_zero(sampling.sigma(timesteps))
 
 
 def align_your_steps(kind: str, steps: int, denoise: float) -> Tensor:
-    """A published table of levels, log-linearly interpolated to other lengths; the last is 0.
+    """Take a published table of sigmas, interpolated log-linearly to other lengths; the last is 0.
 
     Args:
         kind: a key of ALIGN_YOUR_STEPS.
-        denoise: below 1 only the last round(steps * denoise) steps are kept.
+        denoise: below 1 takes only the last round(steps * denoise) steps.
     """
     return tail_of_table(torch.tensor(ALIGN_YOUR_STEPS[kind], dtype=torch.float64), steps, denoise)
 
 
 def tail_of_table(table: Tensor, steps: int, denoise: float) -> Tensor:
-    """The last round(steps * denoise) steps of a table of levels; their last is 0.
+    """Take the last round(steps * denoise) steps of a table of sigmas; the last is 0.
 
     Args:
-        table: float64, log-linearly interpolated if it has another number of steps.
+        table: float64, interpolated log-linearly if it has another number of steps.
     """
     if steps + 1 != len(table):
-        table = _log_linear(table, steps + 1)
+        table = _interpolate_log_linearly(table, steps + 1)
     if denoise <= 0:
         return torch.empty(0)
-    levels = table[-(round(steps * denoise) + 1) :].float()
-    levels[-1] = 0
-    return levels
+    sigmas = table[-(round(steps * denoise) + 1) :].float()
+    sigmas[-1] = 0
+    return sigmas
 
 
 def split(sigmas: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """Levels up to a step, and from it on; both hold the level in between."""
+    """Split sigmas at a step; both parts hold the sigma in between."""
     return sigmas[: step + 1], sigmas[step:]
 
 
 def split_denoise(sigmas: Tensor, denoise: float) -> tuple[Tensor, Tensor]:
-    """Levels split so that the second part has a share `denoise` of the steps.
+    """Split sigmas so that the second part has a share `denoise` of the steps.
 
-    Where that is none, the first part is empty and the second is the last level, as in ComfyUI.
+    If that is no step, the first part is empty and the second is the last sigma, as in ComfyUI.
     """
     steps = max(len(sigmas) - 1, 0)
     low = round(steps * denoise)
@@ -116,19 +116,19 @@ def split_denoise(sigmas: Tensor, denoise: float) -> tuple[Tensor, Tensor]:
 
 
 def flip(sigmas: Tensor) -> Tensor:
-    """Levels in rising order, to run a model backwards; a first one of 0 becomes small."""
+    """Return rising sigmas, to run a model backwards; a first one of 0 becomes FLIPPED_START."""
     flipped = sigmas.flip(0).clone()
     if len(flipped) and flipped[0] == 0:
         flipped[0] = FLIPPED_START
     return flipped
 
 
-def extended(sigmas: Tensor, parts: int, start: float, end: float, spacing: str) -> Tensor:
-    """Levels with each step that starts between two levels cut into parts.
+def extend(sigmas: Tensor, parts: int, start: float, end: float, spacing: str) -> Tensor:
+    """Cut the steps that start between two sigmas into parts.
 
     Args:
-        parts: how many steps one becomes.
-        start, end: the highest and the lowest level at which a step is cut.
+        parts: number of steps that replace one.
+        start, end: the highest and the lowest sigma at which a step is cut.
         spacing: `linear`; `cosine` makes the first parts of a step longer, `sine` the last.
     """
     share = torch.linspace(0, 1, parts + 1)[1:-1]
@@ -137,28 +137,28 @@ def extended(sigmas: Tensor, parts: int, start: float, end: float, spacing: str)
     elif spacing == "sine":
         share = 1 - torch.cos(share * torch.pi / 2)
     pieces = list[Tensor]()
-    for level, following in itertools.pairwise(sigmas):
-        pieces.append(level[None])
-        if end <= float(level) <= start:
-            pieces.append(level + share * (following - level))
+    for sigma, sigma_next in itertools.pairwise(sigmas):
+        pieces.append(sigma[None])
+        if end <= float(sigma) <= start:
+            pieces.append(sigma + share * (sigma_next - sigma))
     return torch.cat([*pieces, sigmas[-1:]])
 
 
-def with_first(sigmas: Tensor, level: float) -> Tensor:
-    """The same levels, but another first one."""
+def replace_first(sigmas: Tensor, first: float) -> Tensor:
+    """Return the sigmas with another first one."""
     changed = sigmas.clone()
-    changed[:1] = level
+    changed[:1] = first
     return changed
 
 
-def ended(levels: Tensor) -> Tensor:
-    """float32 levels with a 0 behind them."""
-    return torch.cat([levels.float(), torch.zeros(1)])
+def append_zero(sigmas: Tensor) -> Tensor:
+    """Return float32 sigmas with a 0 at the end."""
+    return torch.cat([sigmas.float(), torch.zeros(1)])
 
 
-def _log_linear(table: Tensor, count: int) -> Tensor:
-    places = torch.linspace(0, len(table) - 1, count, dtype=torch.float64)
-    low = places.floor().long().clamp(max=len(table) - 2)
-    share = places - low
+def _interpolate_log_linearly(table: Tensor, count: int) -> Tensor:
+    positions = torch.linspace(0, len(table) - 1, count, dtype=torch.float64)
+    low = positions.floor().long().clamp(max=len(table) - 2)
+    share = positions - low
     logs = table.log()
     return ((1 - share) * logs[low] + share * logs[low + 1]).exp()

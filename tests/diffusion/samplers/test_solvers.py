@@ -24,7 +24,7 @@ from latentloom.diffusion.sampling.guidance import Guidance
 from latentloom.diffusion.sampling.noise import NoiseChoice, step_noise
 from latentloom.diffusion.sampling.sample import SamplingRun, sample_custom
 from latentloom.diffusion.schedules.schedules import calculate_sigmas
-from latentloom.diffusion.schedules.sigmas import extended, polynomial
+from latentloom.diffusion.schedules.sigmas import extend, polynomial
 from tests.tiny_model import TEXT_DIM
 
 SPREAD = 0.7
@@ -230,16 +230,14 @@ def test_a_latent_with_a_mask_is_not_grown(tiny: Checkpoint) -> None:
 
 def test_steps_between_two_levels_are_cut_into_parts() -> None:
     sigmas = torch.tensor([10.0, 6.0, 2.0, 0.0])
-    assert extended(sigmas, 2, math.inf, 5.0, "linear").tolist() == [10, 8, 6, 4, 2, 0]
-    assert extended(sigmas, 4, 7.0, 5.0, "linear").tolist() == [10, 6, 5, 4, 3, 2, 0]
-    assert extended(sigmas, 1, math.inf, 0.0, "sine").tolist() == sigmas.tolist()
-    assert extended(sigmas[:0], 3, math.inf, 0.0, "linear").tolist() == []
+    assert extend(sigmas, 2, math.inf, 5.0, "linear").tolist() == [10, 8, 6, 4, 2, 0]
+    assert extend(sigmas, 4, 7.0, 5.0, "linear").tolist() == [10, 6, 5, 4, 3, 2, 0]
+    assert extend(sigmas, 1, math.inf, 0.0, "sine").tolist() == sigmas.tolist()
+    assert extend(sigmas[:0], 3, math.inf, 0.0, "linear").tolist() == []
 
 
 def test_spacing_moves_the_new_levels_towards_an_end_of_the_step() -> None:
     sigmas = torch.tensor([10.0, 0.0])
-    cosine, sine = (
-        float(extended(sigmas, 2, math.inf, 0.0, each)[1]) for each in ("cosine", "sine")
-    )
+    cosine, sine = (float(extend(sigmas, 2, math.inf, 0.0, each)[1]) for each in ("cosine", "sine"))
     assert cosine == pytest.approx(10 * (1 - math.sin(math.pi / 4)), rel=1e-5)
     assert sine == pytest.approx(10 * math.cos(math.pi / 4), rel=1e-5)

@@ -41,7 +41,7 @@ def test_the_table_of_a_flux_is_equal_but_for_rounding() -> None:
     assert torch.allclose(CASES[name].sigmas, GOLDENS[f"{name}.sigmas"], rtol=1e-6)
 
 
-def test_levels_between_two_are_the_references() -> None:
+def test_sigmas_of_fractional_timesteps_are_the_references() -> None:
     timesteps = torch.linspace(-5, 1005, 41)
     assert torch.allclose(ModelSampling().sigma(timesteps), GOLDENS["sd15_eps.sigma_of_frac_t"])
 
@@ -75,12 +75,12 @@ def test_the_nearest_timestep_is_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_percents_give_the_same_levels(name: str) -> None:
+def test_percents_give_the_same_sigmas(name: str) -> None:
     got = [CASES[name].percent_to_sigma(index / 20) for index in range(21)]
     assert got == pytest.approx(GOLDENS[f"{name}.percent_to_sigma"].tolist(), rel=1e-6)
 
 
-def test_a_level_between_two_is_linear_in_its_logarithm() -> None:
+def test_a_sigma_between_two_is_linear_in_its_logarithm() -> None:
     sampling = ModelSampling()
     middle = sampling.sigma(torch.tensor(10.5))
     assert float(middle) == pytest.approx(float((sampling.sigmas[10] * sampling.sigmas[11]) ** 0.5))
@@ -105,12 +105,12 @@ def test_the_start_is_pure_noise_only_at_the_tables_end() -> None:
 
 
 def test_a_distilled_model_knows_every_twentieth_timestep() -> None:
-    whole, distilled = ModelSampling(), DistilledSampling("lcm")
-    assert torch.equal(distilled.sigmas, whole.sigmas[19::20])
-    told = distilled.timestep(distilled.sigmas)
-    assert told.tolist() == list(range(19, 1000, 20))
-    assert torch.allclose(distilled.sigma(told), distilled.sigmas, rtol=1e-6)
-    assert distilled.sigma_max == whole.sigma_max
+    full, distilled = ModelSampling(), DistilledSampling("lcm")
+    assert torch.equal(distilled.sigmas, full.sigmas[19::20])
+    timesteps = distilled.timestep(distilled.sigmas)
+    assert timesteps.tolist() == list(range(19, 1000, 20))
+    assert torch.allclose(distilled.sigma(timesteps), distilled.sigmas, rtol=1e-6)
+    assert distilled.sigma_max == full.sigma_max
 
 
 def test_a_consistency_models_boundary_is_diffusers() -> None:
@@ -118,16 +118,18 @@ def test_a_consistency_models_boundary_is_diffusers() -> None:
 
     scheduler = LCMScheduler()
     for timestep in (0, 19, 499, 999):
-        want = scheduler.get_scalings_for_boundary_condition_discrete(timestep)
+        expected = scheduler.get_scalings_for_boundary_condition_discrete(timestep)
         got = consistency_weights(torch.tensor(timestep))
-        assert [float(each) for each in got] == pytest.approx([float(each) for each in want])
+        assert [float(value) for value in got] == pytest.approx(
+            [float(value) for value in expected]
+        )
 
 
 def test_consistency_at_noise_is_the_networks_prediction() -> None:
     sampling, sigma = DistilledSampling("lcm"), torch.tensor(14.6)
     x, output = torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2)
-    want = x - sigma * output
-    assert torch.allclose(sampling.calculate_denoised(x, sigma, output), want, atol=1e-4)
+    expected = x - sigma * output
+    assert torch.allclose(sampling.calculate_denoised(x, sigma, output), expected, atol=1e-4)
 
 
 def test_edm_gives_an_image_back_from_its_mixture() -> None:

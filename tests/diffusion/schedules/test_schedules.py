@@ -26,16 +26,16 @@ SAMPLINGS = {
     "flow_shift3": FlowSampling(shift=3.0),
     "flux_1.15": FlowSampling(shift=math.exp(1.15), multiplier=1.0, timesteps=10_000),
 }
-# One step of kl_optimal is 0/0 in the reference; ours starts at the highest level.
+# One step of kl_optimal is 0/0 in the reference; ours starts at the highest sigma.
 GUARDED = "kl_optimal/1"
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_every_count_of_steps_gives_the_same_levels(name: str, scheduler: str) -> None:
+def test_every_count_of_steps_gives_the_same_sigmas(name: str, scheduler: str) -> None:
     cases = {
-        key: levels
-        for key, levels in GOLDENS["calculate_sigmas"].items()
+        key: sigmas
+        for key, sigmas in GOLDENS["calculate_sigmas"].items()
         if key.startswith(f"{name}/{scheduler}/") and not key.endswith(GUARDED)
     }
     got = {
@@ -44,11 +44,11 @@ def test_every_count_of_steps_gives_the_same_levels(name: str, scheduler: str) -
     }
     assert len(cases) >= 10
     assert {key.split("/")[0] for key in GOLDENS["calculate_sigmas"]} == set(SAMPLINGS)
-    assert got == {key: pytest.approx(levels, rel=1e-6) for key, levels in cases.items()}
+    assert got == {key: pytest.approx(sigmas, rel=1e-6) for key, sigmas in cases.items()}
 
 
 @pytest.mark.parametrize("key", GOLDENS["ksampler_sd15"])
-def test_samplers_and_denoise_choose_the_same_levels(key: str) -> None:
+def test_samplers_and_denoise_choose_the_same_sigmas(key: str) -> None:
     sampler, scheduler, steps, denoise = key.split("/")
     discard = SAMPLER_TABLE[sampler].discards_penultimate
     got = calculate_sigmas(
@@ -58,33 +58,33 @@ def test_samplers_and_denoise_choose_the_same_levels(key: str) -> None:
 
 
 @pytest.mark.parametrize("denoise", [0.99, 0.97])
-def test_a_stretch_to_the_same_count_keeps_the_last_steps_all_the_same(denoise: float) -> None:
+def test_a_stretch_to_the_same_count_takes_the_last_steps(denoise: float) -> None:
     # int(30 / 0.99) is 30 again, and ddim_uniform gives 31 steps for 30.
-    whole = calculate_sigmas(ModelSampling(), "ddim_uniform", 30)
-    assert len(whole) == 32
+    full = calculate_sigmas(ModelSampling(), "ddim_uniform", 30)
+    assert len(full) == 32
     cut = calculate_sigmas(ModelSampling(), "ddim_uniform", 30, denoise=denoise)
-    assert torch.equal(cut, whole[-31:])
+    assert torch.equal(cut, full[-31:])
 
 
-def test_one_step_of_kl_optimal_has_a_number() -> None:
+def test_one_step_of_kl_optimal_is_finite() -> None:
     assert calculate_sigmas(ModelSampling(), "kl_optimal", 1).isfinite().all()
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 1000])
-def test_levels_fall_to_zero(scheduler: str, steps: int) -> None:
+def test_sigmas_fall_to_zero(scheduler: str, steps: int) -> None:
     sigmas = calculate_sigmas(ModelSampling(), scheduler, steps)
     assert sigmas[-1] == 0
     assert (sigmas.diff() < 0).all()
     assert sigmas.dtype == torch.float32
 
 
-def test_denoise_zero_has_no_levels() -> None:
+def test_denoise_zero_has_no_sigmas() -> None:
     assert len(calculate_sigmas(ModelSampling(), "normal", 20, denoise=0.0)) == 0
 
 
 def test_an_unknown_schedule_is_a_typed_error() -> None:
-    with pytest.raises(ScheduleError, match="'linear' is unknown"):
+    with pytest.raises(ScheduleError, match="got 'linear'"):
         calculate_sigmas(ModelSampling(), "linear", 5)
 
 
