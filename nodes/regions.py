@@ -64,7 +64,7 @@ def conditioning_set_area_percentage(
     from latentloom.diffusion.conditioning.conditioning import with_area
     from latentloom.diffusion.conditioning.regions import Area
 
-    return with_area(conditioning, Area(height, width, y, x, share=True), strength)
+    return with_area(conditioning, Area(height, width, y, x, is_relative=True), strength)
 
 
 @node("ConditioningSetAreaStrength", category="conditioning")

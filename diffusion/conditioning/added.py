@@ -1,4 +1,4 @@
-"""What SDXL's networks are told beside the prompt: a pooled encoding and a few numbers.
+"""The extra conditioning of SDXL's networks: a pooled encoding and a few numbers.
 
 Source: SDXL (arXiv 2307.01952), section 2.2; the order of the numbers is the training code's.
 """
@@ -16,8 +16,7 @@ from ..latents.latents import CELL_PX
 from ..networks.handles import AddedConditioning
 from .conditioning import PromptEntry, Sizes
 
-# The refiner is asked for a pleasing image, and to keep from a displeasing one; what guiders
-# have between the two counts as the latter, as in ComfyUI.
+# Aesthetic scores of the refiner. The second side of a guider gets the negative one, as in ComfyUI.
 POSITIVE_SCORE, NEGATIVE_SCORE = 6.0, 2.5
 POSITIVE = 0
 NO_SIZES = Sizes()
@@ -26,10 +25,10 @@ NO_SIZES = Sizes()
 def added_inputs(
     family: Family, x: Tensor, entries: Sequence[PromptEntry], sides: Sequence[int]
 ) -> AddedConditioning | None:
-    """What a network of this family is told for a batch of entries; None where nothing.
+    """Return the extra conditioning for a batch of entries; None if the family has none.
 
     Args:
-        x: B×C×h×w that is sampled; each entry has as many rows in the batch.
+        x: B×C×h×w; each entry has B rows in the batch.
         sides: of each entry, 0 for a positive one.
 
     Raises:
@@ -53,13 +52,12 @@ def added_inputs(
 
 
 def _numbers(family: Family, x: Tensor, sizes: Sizes, side: int) -> list[float]:
-    old_height, old_width = x.shape[-2] * CELL_PX, x.shape[-1] * CELL_PX
-    height = old_height if sizes.height is None else sizes.height
-    width = old_width if sizes.width is None else sizes.width
+    height = x.shape[-2] * CELL_PX if sizes.height is None else sizes.height
+    width = x.shape[-1] * CELL_PX if sizes.width is None else sizes.width
     start = [height, width, sizes.crop_h, sizes.crop_w]
     if family.size_inputs == "score":
         default = POSITIVE_SCORE if side == POSITIVE else NEGATIVE_SCORE
         return [*map(float, start), default if sizes.score is None else sizes.score]
-    target_high = height if sizes.target_height is None else sizes.target_height
-    target_wide = width if sizes.target_width is None else sizes.target_width
-    return [*map(float, start), float(target_high), float(target_wide)]
+    target_height = height if sizes.target_height is None else sizes.target_height
+    target_width = width if sizes.target_width is None else sizes.target_width
+    return [*map(float, start), float(target_height), float(target_width)]

@@ -1,4 +1,4 @@
-"""Conditioning: what guides a model, as a tuple of frozen entries. Operations give new ones."""
+"""Conditioning: a tuple of frozen entries, each a prompt and its extras; functions copy them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .regions import Area, Region
 
 @dataclass(frozen=True)
 class Sizes:
-    """What SDXL is told beside the prompt; None is as large as what is sampled, or the default.
+    """The size conditioning of SDXL; None is the size of the image to sample, or the default.
 
     Attributes:
-        width, height: of the image before it was cut, in pixels.
-        crop_w, crop_h: what was cut off at its left and at its top.
-        target_width, target_height: of what was left.
-        score: how pleasing it is, 0 to 10, for the refiner.
+        width, height: of the original image, in pixels.
+        crop_w, crop_h: pixels cropped at its left and at its top.
+        target_width, target_height: of the cropped image.
+        score: aesthetic score, 0 to 10, for the refiner.
     """
 
     width: int | None = None
@@ -34,18 +34,18 @@ class Sizes:
 
 @dataclass(frozen=True, eq=False)
 class PromptEntry:
-    """One encoded prompt and where it holds.
+    """One encoded prompt, its extras and its range.
 
     Attributes:
         tokens: 1×n×d float32.
-        pooled: 1×d, where the encoder gives one.
-        start, end: shares of the way from noise (0) to image (1) between which it is active.
+        pooled: 1×d, if the encoder gives one.
+        start, end: shares of the schedule, noise (0) to image (1), between which it is active.
         strength: its weight among the entries of its side.
-        controls: what guides the network beside it; their effects add up.
-        inpaint: what an inpainting model is told; other models leave it.
-        image: B×C×h×w in unscaled VAE space, what an editing model changes.
-        sizes: what SDXL is told too; None is its defaults.
-        region: where in the image it holds; None is everywhere.
+        controls: ControlNets; their effects add up.
+        inpaint: mask and image for inpainting models; others ignore it.
+        image: B×C×h×w in unscaled VAE space, for editing models.
+        sizes: size conditioning of SDXL; None is its defaults.
+        region: the part of the image that it applies to; None is all of it.
     """
 
     tokens: Tensor
@@ -64,17 +64,17 @@ Conditioning = tuple[PromptEntry, ...]
 
 
 def concat(to: Conditioning, source: Conditioning) -> Conditioning:
-    """The tokens of the first entry of `source` after those of each entry of `to`."""
+    """Append the tokens of the first entry of `source` to those of every entry of `to`."""
     tail = source[0].tokens
-    return tuple(replace(each, tokens=torch.cat([each.tokens, tail], dim=1)) for each in to)
+    return tuple(replace(entry, tokens=torch.cat([entry.tokens, tail], dim=1)) for entry in to)
 
 
 def average(to: Conditioning, source: Conditioning, share: float) -> Conditioning:
-    """`share` of each entry of `to` and the rest of the first entry of `source`.
+    """Mix `share` of every entry of `to` with the rest of the first entry of `source`.
 
-    The latter's tokens are cut, or filled with zeros, to the length of the former's.
+    The tokens of `source` are cut, or padded with zeros, to the length of those of `to`.
     """
-    return tuple(_average(each, source[0], share) for each in to)
+    return tuple(_average(entry, source[0], share) for entry in to)
 
 
 def _average(to: PromptEntry, source: PromptEntry, share: float) -> PromptEntry:
@@ -91,80 +91,80 @@ def _average(to: PromptEntry, source: PromptEntry, share: float) -> PromptEntry:
 
 
 def zero_out(conditioning: Conditioning) -> Conditioning:
-    """The same entries with all their numbers 0."""
+    """Return the entries with tokens and pooled encoding of zeros."""
     return tuple(
         replace(
-            each,
-            tokens=torch.zeros_like(each.tokens),
-            pooled=None if each.pooled is None else torch.zeros_like(each.pooled),
+            entry,
+            tokens=torch.zeros_like(entry.tokens),
+            pooled=None if entry.pooled is None else torch.zeros_like(entry.pooled),
         )
-        for each in conditioning
+        for entry in conditioning
     )
 
 
 def with_range(conditioning: Conditioning, start: float, end: float) -> Conditioning:
-    """The same entries, active between two shares of the way only."""
-    return tuple(replace(each, start=start, end=end) for each in conditioning)
+    """Return the entries, active only between two shares of the schedule."""
+    return tuple(replace(entry, start=start, end=end) for entry in conditioning)
 
 
 def with_control(conditioning: Conditioning, control: Control) -> Conditioning:
-    """The same entries, each controlled too."""
-    return tuple(replace(each, controls=(*each.controls, control)) for each in conditioning)
+    """Return the entries with another ControlNet."""
+    return tuple(replace(entry, controls=(*entry.controls, control)) for entry in conditioning)
 
 
 def share_controls(positive: Conditioning, negative: Conditioning) -> Conditioning:
-    """The negative entries; those without controls take those that are for both sides."""
-    given = [each.controls for each in positive if any(one.both_sides for one in each.controls)]
+    """Return the negative entries; those without controls get the positive ones for both sides."""
+    given = [entry.controls for entry in positive if any(one.both_sides for one in entry.controls)]
     if not given:
         return negative
     return tuple(
-        each if each.controls else replace(each, controls=given[index % len(given)])
-        for index, each in enumerate(negative)
+        entry if entry.controls else replace(entry, controls=given[index % len(given)])
+        for index, entry in enumerate(negative)
     )
 
 
 def with_inpaint_mask(conditioning: Conditioning, inpaint: InpaintMask) -> Conditioning:
-    """The same entries, telling an inpainting model what to fill."""
-    return tuple(replace(each, inpaint=inpaint) for each in conditioning)
+    """Return the entries with mask and image for inpainting models."""
+    return tuple(replace(entry, inpaint=inpaint) for entry in conditioning)
 
 
 def with_image(conditioning: Conditioning, image: Tensor) -> Conditioning:
-    """The same entries, showing an editing model the latent of what to change."""
-    return tuple(replace(each, image=image) for each in conditioning)
+    """Return the entries with a latent for editing models."""
+    return tuple(replace(entry, image=image) for entry in conditioning)
 
 
 def with_area(conditioning: Conditioning, area: Area, strength: float) -> Conditioning:
-    """The same entries, each asked for an area only; a mask that they have stays."""
+    """Return the entries limited to an area; a mask that they have stays."""
     return tuple(
         replace(
-            each,
+            entry,
             strength=strength,
-            region=replace(each.region or Region(), area=area, bounds=False),
+            region=replace(entry.region or Region(), area=area, bounds=False),
         )
-        for each in conditioning
+        for entry in conditioning
     )
 
 
 def with_strength(conditioning: Conditioning, strength: float) -> Conditioning:
-    """The same entries, each of this weight among those of its side."""
-    return tuple(replace(each, strength=strength) for each in conditioning)
+    """Return the entries with this weight among those of their side."""
+    return tuple(replace(entry, strength=strength) for entry in conditioning)
 
 
 def with_mask(
     conditioning: Conditioning, mask: Tensor, strength: float, bounds: bool
 ) -> Conditioning:
-    """The same entries, each as much as a mask B×H×W says; an area that they have stays.
+    """Return the entries weighted by a mask B×H×W; an area that they have stays.
 
     Args:
-        strength: what the mask is multiplied with.
-        bounds: ask for the smallest area that holds the mask.
+        strength: factor on the mask.
+        bounds: limit the network to the smallest area that holds the mask.
     """
     return tuple(
         replace(
-            each,
+            entry,
             region=replace(
-                each.region or Region(), mask=mask, mask_strength=strength, bounds=bounds
+                entry.region or Region(), mask=mask, mask_strength=strength, bounds=bounds
             ),
         )
-        for each in conditioning
+        for entry in conditioning
     )

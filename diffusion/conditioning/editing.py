@@ -1,4 +1,4 @@
-"""What models that edit an image by an instruction see of it. Source: arXiv 2211.09800."""
+"""The input channels of models that edit an image by an instruction. Source: arXiv 2211.09800."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .inpaint import InpaintMask
 
 
 def image_channels(x: Tensor, image: Tensor | None, inpaint: InpaintMask | None) -> Tensor:
-    """The C channels that an editing model sees beside the noisy latent.
+    """Return the C extra input channels of an editing model.
 
     Args:
         x: B×C×h×w; gives size and batch.
-        image: B×C×h×w in unscaled VAE space, which these models are trained on.
-        inpaint: where there is no image, that of a hole is seen; without both, zeros.
+        image: B×C×h×w in unscaled VAE space, on which these models are trained.
+        inpaint: its latent stands in for a missing image; without both the channels are 0.
     """
-    seen = inpaint.latent if image is None and inpaint is not None else image
-    if seen is None:
+    latent = inpaint.latent if image is None and inpaint is not None else image
+    if latent is None:
         return torch.zeros_like(x)
-    if seen.shape[-2:] != x.shape[-2:]:
-        seen = resize(seen, x.shape[-1], x.shape[-2], "bilinear", "center")
-    return repeat_to_batch(seen, len(x)).to(x)
+    if latent.shape[-2:] != x.shape[-2:]:
+        latent = resize(latent, x.shape[-1], x.shape[-2], "bilinear", "center")
+    return repeat_to_batch(latent, len(x)).to(x)

@@ -19,20 +19,20 @@ from ..weights.weight_file import load_weights
 
 log = logging.getLogger(__name__)
 
-# What files for several text encoders call the vectors of each.
+# Keys of the vectors in files for several text encoders.
 KEYS: Mapping[TextKind, str] = {"l": "clip_l", "h": "clip_h", "g": "clip_g"}
 
 
 def embedding_vectors(name: str, kind: TextKind, width: int) -> Sequence[Tensor] | None:
-    """The vectors that a name means for a text encoder; None, and a warning, if there are none.
+    """Return an embedding's vectors for a text encoder; None, with a warning, if there are none.
 
     Args:
-        width: of the text encoder; vectors of another width are none.
+        width: of the text encoder; vectors of another width are rejected.
     """
     path = find_embedding(name)
     if path is None:
-        if not name.endswith(","):  # it is asked for again without the comma
-            log.warning("there is no embedding %r; it is left out of the prompt", name)
+        if not name.endswith(","):  # the tokenizer tries again without the comma
+            log.warning("embedding %r: file not found; it is left out of the prompt", name)
         return None
     try:
         vectors = read_vectors(path, kind)
@@ -41,23 +41,24 @@ def embedding_vectors(name: str, kind: TextKind, width: int) -> Sequence[Tensor]
         return None
     if vectors.shape[-1] != width:
         log.warning(
-            "the embedding %r is %d wide, the text encoder %d; it is left out of the prompt",
-            name, vectors.shape[-1], width,
+            "embedding %r: expected vectors of width %d, as the text encoder has, got %d; "
+            "it is left out of the prompt",
+            name, width, vectors.shape[-1],
         )  # fmt: skip
         return None
     return list(vectors.float())
 
 
 def read_vectors(path: Path, kind: TextKind) -> Tensor:
-    """The n×d vectors of a file: those for this text encoder, else its first ones.
+    """Read the n×d vectors of a file: those for this text encoder, else the first ones.
 
     Raises:
         ModelFileError: the file cannot be read safely, or holds no vectors.
     """
     if path.stat().st_size > MAX_EMBEDDING_BYTES:
         raise ModelFileError(f"{path.name} is too large for an embedding")
-    found = load_weights(path)
-    chosen = found.get(KEYS[kind], next(iter(found.values()), None))
-    if chosen is None or chosen.ndim not in (1, 2) or not chosen.numel():
-        raise ModelFileError(f"{path.name} holds no vectors of an embedding")
-    return chosen.reshape(-1, chosen.shape[-1])
+    tensors = load_weights(path)
+    vectors = tensors.get(KEYS[kind], next(iter(tensors.values()), None))
+    if vectors is None or vectors.ndim not in (1, 2) or not vectors.numel():
+        raise ModelFileError(f"{path.name}: expected the vectors of an embedding")
+    return vectors.reshape(-1, vectors.shape[-1])

@@ -1,4 +1,4 @@
-"""Inpainting: latents of images with a hole, and what inpainting models are told of the hole."""
+"""Inpainting: latents of masked images, and the extra input channels of inpainting models."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ GREY_LATENT = (0.8223, -0.6876, 0.6364, 0.1380)
 
 @dataclass(frozen=True, eq=False)
 class InpaintMask:
-    """What an inpainting model is told beside the noisy latent.
+    """The extra conditioning of an inpainting model.
 
     Attributes:
-        mask: B×H×W of any size, 1 in the hole.
-        latent: B×C×h×w in unscaled VAE space, of the image with its hole painted grey.
+        mask: B×H×W of any size, 1 where the model paints.
+        latent: B×C×h×w in unscaled VAE space, of the image with its masked part grey.
     """
 
     mask: Tensor
@@ -34,21 +34,21 @@ class InpaintMask:
 
 
 class Inpainting(NamedTuple):
-    """The latent of a whole image, and the hole in it."""
+    """The latent of an image, and its extra conditioning for an inpainting model."""
 
     latent: Latent
     inpaint: InpaintMask
 
 
 def encode_for_inpaint(vae: Vae, pixels: Tensor, mask: Tensor, grow: int) -> Latent:
-    """The latent of an image whose hole is grey, with a hard noise mask that is a little larger.
+    """Encode an image with its masked part grey, and a hard noise mask that is a little larger.
 
     Args:
-        pixels: B×H×W×C, cut to multiples of the VAE's factor; so is the mask.
+        pixels: B×H×W×C, cropped to multiples of the VAE's factor; so is the mask.
         mask: masks B×H×W, resized to the image; 0.5 and less is outside.
-        grow: side of the square that the noise mask is grown with, in pixels.
+        grow: side in pixels of the square that grows the noise mask.
     """
-    pixels, mask = _fitted(vae, pixels, mask)
+    pixels, mask = _fit_to_cells(vae, pixels, mask)
     latent = encode(vae, _paint_grey(pixels, mask))
     hard = mask.round()
     if grow > 1:
@@ -59,18 +59,18 @@ def encode_for_inpaint(vae: Vae, pixels: Tensor, mask: Tensor, grow: int) -> Lat
 
 
 def encode_for_inpaint_model(vae: Vae, pixels: Tensor, mask: Tensor) -> Inpainting:
-    """The latent of the whole image, and its hole for an inpainting model.
+    """Encode an image, and the same image with its masked part grey for an inpainting model.
 
     Args:
-        pixels: B×H×W×C, cut to multiples of the VAE's factor; so is the mask.
-        mask: masks B×H×W, resized to the image; kept soft in the noise mask.
+        pixels: B×H×W×C, cropped to multiples of the VAE's factor; so is the mask.
+        mask: masks B×H×W, resized to the image; the noise mask stays soft.
     """
-    pixels, mask = _fitted(vae, pixels, mask)
+    pixels, mask = _fit_to_cells(vae, pixels, mask)
     inpaint = InpaintMask(mask, encode(vae, _paint_grey(pixels, mask)).samples)
     return Inpainting(replace(encode(vae, pixels), noise_mask=mask), inpaint)
 
 
-def _fitted(vae: Vae, pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _fit_to_cells(vae: Vae, pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     mask = resize_mask(mask, pixels.shape[2], pixels.shape[1])
     factor = vae.family.vae_factor
     return crop_to_cells(pixels, factor), crop_to_cells(mask, factor)
@@ -84,16 +84,16 @@ def _paint_grey(pixels: Tensor, mask: Tensor) -> Tensor:
 def inpaint_channels(
     x: Tensor, inpaint: InpaintMask | None, source: Latent | None, family: Family
 ) -> Tensor:
-    """The 1 + C channels that an inpainting model sees beside the noisy latent: mask, image.
+    """Return the 1 + C extra input channels of an inpainting model: mask, masked image.
 
     Args:
         x: B×C×h×w; gives size and batch.
-        inpaint: of this conditioning; without one it is made of `source` and its noise mask.
-        source: what is sampled from; without a noise mask all is hole.
+        inpaint: of this conditioning; without one, `source` and its noise mask are used.
+        source: the latent that is sampled from; without a noise mask all of it is masked.
         family: of the model.
     """
     if inpaint is None and source is not None and source.noise_mask is not None:
-        # Stretched over the latent, as it is in sampling; a hole of its own is cut to the aspect.
+        # Stretched over the latent, as in sampling; an inpaint mask is cropped to its aspect ratio.
         inpaint = InpaintMask(
             resize_mask(source.noise_mask, x.shape[-1], x.shape[-2]), source.samples
         )
@@ -106,5 +106,5 @@ def inpaint_channels(
         mask = resize(mask, width, height, "bilinear", "center")
     if latent.shape[-2:] != x.shape[-2:]:
         latent = resize(latent, width, height, "bilinear", "center")
-    parts = (repeat_to_batch(each, len(x)).to(x) for each in (mask.round(), latent))
-    return torch.cat(tuple(parts), dim=1)
+    channels = (mask.round(), latent)
+    return torch.cat([repeat_to_batch(part, len(x)).to(x) for part in channels], dim=1)

@@ -24,9 +24,9 @@ Chunks = list[list[Token]]
 def encode_text(clip: Clip, text: str, sizes: Sizes | None = None) -> Conditioning:
     """Encode a prompt.
 
-    Chunks of 77 tokens are encoded apart and joined. A weight moves a token's encoding away from
-    that of the empty prompt at its place, without renormalising. Where a model has several text
-    encoders, each encodes the prompt, and their encodings lie side by side.
+    Chunks of 77 tokens are encoded separately and joined. A weight moves a token's encoding away
+    from that of the empty prompt at its position, without renormalising. If a model has several
+    text encoders, each encodes the prompt, and their encodings are concatenated.
 
     Returns:
         One entry: tokens 1×77k×d, pooled 1×d of the last encoder's first chunk.
@@ -38,79 +38,79 @@ def encode_text(clip: Clip, text: str, sizes: Sizes | None = None) -> Conditioni
 
 
 def encode_prompts(
-    clip: Clip, texts: Mapping[TextKind, str], sizes: Sizes | None = None
+    clip: Clip, prompts: Mapping[TextKind, str], sizes: Sizes | None = None
 ) -> Conditioning:
-    """Encode a prompt for each text encoder; the shorter ones are filled up with empty chunks.
+    """Encode a prompt for each text encoder; shorter ones are padded with empty chunks.
 
     Raises:
         PromptError: a prompt cannot be read, or there is none for one of the encoders.
     """
-    tokens, pooled = retry_when_out_of_memory(lambda: _encode_all(clip, texts))
-    # Clones, since what is made while computing takes no part in other arithmetic.
+    tokens, pooled = retry_when_out_of_memory(lambda: _encode_all(clip, prompts))
+    # Clones, since tensors made in inference mode take no part in other arithmetic.
     return (PromptEntry(tokens.clone(), pooled.clone(), sizes=sizes),)
 
 
-def _encode_all(clip: Clip, texts: Mapping[TextKind, str]) -> tuple[Tensor, Tensor]:
-    """1×77k×d of all encoders side by side, and 1×d pooled of the last."""
+def _encode_all(clip: Clip, prompts: Mapping[TextKind, str]) -> tuple[Tensor, Tensor]:
+    """Return 1×77k×d of all encoders, concatenated, and 1×d pooled of the last."""
     weights = clip.weights
     with weights.use(clip.patches):
-        parts = weights.encoders
-        missing = [part.kind for part in parts if part.kind not in texts]
+        encoders = weights.encoders
+        missing = [encoder.kind for encoder in encoders if encoder.kind not in prompts]
         if missing:
-            known = " and ".join(texts)
+            expected = ", ".join(encoder.kind for encoder in encoders)
             raise PromptError(
-                f"prompts for the text encoders {known}, but the model has {missing[0]} too"
+                f"expected prompts for the text encoders {expected}, got {', '.join(prompts)}"
             )
-        chunks = [_chunks(part, texts[part.kind]) for part in parts]
-        longest = max(map(len, chunks))
-        for part, have in zip(parts, chunks, strict=True):
-            have += _chunks(part, "") * (longest - len(have))
-        found = [
-            _encode(part, have, clip.layer, weights.device)
-            for part, have in zip(parts, chunks, strict=True)
+        chunks = [_tokenize(encoder, prompts[encoder.kind]) for encoder in encoders]
+        count = max(map(len, chunks))
+        for encoder, own in zip(encoders, chunks, strict=True):
+            own += _tokenize(encoder, "") * (count - len(own))
+        encodings = [
+            _encode(encoder, own, clip.layer, weights.device)
+            for encoder, own in zip(encoders, chunks, strict=True)
         ]
-        return torch.cat([tokens for tokens, _ in found], dim=-1), found[-1][1]
+        return torch.cat([tokens for tokens, _ in encodings], dim=-1), encodings[-1][1]
 
 
-def _chunks(part: TextEncoder, text: str) -> Chunks:
-    words: nn.Embedding = part.module.get_input_embeddings()  # type: ignore[operator]
-    find = partial(embedding_vectors, kind=part.kind, width=words.embedding_dim)
-    return tokenize(text, part.tokenizer.encode, part.tokenizer.special_tokens, find)
+def _tokenize(encoder: TextEncoder, prompt: str) -> Chunks:
+    words: nn.Embedding = encoder.module.get_input_embeddings()  # type: ignore[operator]
+    find = partial(embedding_vectors, kind=encoder.kind, width=words.embedding_dim)
+    return tokenize(prompt, encoder.tokenizer.encode, encoder.tokenizer.special_tokens, find)
 
 
 def _encode(
-    part: TextEncoder, chunks: Chunks, layer: int | None, device: torch.device
+    encoder: TextEncoder, chunks: Chunks, layer: int | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """1×77k×d of one encoder, and 1×d pooled at the first end mark of the first chunk."""
-    weighted = any(token.weight != 1.0 for chunk in chunks for token in chunk)
-    empty = _chunks(part, "") if weighted else []
-    hidden, pooled = _encode_chunks(part, [*chunks, *empty], layer, device)
-    if weighted:
-        hidden = _weighted(hidden[:-1], hidden[-1:], chunks)
+    """Return 1×77k×d of one encoder, and 1×d pooled at the first end mark of the first chunk."""
+    is_weighted = any(token.weight != 1.0 for chunk in chunks for token in chunk)
+    empty = _tokenize(encoder, "") if is_weighted else []
+    hidden, pooled = _encode_chunks(encoder, [*chunks, *empty], layer, device)
+    if is_weighted:
+        hidden = _apply_weights(hidden[:-1], hidden[-1:], chunks)
     return hidden.reshape(1, -1, hidden.shape[-1]), pooled[:1]
 
 
 def _encode_chunks(
-    part: TextEncoder, chunks: Chunks, layer: int | None, device: torch.device
+    encoder: TextEncoder, chunks: Chunks, layer: int | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """k×77×d of a layer, and k×d pooled."""
-    module = part.module
+    """Return k×77×d of a layer, and k×d pooled."""
+    module = encoder.module
     ids = torch.tensor([[token.id for token in chunk] for chunk in chunks])
-    network = module.get_submodule("text_model") if _nested(module) else module
-    with _with_vectors(module, chunks):
-        found = network(ids.clamp(min=0).to(device), output_hidden_states=True)
-    hidden = _hidden(part, network, found, part.layer if layer is None else layer)
-    first_end = (ids == part.tokenizer.special_tokens.end).int().argmax(dim=1)
-    pooled = found.last_hidden_state[torch.arange(len(chunks)), first_end]
+    network = module.get_submodule("text_model") if _has_text_model(module) else module
+    with _replace_words(module, chunks):
+        output = network(ids.clamp(min=0).to(device), output_hidden_states=True)
+    hidden = _select_layer(encoder, network, output, encoder.layer if layer is None else layer)
+    first_end = (ids == encoder.tokenizer.special_tokens.end).int().argmax(dim=1)
+    pooled = output.last_hidden_state[torch.arange(len(chunks)), first_end]
     if hasattr(module, "text_projection"):
         pooled = module.get_submodule("text_projection")(pooled)
     return hidden.float().cpu(), pooled.float().cpu()
 
 
 @contextmanager
-def _with_vectors(module: nn.Module, chunks: Chunks) -> Iterator[None]:
-    """Put the vectors of embeddings in the places of the words that they stand for."""
-    places = [
+def _replace_words(module: nn.Module, chunks: Chunks) -> Iterator[None]:
+    """Replace the words that stand for embeddings by their vectors."""
+    vectors = [
         (row, column, token.vector)
         for row, chunk in enumerate(chunks)
         for column, token in enumerate(chunk)
@@ -119,12 +119,12 @@ def _with_vectors(module: nn.Module, chunks: Chunks) -> Iterator[None]:
 
     def put(_module: nn.Module, _inputs: Any, words: Tensor) -> Tensor:
         words = words.clone()
-        for row, column, vector in places:
+        for row, column, vector in vectors:
             words[row, column] = vector.to(words)
         return words
 
     table: nn.Module = module.get_input_embeddings()  # type: ignore[operator]
-    hook = table.register_forward_hook(put) if places else None
+    hook = table.register_forward_hook(put) if vectors else None
     try:
         yield
     finally:
@@ -132,24 +132,24 @@ def _with_vectors(module: nn.Module, chunks: Chunks) -> Iterator[None]:
             hook.remove()
 
 
-def _hidden(part: TextEncoder, network: nn.Module, found: Any, layer: int) -> Tensor:
-    """The output of a layer counted from the end; of the last where there is no such layer."""
-    layers: tuple[Tensor, ...] = found.hidden_states
-    last: Tensor = found.last_hidden_state
-    place = min(layer + part.dropped, -1)
-    if -place >= len(layers) or (place == -1 and part.final_norm):
+def _select_layer(encoder: TextEncoder, network: nn.Module, output: Any, layer: int) -> Tensor:
+    """Return the output of a layer counted from the end; of the last if there is no such layer."""
+    layers: tuple[Tensor, ...] = output.hidden_states
+    last: Tensor = output.last_hidden_state
+    index = min(layer + encoder.dropped, -1)
+    if -index >= len(layers) or (index == -1 and encoder.final_norm):
         return last
-    if not part.final_norm:
-        return layers[place]
-    normed: Tensor = network.get_submodule("final_layer_norm")(layers[place])
+    if not encoder.final_norm:
+        return layers[index]
+    normed: Tensor = network.get_submodule("final_layer_norm")(layers[index])
     return normed
 
 
-def _nested(module: nn.Module) -> bool:
-    """Whether the encoder proper lies one deeper, as beside a projection."""
+def _has_text_model(module: nn.Module) -> bool:
+    """Return whether the encoder is a submodule, as in classes with a projection."""
     return any(name == "text_model" for name, _ in module.named_children())
 
 
-def _weighted(hidden: Tensor, empty: Tensor, chunks: Chunks) -> Tensor:
+def _apply_weights(hidden: Tensor, empty: Tensor, chunks: Chunks) -> Tensor:
     weights = torch.tensor([[token.weight for token in chunk] for chunk in chunks])
     return (hidden - empty) * weights[:, :, None] + empty

@@ -1,4 +1,4 @@
-"""Differential diffusion: a grey mask says how early each place may change."""
+"""Differential diffusion: a grey mask sets how early each cell may change."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ MaskAt = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class DifferentialMask:
-    """A patch of a model: noise masks become hard, and cover more from step to step.
+    """A patch of a model: noise masks become hard and cover more from step to step.
 
-    A place of value v changes over the last share v of the way, counted in timesteps.
+    A cell of value v changes over the last share v of the schedule, counted in timesteps.
 
     Args:
-        strength: share of the hard mask; the rest is the grey mask as it is. 0 is all of it, as
-            in ComfyUI.
+        strength: share of the hard mask; the rest is the grey mask. 0 means 1, as in ComfyUI.
 
     Source: Levin and Fried, "Differential Diffusion" (arXiv 2306.00950).
     """
@@ -29,18 +28,18 @@ class DifferentialMask:
 
     @property
     def fingerprint(self) -> str:
-        """Tells two patches apart."""
+        """Identify the patch by its value."""
         return repr(self)
 
     def schedule(self, mask: Tensor, sampling: ModelSampling, sigmas: Tensor) -> MaskAt:
-        """The mask at each level of a run.
+        """Return a function from sigma to the mask.
 
         Args:
             mask: B×1×h×w.
-            sigmas: the levels of the run, falling.
+            sigmas: of the run, falling.
         """
         last = sigmas[-1].clamp(min=sampling.sigma_min)
-        start, end = (float(sampling.timestep(level)) for level in (sigmas[0], last))
+        start, end = (float(sampling.timestep(sigma)) for sigma in (sigmas[0], last))
 
         def mask_at(sigma: Tensor) -> Tensor:
             passed = float(sampling.timestep(sigma)) - end

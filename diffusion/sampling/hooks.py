@@ -1,4 +1,4 @@
-"""What sampling tells its caller, which may raise to stop it."""
+"""Hooks of the caller of sampling, which may raise to stop it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def _no_call() -> None:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Called while sampling, in its thread.
+    """Functions that sampling calls, in its own thread.
 
     Attributes:
-        on_step: (steps done, steps in all, D of this step in scaled latent space).
-        on_call: before each evaluation of the denoising network.
+        on_step: (steps done, steps in total, D of this step in scaled latent space).
+        on_call: called before each evaluation of the denoising network.
     """
 
     on_step: Callable[[int, int, Tensor], None] = _no_step

@@ -1,8 +1,7 @@
-"""Noise by seed: the first of a run, that of each step, and Brownian paths.
+"""Noise by seed: the initial noise of a run, the noise of its steps, and Brownian paths.
 
-All of it comes from generators of this module's own making, on the CPU unless a sampler's name
-says otherwise, so the same seed gives the same numbers on every machine and nothing else in the
-process is disturbed.
+It comes from generators that this module makes, on the CPU unless a sampler's name says otherwise.
+So a seed gives the same numbers on every machine, and torch's global generator stays unchanged.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ class NoiseChoice:
     """The noise of a run as it travels on edges.
 
     Attributes:
-        seed: 0 to 2^64 - 1, for the first noise and that of the steps.
-        add: False starts from the latent itself; the steps draw theirs all the same.
+        seed: 0 to 2^64 - 1, for the initial noise and that of the steps.
+        add: False starts from the latent itself; the steps still draw noise.
     """
 
     seed: int
@@ -38,38 +37,38 @@ class NoiseChoice:
 def start_noise(
     shape: Sequence[int], seed: int, batch_index: Sequence[int] | None = None
 ) -> Tensor:
-    """The noise a run starts from, float32 on the CPU.
+    """Return the initial noise of a run, float32 on the CPU.
 
     Args:
         shape: B×C×h×w.
         seed: 0 to 2^64 - 1.
-        batch_index: which member of a batch each latent is; members are drawn one after
-            another, so that one of them can be made again alone. Equal members share noise.
+        batch_index: index in its original batch of each latent; noise is drawn index by index,
+            so that a single one can be reproduced. Equal indices share noise.
     """
-    return _drawn(shape, torch.Generator().manual_seed(seed), batch_index)
+    return _draw(shape, torch.Generator().manual_seed(seed), batch_index)
 
 
-def draws_after(
+def generator_after_start(
     shape: Sequence[int], seed: int, batch_index: Sequence[int] | None = None
 ) -> torch.Generator:
-    """What a seed's generator gives after `start_noise`, for what else a run draws."""
+    """Return a seed's generator as it is after `start_noise`, for other draws of the run."""
     generator = torch.Generator().manual_seed(seed)
-    _drawn(shape, generator, batch_index)
+    _draw(shape, generator, batch_index)
     return generator
 
 
-def _drawn(
+def _draw(
     shape: Sequence[int], generator: torch.Generator, batch_index: Sequence[int] | None
 ) -> Tensor:
     if batch_index is None:
         return torch.randn(tuple(shape), generator=generator)
     one = (1, *shape[1:])
-    drawn = [torch.randn(one, generator=generator) for _ in range(max(batch_index) + 1)]
-    return torch.cat([drawn[index] for index in batch_index])
+    noises = [torch.randn(one, generator=generator) for _ in range(max(batch_index) + 1)]
+    return torch.cat([noises[index] for index in batch_index])
 
 
 def step_noise(x: Tensor, seed: int, mode: CompatibilityMode = "current") -> StepNoise:
-    """Fresh noise for each step of an ancestral sampler, of x's shape; see `noise_like`."""
+    """Return a source of fresh noise of x's shape for each step; see `noise_like`."""
     draw = noise_like(x, seed, mode)
     return lambda _sigma, _sigma_next: draw(x)
 
@@ -77,11 +76,11 @@ def step_noise(x: Tensor, seed: int, mode: CompatibilityMode = "current") -> Ste
 def noise_like(
     x: Tensor, seed: int, mode: CompatibilityMode = "current"
 ) -> Callable[[Tensor], Tensor]:
-    """Fresh noise of the shape of what it is given, on x's device.
+    """Return a function that draws fresh noise of its argument's shape, on x's device.
 
     Args:
         mode: "current" adds 1 to the seed on the CPU, so that the first draw differs from the
-            noise the run started from; "0.3.64" is that version of ComfyUI, which adds nothing.
+            initial noise; ComfyUI 0.3.64 adds nothing.
     """
     shift = 1 if mode == "current" and x.device.type == "cpu" else 0
     generator = torch.Generator(device=x.device).manual_seed((seed + shift) % 2**64)
@@ -93,10 +92,10 @@ def noise_like(
 
 
 def brownian_noise(x: Tensor, sigmas: Tensor, seed: int, cpu: bool = True) -> StepNoise:
-    """Increments of one Brownian path over the levels, scaled to unit variance.
+    """Return the increments of one Brownian path over sigma, scaled to unit variance.
 
-    The path depends on the seed and the ends of the schedule alone, so that the noise between
-    two levels is the same however many steps lie between.
+    The path depends only on the seed and the ends of the schedule, so that the noise between two
+    sigmas is the same for any number of steps between them.
 
     Args:
         cpu: follow the path on the CPU, whatever device x is on.
@@ -110,7 +109,7 @@ def brownian_noise(x: Tensor, sigmas: Tensor, seed: int, cpu: bool = True) -> St
         start, end = float(sigma), float(sigma_next)
         sign = 1 if start < end else -1
         with warnings.catch_warnings():
-            # The ends are float32 levels as doubles; the tree says so when they meet its own.
+            # The ends are float32 sigmas as doubles; the tree warns where they exceed its own.
             warnings.simplefilter("ignore")
             increment: Tensor = tree(min(start, end), max(start, end)) * sign
         scale = (sigma_next - sigma).abs().sqrt()

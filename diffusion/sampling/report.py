@@ -1,4 +1,4 @@
-"""What passes did to an image: change inside and outside a mask, and what each pass cost."""
+"""Report of the passes over an image: the change inside and outside a mask, and their cost."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..latents.latents import SamplePass
 
 @dataclass(frozen=True)
 class ImageChange:
-    """How far a part of an image is from its source, in saved 8-bit levels.
+    """The difference of a part of an image from its source, in 8-bit levels as saved.
 
     Attributes:
-        pixels: how many the part has.
-        changed: how many of them differ.
-        psnr_db: peak signal to noise ratio; None where nothing differs.
+        pixels: number of pixels in the part.
+        changed: number of pixels that differ.
+        psnr_db: peak signal to noise ratio; None if no pixel differs.
         delta_e: mean CIEDE2000.
     """
 
@@ -33,7 +33,7 @@ class ImageChange:
 
 @dataclass(frozen=True)
 class PassRow:
-    """One pass; figures that nobody measured are None."""
+    """One pass; what was not measured is None."""
 
     sampled: SamplePass | None = None
     inside: ImageChange | None = None
@@ -54,14 +54,14 @@ def extend(
     image: Tensor,
     mask: Tensor | None,
 ) -> PassReport:
-    """The report with the passes that are new, and what the image is like after the last.
+    """Return the report with the new passes, and the change of the image after the last.
 
     Args:
-        passes: all that the image's latent went through.
+        passes: all passes of the image's latent.
         source, image: B×H×W×C of one size.
-        mask: B×H×W over them; more than 0 is inside. Everything is, without one.
+        mask: B×H×W over them, above 0 inside; without a mask everything is inside.
     """
-    rows = [PassRow(sampled=each) for each in passes[len(report.rows) :]] or [PassRow()]
+    rows = [PassRow(sampled=new) for new in passes[len(report.rows) :]] or [PassRow()]
     inside, outside = _changes(source, image, mask)
     rows[-1] = replace(rows[-1], inside=inside, outside=outside)
     return PassReport((*report.rows, *rows))
@@ -78,19 +78,19 @@ def _changes(
 
 
 def _change(source: Tensor, image: Tensor) -> ImageChange | None:
-    """None where the part is empty."""
+    """Return the change of N×3 pixels; None if there are none."""
     before, after = to_bytes(source).reshape(-1, 3), to_bytes(image).reshape(-1, 3)
     if not len(before):
         return None
     changed = int((before != after).any(dim=-1).sum())
     error = float(((before.double() - after.double()) ** 2).mean())
     psnr = 10 * math.log10(255**2 / error) if error else None
-    seen = float(delta_e(to_lab(before / 255.0), to_lab(after / 255.0)).mean())
-    return ImageChange(len(before), changed, psnr, seen)
+    difference = float(delta_e(to_lab(before / 255.0), to_lab(after / 255.0)).mean())
+    return ImageChange(len(before), changed, psnr, difference)
 
 
 def to_json(report: PassReport) -> str:
-    """The report as JSON: a list of passes under `passes`."""
+    """Return the report as JSON: a list of passes under `passes`."""
     return json.dumps({"passes": [asdict(row) for row in report.rows]}, indent=2)
 
 
@@ -101,33 +101,39 @@ HEAD = (
 
 
 def to_table(report: PassReport) -> str:
-    """The report as a table, a line for each pass."""
+    """Return the report as a table, a line for each pass."""
     lines = [HEAD, *(_cells(number, row) for number, row in enumerate(report.rows, start=1))]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    return "\n".join("  ".join(_padded(line, widths)).rstrip() for line in lines)
+    return "\n".join("  ".join(_pad(line, widths)).rstrip() for line in lines)
 
 
-def _padded(line: Iterable[str], widths: list[int]) -> Iterable[str]:
+def _pad(line: Iterable[str], widths: list[int]) -> Iterable[str]:
     return (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
 
 
 def _cells(number: int, row: PassRow) -> tuple[str, ...]:
     done = row.sampled
-    facts = ("-",) * 5
+    sampled = ("-",) * 5
     if done is not None:
-        facts = (
+        sampled = (
             f"{done.sampler}/{done.scheduler}", f"{done.steps}", f"{done.first_sigma:.3f}",
             f"{done.model_calls}", f"{done.seconds:.2f}",
         )  # fmt: skip
     changed = f"{row.outside.changed} of {row.outside.pixels}" if row.outside else "-"
-    return (f"{number}", *facts, *_figures(row.inside), *_figures(row.outside), changed)
+    return (
+        f"{number}",
+        *sampled,
+        *_format_change(row.inside),
+        *_format_change(row.outside),
+        changed,
+    )
 
 
-def _figures(change: ImageChange | None) -> tuple[str, str]:
+def _format_change(change: ImageChange | None) -> tuple[str, str]:
     if change is None:
         return "-", "-"
-    return _decibels(change.psnr_db), f"{change.delta_e:.2f}"
+    return _format_decibels(change.psnr_db), f"{change.delta_e:.2f}"
 
 
-def _decibels(value: float | None) -> str:
+def _format_decibels(value: float | None) -> str:
     return "same" if value is None else f"{value:.1f} dB"

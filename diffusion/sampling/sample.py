@@ -1,19 +1,18 @@
 """Sampling a latent: noise in, a sampler over a guided model, a latent out.
 
-The arithmetic is ComfyUI's KSampler and KSamplerAdvanced: denoise keeps the tail of a stretched
-schedule, noise comes from a CPU generator, a mask is blended at every model call.
+As in ComfyUI's KSampler and KSamplerAdvanced, denoise takes the end of a stretched schedule,
+noise comes from a CPU generator, and a mask is blended at every model call.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ..conditioning.conditioning import Conditioning
 from ..errors import SamplingError
@@ -26,13 +25,13 @@ from ..samplers.step import Denoiser, PairDenoiser, StepNoise, StepReporter, Ste
 from ..samplers.table import SAMPLER_TABLE, SamplerChoice
 from ..schedules.schedules import calculate_sigmas
 from .compatibility import CompatibilityMode, compatibility_mode
-from .differential import DifferentialMask, MaskAt
 from .guidance import Guidance, GuidedDenoiser
 from .hooks import SILENT, Hooks
+from .masking import fit_mask, limit_to_mask, schedule_mask
 from .noise import (
     NoiseChoice,
     brownian_noise,
-    draws_after,
+    generator_after_start,
     noise_like,
     start_noise,
     step_noise,
@@ -41,16 +40,16 @@ from .noise import (
 
 @dataclass(frozen=True)
 class SamplePlan:
-    """How to sample.
+    """The settings of KSampler and KSamplerAdvanced.
 
     Attributes:
-        seed: 0 to 2^64 - 1, for the first noise and that of the steps.
-        steps: model steps; with `denoise` below 1 the schedule is stretched, not the count.
-        denoise: share of the schedule that is run, from its end; 0 leaves the latent as it is.
-        start, end: first and last step of the schedule that are run.
+        seed: 0 to 2^64 - 1, for the initial noise and that of the steps.
+        steps: model steps; `denoise` below 1 does not change their number.
+        denoise: share of the schedule to run, from its end; 0 leaves the latent unchanged.
+        start, end: first step of the schedule to run, and the step to stop before.
         add_noise: False starts from the latent itself.
-        leftover_noise: an early `end` leaves the noise of its level in.
-        mode: which ComfyUI is followed; see `diffusion.sampling.compatibility`.
+        leftover_noise: keep the noise that is left at an early `end`.
+        mode: ComfyUI version to follow; see `diffusion.sampling.compatibility`.
     """
 
     seed: int
@@ -67,7 +66,7 @@ class SamplePlan:
 
 
 def plan_sigmas(model: Model, plan: SamplePlan) -> Tensor:
-    """The levels that a plan goes through; none mean that nothing is run."""
+    """Return the sigmas of a plan; none if there is nothing to run."""
     sigmas = calculate_sigmas(
         model.sampling,
         plan.scheduler,
@@ -93,7 +92,7 @@ def sample(
     """Sample from a latent.
 
     Returns:
-        A latent like the given one: same batch, mask, batch index and family; samples float32
+        A latent with the batch, mask, batch index and family of the given one; samples float32
         on the CPU in unscaled VAE space.
 
     Raises:
@@ -112,12 +111,12 @@ def sample(
 
 @dataclass(frozen=True)
 class SamplingRun:
-    """Noise levels, and how they are gone through.
+    """Sigmas, and how to go through them.
 
     Attributes:
-        sigmas: falling levels; one alone only adds its noise, none do nothing.
-        scheduler: what the levels are called in reports.
-        mode: which ComfyUI is followed; see `diffusion.sampling.compatibility`.
+        sigmas: falling; a single one only adds its noise, none change nothing.
+        scheduler: name of the sigmas in reports.
+        mode: ComfyUI version to follow; see `diffusion.sampling.compatibility`.
     """
 
     sigmas: Tensor
@@ -128,11 +127,11 @@ class SamplingRun:
 
 
 class Sampled(NamedTuple):
-    """What sampling gives.
+    """The results of sampling.
 
     Attributes:
-        output: the latent at the last level.
-        denoised: the last D, which is the output where the last level is 0.
+        output: the latent at the last sigma.
+        denoised: the last D, which is the output if the last sigma is 0.
     """
 
     output: Latent
@@ -142,11 +141,11 @@ class Sampled(NamedTuple):
 def sample_custom(
     guidance: Guidance, latent: Latent, run: SamplingRun, hooks: Hooks = SILENT
 ) -> Sampled:
-    """Sample from a latent through given levels.
+    """Sample from a latent through given sigmas.
 
     Returns:
-        Latents like the given one: same batch, mask, batch index and family; samples float32
-        on the CPU in unscaled VAE space; one pass more.
+        Latents with the batch, mask, batch index and family of the given one, and one pass more;
+        samples float32 on the CPU in unscaled VAE space.
 
     Raises:
         SamplingError: the model gave NaN or infinity, or the sampler changes the size of a
@@ -154,39 +153,39 @@ def sample_custom(
     """
     if not len(run.sigmas):
         return Sampled(latent, latent)
-    if SAMPLER_TABLE[run.sampler.name].resizes and latent.noise_mask is not None:
+    spec = SAMPLER_TABLE[run.sampler.name]
+    if spec.resizes and latent.noise_mask is not None:
         raise SamplingError(
-            "a sampler that changes the latent's size wants one without a noise mask; "
-            "take SetLatentNoiseMask away, or upscale after sampling"
+            f"{run.sampler.name} resizes the latent: expected a latent without a noise mask; "
+            "remove SetLatentNoiseMask, or upscale after sampling"
         )
-    counter, start = _Counter(hooks), time.perf_counter()
-    hooks = replace(hooks, on_call=counter)
-    model, name = guidance.model, run.sampler.name
-    seed, shape = run.noise.seed, latent.samples.shape
+    model, counter, start = guidance.model, _CallCounter(hooks), time.perf_counter()
+    counting = replace(hooks, on_call=counter)
 
     def sample_with(one_by_one: bool) -> list[Tensor]:
-        draws = draws_after(shape, seed, latent.batch_index)
-        state = StepState(model.sampling, generator=draws)
+        generator = generator_after_start(latent.samples.shape, run.noise.seed, latent.batch_index)
+        state = StepState(model.sampling, generator=generator)
         with model.weights.use(model.patches, state):
             denoiser = GuidedDenoiser(
                 guidance,
-                hooks,
+                counting,
                 source=latent,
-                needs_unguided=SAMPLER_TABLE[name].needs_unguided,
+                needs_unguided=spec.needs_unguided,
                 state=state,
                 one_by_one=one_by_one,
                 missing_is_zero=run.mode == "0.3.64",
             )
-            inside = _Run(denoiser, latent, run).through(hooks)
-        return [each.clone() for each in inside]
+            results = _LatentRun(denoiser, latent, run).sample(counting)
+        # Tensors made in inference mode take no part in other arithmetic; their clones do.
+        return [samples.clone() for samples in results]
 
-    found = retry_when_out_of_memory(lambda: sample_with(False), lambda: sample_with(True))
-    if not all(bool(torch.isfinite(each).all()) for each in found):
+    results = retry_when_out_of_memory(lambda: sample_with(False), lambda: sample_with(True))
+    if not all(bool(torch.isfinite(samples).all()) for samples in results):
         raise SamplingError(
-            f"{name} gave NaN or infinity; the model may overflow at this precision"
+            f"{run.sampler.name} gave NaN or infinity; the model may overflow at this precision"
         )
     done = SamplePass(
-        name,
+        run.sampler.name,
         run.scheduler,
         len(run.sigmas) - 1,
         float(run.sigmas[0]),
@@ -194,178 +193,145 @@ def sample_custom(
         time.perf_counter() - start,
     )
     passes = (*latent.passes, done)
-    return Sampled(*(replace(latent, samples=each, passes=passes) for each in found))
+    return Sampled(*(replace(latent, samples=samples, passes=passes) for samples in results))
 
 
 def add_latent_noise(model: Model, latent: Latent, noise: NoiseChoice, sigmas: Tensor) -> Latent:
-    """A latent with the noise between the ends of levels in it; with none, as it is.
+    """Return a latent with the noise between the first and the last sigma.
 
-    One level adds all of its noise.
+    A single sigma adds all of its noise; without sigmas the latent stays unchanged.
     """
     if not len(sigmas):
         return latent
-    level = (sigmas[0] - sigmas[-1]).abs() if len(sigmas) > 1 else sigmas[0]
+    sigma = (sigmas[0] - sigmas[-1]).abs() if len(sigmas) > 1 else sigmas[0]
     samples = latent.samples.float()
+    drawn = _initial_noise(samples, noise, latent)
+    noisy = model.sampling.add_noise(
+        model.family.to_model(samples), drawn, sigma, max_denoise=False
+    )
+    return replace(latent, samples=model.family.to_vae(noisy))
+
+
+def _initial_noise(samples: Tensor, noise: NoiseChoice, latent: Latent) -> Tensor:
     shape = tuple(samples.shape)
-    drawn = torch.zeros(shape)
-    if noise.add:
-        drawn = start_noise(shape, noise.seed, latent.batch_index)
-    known = model.family.to_model(samples)
-    noised = model.sampling.add_noise(known, drawn, level, max_denoise=False)
-    return replace(latent, samples=model.family.to_vae(noised))
+    return start_noise(shape, noise.seed, latent.batch_index) if noise.add else torch.zeros(shape)
 
 
-class _Counter:
-    """Counts model calls on their way to the caller's hook."""
+class _CallCounter:
+    """Counts model calls before it calls the caller's hook."""
 
     def __init__(self, hooks: Hooks) -> None:
-        self.calls, self.then = 0, hooks.on_call
+        self.calls, self._on_call = 0, hooks.on_call
 
     def __call__(self) -> None:
         self.calls += 1
-        self.then()
+        self._on_call()
 
 
-class _Run:
-    """One latent on its way through the levels of a schedule."""
+class _LatentRun:
+    """The run of one latent through the sigmas, on the model's device."""
 
     def __init__(self, denoiser: GuidedDenoiser, latent: Latent, run: SamplingRun) -> None:
-        self.denoiser, self.model, self.mask = denoiser, denoiser.model, latent.noise_mask
-        self.run, self.sampler = run, SAMPLER_TABLE[run.sampler.name]
-        device = self.model.weights.device
+        self._denoiser, self._model, self._mask = denoiser, denoiser.model, latent.noise_mask
+        self._run, self._spec = run, SAMPLER_TABLE[run.sampler.name]
+        device = self._model.weights.device
         samples = latent.samples.float().to(device)
-        self.known = self.model.family.to_model(samples) if bool(samples.any()) else samples
-        shape, noise = tuple(samples.shape), run.noise
-        drawn = start_noise(shape, noise.seed, latent.batch_index) if noise.add else None
-        self.first = (torch.zeros(shape) if drawn is None else drawn).to(device)
-        # On the CPU, where asking for a level's value waits for nothing.
-        self.sigmas = run.sigmas.cpu()
+        self._latent = self._model.family.to_model(samples) if bool(samples.any()) else samples
+        self._noise = _initial_noise(samples, run.noise, latent).to(device)
+        # On the CPU, where reading the value of a sigma does not wait for the device.
+        self._sigmas = run.sigmas.cpu()
 
-    def through(self, hooks: Hooks) -> tuple[Tensor, Tensor]:
-        """The latent at the last level, and the last D, in unscaled VAE space on the CPU."""
-        sampling, sigmas = self.model.sampling, self.sigmas
+    def sample(self, hooks: Hooks) -> tuple[Tensor, Tensor]:
+        """Return the latent at the last sigma and the last D, in unscaled VAE space on the CPU."""
+        sampling, sigmas, spec = self._model.sampling, self._sigmas, self._spec
         x = sampling.add_noise(
-            self.known, self.first, sigmas[0], sampling.is_max_denoise(sigmas[0])
+            self._latent, self._noise, sigmas[0], sampling.is_max_denoise(sigmas[0])
         )
         total, last = len(sigmas) - 1, [x]
         if not total:
-            noised = self._off(sampling.undo_noise_scaling(x, sigmas[0]))
-            return noised, noised
+            noisy = self._to_vae(sampling.undo_noise_scaling(x, sigmas[0]))
+            return noisy, noisy
 
         def on_step(index: int, denoised: Tensor) -> None:
             last[0] = denoised
             hooks.on_step(index + 1, total, denoised)
 
-        options: dict[str, Any] = dict(self.run.sampler.options)
-        if self.sampler.takes_tau:
-            options["tau"] = _noise_between(self.model, **_taken(options, TAU))
-        if self.sampler.resizes:
-            options["noise_like"] = noise_like(x, self.run.noise.seed, self.run.mode)
-        if self.sampler.takes_single_step and self.run.mode == "0.3.64":
-            options["single_step"] = False
-        denoise = self._denoise()
-        if self.sampler.noise != "none":
-            options["noise"] = self._step_noise(x)
-        function = load_sampler(self.sampler, sampling.prediction)
-        sigmas = fit_sigmas(self.sampler, sampling, sigmas)
-        reporter = StepReporter(on_step)
-        if self.sampler.needs_unguided:
-            x = function(reporter.watch(denoise), x, Steps(sigmas, reporter), **options)
+        reporter, options = StepReporter(on_step), self._options(x)
+        steps = Steps(fit_sigmas(spec, sampling, sigmas), reporter)
+        sampler, denoise = load_sampler(spec, sampling.prediction), self._masked_denoiser()
+        if spec.needs_unguided:
+            x = sampler(reporter.watch(denoise), x, steps, **options)
         else:
-            call = reporter.watch(_guided_only(denoise))
-            x = function(call, x, Steps(sigmas, reporter), **options)
-        return self._off(sampling.undo_noise_scaling(x, sigmas[-1])), self._off(last[0])
+            x = sampler(reporter.watch(_without_unguided(denoise)), x, steps, **options)
+        result = sampling.undo_noise_scaling(x, steps.sigmas[-1])
+        return self._to_vae(result), self._to_vae(last[0])
 
-    def _off(self, x: Tensor) -> Tensor:
-        """Scaled latents as they travel on edges."""
-        return self.model.family.to_vae(x).float().cpu()
+    def _options(self, x: Tensor) -> dict[str, Any]:
+        """Return the sampler's keyword arguments."""
+        options: dict[str, Any] = dict(self._run.sampler.options)
+        if self._spec.takes_tau:
+            taken = {name: options.pop(name) for name in TAU if name in options}
+            options["tau"] = _tau(self._model, **taken)
+        if self._spec.resizes:
+            options["noise_like"] = noise_like(x, self._run.noise.seed, self._run.mode)
+        if self._spec.takes_single_step and self._run.mode == "0.3.64":
+            options["single_step"] = False
+        if self._spec.noise != "none":
+            options["noise"] = self._step_noise(x)
+        return options
 
-    def _denoise(self) -> PairDenoiser:
-        """The model call, which a noise mask keeps inside."""
-        if self.mask is None:
-            return self.denoiser.pair
-        mask_at = _mask_at(self.model, latent_mask(self.mask, self.known), self.sigmas)
-        below = self.first
-        if self.sampler.mask_noise == "fresh":
-            fresh = start_noise(tuple(below.shape), (self.run.noise.seed + 1) % 2**64)
-            below = fresh.to(below.device)
-        sampling = self.model.sampling
+    def _to_vae(self, x: Tensor) -> Tensor:
+        return self._model.family.to_vae(x).float().cpu()
 
-        def outside(sigma: Tensor) -> Tensor:
-            return sampling.add_noise(self.known, below, sigma, max_denoise=False)
+    def _masked_denoiser(self) -> PairDenoiser:
+        """Return the model call, limited to the noise mask if the latent has one."""
+        if self._mask is None:
+            return self._denoiser.pair
+        mask = fit_mask(self._mask, self._latent)
+        noise = self._noise
+        if self._spec.mask_noise == "fresh":
+            fresh = start_noise(tuple(noise.shape), (self._run.noise.seed + 1) % 2**64)
+            noise = fresh.to(noise.device)
 
-        return keep_outside(self.denoiser.pair, mask_at, self.known, outside)
+        def noisy_at(sigma: Tensor) -> Tensor:
+            return self._model.sampling.add_noise(self._latent, noise, sigma, max_denoise=False)
+
+        mask_at = schedule_mask(self._model, mask, self._sigmas)
+        return limit_to_mask(self._denoiser.pair, mask_at, self._latent, noisy_at)
 
     def _step_noise(self, x: Tensor) -> StepNoise:
-        kind, seed = self.sampler.noise, self.run.noise.seed
+        kind, seed = self._spec.noise, self._run.noise.seed
         if kind == "step":
-            draw = step_noise(x, seed, self.run.mode)
+            draw = step_noise(x, seed, self._run.mode)
         else:
-            draw = brownian_noise(x, self.sigmas, seed, cpu=kind == "brownian")
-        scale = self.run.sampler.noise_scale
+            draw = brownian_noise(x, self._sigmas, seed, cpu=kind == "brownian")
+        scale = self._run.sampler.noise_scale
         if scale == 1.0:
             return draw
         return lambda sigma, sigma_next: draw(sigma, sigma_next) * scale
 
 
-def keep_outside(
-    guide: PairDenoiser, mask_at: MaskAt, known: Tensor, outside: Callable[[Tensor], Tensor]
-) -> PairDenoiser:
-    """A model call that changes only what the mask of its level covers.
-
-    Before the call what lies outside is the known latent with this level's noise (`outside`),
-    after it the known latent itself; a grey mask mixes. The unguided prediction stays as it is.
-    """
-
-    def denoise(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        mask = mask_at(sigma)
-        x = x * mask + outside(sigma) * (1 - mask)
-        denoised, unguided = guide(x, sigma)
-        return denoised * mask + known * (1 - mask), unguided
-
-    return denoise
-
-
-def _mask_at(model: Model, mask: Tensor, sigmas: Tensor) -> MaskAt:
-    """The same mask at every level, unless a patch of the model changes it."""
-    for patch in model.patches:
-        if isinstance(patch, DifferentialMask):
-            return patch.schedule(mask, model.sampling, sigmas)
-    return lambda _sigma: mask
-
-
-def _guided_only(denoise: PairDenoiser) -> Denoiser:
-    def first(x: Tensor, sigma: Tensor) -> Tensor:
+def _without_unguided(denoise: PairDenoiser) -> Denoiser:
+    def denoise_guided(x: Tensor, sigma: Tensor) -> Tensor:
         return denoise(x, sigma)[0]
 
-    return first
+    return denoise_guided
 
 
+# Options of SA-Solver that become its tau.
 TAU = ("tau_high", "tau_low", "tau_eta")
 
 
-def _taken(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: options.pop(name) for name in names if name in options}
-
-
-def _noise_between(
+def _tau(
     model: Model,
     tau_high: float | None = None,
     tau_low: float | None = None,
     tau_eta: float = 1.0,
 ) -> Callable[[Tensor], float]:
-    """SA-Solver's noise: that of the SDE times `tau_eta` between two levels, else none.
+    """Return SA-Solver's share of the SDE's noise: `tau_eta` between two sigmas, else 0.
 
-    Without levels they are those at 20 and 80 percent of the way.
+    By default the sigmas are those at 20 and 80 percent of the schedule.
     """
     high = model.sampling.percent_to_sigma(0.2) if tau_high is None else tau_high
     low = model.sampling.percent_to_sigma(0.8) if tau_low is None else tau_low
     return lambda sigma: tau_eta if low <= float(sigma) <= high else 0.0
-
-
-def latent_mask(mask: Tensor, samples: Tensor) -> Tensor:
-    """A B×H×W mask as B×1×h×w over these latents: bilinear, repeated over the batch."""
-    grid = mask.reshape(-1, 1, *mask.shape[-2:]).float()
-    grid = interpolate(grid, size=samples.shape[-2:], mode="bilinear")
-    repeats = -(-len(samples) // len(grid))
-    return grid.repeat(repeats, 1, 1, 1)[: len(samples)].to(samples.device)

@@ -126,7 +126,7 @@ class ModelSampling:
         return x
 
     def is_max_denoise(self, sigma: Tensor) -> bool:
-        """Tell if a first sigma is the end of the table, so that sampling starts from pure noise."""
+        """Return whether sampling starts from pure noise: at the end of the table or above."""
         top = self.sigma_max
         return math.isclose(top, float(sigma), rel_tol=1e-5) or float(sigma) > top
 

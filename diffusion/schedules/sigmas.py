@@ -53,7 +53,7 @@ def variance_preserving(steps: int, beta_d: float, beta_min: float, end: float) 
 
 
 def laplace(steps: int, low: float, high: float, mu: float, beta: float) -> Tensor:
-    """Take quantiles of a Laplace distribution in log sigma, clamped to the ends; the last is not 0.
+    """Take quantiles of a Laplace distribution in log sigma, clamped to the ends, without a 0.
 
     Source: arXiv 2407.03297; in ComfyUI the last sigma is above 0 too.
     """
@@ -107,7 +107,7 @@ def split(sigmas: Tensor, step: int) -> tuple[Tensor, Tensor]:
 def split_denoise(sigmas: Tensor, denoise: float) -> tuple[Tensor, Tensor]:
     """Split sigmas so that the second part has a share `denoise` of the steps.
 
-    If that is no step, the first part is empty and the second is the last sigma, as in ComfyUI.
+    If it has 0 steps, the first part is empty and the second is the last sigma, as in ComfyUI.
     """
     steps = max(len(sigmas) - 1, 0)
     low = round(steps * denoise)

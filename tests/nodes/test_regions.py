@@ -25,7 +25,7 @@ def test_pixels_become_cells() -> None:
 def test_shares_stay_shares() -> None:
     (entry,) = regions.conditioning_set_area_percentage(SIDE, 0.5, 1.0, 0.25, 0.0)
     assert entry.region is not None
-    assert entry.region.area == Area(1.0, 0.5, 0.0, 0.25, share=True)
+    assert entry.region.area == Area(1.0, 0.5, 0.0, 0.25, is_relative=True)
 
 
 def test_a_mask_keeps_the_area_unless_its_bounds_are_asked_for() -> None:

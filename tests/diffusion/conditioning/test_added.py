@@ -1,4 +1,4 @@
-"""What SDXL and its refiner are told beside the prompt: the order of the numbers, the defaults."""
+"""The extra conditioning of SDXL and its refiner: the order of the numbers, the defaults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ X = torch.zeros(2, 4, 8, 12)  # 64 pixels high, 96 wide
 POOLED = torch.arange(3.0)[None]
 
 
-def told(family: Family, sizes: Sizes | None, side: int = 0) -> list[float]:
+def numbers_of(family: Family, sizes: Sizes | None, side: int = 0) -> list[float]:
     entry = PromptEntry(torch.zeros(1, 77, 4), POOLED, sizes=sizes)
     added = added_inputs(family, X, [entry], [side])
     assert added is not None
@@ -27,25 +27,25 @@ def told(family: Family, sizes: Sizes | None, side: int = 0) -> list[float]:
 
 @pytest.mark.parametrize("side", [0, 1, 2])
 def test_a_plain_prompt_is_for_the_latents_size_uncut(side: int) -> None:
-    assert told(SDXL, None, side) == [64, 96, 0, 0, 64, 96]
+    assert numbers_of(SDXL, None, side) == [64, 96, 0, 0, 64, 96]
 
 
 def test_heights_come_before_widths() -> None:
-    assert told(SDXL, Sizes(1, 2, 3, 4, 5, 6)) == [2, 1, 4, 3, 6, 5]
+    assert numbers_of(SDXL, Sizes(1, 2, 3, 4, 5, 6)) == [2, 1, 4, 3, 6, 5]
 
 
-def test_the_target_is_the_size_where_none_is_told() -> None:
-    assert told(SDXL, Sizes(width=1, height=2)) == [2, 1, 0, 0, 2, 1]
+def test_the_target_is_the_size_by_default() -> None:
+    assert numbers_of(SDXL, Sizes(width=1, height=2)) == [2, 1, 0, 0, 2, 1]
 
 
 @pytest.mark.parametrize(("side", "score"), [(0, 6.0), (1, 2.5), (2, 2.5)])
-def test_only_the_positive_side_of_the_refiner_is_to_please(side: int, score: float) -> None:
-    assert told(REFINER, None, side) == [64, 96, 0, 0, score]
-    assert told(REFINER, Sizes(score=4.0), side) == [64, 96, 0, 0, 4.0]
+def test_only_the_positive_side_of_the_refiner_has_a_high_score(side: int, score: float) -> None:
+    assert numbers_of(REFINER, None, side) == [64, 96, 0, 0, score]
+    assert numbers_of(REFINER, Sizes(score=4.0), side) == [64, 96, 0, 0, 4.0]
 
 
 def test_a_score_of_zero_is_a_score() -> None:
-    assert told(REFINER, Sizes(1, 2, 3, 4, score=0.0), 0) == [2, 1, 4, 3, 0.0]
+    assert numbers_of(REFINER, Sizes(1, 2, 3, 4, score=0.0), 0) == [2, 1, 4, 3, 0.0]
 
 
 def test_each_side_of_a_batch_has_its_own_rows() -> None:
@@ -56,7 +56,7 @@ def test_each_side_of_a_batch_has_its_own_rows() -> None:
     assert added.time_ids[:, 4].tolist() == [6.0, 6.0, 2.5, 2.5]
 
 
-def test_others_are_told_nothing_and_a_missing_pooled_encoding_is_said() -> None:
+def test_other_families_get_nothing_and_a_missing_pooled_encoding_is_an_error() -> None:
     plain = PromptEntry(torch.zeros(1, 77, 4))
     assert added_inputs(SD15, X, [plain], [0]) is None
     with pytest.raises(SamplingError, match="expected conditioning with a pooled encoding"):

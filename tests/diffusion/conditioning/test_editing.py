@@ -1,4 +1,4 @@
-"""Models that edit by an instruction: eight channels against diffusers, what they see, the node."""
+"""Models that edit by an instruction: eight channels against diffusers, the inputs, the node."""
 
 from __future__ import annotations
 
@@ -91,30 +91,32 @@ def test_both_guidances_are_those_of_diffusers_pipeline(editor: Checkpoint) -> N
 
 def test_the_image_reaches_the_network(editor: Checkpoint) -> None:
     prompt = encode_text(editor.clip, "make it snow")
-    found = []
+    outputs = []
     for image in (photo(), 1 - photo()):
-        seen = with_image(prompt, encode(editor.vae, image).samples)
+        positive = with_image(prompt, encode(editor.vae, image).samples)
         run = SamplingRun(karras(ModelSampling(), 2), SamplerChoice("euler"), NoiseChoice(SEED))
-        found.append(sample_custom(Guidance(editor.model, seen), make_empty(64, 64), run).output)
-    assert not torch.allclose(found[0].samples, found[1].samples, atol=1e-3)
+        outputs.append(
+            sample_custom(Guidance(editor.model, positive), make_empty(64, 64), run).output
+        )
+    assert not torch.allclose(outputs[0].samples, outputs[1].samples, atol=1e-3)
 
 
-def test_what_is_seen_is_fitted_to_the_latent() -> None:
+def test_the_image_is_resized_to_the_latent() -> None:
     x = torch.zeros(4, 4, 8, 8)
     image = torch.ones(2, 4, 8, 16) * torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)
-    seen = image_channels(x, image, None)
-    assert seen.shape == x.shape
-    assert seen[:, 0, 0, 0].tolist() == [1, 2, 1, 2]
+    channels = image_channels(x, image, None)
+    assert channels.shape == x.shape
+    assert channels[:, 0, 0, 0].tolist() == [1, 2, 1, 2]
 
 
-def test_without_an_image_that_of_a_hole_is_seen_else_nothing() -> None:
+def test_the_inpaint_latent_stands_in_for_a_missing_image_else_zeros() -> None:
     x = torch.zeros(1, 4, 2, 2)
     inpaint = InpaintMask(torch.ones(1, 16, 16), torch.full((1, 4, 2, 2), 3.0))
     assert image_channels(x, None, inpaint).eq(3).all()
     assert image_channels(x, None, None).eq(0).all()
 
 
-def test_an_image_of_odd_sides_is_cut_to_cells(editor: Checkpoint) -> None:
+def test_an_image_of_odd_sides_is_cropped_to_cells(editor: Checkpoint) -> None:
     positive, _, latent = instruct_pix_to_pix_conditioning(
         encode_text(editor.clip, "a"), (), editor.vae, photo(61, 79)
     )
@@ -123,7 +125,7 @@ def test_an_image_of_odd_sides_is_cut_to_cells(editor: Checkpoint) -> None:
     assert positive[0].image.shape == (1, 4, 7, 9)
 
 
-def test_an_image_smaller_than_a_cell_is_refused(editor: Checkpoint) -> None:
+def test_an_image_smaller_than_a_cell_is_rejected(editor: Checkpoint) -> None:
     with pytest.raises(InputError, match=r"pixels: expected at least"):
         instruct_pix_to_pix_conditioning((), (), editor.vae, photo(7, 64))
 

@@ -1,4 +1,4 @@
-"""Embeddings in prompts: found by name, put in the place of words, left out where unfit."""
+"""Embeddings in prompts: found by name, inserted for words, left out if they do not fit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def words(model: Checkpoint, text: str) -> Tensor:
-    """The vectors of a text's tokens."""
+    """The word vectors of a prompt's tokens."""
     part = model.clip.weights.encoders[0]
     table: Any = part.module.get_input_embeddings()  # type: ignore[operator]
     vectors: Tensor = table.weight[torch.tensor(part.tokenizer.encode(text))]
@@ -103,9 +103,9 @@ def test_a_file_has_vectors_for_each_of_two_encoders(root: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("tensors", [{}, {"a": torch.zeros(0, 4)}, {"a": torch.zeros(1, 2, 3, 4)}])
-def test_a_file_without_vectors_is_refused(root: Path, tensors: dict[str, Tensor]) -> None:
+def test_a_file_without_vectors_is_rejected(root: Path, tensors: dict[str, Tensor]) -> None:
     save_file(tensors, root / "empty.safetensors")
-    with pytest.raises(ModelFileError, match="no vectors"):
+    with pytest.raises(ModelFileError, match="expected the vectors"):
         read_vectors(root / "empty.safetensors", "l")
 
 

@@ -1,4 +1,4 @@
-"""Inpainting: latents with holes, the nine channels against diffusers, grey masks by level."""
+"""Inpainting: masked latents, the nine channels against diffusers, grey masks by sigma."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def box(height: int = 64, width: int = 64) -> Tensor:
 
 
 def by_diffusers(inpainter: Checkpoint, sides: tuple[Conditioning, Conditioning]) -> Tensor:
-    """The same hole, prompt and noise through diffusers' pipeline; a latent in scaled space."""
+    """The same mask, prompt and noise through diffusers' pipeline; a latent in scaled space."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from diffusers import DPMSolverMultistepScheduler, StableDiffusionInpaintPipeline
@@ -104,7 +104,7 @@ def test_nine_channels_sample_as_diffusers_inpainting_pipeline(inpainter: Checkp
     assert float((ours.samples * SCALE - theirs).abs().max()) / spread < 1e-4
 
 
-def test_the_hole_is_grey_before_it_is_encoded(tiny: Checkpoint) -> None:
+def test_the_masked_part_is_grey_before_it_is_encoded(tiny: Checkpoint) -> None:
     pixels, mask = photo(), box()
     grey = torch.where(mask[..., None] == 1, 0.5, pixels)
     expected = encode(tiny.vae, grey).samples
@@ -112,7 +112,7 @@ def test_the_hole_is_grey_before_it_is_encoded(tiny: Checkpoint) -> None:
     assert torch.equal(encode_for_inpaint(tiny.vae, pixels, mask, 6).samples, expected)
 
 
-def test_the_latent_of_an_inpainting_is_that_of_the_whole_image(tiny: Checkpoint) -> None:
+def test_the_latent_for_an_inpainting_model_is_that_of_the_unmasked_image(tiny: Checkpoint) -> None:
     latent, _ = encode_for_inpaint_model(tiny.vae, photo(), box() * 0.7)
     assert torch.equal(latent.samples, encode(tiny.vae, photo()).samples)
     assert latent.noise_mask is not None
@@ -130,44 +130,44 @@ def test_the_noise_mask_is_grown_with_a_square(
     assert torch.equal(mask, expected)
 
 
-def test_sizes_that_are_no_multiples_of_eight_are_cut_alike(tiny: Checkpoint) -> None:
+def test_sizes_are_cropped_to_multiples_of_eight_alike(tiny: Checkpoint) -> None:
     latent, inpaint = encode_for_inpaint_model(tiny.vae, photo(45, 70), torch.ones(1, 9, 9))
     assert latent.samples.shape == inpaint.latent.shape == (1, 4, 5, 8)
     assert inpaint.mask.shape == (1, 40, 64)
 
 
-def test_without_a_hole_the_noise_mask_is_told() -> None:
+def test_without_an_inpaint_mask_the_noise_mask_is_used() -> None:
     x, latent = torch.zeros(2, 4, 8, 8), torch.randn(1, 4, 8, 8)
-    told = inpaint_channels(x, None, Latent(latent, box()), Family("double", latent_scale=2.0))
-    assert told.shape == (2, 5, 8, 8)
-    assert torch.equal(told[:, 1:], (latent * 2.0).repeat(2, 1, 1, 1))
-    assert torch.equal(told[0, 0], box()[0, ::8, ::8])
+    channels = inpaint_channels(x, None, Latent(latent, box()), Family("double", latent_scale=2.0))
+    assert channels.shape == (2, 5, 8, 8)
+    assert torch.equal(channels[:, 1:], (latent * 2.0).repeat(2, 1, 1, 1))
+    assert torch.equal(channels[0, 0], box()[0, ::8, ::8])
 
 
 def test_a_noise_mask_of_another_aspect_is_stretched_as_in_sampling() -> None:
     mask = torch.zeros(1, 64, 128)
     mask[..., 64:] = 1
-    told = inpaint_channels(
+    channels = inpaint_channels(
         torch.zeros(1, 4, 8, 8), None, Latent(torch.ones(1, 4, 8, 8), mask), SD15
     )
-    assert told[0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert channels[0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_without_anything_all_is_a_grey_hole() -> None:
-    told = inpaint_channels(torch.zeros(1, 4, 2, 3), None, Latent(torch.ones(1, 4, 2, 3)), SD15)
-    assert bool((told[:, 0] == 1).all())
-    assert told[0, 1:, 1, 2].tolist() == pytest.approx(GREY_LATENT)
+def test_without_any_mask_all_is_masked_and_grey() -> None:
+    channels = inpaint_channels(torch.zeros(1, 4, 2, 3), None, Latent(torch.ones(1, 4, 2, 3)), SD15)
+    assert bool((channels[:, 0] == 1).all())
+    assert channels[0, 1:, 1, 2].tolist() == pytest.approx(GREY_LATENT)
 
 
-def test_a_hole_is_fitted_to_the_latent_and_hard() -> None:
-    told = inpaint_channels(
+def test_an_inpaint_mask_is_resized_to_the_latent_and_hard() -> None:
+    channels = inpaint_channels(
         torch.zeros(1, 4, 4, 4), InpaintMask(box(), torch.randn(1, 4, 8, 8)), None, SD15
     )
-    assert told.shape == (1, 5, 4, 4)
-    assert set(told[0, 0].flatten().tolist()) <= {0.0, 1.0}
+    assert channels.shape == (1, 5, 4, 4)
+    assert set(channels[0, 0].flatten().tolist()) <= {0.0, 1.0}
 
 
-def test_the_hole_reaches_the_network(inpainter: Checkpoint) -> None:
+def test_the_inpaint_mask_reaches_the_network(inpainter: Checkpoint) -> None:
     prompt = encode_text(inpainter.clip, "a fox")
     plan = SamplePlan(seed=3, steps=2, cfg=1.0, sampler="euler", scheduler="normal")
     results = [
@@ -178,9 +178,9 @@ def test_the_hole_reaches_the_network(inpainter: Checkpoint) -> None:
     assert not torch.equal(results[1], results[2])
 
 
-def test_other_channels_are_refused_by_name(tmp_path: Path) -> None:
+def test_other_channels_are_rejected_by_name(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "seven", in_channels=7)
-    with pytest.raises(ModelFileError, match=r"in_channels.*or 9 for inpainting"):
+    with pytest.raises(ModelFileError, match=r"in_channels.*or 9 \(inpainting\)"):
         load_checkpoint(folder)
 
 
@@ -209,12 +209,12 @@ def test_differential_strength_0_is_all_as_in_comfyui() -> None:
 
 def test_a_run_that_stops_early_has_hardened_by_then() -> None:
     sampling = ModelSampling()
-    sigmas = sampling.sigmas[[999, 600, 500]]  # leftover noise: the last level is above 0
+    sigmas = sampling.sigmas[[999, 600, 500]]  # leftover noise: the last sigma is above 0
     mask_at = DifferentialMask().schedule(torch.full((1, 1, 1, 1), 0.21), sampling, sigmas)
     assert [float(mask_at(sigma)) for sigma in sigmas] == [0.0, 1.0, 1.0]
 
 
-def test_a_run_of_one_level_changes_all_that_the_mask_names() -> None:
+def test_a_run_of_one_sigma_changes_all_that_the_mask_covers() -> None:
     sigma = ModelSampling().sigmas[:1]
     mask_at = DifferentialMask().schedule(torch.zeros(1, 1, 1, 1), ModelSampling(), sigma)
     assert float(mask_at(sigma[0])) == 1.0

@@ -43,8 +43,8 @@ def latent(height: int = 16, width: int = 24, batch: int = 1) -> Tensor:
         (Area(8, 10, 2, 3), Box(8, 10, 2, 3)),
         (Area(99, 99, 4, 5), Box(12, 19, 4, 5)),
         (Area(8, 8, 90, 90), Box(1, 1, 15, 23)),
-        (Area(0.5, 0.5, 0.25, 0.5, share=True), Box(8, 12, 4, 12)),
-        (Area(0.0, 1.0, 0.0, 0.0, share=True), Box(1, 24, 0, 0)),
+        (Area(0.5, 0.5, 0.25, 0.5, is_relative=True), Box(8, 12, 4, 12)),
+        (Area(0.0, 1.0, 0.0, 0.0, is_relative=True), Box(1, 24, 0, 0)),
     ],
 )
 def test_an_area_is_a_window_cut_at_the_edges(area: Area, box: Box) -> None:
@@ -79,7 +79,7 @@ def test_a_mask_is_resized_and_does_not_fade() -> None:
     assert bool((weight[..., 13:] == 1).all())
 
 
-def test_the_other_side_is_asked_for_the_same_area() -> None:
+def test_the_other_side_gets_the_same_area() -> None:
     area = with_area(prompt(1), Area(8, 8, 4, 4), 0.7)
     parts = fit_entries((area, prompt(2), ()), latent(), SAMPLING)
     assert [(part.side, part.box) for part in parts] == [
@@ -99,10 +99,10 @@ def test_the_smallest_enclosing_prompt_answers_for_an_area() -> None:
     assert [part.entry.tokens is near[0].tokens for part in asked] == [True]
 
 
-def test_areas_are_compared_with_what_of_them_lies_outside() -> None:
+def test_areas_are_compared_before_they_are_cut_to_the_latent() -> None:
     outside = with_area(prompt(1), Area(99, 8, 0, 0), 1.0)
-    whole = with_area(prompt(2), Area(16, 24, 0, 0), 1.0)
-    parts = fit_entries((outside, whole, ()), latent(), SAMPLING)
+    full = with_area(prompt(2), Area(16, 24, 0, 0), 1.0)
+    parts = fit_entries((outside, full, ()), latent(), SAMPLING)
     # Neither encloses the other, so neither side is asked for the other's area.
     assert [(part.side, part.box) for part in parts] == [
         (0, Box(16, 8, 0, 0)),
@@ -114,7 +114,7 @@ def test_areas_are_compared_with_what_of_them_lies_outside() -> None:
     assert parts[-1].entry.tokens is larger[0].tokens
 
 
-def test_a_side_that_is_left_out_is_asked_for_nothing() -> None:
+def test_an_empty_side_gets_no_areas() -> None:
     parts = fit_entries((with_area(prompt(1), Area(8, 8, 0, 0), 1.0), (), ()), latent(), SAMPLING)
     assert [part.side for part in parts] == [0]
 
@@ -123,13 +123,13 @@ def test_masks_that_share_an_image_mix_by_their_weights(tiny: Checkpoint) -> Non
     x, sigma = latent(8, 8), torch.tensor(3.0)
     left = torch.zeros(1, 8, 8)
     left[..., :4] = 1.0
-    halves = (
+    both_sides = (
         *with_mask(prompt(1), left, 1.0, bounds=False),
         *with_mask(prompt(2), 1 - left, 1.0, bounds=False),
     )
     one, two = (GuidedDenoiser(Guidance(tiny.model, prompt(seed)))(x, sigma) for seed in (1, 2))
     with torch.no_grad():
-        both = GuidedDenoiser(Guidance(tiny.model, halves))(x, sigma)
+        both = GuidedDenoiser(Guidance(tiny.model, both_sides))(x, sigma)
     torch.testing.assert_close(both[..., :4], one[..., :4], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(both[..., 4:], two[..., 4:], rtol=1e-4, atol=1e-4)
 
@@ -158,11 +158,11 @@ def test_areas_of_one_size_share_a_call(tiny: Checkpoint) -> None:
         *with_area(prompt(1), Area(8, 4, 0, 0), 1.0),
         *with_area(prompt(2), Area(8, 4, 0, 4), 1.0),
     )
-    found = sample(tiny.model, Latent(latent(8, 8)), sides, prompt(3), SamplePlan(
+    result = sample(tiny.model, Latent(latent(8, 8)), sides, prompt(3), SamplePlan(
         1, 2, 4.0, "euler", "normal"
     ))  # fmt: skip
     # A call for the four windows, and one for the whole of the negative side.
-    assert found.passes[-1].model_calls == 4
+    assert result.passes[-1].model_calls == 4
 
 
 def test_a_region_keeps_its_range_and_controls() -> None:

@@ -1,4 +1,4 @@
-"""Two text encoders side by side: layers of each, prompts of unlike length."""
+"""Two text encoders, concatenated: the layers of each, prompts of different length."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return load_checkpoint(write_tiny_sdxl(tmp_path_factory.mktemp("models") / "sdxl"))
 
 
-def found(model: Checkpoint, text: str) -> list[tuple[Any, Any]]:
-    """What transformers gives of each encoder, and the encoder proper."""
+def outputs_of(model: Checkpoint, text: str = "a fox") -> list[tuple[Any, Any]]:
+    """The output of transformers for each encoder, and the encoder itself."""
     outputs = []
     for part in model.clip.weights.encoders:
         start, end, pad = part.tokenizer.special_tokens
@@ -37,30 +37,30 @@ def found(model: Checkpoint, text: str) -> list[tuple[Any, Any]]:
 
 
 def tokens(model: Checkpoint, text: str, layer: int | None = None) -> list[Tensor]:
-    """Of the narrow encoder and of the wide one."""
+    """The encodings of the narrow and of the wide encoder."""
     (entry,) = encode_text(replace(model.clip, layer=layer), text)
     return [entry.tokens[..., :NARROW], entry.tokens[..., NARROW:]]
 
 
-@pytest.mark.parametrize(("layer", "place"), [(None, -2), (-2, -2), (-LAYERS, -LAYERS)])
+@pytest.mark.parametrize(("layer", "index"), [(None, -2), (-2, -2), (-LAYERS, -LAYERS)])
 def test_an_earlier_layer_is_taken_without_the_final_norm(
-    pair: Checkpoint, layer: int | None, place: int
+    pair: Checkpoint, layer: int | None, index: int
 ) -> None:
-    for got, (want, _) in zip(tokens(pair, "a fox", layer), found(pair, "a fox"), strict=True):
-        torch.testing.assert_close(got, want.hidden_states[place], atol=1e-5, rtol=1e-4)
+    for got, (expected, _) in zip(tokens(pair, "a fox", layer), outputs_of(pair), strict=True):
+        torch.testing.assert_close(got, expected.hidden_states[index], atol=1e-5, rtol=1e-4)
 
 
 def test_the_last_layer_is_taken_without_the_final_norm_too(pair: Checkpoint) -> None:
-    for got, (want, network) in zip(tokens(pair, "a fox", -1), found(pair, "a fox"), strict=True):
+    for got, (expected, network) in zip(tokens(pair, "a fox", -1), outputs_of(pair), strict=True):
         normed = network.final_layer_norm(got)
-        torch.testing.assert_close(normed, want.last_hidden_state, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(normed, expected.last_hidden_state, atol=1e-5, rtol=1e-4)
         assert not torch.allclose(got, normed, atol=1e-2)
 
 
 @pytest.mark.parametrize("layer", [-LAYERS - 1, -24])
 def test_a_layer_that_is_not_there_is_the_last_with_its_norm(pair: Checkpoint, layer: int) -> None:
-    for got, (want, _) in zip(tokens(pair, "a fox", layer), found(pair, "a fox"), strict=True):
-        torch.testing.assert_close(got, want.last_hidden_state, atol=1e-5, rtol=1e-4)
+    for got, (expected, _) in zip(tokens(pair, "a fox", layer), outputs_of(pair), strict=True):
+        torch.testing.assert_close(got, expected.last_hidden_state, atol=1e-5, rtol=1e-4)
 
 
 def test_pooled_is_the_second_encoders_projected_from_the_last_layer(pair: Checkpoint) -> None:
@@ -71,10 +71,10 @@ def test_pooled_is_the_second_encoders_projected_from_the_last_layer(pair: Check
     assert deep.pooled is not None
     torch.testing.assert_close(plain.pooled, deep.pooled)
     width = pair.clip.weights.encoders[1]
-    last = found(pair, "a fox")[1][0].last_hidden_state
+    last = outputs_of(pair)[1][0].last_hidden_state
     end = 1 + len(width.tokenizer.encode("a fox"))
-    want = width.module.get_submodule("text_projection")(last[:, end])
-    torch.testing.assert_close(plain.pooled, want, atol=1e-5, rtol=1e-4)
+    expected = width.module.get_submodule("text_projection")(last[:, end])
+    torch.testing.assert_close(plain.pooled, expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("longer", ["l", "g"])
@@ -99,6 +99,6 @@ def test_pooled_is_of_the_first_chunk(pair: Checkpoint) -> None:
     torch.testing.assert_close(long.pooled, short.pooled, atol=1e-5, rtol=1e-4)
 
 
-def test_a_prompt_for_one_encoder_only_is_refused(pair: Checkpoint) -> None:
-    with pytest.raises(PromptError, match="the model has g too"):
+def test_a_prompt_for_one_encoder_only_is_rejected(pair: Checkpoint) -> None:
+    with pytest.raises(PromptError, match="expected prompts for the text encoders l, g, got l"):
         encode_prompts(pair.clip, {"l": "a fox"})

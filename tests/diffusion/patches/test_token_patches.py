@@ -17,7 +17,7 @@ from latentloom.diffusion.patches.hypertile import (
     split_into_tiles,
 )
 from latentloom.diffusion.patches.token_merging import TokenMerging, plan_merge
-from latentloom.diffusion.sampling.noise import draws_after, start_noise
+from latentloom.diffusion.sampling.noise import generator_after_start, start_noise
 from latentloom.diffusion.schedules.model_sampling import ModelSampling
 
 
@@ -187,7 +187,7 @@ def test_patches_draw_what_follows_the_first_noise() -> None:
     generator = torch.Generator().manual_seed(9)
     first = torch.randn(1, 4, 3, 5, generator=generator)
     assert torch.equal(start_noise((1, 4, 3, 5), 9), first)
-    after = draws_after((1, 4, 3, 5), 9)
+    after = generator_after_start((1, 4, 3, 5), 9)
     expected = torch.rand(3, generator=generator)
     assert torch.equal(torch.rand(3, generator=after), expected)
 

@@ -65,7 +65,7 @@ def draw_nothing(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
 
 
 def middle(sampling: ModelSampling) -> Any:
-    """SA-Solver's noise at the middle of the way, as sampling gives it."""
+    """SA-Solver's noise in the middle of the schedule, as sampling gives it."""
     high, low = (sampling.percent_to_sigma(percent) for percent in (0.2, 0.8))
     return lambda sigma: 1.0 if low <= float(sigma) <= high else 0.0
 
@@ -110,7 +110,7 @@ def test_a_sampler_gives_the_references_numbers(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", GUARDED)
-def test_one_step_of_unipc_is_none_where_that_is_asked_for(key: str) -> None:
+def test_unipc_can_leave_out_a_single_step(key: str) -> None:
     kind, name, scheduler, _ = key.split("/")
     sampling, toy = SAMPLINGS[kind], Toy(name)
     sigmas = sigmas_for(name, scheduler, 1, sampling)
@@ -132,7 +132,7 @@ def test_one_step_of_unipc_is_a_step() -> None:
 
 @pytest.mark.parametrize("name", SAMPLER_TABLE.keys() - {"dpm_fast", "dpm_adaptive"})
 def test_a_flow_ends_at_the_only_image_there_is(name: str) -> None:
-    """Those left out end above 0. UniPC's last level is 0.001, of which some noise stays."""
+    """Those left out end above 0. UniPC's last sigma is 0.001, so a little noise stays."""
     sampling, value = FlowSampling(), torch.full(SHAPE, 0.4)
     sigmas = sigmas_for(name, "simple", 12, sampling)
     start = start_noise(SHAPE, 3) * sigmas[0]
@@ -162,7 +162,7 @@ def exact_denoiser(name: str) -> Any:
 
 
 def exact(x: Tensor, start: float, end: float) -> Tensor:
-    """Where the probability-flow ODE takes x from level start to level end."""
+    """Solve the probability-flow ODE for x from sigma `start` to sigma `end`."""
     return x * math.sqrt((SPREAD**2 + end**2) / (SPREAD**2 + start**2))
 
 
@@ -202,9 +202,11 @@ def test_a_sampler_converges_to_the_exact_solution_at_its_order(name: str) -> No
     assert math.log2(coarse / fine) >= ORDERS[name] - 0.25
 
 
-@pytest.mark.parametrize(("name", "most"), [("ipndm_v", 1e-3), ("dpm_fast", 1e-2)])
-def test_a_sampler_of_mixed_orders_comes_near_the_exact_solution(name: str, most: float) -> None:
-    assert error(name, 21) < most
+@pytest.mark.parametrize(("name", "tolerance"), [("ipndm_v", 1e-3), ("dpm_fast", 1e-2)])
+def test_a_sampler_of_mixed_orders_comes_near_the_exact_solution(
+    name: str, tolerance: float
+) -> None:
+    assert error(name, 21) < tolerance
 
 
 def test_dpm_adaptive_keeps_its_tolerance() -> None:
@@ -226,7 +228,7 @@ STOCHASTIC = [name for name, spec in SAMPLER_TABLE.items() if spec.noise != "non
 
 
 # lcm jumps to D at each step, which narrows the data; it is for models distilled to allow that.
-# The CFG++ form of 2S mixes predictions of two levels, which narrows it too.
+# The CFG++ form of 2S mixes predictions of two sigmas, which narrows it too.
 NARROWING = {"lcm", "dpmpp_2s_ancestral_cfg_pp"}
 
 
@@ -243,37 +245,37 @@ def test_a_stochastic_sampler_gives_the_datas_spread(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLER_TABLE)
 def test_a_sampler_is_repeatable_and_leaves_its_inputs_alone(name: str) -> None:
     sigmas = sigmas_for(name, "karras", 5)
-    x, kept = start_noise(SHAPE, 1) * sigmas[0], sigmas.clone()
+    x, original_sigmas = start_noise(SHAPE, 1) * sigmas[0], sigmas.clone()
     before = x.clone()
     first, second = (sample(name, sigmas, Toy(name), x) for _ in range(2))
     assert torch.equal(first, second)
     assert torch.equal(x, before)
-    assert torch.equal(sigmas, kept)
+    assert torch.equal(sigmas, original_sigmas)
 
 
-# They choose their own steps within the levels they are given.
+# They choose their own steps between the ends of the sigmas.
 OWN_STEPS = {"dpm_fast", "dpm_adaptive"}
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLER_TABLE if name not in OWN_STEPS])
-def test_every_step_is_told(name: str) -> None:
-    sigmas, told = sigmas_for(name, "normal", 4), list[int]()
+def test_every_step_is_reported(name: str) -> None:
+    sigmas, reported = sigmas_for(name, "normal", 4), list[int]()
     x = start_noise(SHAPE, 1) * sigmas[0]
-    sample(name, sigmas, Toy(name), x, on_step=lambda step, _denoised: told.append(step))
-    assert told == list(range(len(sigmas) - 1))
+    sample(name, sigmas, Toy(name), x, on_step=lambda step, _denoised: reported.append(step))
+    assert reported == list(range(len(sigmas) - 1))
 
 
 @pytest.mark.parametrize("name", sorted(OWN_STEPS))
-def test_steps_of_their_own_are_told_in_order_and_range(name: str) -> None:
-    sigmas, told = sigmas_for(name, "normal", 7), list[int]()
+def test_steps_of_their_own_are_reported_in_order_and_range(name: str) -> None:
+    sigmas, reported = sigmas_for(name, "normal", 7), list[int]()
     x = start_noise(SHAPE, 1) * sigmas[0]
-    sample(name, sigmas, Toy(name), x, on_step=lambda step, _denoised: told.append(step))
-    assert told == sorted(told)
-    assert told[-1] == len(sigmas) - 2
+    sample(name, sigmas, Toy(name), x, on_step=lambda step, _denoised: reported.append(step))
+    assert reported == sorted(reported)
+    assert reported[-1] == len(sigmas) - 2
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLER_TABLE.keys() - {"dpm_adaptive"}))
-def test_levels_stay_on_the_cpu_and_nothing_waits_for_the_device(name: str) -> None:
+def test_sigmas_stay_on_the_cpu_and_nothing_waits_for_the_device(name: str) -> None:
     """On the device "meta" asking for a value is an error, as is mixing devices.
 
     dpm_adaptive chooses its steps by values and has to wait for them.

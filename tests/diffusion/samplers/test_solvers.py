@@ -46,7 +46,7 @@ def quiet(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
 
 
 def error_of(function: Any, steps: int, **options: Any) -> float:
-    """How far it ends from where the probability-flow ODE ends, from level 5 to 0.5."""
+    """The distance to the solution of the probability-flow ODE, from sigma 5 to 0.5."""
     sigmas = polynomial(steps + 1, 0.5, 5.0, 7.0)[:-1].double()
     x = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
     got = function(Gaussian(), x, Steps(sigmas), noise=quiet, **options)
@@ -97,7 +97,7 @@ def test_adaptive_steps_with_noise_keep_the_datas_spread() -> None:
 
 
 @pytest.mark.parametrize("options", [{"rtol": 0.0, "atol": 0.0}, {"accept_safety": 100.0}])
-def test_a_tolerance_that_nothing_meets_is_told(options: dict[str, float]) -> None:
+def test_a_tolerance_that_no_step_meets_is_an_error(options: dict[str, float]) -> None:
     with pytest.raises(SamplingError, match="in 100 tries"):
         error_of(dpm_adaptive, 5, **options)
 
@@ -148,7 +148,7 @@ def test_any_orders_of_sa_solver_come_near_the_exact_solution(orders: tuple[int,
     assert fine < coarse / 1.8
 
 
-def test_without_a_corrector_nothing_is_corrected_nor_asked_twice() -> None:
+def test_without_a_corrector_pece_makes_one_call_a_step() -> None:
     toy, sigmas = Gaussian(), calculate_sigmas_karras()
     x = torch.ones(1, 1, 2, 2) * sigmas[0]
     sa_solver(toy, x, Steps(sigmas), noise=quiet, corrector=0, pece=True)
@@ -228,7 +228,7 @@ def test_a_latent_with_a_mask_is_not_grown(tiny: Checkpoint) -> None:
         grown(tiny, masked, scale=2.0)
 
 
-def test_steps_between_two_levels_are_cut_into_parts() -> None:
+def test_steps_between_two_sigmas_are_cut_into_parts() -> None:
     sigmas = torch.tensor([10.0, 6.0, 2.0, 0.0])
     assert extend(sigmas, 2, math.inf, 5.0, "linear").tolist() == [10, 8, 6, 4, 2, 0]
     assert extend(sigmas, 4, 7.0, 5.0, "linear").tolist() == [10, 6, 5, 4, 3, 2, 0]
@@ -236,8 +236,10 @@ def test_steps_between_two_levels_are_cut_into_parts() -> None:
     assert extend(sigmas[:0], 3, math.inf, 0.0, "linear").tolist() == []
 
 
-def test_spacing_moves_the_new_levels_towards_an_end_of_the_step() -> None:
+def test_spacing_moves_the_new_sigmas_towards_an_end_of_the_step() -> None:
     sigmas = torch.tensor([10.0, 0.0])
-    cosine, sine = (float(extend(sigmas, 2, math.inf, 0.0, each)[1]) for each in ("cosine", "sine"))
+    cosine, sine = (
+        float(extend(sigmas, 2, math.inf, 0.0, spacing)[1]) for spacing in ("cosine", "sine")
+    )
     assert cosine == pytest.approx(10 * (1 - math.sin(math.pi / 4)), rel=1e-5)
     assert sine == pytest.approx(10 * math.cos(math.pi / 4), rel=1e-5)

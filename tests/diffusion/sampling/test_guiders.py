@@ -1,4 +1,4 @@
-"""Guiders that mix three sides: which two a patch is given, and which one CFG++ steps from."""
+"""Guiders that mix three sides: the two that a patch gets, and the one that CFG++ steps from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIGMA = torch.tensor(3.0)
 
 @dataclass(frozen=True, eq=False)
 class VisionOutput(GuidancePatch):
-    """A patch that notes what it is given, and adds 1 to the mix."""
+    """A patch that records the sides, and adds 1 to the mix."""
 
     steps: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     asked: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -64,18 +64,18 @@ def answers(tiny: Checkpoint) -> list[Tensor]:
 def test_a_patch_sees_the_two_sides_that_are_mixed(
     tiny: Checkpoint, style: Style, sides: tuple[int, int]
 ) -> None:
-    patch, found = VisionOutput(), answers(tiny)
+    patch, predictions = VisionOutput(), answers(tiny)
     with torch.no_grad():
         GuidedDenoiser(guidance(tiny, style, patch)).pair(latent(), SIGMA)
-    want = tuple(found[side] for side in sides)
+    expected = tuple(predictions[side] for side in sides)
     for given in (*patch.steps, *patch.asked):
-        torch.testing.assert_close(given, want, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(given, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
     ("style", "gain"), [("single", 1.0), ("regular", 1.0), ("nested", 2.0), ("perpendicular", 1.0)]
 )
-def test_what_a_patch_adds_to_the_mix_is_not_lost(
+def test_a_patch_changes_the_result_of_every_style(
     tiny: Checkpoint, style: Style, gain: float
 ) -> None:
     with torch.no_grad():
@@ -96,12 +96,12 @@ def test_cfg_pp_steps_from_the_side_that_is_guided_away_from(
 
 
 def test_without_a_negative_side_cfg_pp_steps_as_its_plain_form(tiny: Checkpoint) -> None:
-    levels = calculate_sigmas(tiny.model.sampling, "karras", 4)
+    sigmas = calculate_sigmas(tiny.model.sampling, "karras", 4)
     one, other = (
         sample_custom(
             Guidance(tiny.model, prompt(1)),
             Latent(latent()),
-            SamplingRun(levels, SamplerChoice(name), NoiseChoice(5)),
+            SamplingRun(sigmas, SamplerChoice(name), NoiseChoice(5)),
         ).output.samples
         for name in ("euler_cfg_pp", "euler")
     )
@@ -109,7 +109,7 @@ def test_without_a_negative_side_cfg_pp_steps_as_its_plain_form(tiny: Checkpoint
 
 
 @pytest.mark.parametrize("style", ["single", "nested"])
-def test_what_stays_from_level_to_level_is_brought_to_the_device_once(
+def test_inputs_that_do_not_depend_on_sigma_are_brought_to_the_device_once(
     tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch, style: Style
 ) -> None:
     real, given = UNetWeights.predict, list[tuple[Tensor, float]]()
@@ -123,8 +123,10 @@ def test_what_stays_from_level_to_level_is_brought_to_the_device_once(
     monkeypatch.setattr(UNetWeights, "predict", predict)
     guide = GuidedDenoiser(guidance(tiny, style))
     with torch.no_grad():
-        for level in (9.0, 3.0, 1.0):
-            guide(latent(), torch.tensor(level))
+        for sigma in (9.0, 3.0, 1.0):
+            guide(latent(), torch.tensor(sigma))
     assert all(context is given[0][0] for context, _ in given)
-    want = [float(tiny.model.sampling.timestep(torch.tensor(level))) for level in (9.0, 3.0, 1.0)]
-    assert [timestep for _, timestep in given] == want
+    expected = [
+        float(tiny.model.sampling.timestep(torch.tensor(sigma))) for sigma in (9.0, 3.0, 1.0)
+    ]
+    assert [timestep for _, timestep in given] == expected

@@ -1,4 +1,4 @@
-"""Noise by seed agrees with the reference's, and disturbs nothing."""
+"""Noise by seed agrees with the reference's, and leaves the global generator alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.golden_files import Goldens
 
 GOLDENS = Goldens("direct/noise.safetensors")
 SIZE = (4, 8, 12)
-LEVEL = torch.tensor(1.0)
+SIGMA = torch.tensor(1.0)
 
 
 @pytest.mark.parametrize("seed", [0, 42, 2**32, 2**63 + 5, 2**64 - 1])
@@ -34,13 +34,13 @@ def test_members_of_a_batch_can_be_drawn_again(name: str, index: list[int]) -> N
 
 def test_step_noise_of_the_older_mode_starts_like_the_run() -> None:
     draw = step_noise(torch.zeros(1, *SIZE), 42, "0.3.64")
-    assert torch.equal(draw(LEVEL, LEVEL), GOLDENS["default_sampler42.draw0"])
-    assert torch.equal(draw(LEVEL, LEVEL), GOLDENS["default_sampler42.draw1"])
+    assert torch.equal(draw(SIGMA, SIGMA), GOLDENS["default_sampler42.draw0"])
+    assert torch.equal(draw(SIGMA, SIGMA), GOLDENS["default_sampler42.draw1"])
 
 
 def test_step_noise_of_the_current_mode_differs_from_the_start() -> None:
     draw = step_noise(torch.zeros(1, *SIZE), 42)
-    assert torch.equal(draw(LEVEL, LEVEL), start_noise((1, *SIZE), 43))
+    assert torch.equal(draw(SIGMA, SIGMA), start_noise((1, *SIZE), 43))
 
 
 @pytest.mark.parametrize("cpu", [True, False])
@@ -48,8 +48,8 @@ def test_the_brownian_path_is_the_same(cpu: bool) -> None:
     sigmas = GOLDENS["brownian.sigmas"]
     draw = brownian_noise(torch.zeros(1, *SIZE), sigmas, 42, cpu)
     for step in range(5):
-        want = GOLDENS[f"brownian42.cpu{int(cpu)}.step{step}"]
-        assert torch.equal(draw(sigmas[step], sigmas[step + 1]), want)
+        expected = GOLDENS[f"brownian42.cpu{int(cpu)}.step{step}"]
+        assert torch.equal(draw(sigmas[step], sigmas[step + 1]), expected)
 
 
 @pytest.mark.parametrize("cpu", [True, False])
@@ -63,7 +63,7 @@ def test_the_brownian_path_does_not_depend_on_the_steps(cpu: bool) -> None:
 def test_the_global_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
     start_noise((1, *SIZE), 1)
-    step_noise(torch.zeros(1, *SIZE), 1)(LEVEL, LEVEL)
+    step_noise(torch.zeros(1, *SIZE), 1)(SIGMA, SIGMA)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -159,8 +159,8 @@ def test_prompts_of_different_lengths_share_a_call(
     only_long, _ = guide(tiny, long, negative, cfg=1.0)
     only_short, _ = guide(tiny, negative, negative, cfg=1.0)
     assert calls == 1
-    want = only_short + 5.0 * (only_long - only_short)
-    assert torch.allclose(together, want, atol=2e-4)
+    expected = only_short + 5.0 * (only_long - only_short)
+    assert torch.allclose(together, expected, atol=2e-4)
 
 
 def test_lengths_that_would_repeat_too_often_take_two_calls(
@@ -241,18 +241,18 @@ def test_denoise_zero_gives_the_latent_itself(
     assert counter.calls == 0
 
 
-def test_a_schedule_run_in_two_parts_is_the_whole(
+def test_a_schedule_run_in_two_parts_gives_the_full_run(
     tiny: Checkpoint, latent: Latent, positive: Conditioning, negative: Conditioning
 ) -> None:
-    whole = sample(tiny.model, latent, positive, negative, PLAN)
+    full = sample(tiny.model, latent, positive, negative, PLAN)
     first = replace(PLAN, end=2, leftover_noise=True)
     second = replace(PLAN, start=2, add_noise=False)
     half = sample(tiny.model, latent, positive, negative, first)
     got = sample(tiny.model, half, positive, negative, second)
-    assert torch.allclose(got.samples, whole.samples, atol=1e-4)
+    assert torch.allclose(got.samples, full.samples, atol=1e-4)
 
 
-def test_an_early_end_denoises_fully_unless_told_otherwise(tiny: Checkpoint) -> None:
+def test_an_early_end_denoises_fully_without_leftover_noise(tiny: Checkpoint) -> None:
     assert plan_sigmas(tiny.model, replace(PLAN, end=2))[-1] == 0
     assert plan_sigmas(tiny.model, replace(PLAN, end=2, leftover_noise=True))[-1] > 0
 
@@ -268,9 +268,9 @@ def test_a_member_of_a_batch_can_be_made_again_alone(
     empty = torch.zeros(1, 4, 8, 8)
     batch = Latent(empty.repeat(3, 1, 1, 1), batch_index=(0, 1, 2))
     third = Latent(empty, batch_index=(2,))
-    whole = sample(tiny.model, batch, positive, negative, PLAN)
+    full = sample(tiny.model, batch, positive, negative, PLAN)
     alone = sample(tiny.model, third, positive, negative, PLAN)
-    assert torch.allclose(alone.samples[0], whole.samples[2], atol=1e-4)
+    assert torch.allclose(alone.samples[0], full.samples[2], atol=1e-4)
 
 
 def test_the_result_is_an_ordinary_float32_tensor(
@@ -312,21 +312,21 @@ def test_sampling_repeats_bit_for_bit(
     assert torch.equal(first.samples, second.samples)
 
 
-def test_the_older_rule_takes_no_single_step_of_unipc(
+def test_the_older_mode_takes_no_single_step_of_unipc(
     tiny: Checkpoint, positive: Conditioning, latent: Latent
 ) -> None:
-    found = {}
+    samples = {}
     for mode in get_args(CompatibilityMode):
         plan = SamplePlan(5, 1, 1.0, "uni_pc", "sgm_uniform", mode=mode)
         empty = replace(latent, samples=torch.zeros_like(latent.samples))
         done = sample(tiny.model, empty, positive, positive, plan)
-        found[mode] = done.samples * tiny.model.family.latent_scale
+        samples[mode] = done.samples * tiny.model.family.latent_scale
     noise = start_noise(tuple(latent.shape), 5)
-    assert torch.allclose(found["0.3.64"], noise, atol=1e-4)
-    assert not torch.allclose(found["current"], noise, atol=1e-1)
+    assert torch.allclose(samples["0.3.64"], noise, atol=1e-4)
+    assert not torch.allclose(samples["current"], noise, atol=1e-1)
 
 
-def test_the_older_rule_takes_a_missing_prediction_for_zero(
+def test_the_older_mode_takes_a_missing_prediction_for_zero(
     tiny: Checkpoint, positive: Conditioning, latent: Latent
 ) -> None:
     guidance, sigmas = Guidance(tiny.model, positive), torch.tensor([8.0, 3.0])
@@ -342,5 +342,7 @@ def test_the_older_rule_takes_a_missing_prediction_for_zero(
             mode=cast(CompatibilityMode, mode),
         )
         empty = replace(latent, samples=torch.zeros_like(latent.samples))
-        found = sample_custom(guidance, empty, run).output.samples * tiny.model.family.latent_scale
-        assert torch.allclose(found, expected, atol=1e-4)
+        samples = (
+            sample_custom(guidance, empty, run).output.samples * tiny.model.family.latent_scale
+        )
+        assert torch.allclose(samples, expected, atol=1e-4)

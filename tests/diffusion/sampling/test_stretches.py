@@ -1,4 +1,4 @@
-"""Stretches of a schedule, noise in a mask, and ranges at levels between two: what samplers see."""
+"""Parts of a schedule, noise in a mask, and prompt ranges, as the network sees them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import UNetWeights
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.sampling.guidance import Guidance, GuidedDenoiser
+from latentloom.diffusion.sampling.masking import fit_mask
 from latentloom.diffusion.sampling.noise import start_noise
-from latentloom.diffusion.sampling.sample import SamplePlan, latent_mask, plan_sigmas, sample
+from latentloom.diffusion.sampling.sample import SamplePlan, plan_sigmas, sample
 
 SCALE = 0.18215
 PLAN = SamplePlan(seed=3, steps=4, cfg=1.0, sampler="euler", scheduler="normal")
@@ -32,7 +33,7 @@ def latent(batch: int = 1) -> Latent:
 
 @pytest.fixture
 def seen(tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
-    """What the network is given: x as it was before it was scaled for it, and the timestep."""
+    """Record the inputs of the network: x before its scaling, and sigma."""
     real, calls = UNetWeights.predict, list[tuple[Tensor, Tensor]]()
 
     def predict(weights: UNetWeights, x: Tensor, timestep: Tensor, *rest: Any) -> Tensor:
@@ -45,7 +46,7 @@ def seen(tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "leftover", "places"),
+    ("start", "end", "leftover", "indices"),
     [
         (0, 10_000, False, [0, 1, 2, 3, 4]),
         (0, 4, True, [0, 1, 2, 3, 4]),
@@ -64,16 +65,16 @@ def seen(tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor
         (10_000, 10_000, True, []),
     ],
 )
-def test_a_stretch_is_these_levels(
-    tiny: Checkpoint, start: int, end: int, leftover: bool, places: list[int]
+def test_a_part_of_a_schedule_has_these_sigmas(
+    tiny: Checkpoint, start: int, end: int, leftover: bool, indices: list[int]
 ) -> None:
-    whole = plan_sigmas(tiny.model, PLAN)
+    full = plan_sigmas(tiny.model, PLAN)
     got = plan_sigmas(tiny.model, replace(PLAN, start=start, end=end, leftover_noise=leftover))
-    assert torch.equal(got, whole[places])
-    assert whole[-1] == 0
+    assert torch.equal(got, full[indices])
+    assert full[-1] == 0
 
 
-def test_a_stretch_of_nothing_gives_the_latent_itself(tiny: Checkpoint) -> None:
+def test_an_empty_part_gives_the_latent_itself(tiny: Checkpoint) -> None:
     given = latent()
     assert sample(tiny.model, given, prompt(), prompt(), replace(PLAN, end=0)) is given
 
@@ -114,18 +115,18 @@ def test_outside_the_mask_each_call_sees_the_latent_with_one_noise(
         torch.testing.assert_close(x, masked.samples * SCALE + sigma * drawn, rtol=1e-4, atol=1e-4)
 
 
-def test_masks_are_taken_in_turn_and_stay_grey() -> None:
-    masks = torch.stack([torch.full((16, 16), level) for level in (0.25, 1.0)])
-    fitted = latent_mask(masks, torch.zeros(5, 4, 8, 8))
+def test_masks_repeat_over_the_batch_and_stay_grey() -> None:
+    masks = torch.stack([torch.full((16, 16), value) for value in (0.25, 1.0)])
+    fitted = fit_mask(masks, torch.zeros(5, 4, 8, 8))
     assert fitted.shape == (5, 1, 8, 8)
     assert fitted[:, 0, 0, 0].tolist() == [0.25, 1.0, 0.25, 1.0, 0.25]
-    assert latent_mask(masks, torch.zeros(1, 4, 8, 8))[:, 0, 3, 3].tolist() == [0.25]
+    assert fit_mask(masks, torch.zeros(1, 4, 8, 8))[:, 0, 3, 3].tolist() == [0.25]
 
 
 def test_a_range_holds_at_both_of_its_ends(tiny: Checkpoint) -> None:
-    level = tiny.model.sampling.percent_to_sigma
+    sigma_at = tiny.model.sampling.percent_to_sigma
     guide = GuidedDenoiser(Guidance(tiny.model, with_range(prompt(), 0.25, 0.5)))
-    x, ends = latent().samples, (level(0.25), level(0.5))
+    x, ends = latent().samples, (sigma_at(0.25), sigma_at(0.5))
     with torch.no_grad():
         within = [bool(guide(x, torch.tensor(end)).any()) for end in ends]
         beyond = [bool(guide(x, torch.tensor(end)).any()) for end in (ends[0] + 1e-3, 0.5)]
@@ -133,13 +134,13 @@ def test_a_range_holds_at_both_of_its_ends(tiny: Checkpoint) -> None:
     assert beyond == [False, False]
 
 
-def test_a_range_is_asked_at_the_level_of_each_call_of_a_step(
+def test_a_range_is_tested_at_the_sigma_of_each_call_of_a_step(
     tiny: Checkpoint, seen: list[tuple[Tensor, Tensor]]
 ) -> None:
     plan = replace(PLAN, sampler="dpm_2")
     sigmas = plan_sigmas(tiny.model, plan)
     middles = [float((a * b).sqrt()) for a, b in pairwise(sigmas[:-1])]
-    # The range ends between the first level and the middle of its step.
+    # The range ends between the first sigma and the middle of its step.
     share = next(
         number / 1000
         for number in range(1000)
