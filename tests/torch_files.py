@@ -1,4 +1,4 @@
-"""Files in torch's two forms, put together by hand: what torch itself would never write."""
+"""Files in torch's two formats made by hand, as torch itself would never write them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-MACHINE = {"protocol_version": PROTOCOL, "little_endian": True, "type_sizes": {}}
+SYSTEM = {"protocol_version": PROTOCOL, "little_endian": True, "type_sizes": {}}
 
 
 class Canary:
-    """What makes a folder if it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,19 +26,19 @@ class Canary:
         return os.mkdir, (str(self.folder / "canary"),)
 
 
-def calling(name: str, *arguments: object) -> bytes:
-    """The pickle of a call of something of Python's by its name."""
+def pickle_call(name: str, *arguments: object) -> bytes:
+    """Return the pickle of a call of a Python function by its name."""
     module, _, function = name.rpartition(".")
-    given = b"(" + b"".join(body(each) for each in arguments) + b"t"
-    return b"\x80\x02c%b\n%b\n%bR." % (module.encode(), function.encode(), given)
+    pushed = b"(" + b"".join(push(argument) for argument in arguments) + b"t"
+    return b"\x80\x02c%b\n%b\n%bR." % (module.encode(), function.encode(), pushed)
 
 
-def body(value: object) -> bytes:
-    """The instructions that push a plain value."""
+def push(value: object) -> bytes:
+    """Return the instructions that push a plain value."""
     return pickle.dumps(value, 2)[2:-1]
 
 
-def tensor(
+def push_tensor(
     key: str = "0",
     count: int = 4,
     offset: int = 0,
@@ -46,19 +46,24 @@ def tensor(
     stride: Sequence[int] = (1,),
     kind: str = "torch\nFloatStorage",
 ) -> bytes:
-    """The instructions that make a tensor."""
-    storage = b"(" + body("storage") + b"c" + kind.encode() + b"\n" + body(key) + body("cpu")
-    rest = body(offset) + body(tuple(shape)) + body(tuple(stride)) + b"\x89}"
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + body(count) + b"tQ" + rest + b"tR"
+    """Return the instructions that push a tensor."""
+    storage = b"(" + push("storage") + b"c" + kind.encode() + b"\n" + push(key) + push("cpu")
+    rest = push(offset) + push(tuple(shape)) + push(tuple(stride)) + b"\x89}"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + push(count) + b"tQ" + rest + b"tR"
 
 
-def held(value: bytes, name: str = "a") -> bytes:
-    """The pickle of a dict with one value, given as its instructions."""
-    return b"\x80\x02}" + body(name) + value + b"s."
+def pickle_dict(value: bytes, name: str = "a") -> bytes:
+    """Return the pickle of a dict with one value, given as its instructions."""
+    return b"\x80\x02}" + push(name) + value + b"s."
 
 
-def zipped(pickled: bytes, data: bytes = bytes(16), **more: bytes) -> bytes:
-    """A zip as torch makes them; `more` are entries beside."""
+def tensor_dict(name: str = "a", **options: Any) -> bytes:
+    """Return the pickle of a dict with one tensor; options as for `push_tensor`."""
+    return pickle_dict(push_tensor(**options), name)
+
+
+def zip_file(pickled: bytes, data: bytes = bytes(16), **more: bytes) -> bytes:
+    """Return a zip as torch makes them, with `more` entries."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:
         file.writestr("archive/data.pkl", pickled)
@@ -68,8 +73,8 @@ def zipped(pickled: bytes, data: bytes = bytes(16), **more: bytes) -> bytes:
     return stream.getvalue()
 
 
-def legacy(pickled: bytes, data: bytes = bytes(16), machine: object = MACHINE) -> bytes:
-    """A file of the form before; with one storage of four floats."""
-    parts = [pickle.dumps(each, 2) for each in (MAGIC, PROTOCOL, machine)]
+def legacy_file(pickled: bytes, data: bytes = bytes(16), system: object = SYSTEM) -> bytes:
+    """Return a file in the legacy format, with one storage of four floats."""
+    parts = [pickle.dumps(part, 2) for part in (MAGIC, PROTOCOL, system)]
     keys = pickle.dumps(["0"], 2)
     return b"".join((*parts, pickled, keys, struct.pack("<q", len(data) // 4), data))

@@ -22,7 +22,7 @@ from tests.diffusion.networks.test_upscale import first_release
 from tests.nodes.test_lora import write_lora
 from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_control, write_tiny_sdxl
-from tests.torch_files import calling, held, legacy, zipped
+from tests.torch_files import pickle_call, pickle_dict, legacy_file, zip_file
 
 # Each kind: its folder, and the extension of its files in torch format.
 KINDS = {
@@ -162,7 +162,7 @@ def test_a_model_in_torch_format_gives_the_same_image(
 
 
 @pytest.mark.parametrize("kind", PORTS)
-@pytest.mark.parametrize("form", [zipped, legacy])
+@pytest.mark.parametrize("form", [zip_file, legacy_file])
 def test_a_hostile_file_is_rejected_before_the_run(
     engine: Engine, models: Path, tmp_path: Path, kind: str, form: Any
 ) -> None:
@@ -170,7 +170,7 @@ def test_a_hostile_file_is_rejected_before_the_run(
     file, fired = models / folder / f"old{extension}", tmp_path / "fired"
     sound = file.read_bytes()
     try:
-        file.write_bytes(form(held(calling("os.system", f"touch {fired}")[2:-1])))
+        file.write_bytes(form(pickle_dict(pickle_call("os.system", f"touch {fired}")[2:-1])))
         with pytest.raises(GraphError) as refused:
             engine.run(graph_of_kind(kind, kind), targets=["larger"])
     finally:

@@ -1,4 +1,4 @@
-"""Pickles in weight files are read as data: whatever they ask for, nothing is called."""
+"""Pickles in weight files are read as data: nothing that they ask for is called."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.weights.headers import read_tensor_infos
 from latentloom.diffusion.weights.pickled_values import GlobalName, UnsafePickleError
 from latentloom.diffusion.weights.torch_pickle import read_pickle
-from tests.torch_files import Canary, body, calling, held, legacy, tensor, zipped
+from tests.torch_files import (
+    Canary,
+    legacy_file,
+    pickle_call,
+    pickle_dict,
+    push,
+    push_tensor,
+    zip_file,
+)
 
-# What a hostile pickle calls, and with what; each makes a folder where it is called.
+# Calls of hostile pickles; those that can create a folder when they are run.
 CALLS: list[tuple[str, tuple[object, ...]]] = [
     ("os.system", ("mkdir {0}",)),
     ("posix.mkdir", ("{0}",)),
@@ -65,18 +73,24 @@ def read(pickled: bytes) -> Any:
 
 
 @pytest.mark.parametrize(("name", "arguments"), CALLS, ids=[name for name, _ in CALLS])
-def test_a_call_is_refused_by_its_name_in_every_form(
+def test_a_call_is_an_error_in_every_format(
     tmp_path: Path, name: str, arguments: tuple[object, ...]
 ) -> None:
-    told = pickle.dumps(arguments, 0).replace(b"{0}", str(tmp_path / "canary").encode())
-    asks = calling(name, *pickle.loads(told))
-    inside = held(asks[2:-1])
-    files = {"bare": asks, "zip": zipped(inside), "old": legacy(inside), "first": legacy(asks)}
+    canary = str(tmp_path / "canary").encode()
+    filled = pickle.loads(pickle.dumps(arguments, 0).replace(b"{0}", canary))
+    call = pickle_call(name, *filled)
+    inside = pickle_dict(call[2:-1])
+    files = {
+        "bare": call,
+        "zip": zip_file(inside),
+        "legacy": legacy_file(inside),
+        "first": legacy_file(call),
+    }
     for file, content in files.items():
         (tmp_path / f"{file}.pth").write_bytes(content)
-        with pytest.raises(ModelFileError) as refused:
+        with pytest.raises(ModelFileError) as error:
             read_tensor_infos(tmp_path / f"{file}.pth")
-        assert f"it asks to call {name}, which no weights need" in str(refused.value)
+        assert f"it asks to call {name}, which no weights need" in str(error.value)
     assert not (tmp_path / "canary").exists()
 
 
@@ -89,11 +103,11 @@ def test_a_canary_of_any_protocol_never_fires(tmp_path: Path, protocol: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("instructions", "says"),
+    ("instructions", "message"),
     [
         (b"(ios\nsystem\n", "instruction INST"),
         (b"(cos\nsystem\nS'true'\no", "instruction STRING"),
-        (b"S'\\g'\n", "instruction STRING"),  # an escape that Python warns of
+        (b"S'\\g'\n", "instruction STRING"),  # an escape that Python warns about
         (b"(cos\nsystem\nX\x01\0\0\0ao", "instruction OBJ"),
         (b"cos\nsystem\n)\x81", r"asks to make a os\.system"),
         (b"ctypes\nFunctionType\n)}\x92", "instruction NEWOBJ_EX"),
@@ -113,15 +127,15 @@ def test_a_canary_of_any_protocol_never_fires(tmp_path: Path, protocol: int) -> 
         (b"cos\nsys\ntem\n)R", r"damaged|unknown"),
     ],
 )
-def test_no_other_instruction_reaches_anything(instructions: bytes, says: str) -> None:
-    with pytest.raises((UnsafePickleError, ValueError), match=says):
-        read(held(instructions))
+def test_other_instructions_are_errors(instructions: bytes, message: str) -> None:
+    with pytest.raises((UnsafePickleError, ValueError), match=message):
+        read(pickle_dict(instructions))
 
 
-def test_a_state_changes_nothing_of_what_it_is_given_to() -> None:
-    state = body({"__class__": 5, "text": "os.system", "dtype": "F64", "__setstate__": 1})
-    for target in (b"cos\nsystem\n", b"}", b"c__builtin__\nset\n)R", tensor()):
-        plain, built = read(held(target)), read(held(target + state + b"b"))
+def test_a_state_does_not_change_its_object() -> None:
+    state = push({"__class__": 5, "text": "os.system", "dtype": "F64", "__setstate__": 1})
+    for target in (b"cos\nsystem\n", b"}", b"c__builtin__\nset\n)R", push_tensor()):
+        plain, built = read(pickle_dict(target)), read(pickle_dict(target + state + b"b"))
         assert type(built["a"]) is type(plain["a"])
         if b"set" not in target:
             assert built == plain
@@ -129,13 +143,13 @@ def test_a_state_changes_nothing_of_what_it_is_given_to() -> None:
 
 def test_a_class_as_a_key_or_a_value_stays_a_name() -> None:
     name = b"cpytorch_lightning.callbacks\nModelCheckpoint\n"
-    found = read(b"\x80\x02}" + name + body({"best": 0.5}) + b"s" + body("kind") + name + b"s.")
-    known = GlobalName("pytorch_lightning.callbacks.ModelCheckpoint")
-    assert found == {known: {"best": 0.5}, "kind": known}
+    value = read(b"\x80\x02}" + name + push({"best": 0.5}) + b"s" + push("kind") + name + b"s.")
+    name_in_file = GlobalName("pytorch_lightning.callbacks.ModelCheckpoint")
+    assert value == {name_in_file: {"best": 0.5}, "kind": name_in_file}
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
-def test_plain_values_are_what_they_were(protocol: int) -> None:
+def test_plain_values_are_read_unchanged(protocol: int) -> None:
     tree: dict[object, object] = {
         "text": "héllo", "long": "x" * 300, "none": None, "yes": True, "no": False,
         "ints": [0, 255, 65535, -1, 2**31, 2**70], "float": 0.1, 5: {"deep": [(), (1,), (1, 2)]},
@@ -153,15 +167,15 @@ def test_plain_values_are_what_they_were(protocol: int) -> None:
         b"\xff.", b"}\x8a\x0a" + b"\x7f" * 10 + b"Ns.",
     ],
 )  # fmt: skip
-def test_what_is_damaged_is_told_so(pickled: bytes) -> None:
-    with pytest.raises(ValueError, match=r"damaged|exhausted|expected|unknown|not enough|key that"):
+def test_a_damaged_pickle_is_a_value_error(pickled: bytes) -> None:
+    with pytest.raises(ValueError, match=r"damaged|exhausted|expected|unknown|not enough|dict key"):
         read(pickled)
 
 
 def nested(count: int) -> bytes:
-    """A dict that has the one below it twice, and so on."""
+    """Return a dict that holds the next one twice, and so on."""
     levels = b"}" + b"".join(
-        b"q%c}%bh%cs%bh%cs" % (i, body("a"), i, body("b"), i) for i in range(count)
+        b"q%c}%bh%cs%bh%cs" % (i, push("a"), i, push("b"), i) for i in range(count)
     )
     return b"\x80\x02" + levels + b"."
 
@@ -176,15 +190,15 @@ BOMBS = {
     "a dict of itself": b"\x80\x02}q\x00X\x01\0\0\0ah\x00s.",
     "dicts that are doubled": nested(40),
     "a long name again and again": (
-        b"\x80\x02" + body("x" * 100_000) + b"q\x00" + b"h\x00h\x00\x930" * 100_000 + b"N."
+        b"\x80\x02" + push("x" * 100_000) + b"q\x00" + b"h\x00h\x00\x930" * 100_000 + b"N."
     ),
     "a long name of many dicts": (
-        b"\x80\x02" + body("x" * 1_000_000) + b"q\x000}("
-        + b"".join(body(i) + b"}h\x00}s" for i in range(20_000)) + b"u."
+        b"\x80\x02" + push("x" * 1_000_000) + b"q\x000}("
+        + b"".join(push(i) + b"}h\x00}s" for i in range(20_000)) + b"u."
     ),
-    "many steps": b"\x80\x02" + b"N0" * 600_000 + b"N.",
+    "many instructions": b"\x80\x02" + b"N0" * 600_000 + b"N.",
     "marks alone": b"\x80\x02" + b"(" * 300_000 + b".",
-    "a shape of very many sides": (
+    "a shape with very many dimensions": (
         b"\x80\x02(" + b"K\x01" * 100_000 + b"tq\x000"
         + b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00h\x00h\x00tR" * 1000 + b"."
     ),
@@ -195,8 +209,8 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_a_bomb_is_refused_before_it_takes_memory(tmp_path: Path, bomb: str) -> None:
-    (tmp_path / "f.pth").write_bytes(zipped(BOMBS[bomb]))
+def test_a_bomb_is_an_error_before_it_takes_memory(tmp_path: Path, bomb: str) -> None:
+    (tmp_path / "f.pth").write_bytes(zip_file(BOMBS[bomb]))
     tracemalloc.start()
     try:
         with pytest.raises(ModelFileError):
