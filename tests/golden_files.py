@@ -1,4 +1,4 @@
-"""Golden files whose tensors are counted as they are read, so that none lies there unread."""
+"""Golden files that record which of their tensors are read, so that a test finds unread ones."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FOLDER = ROOT / "tests" / "goldens"
 class Goldens(Mapping[str, Tensor]):
     """The tensors of one file by name, or of a folder's files by `file/name`."""
 
-    def __init__(self, place: str) -> None:
-        path = FOLDER / place
+    def __init__(self, name: str) -> None:
+        path = FOLDER / name
         files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
         self._tensors: dict[str, Tensor] = {
-            f"{file.stem}/{name}" if path.is_dir() else name: tensor
+            f"{file.stem}/{tensor_name}" if path.is_dir() else tensor_name: tensor
             for file in files
-            for name, tensor in load_file(file).items()
+            for tensor_name, tensor in load_file(file).items()
         }
         self.unread = set(self._tensors)
 
@@ -37,9 +37,9 @@ class Goldens(Mapping[str, Tensor]):
         return len(self._tensors)
 
     def assert_all_read(self, request: pytest.FixtureRequest) -> None:
-        """To be the last test of a module; skipped where some of its tests were not chosen."""
-        here = {item.name for item in request.session.items if item.path == request.path}
-        chosen = {name.partition("[")[0] for name in here}
-        if not {name for name in vars(request.module) if name.startswith("test_")} <= chosen:
-            pytest.skip("only some tests of this file were chosen")
+        """Assert that all were read, as a module's last test; skip if only some tests run."""
+        names = {item.name for item in request.session.items if item.path == request.path}
+        selected = {name.partition("[")[0] for name in names}
+        if not {name for name in vars(request.module) if name.startswith("test_")} <= selected:
+            pytest.skip("only some tests of this file are selected")
         assert self.unread == set()

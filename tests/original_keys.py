@@ -1,6 +1,6 @@
-"""Networks of diffusers and transformers under the keys of the original code, to write files.
+"""Weights of diffusers' and transformers' networks under the original code's keys.
 
-The other way round than the reader of keys, and written apart from it.
+The inverse of the readers of keys, and written independently of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_ou
 
 
 def unet_keys(unet: nn.Module, prefix: str = "model.diffusion_model.") -> dict[str, Tensor]:
-    """A denoising network whose levels all have as many layers."""
+    """Return the weights of a denoising network with the same number of layers at every level."""
     config: Any = unet.config
     layers = config.layers_per_block
     layers = layers if isinstance(layers, int) else layers[0]
@@ -41,21 +41,22 @@ def unet_keys(unet: nn.Module, prefix: str = "model.diffusion_model.") -> dict[s
 def _unet_key(name: str, layers: int, state: dict[str, Tensor]) -> str:
     for ours, theirs in UNET.items():
         if name.startswith(f"{ours}."):
-            return theirs + _in_resnet(name.removeprefix(ours))
-    found = re.match(r"(down|up)_blocks\.(\d+)\.(\w+)\.(\d+)(\..*)", name)
-    assert found is not None
-    way, level, kind, layer, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
+            return theirs + _resnet_key(name.removeprefix(ours))
+    match = re.match(r"(down|up)_blocks\.(\d+)\.(\w+)\.(\d+)(\..*)", name)
+    assert match is not None
+    direction, kind, rest = match[1], match[3], match[5]
+    level, layer = int(match[2]), int(match[4])
     if kind == "downsamplers":
         return f"input_blocks.{(layers + 1) * (level + 1)}.0.op{rest.removeprefix('.conv')}"
     if kind == "upsamplers":
-        attends = any(key.startswith(f"up_blocks.{level}.attentions") for key in state)
-        return f"output_blocks.{(layers + 1) * level + layers}.{1 + attends}{rest}"
-    index = (layers + 1) * level + layer + (way == "down")
-    side = "input_blocks" if way == "down" else "output_blocks"
-    return f"{side}.{index}.{int(kind == 'attentions')}{_in_resnet(rest)}"
+        has_attention = any(key.startswith(f"up_blocks.{level}.attentions") for key in state)
+        return f"output_blocks.{(layers + 1) * level + layers}.{1 + has_attention}{rest}"
+    index = (layers + 1) * level + layer + (direction == "down")
+    blocks = "input_blocks" if direction == "down" else "output_blocks"
+    return f"{blocks}.{index}.{int(kind == 'attentions')}{_resnet_key(rest)}"
 
 
-def _in_resnet(rest: str) -> str:
+def _resnet_key(rest: str) -> str:
     for ours, theirs in RESNET.items():
         if rest.startswith(f".{ours}."):
             return f".{theirs}{rest.removeprefix(f'.{ours}')}"
@@ -63,10 +64,10 @@ def _in_resnet(rest: str) -> str:
 
 
 def vae_keys(vae: nn.Module, prefix: str = "first_stage_model.") -> dict[str, Tensor]:
-    """An autoencoder."""
+    """Return the weights of an autoencoder."""
     config: Any = vae.config
     last = len(config.block_out_channels) - 1
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for name, value in vae.state_dict().items():
         key = name.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
         key = re.sub(r"down_blocks\.(\d+)\.resnets", r"down.\1.block", key)
@@ -79,14 +80,14 @@ def vae_keys(vae: nn.Module, prefix: str = "first_stage_model.") -> dict[str, Te
         for ours, theirs in ATTENTION.items():
             key = key.replace(f"mid_block.attentions.0.{ours}.", f"mid.attn_1.{theirs}.")
         is_matrix = ".attn_1." in key and value.ndim == 2
-        found[prefix + key] = value[:, :, None, None] if is_matrix else value
-    return found
+        weights[prefix + key] = value[:, :, None, None] if is_matrix else value
+    return weights
 
 
 def text_keys(
     text: nn.Module, prefix: str = "cond_stage_model.transformer.text_model."
 ) -> dict[str, Tensor]:
-    """A text encoder in transformers' names."""
+    """Return the weights of a text encoder under transformers' names."""
     return {
         prefix + name.removeprefix("text_model."): value
         for name, value in text.state_dict().items()
@@ -94,9 +95,9 @@ def text_keys(
 
 
 def open_clip_keys(text: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """A text encoder in OpenCLIP's names: queries, keys and values in one."""
+    """Return the weights of a text encoder under OpenCLIP's names, with joined attention."""
     state = {name.removeprefix("text_model."): value for name, value in text.state_dict().items()}
-    found = {
+    weights = {
         "token_embedding.weight": state["embeddings.token_embedding.weight"],
         "positional_embedding": state["embeddings.position_embedding.weight"],
         "ln_final.weight": state["final_layer_norm.weight"],
@@ -104,13 +105,13 @@ def open_clip_keys(text: nn.Module, prefix: str) -> dict[str, Tensor]:
         "logit_scale": torch.tensor(4.6),
     }
     if "text_projection.weight" in state:
-        found["text_projection"] = state["text_projection.weight"].T.contiguous()
+        weights["text_projection"] = state["text_projection.weight"].T.contiguous()
     layers = {name.split(".")[2] for name in state if name.startswith("encoder.layers.")}
     for layer in layers:
         theirs, ours = f"transformer.resblocks.{layer}.", f"encoder.layers.{layer}."
         for kind in ("weight", "bias"):
-            joined = [state[f"{ours}self_attn.{which}_proj.{kind}"] for which in "qkv"]
-            found[f"{theirs}attn.in_proj_{kind}"] = torch.cat(joined)
-            for mine, their in OPEN_CLIP.items():
-                found[f"{theirs}{their}.{kind}"] = state[f"{ours}{mine}.{kind}"]
-    return {prefix + name: value for name, value in found.items()}
+            joined = [state[f"{ours}self_attn.{part}_proj.{kind}"] for part in "qkv"]
+            weights[f"{theirs}attn.in_proj_{kind}"] = torch.cat(joined)
+            for our_module, their_module in OPEN_CLIP.items():
+                weights[f"{theirs}{their_module}.{kind}"] = state[f"{ours}{our_module}.{kind}"]
+    return {prefix + name: value for name, value in weights.items()}

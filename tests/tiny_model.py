@@ -1,4 +1,4 @@
-"""A model folder of the real classes with random weights, small enough to load in a moment."""
+"""Model folders of the real classes with random weights, small enough to load in a moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXT_DIM, LAYERS = 32, 3
 def write_tiny_model(
     folder: Path, seed: int = 0, text_dim: int = TEXT_DIM, in_channels: int = 4
 ) -> Path:
-    """Write a diffusers folder; `text_dim` chooses the family, 9 channels are for inpainting."""
+    """Write a diffusers folder; `text_dim` selects the family, 9 channels are for inpainting."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -56,7 +56,7 @@ def write_tiny_model(
             )
         )
         for name, module in (("unet", unet), ("vae", vae), ("text_encoder", text)):
-            _spread(module)
+            _randomize(module)
             module.save_pretrained(folder / name)
     _write(folder / "scheduler" / "scheduler_config.json", {"prediction_type": "epsilon"})
     _write(folder / "model_index.json", {"_class_name": "StableDiffusionPipeline"})
@@ -64,15 +64,15 @@ def write_tiny_model(
 
 
 def write_tiny_sdxl(folder: Path, seed: int = 0, refiner: bool = False) -> Path:
-    """Write a diffusers folder of SDXL's kind: two text encoders, or the refiner's one; sizes."""
+    """Write a diffusers folder like SDXL's, or like its refiner's, with one text encoder."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
         torch.manual_seed(seed)
-        narrow, wide = 32, 64
-        text_dim = wide if refiner else narrow + wide
+        widths = (32, 64)
+        text_dim = widths[1] if refiner else sum(widths)
         unet = UNet2DConditionModel(
             sample_size=8,
             layers_per_block=1,
@@ -85,7 +85,7 @@ def write_tiny_sdxl(folder: Path, seed: int = 0, refiner: bool = False) -> Path:
             attention_head_dim=(1, 2),
             addition_embed_type="text_time",
             addition_time_embed_dim=256,
-            projection_class_embeddings_input_dim=wide + 256 * (5 if refiner else 6),
+            projection_class_embeddings_input_dim=widths[1] + 256 * (5 if refiner else 6),
         )
         vae = AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 4,
@@ -95,13 +95,13 @@ def write_tiny_sdxl(folder: Path, seed: int = 0, refiner: bool = False) -> Path:
             sample_size=64,
             scaling_factor=0.13025,
         )
-        parts: dict[str, Any] = {"unet": unet, "vae": vae}
+        modules: dict[str, Any] = {"unet": unet, "vae": vae}
         encoders: tuple[tuple[int, str, Any], ...] = (
-            (narrow, "", CLIPTextModel),
-            (wide, "_2", CLIPTextModelWithProjection),
+            (widths[0], "", CLIPTextModel),
+            (widths[1], "_2", CLIPTextModelWithProjection),
         )
-        for width, extension, kind in encoders[refiner:]:
-            size = write_tokenizer(folder / f"tokenizer{extension}", pad="!" if extension else END)
+        for width, suffix, kind in encoders[refiner:]:
+            size = write_tokenizer(folder / f"tokenizer{suffix}", pad="!" if suffix else END)
             config = CLIPTextConfig(
                 vocab_size=size,
                 hidden_size=width,
@@ -109,14 +109,14 @@ def write_tiny_sdxl(folder: Path, seed: int = 0, refiner: bool = False) -> Path:
                 num_hidden_layers=LAYERS,
                 num_attention_heads=1,
                 projection_dim=width,
-                hidden_act="gelu" if extension else "quick_gelu",
+                hidden_act="gelu" if suffix else "quick_gelu",
                 bos_token_id=size - 2,
                 eos_token_id=size - 1,
-                pad_token_id=0 if extension else size - 1,
+                pad_token_id=0 if suffix else size - 1,
             )
-            parts[f"text_encoder{extension}"] = kind(config)
-        for name, module in parts.items():
-            _spread(module)
+            modules[f"text_encoder{suffix}"] = kind(config)
+        for name, module in modules.items():
+            _randomize(module)
             module.save_pretrained(folder / name)
     _write(folder / "scheduler" / "scheduler_config.json", {"prediction_type": "epsilon"})
     _write(folder / "model_index.json", {"_class_name": "StableDiffusionXLPipeline"})
@@ -126,10 +126,10 @@ def write_tiny_sdxl(folder: Path, seed: int = 0, refiner: bool = False) -> Path:
 def write_tiny_control(
     folder: Path, seed: int = 1, text_dim: int = TEXT_DIM, union: bool = False
 ) -> Path:
-    """Write a ControlNet that fits the tiny model, in the diffusers layout.
+    """Write a ControlNet for the tiny model in the diffusers layout.
 
     Args:
-        union: one for six kinds of images.
+        union: write one for six kinds of images.
     """
     from diffusers import ControlNetModel, ControlNetUnionModel
 
@@ -143,7 +143,7 @@ def write_tiny_control(
     }
     kinds = {"num_trans_channel": 32, "num_proj_channel": 32, "addition_time_embed_dim": 16}
     net = ControlNetUnionModel(**shape, **kinds) if union else ControlNetModel(**shape)
-    _spread(net)
+    _randomize(net)
     for parameter in net.parameters():
         if not parameter.any():
             parameter.data.normal_(0.0, 0.3 / parameter[0].numel() ** 0.5)
@@ -152,7 +152,7 @@ def write_tiny_control(
 
 
 def write_tokenizer(folder: Path, pad: str = END) -> int:
-    """Write a CLIP tokenizer that knows single bytes only; returns the vocabulary's size."""
+    """Write a CLIP tokenizer of single bytes and return the size of its vocabulary."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [chr(code) for code in plain] + [
         chr(256 + index) for index in range(256 - len(plain))
@@ -174,8 +174,8 @@ def write_tokenizer(folder: Path, pad: str = END) -> int:
     return len(words)
 
 
-def _spread(module: torch.nn.Module) -> None:
-    """Random biases and norms, so that no path through the network is trivial."""
+def _randomize(module: torch.nn.Module) -> None:
+    """Set random biases and norms, so that no path through the network is trivial."""
     for name, parameter in module.named_parameters():
         if parameter.ndim == 1:
             offset = 1.0 if "norm" in name and name.endswith("weight") else 0.0

@@ -1,4 +1,4 @@
-"""A tiny model of the real classes, loaded once."""
+"""Fixtures: a tiny model of the real classes, loaded once."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Our sampling against diffusers' own pipelines: same weights, same noise, same levels.
+"""Our sampling against diffusers' own pipelines: same weights, same noise, same sigmas.
 
-Four steps of Euler from timesteps 999, 666, 333 and 0, which both schedules hold exactly. Where
-diffusers starts from noise times sigma we start from noise times sqrt(sigma² + 1), as ComfyUI
-does; the noise that the pipelines are given makes up for that.
+Four steps of Euler from timesteps 999, 666, 333 and 0, which both schedules contain exactly.
+diffusers starts from noise times sigma, and we from noise times sqrt(sigma² + 1), as ComfyUI
+does; the noise passed to the pipelines makes up for that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from tests.tiny_model import write_tiny_sdxl
 
 SEED, CFG, SIDE = 11, 5.0, 64
-TOLERANCE = 1e-4  # shares of the image's range, after four steps in float32
+TOLERANCE = 1e-4  # of an image's range 0..1, after four steps in float32
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def sdxl(sdxl_folder: Path) -> Checkpoint:
     return load_checkpoint(sdxl_folder)
 
 
-def pipeline(name: str, model: Checkpoint, **parts: Any) -> Any:
-    """A pipeline around the same networks."""
+def make_pipeline(name: str, model: Checkpoint, **parts: Any) -> Any:
+    """Return a pipeline of the same networks."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import diffusers
@@ -58,25 +58,25 @@ def pipeline(name: str, model: Checkpoint, **parts: Any) -> Any:
         }
         for part in ("text_encoder", "tokenizer", *parts):
             modules.setdefault(part, parts.get(part))
-        made = getattr(diffusers, name)(**modules, scheduler=scheduler)
-        made.set_progress_bar_config(disable=True)
-    return made
+        pipe = getattr(diffusers, name)(**modules, scheduler=scheduler)
+        pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
-def prompts(model: Checkpoint) -> tuple[Conditioning, Conditioning, dict[str, Tensor]]:
-    """Both sides for us, and the same as arguments of a pipeline."""
+def encode_prompts(model: Checkpoint) -> tuple[Conditioning, Conditioning, dict[str, Tensor]]:
+    """Return positive, negative, and both as arguments of a pipeline."""
     positive, negative = encode_text(model.clip, "a red fox"), encode_text(model.clip, "blurry")
-    given = {
+    arguments = {
         "prompt_embeds": positive[0].tokens,
         "negative_prompt_embeds": negative[0].tokens,
     }
-    return positive, negative, given
+    return positive, negative, arguments
 
 
-def pooled(conditioning: Conditioning) -> Tensor:
-    found = conditioning[0].pooled
-    assert found is not None
-    return found
+def pooled_of(conditioning: Conditioning) -> Tensor:
+    pooled = conditioning[0].pooled
+    assert pooled is not None
+    return pooled
 
 
 def run(pipe: Any, **options: Any) -> Tensor:
@@ -87,10 +87,10 @@ def run(pipe: Any, **options: Any) -> Tensor:
     return images.movedim(1, -1)
 
 
-def start(model: Checkpoint) -> Tensor:
-    """The noise of a run, scaled so that a pipeline starts where we do."""
-    top = model.model.sampling.sigma_max
-    return start_noise((1, 4, SIDE // 8, SIDE // 8), SEED) * math.hypot(top, 1.0) / top
+def scaled_noise(model: Checkpoint) -> Tensor:
+    """Return the noise of a run, scaled so that a pipeline starts where we do."""
+    sigma_max = model.model.sampling.sigma_max
+    return start_noise((1, 4, SIDE // 8, SIDE // 8), SEED) * math.hypot(sigma_max, 1.0) / sigma_max
 
 
 def plan(steps: int = 4, denoise: float = 1.0) -> SamplePlan:
@@ -104,34 +104,34 @@ def photo() -> Tensor:
 SD = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 
-def test_txt2img_is_the_pipelines(tiny: Checkpoint) -> None:
-    positive, negative, given = prompts(tiny)
+def test_txt2img_equals_the_pipeline(tiny: Checkpoint) -> None:
+    positive, negative, arguments = encode_prompts(tiny)
     latent = sample(tiny.model, make_empty(SIDE, SIDE), positive, negative, plan())
-    pipe = pipeline("StableDiffusionPipeline", tiny, **SD)
-    want = run(pipe, latents=start(tiny), height=SIDE, width=SIDE, **given)
-    assert torch.allclose(decode(tiny.vae, latent), want, atol=TOLERANCE)
+    pipe = make_pipeline("StableDiffusionPipeline", tiny, **SD)
+    expected = run(pipe, latents=scaled_noise(tiny), height=SIDE, width=SIDE, **arguments)
+    assert torch.allclose(decode(tiny.vae, latent), expected, atol=TOLERANCE)
 
 
-def test_img2img_is_the_pipelines_at_the_strength_that_denoise_means(tiny: Checkpoint) -> None:
-    positive, negative, given = prompts(tiny)
+def test_img2img_equals_the_pipeline_with_denoise_as_its_strength(tiny: Checkpoint) -> None:
+    positive, negative, arguments = encode_prompts(tiny)
     source = encode(tiny.vae, photo())
     latent = sample(tiny.model, source, positive, negative, plan(2, 0.5))
-    pipe = pipeline("StableDiffusionImg2ImgPipeline", tiny, **SD)
+    pipe = make_pipeline("StableDiffusionImg2ImgPipeline", tiny, **SD)
     scaled = source.samples * tiny.model.family.latent_scale
     generator = torch.Generator().manual_seed(SEED)
-    want = run(pipe, image=scaled, strength=0.5, generator=generator, **given)
-    assert torch.allclose(decode(tiny.vae, latent), want, atol=TOLERANCE)
+    expected = run(pipe, image=scaled, strength=0.5, generator=generator, **arguments)
+    assert torch.allclose(decode(tiny.vae, latent), expected, atol=TOLERANCE)
 
 
 def right_half() -> Tensor:
-    """A mask of the right half."""
+    """Return a mask of the right half."""
     mask = torch.zeros(1, SIDE, SIDE)
     mask[:, :, SIDE // 2 :] = 1.0
     return mask
 
 
-def inpainting(model: Checkpoint, source: Latent, mask: Tensor) -> dict[str, Any]:
-    """The arguments of a pipeline that paints half of the steps under a mask."""
+def inpaint_arguments(model: Checkpoint, source: Latent, mask: Tensor) -> dict[str, Any]:
+    """Return the arguments of a pipeline that inpaints with half of the steps."""
     scaled = source.samples * model.model.family.latent_scale
     return {
         "image": scaled,
@@ -144,69 +144,71 @@ def inpainting(model: Checkpoint, source: Latent, mask: Tensor) -> dict[str, Any
     }
 
 
-def test_inpaint_is_the_pipelines(tiny: Checkpoint) -> None:
-    positive, negative, given = prompts(tiny)
+def test_inpaint_equals_the_pipeline(tiny: Checkpoint) -> None:
+    positive, negative, arguments = encode_prompts(tiny)
     source, mask = encode(tiny.vae, photo()), right_half()
     masked = Latent(source.samples, noise_mask=mask)
     latent = sample(tiny.model, masked, positive, negative, plan(2, 0.5))
-    pipe = pipeline("StableDiffusionInpaintPipeline", tiny, **SD)
-    want = run(pipe, **inpainting(tiny, source, mask), **given)
-    assert torch.allclose(decode(tiny.vae, latent), want, atol=TOLERANCE)
+    pipe = make_pipeline("StableDiffusionInpaintPipeline", tiny, **SD)
+    expected = run(pipe, **inpaint_arguments(tiny, source, mask), **arguments)
+    assert torch.allclose(decode(tiny.vae, latent), expected, atol=TOLERANCE)
 
 
-def sdxl_prompts(sdxl: Checkpoint) -> tuple[Conditioning, Conditioning, dict[str, Tensor]]:
-    """Both sides for us, and the same as arguments of a pipeline, pooled encodings too."""
-    positive, negative, given = prompts(sdxl)
+def encode_sdxl_prompts(
+    sdxl: Checkpoint,
+) -> tuple[Conditioning, Conditioning, dict[str, Tensor]]:
+    """Return positive, negative, and both as arguments of a pipeline, with pooled encodings."""
+    positive, negative, arguments = encode_prompts(sdxl)
     return (
         positive,
         negative,
-        given
+        arguments
         | {
-            "pooled_prompt_embeds": pooled(positive),
-            "negative_pooled_prompt_embeds": pooled(negative),
+            "pooled_prompt_embeds": pooled_of(positive),
+            "negative_pooled_prompt_embeds": pooled_of(negative),
         },
     )
 
 
-def sdxl_pipeline(name: str, sdxl: Checkpoint) -> Any:
+def make_sdxl_pipeline(name: str, sdxl: Checkpoint) -> Any:
     second = sdxl.clip.weights.encoders[1].module
-    return pipeline(name, sdxl, tokenizer_2=None, text_encoder_2=second)
+    return make_pipeline(name, sdxl, tokenizer_2=None, text_encoder_2=second)
 
 
-def test_sdxl_txt2img_is_the_pipelines(sdxl: Checkpoint) -> None:
-    positive, negative, given = sdxl_prompts(sdxl)
+def test_sdxl_txt2img_equals_the_pipeline(sdxl: Checkpoint) -> None:
+    positive, negative, arguments = encode_sdxl_prompts(sdxl)
     latent = sample(sdxl.model, make_empty(SIDE, SIDE), positive, negative, plan())
-    pipe = sdxl_pipeline("StableDiffusionXLPipeline", sdxl)
-    want = run(pipe, latents=start(sdxl), height=SIDE, width=SIDE, **given)
-    assert torch.allclose(decode(sdxl.vae, latent), want, atol=TOLERANCE)
+    pipe = make_sdxl_pipeline("StableDiffusionXLPipeline", sdxl)
+    expected = run(pipe, latents=scaled_noise(sdxl), height=SIDE, width=SIDE, **arguments)
+    assert torch.allclose(decode(sdxl.vae, latent), expected, atol=TOLERANCE)
 
 
-def test_sdxl_img2img_is_the_pipelines(sdxl: Checkpoint) -> None:
-    positive, negative, given = sdxl_prompts(sdxl)
+def test_sdxl_img2img_equals_the_pipeline(sdxl: Checkpoint) -> None:
+    positive, negative, arguments = encode_sdxl_prompts(sdxl)
     source = encode(sdxl.vae, photo())
     latent = sample(sdxl.model, source, positive, negative, plan(2, 0.5))
-    pipe = sdxl_pipeline("StableDiffusionXLImg2ImgPipeline", sdxl)
+    pipe = make_sdxl_pipeline("StableDiffusionXLImg2ImgPipeline", sdxl)
     scaled = source.samples * sdxl.model.family.latent_scale
     generator = torch.Generator().manual_seed(SEED)
-    want = run(pipe, image=scaled, strength=0.5, generator=generator, **given)
-    assert torch.allclose(decode(sdxl.vae, latent), want, atol=TOLERANCE)
+    expected = run(pipe, image=scaled, strength=0.5, generator=generator, **arguments)
+    assert torch.allclose(decode(sdxl.vae, latent), expected, atol=TOLERANCE)
 
 
-def test_sdxl_inpaint_is_the_pipelines(sdxl: Checkpoint) -> None:
-    positive, negative, given = sdxl_prompts(sdxl)
+def test_sdxl_inpaint_equals_the_pipeline(sdxl: Checkpoint) -> None:
+    positive, negative, arguments = encode_sdxl_prompts(sdxl)
     source, mask = encode(sdxl.vae, photo()), right_half()
     masked = Latent(source.samples, noise_mask=mask)
     latent = sample(sdxl.model, masked, positive, negative, plan(2, 0.5))
-    pipe = sdxl_pipeline("StableDiffusionXLInpaintPipeline", sdxl)
-    want = run(pipe, **inpainting(sdxl, source, mask), **given)
-    assert torch.allclose(decode(sdxl.vae, latent), want, atol=TOLERANCE)
+    pipe = make_sdxl_pipeline("StableDiffusionXLInpaintPipeline", sdxl)
+    expected = run(pipe, **inpaint_arguments(sdxl, source, mask), **arguments)
+    assert torch.allclose(decode(sdxl.vae, latent), expected, atol=TOLERANCE)
 
 
-def test_sdxl_prompts_are_the_pipelines(sdxl: Checkpoint, sdxl_folder: Path) -> None:
+def test_sdxl_prompts_equal_the_pipeline(sdxl: Checkpoint, sdxl_folder: Path) -> None:
     from transformers import CLIPTokenizer
 
     first, second = (part.module for part in sdxl.clip.weights.encoders)
-    pipe = pipeline(
+    pipe = make_pipeline(
         "StableDiffusionXLPipeline",
         sdxl,
         text_encoder=first,
@@ -215,7 +217,7 @@ def test_sdxl_prompts_are_the_pipelines(sdxl: Checkpoint, sdxl_folder: Path) -> 
         tokenizer_2=CLIPTokenizer.from_pretrained(sdxl_folder / "tokenizer_2"),
     )
     with torch.inference_mode():
-        want = pipe.encode_prompt("a red fox", do_classifier_free_guidance=False)
+        expected = pipe.encode_prompt("a red fox", do_classifier_free_guidance=False)
     (entry,) = encode_text(sdxl.clip, "a red fox")
-    assert torch.allclose(entry.tokens, want[0], atol=1e-5)
-    assert torch.allclose(pooled((entry,)), want[2], atol=1e-5)
+    assert torch.allclose(entry.tokens, expected[0], atol=1e-5)
+    assert torch.allclose(pooled_of((entry,)), expected[2], atol=1e-5)

@@ -1,4 +1,4 @@
-"""Forms that a checkpoint in one file comes in: precisions, keys of training, parts asked apart."""
+"""Variants of checkpoint files: precisions, keys of training, and networks loaded separately."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield root
 
 
-def rewritten(root: Path, name: str, dtype: torch.dtype, **more: torch.Tensor) -> Path:
+def rewrite(root: Path, name: str, dtype: torch.dtype, **more: torch.Tensor) -> Path:
+    """Write the checkpoint in another precision, with more tensors."""
     path = root / "checkpoints" / f"{name}.safetensors"
     tensors = load_file(root / "checkpoints" / "file.safetensors")
     save_file({key: value.to(dtype) for key, value in tensors.items()} | more, path)
@@ -41,20 +42,20 @@ def rewritten(root: Path, name: str, dtype: torch.dtype, **more: torch.Tensor) -
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_any_precision_of_a_file_is_computed_in_float32_here(
+def test_a_file_of_any_precision_is_computed_in_float32_on_the_cpu(
     root: Path, dtype: torch.dtype
 ) -> None:
-    found = load_checkpoint(rewritten(root, "form", dtype))
+    converted = load_checkpoint(rewrite(root, "converted", dtype))
     plain = load_checkpoint(root / "checkpoints" / "file.safetensors")
-    for got, want in zip(found, plain, strict=True):
+    for got, expected in zip(converted, plain, strict=True):
         values = got.weights.module.state_dict()
-        for name, value in want.weights.module.state_dict().items():
+        for name, value in expected.weights.module.state_dict().items():
             if value.is_floating_point():
                 assert values[name].dtype == torch.float32
                 assert torch.equal(values[name], value.to(dtype).float())
 
 
-def test_keys_of_training_are_passed_over(root: Path) -> None:
+def test_keys_of_training_are_ignored(root: Path) -> None:
     tensors = load_file(root / "checkpoints" / "file.safetensors")
     unet = [key for key in tensors if key.startswith("model.diffusion_model.")]
     averages = {
@@ -67,20 +68,22 @@ def test_keys_of_training_are_passed_over(root: Path) -> None:
         "alphas_cumprod": torch.rand(1000),
         "first_stage_model.loss.logvar": torch.zeros(()),
     }
-    path = rewritten(root, "full", torch.float32, **averages, **of_training)
-    got, want = load_checkpoint(path), load_checkpoint(root / "checkpoints" / "file.safetensors")
-    assert got.model.family == want.model.family
+    path = rewrite(root, "full", torch.float32, **averages, **of_training)
+    got = load_checkpoint(path)
+    expected = load_checkpoint(root / "checkpoints" / "file.safetensors")
+    assert got.model.family == expected.model.family
     values = got.model.weights.module.state_dict()
-    for name, value in want.model.weights.module.state_dict().items():
+    for name, value in expected.model.weights.module.state_dict().items():
         assert torch.equal(values[name], value)
 
 
 @pytest.mark.parametrize("lowest", [None, 0.01])
-def test_a_file_may_say_that_it_takes_any_level(root: Path, lowest: float | None) -> None:
-    says = {"edm_vpred.sigma_max": torch.tensor(120.0)}
+def test_a_file_can_declare_a_range_of_sigmas(root: Path, lowest: float | None) -> None:
+    declared = {"edm_vpred.sigma_max": torch.tensor(120.0)}
     if lowest is not None:
-        says["edm_vpred.sigma_min"] = torch.tensor(lowest)
-    sampling = load_checkpoint(rewritten(root, "levels", torch.float16, **says)).model.sampling
+        declared["edm_vpred.sigma_min"] = torch.tensor(lowest)
+    path = rewrite(root, "sigmas", torch.float16, **declared)
+    sampling = load_checkpoint(path).model.sampling
     assert isinstance(sampling, ContinuousSampling)
     assert (sampling.prediction, sampling.sigma_data) == ("v", 1.0)
     assert sampling.sigma_max == pytest.approx(120.0)
@@ -88,29 +91,29 @@ def test_a_file_may_say_that_it_takes_any_level(root: Path, lowest: float | None
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "reason"),
+    ("name", "value", "message"),
     [
         ("edm_mean", torch.zeros(4), "models like Playground 2.5 are not supported"),
         ("edm_vpred.sigma_max", torch.zeros(()), "sigma_max is not a sigma"),
         ("edm_vpred.sigma_max", torch.ones(2), "sigma_max is not a sigma"),
     ],
 )
-def test_a_file_of_another_process_is_refused_with_the_reason(
-    root: Path, name: str, value: torch.Tensor, reason: str
+def test_a_file_of_another_diffusion_process_is_an_error(
+    root: Path, name: str, value: torch.Tensor, message: str
 ) -> None:
-    path = rewritten(root, "other", torch.float16, **{name: value})
-    with pytest.raises(ModelFileError, match=reason):
+    path = rewrite(root, "other", torch.float16, **{name: value})
+    with pytest.raises(ModelFileError, match=message):
         check_checkpoint(path)
 
 
-def test_parts_that_are_asked_apart_are_those_of_the_whole(root: Path) -> None:
+def test_networks_loaded_separately_are_those_of_the_checkpoint(root: Path) -> None:
     path = root / "checkpoints" / "file.safetensors"
-    whole = load_checkpoint(path)
-    assert load_checkpoint(path).model.weights is whole.model.weights
-    assert load_unet(path).weights is whole.model.weights
-    assert load_vae(path).weights is whole.vae.weights
-    assert load_clip((path,)).weights is whole.clip.weights
-    assert load_unet(path, "fp8_e4m3fn").weights is not whole.model.weights
+    checkpoint = load_checkpoint(path)
+    assert load_checkpoint(path).model.weights is checkpoint.model.weights
+    assert load_unet(path).weights is checkpoint.model.weights
+    assert load_vae(path).weights is checkpoint.vae.weights
+    assert load_clip((path,)).weights is checkpoint.clip.weights
+    assert load_unet(path, "fp8_e4m3fn").weights is not checkpoint.model.weights
 
 
 def test_copies_of_a_file_are_loaded_once(root: Path) -> None:

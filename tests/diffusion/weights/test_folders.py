@@ -1,4 +1,4 @@
-"""Where models are found: ComfyUI's folders, subfolders, links, and files of extra folders."""
+"""Model folders: ComfyUI's folders, subfolders, links, and files of extra paths."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.weights.extra_paths import EXTRA_PATHS_VARIABLE as EXTRA
+from latentloom.diffusion.weights.extra_paths import EXTRA_PATHS_VARIABLE
 from latentloom.diffusion.weights.folders import (
     MODELS_VARIABLE,
     find_embedding,
@@ -42,7 +42,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def put(path: Path, text: str = "") -> Path:
+def write(path: Path, text: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
@@ -64,45 +64,45 @@ def put(path: Path, text: str = "") -> Path:
         ("embeddings", "embeddings"),
     ],
 )
-def test_each_kind_has_its_folders_with_subfolders(root: Path, kind: str, folder: str) -> None:
-    put(root / folder / "one.safetensors")
-    deep = put(root / folder / "sub" / "deep" / "two.safetensors")
-    put(root / folder / "notes.txt")
+def test_every_kind_has_its_folders_with_subfolders(root: Path, kind: str, folder: str) -> None:
+    write(root / folder / "one.safetensors")
+    deep = write(root / folder / "sub" / "deep" / "two.safetensors")
+    write(root / folder / "notes.txt")
     assert {"one.safetensors", "sub/deep/two.safetensors"} <= set(list_models(kind))
     assert "notes.txt" not in list_models(kind)
     assert resolve_model(kind, "sub/deep/two.safetensors") == deep
 
 
-def test_a_new_file_is_there_at_once_and_gone_at_once(root: Path) -> None:
+def test_a_new_file_is_listed_at_once_and_a_deleted_one_is_not(root: Path) -> None:
     assert "new.safetensors" not in list_models("loras")
-    file = put(root / "loras" / "new.safetensors")
+    file = write(root / "loras" / "new.safetensors")
     assert "new.safetensors" in list_models("loras")
     file.unlink()
     assert "new.safetensors" not in list_models("loras")
 
 
 def test_linked_folders_are_followed_once(root: Path, tmp_path: Path) -> None:
-    put(tmp_path / "disk" / "a.safetensors")
+    write(tmp_path / "disk" / "a.safetensors")
     (root / "loras").mkdir()
     (root / "loras" / "disk").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "loop").symlink_to(tmp_path / "disk")
     assert [name for name in list_models("loras") if "a.safe" in name] == ["disk/a.safetensors"]
 
 
-def test_parts_of_a_folder_are_no_models_of_their_own(root: Path) -> None:
-    put(root / "checkpoints" / "sd" / "model_index.json")
-    put(root / "checkpoints" / "sd" / "unet" / "weights.safetensors")
-    put(root / "vae" / "mse" / "config.json")
-    put(root / "vae" / "mse" / "weights.safetensors")
-    put(root / "vae" / "mse" / "diffusion_pytorch_model.bin")
+def test_files_inside_a_model_folder_are_not_listed(root: Path) -> None:
+    write(root / "checkpoints" / "sd" / "model_index.json")
+    write(root / "checkpoints" / "sd" / "unet" / "weights.safetensors")
+    write(root / "vae" / "mse" / "config.json")
+    write(root / "vae" / "mse" / "weights.safetensors")
+    write(root / "vae" / "mse" / "diffusion_pytorch_model.bin")
     assert [name for name in list_models("checkpoints") if "sd" in name] == ["sd"]
     assert [name for name in list_models("vae") if "mse" in name] == ["mse"]
 
 
 @pytest.mark.parametrize("kind", ["checkpoints", "loras", "upscale_models", "embeddings"])
 @pytest.mark.parametrize("name", ["old.ckpt", "sub/old.pt", "old.pth", "old.bin", "new.sft"])
-def test_files_in_torchs_own_form_are_listed(root: Path, kind: str, name: str) -> None:
-    file = put(root / kind / name)
+def test_files_in_torch_format_are_listed(root: Path, kind: str, name: str) -> None:
+    file = write(root / kind / name)
     assert name in list_models(kind)
     assert resolve_model(kind, name) == file
 
@@ -110,62 +110,64 @@ def test_files_in_torchs_own_form_are_listed(root: Path, kind: str, name: str) -
 @pytest.mark.parametrize(
     "name", ["optimizer.bin", "scheduler.bin", "rng_state_0.pth", "training_args.bin", "a.pkl"]
 )
-def test_what_training_leaves_is_no_model(root: Path, name: str) -> None:
-    put(root / "loras" / name)
-    put(root / "loras" / "optimizer-look.safetensors")
+def test_training_state_is_not_listed(root: Path, name: str) -> None:
+    write(root / "loras" / name)
+    write(root / "loras" / "optimizer-look.safetensors")
     assert name not in list_models("loras")
     assert "optimizer-look.safetensors" in list_models("loras")
 
 
-def test_of_an_embedding_in_two_forms_safetensors_is_taken(root: Path) -> None:
-    put(root / "embeddings" / "fox.bin")
-    safe = put(root / "embeddings" / "fox.safetensors")
+def test_an_embedding_in_two_formats_is_read_from_safetensors(root: Path) -> None:
+    write(root / "embeddings" / "fox.bin")
+    safe = write(root / "embeddings" / "fox.safetensors")
     assert find_embedding("fox") == safe
 
 
-def test_a_file_beside_the_models_names_folders_elsewhere(root: Path, tmp_path: Path) -> None:
+def test_a_file_next_to_the_models_lists_folders_elsewhere(root: Path, tmp_path: Path) -> None:
     web = tmp_path / "webui"
-    put(root.parent / "extra_model_paths.yaml", A1111.format(base=web))
-    put(web / "models/Stable-diffusion/x/sd.safetensors")
-    put(web / "models/Lora/a.safetensors")
-    put(web / "models/LyCORIS/b.safetensors")
-    style = put(web / "embeddings/style.pt")
+    write(root.parent / "extra_model_paths.yaml", A1111.format(base=web))
+    write(web / "models/Stable-diffusion/x/sd.safetensors")
+    write(web / "models/Lora/a.safetensors")
+    write(web / "models/LyCORIS/b.safetensors")
+    style = write(web / "embeddings/style.pt")
     assert "x/sd.safetensors" in list_models("checkpoints")
     assert {"a.safetensors", "b.safetensors"} <= set(list_models("loras"))
     assert find_embedding("style") == style
 
 
 def test_the_default_section_comes_first(root: Path, tmp_path: Path) -> None:
-    own = put(root / "loras" / "a.safetensors")
-    other = put(tmp_path / "other" / "a.safetensors")
+    own = write(root / "loras" / "a.safetensors")
+    other = write(tmp_path / "other" / "a.safetensors")
     file = root.parent / "extra_model_paths.yaml"
-    put(file, "more:\n  base_path: ../other\n  loras: .\n")
+    write(file, "more:\n  base_path: ../other\n  loras: .\n")
     assert resolve_model("loras", "a.safetensors") == own
-    put(file, "more:\n  base_path: ../other\n  is_default: true\n  loras: .\n")
+    write(file, "more:\n  base_path: ../other\n  is_default: true\n  loras: .\n")
     assert resolve_model("loras", "a.safetensors").samefile(other)
 
 
-def test_old_names_of_kinds_are_known(root: Path, tmp_path: Path) -> None:
-    put(tmp_path / "x" / "a.safetensors")
-    put(root.parent / "extra_model_paths.yaml", "s:\n  base_path: ../x\n  unet: .\n  clip: .\n")
+def test_old_names_of_kinds_work(root: Path, tmp_path: Path) -> None:
+    write(tmp_path / "x" / "a.safetensors")
+    write(root.parent / "extra_model_paths.yaml", "s:\n  base_path: ../x\n  unet: .\n  clip: .\n")
     assert "a.safetensors" in list_models("diffusion_models")
     assert "a.safetensors" in list_models("text_encoders")
 
 
-def test_the_variable_names_files(
+def test_the_variable_lists_files(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(tmp_path / "x" / "a.safetensors")
-    monkeypatch.setenv(EXTRA, str(put(tmp_path / "paths.yaml", "s:\n  loras: x\n")))
+    write(tmp_path / "x" / "a.safetensors")
+    monkeypatch.setenv(
+        EXTRA_PATHS_VARIABLE, str(write(tmp_path / "paths.yaml", "s:\n  loras: x\n"))
+    )
     assert "a.safetensors" in list_models("loras")
-    monkeypatch.setenv(EXTRA, str(tmp_path / "missing.yaml"))
+    monkeypatch.setenv(EXTRA_PATHS_VARIABLE, str(tmp_path / "missing.yaml"))
     with pytest.raises(ModelFileError, match=r"missing\.yaml, which is not a file"):
         list_models("loras")
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "s:\n", "s:\n  base_path: x\n"])
-def test_a_file_that_names_nothing_is_fine(root: Path, text: str) -> None:
-    put(root.parent / "extra_model_paths.yaml", text)
+def test_a_file_without_folders_is_valid(root: Path, text: str) -> None:
+    write(root.parent / "extra_model_paths.yaml", text)
     assert "a" not in list_models("loras")
 
 
@@ -177,7 +179,7 @@ def test_a_file_that_names_nothing_is_fine(root: Path, text: str) -> None:
         "[" * 5000,
     ],
 )  # fmt: skip
-def test_a_wrong_file_is_refused(root: Path, text: str) -> None:
-    put(root.parent / "extra_model_paths.yaml", text)
+def test_an_invalid_file_is_an_error(root: Path, text: str) -> None:
+    write(root.parent / "extra_model_paths.yaml", text)
     with pytest.raises(ModelFileError, match=r"extra_model_paths\.yaml"):
         resolve_model("loras", "a")

@@ -1,4 +1,4 @@
-"""What installed models are is told from headers alone."""
+"""Installed models are described from their headers alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def write(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype = torch.flo
     return path
 
 
-def parts(model: Checkpoint) -> dict[str, dict[str, Tensor]]:
+def files_of(model: Checkpoint) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of a file of every kind."""
     first, second = (part.module for part in model.clip.weights.encoders)
     unet, vae = model.model.weights.module, model.vae.weights.module
     clip_l = text_keys(first, "conditioner.embedders.0.transformer.text_model.")
@@ -61,23 +62,21 @@ def parts(model: Checkpoint) -> dict[str, dict[str, Tensor]]:
         ("text encoder", "sd-32"), ("lora", ""), ("embedding", "sd15"), ("unknown", ""),
     ],
 )  # fmt: skip
-def test_a_file_is_told_by_its_keys(
+def test_a_file_is_described_by_its_keys(
     model: Checkpoint, tmp_path: Path, holds: str, family: str
 ) -> None:
-    path = write(tmp_path / "any-name.safetensors", parts(model)[holds])
-    facts = describe_model(path)
-    assert (facts.holds, facts.family) == (holds, family)
-    assert (facts.precision, facts.size) == ("fp32", path.stat().st_size)
+    path = write(tmp_path / "any-name.safetensors", files_of(model)[holds])
+    description = describe_model(path)
+    assert (description.holds, description.family) == (holds, family)
+    assert (description.precision, description.size) == ("fp32", path.stat().st_size)
 
 
-def test_folders_are_told_by_their_configurations(folder: Path, tmp_path: Path) -> None:
-    assert (describe_model(folder).holds, describe_model(folder).family) == ("checkpoint", "sd-96")
+def test_folders_are_described_by_their_configurations(folder: Path, tmp_path: Path) -> None:
+    checkpoint = describe_model(folder)
+    assert (checkpoint.holds, checkpoint.family) == ("checkpoint", "sd-96")
     assert describe_model(folder / "vae").holds == "autoencoder"
-    control = write_tiny_control(tmp_path / "control")
-    assert (describe_model(control).holds, describe_model(control).family) == (
-        "controlnet",
-        "sd-32",
-    )
+    control = describe_model(write_tiny_control(tmp_path / "control"))
+    assert (control.holds, control.family) == ("controlnet", "sd-32")
 
 
 @pytest.mark.parametrize(
@@ -87,58 +86,63 @@ def test_folders_are_told_by_their_configurations(folder: Path, tmp_path: Path) 
 def test_the_precision_is_that_of_most_bytes(
     tmp_path: Path, dtype: torch.dtype, precision: str
 ) -> None:
-    few = {"a": torch.zeros(1000, dtype=dtype), "b": torch.zeros(1)}
-    save_file(few, tmp_path / "few")
-    assert describe_model(tmp_path / "few").precision == precision
+    pure = {"a": torch.zeros(1000, dtype=dtype), "b": torch.zeros(1)}
+    save_file(pure, tmp_path / "pure")
+    assert describe_model(tmp_path / "pure").precision == precision
     mixed = {"a": torch.zeros(1000, dtype=dtype), "b": torch.zeros(100)}
     save_file(mixed, tmp_path / "mixed")
     assert describe_model(tmp_path / "mixed").precision.endswith("+")
 
 
-def test_the_hash_is_the_headers(model: Checkpoint, tmp_path: Path) -> None:
-    tensors = parts(model)["lora"]
-    here, there = write(tmp_path / "a", tensors), write(tmp_path / "b", tensors)
-    assert describe_model(here).hash == describe_model(there).hash
-    assert (
-        describe_model(write(tmp_path / "c", tensors, torch.float16)).hash
-        != describe_model(here).hash
+def test_the_hash_is_that_of_the_header(model: Checkpoint, tmp_path: Path) -> None:
+    tensors = files_of(model)["lora"]
+    files = (
+        write(tmp_path / "a", tensors),
+        write(tmp_path / "b", tensors),
+        write(tmp_path / "c", tensors, torch.float16),
     )
+    first, same, half = (describe_model(file).hash for file in files)
+    assert first == same != half
 
 
-def test_an_embedding_tells_its_family(tmp_path: Path) -> None:
-    both = {"clip_l": torch.zeros(2, 768), "clip_g": torch.zeros(2, 1280)}
-    sdxl = describe_model(write(tmp_path / "both", both))
-    width = describe_model(write(tmp_path / "wide", {"emb_params": torch.zeros(1, 1024)}))
+def test_the_family_of_an_embedding_is_detected(tmp_path: Path) -> None:
+    pair = {"clip_l": torch.zeros(2, 768), "clip_g": torch.zeros(2, 1280)}
+    sdxl = describe_model(write(tmp_path / "pair", pair))
+    sd21 = describe_model(write(tmp_path / "sd21", {"emb_params": torch.zeros(1, 1024)}))
     other = describe_model(write(tmp_path / "other", {"emb_params": torch.zeros(1, 32)}))
-    assert [each.family for each in (sdxl, width, other)] == ["sdxl", "sd21", ""]
+    assert [embedding.family for embedding in (sdxl, sd21, other)] == ["sdxl", "sd21", ""]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "content",
     [
         {"string_to_token": {"*": 265}, "string_to_param": {"*": torch.zeros(2, 768)}},
         {"<fox>": torch.zeros(768)},
     ],
 )
-def test_an_older_embedding_goes_by_the_word_that_it_stands_for(
-    tmp_path: Path, said: object
+def test_an_older_embedding_has_the_word_it_stands_for_as_key(
+    tmp_path: Path, content: object
 ) -> None:
-    torch.save(said, tmp_path / "old.pt")
-    facts = describe_model(tmp_path / "old.pt")
-    assert (facts.holds, facts.family, facts.precision) == ("embedding", "sd15", "fp32")
+    torch.save(content, tmp_path / "old.pt")
+    description = describe_model(tmp_path / "old.pt")
+    assert (description.holds, description.family, description.precision) == (
+        "embedding",
+        "sd15",
+        "fp32",
+    )
 
 
-def test_a_pickle_that_is_no_weights_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_without_weights_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "old.pt").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     with pytest.raises(ModelFileError, match="neither of torch's two formats"):
         describe_model(tmp_path / "old.pt")
 
 
 @pytest.mark.parametrize("holds", ["checkpoint", "network", "autoencoder", "text encoder", "lora"])
-def test_a_file_in_torchs_own_form_is_told_as_its_sibling(
+def test_a_file_in_torch_format_is_described_like_safetensors(
     model: Checkpoint, tmp_path: Path, holds: str
 ) -> None:
-    tensors = {name: value.contiguous() for name, value in parts(model)[holds].items()}
+    tensors = {name: value.contiguous() for name, value in files_of(model)[holds].items()}
     safe = describe_model(write(tmp_path / "a.safetensors", tensors))
     torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "a.ckpt")
     old = describe_model(tmp_path / "a.ckpt")
@@ -146,7 +150,7 @@ def test_a_file_in_torchs_own_form_is_told_as_its_sibling(
     assert old.size == (tmp_path / "a.ckpt").stat().st_size
 
 
-def test_a_damaged_file_says_so(tmp_path: Path) -> None:
+def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "f.safetensors").write_bytes(b"PK\x03\x04")
     with pytest.raises(ModelFileError):
         describe_model(tmp_path / "f.safetensors")

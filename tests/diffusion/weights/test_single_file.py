@@ -1,4 +1,4 @@
-"""Checkpoints in one file: hostile headers are refused, families are told from the keys."""
+"""Checkpoints in one file: hostile headers are errors, families are detected from the keys."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ UNET = "model.diffusion_model."
 
 
 def write(path: Path, header: Any, data: bytes = b"") -> Path:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(encoded).to_bytes(8, "little") + encoded + data)
     return path
 
 
@@ -41,7 +41,7 @@ def entry(start: int, stop: int, dtype: str = "F32", shape: tuple[int, ...] = (1
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, stop]}
 
 
-def test_a_sound_header_is_read(tmp_path: Path) -> None:
+def test_a_valid_header_is_read(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2, 3), "b": torch.zeros(4, dtype=torch.float16)}, tmp_path / "f")
     assert read_tensor_infos(tmp_path / "f") == {
         "a": TensorInfo("F32", (2, 3)),
@@ -68,7 +68,7 @@ def test_a_sound_header_is_read(tmp_path: Path) -> None:
         (b"[" * 100_000, b"", "not a safetensors"),
     ],
 )
-def test_a_hostile_header_is_refused(
+def test_a_hostile_header_is_an_error(
     tmp_path: Path, header: Any, data: bytes, message: str
 ) -> None:
     with pytest.raises(ModelFileError, match=message):
@@ -76,7 +76,7 @@ def test_a_hostile_header_is_refused(
 
 
 @pytest.mark.parametrize("length", [0, 2**63, 2**64 - 1, 10**6])
-def test_a_header_longer_than_the_file_is_refused_unread(tmp_path: Path, length: int) -> None:
+def test_a_header_longer_than_the_file_is_not_read(tmp_path: Path, length: int) -> None:
     path = tmp_path / "f.safetensors"
     path.write_bytes(length.to_bytes(8, "little") + b"{}")
     with pytest.raises(ModelFileError):
@@ -110,29 +110,31 @@ def test_a_pickle_named_safetensors_never_runs(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["base", "refiner"])
 def sdxl(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with a small SDXL as a diffusers folder, and the same as one file."""
+    """A model root with a small SDXL as a diffusers folder, and the same as one file."""
     root = tmp_path_factory.mktemp("models")
     folder = write_tiny_sdxl(root / "folder", refiner=request.param)
     write_file(root / "checkpoints" / "file.safetensors", load_checkpoint(folder))
-    words = "tokenizer_2" if request.param else "tokenizer"
-    shutil.copytree(folder / words, root / "tokenizers" / "clip-l")
+    tokenizer = "tokenizer_2" if request.param else "tokenizer"
+    shutil.copytree(folder / tokenizer, root / "tokenizers" / "clip-l")
     return root
 
 
 def write_file(path: Path, model: Checkpoint, **more: torch.Tensor) -> Path:
-    """A checkpoint in the keys of the original code."""
-    texts = {part.kind: part.module for part in model.clip.weights.encoders}
+    """Write a checkpoint with the keys of the original code."""
+    encoders = {encoder.kind: encoder.module for encoder in model.clip.weights.encoders}
     first = "conditioner.embedders.0.transformer.text_model."
     tensors = unet_keys(model.model.weights.module) | vae_keys(model.vae.weights.module)
-    tensors |= text_keys(texts["l"], first) if "l" in texts else {}
-    second = "conditioner.embedders.1.model." if "l" in texts else "conditioner.embedders.0.model."
-    tensors |= open_clip_keys(texts["g"], second)
+    tensors |= text_keys(encoders["l"], first) if "l" in encoders else {}
+    second = (
+        "conditioner.embedders.1.model." if "l" in encoders else "conditioner.embedders.0.model."
+    )
+    tensors |= open_clip_keys(encoders["g"], second)
     path.parent.mkdir(exist_ok=True)
     save_file({name: value.contiguous() for name, value in (tensors | more).items()}, path)
     return path
 
 
-def both(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Checkpoint, Checkpoint]:
+def load_both(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Checkpoint, Checkpoint]:
     monkeypatch.setenv(MODELS_VARIABLE, str(root))
     return (
         load_checkpoint(root / "folder"),
@@ -141,40 +143,41 @@ def both(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Checkpoint, Check
 
 
 def test_one_file_and_a_folder_encode_alike(sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [encode_text(model.clip, "a (red:1.4) fox")[0] for model in both(sdxl, monkeypatch)]
-    assert torch.allclose(found[0].tokens, found[1].tokens, atol=1e-6)
-    assert found[0].pooled is not None
-    assert found[1].pooled is not None
-    assert torch.allclose(found[0].pooled, found[1].pooled, atol=1e-6)
+    models = load_both(sdxl, monkeypatch)
+    folder, file = (encode_text(model.clip, "a (red:1.4) fox")[0] for model in models)
+    assert torch.allclose(folder.tokens, file.tokens, atol=1e-6)
+    assert folder.pooled is not None
+    assert file.pooled is not None
+    assert torch.allclose(folder.pooled, file.pooled, atol=1e-6)
 
 
 def test_one_file_and_a_folder_sample_alike(sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = SamplePlan(3, 3, 4.0, "dpmpp_2m", "karras")
-    found = []
-    for model in both(sdxl, monkeypatch):
+    images = []
+    for model in load_both(sdxl, monkeypatch):
         positive, negative = encode_text(model.clip, "a fox"), encode_text(model.clip, "")
         latent = sample(model.model, make_empty(64, 96), positive, negative, plan)
-        found.append(decode(model.vae, latent))
-    assert torch.allclose(found[0], found[1], atol=1e-5)
+        images.append(decode(model.vae, latent))
+    assert torch.allclose(images[0], images[1], atol=1e-5)
 
 
-def test_a_file_that_says_so_predicts_velocity(sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, _ = both(sdxl, monkeypatch)
-    says = write_file(sdxl / "v.safetensors", folder, v_pred=torch.zeros(0), ztsnr=torch.zeros(0))
-    sampling = load_checkpoint(says).model.sampling
+def test_a_file_can_declare_v_prediction(sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = load_both(sdxl, monkeypatch)
+    path = write_file(sdxl / "v.safetensors", folder, v_pred=torch.zeros(0), ztsnr=torch.zeros(0))
+    sampling = load_checkpoint(path).model.sampling
     assert (sampling.prediction, sampling.zsnr) == ("v", True)
 
 
 def test_a_file_without_a_text_encoder_says_so_when_it_is_used(
     sdxl: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, _ = both(sdxl, monkeypatch)
+    folder, _ = load_both(sdxl, monkeypatch)
     path = sdxl / "bare.safetensors"
     save_file(unet_keys(folder.model.weights.module, ""), path)
     model = load_checkpoint(path)
-    got, want = (each.model.weights.module.state_dict() for each in (model, folder))
+    got, expected = (loaded.model.weights.module.state_dict() for loaded in (model, folder))
     assert {name: value.shape for name, value in got.items()} == {
-        name: value.shape for name, value in want.items()
+        name: value.shape for name, value in expected.items()
     }
     with pytest.raises(ModelFileError, match=r"bare\.safetensors holds no text encoder; load one"):
         encode_text(model.clip, "a fox")
@@ -197,7 +200,7 @@ def test_a_file_without_a_text_encoder_says_so_when_it_is_used(
         (768, 7, None, "expected one of 4, 8, 9, got 7"),
     ],
 )
-def test_the_family_is_told_from_the_keys(
+def test_the_family_is_detected_from_the_keys(
     tmp_path: Path, width: int, channels: int, vector: int | None, name: str
 ) -> None:
     path = tmp_path / "unet.safetensors"
@@ -212,7 +215,7 @@ def test_the_family_is_told_from_the_keys(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_a_wide_bias_of_sd21_means_velocity(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_a_wide_bias_of_sd21_means_v_prediction(tmp_path: Path, dtype: torch.dtype) -> None:
     key = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias"
     for spread, prediction in ((0.02, "eps"), (0.2, "v")):
         tensors = network(1024, 4, None, levels=4)
@@ -228,41 +231,41 @@ Shapes = dict[str, tuple[int, ...]]
 def network(
     width: int, channels: int, vector: int | None, levels: int = 1
 ) -> dict[str, torch.Tensor]:
-    """Just the keys of a denoising network that its shape is read from."""
-    found: Shapes = {"input_blocks.0.0.weight": (8, channels, 3, 3), "out.2.weight": (4, 8, 3, 3)}
-    found["middle_block.0.in_layers.0.weight"] = (8,)
+    """Return the tensors of a denoising network that its configuration is read from."""
+    shapes: Shapes = {"input_blocks.0.0.weight": (8, channels, 3, 3), "out.2.weight": (4, 8, 3, 3)}
+    shapes["middle_block.0.in_layers.0.weight"] = (8,)
     resnet: Shapes = {"in_layers.0.weight": (8,), "in_layers.2.weight": (8, 8, 3, 3)}
     attention: Shapes = {"norm.weight": (8,), "transformer_blocks.0.attn2.to_k.weight": (8, width)}
     for level in range(levels):
-        places = [f"input_blocks.{3 * level + index}" for index in (1, 2)]
-        places += [f"output_blocks.{3 * level + index}" for index in (0, 1, 2)]
-        for place in places:
-            found |= {f"{place}.0.{key}": shape for key, shape in resnet.items()}
-            found |= {f"{place}.1.{key}": shape for key, shape in attention.items()}
+        blocks = [f"input_blocks.{3 * level + index}" for index in (1, 2)]
+        blocks += [f"output_blocks.{3 * level + index}" for index in (0, 1, 2)]
+        for block in blocks:
+            shapes |= {f"{block}.0.{key}": shape for key, shape in resnet.items()}
+            shapes |= {f"{block}.1.{key}": shape for key, shape in attention.items()}
         if level + 1 < levels:
-            found[f"input_blocks.{3 * level + 3}.0.op.weight"] = (8, 8, 3, 3)
+            shapes[f"input_blocks.{3 * level + 3}.0.op.weight"] = (8, 8, 3, 3)
     if vector is not None:
-        found["label_emb.0.0.weight"] = (32, vector)
-    return {UNET + key: torch.zeros(shape) for key, shape in found.items()}
+        shapes["label_emb.0.0.weight"] = (32, vector)
+    return {UNET + key: torch.zeros(shape) for key, shape in shapes.items()}
 
 
 def test_the_text_encoders_shape_is_read_from_its_keys(tmp_path: Path) -> None:
-    text = "cond_stage_model.transformer.text_model."
+    prefix = "cond_stage_model.transformer.text_model."
     tensors = {
-        f"{text}embeddings.token_embedding.weight": torch.zeros(100, 128),
-        f"{text}encoder.layers.0.mlp.fc1.weight": torch.zeros(256, 128),
-        f"{text}embeddings.position_ids": torch.zeros(1, 77, dtype=torch.int64),
+        f"{prefix}embeddings.token_embedding.weight": torch.zeros(100, 128),
+        f"{prefix}encoder.layers.0.mlp.fc1.weight": torch.zeros(256, 128),
+        f"{prefix}embeddings.position_ids": torch.zeros(1, 77, dtype=torch.int64),
     }
     save_file(tensors, tmp_path / "text.safetensors")
-    (keys,) = read_contents(tmp_path / "text.safetensors").text_encoders
-    assert (keys.kind, keys.width, keys.has_projection) == ("l", 128, False)
-    assert keys.network.config["vocab_size"] == 100
-    assert keys.network.config["intermediate_size"] == 256
-    assert keys.network.config["num_hidden_layers"] == 1
-    assert not [name for name in keys.network.names if "position_ids" in name]
+    (encoder,) = read_contents(tmp_path / "text.safetensors").text_encoders
+    assert (encoder.kind, encoder.width, encoder.has_projection) == ("l", 128, False)
+    assert encoder.network.config["vocab_size"] == 100
+    assert encoder.network.config["intermediate_size"] == 256
+    assert encoder.network.config["num_hidden_layers"] == 1
+    assert not [name for name in encoder.network.names if "position_ids" in name]
 
 
-def test_a_file_that_holds_no_network_says_so(tmp_path: Path) -> None:
+def test_a_file_without_a_network_is_an_error(tmp_path: Path) -> None:
     save_file({f"{UNET}out.2.weight": torch.zeros(1)}, tmp_path / "f.safetensors")
     with pytest.raises(ModelFileError, match="no denoising network"):
         check_checkpoint(tmp_path / "f.safetensors")

@@ -1,4 +1,4 @@
-"""TAESD in two files is the network of diffusers, at the scale of the family's latents."""
+"""TAESD in two files is diffusers' network, at the scale of the family's latents."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def network() -> torch.nn.Module:
     from diffusers import AutoencoderTiny
 
     torch.manual_seed(4)
-    made: torch.nn.Module = AutoencoderTiny().eval()
-    return made
+    network: torch.nn.Module = AutoencoderTiny().eval()
+    return network
 
 
-def half(network: torch.nn.Module, side: str) -> dict[str, Tensor]:
-    """The weights of one side under their original names."""
-    first, found = {"encoder": 0, "decoder": 1}[side], dict[str, Tensor]()
+def original_weights(network: torch.nn.Module, side: str) -> dict[str, Tensor]:
+    """Return the weights of the encoder or the decoder under their original names."""
+    first, weights = {"encoder": 0, "decoder": 1}[side], dict[str, Tensor]()
     for name, value in network.state_dict().items():
         if name.startswith(f"{side}.layers."):
-            number, _, rest = name.removeprefix(f"{side}.layers.").partition(".")
-            found[f"{int(number) + first}.{rest}"] = value
-    return found
+            number, _, parameter = name.removeprefix(f"{side}.layers.").partition(".")
+            weights[f"{int(number) + first}.{parameter}"] = value
+    return weights
 
 
 @pytest.fixture
@@ -52,64 +52,66 @@ def folder(network: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("taesd", "taesdxl"):
         for side in ("encoder", "decoder"):
             file = tmp_path / "vae_approx" / f"{name}_{side}.safetensors"
-            save_file(half(network, side), file)
+            save_file(original_weights(network, side), file)
     return tmp_path / "vae_approx"
 
 
 @pytest.mark.parametrize(("name", "family"), [("taesd", SD15), ("taesdxl", SDXL)])
-def test_it_goes_both_ways_at_the_scale_of_its_family(
+def test_it_encodes_and_decodes_at_the_scale_of_its_family(
     name: str, family: object, folder: Path, network: torch.nn.Module
 ) -> None:
     vae = load_vae(resolve_model("vae", name))
     image = torch.rand(1, 32, 48, 3, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         scaled = network.encode(image.movedim(-1, 1) * 2 - 1).latents  # type: ignore[operator]
-        shown = network.decode(scaled).sample  # type: ignore[operator]
+        decoded = network.decode(scaled).sample  # type: ignore[operator]
     latent = encode(vae, image)
     assert vae.family is family
     assert torch.allclose(latent.samples * vae.family.latent_scale, scaled, atol=1e-5)
     got = decode(vae, Latent(scaled / vae.family.latent_scale))
-    assert torch.allclose(got, ((shown + 1) / 2).clamp(0, 1).movedim(1, -1), atol=1e-5)
+    assert torch.allclose(got, ((decoded + 1) / 2).clamp(0, 1).movedim(1, -1), atol=1e-5)
 
 
-def test_halves_in_torchs_own_form_are_the_same_network(
-    folder: Path, network: torch.nn.Module
-) -> None:
-    whole = load_vae(resolve_model("vae", "taesd")).weights.module.state_dict()
+def test_files_in_torch_format_are_the_same_network(folder: Path, network: torch.nn.Module) -> None:
+    expected = load_vae(resolve_model("vae", "taesd")).weights.module.state_dict()
     for side in ("encoder", "decoder"):
-        torch.save(half(network, side), folder / f"taesd_{side}.pth")
+        torch.save(original_weights(network, side), folder / f"taesd_{side}.pth")
         (folder / f"taesd_{side}.safetensors").unlink()
-    found = load_vae(resolve_model("vae", "taesd")).weights.module.state_dict()
-    assert all(torch.equal(value, found[name]) for name, value in whole.items())
+    weights = load_vae(resolve_model("vae", "taesd")).weights.module.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in expected.items())
 
 
-def test_it_is_listed_only_with_both_halves(folder: Path) -> None:
+def test_it_is_listed_only_with_both_files(folder: Path) -> None:
     assert {"taesd", "taesdxl"} <= set(list_models("vae"))
     (folder / "taesdxl_decoder.safetensors").unlink()
     assert "taesd" in list_models("vae")
     assert "taesdxl" not in list_models("vae")
 
 
-def test_it_is_told_what_it_is(folder: Path) -> None:
-    facts = describe_model(resolve_model("vae", "taesdxl"))
-    assert (facts.holds, facts.family, facts.precision) == ("autoencoder", "sdxl", "fp32")
+def test_it_is_described_as_an_autoencoder_of_its_family(folder: Path) -> None:
+    description = describe_model(resolve_model("vae", "taesdxl"))
+    assert (description.holds, description.family, description.precision) == (
+        "autoencoder",
+        "sdxl",
+        "fp32",
+    )
     assert detect_vae_family(folder / "taesd_encoder.safetensors") is SD15
 
 
-def test_a_file_of_something_else_is_refused(folder: Path) -> None:
+def test_a_file_of_another_network_is_an_error(folder: Path) -> None:
     save_file({"0.weight": torch.zeros(64, 3)}, folder / "taesd_encoder.safetensors")
     with pytest.raises(ModelFileError, match="holds no encoder of TAESD"):
         check_vae(folder / "taesd_encoder.safetensors")
 
 
-def test_a_half_that_lacks_weights_is_refused(folder: Path) -> None:
+def test_a_file_that_lacks_weights_is_an_error(folder: Path) -> None:
     file = folder / "taesd_decoder.safetensors"
     save_file({name: value for name, value in load_file(file).items() if name[0] != "9"}, file)
     with pytest.raises(ModelFileError, match="taesd is incomplete"):
         load_vae(folder / "taesd_encoder.safetensors")
 
 
-def test_another_decoder_is_another_image(folder: Path) -> None:
+def test_another_decoder_gives_another_image(folder: Path) -> None:
     builder = latentloom.build()
     vae = builder.VAELoader(vae_name="taesd")
     latent = builder.EmptyLatentImage(width=64, height=64)
@@ -122,9 +124,7 @@ def test_another_decoder_is_another_image(folder: Path) -> None:
     assert not torch.equal(before, after)
 
 
-def test_previews_are_drawn_by_it_where_it_is_installed(
-    folder: Path, network: torch.nn.Module
-) -> None:
+def test_previews_use_it_if_it_is_installed(folder: Path, network: torch.nn.Module) -> None:
     latent = torch.randn(2, 4, 6, 9, generator=torch.Generator().manual_seed(2))
     drawn = decode_with_taesd(LatentPreview(latent, SD15))
     assert drawn is not None
@@ -136,7 +136,7 @@ def test_previews_are_drawn_by_it_where_it_is_installed(
     assert Image.open(BytesIO(data)).size == (72, 48)
 
 
-def test_a_preview_on_the_cpu_is_rough_unless_it_is_asked_for(
+def test_a_preview_on_the_cpu_uses_it_only_on_request(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preview, "_fitted", {})
@@ -146,11 +146,11 @@ def test_a_preview_on_the_cpu_is_rough_unless_it_is_asked_for(
     assert render_jpeg(sketch, "taesd") is not None
 
 
-def test_a_damaged_one_draws_no_preview(folder: Path) -> None:
+def test_a_damaged_file_gives_no_preview(folder: Path) -> None:
     (folder / "taesdxl_decoder.safetensors").write_bytes(b"damaged")
     assert decode_with_taesd(LatentPreview(torch.zeros(1, 4, 4, 4), SDXL)) is None
 
 
 @pytest.mark.parametrize("other", [Family("other"), replace(SD15, latent_channels=16)])
-def test_latents_of_other_spaces_are_not_drawn_by_it(other: Family, folder: Path) -> None:
+def test_latents_of_other_spaces_get_no_preview_from_it(other: Family, folder: Path) -> None:
     assert decode_with_taesd(LatentPreview(torch.zeros(1, 16, 4, 4), other)) is None
