@@ -22,7 +22,7 @@ from tests.diffusion.networks.test_upscale import first_release
 from tests.nodes.test_lora import write_lora
 from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_control, write_tiny_sdxl
-from tests.torch_files import pickle_call, pickle_dict, legacy_file, zip_file
+from tests.torch_files import legacy_file, pickle_call, pickle_dict, zip_file
 
 # Each kind: its folder, and the extension of its files in torch format.
 KINDS = {
