@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from latentloom.engine.execution.events import (
     AnyEvent,
-    Event,
     Failed,
     Finished,
+    NodeEvent,
     Progress,
     Reused,
     Started,
@@ -105,7 +105,7 @@ class BarReporter:
             )
         elif isinstance(event, Progress):
             self.bars.update(self.tasks[event.node], completed=event.step, total=event.total)
-        elif isinstance(event, Event):
+        elif isinstance(event, NodeEvent):
             if event.node in self.tasks and isinstance(event, Finished | Failed | Stopped):
                 self.bars.remove_task(self.tasks.pop(event.node))
             line = _line(event, self.names)
@@ -114,7 +114,7 @@ class BarReporter:
 
 
 def _line(event: AnyEvent, names: Mapping[str, str]) -> str:
-    name = names.get(event.node, event.node) if isinstance(event, Event) else ""
+    name = names.get(event.node, event.node) if isinstance(event, NodeEvent) else ""
     if isinstance(event, Finished):
         text = "".join(f"\n  {line}" for line in event.text.splitlines())
         return f"{name}: ran in {event.seconds:.2f} s{text}"

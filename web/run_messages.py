@@ -14,9 +14,9 @@ from typing import Any
 from latentloom.engine.errors import GraphError, InputError, LatentloomError, NodeError
 from latentloom.engine.execution.events import (
     AnyEvent,
-    Event,
     Failed,
     Finished,
+    NodeEvent,
     Preview,
     Progress,
     Reused,
@@ -87,7 +87,7 @@ class RunMessages:
                 self._progress_state(event.node, "error")
             case Stopped():
                 self.last_node = event.node
-            case Event():
+            case NodeEvent():
                 pass
 
     def succeed(self) -> tuple[State, dict[str, Any]]:

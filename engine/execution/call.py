@@ -20,7 +20,7 @@ from .threads import Sharing
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallOutcome:
     """The outcome of a call: an entry, or the error that it raised."""
 
     seconds: float
@@ -50,7 +50,7 @@ def call(
     digest: bool,
     fingerprinter: Fingerprinter,
     sharing: Sharing,
-) -> Outcome:
+) -> CallOutcome:
     """Call a node with its literals and its linked values; never raises an Exception.
 
     Args:
@@ -61,6 +61,8 @@ def call(
     spec = node.spec
     arguments = {**node.literals, **linked}
     start = time.perf_counter()
+    entry: Entry | None = None
+    failure: LatentloomError | None = None
     hidden = {spec.hidden: context} if spec.hidden is not None else {}
     try:
         for name, value in linked.items():
@@ -78,16 +80,16 @@ def call(
                     context.on_progress = _offset_progress(report, index, len(argument_sets))
                     results.append(_outputs(spec, spec.run(**arguments, **hidden)))
                 outputs = gather(spec, results)
-        entry = Entry(outputs, size_of(outputs), fingerprinter=fingerprinter)
+        result = Entry(outputs, size_of(outputs), fingerprinter=fingerprinter)
         if digest:
-            entry.digest(0)
+            result.digest(0)
+        entry = result
     except RunCancelledError as error:
-        return Outcome(time.perf_counter() - start, error=error, model_calls=context.model_calls)
+        failure = error
     except Exception as error:  # noqa: BLE001 - a node may raise anything
         failure = NodeError(node.id, spec.name, _summaries(spec, arguments), error)
         failure.__cause__ = error
-        return Outcome(time.perf_counter() - start, error=failure, model_calls=context.model_calls)
-    return Outcome(time.perf_counter() - start, entry, model_calls=context.model_calls)
+    return CallOutcome(time.perf_counter() - start, entry, failure, context.model_calls)
 
 
 def needed(node: Prepared, linked: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..cache.tiers import Tier
 from ..errors import LatentloomError
 from .reasons import Reason
 
@@ -16,14 +17,14 @@ Status = Literal["done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class NodeEvent:
     """Something that happened to one node."""
 
     node: str
 
 
 @dataclass(frozen=True, slots=True)
-class Started(Event):
+class Started(NodeEvent):
     """The node was called; `why` says why it had to run."""
 
     type: str
@@ -31,20 +32,20 @@ class Started(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Reused(Event):
+class Reused(NodeEvent):
     """The node's outputs came from a cache: `tier` is "memory" or "disk".
 
     `saved` has the paths of the files that it saved before, `text` what it shows.
     """
 
-    tier: str
+    tier: Tier
     why: Reason
     saved: tuple[str, ...] = ()
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress(Event):
+class Progress(NodeEvent):
     """The node has done `step` of `total` steps."""
 
     step: int
@@ -52,14 +53,14 @@ class Progress(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Preview(Event):
+class Preview(NodeEvent):
     """The node's output so far; each node type has its own type of previews."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Finished(Event):
+class Finished(NodeEvent):
     """The node has its outputs; `saved` has the paths of its files, `text` what it shows."""
 
     seconds: float
@@ -68,14 +69,14 @@ class Finished(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Failed(Event):
+class Failed(NodeEvent):
     """The node raised."""
 
     error: LatentloomError
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped(Event):
+class Stopped(NodeEvent):
     """The node was stopped by a cancel."""
 
 
@@ -86,5 +87,5 @@ class Closed:
     status: Status
 
 
-AnyEvent = Event | Closed
+AnyEvent = NodeEvent | Closed
 OnEvent = Callable[[AnyEvent], None]

@@ -3,14 +3,14 @@
 The life of a run, and the record that each stage hands on:
 
     load      a file -> `Graph`                                       engine/formats
-    prepare   validate it; bind its inputs -> `Preparation` of `Prepared` nodes, or `Problem`s
-                                                                      engine/graph/validate.py
-    plan      keys, caches and reasons -> `NodeTask`s; `Plan` of `Step`s is their frozen view
-                                                                      plan.py, keys.py
-    execute   call the nodes that are to run -> `Outcome`, `Entry`; events on the way
-                                                                      run.py, call.py, events.py
+    prepare   validate it -> `Preparation` of `Prepared` nodes        engine/graph/validate.py
+    plan      keys, caches, reasons -> a `NodeTask` for each node     plan.py, keys.py
+              its frozen view: `Plan` of `Step`s
+    execute   call the nodes that are to run -> `CallOutcome`s        run.py, call.py
+              on the way: events                                      events.py
     result    `Result` with a `NodeReport` for each node              here
-    remember  inputs of each node -> `RunHistory` (this process), `RunLog` (the next ones)
+    remember  `NodeInputs` -> `RunHistory` (this process)             history.py
+              and -> `RunLog` (the next processes)                    run_log.py
 """
 
 from __future__ import annotations

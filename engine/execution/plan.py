@@ -15,13 +15,7 @@ from ..graph.prepared import Preparation
 from .history import RunHistory
 from .keys import make_key
 from .node_inputs import NodeInputs
-from .reasons import (
-    Reason,
-    RunsOnlyIfAsked,
-    SavedFileMissing,
-    Unchanged,
-    Unneeded,
-)
+from .reasons import Reason, RunsOnlyIfAsked, SavedFileMissing, Unchanged, Unneeded
 from .run_log import RunLog
 from .shared import Shared
 from .task import Action, NodeTask
@@ -76,10 +70,7 @@ class Plan:
 
 
 def plan_tasks(
-    preparation: Preparation,
-    shared: Shared,
-    log: RunLog,
-    output_dir: str,
+    preparation: Preparation, shared: Shared, log: RunLog, output_dir: str
 ) -> dict[str, NodeTask]:
     """Return the tasks of a run in topological order, with their actions and reasons.
 
@@ -96,13 +87,16 @@ def plan_tasks(
         key = make_key(node, files, sources, fingerprinter, output_dir)
         lazy = {port.name for port in spec.inputs if port.lazy} if spec.needs else ()
         links = [(name, *source) for name, source in node.links.items() if name not in lazy]
-        task = NodeTask(NodeInputs(node, key, files, upstream), links, output_dir)
-        task.entry = usable(tiers.memory.by_key(key))
-        if task.entry is not None:
-            task.tier = "memory"
-        elif (stored := tiers.on_disk(key, spec)) is not None:
-            task.tier, task.input_key = "disk", stored
-        tasks[id] = task
+        entry = usable(tiers.memory.by_key(key))
+        stored = tiers.on_disk(key, spec) if entry is None else None
+        tasks[id] = NodeTask(
+            inputs=NodeInputs(node, key, files, upstream),
+            links=links,
+            output_dir=output_dir,
+            entry=entry,
+            tier="memory" if entry is not None else "disk" if stored is not None else None,
+            input_key=stored or "",
+        )
     demand(tasks, preparation.targets)
     _explain(tasks, tiers.memory, shared.history, log)
     return tasks

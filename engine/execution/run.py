@@ -19,7 +19,7 @@ from ..cache.tiers import Tier, usable
 from ..errors import LatentloomError, NodeError, RunCancelledError
 from ..node.cancel import CancelToken
 from ..node.context import Context
-from .call import Outcome, call, needed, saved_in, text_in
+from .call import CallOutcome, call, needed, saved_in, text_in
 from .events import (
     AnyEvent,
     Failed,
@@ -186,9 +186,9 @@ class Run:
         try:
             node, linked, context = task.node, self._linked_values(task), self._context(task)
 
-            def work() -> Outcome:
+            def work() -> CallOutcome:
                 if self.cancel.is_set():
-                    return Outcome(
+                    return CallOutcome(
                         0.0, error=RunCancelledError(f"cancelled before node {task.id} ran")
                     )
                 self._send(Started(task.id, node.spec.name, task.why))
@@ -206,11 +206,11 @@ class Run:
                 return
             outcome = work()
         except BaseException:
-            self._end_call(task, Outcome(0.0, error=RunCancelledError("interrupted")))
+            self._end_call(task, CallOutcome(0.0, error=RunCancelledError("interrupted")))
             raise
         self._end_call(task, outcome)
 
-    def _post(self, task: NodeTask, outcome: Outcome) -> None:
+    def _post(self, task: NodeTask, outcome: CallOutcome) -> None:
         self._inbox.put(lambda: self._end_call(task, outcome))
 
     def _ask_lazily(self, task: NodeTask) -> bool:
@@ -240,7 +240,7 @@ class Run:
 
     # Ending
 
-    def _end_call(self, task: NodeTask, outcome: Outcome) -> None:
+    def _end_call(self, task: NodeTask, outcome: CallOutcome) -> None:
         """Take the outcome of a call that this run made."""
         self._calling -= 1
         self.model_calls += outcome.model_calls
@@ -253,7 +253,7 @@ class Run:
         running.set_result(outcome)
         self._settle(task, outcome)
 
-    def _end_joined(self, task: NodeTask, running: Future[Outcome]) -> None:
+    def _end_joined(self, task: NodeTask, running: Future[CallOutcome]) -> None:
         """Take the outcome of an identical call, made for another node or in another run."""
         if task.state != "joined":
             return
@@ -268,7 +268,7 @@ class Run:
         else:
             self._settle(task, outcome)
 
-    def _settle(self, task: NodeTask, outcome: Outcome) -> None:
+    def _settle(self, task: NodeTask, outcome: CallOutcome) -> None:
         if outcome.entry is not None:
             task.state, task.entry, task.saved = "ran", outcome.entry, saved_in(outcome.entry)
             self._emit(Finished(task.id, outcome.seconds, task.saved, text_in(task.entry)))

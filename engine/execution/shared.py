@@ -9,7 +9,7 @@ from ..cache.file_digests import FileDigests
 from ..cache.fingerprint import Fingerprinter
 from ..cache.tiers import Tiers
 from ..node.registry import Registry
-from .call import Outcome
+from .call import CallOutcome
 from .history import RunHistory
 from .threads import thread_sharing
 
@@ -33,7 +33,7 @@ class Shared:
         self.fingerprinter = Fingerprinter.of(registry)
         self.sharing = thread_sharing(registry)
         self.history = RunHistory()
-        self.in_flight: dict[str, Future[Outcome]] = {}
+        self.in_flight: dict[str, Future[CallOutcome]] = {}
         self.lock = threading.Lock()
         self._cpu_workers = cpu_workers
         self._workers: dict[bool, ThreadPoolExecutor] = {}

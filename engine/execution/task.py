@@ -1,4 +1,7 @@
-"""The record of one node on its way through a run: planned, called, done."""
+"""The record of one node on its way through a run: planned, called, done.
+
+One thread plans and runs it, and changes it on the way; `plan.Step` is the frozen view.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from .node_inputs import NodeInputs
 from .reasons import NoConsumerRuns, Reason
 
 Action = Literal["run", "reuse", "skip"]
-State = Literal[
+TaskState = Literal[
     "planned", "waiting", "ready", "running", "joined",
     "ran", "reused", "failed", "blocked", "cancelled",
 ]  # fmt: skip
@@ -22,7 +25,7 @@ LinkedInput = tuple[str, str, int]
 NO_CONSUMER_RUNS = NoConsumerRuns()
 
 
-@dataclass(slots=True)
+@dataclass(kw_only=True, slots=True)
 class NodeTask:
     """A prepared node, what the plan decided for it, and what became of it.
 
@@ -52,7 +55,7 @@ class NodeTask:
     action: Action = "skip"
     why: Reason = NO_CONSUMER_RUNS
     last_seconds: float | None = None
-    state: State = "planned"
+    state: TaskState = "planned"
     waiting_for: int = 0
     consumers: list[NodeTask] = field(default_factory=list)
     origins: list[NodeTask] = field(default_factory=list)

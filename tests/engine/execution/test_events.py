@@ -11,9 +11,9 @@ import pytest
 from latentloom.engine.execution.events import (
     AnyEvent,
     Closed,
-    Event,
     Failed,
     Finished,
+    NodeEvent,
     Preview,
     Progress,
     Reused,
@@ -31,7 +31,7 @@ def test_events_come_in_order_and_end_with_closed(engine: Engine) -> None:
     events: list[AnyEvent] = []
     engine.run(graph(n=("Number", {}), show=("Show", {"value": "$n.INT"})), on_event=events.append)
     assert [type(event) for event in events] == [Started, Finished, Started, Finished, Closed]
-    assert [event.node for event in events if isinstance(event, Event)] == [
+    assert [event.node for event in events if isinstance(event, NodeEvent)] == [
         "n",
         "n",
         "show",
