@@ -24,7 +24,7 @@ SIGMA = torch.tensor(3.0)
 
 
 @dataclass(frozen=True, eq=False)
-class VisionOutput(GuidancePatch):
+class RecordingPatch(GuidancePatch):
     """A patch that records the sides, and adds 1 to the mix."""
 
     steps: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -44,7 +44,7 @@ def latent() -> Tensor:
     return torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(4))
 
 
-def guidance(tiny: Checkpoint, style: Style, patch: VisionOutput | None = None) -> Guidance:
+def guidance(tiny: Checkpoint, style: Style, patch: RecordingPatch | None = None) -> Guidance:
     model = replace(tiny.model, patches=(patch,)) if patch else tiny.model
     return Guidance(model, prompt(1), prompt(2), 3.0, prompt(3), 2.0, style)
 
@@ -64,7 +64,7 @@ def answers(tiny: Checkpoint) -> list[Tensor]:
 def test_a_patch_sees_the_two_sides_that_are_mixed(
     tiny: Checkpoint, style: Style, sides: tuple[int, int]
 ) -> None:
-    patch, predictions = VisionOutput(), answers(tiny)
+    patch, predictions = RecordingPatch(), answers(tiny)
     with torch.no_grad():
         GuidedDenoiser(guidance(tiny, style, patch)).pair(latent(), SIGMA)
     expected = tuple(predictions[side] for side in sides)
@@ -80,7 +80,7 @@ def test_a_patch_changes_the_result_of_every_style(
 ) -> None:
     with torch.no_grad():
         plain = GuidedDenoiser(guidance(tiny, style))(latent(), SIGMA)
-        patched = GuidedDenoiser(guidance(tiny, style, VisionOutput()))(latent(), SIGMA)
+        patched = GuidedDenoiser(guidance(tiny, style, RecordingPatch()))(latent(), SIGMA)
     torch.testing.assert_close(patched, plain + gain, rtol=1e-4, atol=1e-4)
 
 
