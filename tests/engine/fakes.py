@@ -63,7 +63,7 @@ def parity(a: int) -> int:
     return a % 2
 
 
-class TinyVaeFiles(NamedTuple):
+class DivisionResult(NamedTuple):
     quotient: int
     remainder: int
 
@@ -75,9 +75,9 @@ def is_odd(value: int) -> bool:
 
 
 @node("Halve", category="test", device=True)
-def halve(a: int) -> TinyVaeFiles:
+def halve(a: int) -> DivisionResult:
     note(f"Halve {a}")
-    return TinyVaeFiles(a // 2, a % 2)
+    return DivisionResult(a // 2, a % 2)
 
 
 @node("Blend", category="test")

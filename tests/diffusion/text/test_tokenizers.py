@@ -54,7 +54,7 @@ def test_a_folder_without_a_vocabulary_is_an_error(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
-class Hub:
+class FakeHub:
     """A fake of the Hub that serves a folder and records its requests."""
 
     def __init__(self, folder: Path) -> None:
@@ -68,9 +68,9 @@ class Hub:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     """A machine without any tokenizer, and a fake Hub."""
-    fake = Hub(tmp_path)
+    fake = FakeHub(tmp_path)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fake)
     monkeypatch.setattr(tokenizers, "list_roots", list[Path])
     monkeypatch.setattr(tokenizers, "_find_in_hub_cache", lambda: None)
@@ -87,7 +87,7 @@ def write_vocabulary(folder: Path, first: int) -> None:
 
 
 def test_the_hub_is_not_asked_unless_the_user_allows_it(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for value in (None, "0", ""):
         monkeypatch.delenv(tokenizers.NETWORK_VARIABLE, raising=False)
@@ -101,7 +101,7 @@ def test_the_hub_is_not_asked_unless_the_user_allows_it(
 
 
 def test_if_allowed_the_hub_is_asked_for_two_files(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(tokenizers.NETWORK_VARIABLE, "1")
     write_vocabulary(hub.folder, 49406)
@@ -112,7 +112,7 @@ def test_if_allowed_the_hub_is_asked_for_two_files(
 
 
 def test_a_tokenizer_other_than_clip_l_is_an_error(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(tokenizers.NETWORK_VARIABLE, "1")
     write_vocabulary(hub.folder, 6)
@@ -120,7 +120,9 @@ def test_a_tokenizer_other_than_clip_l_is_an_error(
         load_clip_l_tokenizer()
 
 
-def test_a_failed_download_is_a_model_file_error(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_is_a_model_file_error(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(tokenizers.NETWORK_VARIABLE, "1")
     with pytest.raises(ModelFileError, match=r"cannot be downloaded from the Hub: no vocab\.json"):
         load_clip_l_tokenizer()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from latentloom.diffusion.weights.tensor_info import TensorInfo
 from latentloom.diffusion.weights.vae_keys import to_diffusers_key
 from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_sdxl
+from tests.torch_files import Canary
 
 UNET = "model.diffusion_model."
 
@@ -85,8 +88,6 @@ def test_a_header_longer_than_the_file_is_not_read(tmp_path: Path, length: int) 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_header_or_a_typed_error(data: bytes) -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "f"
         path.write_bytes(data)
@@ -95,14 +96,7 @@ def test_any_bytes_are_a_header_or_a_typed_error(data: bytes) -> None:
 
 
 def test_a_pickle_named_safetensors_never_runs(tmp_path: Path) -> None:
-    import os
-    import pickle
-
-    class Canary:
-        def __reduce__(self) -> Any:
-            return os.mkdir, (str(tmp_path / "canary"),)
-
-    (tmp_path / "f.safetensors").write_bytes(pickle.dumps(Canary()))
+    (tmp_path / "f.safetensors").write_bytes(pickle.dumps(Canary(tmp_path)))
     with pytest.raises(ModelFileError):
         check_checkpoint(tmp_path / "f.safetensors")
     assert not (tmp_path / "canary").exists()

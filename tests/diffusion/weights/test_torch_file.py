@@ -137,7 +137,7 @@ def test_an_early_textual_inversion_holds_a_module(tmp_path: Path) -> None:
     assert torch.equal(load_weights(tmp_path / "f.pt")["*"], vectors)
 
 
-class Options:
+class TrainingOptions:
     """A stand-in for the options that training saves."""
 
     def __reduce__(self) -> Any:
@@ -147,7 +147,12 @@ class Options:
 def test_notes_of_training_are_left_out(tmp_path: Path) -> None:
     annotated = torch.ones(2)
     annotated.origin = "a test"  # type: ignore[attr-defined]
-    notes = {"args": Namespace(rate=0.1), "more": Options(), "losses": np.zeros(3), "best": None}
+    notes = {
+        "args": Namespace(rate=0.1),
+        "more": TrainingOptions(),
+        "losses": np.zeros(3),
+        "best": None,
+    }
     torch.save({"state_dict": {"x": annotated}, **notes}, tmp_path / "f.ckpt")
     assert torch.equal(load_weights(tmp_path / "f.ckpt")["x"], torch.ones(2))
 

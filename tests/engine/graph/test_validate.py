@@ -320,7 +320,7 @@ def test_any_graph_is_checked_without_an_exception(nodes: dict[str, tuple[str, A
     assert isinstance(problems(graph(**nodes)), tuple)
 
 
-class TinyVaeFiles(NamedTuple):
+class LeftAndRight(NamedTuple):
     LEFT: int
     RIGHT: int
 
@@ -328,8 +328,8 @@ class TinyVaeFiles(NamedTuple):
 @node("OneHanded", category="test")
 class OneHanded:
     @staticmethod
-    def run(side: Literal["both", "left"] = "both") -> TinyVaeFiles:
-        return TinyVaeFiles(1, len(side))
+    def run(side: Literal["both", "left"] = "both") -> LeftAndRight:
+        return LeftAndRight(1, len(side))
 
     @staticmethod
     def unavailable(side: str) -> Mapping[str, Unavailable]:
