@@ -39,7 +39,7 @@ class ExtraFolder:
     is_first: bool
 
 
-def extra_folders(roots: Sequence[Path]) -> Iterator[ExtraFolder]:
+def read_extra_folders(roots: Sequence[Path]) -> Iterator[ExtraFolder]:
     """Yield the folders of every file of extra paths.
 
     The files are searched in the working directory, in the environment variable, and next to

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import MissingModelError
-from .extra_paths import SUBFOLDERS, extra_folders
+from .extra_paths import SUBFOLDERS, read_extra_folders
 from .tiny_vae import FOLDER as TINY_FOLDER
 from .tiny_vae import TinyVaeFiles, list_tiny_vaes
 from .torch_file import TORCH_EXTENSIONS
@@ -47,7 +47,7 @@ def list_folders(kind: str) -> list[Path]:
         ModelFileError: a file of extra paths cannot be read.
     """
     roots = list_roots()
-    extra = [folder for folder in extra_folders(roots) if folder.kind == kind]
+    extra = [folder for folder in read_extra_folders(roots) if folder.kind == kind]
     own = [root / name for root in roots for name in SUBFOLDERS.get(kind, (kind,))]
     first = [folder.path for folder in extra if folder.is_first]
     return list(dict.fromkeys([*first, *own, *(folder.path for folder in extra)]))
