@@ -12,7 +12,7 @@ from .checks import as_input_error
 from .ports import Clip, ClipFile, Model, UnetFile
 
 WeightType = Literal["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
-Device = Literal["default", "cpu"]
+DeviceChoice = Literal["default", "cpu"]
 ClipType = Literal[
     "stable_diffusion", "stable_cascade", "sd3", "stable_audio", "mochi", "ltxv", "pixart",
     "cosmos", "lumina2", "wan", "hidream", "chroma", "ace", "omnigen2", "qwen_image",
@@ -79,7 +79,7 @@ class CLIPLoader:
     def run(
         clip_name: ClipFile,
         type: ClipType = "stable_diffusion",  # noqa: ARG004 - `check` reads it
-        device: Device = "default",
+        device: DeviceChoice = "default",
     ) -> Clip:
         from latentloom.diffusion.networks.load import load_clip
 
@@ -120,7 +120,7 @@ class DualCLIPLoader:
         clip_name1: ClipFile,
         clip_name2: ClipFile,
         type: DualClipType = "sdxl",  # noqa: ARG004 - `check` reads it
-        device: Device = "default",
+        device: DeviceChoice = "default",
     ) -> Clip:
         from latentloom.diffusion.networks.load import load_clip
 

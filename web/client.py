@@ -47,7 +47,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class File:
+class SavedFile:
     """A file that a job saved."""
 
     filename: str
@@ -67,7 +67,7 @@ class Outcome:
     """
 
     status: str
-    files: tuple[File, ...]
+    files: tuple[SavedFile, ...]
     events: tuple[Event, ...]
     texts: tuple[str, ...] = ()
 
@@ -160,7 +160,7 @@ class Client:
         if entry is None:
             return None
         files = tuple(
-            File(item["filename"], item["subfolder"], item["type"])
+            SavedFile(item["filename"], item["subfolder"], item["type"])
             for output in entry["outputs"].values()
             for items in output.values()
             for item in items
@@ -176,7 +176,7 @@ class Client:
         """Cancel a pending or running job; return False if it has ended."""
         return bool((await self.call("POST", f"/api/jobs/{job}/cancel"))["cancelled"])
 
-    async def fetch(self, file: File) -> bytes:
+    async def fetch(self, file: SavedFile) -> bytes:
         """Return the content of a file that a job saved.
 
         Raises:

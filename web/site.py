@@ -22,7 +22,7 @@ from latentloom.engine.node.registry import Registry
 
 from .logs import LogTail
 from .object_info import input_replacements
-from .sockets import Hub, Preview
+from .sockets import Hub, PreviewImage
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class Site:
         except LatentloomError:
             return
         if image is not None:
-            self.hub.send_preview(client, Preview(image.data, image.mime, ids))
+            self.hub.send_preview(client, PreviewImage(image.data, image.mime, ids))
 
 
 def _images_in(folder: Path, prefix: str) -> list[str]:

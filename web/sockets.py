@@ -28,7 +28,7 @@ FORMATS = {"image/jpeg": 1, "image/png": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class PreviewImage:
     """A preview image of a running node, as JPEG or PNG bytes.
 
     `ids` names its prompt and node.
@@ -47,7 +47,7 @@ class Preview:
 
 
 @dataclass(eq=False)
-class Client:
+class Connection:
     """One open socket."""
 
     id: str
@@ -95,7 +95,7 @@ class Hub:
 
     def __init__(self, flags: Mapping[str, Any], remaining: Callable[[], int]) -> None:
         self.flags, self.remaining = flags, remaining
-        self.clients: dict[str, Client] = {}
+        self.clients: dict[str, Connection] = {}
         self.running: tuple[str, str] | None = None
         """The client whose job is running, and the node that is running."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,7 +122,7 @@ class Hub:
 
         self._call(send_all)
 
-    def send_preview(self, client: str | None, preview: Preview) -> None:
+    def send_preview(self, client: str | None, preview: PreviewImage) -> None:
         """Send a preview to one client, from any thread."""
         if client is not None:
             self._call(lambda: self._send_preview(client, preview))
@@ -144,7 +144,7 @@ class Hub:
         socket = web.WebSocketResponse(heartbeat=30, max_msg_size=MAX_FLAGS_BYTES, compress=False)
         await socket.prepare(request)
         id = request.query.get("clientId", "")[:128] or uuid.uuid4().hex
-        client, old = Client(id, socket), self.clients.get(id)
+        client, old = Connection(id, socket), self.clients.get(id)
         self.clients[id] = client
         writer = asyncio.create_task(client.write())
         if old is not None:
@@ -169,7 +169,7 @@ class Hub:
         for client in list(self.clients.values()):
             await client.socket.close(code=WSCloseCode.GOING_AWAY, message=b"server stopping")
 
-    def _negotiate(self, client: Client, text: str) -> None:
+    def _negotiate(self, client: Connection, text: str) -> None:
         """Read the first message as the client's feature flags and answer with the server's."""
         if client.negotiated:
             return
@@ -194,7 +194,7 @@ class Hub:
             key = (type_name, data.get("node")) if type_name in STALE else None
             client.put(json.dumps({"type": type_name, "data": data}), key)
 
-    def _send_preview(self, id: str, preview: Preview) -> None:
+    def _send_preview(self, id: str, preview: PreviewImage) -> None:
         client = self.clients.get(id)
         if client is not None:
             with_metadata = client.flags.get("supports_preview_metadata") is True

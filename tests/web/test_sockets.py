@@ -14,7 +14,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
 from latentloom.engine.node.image_service import EncodedImage, ImageService, PreviewMethod
 from latentloom.engine.node.registry import Registry
-from latentloom.web.sockets import MAX_BYTES, MAX_UNMERGED, Client, Hub, Preview
+from latentloom.web.sockets import MAX_BYTES, MAX_UNMERGED, Connection, Hub, PreviewImage
 from tests.engine import fakes
 from tests.web.serving import FAKES, Served, number, prompt, served
 
@@ -97,8 +97,8 @@ class Still(web.WebSocketResponse):
     """A socket that never takes anything."""
 
 
-def listener() -> Client:
-    return Client("a", Still())
+def listener() -> Connection:
+    return Connection("a", Still())
 
 
 def test_while_a_listener_keeps_up_nothing_is_left_out() -> None:
@@ -201,7 +201,7 @@ def test_no_previews_come_where_none_are_wanted(tmp_path: Path) -> None:
 
 
 def test_a_png_preview_has_its_own_number() -> None:
-    assert Preview(b"png", "image/png", {}).frame(False) == b"\0\0\0\1\0\0\0\2png"
+    assert PreviewImage(b"png", "image/png", {}).frame(False) == b"\0\0\0\1\0\0\0\2png"
 
 
 def chain(length: int, start: int) -> dict[str, Any]:
