@@ -1,4 +1,4 @@
-"""Conditionings into others, and from which layer prompts are encoded."""
+"""Combinations of conditionings, and the layer that encodes prompts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Layer = Annotated[int, Between(-24, -1)]
 
 @node("CLIPSetLastLayer", category="conditioning")
 def clip_set_last_layer(clip: Clip, stop_at_clip_layer: Layer = -1) -> Clip:
-    """Take the encoding from an earlier layer ("clip skip").
+    """Encode prompts by an earlier layer of the text encoder ("clip skip").
 
     Args:
         clip: the text encoder.
@@ -31,10 +31,10 @@ def clip_set_last_layer(clip: Clip, stop_at_clip_layer: Layer = -1) -> Clip:
 def conditioning_combine(
     conditioning_1: Conditioning, conditioning_2: Conditioning
 ) -> Conditioning:
-    """Both conditionings at once: the model is asked with each, and the answers are averaged.
+    """Use both conditionings: the model predicts with each, and the predictions are averaged.
 
     Args:
-        conditioning_1, conditioning_2: of one family.
+        conditioning_1, conditioning_2: conditionings of one family.
     """
     return (*conditioning_1, *conditioning_2)
 
@@ -43,11 +43,11 @@ def conditioning_combine(
 def conditioning_concat(
     conditioning_to: Conditioning, conditioning_from: Conditioning
 ) -> Conditioning:
-    """One conditioning with the tokens of both.
+    """Append the tokens of one conditioning to another.
 
     Args:
-        conditioning_to: its entries are kept, each with more tokens.
-        conditioning_from: the tokens of its first entry are added.
+        conditioning_to: its entries get more tokens.
+        conditioning_from: the tokens of its first entry are appended.
     """
     from latentloom.diffusion.conditioning.conditioning import concat
 
@@ -63,8 +63,8 @@ def conditioning_average(
     """Mix two conditionings by value.
 
     Args:
-        conditioning_to: its entries are mixed, each with the first of the other.
-        conditioning_from: cut or filled with zeros to the other's length.
+        conditioning_to: every entry is mixed with the first entry of the other.
+        conditioning_from: cut or padded with zeros to the length of the other.
         conditioning_to_strength: share of `conditioning_to`.
     """
     from latentloom.diffusion.conditioning.conditioning import average
@@ -74,10 +74,10 @@ def conditioning_average(
 
 @node("ConditioningZeroOut", category="advanced/conditioning")
 def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
-    """A conditioning of zeros, which some models take for no prompt at all.
+    """Set a conditioning to zeros, which some models use for an empty prompt.
 
     Args:
-        conditioning: gives the shape.
+        conditioning: the conditioning to zero out.
     """
     from latentloom.diffusion.conditioning.conditioning import zero_out
 
@@ -88,12 +88,12 @@ def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
 def conditioning_set_timestep_range(
     conditioning: Conditioning, start: Percent = 0.0, end: Percent = 1.0
 ) -> Conditioning:
-    """Let a conditioning hold for a part of the way from noise to image only.
+    """Limit a conditioning to a part of the schedule.
 
     Args:
-        conditioning: what is limited.
-        start: share of the way from which it holds; 0 is pure noise.
-        end: share of the way up to which it holds.
+        conditioning: the conditioning to limit.
+        start: share of the schedule at which it begins; 0 is pure noise.
+        end: share of the schedule at which it ends; 1 is the image.
     """
     from latentloom.diffusion.conditioning.conditioning import with_range
 

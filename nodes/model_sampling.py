@@ -1,4 +1,4 @@
-"""How a model is read: what its output means, and how its noise levels are laid out."""
+"""Settings of a model's sampling: its prediction type and its table of sigmas."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Side = Annotated[int, Between(16, 16_384, step=8)]
 def model_sampling_discrete(
     model: Model, sampling: DiscreteKind = "eps", zsnr: bool = False
 ) -> Model:
-    """Say what a model's output means, for models that are trained anew or distilled.
+    """Set the prediction type of a model with a table of sigmas.
 
     Args:
-        model: with a table of noise levels.
-        sampling: it gives the noise, the velocity, the noise of a latent consistency model, or
-            the image itself.
-        zsnr: the last of its levels has no signal left.
+        model: the model to change.
+        sampling: it predicts the noise, the velocity, the noise of a latent consistency model,
+            or the image itself.
+        zsnr: rescale the table to zero terminal signal-to-noise ratio.
 
     Source: ComfyUI's ModelSamplingDiscrete.
     """
@@ -45,11 +45,11 @@ def model_sampling_discrete(
 
 @node("ModelSamplingSD3", category=CATEGORY)
 def model_sampling_sd3(model: Model, shift: Shift = 3.0) -> Model:
-    """Say that a model was trained by flow matching, and is told the level times 1000.
+    """Set up a model for flow matching, with sigma times 1000 as timestep.
 
     Args:
-        model: gives the way from the image to the noise.
-        shift: above 1 spends more steps at high noise.
+        model: predicts the velocity from image to noise.
+        shift: above 1 spends more steps at high sigmas.
 
     Source: ComfyUI's ModelSamplingSD3; arXiv 2403.03206.
     """
@@ -60,11 +60,11 @@ def model_sampling_sd3(model: Model, shift: Shift = 3.0) -> Model:
 
 @node("ModelSamplingAuraFlow", category=CATEGORY)
 def model_sampling_aura_flow(model: Model, shift: Shift = 1.73) -> Model:
-    """Say that a model was trained by flow matching, and is told the level itself.
+    """Set up a model for flow matching, with sigma as timestep.
 
     Args:
-        model: gives the way from the image to the noise.
-        shift: above 1 spends more steps at high noise.
+        model: predicts the velocity from image to noise.
+        shift: above 1 spends more steps at high sigmas.
 
     Source: ComfyUI's ModelSamplingAuraFlow.
     """
@@ -81,13 +81,13 @@ def model_sampling_flux(
     width: Side = 1024,
     height: Side = 1024,
 ) -> Model:
-    """Say that a model was trained by flow matching with a shift that grows with the image.
+    """Set up a model for flow matching with a shift that grows with the image.
 
     Args:
-        model: gives the way from the image to the noise, and is told the level itself.
-        max_shift: logarithm of the shift at 1024 x 1024 pixels.
-        base_shift: the same at 256 x 256; linear in the area.
-        width, height: of the images to come, in pixels.
+        model: predicts the velocity from image to noise.
+        max_shift: logarithm of the shift at 1024×1024 pixels.
+        base_shift: the same at 256×256 pixels; linear in the area between.
+        width, height: size of the images to sample, in pixels.
 
     Source: ComfyUI's ModelSamplingFlux.
     """
@@ -100,15 +100,15 @@ def model_sampling_flux(
 
 @node("ModelSamplingContinuousEDM", category=CATEGORY)
 class ModelSamplingContinuousEDM:
-    """Say that a model takes any noise level between two ends, as EDM's do.
+    """Set up a model for any sigma between two ends, as in EDM.
 
     Args:
-        model: is told the logarithm of the level.
-        sampling: it gives the velocity, EDM's mixture of noise and image, or the noise.
+        model: its timestep is log sigma / 4.
+        sampling: it predicts the velocity, EDM's mixture of noise and image, or the noise.
         sigma_max, sigma_min: the ends.
 
     Raises:
-        InputError: the ends are not above 0 and in order, or models of this kind are not loaded.
+        InputError: the ends are not above 0 and in order, or the prediction type is not supported.
 
     Source: ComfyUI's ModelSamplingContinuousEDM; arXiv 2206.00364.
     """

@@ -1,4 +1,4 @@
-"""Prompts for a part of the image: by rectangle or by mask."""
+"""Prompts for a region of the image, by rectangle or by mask."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def conditioning_set_area(
     y: LatentOffset = 0,
     strength: Weight = 1.0,
 ) -> Conditioning:
-    """Let a conditioning hold in a rectangle only; put it beside another by ConditioningCombine.
+    """Limit a conditioning to a rectangle; add it to another with ConditioningCombine.
 
-    The model sees the rectangle alone, with faded edges. The other side is asked for the same
+    The model sees only the rectangle, and its edges fade. The other side is evaluated for the same
     rectangle too.
 
     Args:
-        conditioning: what is limited.
-        width, height: in pixels, rounded down to 8; cut at the image's edges.
-        x, y: the left top corner in pixels.
+        conditioning: the conditioning to limit.
+        width, height: size in pixels, rounded down to 8 and cut at the edges of the image.
+        x, y: top left corner in pixels.
         strength: its weight among the conditionings of its side.
 
     Source: ComfyUI's ConditioningSetArea.
@@ -38,8 +38,8 @@ def conditioning_set_area(
     from latentloom.diffusion.conditioning.regions import Area
     from latentloom.diffusion.latents.latents import CELL_PX
 
-    old_height, old_width, top, left = (pixels // CELL_PX for pixels in (height, width, y, x))
-    return with_area(conditioning, Area(old_height, old_width, top, left), strength)
+    rows, columns, top, left = (pixels // CELL_PX for pixels in (height, width, y, x))
+    return with_area(conditioning, Area(rows, columns, top, left), strength)
 
 
 @node("ConditioningSetAreaPercentage", category="conditioning")
@@ -51,12 +51,12 @@ def conditioning_set_area_percentage(
     y: Share = 0.0,
     strength: Weight = 1.0,
 ) -> Conditioning:
-    """ConditioningSetArea in shares of the image, so that it fits any size.
+    """Limit a conditioning to a rectangle in shares of the image, for any image size.
 
     Args:
-        conditioning: what is limited.
-        width, height: shares of the image's sides.
-        x, y: the left top corner, as shares of them.
+        conditioning: the conditioning to limit.
+        width, height: size as shares of the sides of the image.
+        x, y: top left corner as shares of them.
         strength: its weight among the conditionings of its side.
 
     Source: ComfyUI's ConditioningSetAreaPercentage.
@@ -74,7 +74,7 @@ def conditioning_set_area_strength(
     """Set the weight of a conditioning among those of its side.
 
     Args:
-        conditioning: what is weighed.
+        conditioning: the conditioning to weight.
         strength: its weight.
 
     Source: ComfyUI's ConditioningSetAreaStrength.
@@ -91,13 +91,13 @@ def conditioning_set_mask(
     strength: Weight = 1.0,
     set_cond_area: Literal["default", "mask bounds"] = "default",
 ) -> Conditioning:
-    """Let a conditioning count as much as a mask says; put it beside another by Combine.
+    """Weight a conditioning by a mask; add it to another with ConditioningCombine.
 
     Args:
-        conditioning: what is limited.
+        conditioning: the conditioning to limit.
         mask: B×H×W, resized to the latent.
-        strength: what the mask is multiplied with.
-        set_cond_area: `mask bounds` shows the model only the smallest area that holds the mask.
+        strength: factor on the mask.
+        set_cond_area: with `mask bounds` the model sees only the smallest area that holds it.
 
     Source: ComfyUI's ConditioningSetMask.
     """

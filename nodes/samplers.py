@@ -1,4 +1,4 @@
-"""Samplers, noise and guiders as values, which custom sampling puts together."""
+"""Samplers, noise and guiders as values, which custom sampling combines."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ NoiseDevice = Literal["gpu", "cpu"]
 
 @node("KSamplerSelect", category=SAMPLERS)
 def ksampler_select(sampler_name: SamplerName = "euler") -> Sampler:
-    """A sampler by its name.
+    """Choose a sampler by its name.
 
     Args:
-        sampler_name: how the steps are taken.
+        sampler_name: the sampler.
     """
     from latentloom.diffusion.samplers.table import SamplerChoice
 
@@ -44,33 +44,33 @@ def ksampler_select(sampler_name: SamplerName = "euler") -> Sampler:
 
 @node("SamplerEulerAncestral", category=SAMPLERS)
 def sampler_euler_ancestral(eta: Coefficient = 1.0, s_noise: Coefficient = 1.0) -> Sampler:
-    """Euler steps with fresh noise after each.
+    """Choose Euler steps with fresh noise after each.
 
     Args:
         eta: share of fresh noise; 0 is plain Euler.
-        s_noise: what the fresh noise is multiplied with.
+        s_noise: factor on the fresh noise.
     """
     return _choice("euler_ancestral", s_noise, eta=eta)
 
 
 @node("SamplerEulerAncestralCFGPP", category=SAMPLERS)
 def sampler_euler_ancestral_cfg_pp(eta: Share = 1.0, s_noise: SmallCoefficient = 1.0) -> Sampler:
-    """Euler steps of CFG++ with fresh noise after each.
+    """Choose Euler steps of CFG++ with fresh noise after each.
 
     Args:
         eta: share of fresh noise.
-        s_noise: what the fresh noise is multiplied with.
+        s_noise: factor on the fresh noise.
     """
     return _choice("euler_ancestral_cfg_pp", s_noise, eta=eta)
 
 
 @node("SamplerDPMPP_2S_Ancestral", category=SAMPLERS)
 def sampler_dpmpp_2s_ancestral(eta: Coefficient = 1.0, s_noise: Coefficient = 1.0) -> Sampler:
-    """Single-step DPM-Solver++ of order 2 with fresh noise after each step.
+    """Choose single-step DPM-Solver++ of order 2 with fresh noise after each step.
 
     Args:
-        eta: share of fresh noise; 0 is the ODE's solver.
-        s_noise: what the fresh noise is multiplied with.
+        eta: share of fresh noise; 0 is the ODE solver.
+        s_noise: factor on the fresh noise.
     """
     return _choice("dpmpp_2s_ancestral", s_noise, eta=eta)
 
@@ -82,13 +82,13 @@ def sampler_dpmpp_sde(
     r: Coefficient = 0.5,
     noise_device: NoiseDevice = "gpu",
 ) -> Sampler:
-    """Single-step DPM-Solver++ of order 2 on the SDE.
+    """Choose single-step DPM-Solver++ of order 2 on the SDE.
 
     Args:
         eta: share of the SDE's noise; 0 is the ODE.
-        s_noise: what the noise is multiplied with.
-        r: where in a step, in log sigma, the model is asked a second time.
-        noise_device: where the Brownian path is followed; the same on a CPU.
+        s_noise: factor on the noise.
+        r: position of the second model call within a step, in log sigma.
+        noise_device: device that draws the noise; without a GPU both give the same.
     """
     return _choice(_on(noise_device, "dpmpp_sde"), s_noise, eta=eta, r=r)
 
@@ -100,13 +100,13 @@ def sampler_dpmpp_2m_sde(
     s_noise: Coefficient = 1.0,
     noise_device: NoiseDevice = "gpu",
 ) -> Sampler:
-    """Multistep DPM-Solver++ of order 2 on the SDE.
+    """Choose multistep DPM-Solver++ of order 2 on the SDE.
 
     Args:
-        solver_type: how the change since the last step is weighed.
+        solver_type: weight of the change since the last step.
         eta: share of the SDE's noise; 0 is the ODE.
-        s_noise: what the noise is multiplied with.
-        noise_device: where the Brownian path is followed; the same on a CPU.
+        s_noise: factor on the noise.
+        noise_device: device that draws the noise; without a GPU both give the same.
     """
     name = _on(noise_device, "dpmpp_2m_sde")
     return _choice(name, s_noise, eta=eta, solver_type=solver_type)
@@ -116,32 +116,32 @@ def sampler_dpmpp_2m_sde(
 def sampler_dpmpp_3m_sde(
     eta: Coefficient = 1.0, s_noise: Coefficient = 1.0, noise_device: NoiseDevice = "gpu"
 ) -> Sampler:
-    """Multistep DPM-Solver++ of order 3 on the SDE.
+    """Choose multistep DPM-Solver++ of order 3 on the SDE.
 
     Args:
         eta: share of the SDE's noise; 0 is the ODE.
-        s_noise: what the noise is multiplied with.
-        noise_device: where the Brownian path is followed; the same on a CPU.
+        s_noise: factor on the noise.
+        noise_device: device that draws the noise; without a GPU both give the same.
     """
     return _choice(_on(noise_device, "dpmpp_3m_sde"), s_noise, eta=eta)
 
 
 @node("SamplerLMS", category=SAMPLERS)
 def sampler_lms(order: Order = 4) -> Sampler:
-    """Linear multistep.
+    """Choose the linear multistep sampler (LMS).
 
     Args:
-        order: how many of the last slopes count.
+        order: number of past steps that count.
     """
     return _choice("lms", 1.0, order=order)
 
 
 @node("RandomNoise", category=NOISE)
 def random_noise(noise_seed: Seed = 0) -> Noise:
-    """The noise of a seed.
+    """Make noise from a seed.
 
     Args:
-        noise_seed: of the first noise and that of the steps.
+        noise_seed: seed of the initial noise and of the noise of the steps.
     """
     from latentloom.diffusion.sampling.noise import NoiseChoice
 
@@ -150,7 +150,7 @@ def random_noise(noise_seed: Seed = 0) -> Noise:
 
 @node("DisableNoise", category=NOISE)
 def disable_noise() -> Noise:
-    """No first noise, for latents that have some in them; the steps' noise is of seed 0."""
+    """Add no initial noise, for latents that contain some; the noise of the steps has seed 0."""
     from latentloom.diffusion.sampling.noise import NoiseChoice
 
     return NoiseChoice(0, add=False)
@@ -158,10 +158,10 @@ def disable_noise() -> Noise:
 
 @node("BasicGuider", category=GUIDERS)
 def basic_guider(model: Model, conditioning: Conditioning) -> Guider:
-    """Ask with one conditioning, without guidance.
+    """Sample with one conditioning, without guidance.
 
     Args:
-        model: the model that is asked.
+        model: the model to sample with.
         conditioning: what the image should show.
     """
     from latentloom.diffusion.sampling.guidance import Guidance
@@ -173,13 +173,13 @@ def basic_guider(model: Model, conditioning: Conditioning) -> Guider:
 def cfg_guider(
     model: Model, positive: Conditioning, negative: Conditioning, cfg: Cfg = 8.0
 ) -> Guider:
-    """Classifier-free guidance.
+    """Sample with classifier-free guidance.
 
     Args:
-        model: the model that is asked.
+        model: the model to sample with.
         positive: what the image should show.
         negative: what it should not show; unused at cfg 1.
-        cfg: how far to go from the negative's answer past the positive's; 1 is none.
+        cfg: guidance scale; 1 turns it off.
     """
     from latentloom.diffusion.sampling.guidance import Guidance
 
@@ -196,16 +196,16 @@ def dual_cfg_guider(
     cfg_cond2_negative: Cfg = 8.0,
     style: Literal["regular", "nested"] = "regular",
 ) -> Guider:
-    """Guidance by two conditionings, such as a text and an image.
+    """Sample with guidance by two conditionings, such as a prompt and an image.
 
     Args:
-        model: the model that is asked.
-        cond1: what the image should show.
-        cond2: what it should show first of all.
+        model: the model to sample with.
+        cond1: the first conditioning, such as prompt and image.
+        cond2: the second conditioning, such as the image alone.
         negative: what it should not show.
         cfg_conds: guidance of `cond1` against `cond2`.
         cfg_cond2_negative: guidance of `cond2` against the negative.
-        style: regular adds the two guidances, nested guides by the result of the first.
+        style: regular adds the two guidances, nested guides by the result of the first one.
 
     Source: InstructPix2Pix (arXiv 2211.09800).
     """
@@ -223,7 +223,7 @@ def perp_neg_guider(
     cfg: Cfg = 8.0,
     neg_scale: Coefficient = 1.0,
 ) -> Guider:
-    """Guide by the positive and by the part of the negative that is perpendicular to it.
+    """Sample with guidance by the part of the negative that is perpendicular to the positive.
 
     Args:
         model: the model to sample with.
@@ -242,12 +242,12 @@ def perp_neg_guider(
 
 @node("AddNoise", category="_for_testing/custom_sampling/noise")
 def add_noise(model: Model, noise: Noise, sigmas: Sigmas, latent_image: Latent) -> Latent:
-    """Put noise into a latent, which a sampler without noise of its own then takes out.
+    """Add noise to a latent, for a sampler with add_noise off or DisableNoise.
 
     Args:
         model: gives the scale of latents.
-        noise: which.
-        sigmas: as much as lies between the first and the last level.
+        noise: the noise to add.
+        sigmas: the amount is the difference of the first and the last.
         latent_image: latents B×C×h×w.
 
     Source: ComfyUI's AddNoise.

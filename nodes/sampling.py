@@ -1,4 +1,4 @@
-"""Latents through a sampler: in one node, or put together from its parts."""
+"""Sampling of latents: in one node, or with the parts as inputs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Samples(NamedTuple):
-    """The latent at the last level, and the model's last prediction of the image."""
+    """The latent at the last sigma, and the model's last prediction of the image."""
 
     output: Latent
     denoised_output: Latent
@@ -53,23 +53,23 @@ def ksampler(
     denoise: Denoise = 1.0,
     context: Context,
 ) -> Latent:
-    """Denoise a latent: from noise at denoise 1, from the image in it below.
+    """Denoise a latent: at denoise 1 from pure noise, below from the image in it.
 
     Args:
         model: the model that predicts the noise.
         positive: what the image should show.
         negative: what it should not show; unused at cfg 1.
-        latent_image: latents B×C×h×w to start from; a noise mask keeps what it leaves out.
-        seed: of the noise; the same seed gives the same image.
-        steps: model steps that are run, whatever denoise is.
-        cfg: classifier-free guidance; 1 is none.
-        sampler_name: how the steps are taken.
-        scheduler: how the noise levels are spaced.
-        denoise: share of the noise schedule that is run; 0 leaves the latent as it is. The
-            schedule is stretched to int(steps / denoise) steps, of which the last are run.
+        latent_image: latents B×C×h×w to start from; a noise mask protects the rest.
+        seed: seed of the noise; the same seed gives the same image.
+        steps: number of model steps, for every denoise.
+        cfg: scale of classifier-free guidance; 1 is none.
+        sampler_name: the sampler.
+        scheduler: the schedule of sigmas.
+        denoise: share of the schedule to run: the last `steps` of int(steps / denoise) steps.
+            0 leaves the latent unchanged.
 
     Raises:
-        InputError: the latent does not fit the model, or the schedule has no levels.
+        InputError: the latent does not fit the model.
         SamplingError: the model gave NaN or infinity.
 
     Source: ComfyUI's KSampler.
@@ -99,25 +99,25 @@ def ksampler_advanced(
     return_with_leftover_noise: Literal["disable", "enable"] = "disable",
     context: Context,
 ) -> Latent:
-    """Run a stretch of a schedule, such as the first steps on one model and the rest on another.
+    """Run a part of a schedule, such as the first steps on one model and the rest on another.
 
     Args:
         model: the model that predicts the noise.
         positive: what the image should show.
         negative: what it should not show; unused at cfg 1.
         latent_image: latents B×C×h×w to start from.
-        add_noise: disable where the latent has noise in it already.
-        noise_seed: of the noise, that of the steps too.
-        steps: of the whole schedule.
-        cfg: classifier-free guidance; 1 is none.
-        sampler_name: how the steps are taken.
-        scheduler: how the noise levels are spaced.
-        start_at_step: first step that is run; at or past the end the latent stays as it is.
-        end_at_step: step before which to stop.
-        return_with_leftover_noise: disable denoises fully in the last step that is run.
+        add_noise: disable if the latent already contains noise.
+        noise_seed: seed of the noise, also of that of the steps.
+        steps: number of steps of the full schedule.
+        cfg: scale of classifier-free guidance; 1 is none.
+        sampler_name: the sampler.
+        scheduler: the schedule of sigmas.
+        start_at_step: first step to run; at or past the end the latent stays unchanged.
+        end_at_step: the step to stop before.
+        return_with_leftover_noise: disable denoises fully in the last step.
 
     Raises:
-        InputError: the latent does not fit the model, or the schedule has no levels.
+        InputError: the latent does not fit the model.
         SamplingError: the model gave NaN or infinity.
 
     Source: ComfyUI's KSamplerAdvanced.
@@ -153,18 +153,18 @@ def sampler_custom(
     latent_image: Latent,
     context: Context,
 ) -> Samples:
-    """Sample through given noise levels.
+    """Sample through given sigmas.
 
     Args:
         model: the model that predicts the noise.
-        add_noise: False where the latent has noise in it already.
-        noise_seed: of the noise, that of the steps too.
-        cfg: classifier-free guidance; 1 is none.
+        add_noise: False if the latent already contains noise.
+        noise_seed: seed of the noise, also of that of the steps.
+        cfg: scale of classifier-free guidance; 1 is none.
         positive: what the image should show.
         negative: what it should not show; unused at cfg 1.
-        sampler: how the steps are taken.
-        sigmas: the levels; one alone only adds its noise, none leave the latent as it is.
-        latent_image: latents B×C×h×w to start from; a noise mask keeps what it leaves out.
+        sampler: the sampler.
+        sigmas: a single one only adds its noise; none leave the latent unchanged.
+        latent_image: latents B×C×h×w to start from; a noise mask protects the rest.
 
     Raises:
         InputError: the latent does not fit the model.
@@ -192,14 +192,14 @@ def sampler_custom_advanced(
     latent_image: Latent,
     context: Context,
 ) -> Samples:
-    """Sample with a noise, a guider, a sampler and noise levels of one's choice.
+    """Sample with a choice of noise, guider, sampler and sigmas.
 
     Args:
-        noise: what is added to the latent first, and the seed of the steps' noise.
-        guider: the model and what it is asked.
-        sampler: how the steps are taken.
-        sigmas: the levels; one alone only adds its noise, none leave the latent as it is.
-        latent_image: latents B×C×h×w to start from; a noise mask keeps what it leaves out.
+        noise: the initial noise, and the seed of the noise of the steps.
+        guider: the model and its guidance.
+        sampler: the sampler.
+        sigmas: a single one only adds its noise; none leave the latent unchanged.
+        latent_image: latents B×C×h×w to start from; a noise mask protects the rest.
 
     Raises:
         InputError: the latent does not fit the model.

@@ -1,4 +1,4 @@
-"""Noise levels for custom sampling: by schedule, by formula, cut and turned round."""
+"""Sigmas for custom sampling: by schedule, by formula, split, extended and reversed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CATEGORY = "sampling/custom_sampling/schedulers"
-LEVELS = "sampling/custom_sampling/sigmas"
-Level = Annotated[float, Between(0.0, 5000.0, step=0.01)]
-FirstLevel = Annotated[float, Between(0.0, 20_000.0, step=0.001)]
+SIGMAS = "sampling/custom_sampling/sigmas"
+Sigma = Annotated[float, Between(0.0, 5000.0, step=0.01)]
+FirstSigma = Annotated[float, Between(0.0, 20_000.0, step=0.001)]
 Rho = Annotated[float, Between(0.0, 100.0, step=0.01)]
 Shape = Annotated[float, Between(0.0, 50.0, step=0.01)]
 EndTime = Annotated[float, Between(0.0, 1.0, step=0.0001)]
@@ -25,8 +25,8 @@ Mu = Annotated[float, Between(-10.0, 10.0, step=0.1)]
 Spread = Annotated[float, Between(0.0, 10.0, step=0.1)]
 TurboSteps = Annotated[int, Between(1, 10)]
 Parts = Annotated[int, Between(1, 100)]
-StartLevel = Annotated[float, Between(-1.0, 20_000.0, step=0.01)]
-EndLevel = Annotated[float, Between(0.0, 20_000.0, step=0.01)]
+StartSigma = Annotated[float, Between(-1.0, 20_000.0, step=0.01)]
+EndSigma = Annotated[float, Between(0.0, 20_000.0, step=0.01)]
 GitsCoefficient = Annotated[float, Between(0.8, 1.5, step=0.05)]
 GitsSteps = Annotated[int, Between(2, 1000)]
 FinePercent = Annotated[float, Between(0.0, 1.0, step=0.0001)]
@@ -49,14 +49,14 @@ class SigmaValue(NamedTuple):
 def basic_scheduler(
     model: Model, scheduler: SchedulerName = "simple", steps: Steps = 20, denoise: Denoise = 1.0
 ) -> Sigmas:
-    """The levels that KSampler goes through.
+    """Make the sigmas that KSampler goes through.
 
     Args:
-        model: gives the table of levels.
-        scheduler: how they are spaced; of a schedule that gives more levels than asked for
-            (ddim_uniform at some counts of steps) the last are kept, where KSampler runs all.
-        steps: how many steps are run, whatever denoise is.
-        denoise: share of the schedule that is kept, from its end; 0 gives no levels.
+        model: gives the table of sigmas.
+        scheduler: the schedule; if it gives more sigmas than steps + 1 (ddim_uniform at some
+            numbers of steps), the last ones are taken, while KSampler runs all.
+        steps: number of steps, for every denoise.
+        denoise: share of the schedule to take, from its end; 0 gives no sigmas.
 
     Source: ComfyUI's BasicScheduler.
     """
@@ -68,16 +68,16 @@ def basic_scheduler(
 @node("KarrasScheduler", category=CATEGORY)
 def karras_scheduler(
     steps: Steps = 20,
-    sigma_max: Level = 14.614642,
-    sigma_min: Level = 0.0291675,
+    sigma_max: Sigma = 14.614642,
+    sigma_min: Sigma = 0.0291675,
     rho: Rho = 7.0,
 ) -> Sigmas:
-    """Levels even in sigma^(1/rho), then 0.
+    """Make sigmas evenly spaced in sigma^(1/rho), then 0.
 
     Args:
-        steps: how many steps.
-        sigma_max, sigma_min: the first level, and the last above 0.
-        rho: larger puts more levels near the end.
+        steps: number of steps.
+        sigma_max, sigma_min: the first sigma, and the last above 0.
+        rho: a larger value puts more sigmas near the end.
 
     Raises:
         InputError: rho is 0.
@@ -86,49 +86,49 @@ def karras_scheduler(
     """
     from latentloom.diffusion.schedules.sigmas import polynomial
 
-    return _levels("rho", lambda: polynomial(steps, sigma_min, sigma_max, rho))
+    return _finite("rho", lambda: polynomial(steps, sigma_min, sigma_max, rho))
 
 
 @node("ExponentialScheduler", category=CATEGORY)
 def exponential_scheduler(
-    steps: Steps = 20, sigma_max: Level = 14.614642, sigma_min: Level = 0.0291675
+    steps: Steps = 20, sigma_max: Sigma = 14.614642, sigma_min: Sigma = 0.0291675
 ) -> Sigmas:
-    """Levels even in log sigma, then 0.
+    """Make sigmas evenly spaced in log sigma, then 0.
 
     Args:
-        steps: how many steps.
-        sigma_max, sigma_min: the first level, and the last above 0.
+        steps: number of steps.
+        sigma_max, sigma_min: the first sigma, and the last above 0.
 
     Raises:
-        InputError: a level is 0.
+        InputError: a sigma is 0.
     """
     from latentloom.diffusion.schedules.sigmas import exponential
 
-    return _levels("sigma_min", lambda: exponential(steps, sigma_min, sigma_max))
+    return _finite("sigma_min", lambda: exponential(steps, sigma_min, sigma_max))
 
 
 @node("PolyexponentialScheduler", category=CATEGORY)
 def polyexponential_scheduler(
     steps: Steps = 20,
-    sigma_max: Level = 14.614642,
-    sigma_min: Level = 0.0291675,
+    sigma_max: Sigma = 14.614642,
+    sigma_min: Sigma = 0.0291675,
     rho: Rho = 1.0,
 ) -> Sigmas:
-    """Levels by a power of an even ramp in log sigma, then 0.
+    """Make sigmas by a power of an even ramp in log sigma, then 0.
 
     Args:
-        steps: how many steps.
-        sigma_max, sigma_min: the first level, and the last above 0.
+        steps: number of steps.
+        sigma_max, sigma_min: the first sigma, and the last above 0.
         rho: the power; 1 is ExponentialScheduler.
 
     Raises:
-        InputError: a level is 0.
+        InputError: a sigma is 0.
 
     Source: k-diffusion.
     """
     from latentloom.diffusion.schedules.sigmas import polyexponential
 
-    return _levels(
+    return _finite(
         "sigma_min",
         lambda: polyexponential(steps, sigma_min, sigma_max, rho),
     )
@@ -136,55 +136,55 @@ def polyexponential_scheduler(
 
 @node("VPScheduler", category=CATEGORY)
 def vp_scheduler(
-    steps: Steps = 20, beta_d: Level = 19.9, beta_min: Level = 0.1, eps_s: EndTime = 0.001
+    steps: Steps = 20, beta_d: Sigma = 19.9, beta_min: Sigma = 0.1, eps_s: EndTime = 0.001
 ) -> Sigmas:
-    """Levels even in the time of a variance-preserving process, then 0.
+    """Make sigmas evenly spaced in the time of a variance-preserving process, then 0.
 
     Args:
-        steps: how many steps.
+        steps: number of steps.
         beta_d, beta_min: slope and start of its linear beta.
-        eps_s: time of the last level above 0.
+        eps_s: time of the last sigma above 0.
 
     Source: arXiv 2011.13456.
     """
     from latentloom.diffusion.schedules.sigmas import variance_preserving
 
-    return _levels("beta_d", lambda: variance_preserving(steps, beta_d, beta_min, eps_s))
+    return _finite("beta_d", lambda: variance_preserving(steps, beta_d, beta_min, eps_s))
 
 
 @node("LaplaceScheduler", category=CATEGORY)
 def laplace_scheduler(
     steps: Steps = 20,
-    sigma_max: Level = 14.614642,
-    sigma_min: Level = 0.0291675,
+    sigma_max: Sigma = 14.614642,
+    sigma_min: Sigma = 0.0291675,
     mu: Mu = 0.0,
     beta: Spread = 0.5,
 ) -> Sigmas:
-    """Levels at quantiles of a Laplace distribution in log sigma, without a 0 at the end.
+    """Make sigmas at quantiles of a Laplace distribution in log sigma, without a 0 at the end.
 
     Args:
-        steps: how many levels.
-        sigma_max, sigma_min: what the levels are cut to.
-        mu: log sigma that they gather at.
-        beta: how far they spread.
+        steps: number of sigmas.
+        sigma_max, sigma_min: the limits of the sigmas.
+        mu: mean of log sigma.
+        beta: scale of the distribution.
 
     Source: arXiv 2407.03297.
     """
     from latentloom.diffusion.schedules.sigmas import laplace
 
-    return _levels("beta", lambda: laplace(steps, sigma_min, sigma_max, mu, beta))
+    return _finite("beta", lambda: laplace(steps, sigma_min, sigma_max, mu, beta))
 
 
 @node("BetaSamplingScheduler", category=CATEGORY)
 def beta_sampling_scheduler(
     model: Model, steps: Steps = 20, alpha: Shape = 0.6, beta: Shape = 0.6
 ) -> Sigmas:
-    """Timesteps at quantiles of a beta distribution; equal neighbours count once.
+    """Make the sigmas of timesteps at quantiles of a beta distribution; repeated ones count once.
 
     Args:
-        model: gives the table of levels.
-        steps: how many steps at most.
-        alpha, beta: the shape; below 1 both ends get more steps.
+        model: gives the table of sigmas.
+        steps: the largest number of steps.
+        alpha, beta: shape of the distribution; below 1 both ends get more steps.
 
     Raises:
         InputError: alpha or beta is 0.
@@ -193,7 +193,7 @@ def beta_sampling_scheduler(
     """
     from latentloom.diffusion.schedules import schedules
 
-    return _levels(
+    return _finite(
         "alpha",
         lambda: schedules.beta(model.sampling, steps, alpha, beta),
     )
@@ -201,12 +201,12 @@ def beta_sampling_scheduler(
 
 @node("SDTurboScheduler", category=CATEGORY)
 def sd_turbo_scheduler(model: Model, steps: TurboSteps = 1, denoise: Denoise = 1.0) -> Sigmas:
-    """The levels that turbo models were distilled on, then 0.
+    """Make the sigmas that turbo models were distilled on, then 0.
 
     Args:
-        model: gives the table of levels.
-        steps: how many of the ten.
-        denoise: below 1 the first of the ten are left out.
+        model: gives the table of sigmas.
+        steps: number of the ten sigmas.
+        denoise: below 1 leaves out the first of the ten.
     """
     from latentloom.diffusion.schedules.sigmas import sd_turbo
 
@@ -217,13 +217,13 @@ def sd_turbo_scheduler(model: Model, steps: TurboSteps = 1, denoise: Denoise = 1
 def align_your_steps_scheduler(
     model_type: Literal["SD1", "SDXL", "SVD"] = "SD1", steps: Steps = 10, denoise: Denoise = 1.0
 ) -> Sigmas:
-    """Published levels that were optimised for a family.
+    """Take published sigmas that were optimised for a model family.
 
     Args:
         model_type: the family.
-        steps: other numbers than 10 are interpolated.
-        denoise: below 1 only the last round(steps * denoise) steps are run: fewer steps, unlike
-            KSampler's denoise.
+        steps: numbers other than 10 are interpolated.
+        denoise: below 1 takes the last round(steps * denoise) steps: fewer steps, unlike the
+            denoise of KSampler.
 
     Source: arXiv 2404.14507.
     """
@@ -234,16 +234,16 @@ def align_your_steps_scheduler(
 
 @node("GITSScheduler", category=CATEGORY)
 class GITSScheduler:
-    """Published levels that were searched along the way of Stable Diffusion's sampling.
+    """Take the published sigmas of geometry-inspired time scheduling for Stable Diffusion.
 
     Args:
-        coeff: a multiple of 0.05; the larger, the more levels lie near 0.
-        steps: other numbers than 2 to 20 are interpolated.
-        denoise: below 1 only the last round(steps * denoise) steps are run: fewer steps, unlike
-            KSampler's denoise.
+        coeff: a multiple of 0.05; the larger, the more sigmas lie near 0.
+        steps: numbers other than 2 to 20 are interpolated.
+        denoise: below 1 takes the last round(steps * denoise) steps: fewer steps, unlike the
+            denoise of KSampler.
 
     Raises:
-        InputError: the coefficient lies between two that are published.
+        InputError: the coefficient is not published.
 
     Source: arXiv 2405.11326; ComfyUI's GITSScheduler.
     """
@@ -261,27 +261,27 @@ class GITSScheduler:
             raise InputError("coeff", "a multiple of 0.05 from 0.8 to 1.5", coeff)
 
 
-@node("SplitSigmas", category=LEVELS)
+@node("SplitSigmas", category=SIGMAS)
 def split_sigmas(sigmas: Sigmas, step: StepIndex = 0) -> Split:
-    """Cut levels at a step; both parts hold the level in between.
+    """Split sigmas at a step; both parts hold the sigma in between.
 
     Args:
-        sigmas: the levels.
-        step: number of steps of the first part.
+        sigmas: the sigmas to split.
+        step: number of steps in the first part.
     """
     from latentloom.diffusion.schedules.sigmas import split
 
     return Split(*split(sigmas, step))
 
 
-@node("SplitSigmasDenoise", category=LEVELS)
+@node("SplitSigmasDenoise", category=SIGMAS)
 def split_sigmas_denoise(sigmas: Sigmas, denoise: Denoise = 1.0) -> Split:
-    """Cut levels so that the second part has a share of the steps.
+    """Split sigmas so that the second part has a share of the steps.
 
     Args:
-        sigmas: the levels.
-        denoise: share of the steps, rounded, that the second part has; where that is none, the
-            first part is empty.
+        sigmas: the sigmas to split.
+        denoise: share of the steps in the second part, rounded; if it has no steps, the first
+            part is empty.
 
     Source: ComfyUI's SplitSigmasDenoise.
     """
@@ -290,33 +290,33 @@ def split_sigmas_denoise(sigmas: Sigmas, denoise: Denoise = 1.0) -> Split:
     return Split(*split_denoise(sigmas, denoise))
 
 
-@node("FlipSigmas", category=LEVELS)
+@node("FlipSigmas", category=SIGMAS)
 def flip_sigmas(sigmas: Sigmas) -> Sigmas:
-    """Levels in rising order, which runs a model backwards, from image to noise.
+    """Reverse sigmas, to run a model backwards from image to noise.
 
     Args:
-        sigmas: the levels; a last one of 0 becomes a first one of 0.0001.
+        sigmas: the sigmas to reverse; a last one of 0 becomes a first one of 0.0001.
     """
     from latentloom.diffusion.schedules.sigmas import flip
 
     return flip(sigmas)
 
 
-@node("ExtendIntermediateSigmas", category=LEVELS)
+@node("ExtendIntermediateSigmas", category=SIGMAS)
 def extend_intermediate_sigmas(
     sigmas: Sigmas,
     steps: Parts = 2,
-    start_at_sigma: StartLevel = -1.0,
-    end_at_sigma: EndLevel = 12.0,
+    start_at_sigma: StartSigma = -1.0,
+    end_at_sigma: EndSigma = 12.0,
     spacing: Literal["linear", "cosine", "sine"] = "linear",
 ) -> Sigmas:
-    """Cut steps into smaller ones, where most is decided or wherever detail is wanted.
+    """Cut steps within a range of sigmas into smaller ones.
 
     Args:
-        sigmas: the levels.
-        steps: how many one step becomes.
-        start_at_sigma, end_at_sigma: the highest and the lowest level at which a step is cut; a
-            start below 0 is any.
+        sigmas: the sigmas to extend.
+        steps: number of steps that replace one.
+        start_at_sigma, end_at_sigma: the highest and the lowest sigma at which a step is cut; a
+            start below 0 has no limit.
         spacing: cosine makes the first parts of a step longer, sine the last.
 
     Source: ComfyUI's ExtendIntermediateSigmas.
@@ -327,29 +327,29 @@ def extend_intermediate_sigmas(
     return extend(sigmas, steps, start, end_at_sigma, spacing)
 
 
-@node("SetFirstSigma", category=LEVELS)
-def set_first_sigma(sigmas: Sigmas, sigma: FirstLevel = 136.0) -> Sigmas:
-    """The same levels with another first one.
+@node("SetFirstSigma", category=SIGMAS)
+def set_first_sigma(sigmas: Sigmas, sigma: FirstSigma = 136.0) -> Sigmas:
+    """Replace the first sigma.
 
     Args:
-        sigmas: the levels.
-        sigma: the first one.
+        sigmas: the sigmas to change.
+        sigma: the new first one.
     """
     from latentloom.diffusion.schedules.sigmas import replace_first
 
     return replace_first(sigmas, sigma)
 
 
-@node("SamplingPercentToSigma", category=LEVELS)
+@node("SamplingPercentToSigma", category=SIGMAS)
 def sampling_percent_to_sigma(
     model: Model, sampling_percent: FinePercent = 0.0, return_actual_sigma: bool = False
 ) -> SigmaValue:
-    """The level at a share of the way from noise to image.
+    """Return the sigma at a share of the schedule.
 
     Args:
-        model: gives the table of levels.
+        model: gives the table of sigmas.
         sampling_percent: 0 is pure noise, 1 the image.
-        return_actual_sigma: at the ends give the table's ends, not a number beyond them.
+        return_actual_sigma: at 0 and 1 return the ends of the table, not a number beyond them.
     """
     sampling = model.sampling
     if return_actual_sigma and sampling_percent in (0.0, 1.0):
@@ -357,15 +357,15 @@ def sampling_percent_to_sigma(
     return SigmaValue(sampling.percent_to_sigma(sampling_percent))
 
 
-def _levels(port: str, make: Callable[[], Tensor]) -> Tensor:
-    """Levels by a formula that has no value for some inputs."""
+def _finite(port: str, make: Callable[[], Tensor]) -> Tensor:
+    """Return the sigmas of a formula that has no value for some inputs."""
     import torch
 
-    expected = "numbers above 0 that give finite levels"
+    expected = "numbers above 0 that give finite sigmas"
     try:
-        levels = make()
+        sigmas = make()
     except (ArithmeticError, ValueError) as error:
         raise InputError(port, expected, error) from error
-    if not bool(torch.isfinite(levels).all()):
-        raise InputError(port, expected, "levels of NaN or infinity")
-    return levels
+    if not bool(torch.isfinite(sigmas).all()):
+        raise InputError(port, expected, "sigmas of NaN or infinity")
+    return sigmas

@@ -1,4 +1,4 @@
-"""Samplers whose steps are controlled in detail, as values for custom sampling."""
+"""Samplers with detailed settings, as values for custom sampling."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ GrowthSteps = Annotated[int, Between(-1, 1000)]
 
 @node("SamplerDPMAdaptative", category=CATEGORY)
 class SamplerDPMAdaptative:
-    """DPM-Solver whose steps are as long as a tolerance allows; levels give only both ends.
+    """Choose DPM-Solver with adaptive steps; of the sigmas only the first and the last count.
 
     Args:
-        order: of a step; each try asks the model as often.
-        rtol, atol: difference to the order below that is allowed, relative and absolute.
-        h_init: size of the first step in log sigma.
-        pcoeff, icoeff, dcoeff: how the size follows the error, its change and its trend.
-        accept_safety: a step is taken where the next may be this much larger, or more.
+        order: order of a step, and number of model calls in it.
+        rtol, atol: tolerance for the difference to the order below, relative and absolute.
+        h_init: size of the first step, in log sigma.
+        pcoeff, icoeff, dcoeff: proportional, integral and derivative gain of the step size.
+        accept_safety: a step is accepted if the next may be at least this many times as large.
         eta: share of fresh noise; 0 is the ODE.
-        s_noise: what the fresh noise is multiplied with.
+        s_noise: factor on the fresh noise.
 
     Raises:
         InputError: h_init is 0.
@@ -82,13 +82,13 @@ def sampler_er_sde(
     eta: Coefficient = 1.0,
     s_noise: Coefficient = 1.0,
 ) -> Sampler:
-    """Extended reverse-time SDE of order 1 to 3.
+    """Choose the extended reverse-time SDE of order 1 to 3.
 
     Args:
-        solver_type: how much noise is put back: that of ER-SDE, of the reverse-time SDE, or none.
+        solver_type: noise of the steps: that of ER-SDE, of the reverse-time SDE, or none.
         max_stage: the order.
-        eta: share of the reverse-time SDE's noise; the others do not ask.
-        s_noise: what the noise is multiplied with.
+        eta: share of the reverse-time SDE's noise; the other types ignore it.
+        s_noise: factor on the noise.
 
     Source: arXiv 2309.06169.
     """
@@ -113,18 +113,18 @@ def sampler_sa_solver(
     use_pece: bool = False,
     simple_order_2: bool = False,
 ) -> Sampler:
-    """Stochastic Adams steps, predicted and corrected.
+    """Choose stochastic Adams steps (SA-Solver), predicted and corrected.
 
     Args:
-        model: gives the levels of the two shares.
+        model: gives the sigmas of the two shares.
         eta: share of the SDE's noise; 0 is the ODE.
-        sde_start_percent, sde_end_percent: shares of the way from noise to image between which
-            there is noise.
-        s_noise: what the noise is multiplied with.
-        predictor_order, corrector_order: how many of the last answers count; a corrector of 0
-            does not correct.
-        use_pece: ask the model once more after each correction.
-        simple_order_2: order 2 by its leading term, which a few steps may like better.
+        sde_start_percent, sde_end_percent: shares of the schedule between which the steps add
+            noise.
+        s_noise: factor on the noise.
+        predictor_order, corrector_order: number of past predictions that count; a corrector
+            of 0 does not correct.
+        use_pece: call the model once more after each correction.
+        simple_order_2: weights of order 2 by their leading term, for few steps.
 
     Source: arXiv 2309.05019.
     """
@@ -148,15 +148,15 @@ def sampler_lcm_upscale(
     scale_steps: GrowthSteps = -1,
     upscale_method: GrowthMethod = "bislerp",
 ) -> Sampler:
-    """LCM steps between which the latent grows.
+    """Choose LCM steps that enlarge the latent step by step.
 
     Args:
-        scale_ratio: size of the result over that of the latent.
-        scale_steps: after so many of the first steps it grows; -1 is half of them.
-        upscale_method: how latents are resized.
+        scale_ratio: factor on the size of the latent.
+        scale_steps: number of the first steps that enlarge it; -1 is half of them.
+        upscale_method: interpolation of latents.
 
-    Source: ComfyUI's node of this name, which draws the noise of its steps from whatever state
-        the process is in; here it follows from the seed.
+    Source: ComfyUI's node of this name, which draws the noise of its steps from torch's global
+        generator; here it depends on the seed.
     """
     from latentloom.diffusion.samplers.table import SamplerChoice
 

@@ -1,4 +1,4 @@
-"""Prompts into conditioning."""
+"""Text encoding: prompts to conditioning."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class CLIPTextEncode:
     """Encode a prompt.
 
     Args:
-        text: the prompt; `(x:1.2)` weighs x, `embedding:name` stands for an embedding's vectors,
-            long prompts are encoded in chunks of 75 tokens.
+        text: the prompt; `(x:1.2)` weights x, `embedding:name` inserts the vectors of an
+            embedding, long prompts are encoded in chunks of 75 tokens.
         clip: the text encoder.
 
     Raises:
@@ -46,15 +46,15 @@ class CLIPTextEncode:
 
 @node("CLIPTextEncodeSDXL", category="advanced/conditioning", device=True)
 class CLIPTextEncodeSDXL:
-    """Encode a prompt for each of SDXL's two text encoders, and say what sizes to paint like.
+    """Encode a prompt for each text encoder of SDXL, with its size conditioning.
 
     Args:
         clip: the text encoders.
-        width, height: of the image before it was cut; small ones give a blurred image.
-        crop_w, crop_h: what was cut off at its left and at its top.
-        target_width, target_height: of the image that was left.
-        text_g: the prompt for the larger one, OpenCLIP-G.
-        text_l: the prompt for the smaller one, CLIP-L.
+        width, height: size of the original image; small values give a blurred image.
+        crop_w, crop_h: pixels cropped at its left and at its top.
+        target_width, target_height: size of the cropped image.
+        text_g: the prompt for the larger encoder, OpenCLIP-G.
+        text_l: the prompt for the smaller encoder, CLIP-L.
 
     Raises:
         InputError: a prompt cannot be read, or the model has another encoder.
@@ -89,11 +89,11 @@ class CLIPTextEncodeSDXL:
 
 @node("CLIPTextEncodeSDXLRefiner", category="advanced/conditioning", device=True)
 class CLIPTextEncodeSDXLRefiner:
-    """Encode a prompt for SDXL's refiner, and say how pleasing an image to paint.
+    """Encode a prompt for the refiner of SDXL, with an aesthetic score.
 
     Args:
-        ascore: 6 and more is pleasing, 2.5 is what to keep from.
-        width, height: of the image to paint like.
+        ascore: aesthetic score; about 6 for the positive side, 2.5 for the negative.
+        width, height: size of the original image.
         text: the prompt.
         clip: the text encoder.
 
@@ -124,7 +124,7 @@ class CLIPTextEncodeSDXLRefiner:
 
 
 def _files(**prompts: str | None) -> dict[str, Path]:
-    """The embeddings that prompts name; all there are for a prompt that is not known yet."""
+    """Return the embedding files that prompts name; all of them for a prompt not known yet."""
     if all(text is not None and "embedding:" not in text for text in prompts.values()):
         return {}
     from latentloom.diffusion.text.prompt import find_embedding_names
@@ -134,5 +134,5 @@ def _files(**prompts: str | None) -> dict[str, Path]:
     for port, text in prompts.items():
         with as_input_error(port, READABLE):
             names |= {*list_models("embeddings")} if text is None else find_embedding_names(text)
-    found = {name: find_embedding(name) for name in names}
-    return {f"embedding {name}": path for name, path in found.items() if path is not None}
+    paths = {name: find_embedding(name) for name in names}
+    return {f"embedding {name}": path for name, path in paths.items() if path is not None}

@@ -30,17 +30,17 @@ class Parts:
     def sides(self) -> dict[str, Handle | Output]:
         return {"model": self.model, "positive": self.positive, "negative": self.negative}
 
-    def levels(self, steps: int = 4) -> Handle:
+    def sigmas(self, steps: int = 4) -> Handle:
         return self.builder.BasicScheduler(model=self.model, scheduler="karras", steps=steps)
 
-    def advanced(self, guider: Handle, levels: Handle | Output, **changes: Any) -> Handle:
+    def advanced(self, guider: Handle, sigmas: Handle | Output, **changes: Any) -> Handle:
         parts = {
             "noise": self.builder.RandomNoise(noise_seed=5),
             "sampler": self.builder.KSamplerSelect(sampler_name="euler_ancestral"),
             "latent_image": self.latent,
         }
         return self.builder.SamplerCustomAdvanced(
-            **{**parts, **changes}, guider=guider, sigmas=levels, id="custom"
+            **{**parts, **changes}, guider=guider, sigmas=sigmas, id="custom"
         )
 
     def run(self, engine: Engine, *targets: str) -> Any:
@@ -70,10 +70,10 @@ def ksampler(engine: Engine, **changes: Any) -> torch.Tensor:
     return samples
 
 
-def test_put_together_it_is_ksampler(engine: Engine) -> None:
+def test_the_parts_together_are_ksampler(engine: Engine) -> None:
     parts = Parts()
     guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
-    parts.advanced(guider, parts.levels())
+    parts.advanced(guider, parts.sigmas())
     assert torch.equal(sampled(engine, parts), ksampler(engine))
 
 
@@ -84,7 +84,7 @@ def test_sampler_custom_is_ksampler_too(engine: Engine) -> None:
         noise_seed=5,
         cfg=4.0,
         sampler=parts.builder.KSamplerSelect(sampler_name="euler_ancestral"),
-        sigmas=parts.levels(),
+        sigmas=parts.sigmas(),
         latent_image=parts.latent,
         id="custom",
     )
@@ -94,23 +94,23 @@ def test_sampler_custom_is_ksampler_too(engine: Engine) -> None:
 def test_without_guidance_the_negative_does_not_count(engine: Engine) -> None:
     parts = Parts()
     guider = parts.builder.BasicGuider(model=parts.model, conditioning=parts.positive)
-    parts.advanced(guider, parts.levels())
+    parts.advanced(guider, parts.sigmas())
     assert torch.equal(sampled(engine, parts), ksampler(engine, cfg=1.0))
 
 
-def test_two_stretches_without_new_noise_are_one(engine: Engine) -> None:
+def test_two_parts_of_a_schedule_without_new_noise_are_one_run(engine: Engine) -> None:
     parts = Parts()
     guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
     euler = {"sampler": parts.builder.KSamplerSelect(sampler_name="euler")}
-    levels = parts.levels(6)
-    high, low = parts.builder.SplitSigmas(sigmas=levels, step=2)
+    sigmas = parts.sigmas(6)
+    high, low = parts.builder.SplitSigmas(sigmas=sigmas, step=2)
     parts.builder.SamplerCustomAdvanced(
         **euler,
         noise=parts.builder.RandomNoise(noise_seed=5),
         guider=guider,
-        sigmas=levels,
+        sigmas=sigmas,
         latent_image=parts.latent,
-        id="whole",
+        id="full",
     )
     first = parts.builder.SamplerCustomAdvanced(
         **euler,
@@ -122,61 +122,61 @@ def test_two_stretches_without_new_noise_are_one(engine: Engine) -> None:
     )
     rest = {"noise": parts.builder.DisableNoise(), "latent_image": next(iter(first))}
     parts.advanced(guider, low, **euler, **rest)
-    result = parts.run(engine, "whole", "custom", "first")
-    whole = result["whole"][0].samples
-    assert torch.allclose(result["custom"][0].samples, whole, atol=1e-3 * float(whole.std()))
+    result = parts.run(engine, "full", "custom", "first")
+    full = result["full"][0].samples
+    assert torch.allclose(result["custom"][0].samples, full, atol=1e-3 * float(full.std()))
     part = result["first"]
     assert not torch.allclose(part[0].samples, part[1].samples, rtol=1e-2)
 
 
-def test_the_last_prediction_is_the_output_where_levels_end_at_0(engine: Engine) -> None:
+def test_the_last_prediction_is_the_output_if_sigmas_end_at_0(engine: Engine) -> None:
     parts = Parts()
     guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
-    parts.advanced(guider, parts.levels())
+    parts.advanced(guider, parts.sigmas())
     assert torch.equal(sampled(engine, parts, 0), sampled(engine, parts, 1))
 
 
-def test_no_levels_leave_the_latent(engine: Engine) -> None:
+def test_no_sigmas_leave_the_latent(engine: Engine) -> None:
     parts = Parts()
     guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
-    levels = parts.builder.BasicScheduler(model=parts.model, denoise=0.0)
-    parts.advanced(guider, levels)
+    sigmas = parts.builder.BasicScheduler(model=parts.model, denoise=0.0)
+    parts.advanced(guider, sigmas)
     assert not sampled(engine, parts).any()
 
 
-def test_one_level_adds_its_noise_and_asks_nothing(engine: Engine) -> None:
+def test_one_sigma_adds_its_noise_without_model_calls(engine: Engine) -> None:
     parts = Parts()
     guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
-    high, low = parts.builder.SplitSigmas(sigmas=parts.levels(), step=0)
+    high, low = parts.builder.SplitSigmas(sigmas=parts.sigmas(), step=0)
     first = parts.advanced(guider, high)
-    for key, levels, noise, latent in (
+    for key, sigmas, noise, latent in (
         ("rest", low, parts.builder.DisableNoise(), next(iter(first))),
-        ("whole", low, parts.builder.RandomNoise(noise_seed=5), parts.latent),
+        ("full", low, parts.builder.RandomNoise(noise_seed=5), parts.latent),
     ):
         parts.builder.SamplerCustomAdvanced(
             noise=noise,
             guider=guider,
             sampler=parts.builder.KSamplerSelect(sampler_name="euler"),
-            sigmas=levels,
+            sigmas=sigmas,
             latent_image=latent,
             id=key,
         )
-    result = parts.run(engine, "custom", "rest", "whole")
-    assert [(each.steps, each.model_calls) for each in result["custom"][0].passes] == [(0, 0)]
+    result = parts.run(engine, "custom", "rest", "full")
+    assert [(done.steps, done.model_calls) for done in result["custom"][0].passes] == [(0, 0)]
     assert torch.equal(result["custom"][0].samples, result["custom"][1].samples)
-    whole = result["whole"][0].samples
-    assert torch.allclose(result["rest"][0].samples, whole, atol=1e-3 * float(whole.std()))
+    full = result["full"][0].samples
+    assert torch.allclose(result["rest"][0].samples, full, atol=1e-3 * float(full.std()))
 
 
-def test_of_more_levels_than_asked_for_the_last_are_kept(models: Path) -> None:
+def test_of_too_many_sigmas_the_last_are_taken(models: Path) -> None:
     from latentloom.diffusion.networks.load import load_checkpoint
     from latentloom.diffusion.schedules.schedules import calculate_sigmas
 
     model = load_checkpoint(models / "tiny").model
-    whole = calculate_sigmas(model.sampling, "ddim_uniform", 30)
+    full = calculate_sigmas(model.sampling, "ddim_uniform", 30)
     got = schedulers.basic_scheduler(model, "ddim_uniform", 30)
-    assert (len(whole), len(got)) == (32, 31)
-    assert torch.equal(got, whole[1:])
+    assert (len(full), len(got)) == (32, 31)
+    assert torch.equal(got, full[1:])
 
 
 @pytest.mark.parametrize("style", ["regular", "nested"])
@@ -191,13 +191,13 @@ def test_two_prompts_alike_are_one_at_the_outer_guidance(engine: Engine, style: 
         cfg_cond2_negative=4.0,
         style=style,
     )
-    parts.advanced(guider, parts.levels())
-    got, want = sampled(engine, parts), ksampler(engine)
-    assert torch.allclose(got, want, atol=1e-3 * float(want.std()))
+    parts.advanced(guider, parts.sigmas())
+    got, expected = sampled(engine, parts), ksampler(engine)
+    assert torch.allclose(got, expected, atol=1e-3 * float(expected.std()))
 
 
-def test_the_two_styles_mix_as_they_say(engine: Engine) -> None:
-    found = {}
+def test_the_two_styles_mix_as_documented(engine: Engine) -> None:
+    results = {}
     for style in ("regular", "nested"):
         parts = Parts()
         other = parts.builder.ConditioningZeroOut(conditioning=parts.positive)
@@ -210,25 +210,25 @@ def test_the_two_styles_mix_as_they_say(engine: Engine) -> None:
             cfg_cond2_negative=1.5,
             style=style,
         )
-        levels = parts.builder.BasicScheduler(model=parts.model, steps=1)
+        sigmas = parts.builder.BasicScheduler(model=parts.model, steps=1)
         euler = parts.builder.KSamplerSelect(sampler_name="euler")
-        parts.advanced(guider, levels, sampler=euler)
-        found[style] = sampled(engine, parts)
+        parts.advanced(guider, sigmas, sampler=euler)
+        results[style] = sampled(engine, parts)
     sides = {}
     for name, prompt in (("first", "positive"), ("second", "zero"), ("negative", "negative")):
         parts = Parts()
         zero = parts.builder.ConditioningZeroOut(conditioning=parts.positive)
         prompts = {"positive": parts.positive, "zero": zero, "negative": parts.negative}
         guider = parts.builder.BasicGuider(model=parts.model, conditioning=prompts[prompt])
-        levels = parts.builder.BasicScheduler(model=parts.model, steps=1)
-        parts.advanced(guider, levels, sampler=parts.builder.KSamplerSelect(sampler_name="euler"))
+        sigmas = parts.builder.BasicScheduler(model=parts.model, steps=1)
+        parts.advanced(guider, sigmas, sampler=parts.builder.KSamplerSelect(sampler_name="euler"))
         sides[name] = sampled(engine, parts)
     first, second, negative = sides["first"], sides["second"], sides["negative"]
     regular = negative + 1.5 * (second - negative) + 3.0 * (first - second)
     nested = negative + 1.5 * (second + 3.0 * (first - second) - negative)
     atol = 1e-3 * float(regular.std())
-    assert torch.allclose(found["regular"], regular, atol=atol)
-    assert torch.allclose(found["nested"], nested, atol=atol)
+    assert torch.allclose(results["regular"], regular, atol=atol)
+    assert torch.allclose(results["nested"], nested, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -253,34 +253,34 @@ def test_the_two_styles_mix_as_they_say(engine: Engine) -> None:
 def test_a_sampler_with_its_own_options_is_the_named_one(
     engine: Engine, name: str, quiet: dict[str, Any], sampler_name: str
 ) -> None:
-    found = []
+    results = []
     for sampler, options in ((name, quiet), ("KSamplerSelect", {"sampler_name": sampler_name})):
         parts = Parts()
         guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
         if sampler == "SamplerSASolver":
             options = {**options, "model": parts.model}
         made = getattr(parts.builder, sampler)(**options)
-        parts.advanced(guider, parts.levels(), sampler=made)
-        found.append(sampled(engine, parts))
-    got, want = found
-    assert torch.allclose(got, want, atol=1e-4 * float(want.std()))
+        parts.advanced(guider, parts.sigmas(), sampler=made)
+        results.append(sampled(engine, parts))
+    got, expected = results
+    assert torch.allclose(got, expected, atol=1e-4 * float(expected.std()))
 
 
-def test_options_change_what_they_should(engine: Engine) -> None:
-    found = []
+def test_options_change_the_result(engine: Engine) -> None:
+    results = []
     for options in ({}, {"s_noise": 0.5}, {"eta": 0.5}):
         parts = Parts()
         guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
         made = parts.builder.SamplerEulerAncestral(**options)
-        parts.advanced(guider, parts.levels(), sampler=made)
-        found.append(sampled(engine, parts))
-    assert torch.equal(found[0], ksampler(engine))
-    assert not torch.allclose(found[1], found[0], rtol=1e-2)
-    assert not torch.allclose(found[2], found[0], rtol=1e-2)
-    assert not torch.allclose(found[2], found[1], rtol=1e-2)
+        parts.advanced(guider, parts.sigmas(), sampler=made)
+        results.append(sampled(engine, parts))
+    assert torch.equal(results[0], ksampler(engine))
+    assert not torch.allclose(results[1], results[0], rtol=1e-2)
+    assert not torch.allclose(results[2], results[0], rtol=1e-2)
+    assert not torch.allclose(results[2], results[1], rtol=1e-2)
 
 
-def test_formulas_without_a_value_are_refused() -> None:
+def test_formulas_without_a_value_are_rejected() -> None:
     with pytest.raises(InputError, match=r"rho"):
         schedulers.karras_scheduler(rho=0.0)
     with pytest.raises(InputError, match=r"sigma_min"):
@@ -291,14 +291,14 @@ def test_formulas_without_a_value_are_refused() -> None:
         schedulers.vp_scheduler(beta_d=5000.0)
 
 
-def test_a_first_step_of_nothing_is_refused_before_the_run(engine: Engine) -> None:
+def test_a_first_step_of_size_0_is_rejected_before_the_run(engine: Engine) -> None:
     parts = Parts()
     parts.builder.SamplerDPMAdaptative(h_init=0.0, id="sampler")
     with pytest.raises(GraphError, match=r"SamplerDPMAdaptative .*\.h_init: expected a first step"):
         engine.run(parts.builder.graph, targets=["sampler"])
 
 
-def test_the_noise_of_sa_solver_lies_where_it_is_told(models: Path) -> None:
+def test_the_noise_of_sa_solver_lies_between_the_given_shares(models: Path) -> None:
     from latentloom.diffusion.networks.load import load_checkpoint
 
     model = load_checkpoint(models / "tiny").model
@@ -306,41 +306,41 @@ def test_the_noise_of_sa_solver_lies_where_it_is_told(models: Path) -> None:
     assert dict(choice.options)["tau_high"] == model.sampling.percent_to_sigma(0.5)
 
 
-def test_options_of_sa_solver_count(engine: Engine) -> None:
-    found = []
+def test_options_of_sa_solver_change_the_result(engine: Engine) -> None:
+    results = []
     for options in ({}, {"eta": 0.0}, {"predictor_order": 1}, {"corrector_order": 0}):
         parts = Parts()
         guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
         made = parts.builder.SamplerSASolver(model=parts.model, **options)
-        parts.advanced(guider, parts.levels(6), sampler=made)
-        found.append(sampled(engine, parts))
-    assert len({each.numpy().tobytes() for each in found}) == 4
+        parts.advanced(guider, parts.sigmas(6), sampler=made)
+        results.append(sampled(engine, parts))
+    assert len({samples.numpy().tobytes() for samples in results}) == 4
 
 
-def test_a_percent_is_a_level(models: Path) -> None:
+def test_a_percent_is_a_sigma(models: Path) -> None:
     from latentloom.diffusion.networks.load import load_checkpoint
 
     model = load_checkpoint(models / "tiny").model
-    ask = schedulers.sampling_percent_to_sigma
-    assert ask(model, 0.0) == (MAX_PERCENT_SIGMA,)
-    assert ask(model, 0.0, True) == (model.sampling.sigma_max,)
-    assert ask(model, 1.0, True) == (model.sampling.sigma_min,)
-    assert ask(model, 0.5, True) == ask(model, 0.5)
+    to_sigma = schedulers.sampling_percent_to_sigma
+    assert to_sigma(model, 0.0) == (MAX_PERCENT_SIGMA,)
+    assert to_sigma(model, 0.0, True) == (model.sampling.sigma_max,)
+    assert to_sigma(model, 1.0, True) == (model.sampling.sigma_min,)
+    assert to_sigma(model, 0.5, True) == to_sigma(model, 0.5)
     with pytest.raises(InputError, match=r"alpha"):
         schedulers.beta_sampling_scheduler(model, alpha=0.0)
 
 
-def test_noise_and_samplers_are_told_apart_by_value() -> None:
+def test_noise_and_samplers_are_compared_by_value() -> None:
     assert samplers.random_noise(3) == samplers.random_noise(3) != samplers.random_noise(4)
     assert samplers.disable_noise() != samplers.random_noise(0)
     assert samplers.sampler_lms(3) != samplers.sampler_lms(4)
 
 
-def test_noise_put_in_before_is_noise_put_in_by_the_sampler(engine: Engine) -> None:
-    found = []
+def test_add_noise_adds_the_noise_of_the_sampler(engine: Engine) -> None:
+    results = []
     for before in (True, False):
         parts = Parts()
-        _, low = parts.builder.SplitSigmas(sigmas=parts.levels(6), step=2)
+        _, low = parts.builder.SplitSigmas(sigmas=parts.sigmas(6), step=2)
         guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
         noise: Handle | Output = parts.builder.RandomNoise(noise_seed=5)
         latent: Handle | Output = parts.latent
@@ -351,12 +351,12 @@ def test_noise_put_in_before_is_noise_put_in_by_the_sampler(engine: Engine) -> N
             noise = parts.builder.DisableNoise()
         euler = parts.builder.KSamplerSelect(sampler_name="euler")
         parts.advanced(guider, low, sampler=euler, noise=noise, latent_image=latent)
-        found.append(sampled(engine, parts))
-    assert torch.allclose(found[0], found[1], atol=1e-3 * float(found[1].std()))
+        results.append(sampled(engine, parts))
+    assert torch.allclose(results[0], results[1], atol=1e-3 * float(results[1].std()))
 
 
 def test_a_negative_along_the_positive_does_not_count(engine: Engine) -> None:
-    found = []
+    results = []
     for scale in (0.0, 1.0):
         parts = Parts()
         guider = parts.builder.PerpNegGuider(
@@ -367,11 +367,11 @@ def test_a_negative_along_the_positive_does_not_count(engine: Engine) -> None:
             cfg=4.0,
             neg_scale=scale,
         )
-        parts.advanced(guider, parts.levels())
-        found.append(sampled(engine, parts))
-    assert torch.allclose(found[0], found[1], atol=1e-3 * float(found[1].std()))
+        parts.advanced(guider, parts.sigmas())
+        results.append(sampled(engine, parts))
+    assert torch.allclose(results[0], results[1], atol=1e-3 * float(results[1].std()))
     # Without a negative it is guidance against the empty prompt.
-    assert torch.allclose(found[0], ksampler(engine), atol=1e-3 * float(found[0].std()))
+    assert torch.allclose(results[0], ksampler(engine), atol=1e-3 * float(results[0].std()))
 
 
 def test_perp_neg_takes_the_batch_as_one() -> None:

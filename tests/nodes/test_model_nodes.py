@@ -73,7 +73,7 @@ def test_a_cancel_stops_within_one_step(engine: Engine) -> None:
     assert result.model_calls < 100
 
 
-def test_a_vae_of_another_family_is_refused_with_both_named(engine: Engine) -> None:
+def test_a_vae_of_another_family_is_rejected_with_both_named(engine: Engine) -> None:
     graph = sampling().add("other", "VAELoader", vae_name="wide")
     builder_link = graph.nodes["decode"].inputs["samples"]
     graph = graph.add(
@@ -87,7 +87,7 @@ def test_a_vae_of_another_family_is_refused_with_both_named(engine: Engine) -> N
     assert problem.got == "family sd-64"
 
 
-def test_a_prompt_encoded_for_another_model_is_refused(engine: Engine) -> None:
+def test_a_prompt_encoded_for_another_model_is_rejected(engine: Engine) -> None:
     graph = sampling().add("other", "CheckpointLoaderSimple", ckpt_name="wide")
     graph = graph.set("positive.clip", latentloom.Link("other", "CLIP"))
     problems = engine.check(graph)
@@ -125,7 +125,7 @@ def test_a_changed_embedding_is_read_again(engine: Engine, models: Path) -> None
     assert not torch.equal(first, second)
 
 
-def test_an_advanced_sampler_in_two_stretches_is_one(engine: Engine) -> None:
+def test_an_advanced_sampler_in_two_parts_is_one_run(engine: Engine) -> None:
     graph = sampling(sampler_name="euler", scheduler="normal", steps=4)
     link, shared = latentloom.Link, dict(graph.nodes["sample"].inputs)
     for name in ("seed", "denoise"):
@@ -136,8 +136,8 @@ def test_an_advanced_sampler_in_two_stretches_is_one(engine: Engine) -> None:
     graph = graph.add("first", "KSamplerAdvanced", **{**shared, **first})
     graph = graph.add("second", "KSamplerAdvanced", **{**shared, **second})
     result = engine.run(graph, targets=["sample", "second"])
-    whole, parts = result["sample"].samples, result["second"].samples
-    assert torch.allclose(whole, parts, atol=1e-3 * float(whole.std()))
+    full, parts = result["sample"].samples, result["second"].samples
+    assert torch.allclose(full, parts, atol=1e-3 * float(full.std()))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_an_earlier_layer_changes_the_encoding_and_not_the_handle(engine: Engine
     assert torch.equal(again[0].tokens, plain[0].tokens)
 
 
-def test_tiled_nodes_match_the_whole_ones_on_one_tile(engine: Engine) -> None:
+def test_tiled_nodes_match_the_plain_ones_on_one_tile(engine: Engine) -> None:
     graph = sampling().add(
         "tiled",
         "VAEDecodeTiled",
@@ -190,7 +190,7 @@ def test_tiled_nodes_match_the_whole_ones_on_one_tile(engine: Engine) -> None:
     assert torch.allclose(result["decode"], result["tiled"], atol=1e-5)
 
 
-def test_an_overlap_as_wide_as_a_tile_is_refused(engine: Engine) -> None:
+def test_an_overlap_as_wide_as_a_tile_is_rejected(engine: Engine) -> None:
     link = latentloom.Link
     graph = sampling().add(
         "encode",
@@ -201,8 +201,8 @@ def test_an_overlap_as_wide_as_a_tile_is_refused(engine: Engine) -> None:
         overlap=64,
     )
     (error,) = engine.run(graph, targets=["encode"]).errors
-    told = "VAEEncodeTiled (encode) .overlap: expected less than 32, got 64\n  inputs:  "
-    assert str(error).startswith(f"{told}pixels=Tensor(2, 64, 64, 3), vae=Vae, tile_size=64")
+    message = "VAEEncodeTiled (encode) .overlap: expected less than 32, got 64\n  inputs:  "
+    assert str(error).startswith(f"{message}pixels=Tensor(2, 64, 64, 3), vae=Vae, tile_size=64")
 
 
 def test_a_rerun_loads_nothing(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Region nodes: pixels become cells, and nothing given is changed."""
+"""Region nodes: pixels become cells, and the arguments are not modified."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def test_shares_stay_shares() -> None:
     assert entry.region.area == Area(1.0, 0.5, 0.0, 0.25, is_relative=True)
 
 
-def test_a_mask_keeps_the_area_unless_its_bounds_are_asked_for() -> None:
+def test_a_mask_replaces_the_area_only_by_its_bounds() -> None:
     mask = torch.ones(1, 16, 16)
     area = regions.conditioning_set_area(SIDE, 64, 64, 0, 0)
-    (kept,) = regions.conditioning_set_mask(area, mask)
-    (bound,) = regions.conditioning_set_mask(area, mask, 0.5, "mask bounds")
-    assert kept.region is not None
-    assert bound.region is not None
-    assert kept.region.cut_box(16, 16) == (8, 8, 0, 0)
-    assert bound.region.cut_box(16, 16) == (16, 16, 0, 0)
+    (plain,) = regions.conditioning_set_mask(area, mask)
+    (bounded,) = regions.conditioning_set_mask(area, mask, 0.5, "mask bounds")
+    assert plain.region is not None
+    assert bounded.region is not None
+    assert plain.region.cut_box(16, 16) == (8, 8, 0, 0)
+    assert bounded.region.cut_box(16, 16) == (16, 16, 0, 0)
 
 
-def test_regions_are_told_apart_by_all_they_hold() -> None:
+def test_every_field_of_a_region_is_in_its_fingerprint() -> None:
     mask = torch.ones(1, 16, 16)
     sides = [
         SIDE,
