@@ -73,7 +73,8 @@ def read_pickle(stream: BytesIO) -> PickleContents:
             instruction = INSTRUCTIONS.get(code.name)
             if instruction is None:
                 raise UnsafePickleError(
-                    f"its pickle has the instruction {code.name}, which no weights need"
+                    f"its pickle has the instruction {code.name}, "
+                    "which is not allowed in a weight file"
                 )
             try:
                 instruction(machine, argument)
@@ -196,14 +197,18 @@ def _call(machine: _PickleMachine, _: object) -> None:
     elif name in CALLABLES and len(arguments) <= MAX_ARGUMENTS:
         machine.push(CALLABLES[name](*arguments))
     else:
-        raise UnsafePickleError(f"it asks to call {printable(name)}, which no weights need")
+        raise UnsafePickleError(
+            f"it asks to call {printable(name)}, which is not allowed in a weight file"
+        )
 
 
 def _push_object(machine: _PickleMachine, _: object) -> None:
     machine.pop()
     kind = require_type(machine.pop(), GlobalName).text
     if kind != PARAMETERS and kind not in IGNORED_NAMES:
-        raise UnsafePickleError(f"it asks to make a {printable(kind)}, which no weights need")
+        raise UnsafePickleError(
+            f"it asks to make a {printable(kind)}, which is not allowed in a weight file"
+        )
     machine.push(PickledParameters() if kind == PARAMETERS else IgnoredObject())
 
 

@@ -90,7 +90,7 @@ def test_a_call_is_an_error_in_every_format(
         (tmp_path / f"{file}.pth").write_bytes(content)
         with pytest.raises(ModelFileError) as error:
             read_tensor_infos(tmp_path / f"{file}.pth")
-        assert f"it asks to call {name}, which no weights need" in str(error.value)
+        assert f"it asks to call {name}, which is not allowed in a weight file" in str(error.value)
     assert not (tmp_path / "canary").exists()
 
 
