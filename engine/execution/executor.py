@@ -147,7 +147,7 @@ class Engine:
         on_event: OnEvent | None = None,
         cancel: CancelToken | None = None,
         on_plan: Callable[[Plan], None] | None = None,
-        texts: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> Result:
         """Run a graph, reusing what is cached.
 
@@ -156,7 +156,7 @@ class Engine:
             on_event: called in this thread with each event; the last is `Closed`.
             cancel: stops the run from another thread.
             on_plan: called with the plan before anything runs.
-            texts: metadata that saved images carry besides the graph.
+            metadata: strings that saved images carry besides the graph.
 
         Raises:
             GraphError: the graph cannot run; nothing was run.
@@ -167,7 +167,7 @@ class Engine:
         preparation, tasks = self._plan_tasks(graph, workspace, targets, log)
         if on_plan is not None:
             on_plan(Plan.of(preparation, tasks))
-        make_context = self._context_maker(graph, workspace, texts or {})
+        make_context = self._context_maker(graph, workspace, metadata or {})
         cancel = cancel or CancelToken()
         run = Run(self.shared, tasks, preparation.targets, make_context, on_event, cancel)
         status = run.execute()
@@ -202,20 +202,20 @@ class Engine:
         return preparation, tasks
 
     def _context_maker(
-        self, graph: Graph, workspace: Workspace, texts: Mapping[str, str]
+        self, graph: Graph, workspace: Workspace, metadata: Mapping[str, str]
     ) -> Callable[[str], Context]:
         """Return the function that makes the context of each node of a run."""
         output_dir = workspace.output_dir
         public = _without_folders(graph, workspace)
         temp_dir = workspace.temp_dir or Path(tempfile.gettempdir()) / "latentloom"
 
-        def metadata() -> Mapping[str, str]:
+        def embedded() -> Mapping[str, str]:
             from ..formats import embed
 
-            return {**texts, **embed(public, self.registry)}
+            return {**metadata, **embed(public, self.registry)}
 
         def make_context(id: str) -> Context:
-            return Context(id, output_dir, temp_dir, metadata=metadata)
+            return Context(id, output_dir, temp_dir, metadata=embedded)
 
         return make_context
 
@@ -256,12 +256,12 @@ def _without_collection() -> Iterator[None]:
 
     The collector would scan them again and again, which doubles the time for 10,000 nodes.
     """
-    was_on = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()
 
 

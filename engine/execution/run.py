@@ -84,6 +84,7 @@ class Run:
         for task in self.tasks.values():
             if task.state == "planned":
                 self.shared.history.record_skipped(task.inputs)
+                task.entry = None
         if any(task.state == "cancelled" for task in self.tasks.values()):
             return "cancelled"
         return "failed" if self.errors else "done"

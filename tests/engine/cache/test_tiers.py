@@ -14,7 +14,6 @@ from latentloom.engine.execution.events import Reused
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.execution.reasons import (
     Changed,
-    NeverRun,
     NoConsumerRuns,
     NotStored,
     StoredEntryCorrupt,
@@ -22,7 +21,6 @@ from latentloom.engine.execution.reasons import (
     UpstreamChanged,
 )
 from latentloom.engine.files.workspace import Workspace
-from latentloom.engine.graph.graph import Graph
 from latentloom.engine.node.context import Context, Saved
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import node
@@ -228,29 +226,6 @@ def test_a_copy_of_the_folder_serves_another_machine(tmp_path: Path, calls: list
     with process(tmp_path / "b" / "cache") as engine:
         result = engine.run(reading, second, targets=["read"])
         assert (calls, result["read"], result.nodes["read"].tier) == ([], "the same", "disk")
-
-
-def test_each_graph_has_its_own_run_log(tmp_path: Path) -> None:
-    first = Graph(PASSES.nodes, title="first")
-    second = Graph(PASSES.set("pass1.b", 99).nodes, title="second")
-    with process(tmp_path) as engine:
-        engine.run(first)
-    with process(tmp_path) as engine:
-        assert engine.plan(second).nodes["pass1"].why == NeverRun()
-    with process(tmp_path) as engine:
-        again = Graph(second.nodes, title="first")
-        assert engine.plan(again).nodes["pass1"].why == Changed("b", "10", "99")
-
-
-def test_a_corrupt_run_log_is_ignored(tmp_path: Path) -> None:
-    with process(tmp_path) as engine:
-        engine.run(PASSES)
-    for text in ('{"pass2": {"type": 1}}', "[]", "{", '{"pass2": 3}'):
-        for file in (tmp_path / "history").iterdir():
-            file.write_text(text)
-        with process(tmp_path) as engine:
-            plan = engine.plan(PASSES.set("pass2.b", 1))
-            assert plan.nodes["pass2"].why == NeverRun()
 
 
 @pytest.mark.parametrize("obstacle", ["folder", "file"])
