@@ -1,14 +1,14 @@
-"""One tree of errors; every message names the node, the port, what was wanted and what came.
+"""One tree of errors; every message names the node, the port, what it expected and what it got.
 
 LatentloomError
-  FormatError     a graph file that cannot be read
-  SpecError       a node declared wrongly (found at import)
-  GraphError      a graph that cannot run; carries every Problem at once
-  UnexpectedValueError  a value that cannot be used
-    InputError      ... of a node's input; raised by checks and by nodes
-  NodeError       a node raised while running
-  RunError        a run ended with failed nodes; carries the result
-  Cancelled       the run was cancelled
+  FormatError             a graph file cannot be read
+  SpecError               a node is declared wrongly (raised at import)
+  GraphError              a graph cannot run; holds every Problem
+  UnexpectedValueError    a value cannot be used
+    InputError            ... as an input of a node; raised by checks and by nodes
+  NodeError               a node raised while it ran
+  RunError                a run ended with failed nodes; holds the result
+  RunCancelledError       the run was cancelled
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-# What torch says where the machine's own memory is too small.
-_TOO_MUCH = re.compile(r"can't allocate memory: you tried to allocate ([0-9]{1,30}) bytes")
+# The message of torch when main memory is exhausted.
+_OUT_OF_MEMORY = re.compile(r"can't allocate memory: you tried to allocate ([0-9]{1,30}) bytes")
 MAX_COMPARED, MAX_COMPARED_LENGTH = 300, 80
 MAX_LISTED = 20
 
 
 class LatentloomError(Exception):
-    """Root of every error that this project raises on purpose."""
+    """Base of every error that this project raises on purpose."""
 
 
 class FormatError(LatentloomError):
@@ -170,7 +170,7 @@ class Problem:
 
 
 class GraphError(LatentloomError):
-    """A graph that cannot run. `problems` holds everything that is wrong with it."""
+    """A graph cannot run. `problems` holds all of its errors."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -178,12 +178,12 @@ class GraphError(LatentloomError):
 
 
 class UnexpectedValueError(LatentloomError):
-    """A value that cannot be used.
+    """A value cannot be used.
 
     Args:
-        expected: what can be, in a few words.
-        got: what came; shown as text.
-        hint: what to do about it, if known.
+        expected: what is accepted, in a few words.
+        got: the value, as it is shown in the message.
+        hint: what to do, if known.
     """
 
     def __init__(self, expected: str, got: object, hint: str = "") -> None:
@@ -193,11 +193,11 @@ class UnexpectedValueError(LatentloomError):
 
 
 class InputError(UnexpectedValueError):
-    """A value that an input of a node cannot take; the engine adds the node's id and type.
+    """An input of a node does not accept its value; the engine adds the node's id and type.
 
     Args:
-        port: the input that is wrong.
-        expected, got, hint: as for every unexpected value.
+        port: the input.
+        expected, got, hint: as in UnexpectedValueError.
     """
 
     def __init__(self, port: str, expected: str, got: object, hint: str = "") -> None:
@@ -226,12 +226,12 @@ class NodeError(LatentloomError):
     Attributes:
         node, type: id and type of the node.
         inputs: its inputs in short form, for the message and for clients.
-        reason: what it raised, as text; `__cause__` is the exception itself.
+        reason: the message of the exception, which is the `__cause__`.
     """
 
     def __init__(self, node: str, type_name: str, inputs: Mapping[str, str], cause: BaseException):
         self.node, self.type, self.inputs = node, type_name, dict(inputs)
-        self.reason = str(cause) if isinstance(cause, LatentloomError) else _name(cause)
+        self.reason = str(cause) if isinstance(cause, LatentloomError) else _describe(cause)
         shown = ", ".join(f"{name}={value}" for name, value in self.inputs.items())
         is_input = isinstance(cause, InputError)
         text = f"{type_name} ({node})" + (f" .{cause}" if is_input else f" failed: {self.reason}")
@@ -239,7 +239,7 @@ class NodeError(LatentloomError):
 
 
 class RunError(LatentloomError):
-    """A run ended with failed nodes; `result` holds what was made all the same."""
+    """A run ended with failed nodes; `result` holds the outputs of the others."""
 
     def __init__(self, errors: Sequence[LatentloomError], result: object) -> None:
         self.errors, self.result = tuple(errors), result
@@ -247,7 +247,7 @@ class RunError(LatentloomError):
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """A hint at the known name that is nearest; empty if none is near, or there are too many.
+    """Return a hint at the most similar name; empty if none is similar, or there are too many.
 
     >>> did_you_mean("denose", ["seed", "denoise"]), did_you_mean("zzz", ["seed"])
     ("did you mean 'denoise'?", '')
@@ -259,12 +259,13 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else ""
 
 
-def _name(cause: BaseException) -> str:
+def _describe(cause: BaseException) -> str:
     text = str(cause)
-    lack = _TOO_MUCH.search(text)
-    if lack is not None:
-        size = int(lack[1]) / 2**30
+    shortage = _OUT_OF_MEMORY.search(text)
+    if shortage is not None:
+        gibibytes = int(shortage[1]) / 2**30
         return (
-            f"the memory does not suffice for {size:.3g} GiB at once; take a smaller size or batch"
+            f"not enough memory: tried to allocate {gibibytes:.3g} GiB; "
+            "use a smaller image or batch"
         )
     return f"{type(cause).__name__}: {text}" if text else type(cause).__name__

@@ -1,4 +1,4 @@
-"""Typed nodes: thin functions, the only place where the engine and the diffusion code meet."""
+"""Typed nodes: thin functions that connect the engine with the diffusion code."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from latentloom.engine.node.registry import Registry
 
 @cache
 def registry() -> Registry:
-    """The installed nodes: ours, and those of installed packs."""
+    """Return the installed nodes: the shipped ones, and those of installed packs."""
     return Registry.from_package(__name__)

@@ -1,4 +1,4 @@
-"""How the values on edges are told apart, kept and shown: tensors by dtype, shape and bytes."""
+"""Extensions of the shipped nodes: digests and storage of tensors, images, devices, threads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def feed_tensor(tensor: Tensor, sink: Sink) -> None:
-    """Write a tensor into a hash, wherever it lies; strides and device do not count."""
+    """Write a tensor into a hash; strides and device do not count."""
     import torch
 
     flat = tensor.detach().to("cpu").contiguous()
@@ -54,25 +54,25 @@ DTYPES = {
 
 
 def tensor_to_array(tensor: Tensor) -> Array:
-    """A tensor's numbers, wherever it lies.
+    """Return the numbers of a tensor on any device.
 
     Raises:
-        UnstorableError: they are of a kind that is not kept.
+        UnstorableError: its dtype cannot be stored.
     """
     import torch
 
     name = str(tensor.dtype).removeprefix("torch.")
     if name not in DTYPES:
-        raise UnstorableError(f"a tensor of {name} is not kept")
+        raise UnstorableError(f"tensors of {name} cannot be stored")
     flat = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
     return Array(DTYPES[name], tuple(tensor.shape), flat.numpy().tobytes())
 
 
 def tensor_from_array(array: Array) -> Tensor:
-    """The tensor on the CPU; it shares the memory of the array.
+    """Return the tensor on the CPU; it shares the memory of the array.
 
     Raises:
-        CorruptEntryError: the bytes are not as many as the shape wants.
+        CorruptEntryError: the number of bytes does not match the shape.
     """
     import torch
 
@@ -149,7 +149,7 @@ class ImageFiles(ImageService):
         return _image(lambda: replace_alpha(original, mask))
 
     def preview(self, value: object, method: PreviewMethod) -> EncodedImage | None:
-        # What shows nothing must not load torch.
+        # Only previews need torch.
         if value.__class__.__module__ != "latentloom.diffusion.networks.preview":
             return None
         from latentloom.diffusion.networks.preview import LatentPreview, render_jpeg
@@ -165,7 +165,7 @@ def _image(make: Callable[[], Encoded]) -> EncodedImage:
 
 
 def accelerators() -> list[Device]:
-    """What torch computes on besides the CPU; torch is loaded only where there is a driver."""
+    """Return the accelerators that torch uses; torch is loaded only if there is a driver."""
     driver = Path("/proc/driver/nvidia").exists() or which("nvidia-smi") is not None
     if "torch" not in sys.modules and not driver and sys.platform != "darwin":
         return []

@@ -1,8 +1,7 @@
-"""Rules about our nodes: the pitfalls of refining images, each with what to do instead.
+"""Lint rules about the shipped nodes: pitfalls of refining images, each with a remedy.
 
-Sources: the questions that come back in the trackers of ComfyUI and its peers, and what their
-answers say. A rule speaks only where the graph itself proves it; a value that is linked proves
-nothing.
+Sources: recurring questions in the issue trackers of ComfyUI and similar programs, and their
+answers. A rule warns only of what literal values prove; linked values are unknown.
 """
 
 from __future__ import annotations
@@ -24,71 +23,71 @@ MAX_AT_ONCE = 2048 * 2048
 
 @rule("KSampler")
 def source_ignored(node: NodeView) -> Iterator[Finding]:
-    """Denoise 1 starts from noise alone."""
-    way = _latent_way(node)
-    if node.number("denoise") >= 1 and way and way[-1].type in IMAGES and not _masked(way):
+    """Denoise 1 starts from pure noise."""
+    chain = _latent_chain(node)
+    if node.number("denoise") >= 1 and chain and chain[-1].type in IMAGES and not _is_masked(chain):
         yield Finding(
             "denoise",
-            f"denoise 1 keeps nothing of the image that {_named(way[-1])} encodes",
-            "denoise 0.3 to 0.7 keeps its layout; for a new image use EmptyLatentImage",
+            f"denoise 1 ignores the image that {_title(chain[-1])} encodes",
+            "denoise 0.3 to 0.7 to keep its layout; for a new image use EmptyLatentImage",
         )
 
 
 @rule("KSampler")
 def empty_latent_kept(node: NodeView) -> Iterator[Finding]:
-    """Less than all of an empty latent is replaced."""
-    way = _latent_way(node)
-    if node.number("denoise") < 1 and way and way[-1].type == "EmptyLatentImage":
+    """Denoise below 1 keeps a part of an empty latent."""
+    chain = _latent_chain(node)
+    if node.number("denoise") < 1 and chain and chain[-1].type == "EmptyLatentImage":
         yield Finding(
             "denoise",
-            "an empty latent holds no image; denoise below 1 leaves a grey veil of it",
+            "the latent is empty; with denoise below 1 a grey veil remains",
             "denoise 1, or encode an image with VAEEncode",
         )
 
 
 @rule("KSampler")
-def hole_kept(node: NodeView) -> Iterator[Finding]:
-    """VAEEncodeForInpaint erases what is under the mask."""
-    way = _latent_way(node)
-    if node.number("denoise") < 1 and way and way[-1].type == "VAEEncodeForInpaint":
+def grey_fill_visible(node: NodeView) -> Iterator[Finding]:
+    """VAEEncodeForInpaint erases the image under the mask."""
+    chain = _latent_chain(node)
+    if node.number("denoise") < 1 and chain and chain[-1].type == "VAEEncodeForInpaint":
         yield Finding(
             "denoise",
-            "VAEEncodeForInpaint fills the mask with grey; denoise below 1 lets it show through",
-            "denoise 1, or VAEEncode and SetLatentNoiseMask, which keep what is there",
+            "VAEEncodeForInpaint fills the mask with grey, which denoise below 1 leaves visible",
+            "denoise 1, or VAEEncode and SetLatentNoiseMask, which keep the image under the mask",
         )
 
 
 @rule("KSampler")
 def soft_upscale(node: NodeView) -> Iterator[Finding]:
-    """A latent that was made larger is no sharp image."""
+    """An enlarged latent is blurred."""
     direct = node.origin("latent_image")
     low = node.number("denoise") < MIN_AFTER_UPSCALING
     if direct is not None and direct.type in SOFTENING and low:
         yield Finding(
             "denoise",
-            "a latent that was enlarged is soft, and so little denoise leaves it so",
+            "an enlarged latent is blurred, and remains so with this little denoise",
             "denoise 0.5 or more, or enlarge the image and encode it",
         )
 
 
 @rule(*KSAMPLERS)
 def same_seed(node: NodeView) -> Iterator[Finding]:
-    """The same noise twice deepens its pattern."""
-    way = _latent_way(node)
+    """The same noise twice amplifies its pattern."""
+    chain = _latent_chain(node)
     port, seed = _seed(node)
-    if seed is None or not way or way[-1].type not in KSAMPLERS:
+    if seed is None or not chain or chain[-1].type not in KSAMPLERS:
         return
-    if _seed(way[-1])[1] == seed:
+    if _seed(chain[-1])[1] == seed:
         yield Finding(
             port,
-            f"seed {seed} is that of the pass before; the same noise again burns its pattern in",
-            "give each pass a seed of its own",
+            f"seed {seed} is also that of the previous pass; repeated noise amplifies its pattern",
+            "a different seed for each pass",
         )
 
 
 @rule("KSampler", *DECODERS)
 def noise_left(node: NodeView) -> Iterator[Finding]:
-    """Leftover noise is for a pass that goes on with it."""
+    """Leftover noise is meant for a pass that continues with it."""
     port = "latent_image" if node.type in KSAMPLERS else "samples"
     before = node.origin(port)
     if before is None or before.type != "KSamplerAdvanced":
@@ -96,25 +95,29 @@ def noise_left(node: NodeView) -> Iterator[Finding]:
     if before["return_with_leftover_noise"] == "enable" and _stops_early(before):
         yield Finding(
             port,
-            f"{_named(before)} returns its latent with noise left in it",
-            "return_with_leftover_noise: disable, or go on with KSamplerAdvanced and add_noise off",
+            f"{_title(before)} returns a latent with leftover noise",
+            "return_with_leftover_noise: disable, or continue with KSamplerAdvanced without noise",
         )
 
 
 @rule("KSamplerAdvanced")
 def noise_twice(node: NodeView) -> Iterator[Finding]:
-    """A latent with noise left gets no more, one without needs it."""
+    """Noise is added to a latent with leftover noise, or missing from one without."""
     before = node.origin("latent_image")
     if before is None or before.type != "KSamplerAdvanced":
         return
     left = before["return_with_leftover_noise"] == "enable" and _stops_early(before)
     added = node["add_noise"] == "enable"
     if left and added:
-        text = f"{_named(before)} leaves noise in the latent, and this adds as much again"
+        text = f"{_title(before)} leaves noise in the latent, and this node adds more"
         yield Finding("add_noise", text, "add_noise: disable")
     elif not left and node["add_noise"] == "disable" and node.number("start_at_step") > 0:
-        text = f"{_named(before)} leaves no noise in the latent, and none is added"
-        yield Finding("add_noise", text, "add_noise: enable, or leave the noise in before")
+        text = f"{_title(before)} leaves no noise in the latent, and none is added"
+        yield Finding(
+            "add_noise",
+            text,
+            "add_noise: enable, or return_with_leftover_noise: enable before",
+        )
 
 
 @rule("KSamplerAdvanced")
@@ -125,7 +128,7 @@ def no_steps(node: NodeView) -> Iterator[Finding]:
     if start >= end:
         yield Finding(
             "start_at_step",
-            f"steps from {start:.0f} to {end:.0f} are none; the latent comes out as it went in",
+            f"there are no steps from {start:.0f} to {end:.0f}; the latent stays unchanged",
             "start_at_step below end_at_step and steps",
         )
 
@@ -134,33 +137,33 @@ def no_steps(node: NodeView) -> Iterator[Finding]:
 def no_change(node: NodeView) -> Iterator[Finding]:
     """Denoise 0 does nothing."""
     if node.number("denoise") == 0:
-        text = "denoise 0 changes nothing; the latent comes out as it went in"
+        text = "denoise 0 leaves the latent unchanged"
         yield Finding("denoise", text, "denoise above 0, or remove the pass")
 
 
 @rule(*KSAMPLERS)
 def negative_ignored(node: NodeView) -> Iterator[Finding]:
-    """Without guidance the negative prompt is not asked."""
+    """Without guidance the negative prompt is ignored."""
     negative = node.origin("negative")
-    said = negative is not None and negative.type == "CLIPTextEncode" and negative["text"]
-    if node.number("cfg") == 1 and said:
-        text = "cfg 1 does not look at the negative prompt, which has a text"
+    has_text = negative is not None and negative.type == "CLIPTextEncode" and negative["text"]
+    if node.number("cfg") == 1 and has_text:
+        text = "cfg 1 ignores the negative prompt, which is not empty"
         yield Finding("cfg", text, "cfg above 1, or an empty negative prompt")
 
 
 @rule("ControlNetApply", "ControlNetApplyAdvanced", "ControlNetApplySD3")
 def control_ignored(node: NodeView) -> Iterator[Finding]:
-    """A ControlNet without strength or range."""
+    """A ControlNet has no strength, or an empty range."""
     if node.number("strength") == 0:
         yield Finding("strength", "strength 0 has no effect", "a strength above 0, or remove it")
     if node.number("start_percent") >= node.number("end_percent"):
-        text = "it ends before it starts, and has no effect"
+        text = "its range is empty, so it has no effect"
         yield Finding("start_percent", text, "start_percent below end_percent")
 
 
 @rule("LoraLoader", "LoraLoaderModelOnly")
 def lora_ignored(node: NodeView) -> Iterator[Finding]:
-    """A LoRA without strength."""
+    """A LoRA has no strength."""
     strengths = [node.number("strength_model")]
     if node.type == "LoraLoader":
         strengths.append(node.number("strength_clip"))
@@ -172,40 +175,40 @@ def lora_ignored(node: NodeView) -> Iterator[Finding]:
 
 @rule(*IMAGES)
 def round_trip(node: NodeView) -> Iterator[Finding]:
-    """Decoding and encoding again loses a little each time."""
+    """Decoding and encoding again loses detail."""
     before = node.origin("pixels")
     if before is not None and before.type in DECODERS:
         yield Finding(
             "pixels",
-            f"the image was just decoded by {_named(before)}; each such round loses detail",
-            "pass the latent on as it is",
+            f"{_title(before)} decoded this image; decoding and encoding again loses detail",
+            "link the latent itself",
         )
 
 
 @rule("SetLatentNoiseMask")
 def mask_over_nothing(node: NodeView) -> Iterator[Finding]:
-    """Outside the mask stays what was there."""
-    way = list(node.chain("samples", "samples"))
-    if way and way[-1].type == "EmptyLatentImage":
+    """The latent outside the mask is empty."""
+    chain = list(node.chain("samples", "samples"))
+    if chain and chain[-1].type == "EmptyLatentImage":
         yield Finding(
             "mask",
-            "outside the mask the latent stays as it is, and here it is empty: grey",
-            "encode an image, or leave the mask out",
+            "the latent outside the mask stays unchanged, and it is empty: grey",
+            "encode an image, or remove the mask",
         )
 
 
 @rule("SetLatentNoiseMask")
 def mask_replaced(node: NodeView) -> Iterator[Finding]:
-    """One latent has one mask."""
-    before = next((each for each in node.chain("samples", "samples") if each.type in MASKING), None)
+    """A second mask replaces the first."""
+    before = next(filter(_sets_mask, node.chain("samples", "samples")), None)
     if before is not None:
-        text = f"this mask replaces that of {_named(before)}, which is ignored"
-        yield Finding("mask", text, "join the masks with MaskComposite, or drop one of the two")
+        text = f"this mask replaces that of {_title(before)}, which is ignored"
+        yield Finding("mask", text, "combine the masks with MaskComposite, or remove one")
 
 
 @rule("SetLatentNoiseMask", "VAEEncodeForInpaint")
 def mask_stretched(node: NodeView) -> Iterator[Finding]:
-    """A mask of another shape than its image's."""
+    """The mask and the image have different proportions."""
     maker = node
     if node.type == "SetLatentNoiseMask":
         maker = [node, *node.chain("samples", "samples")][-1]
@@ -214,12 +217,12 @@ def mask_stretched(node: NodeView) -> Iterator[Finding]:
     ours, theirs = _size(mask), _size(image)
     if ours is None or theirs is None:
         return
-    if not any(_alike(ours, size) for size in (theirs, theirs[::-1])):
+    if not any(_same_proportions(ours, size) for size in (theirs, theirs[::-1])):
         shapes = [f"{width}×{height}" for width, height in (ours, theirs)]
         yield Finding(
             "mask",
-            f"the mask is {shapes[0]} and the image {shapes[1]}; it will be stretched over it",
-            "a mask of the image's proportions, or crop the image first",
+            f"the mask is {shapes[0]} and the image {shapes[1]}; the mask will be stretched",
+            "a mask with the image's proportions, or crop the image first",
         )
 
 
@@ -228,19 +231,19 @@ def image_large(node: NodeView) -> Iterator[Finding]:
     """A photo is sampled at its full size, for which no model was trained."""
     encoder = node.origin("latent_image")
     size = _size(encoder.origin("pixels")) if encoder is not None else None
-    tiled = any(each.type == "TiledDiffusion" for each in node.chain("model", "model"))
-    if size is None or tiled or size[0] * size[1] <= MAX_AT_ONCE:
+    is_tiled = any(patch.type == "TiledDiffusion" for patch in node.chain("model", "model"))
+    if size is None or is_tiled or size[0] * size[1] <= MAX_AT_ONCE:
         return
     yield Finding(
         "latent_image",
-        f"the image has {size[0]}×{size[1]} pixels, far more than models know; it takes long, "
-        "much memory, and repeats what the prompt says",
-        "ImageScaleToTotalPixels to 1 megapixel before it, or TiledDiffusion",
+        f"the image has {size[0]}×{size[1]} pixels, far more than models are trained on; sampling "
+        "is slow, needs much memory, and repeats objects",
+        "ImageScaleToTotalPixels to 1 megapixel first, or TiledDiffusion",
     )
 
 
 def _size(node: NodeView | None) -> tuple[int, int] | None:
-    """Width and height of the image that a node loads."""
+    """Return width and height of the image that a node loads."""
     path = node.file("image") if node is not None and node.type in LOADERS else None
     if path is None:
         return None
@@ -254,22 +257,26 @@ def _size(node: NodeView | None) -> tuple[int, int] | None:
     return header.width, header.height
 
 
-def _alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    """Whether two sizes have the same proportions, to a hundredth."""
+def _same_proportions(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Return whether two sizes have the same proportions, within one percent."""
     return abs(a[0] * b[1] - b[0] * a[1]) <= 0.01 * a[0] * b[1]
 
 
-def _latent_way(node: NodeView) -> list[NodeView]:
-    """From a sampler's latent up to where it was made: a sampler, an encoder, an empty latent."""
+def _latent_chain(node: NodeView) -> list[NodeView]:
+    """Return the nodes upstream of a sampler's latent, up to a sampler, encoder or empty latent."""
     return list(node.chain("latent_image", "samples"))
 
 
-def _masked(way: list[NodeView]) -> bool:
-    return any(each.type in MASKING for each in way)
+def _sets_mask(node: NodeView) -> bool:
+    return node.type in MASKING
+
+
+def _is_masked(chain: list[NodeView]) -> bool:
+    return any(_sets_mask(node) for node in chain)
 
 
 def _seed(node: NodeView) -> tuple[str, int | None]:
-    """The input that holds a sampler's seed, and the seed; None if it adds no noise."""
+    """Return the name of a sampler's seed input, and the seed; None if it adds no noise."""
     port = "seed" if node.type == "KSampler" else "noise_seed"
     silent = node["add_noise"] == "disable" or node.number("denoise") == 0
     return port, None if silent else node[port]
@@ -279,5 +286,5 @@ def _stops_early(node: NodeView) -> bool:
     return node.number("end_at_step") < node.number("steps")
 
 
-def _named(node: NodeView) -> str:
+def _title(node: NodeView) -> str:
     return f"{node.type} ({node.id})"

@@ -1,4 +1,4 @@
-"""Building a graph in Python: calling a node on handles records it."""
+"""Building a graph in Python: each call of a node records it and returns a handle."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .graph import Graph, GraphInput, InputRef, Link, Node, freeze
 from .literal import LiteralError, coerce, missing_hint
 
 
-class Output:
-    """One output of a node that was recorded; give it to another node's input."""
+class NodeOutput:
+    """An output of a recorded node; pass it to an input of another node."""
 
     def __init__(self, node: str, name: str, type_name: str) -> None:
         self.node, self.name, self.type = node, name, type_name
@@ -24,24 +24,26 @@ class Output:
         return f"${self.node}.{self.name}"
 
 
-class Handle:
-    """A node that was recorded: its outputs by name, by index, or unpacked in order."""
+class NodeHandle:
+    """A recorded node: its outputs by name, by index, or unpacked in order."""
 
     def __init__(self, id: str, spec: NodeSpec) -> None:
         self.id = id
-        self._outputs = {found.name: Output(id, found.name, found.type) for found in spec.outputs}
+        self._outputs = {
+            output.name: NodeOutput(id, output.name, output.type) for output in spec.outputs
+        }
 
-    def __getattr__(self, name: str) -> Output:
+    def __getattr__(self, name: str) -> NodeOutput:
         try:
             return self._outputs[name]
         except KeyError:
             listed = ", ".join(self._outputs) or "no outputs"
             raise AttributeError(f"{self.id} has {listed}, not {name}") from None
 
-    def __getitem__(self, index: int) -> Output:
+    def __getitem__(self, index: int) -> NodeOutput:
         return tuple(self._outputs.values())[index]
 
-    def __iter__(self) -> Iterator[Output]:
+    def __iter__(self) -> Iterator[NodeOutput]:
         return iter(self._outputs.values())
 
     def __repr__(self) -> str:
@@ -49,10 +51,10 @@ class Handle:
 
 
 class Builder:
-    """Records nodes as they are called; `graph` is what was recorded so far.
+    """Records nodes as they are called; `graph` has those recorded so far.
 
-    Each node type of the registry is a method that takes its inputs by name, and `id` and
-    `title` beside them. Inputs are checked at once.
+    Each node type of the registry is a method that takes its inputs by name, and optionally `id`
+    and `title`. Inputs are checked immediately.
 
     >>> from engine.node.registry import Registry
     >>> from engine.node.spec import node
@@ -76,7 +78,7 @@ class Builder:
 
     @property
     def graph(self) -> Graph:
-        """What was recorded so far."""
+        """The graph with all nodes recorded so far."""
         if self._graph is None:
             self._graph = Graph(self._nodes, self._inputs, self._title)
         return self._graph
@@ -87,23 +89,23 @@ class Builder:
         self._graph = None
         return InputRef(name)
 
-    def __getattr__(self, type_name: str) -> Callable[..., Handle]:
+    def __getattr__(self, type_name: str) -> Callable[..., NodeHandle]:
         if type_name.startswith("_"):
             raise AttributeError(type_name)
 
-        def call(*values: Any, id: str = "", title: str = "", **inputs: Any) -> Handle:
+        def call(*values: Any, id: str = "", title: str = "", **inputs: Any) -> NodeHandle:
             if values:
                 raise TypeError(f"{type_name} takes its inputs by name, got {values[0]!r}")
             return self.add(type_name, id, title, **inputs)
 
         return call
 
-    def add(self, type_name: str, id: str = "", title: str = "", **inputs: Any) -> Handle:
+    def add(self, type_name: str, id: str = "", title: str = "", **inputs: Any) -> NodeHandle:
         """Record a node.
 
         Raises:
-            GraphError: the type is unknown, the id is taken, or inputs are wrong or missing; all
-                at once.
+            GraphError: the type is unknown, the id is taken, or inputs are wrong or missing; it
+                lists all problems.
         """
         spec = self._registry.get(type_name)
         id = id or self._free_id(type_name)
@@ -118,8 +120,8 @@ class Builder:
                     kind="id_taken",
                     node=id,
                     type=type_name,
-                    expected="an id that is free",
-                    got=f"{id}, which is a {self._nodes[id].type}",
+                    expected="an unused id",
+                    got=f"{id}, the id of a {self._nodes[id].type}",
                 )
             )
         for name, value in inputs.items():
@@ -151,7 +153,7 @@ class Builder:
             raise GraphError(problems)
         self._nodes[id] = Node(type_name, values, title)
         self._graph = None
-        return Handle(id, spec)
+        return NodeHandle(id, spec)
 
     def _free_id(self, type_name: str) -> str:
         base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type_name).lower()
@@ -163,12 +165,12 @@ class Builder:
 
 
 def _read_value(port: Port, value: Any) -> Any:
-    if isinstance(value, Handle):
+    if isinstance(value, NodeHandle):
         outputs = list(value)
         if len(outputs) != 1:
             raise LiteralError("wrong_type", f"one output of {value.id}", f"all of {value!r}")
         value = outputs[0]
-    if isinstance(value, Output):
+    if isinstance(value, NodeOutput):
         if not accepts(port.type, value.type):
             raise LiteralError("wrong_type", port.type, f"{value.type} ({value!r})")
         return Link(value.node, value.name)

@@ -1,4 +1,4 @@
-"""Graph: nodes, links, literals, inputs. Frozen: every edit returns a new Graph."""
+"""Graph: nodes, links, literals, inputs. Immutable: every edit returns a new Graph."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IGNORED = "ignored inputs"
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A value that another node makes; the output by name, or by index as in ComfyUI's files."""
+    """The output of another node, by name, or by index as in ComfyUI's files."""
 
     node: str
     output: str | int
@@ -32,7 +32,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class InputRef:
-    """A reference to an input of the graph, one of `Graph.inputs`."""
+    """A reference to one of `Graph.inputs`."""
 
     name: str
 
@@ -63,7 +63,7 @@ class Node:
         return ignored
 
     def links(self) -> Iterator[tuple[str, Link]]:
-        """The inputs that are links."""
+        """Yield the names and values of inputs that are links."""
         for name, value in self.inputs.items():
             if isinstance(value, Link):
                 yield name, value
@@ -86,12 +86,12 @@ class GraphInput:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes by id, wired by links. The order of nodes and inputs is kept as it was written.
+    """Nodes by id, connected by links. Nodes and inputs stay in the order of the file.
 
     Attributes:
-        inputs: the inputs, by name.
-        layout: positions, colours and notes for an editor; never in a key.
-        source: the file it was read from, if any; files it names are looked up beside it.
+        inputs: the inputs that the graph declares, by name.
+        layout: positions, colours and notes for an editor; never in a cache key.
+        source: the file it was read from, if any; its folder is searched for files that it names.
     """
 
     nodes: Mapping[str, Node] = field(default_factory=dict)
@@ -111,17 +111,17 @@ class Graph:
     # Edits
 
     def add(self, id: str, type: str, title: str = "", **inputs: Any) -> Graph:
-        """The graph with one more node, or with this node replaced."""
+        """Return the graph with one more node, or with this node replaced."""
         return self._with_nodes({**self.nodes, id: Node(type, inputs, title)})
 
     def remove(self, *ids: str) -> Graph:
-        """The graph without these nodes; links to them are left dangling."""
+        """Return the graph without these nodes; links to them are left dangling."""
         for id in ids:
             self._node(id)
         return self._with_nodes({id: node for id, node in self.nodes.items() if id not in ids})
 
     def set(self, path: str, value: Any) -> Graph:
-        """The graph with one input changed.
+        """Return the graph with one input of a node changed.
 
         Args:
             path: `node.input`, such as `pass1.denoise`.
@@ -138,21 +138,21 @@ class Graph:
         return self._with_nodes({**self.nodes, id: changed}, same_edges=same_edges)
 
     def set_input(self, name: str, value: Any) -> Graph:
-        """The graph with the default of one of its inputs changed.
+        """Return the graph with the default of one of its inputs changed.
 
         Raises:
             GraphError: there is no such input.
         """
-        known = self.inputs.get(name)
-        if known is None:
+        declared = self.inputs.get(name)
+        if declared is None:
             raise GraphError([Problem.unknown_graph_input(name, self.inputs)])
-        inputs = {**self.inputs, name: replace(known, default=freeze(value))}
+        inputs = {**self.inputs, name: replace(declared, default=freeze(value))}
         return self._carry(replace(self, inputs=inputs), True)
 
     def bound(self) -> Graph:
-        """The graph with each input replaced by its value; itself if it has none.
+        """Return the graph with references to its inputs replaced by their values.
 
-        Inputs that are not defined stay, for validation to report.
+        References to undeclared inputs stay, for validation to report.
         """
         changed: dict[str, Node] = {}
         for id, node in self.nodes.items():
@@ -172,30 +172,30 @@ class Graph:
         """The nodes and links as a networkx graph; links to missing nodes are left out."""
         import networkx as nx
 
-        found: nx.DiGraph[str] = nx.DiGraph()
-        found.add_nodes_from(self.nodes)
+        network: nx.DiGraph[str] = nx.DiGraph()
+        network.add_nodes_from(self.nodes)
         nodes = self.nodes
-        found.add_edges_from(
+        network.add_edges_from(
             (value.node, id)
             for id, node in nodes.items()
             for value in node.inputs.values()
             if value.__class__ is Link and value.node in nodes
         )
-        return found
+        return network
 
     @cached_property
     def generations(self) -> tuple[tuple[str, ...], ...]:
-        """Ids in topological generations: each depends on earlier ones only.
+        """Ids in topological generations: each node depends on earlier ones only.
 
         Raises:
             networkx.NetworkXUnfeasible: there is a cycle; see `cycle`.
         """
         import networkx as nx
 
-        return tuple(tuple(found) for found in nx.topological_generations(self.network))
+        return tuple(tuple(layer) for layer in nx.topological_generations(self.network))
 
     def cycle(self) -> list[str] | None:
-        """The ids of one cycle in order, None if there is no cycle."""
+        """Return the ids of one cycle in order, None if there is no cycle."""
         import networkx as nx
 
         if nx.is_directed_acyclic_graph(self.network):
@@ -203,15 +203,15 @@ class Graph:
         return [origin for origin, _ in nx.find_cycle(self.network)]
 
     def upstream(self, ids: Iterable[str]) -> frozenset[str]:
-        """These nodes and all that they depend on."""
-        found = {id for id in ids if id in self.nodes}
-        waiting = list(found)
+        """Return the ids of these nodes and of all that they depend on."""
+        visited = {id for id in ids if id in self.nodes}
+        waiting = list(visited)
         predecessors = self.network.pred
         while waiting:
-            fresh = predecessors[waiting.pop()].keys() - found
-            found |= fresh
-            waiting.extend(fresh)
-        return frozenset(found)
+            new = predecessors[waiting.pop()].keys() - visited
+            visited |= new
+            waiting.extend(new)
+        return frozenset(visited)
 
     def _node(self, id: str) -> Node:
         if id not in self.nodes:
@@ -222,7 +222,7 @@ class Graph:
         return self._carry(replace(self, nodes=nodes), same_edges)
 
     def _carry(self, changed: Graph, same_edges: bool) -> Graph:
-        """Hand the structure that was computed already to a graph with the same edges."""
+        """Pass the computed structure on to a graph with the same edges."""
         if same_edges:
             for name in ("network", "generations"):
                 if name in self.__dict__:
@@ -231,7 +231,7 @@ class Graph:
 
 
 def freeze(value: Any) -> Any:
-    """A literal that cannot be changed: lists become tuples, mappings read-only ones.
+    """Return an immutable literal: lists become tuples, mappings read-only.
 
     Numbers of other libraries become Python's own.
     """

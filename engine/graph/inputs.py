@@ -1,4 +1,4 @@
-"""The inputs of a graph: whether each input's value is of its type and inside its range."""
+"""Checks of the inputs that a graph declares: type, range and default."""
 
 from __future__ import annotations
 
@@ -24,33 +24,31 @@ TYPES = {
 
 
 def input_problems(graph: Graph) -> list[Problem]:
-    """What is wrong with the inputs of a graph themselves; their use is checked at the nodes."""
-    found = []
+    """Return the problems of the declared inputs; references to them are checked at the nodes."""
+    problems = []
     for name, graph_input in graph.inputs.items():
         try:
             read_graph_input(name, graph_input, graph_input.default)
-        except LiteralError as refused:
-            found.append(refused.problem(INPUTS, "graph", name))
-    return found
+        except LiteralError as error:
+            problems.append(error.problem(INPUTS, "graph", name))
+    return problems
 
 
 def read_graph_input(name: str, graph_input: GraphInput, value: Any) -> Any:
-    """The value as the input takes it.
+    """Return a value converted to the type of a graph input.
 
     Raises:
-        LiteralError: the type is unknown, the value is none of it, or outside the range.
+        LiteralError: the type is unknown, or the value has another type or is outside the range.
     """
     if graph_input.type not in TYPES:
         raise LiteralError(
-            "unknown_type", f"a type of: {', '.join(TYPES)}", describe_value(graph_input.type)
+            "unknown_type", f"one of {', '.join(TYPES)}", describe_value(graph_input.type)
         )
     kind = "COMBO" if graph_input.choices else TYPES[graph_input.type]
     low = float("-inf") if graph_input.min is None else graph_input.min
     high = float("inf") if graph_input.max is None else graph_input.max
     if low > high:
-        raise LiteralError(
-            "out_of_range", "a min that is not above its max", f"{low:g} to {high:g}"
-        )
+        raise LiteralError("out_of_range", "a min of at most the max", f"{low:g} to {high:g}")
     ranged = graph_input.min is not None or graph_input.max is not None
     between = Between(low, high) if ranged and kind in ("INT", "FLOAT") else None
     if isinstance(value, Path) and TYPES[graph_input.type] == "STRING":

@@ -1,4 +1,4 @@
-"""The graphs that are shipped, in `graphs/` of the package."""
+"""The shipped graphs, in the folder `graphs/` of the package."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ EXTENSIONS = (".yaml", ".yml", ".json")
 
 
 def graphs_dir() -> Path | None:
-    """The folder of shipped graphs, None if it is not installed."""
+    """Return the folder of shipped graphs, None if it is not installed."""
     folder = Path(__file__).resolve().parents[2] / "graphs"
     return folder if folder.is_dir() else None
 
 
 def find_graph(name: str) -> Path | None:
-    """A shipped graph by its bare name, such as `img2img`."""
+    """Return the path of a shipped graph by its bare name, such as `img2img`."""
     folder = graphs_dir()
     if folder is None or not name or "/" in name or "\\" in name:
         return None
@@ -23,6 +23,6 @@ def find_graph(name: str) -> Path | None:
 
 
 def graph_names() -> list[str]:
-    """The bare names of the shipped graphs."""
+    """Return the bare names of the shipped graphs."""
     folder = graphs_dir()
     return sorted(path.stem for path in folder.glob("*.yaml")) if folder is not None else []

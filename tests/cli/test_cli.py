@@ -165,7 +165,7 @@ def test_plan_and_check_add_warnings_and_do_not_fail_for_it(
     for command in ("check", "plan"):
         code, out, _ = run(capsys, command, "img2img", "--set", "sample.denoise=1")
         assert code == 0
-        assert "warning (source-ignored): KSampler (sample) .denoise: denoise 1 keeps" in out
+        assert "warning (source-ignored): KSampler (sample) .denoise: denoise 1 ignores" in out
         code, result = as_json(capsys, command, "img2img", "--set", "sample.denoise=1")
         assert code == 0
         assert [item["rule"] for item in result["warnings"]] == ["source-ignored"]

@@ -1,4 +1,4 @@
-"""Nodes for engine tests: they add to a list what they were called with."""
+"""Nodes for engine tests, which record their calls in a list."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ REGISTRY = Registry.of(
 
 
 def graph(**nodes: tuple[str, Mapping[str, Any]]) -> Graph:
-    """A graph from `id=("Type", {inputs})`; texts like `$id.OUT` become links."""
+    """Return a graph of `id=("Type", {inputs})`; strings like `$id.OUT` become links."""
 
     def value(text: Any) -> Any:
         if isinstance(text, str) and text.startswith("$"):

@@ -1,4 +1,4 @@
-"""Tensors are told apart by what they hold, and come back from the disk as they were."""
+"""Tensors have digests of their contents, and come back from the disk unchanged."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def there_and_back(value: Any) -> Any:
 def test_tensors_of_every_kind_come_back(dtype: str, shape: tuple[int, ...]) -> None:
     tensor = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 9
     tensor = tensor.to(getattr(torch, dtype))
-    found = there_and_back(tensor)
-    assert (found.dtype, found.shape) == (tensor.dtype, tensor.shape)
-    assert torch.equal(found, tensor)
+    unpacked = there_and_back(tensor)
+    assert (unpacked.dtype, unpacked.shape) == (tensor.dtype, tensor.shape)
+    assert torch.equal(unpacked, tensor)
 
 
 def test_a_tensor_of_complex_numbers_is_not_kept() -> None:
@@ -103,8 +103,7 @@ def test_latents_and_conditioning_come_back_whole() -> None:
         sizes=Sizes(width=64), region=Region(Area(1.0, 2.0, 0.0, 0.0), mask, 0.5, True),
     )  # fmt: skip
     for value in (latent, (entry, PromptEntry(tokens))):
-        found = there_and_back(value)
-        assert fingerprint(found) == fingerprint(value)
+        assert fingerprint(there_and_back(value)) == fingerprint(value)
     assert there_and_back(latent).passes == latent.passes
 
 
@@ -117,11 +116,11 @@ def test_what_refers_to_weights_is_not_kept() -> None:
 
 
 def test_a_sampled_image_is_not_sampled_again_tomorrow(models: Path, tmp_path: Path) -> None:
-    found = []
+    results = []
     for _ in range(2):
         with Engine(latentloom.registry(), store=Store(tmp_path, packer=PACKER)) as engine:
-            found.append(engine.run(sampling(), targets=["decode"]))
-    first, second = found
+            results.append(engine.run(sampling(), targets=["decode"]))
+    first, second = results
     assert (first.model_calls, second.model_calls) == (3, 0)
     assert (second.nodes["decode"].tier, second.nodes["model"].state) == ("disk", "skipped")
     assert torch.equal(first["decode"], second["decode"])
@@ -137,6 +136,6 @@ def test_only_the_steps_below_a_change_are_paid_for_tomorrow(models: Path, tmp_p
             "positive": "disk", "negative": "disk",
         }  # fmt: skip
         assert str(steps["sample"].why) == "steps 3 -> 2"
-        here = engine.run(changed, targets=["decode"])["decode"]
+        image = engine.run(changed, targets=["decode"])["decode"]
     with Engine(latentloom.registry()) as engine:
-        assert torch.equal(engine.run(changed, targets=["decode"])["decode"], here)
+        assert torch.equal(engine.run(changed, targets=["decode"])["decode"], image)

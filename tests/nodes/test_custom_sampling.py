@@ -13,7 +13,7 @@ from latentloom.diffusion.sampling.guidance import perpendicular_part
 from latentloom.diffusion.schedules.model_sampling import MAX_PERCENT_SIGMA
 from latentloom.engine.errors import GraphError, InputError
 from latentloom.engine.execution.executor import Engine
-from latentloom.engine.graph.builder import Builder, Handle, Output
+from latentloom.engine.graph.builder import Builder, NodeHandle, NodeOutput
 from latentloom.nodes import samplers, schedulers, solvers
 
 
@@ -27,13 +27,15 @@ class Parts:
         self.negative = self.builder.CLIPTextEncode(text="blurry", clip=clip)
         self.latent = self.builder.EmptyLatentImage(model=self.model)
 
-    def sides(self) -> dict[str, Handle | Output]:
+    def sides(self) -> dict[str, NodeHandle | NodeOutput]:
         return {"model": self.model, "positive": self.positive, "negative": self.negative}
 
-    def sigmas(self, steps: int = 4) -> Handle:
+    def sigmas(self, steps: int = 4) -> NodeHandle:
         return self.builder.BasicScheduler(model=self.model, scheduler="karras", steps=steps)
 
-    def advanced(self, guider: Handle, sigmas: Handle | Output, **changes: Any) -> Handle:
+    def advanced(
+        self, guider: NodeHandle, sigmas: NodeHandle | NodeOutput, **changes: Any
+    ) -> NodeHandle:
         parts = {
             "noise": self.builder.RandomNoise(noise_seed=5),
             "sampler": self.builder.KSamplerSelect(sampler_name="euler_ancestral"),
@@ -342,8 +344,8 @@ def test_add_noise_adds_the_noise_of_the_sampler(engine: Engine) -> None:
         parts = Parts()
         _, low = parts.builder.SplitSigmas(sigmas=parts.sigmas(6), step=2)
         guider = parts.builder.CFGGuider(**parts.sides(), cfg=4.0)
-        noise: Handle | Output = parts.builder.RandomNoise(noise_seed=5)
-        latent: Handle | Output = parts.latent
+        noise: NodeHandle | NodeOutput = parts.builder.RandomNoise(noise_seed=5)
+        latent: NodeHandle | NodeOutput = parts.latent
         if before:
             latent = parts.builder.AddNoise(
                 model=parts.model, noise=noise, sigmas=low, latent_image=latent

@@ -1,4 +1,4 @@
-"""The rules about our nodes: each speaks where it should, and is silent where it should be."""
+"""The rules about the shipped nodes: each warns of its pitfall, and of nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADVANCED = {
 
 
 def link(text: object) -> object:
-    """`$node.OUTPUT` as a link."""
+    """Return `$node.OUTPUT` as a link."""
     if isinstance(text, str) and text.startswith("$"):
         id, _, output = text[1:].partition(".")
         return latentloom.Link(id, output)
@@ -28,26 +28,26 @@ def link(text: object) -> object:
 
 
 def changed(graph: Graph, **changes: object) -> Graph:
-    """The graph with other inputs: `sample__denoise=1`; a pair adds a node: `id=(type, inputs)`."""
-    for place, value in changes.items():
+    """Set inputs, as in `sample__denoise=1`, and add nodes, as in `id=(type, inputs)`."""
+    for key, value in changes.items():
         if isinstance(value, tuple):
-            graph = graph.add(place, value[0])
+            graph = graph.add(key, value[0])
             for name, item in value[1].items():
-                graph = graph.set(f"{place}.{name}", link(item))
+                graph = graph.set(f"{key}.{name}", link(item))
         else:
-            graph = graph.set(place.replace("__", "."), link(value))
+            graph = graph.set(key.replace("__", "."), link(value))
     return graph
 
 
-def rules(graph: Graph, where: Workspace | None = None) -> set[tuple[str, str]]:
-    """(rule, node) of all warnings."""
-    return {(each.rule, each.node) for each in latentloom.lint(graph, where)}
+def rules(graph: Graph, workspace: Workspace | None = None) -> set[tuple[str, str]]:
+    """Return (rule, node) of all warnings."""
+    return {(warning.rule, warning.node) for warning in latentloom.lint(graph, workspace)}
 
 
 EMPTY = ("EmptyLatentImage", {"width": 128, "height": 128, "batch_size": 1})
 MASK = ("SetLatentNoiseMask", {"samples": "$encode.LATENT", "mask": "$photo.MASK"})
 LARGER = ("LatentUpscaleBy", {"samples": "$encode.LATENT", "scale_by": 1.5})
-HOLE = (
+ERASED = (
     "VAEEncodeForInpaint",
     {"pixels": "$photo.IMAGE", "vae": "$model.VAE", "mask": "$photo.MASK"},
 )
@@ -66,15 +66,15 @@ LORA = ("LoraLoaderModelOnly", {"model": "$model.MODEL", "lora_name": "demo-duot
 
 
 def advanced(**changes: object) -> tuple[str, dict[str, object]]:
-    """A KSamplerAdvanced with these inputs."""
+    """Return a KSamplerAdvanced with these inputs."""
     return "KSamplerAdvanced", {**ADVANCED, **changes}
 
 
 def test_the_shipped_graphs_mean_what_they_say() -> None:
     paths = sorted((ROOT / "graphs").glob("*.yaml"))
-    found = {path.stem: latentloom.lint(latentloom.load(path)) for path in paths}
-    assert len(found) > 15
-    assert {name: warnings for name, warnings in found.items() if warnings} == {}
+    warnings_by_graph = {path.stem: latentloom.lint(latentloom.load(path)) for path in paths}
+    assert len(warnings_by_graph) > 15
+    assert {name: warnings for name, warnings in warnings_by_graph.items() if warnings} == {}
 
 
 FIRST_HALF = {"return_with_leftover_noise": "enable", "end_at_step": 10}
@@ -92,9 +92,9 @@ CASES: list[tuple[str, str, dict[str, object], dict[str, object]]] = [
         {"encode": EMPTY, "sample__denoise": 1.0},
     ),
     (
-        "hole-kept", "sample",
-        {"encode": HOLE, "sample__denoise": 0.5},
-        {"encode": HOLE, "sample__denoise": 1.0},
+        "grey-fill-visible", "sample",
+        {"encode": ERASED, "sample__denoise": 0.5},
+        {"encode": ERASED, "sample__denoise": 1.0},
     ),
     (
         "soft-upscale", "sample",
@@ -170,7 +170,7 @@ CASES: list[tuple[str, str, dict[str, object], dict[str, object]]] = [
     ),
     (
         "mask-replaced", "masked",
-        {"encode": HOLE, "masked": MASK, "sample__latent_image": "$masked.LATENT"},
+        {"encode": ERASED, "masked": MASK, "sample__latent_image": "$masked.LATENT"},
         {"masked": MASK, "sample__latent_image": "$masked.LATENT"},
     ),
     ("unused", "larger", {"larger": LARGER}, {}),
@@ -178,7 +178,7 @@ CASES: list[tuple[str, str, dict[str, object], dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(("rule", "node", "bad", "good"), CASES)
-def test_a_rule_speaks_of_the_pitfall_and_of_nothing_else(
+def test_a_rule_warns_of_the_pitfall_and_of_nothing_else(
     rule: str, node: str, bad: dict[str, object], good: dict[str, object]
 ) -> None:
     wrong, right = changed(BASE, **bad), changed(BASE, **good)
@@ -189,10 +189,10 @@ def test_a_rule_speaks_of_the_pitfall_and_of_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("size", "told"), [((128, 128), False), ((64, 64), False), ((128, 96), True)]
+    ("size", "is_reported"), [((128, 128), False), ((64, 64), False), ((128, 96), True)]
 )
 def test_a_mask_of_other_proportions_than_its_image_is_named(
-    size: tuple[int, int], told: bool, tmp_path: Path
+    size: tuple[int, int], is_reported: bool, tmp_path: Path
 ) -> None:
     Image.new("L", size).save(tmp_path / "mask.png")
     mask = ("LoadImageMask", {"image": "mask.png", "channel": "red"})
@@ -201,21 +201,23 @@ def test_a_mask_of_other_proportions_than_its_image_is_named(
     graph = changed(
         BASE, mask=mask, grown=grown, masked=set_mask, sample__latent_image="$masked.LATENT"
     )
-    where = latentloom.workspace(graph, input_dir=tmp_path)
-    assert (("mask-stretched", "masked") in rules(graph, where)) is told
+    workspace = latentloom.workspace(graph, input_dir=tmp_path)
+    assert (("mask-stretched", "masked") in rules(graph, workspace)) is is_reported
 
 
-@pytest.mark.parametrize(("side", "told"), [(2048, False), (2049, True)])
-def test_a_photo_at_its_full_size_is_advised_against(side: int, told: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("side", "is_reported"), [(2048, False), (2049, True)])
+def test_a_photo_at_its_full_size_is_advised_against(
+    side: int, is_reported: bool, tmp_path: Path
+) -> None:
     Image.new("L", (side, side)).save(tmp_path / "photo.png")
-    where = latentloom.workspace(BASE, input_dir=tmp_path)
+    workspace = latentloom.workspace(BASE, input_dir=tmp_path)
     large = changed(BASE, photo__image="photo.png")
-    assert (("image-large", "sample") in rules(large, where)) is told
+    assert (("image-large", "sample") in rules(large, workspace)) is is_reported
     scale = ("ImageScaleToTotalPixels", {"image": "$photo.IMAGE", "megapixels": 1.0})
     scaled = changed(large, scale=scale, encode__pixels="$scale.IMAGE")
     tiles = ("TiledDiffusion", {"model": "$model.MODEL"})
     tiled = changed(large, tiles=tiles, sample__model="$tiles.MODEL")
-    assert not rules(scaled, where) | rules(tiled, where)
+    assert not rules(scaled, workspace) | rules(tiled, workspace)
 
 
 def test_what_is_linked_proves_nothing() -> None:

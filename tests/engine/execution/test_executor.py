@@ -167,7 +167,7 @@ def test_a_lack_of_memory_says_how_much_and_what_to_do() -> None:
         torch.empty(2**59, dtype=torch.uint8)
     error = NodeError("e", "EmptyImage", {"width": "9"}, raised.value)
     assert str(error).startswith(
-        "EmptyImage (e) failed: the memory does not suffice for 5.37e+08 GiB at once; take a "
+        "EmptyImage (e) failed: not enough memory: tried to allocate 5.37e+08 GiB; use a "
     )
 
 

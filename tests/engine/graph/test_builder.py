@@ -43,7 +43,7 @@ def test_automatic_ids_go_round_those_that_were_given(builder: Builder) -> None:
 
 def test_an_id_is_given_once(builder: Builder) -> None:
     builder.Number(value=1, id="start")
-    with pytest.raises(GraphError, match="start, which is a Number") as caught:
+    with pytest.raises(GraphError, match="start, the id of a Number") as caught:
         builder.Parity(a=2, id="start")
     assert kinds(caught.value) == ["id_taken"]
     assert builder.graph.nodes["start"].inputs == {"value": 1}
@@ -69,18 +69,18 @@ def test_a_graph_that_was_taken_does_not_change_later(builder: Builder) -> None:
 
 
 def test_outputs_unpack_in_order_and_have_names(builder: Builder) -> None:
-    halves = builder.Halve(a=7)
-    first, second = halves
-    names = [output.name for output in halves]
+    handle = builder.Halve(a=7)
+    first, second = handle
+    names = [output.name for output in handle]
     assert (first.node, first.name) == ("halve", names[0])
-    assert getattr(halves, names[1]) is second
+    assert getattr(handle, names[1]) is second
 
 
 def test_outputs_have_an_index_and_no_other(builder: Builder) -> None:
-    halves = builder.Halve(a=7)
-    assert [halves[0], halves[1]] == list(halves)
+    handle = builder.Halve(a=7)
+    assert [handle[0], handle[1]] == list(handle)
     with pytest.raises(IndexError):
-        halves[2]
+        handle[2]
 
 
 def test_inputs_that_are_given_without_their_names_are_refused_in_words(builder: Builder) -> None:

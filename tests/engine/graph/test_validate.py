@@ -1,4 +1,4 @@
-"""Every problem at once, each with node, input, wanted and got."""
+"""Every problem at once, with its node, its input, what was expected and given."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tests.engine import fakes
 from tests.engine.fakes import graph
 
 
-def problems(found: Graph) -> tuple[Problem, ...]:
+def problems(graph: Graph) -> tuple[Problem, ...]:
     with fakes.engine() as engine:
-        return engine.check(found)
+        return engine.check(graph)
 
 
-def only(found: Graph) -> Problem:
-    (problem,) = problems(found)
+def only(graph: Graph) -> Problem:
+    (problem,) = problems(graph)
     return problem
 
 
-def shown(**inputs: Any) -> Graph:
+def blended(**inputs: Any) -> Graph:
     return graph(blend=("Blend", inputs), show=("Show", {"value": 1}))
 
 
 def test_a_good_graph_has_no_problems() -> None:
-    assert problems(shown(a=1.0, weight=1, mode="max")) == ()
+    assert problems(blended(a=1.0, weight=1, mode="max")) == ()
 
 
 def test_all_problems_are_found_in_one_pass() -> None:
@@ -72,12 +72,12 @@ def test_an_unknown_node_has_near_names() -> None:
         ({"value": 1, "noted_text": ""}, "did you mean 'note_text'?"),
         ({"value": 1, "colour": ""}, ""),
         ({"value": "$strat.INT"}, "did you mean 'start'?"),
-        ({"value": "$halves.quotent"}, "did you mean 'quotient'?"),
+        ({"value": "$half.quotent"}, "did you mean 'quotient'?"),
         ({"value": InputRef("widht")}, "did you mean 'width'?"),
     ],
 )
 def test_a_misspelt_name_has_the_nearest_as_a_hint(inputs: dict[str, Any], hint: str) -> None:
-    nodes = graph(start=("Number", {}), halves=("Halve", {"a": 1}), show=("Show", inputs)).nodes
+    nodes = graph(start=("Number", {}), half=("Halve", {"a": 1}), show=("Show", inputs)).nodes
     assert only(Graph(nodes, {"width": GraphInput("int", 1)})).hint == hint
 
 
@@ -96,19 +96,19 @@ def test_where_the_last_node_is_unknown_no_other_output_is_missed() -> None:
 
 
 def test_a_missing_input_is_named() -> None:
-    problem = only(shown())
+    problem = only(blended())
     assert (problem.kind, problem.node, problem.port) == ("missing_input", "blend", "a")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.01, 1.01, 10**400])
 def test_a_number_out_of_range_is_refused(value: float) -> None:
-    problem = only(shown(a=1.0, weight=value))
+    problem = only(blended(a=1.0, weight=value))
     assert (problem.kind, problem.port) == ("out_of_range", "weight")
 
 
 @pytest.mark.parametrize("value", [True, "1", None, [1], {"a": 1}])
 def test_what_is_no_number_is_refused(value: Any) -> None:
-    problem = only(shown(a=value))
+    problem = only(blended(a=value))
     assert (problem.kind, problem.port, problem.expected) == ("wrong_type", "a", "a number")
 
 
@@ -125,7 +125,7 @@ def test_half_a_surrogate_pair_is_no_text() -> None:
 
 
 def test_a_choice_that_is_not_in_the_list_names_the_list_and_the_nearest() -> None:
-    problem = only(shown(a=1.0, mode="maxx"))
+    problem = only(blended(a=1.0, mode="maxx"))
     assert problem.expected == "one of mean, max"
     assert problem.hint == "did you mean 'max'?"
 
@@ -200,14 +200,14 @@ def test_a_file_of_another_family_than_all_inputs_is_one_mistake() -> None:
     assert problem.got == "'blue', of family blue"
 
 
-def test_a_mistake_below_a_file_of_another_family_is_told_too() -> None:
-    found = problems(
+def test_a_mistake_downstream_of_a_file_of_another_family_is_reported_too() -> None:
+    mistakes = problems(
         tint(
             stain=("Stain", {"a": "$red.TINT", "b": "$red.TINT", "family": "blue"}),
             mix=("Mix", {"a": "$stain.TINT", "b": "$blue.TINT"}),
         )
     )
-    assert [(problem.node, problem.port) for problem in found] == [
+    assert [(problem.node, problem.port) for problem in mistakes] == [
         ("stain", "family"),
         ("mix", "b"),
     ]
@@ -237,7 +237,7 @@ def test_a_wrong_value_of_a_graph_input_is_told_once() -> None:
 
 def test_a_graph_input_whose_range_holds_nothing_says_so() -> None:
     problem = only(Graph({"show": Node("Show", {"value": 1})}, {"n": GraphInput("int", 3, 10, 1)}))
-    assert (problem.expected, problem.got) == ("a min that is not above its max", "10 to 1")
+    assert (problem.expected, problem.got) == ("a min of at most the max", "10 to 1")
 
 
 def test_a_file_that_a_graph_input_names_is_missed_once() -> None:
@@ -271,7 +271,7 @@ def test_a_run_needs_only_what_its_targets_need(engine: Engine) -> None:
 
 def test_an_unknown_target_is_refused(engine: Engine) -> None:
     with pytest.raises(GraphError, match="nowhere"):
-        engine.run(shown(a=1.0), targets=["nowhere"])
+        engine.run(blended(a=1.0), targets=["nowhere"])
 
 
 @node("Picky", category="test", output=True)
@@ -300,7 +300,7 @@ def test_a_nodes_own_check_is_asked() -> None:
 
 
 def test_the_message_has_place_wanted_got_and_hint() -> None:
-    text = str(only(shown(a=1.0, mode="maxx")))
+    text = str(only(blended(a=1.0, mode="maxx")))
     assert text == (
         "Blend (blend) .mode: expected one of mean, max, got 'maxx'\n  try:     did you mean 'max'?"
     )
@@ -339,16 +339,16 @@ class OneHanded:
 @pytest.mark.parametrize(
     ("side", "output", "count"), [("left", 0, 0), ("left", 1, 1), ("both", 1, 0)]
 )
-def test_an_output_that_stays_empty_is_told_where_it_is_wanted(
+def test_an_output_without_a_value_is_reported_where_it_is_used(
     side: str, output: int, count: int
 ) -> None:
     names = ("LEFT", "RIGHT")
-    found = graph(
+    wired = graph(
         hands=("OneHanded", {"side": side}), show=("Show", {"value": f"$hands.{names[output]}"})
     )
     with Engine(fakes.REGISTRY | Registry.of(OneHanded)) as engine:
-        problems = engine.check(found)
+        problems = engine.check(wired)
     assert len(problems) == count
-    assert {(each.kind, each.node, each.got, each.hint) for each in problems} <= {
+    assert {(problem.kind, problem.node, problem.got, problem.hint) for problem in problems} <= {
         ("absent", "show", "nothing: it is left-handed", "take both")
     }

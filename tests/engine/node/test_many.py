@@ -46,7 +46,7 @@ def small(a: Annotated[int, Between(0, 1)]) -> int:
 def keep(value: int, context: Context) -> Saved:
     for step in range(2):
         context.progress(step + 1, 2)
-    return Saved((Path(__file__),), f"kept {value}")
+    return Saved((Path(__file__),), f"saved {value}")
 
 
 @node("Either", category="test")
@@ -55,9 +55,9 @@ class Either:
     def run(
         first: int, a: Annotated[int, Lazy()] | None = None, b: Annotated[int, Lazy()] | None = None
     ) -> int:
-        found = a if first else b
-        assert found is not None
-        return found
+        value = a if first else b
+        assert value is not None
+        return value
 
     @staticmethod
     def needs(first: int, a: int | None, b: int | None) -> list[str]:
@@ -91,13 +91,13 @@ def test_the_annotation_says_what_is_a_list() -> None:
 def test_a_node_runs_once_for_each_and_gives_a_list_in_turn(
     lists: Engine, calls: list[str]
 ) -> None:
-    each = graph(
+    listing = graph(
         n=("Count", {"to": 3}),
         add=("Add", {"a": "$n.INT", "b": 10}),
         half=("Halve", {"a": "$add.INT"}),
         more=("Add", {"a": "$half.quotient", "b": "$half.remainder"}),
     )
-    result = lists.run(each, targets=["more"])
+    result = lists.run(listing, targets=["more"])
     assert calls == [
         *("Add 0 10", "Add 1 10", "Add 2 10"),
         *("Halve 10", "Halve 11", "Halve 12"),
@@ -107,10 +107,10 @@ def test_a_node_runs_once_for_each_and_gives_a_list_in_turn(
 
 
 def test_a_rerun_of_a_list_calls_nothing(lists: Engine, calls: list[str]) -> None:
-    each = graph(n=("Count", {}), add=("Add", {"a": "$n.INT", "b": 10}))
-    lists.run(each, targets=["add"])
+    listing = graph(n=("Count", {}), add=("Add", {"a": "$n.INT", "b": 10}))
+    lists.run(listing, targets=["add"])
     calls.clear()
-    assert lists.run(each, targets=["add"])["add"] == (10, 11, 12)
+    assert lists.run(listing, targets=["add"])["add"] == (10, 11, 12)
     assert calls == []
 
 
@@ -143,9 +143,9 @@ def test_the_shorter_list_stays_at_its_last_value(long: int, short: int) -> None
         add=("Add", {"a": "$n.INT", "b": "$m.INT"}),
     )
     with Engine(REGISTRY) as engine:
-        found = engine.run(pair, targets=["add"])["add"]
-    turns = max(long, short) if long and short else 0
-    assert found == tuple(min(k, long - 1) + min(k, short - 1) for k in range(turns))
+        result = engine.run(pair, targets=["add"])["add"]
+    count = max(long, short) if long and short else 0
+    assert result == tuple(min(k, long - 1) + min(k, short - 1) for k in range(count))
 
 
 def test_lists_that_a_node_gives_several_times_are_joined(lists: Engine) -> None:
@@ -169,7 +169,7 @@ def test_what_the_calls_saved_is_one_result_and_their_steps_count_on(lists: Engi
 
     saved = graph(n=("Count", {"to": 3}), keep=("Keep", {"value": "$n.INT"}))
     result = lists.run(saved, on_event=on_event)
-    assert result["keep"] == Saved((Path(__file__),) * 3, "kept 0\nkept 1\nkept 2")
+    assert result["keep"] == Saved((Path(__file__),) * 3, "saved 0\nsaved 1\nsaved 2")
     assert [path for _, path in result.saved] == [Path(__file__)] * 3
     assert seen == [(step, 6) for step in range(1, 7)]
 

@@ -29,8 +29,8 @@ def announce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Announce:
     def install(**sources: str) -> None:
         for name, source in sources.items():
             (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
-        found = [EntryPoint(name, name, ENTRY_POINT_GROUP) for name in sources]
-        monkeypatch.setattr(registry, "entry_points", lambda group: found)
+        points = [EntryPoint(name, name, ENTRY_POINT_GROUP) for name in sources]
+        monkeypatch.setattr(registry, "entry_points", lambda group: points)
 
     return install
 
@@ -50,7 +50,7 @@ def test_a_pack_adds_its_nodes(announce: Announce) -> None:
         ("pack_bare", GOOD.replace("value: int", "value"), "it has no type annotation"),
     ],
 )
-def test_a_broken_pack_is_left_out_with_its_name_and_the_reason(
+def test_a_broken_pack_is_skipped_with_its_name_and_the_reason(
     name: str, source: str, said: str, announce: Announce, caplog: pytest.LogCaptureFixture
 ) -> None:
     announce(**{name: source, f"{name}_and_good": GOOD})

@@ -62,7 +62,7 @@ def test_an_output_is_found_by_name_and_by_index() -> None:
     assert spec("Halve").output_index(2) is None
 
 
-def test_the_context_is_no_input() -> None:
+def test_the_context_is_not_an_input() -> None:
     assert spec("Wait").hidden == "context"
     assert spec("Wait").port("context") is None
 
@@ -152,7 +152,7 @@ def test_near_names_ignore_case() -> None:
     assert fakes.REGISTRY.near("blnd") == ["Blend"]
 
 
-def test_what_is_no_node_is_refused() -> None:
+def test_an_object_that_is_not_a_node_is_refused() -> None:
     assert spec_of(object()) is None
     with pytest.raises(SpecError, match="is not a node"):
         Registry.of(object())
