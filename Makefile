@@ -1,4 +1,4 @@
-# `make demo` shows img2img, `make test` checks everything; both set up .venv on first use.
+# `make demo` runs img2img, `make test` checks everything; both create .venv on first use.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -1,71 +1,73 @@
-// Shows on each node whether a run would reuse its output or run it again, and why, and what it
-// hardly means to do, before anything is queued. A node's menu tells the whole of it.
+// Badges on each node: whether a run would reuse its output or run it again, why, and warnings.
+// A node's menu shows the full text.
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 
 const COLOURS = { run: "#b4690e", reuse: "#1f7a3d", skip: "#555555", warnings: "#8a2be2" }
-const WAIT_MS = 500
-const READ_MS = 15000
-const LETTER_PX = 6.6
-const MARGIN = 2
+const DELAY_MS = 500
+const TOAST_MS = 15000
+const CHARACTER_PX = 6.6
+const MARGIN_CHARACTERS = 2
+const MIN_CHARACTERS = 8
 
 let steps = {}
 let warnings = []
 let timer = 0
-let asked = ""
+let lastBody = ""
 
-async function ask() {
+async function requestPlan() {
   const { output } = await app.graphToPrompt()
-  const text = JSON.stringify({ prompt: output })
-  if (text === asked) return
-  asked = text
-  const answer = await api.fetchApi("/latentloom/plan", {
+  const body = JSON.stringify({ prompt: output })
+  if (body === lastBody) return
+  lastBody = body
+  const response = await api.fetchApi("/latentloom/plan", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: text
+    body
   })
-  const found = answer.ok ? await answer.json() : { nodes: {}, warnings: [] }
-  steps = found.nodes
-  warnings = found.warnings
+  const plan = response.ok ? await response.json() : { nodes: {}, warnings: [] }
+  steps = plan.nodes
+  warnings = plan.warnings
   app.graph.setDirtyCanvas(true, true)
 }
 
-function forget() {
+function clearPlan() {
   steps = {}
   warnings = []
 }
 
-function soon() {
+function schedulePlan() {
   clearTimeout(timer)
-  timer = setTimeout(() => ask().catch(forget), WAIT_MS)
+  timer = setTimeout(() => requestPlan().catch(clearPlan), DELAY_MS)
 }
 
-function again() {
-  asked = ""
-  soon()
+function refreshPlan() {
+  lastBody = ""
+  schedulePlan()
 }
 
-function stepOf(node) {
+function stepText(node) {
   const step = steps[String(node.id)]
   return step ? `${step.action}: ${step.why}` : ""
 }
 
-// That nothing needs a node says little, and most nodes are so after a run.
-function shortStepOf(node) {
-  return steps[String(node.id)]?.action === "skip" ? "skip" : stepOf(node)
+// After a run most nodes are skipped because nothing needs them; the reason would only be noise.
+function shortStepText(node) {
+  return steps[String(node.id)]?.action === "skip" ? "skip" : stepText(node)
 }
 
 function warningsOf(node) {
-  return warnings.filter((each) => each.node === String(node.id))
+  return warnings.filter((warning) => warning.node === String(node.id))
 }
 
-// How many letters fit above a node, beside what else is there.
-function room(node, taken = 0) {
-  return Math.max(8, Math.floor(node.size[0] / LETTER_PX) - MARGIN - taken)
+// The number of characters that fit above a node, besides `taken` others.
+function availableCharacters(node, taken = 0) {
+  const characters = Math.floor(node.size[0] / CHARACTER_PX)
+  return Math.max(MIN_CHARACTERS, characters - MARGIN_CHARACTERS - taken)
 }
 
-function cut(text, longest) {
-  return text.length > longest ? `${text.slice(0, longest - 1)}…` : text
+function truncate(text, length) {
+  return text.length > length ? `${text.slice(0, length - 1)}…` : text
 }
 
 function badge(text, colour) {
@@ -77,23 +79,25 @@ function badge(text, colour) {
 }
 
 function planBadge(node) {
-  const most = warningsOf(node).length ? Math.floor(room(node) / 2) : room(node)
-  return badge(cut(shortStepOf(node), most), COLOURS[steps[String(node.id)]?.action])
+  const available = availableCharacters(node)
+  const length = warningsOf(node).length ? Math.floor(available / 2) : available
+  return badge(truncate(shortStepText(node), length), COLOURS[steps[String(node.id)]?.action])
 }
 
 function warningBadge(node) {
-  const text = warningsOf(node).map((each) => each.text).join("; ")
-  const taken = Math.min(shortStepOf(node).length, Math.floor(room(node) / 2)) + MARGIN
-  return badge(cut(text, room(node, taken)), COLOURS.warnings)
+  const text = warningsOf(node).map((warning) => warning.text).join("; ")
+  const half = Math.floor(availableCharacters(node) / 2)
+  const taken = Math.min(shortStepText(node).length, half) + MARGIN_CHARACTERS
+  return badge(truncate(text, availableCharacters(node, taken)), COLOURS.warnings)
 }
 
-function tell(node) {
-  const lines = warningsOf(node).map((each) => `${each.text}.\nTry: ${each.hint}.`)
+function showDetails(node) {
+  const lines = warningsOf(node).map((warning) => `${warning.text}.\nTry: ${warning.hint}.`)
   app.extensionManager.toast.add({
     severity: lines.length ? "warn" : "info",
-    summary: stepOf(node),
+    summary: stepText(node),
     detail: lines.join("\n\n"),
-    life: READ_MS
+    life: TOAST_MS
   })
 }
 
@@ -101,16 +105,16 @@ app.registerExtension({
   name: "latentloom.plan",
   nodeCreated(node) {
     node.badges?.push(() => planBadge(node), () => warningBadge(node))
-    soon()
+    schedulePlan()
   },
   getNodeMenuItems(node) {
-    if (!stepOf(node) && !warningsOf(node).length) return []
-    return [{ content: "Why it runs, and warnings", callback: () => tell(node) }]
+    if (!stepText(node) && !warningsOf(node).length) return []
+    return [{ content: "Why it runs, and warnings", callback: () => showDetails(node) }]
   },
   async setup() {
-    api.addEventListener("graphChanged", soon)
-    api.addEventListener("execution_success", again)
-    api.addEventListener("execution_error", again)
+    api.addEventListener("graphChanged", schedulePlan)
+    api.addEventListener("execution_success", refreshPlan)
+    api.addEventListener("execution_error", refreshPlan)
   },
-  async afterConfigureGraph() { soon() }
+  async afterConfigureGraph() { schedulePlan() }
 })

@@ -1,18 +1,18 @@
-// Shows what a node has to say as text (a report's table) in the node itself.
+// Shows a node's text output (a report's table) in the node itself.
 import { app } from "../../scripts/app.js"
 import { ComfyWidgets } from "../../scripts/widgets.js"
 
-const NAME = "shown"
-const LETTER_PX = 6.5
-const WIDEST_PX = 1000
-// Nodes for which the editor does it.
-const THEIRS = new Set(["PreviewAny"])
+const WIDGET = "shown"
+const CHARACTER_PX = 6.5
+const MAX_WIDTH_PX = 1000
+// Nodes whose text the editor shows by itself.
+const SHOWN_BY_THE_EDITOR = new Set(["PreviewAny"])
 
-function widgetOf(node) {
-  const found = node.widgets?.find((each) => each.name === NAME)
-  if (found) return found
-  const { widget } = ComfyWidgets.STRING(node, NAME, ["STRING", { multiline: true }], app)
-  // It is no input: neither prompts nor files hold it.
+function textWidget(node) {
+  const existing = node.widgets?.find((widget) => widget.name === WIDGET)
+  if (existing) return existing
+  const { widget } = ComfyWidgets.STRING(node, WIDGET, ["STRING", { multiline: true }], app)
+  // It is an output: neither prompts nor saved workflows contain it.
   widget.serialize = false
   widget.options.serialize = false
   widget.element.readOnly = true
@@ -23,15 +23,15 @@ function widgetOf(node) {
 app.registerExtension({
   name: "latentloom.text",
   nodeCreated(node) {
-    if (THEIRS.has(node.comfyClass)) return
-    const before = node.onExecuted
+    if (SHOWN_BY_THE_EDITOR.has(node.comfyClass)) return
+    const onExecuted = node.onExecuted
     node.onExecuted = function (output) {
-      before?.apply(this, arguments)
+      onExecuted?.apply(this, arguments)
       if (!output?.text?.length) return
       const text = output.text.join("\n")
-      widgetOf(this).value = text
-      const longest = Math.max(...text.split("\n").map((line) => line.length))
-      const width = Math.min(WIDEST_PX, longest * LETTER_PX + 40)
+      textWidget(this).value = text
+      const characters = Math.max(...text.split("\n").map((line) => line.length))
+      const width = Math.min(MAX_WIDTH_PX, characters * CHARACTER_PX + 40)
       if (width > this.size[0]) this.setSize([width, this.size[1]])
     }
   }
