@@ -32,7 +32,9 @@ COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32946, 32773}
 WHITE_IS_ZERO, LAB = 0, 8
 PHOTOMETRICS = {WHITE_IS_ZERO, 1, 2, 3, 5, 6}
 BYTE, SHORT, LONG, RATIONAL, BYTES = 1, 3, 4, 5, 7
-LETTERS = {BYTE: "B", SHORT: "H", LONG: "I", RATIONAL: "II", BYTES: "B"}
+LETTERS = {BYTE: "B", SHORT: "H", LONG: "I"}
+USED_TYPES = {*LETTERS, RATIONAL, BYTES}
+TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class _Page:
         tag = self.tags.get(number)
         if tag is None:
             return ()
-        if tag.type not in (BYTE, SHORT, LONG):
+        if tag.type not in LETTERS:
             raise damaged("TIFF", f"tag {number} holds no numbers")
         return struct.unpack(f"{self.order}{tag.count}{LETTERS[tag.type]}", tag.data)
 
@@ -86,22 +88,23 @@ def _read_page(data: bytes) -> _Page:
     start = int.from_bytes(data[4:8], "little" if order == "<" else "big")
     count_bytes = data[start : start + 2]
     count = struct.unpack(f"{order}H", count_bytes)[0] if len(count_bytes) == 2 else 0
-    if not 0 < count <= MAX_TAGS or start + 2 + 12 * count > len(data):
+    end = start + 2 + 12 * count
+    if not 0 < count <= MAX_TAGS or end + 4 > len(data):  # the offset of the next page follows
         raise damaged("TIFF", "the list of its tags is cut short")
     tags = {}
-    for position in range(start + 2, start + 2 + 12 * count, 12):
+    for position in range(start + 2, end, 12):
         number, type, values = struct.unpack(f"{order}HHI", data[position : position + 8])
-        if number not in TAGS:
-            continue
-        size = values * struct.calcsize(f"={LETTERS[type]}") if type in LETTERS else 0
-        limit = MAX_SEGMENTS * 4 if number in SEGMENT_TAGS else MAX_VALUE_BYTES
-        if not 0 < size <= limit:
-            raise damaged("TIFF", f"tag {number} has {values} values of type {type}")
+        size = values * TYPE_BYTES.get(type, 0)
         at = position + 8
         if size > 4:
             (at,) = struct.unpack(f"{order}I", data[position + 8 : position + 12])
         if at + size > len(data):
             raise damaged("TIFF", f"tag {number} is cut short")
+        if number not in TAGS:
+            continue
+        limit = MAX_SEGMENTS * 4 if number in SEGMENT_TAGS else MAX_VALUE_BYTES
+        if type not in USED_TYPES or not 0 < size <= limit:
+            raise damaged("TIFF", f"tag {number} has {values} values of type {type}")
         tags[number] = _Tag(type, values, data[at : at + size])
     return _Page(order, tags)
 

@@ -152,7 +152,7 @@ def test_a_hostile_tiff_is_refused(tags: dict[int, tuple[int, list[int]]], messa
 
 def test_a_tag_of_more_values_than_the_file_has_bytes_is_refused() -> None:
     entry = struct.pack("<HHII", 320, SHORT, 2**32 - 1, 8)
-    assert "tag 320 has 4294967295 values" in refusal(tiff([entry]))
+    assert "tag 320 is cut short" in refusal(tiff([entry]))
 
 
 def test_tags_that_all_point_at_the_same_megabytes_cost_nothing() -> None:
