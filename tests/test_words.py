@@ -20,13 +20,7 @@ from tests.paths import ROOT
 PENDING = (
     "diffusion/images/avif_header.py",
     "diffusion/images/image_headers.py",
-    "engine/files/",
-    "engine/formats/",
-    "engine/jobs/",
     "tests/diffusion/images/test_image_files.py",
-    "tests/engine/files/",
-    "tests/engine/formats/",
-    "tests/engine/jobs/",
     "tests/training/",
     "tests/web/crashing.py",
     "tests/web/test_files.py",

@@ -1,4 +1,4 @@
-"""Graph files: native YAML and JSON, ComfyUI's API and editor JSON, images that carry any."""
+"""Graph files: native YAML and JSON, ComfyUI's API and editor JSON, and images that carry one."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ __all__ = ["dump_graph", "embed", "load_graph", "name_outputs", "parse_graph", "
 
 
 def load_graph(path: Path, specs: Specs | None = None) -> Graph:
-    """The graph of a file of any format.
+    """Read a graph file of any format.
 
     Args:
-        specs: the installed nodes; with them, former names of inputs become present ones, and
+        specs: the installed nodes; with them, former names of inputs become current ones, and
             inputs that a node does not have are set aside in files of ComfyUI.
 
     Raises:
-        FormatError: the file cannot be read as a graph; the message says where and why.
-        OSError: it cannot be read at all.
+        FormatError: the file does not hold a graph; the message says where and why.
+        OSError: the file cannot be read.
     """
     if is_image_name(path):
         return replace(read_image_graph(path, specs), source=path)
     if path.stat().st_size > MAX_BYTES:
-        raise FormatError(f"{path.name} has {path.stat().st_size} bytes; at most {MAX_BYTES}")
+        got = f"{path.stat().st_size} bytes"
+        raise FormatError(f"{path.name}: expected at most {MAX_BYTES} bytes, got {got}")
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{path.name} is no text in UTF-8: {error.reason}") from error
+        raise FormatError(f"{path.name}: expected text in UTF-8: {error.reason}") from error
     try:
         return replace(parse_graph(text, specs), source=path)
     except FormatError as error:
@@ -45,32 +46,32 @@ def load_graph(path: Path, specs: Specs | None = None) -> Graph:
 
 
 def parse_graph(text: str, specs: Specs | None = None) -> Graph:
-    """The graph of a text in YAML or JSON.
+    """Parse a graph in YAML or JSON, in the native format or a ComfyUI format.
 
     Raises:
-        FormatError: it is no graph.
+        FormatError: the text does not describe a graph.
     """
     data = parse_json(text) if text.lstrip()[:1] in ("{", "[") else parse_yaml(text)
     if isinstance(data, dict) and "latentloom" in data:
         return read_native(data, specs)
     if isinstance(data, dict) and is_prompt(data.get("prompt")):
-        data = data["prompt"]  # as clients send it
+        data = data["prompt"]  # the body of a request to ComfyUI
     if is_prompt(data):
         return read_prompt(data, specs)
     if is_editor_workflow(data):
         return read_workflow(data, specs or {})
-    expected = "`latentloom: 1` and `nodes:`, or what ComfyUI's editor saves or exports as API"
-    raise FormatError(f"this is no graph: expected {expected}")
+    expected = "`latentloom: 1` and `nodes:`, or a file that ComfyUI's editor saves or exports"
+    raise FormatError(f"not a graph: expected {expected}")
 
 
 def dump_graph(graph: Graph, form: str, specs: Specs) -> str:
-    """A graph as text.
+    """Return a graph as the text of a file.
 
     Args:
         form: "yaml" or "json" (native), or "comfy" (ComfyUI's API JSON).
 
     Raises:
-        FormatError: the graph has something that the form cannot hold.
+        FormatError: the form cannot hold a part of the graph.
     """
     if form == "comfy":
         return write_prompt_json(graph, specs)
@@ -78,9 +79,9 @@ def dump_graph(graph: Graph, form: str, specs: Specs) -> str:
 
 
 def name_outputs(graph: Graph, specs: Specs) -> Graph:
-    """The graph with outputs named where ComfyUI's files count them: `$4.VAE` for `$4.2`."""
+    """Return the graph with outputs by name, not by ComfyUI's index: `$4.VAE` for `$4.2`."""
 
-    def named(value: Any) -> Any:
+    def name_output(value: Any) -> Any:
         if not isinstance(value, Link) or not isinstance(value.output, int):
             return value
         spec = specs.get(graph.nodes[value.node].type) if value.node in graph.nodes else None
@@ -88,23 +89,24 @@ def name_outputs(graph: Graph, specs: Specs) -> Graph:
         if spec is None or not 0 <= value.output < len(outputs):
             return value
         name = outputs[value.output].name
-        clear = name.isidentifier() and spec.output_index(name) == value.output
-        return Link(value.node, name) if clear else value
+        is_unique = name.isidentifier() and spec.output_index(name) == value.output
+        return Link(value.node, name) if is_unique else value
 
     nodes = {
-        id: replace(node, inputs={name: named(value) for name, value in node.inputs.items()})
+        id: replace(node, inputs={name: name_output(value) for name, value in node.inputs.items()})
         for id, node in graph.nodes.items()
     }
     return replace(graph, nodes=nodes)
 
 
 def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:
-    """Write a graph; the ending chooses the form where none is given (`.api.json` is ComfyUI's).
+    """Write a graph to a file, replacing an existing one atomically.
 
-    A file that is there is replaced when the new one is whole, or stays.
+    Args:
+        form: as in `dump_graph`; by default the extension chooses it (`.api.json` is ComfyUI's).
 
     Raises:
-        FormatError: the ending is unknown, or the form cannot hold the graph.
+        FormatError: the extension is unknown, or the form cannot hold the graph.
     """
     name = path.name.lower()
     if not form:
@@ -113,7 +115,7 @@ def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:
         elif name.endswith(".json"):
             form = "comfy" if name.endswith(".api.json") else "json"
         else:
-            raise FormatError(f"{path.name}: expected an ending of .yaml, .json or .api.json")
+            raise FormatError(f"{path.name}: expected extension .yaml, .json or .api.json")
     data = dump_graph(graph, form, specs).encode("utf-8")
     if path.exists() and not path.is_file():  # a pipe, or a terminal
         path.write_bytes(data)

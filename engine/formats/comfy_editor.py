@@ -1,6 +1,6 @@
-"""What ComfyUI's editor saves -> Graph: subgraphs, primitives, reroutes, bypassed and muted nodes.
+"""Workflow files of the ComfyUI editor -> Graph: subgraphs, primitives, reroutes, bypass, mute.
 
-The rules are those by which the editor itself makes a prompt of its file. Ids of nodes inside a
+The rules are those of the editor when it turns a workflow into a prompt. Ids of nodes inside a
 subgraph are `instance:inner`.
 """
 
@@ -15,39 +15,39 @@ from typing import Any
 from ..errors import FormatError
 from ..graph.graph import IGNORED, Graph, Link, Node
 from ..node.spec import NodeSpec
-from .comfy_groups import Shown, as_subgraph, group_of, groups_in, shown_values
+from .comfy_groups import WidgetValues, as_subgraph, group_of, group_widget_values, groups_in
 from .comfy_values import ignored_values, is_widget, widget_values
 
 Specs = Mapping[str, NodeSpec]
 Value = Link | tuple[Any] | None
-"""What feeds an input: an output, a value in a tuple of one, or nothing."""
+"""The source of an input: an output, a value in a tuple of one, or nothing."""
 
 MUTED, BYPASSED = 2, 4
 VIRTUAL = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
 INPUTS, OUTPUTS = "-10", "-20"
 MAX_DEPTH = 32
 MAX_NODES, MAX_LEVELS = 100_000, 10_000
-ITSELF, IMAGE = "-1", "$$"
-_WAY = re.compile(r"(\d+): ?(.*)", re.DOTALL)
+ITSELF, IMAGE_PREVIEW = "-1", "$$"
+_PROXY_PATH = re.compile(r"(\d+): ?(.*)", re.DOTALL)
 
 
 def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
-    """The graph of an editor's file.
+    """Read the graph of a workflow file.
 
     A node that is not installed keeps its links, so that only a run that needs it fails.
 
     Args:
-        specs: the installed nodes, which say which value is which.
+        specs: the installed nodes, which give the order of the widgets' values.
 
     Raises:
-        FormatError: it has another shape than the editor's files, or a circle of reroutes.
+        FormatError: the file has another shape than the editor writes, or a cycle of reroutes.
     """
-    definitions = {found["id"]: found for found in _definitions(data, 0)}
+    definitions = {definition["id"]: definition for definition in _definitions(data, 0)}
     reader = _Reader(specs, definitions, groups_in(data))
     try:
         reader.read(_Level(data, "", None, None))
     except RecursionError as error:
-        raise FormatError("a value passes through too many nodes that only pass it on") from error
+        raise FormatError("a link passes through too many reroutes and subgraphs") from error
     nodes = reader.nodes
 
     def without_dangling(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,44 +67,49 @@ def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """The root, or one use of a subgraph: its file, its ids' prefix, and the node that uses it.
+    """The root of a workflow, or one instance of a subgraph.
 
-    `shown` holds the values that its use gives to fields inside.
+    Attributes:
+        data: the nodes and links, as in the file.
+        prefix: of the ids of its nodes.
+        parent, instance: the level and the node that this is an instance of; None for the root.
+        outer_values: values that the instance gives to widgets inside.
     """
 
     data: Mapping[str, Any]
     prefix: str
     parent: _Level | None
     instance: Mapping[str, Any] | None
-    shown: Shown = field(default_factory=dict)
+    outer_values: WidgetValues = field(default_factory=dict)
 
     @cached_property
     def nodes(self) -> dict[str, Mapping[str, Any]]:
-        found = self.data.get("nodes")
-        if not isinstance(found, list) or not all(_is_node(node) for node in found):
-            raise FormatError("this is no workflow: its nodes have no id and type")
-        return {str(node["id"]): node for node in found}
+        """Node id -> node."""
+        nodes = self.data.get("nodes")
+        if not isinstance(nodes, list) or not all(_is_node(node) for node in nodes):
+            raise FormatError("workflow: expected a list of nodes with an id and a type")
+        return {str(node["id"]): node for node in nodes}
 
     @cached_property
     def links(self) -> dict[str, tuple[str, int, str, int]]:
-        """Link id -> origin, its output, target, its input."""
-        found, listed = {}, self.data.get("links")
+        """Link id -> origin, output slot, target, input slot."""
+        links, listed = {}, self.data.get("links")
         for link in listed if isinstance(listed, list) else ():
             if link is None:
                 continue
             keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
             try:
                 values = [link[key] for key in keys] if isinstance(link, Mapping) else link[:5]
-                number, origin, slot, target, place = values
-                found[str(number)] = (str(origin), int(slot), str(target), int(place))
+                number, origin, output, target, socket = values
+                links[str(number)] = (str(origin), int(output), str(target), int(socket))
             except (KeyError, TypeError, ValueError) as error:
-                raise FormatError(f"this is no link of a workflow: {str(link)[:80]}") from error
-        return found
+                raise FormatError(f"workflow: not a link: {str(link)[:80]}") from error
+        return links
 
 
 @dataclass
 class _Reader:
-    """Gathers the nodes that run, with what feeds them."""
+    """Collects the nodes that run, with the sources of their inputs."""
 
     specs: Specs
     definitions: Mapping[str, Mapping[str, Any]]
@@ -113,63 +118,66 @@ class _Reader:
     levels: dict[str, _Level] = field(default_factory=dict)
 
     def read(self, level: _Level) -> None:
-        """Take in a level and those below it."""
+        """Collect the nodes of a level and those below it."""
         if level.prefix.count(":") > MAX_DEPTH:
             raise FormatError("subgraphs are nested too deep, or in themselves")
         for id, node in level.nodes.items():
             if node["type"] in VIRTUAL or _mode(node) in (MUTED, BYPASSED):
                 continue
             if self._is_subgraph(node):
-                self.read(self._below(level, id))
+                self.read(self._instance(level, id))
                 continue
             self.nodes[level.prefix + id] = self._node(level, node)
             if len(self.nodes) > MAX_NODES:
-                raise FormatError(f"this workflow has more than {MAX_NODES} nodes")
+                raise FormatError(f"workflow: expected at most {MAX_NODES} nodes")
 
     def _node(self, level: _Level, node: Mapping[str, Any]) -> Node:
         spec = self.specs.get(node["type"])
-        outer = level.shown.get((str(node["id"]),), {})
+        outer = level.outer_values.get((str(node["id"]),), {})
         inputs: dict[str, Any] = widget_values(spec, node, outer) if spec is not None else {}
         ignored = ignored_values(spec, node, outer) if spec is not None else {}
         for socket in _sockets(node, "inputs"):
             name = str(socket.get("name", ""))
             current = spec.current_name(name) if spec is not None else name
-            value = self._input(level, socket, str(socket.get("type", "*")), frozenset())
-            if value is not None:
+            source = self._input(level, socket, str(socket.get("type", "*")), frozenset())
+            if source is not None:
                 values = inputs if current is not None else ignored
-                values[current or name] = value if isinstance(value, Link) else value[0]
+                values[current or name] = source if isinstance(source, Link) else source[0]
         title = node.get("title")
         title = title if isinstance(title, str) else ""
         return Node(node["type"], inputs, title, _extra(ignored))
 
-    def _below(self, level: _Level, id: str) -> _Level:
+    def _instance(self, level: _Level, id: str) -> _Level:
+        """Return the level of a subgraph instance, the same one each time."""
         node, prefix = level.nodes[id], f"{level.prefix}{id}:"
         if prefix not in self.levels:
             if len(self.levels) >= MAX_LEVELS:
-                raise FormatError(f"this workflow uses more than {MAX_LEVELS} subgraphs")
-            self.levels[prefix] = self._use(level, id, node, prefix)
+                raise FormatError(f"workflow: expected at most {MAX_LEVELS} uses of subgraphs")
+            self.levels[prefix] = self._open_instance(level, id, node, prefix)
         return self.levels[prefix]
 
     def _is_subgraph(self, node: Mapping[str, Any]) -> bool:
         return node["type"] in self.definitions or group_of(node["type"], self.groups) is not None
 
-    def _use(self, level: _Level, id: str, node: Mapping[str, Any], prefix: str) -> _Level:
-        """One use of a subgraph; what is shown further out counts more than what it shows."""
+    def _open_instance(
+        self, level: _Level, id: str, node: Mapping[str, Any], prefix: str
+    ) -> _Level:
+        """Return a new level; values of outer instances override those of the instance itself."""
         group = None if node["type"] in self.definitions else group_of(node["type"], self.groups)
         if group is not None:
             data: Mapping[str, Any] = as_subgraph(group, node)
-            own = shown_values(group, node, self.specs)
+            own = group_widget_values(group, node, self.specs)
         else:
             data, own = self.definitions[node["type"]], _own_values(node)
-        shown = {way: dict(values) for way, values in own.items()}
-        for way, values in level.shown.items():
-            if way[:1] == (id,):
-                shown.setdefault(way[1:], {}).update(values)
-        # A name stands for the first field that the node shows under it.
-        first = {name: way for way, name in reversed(list(_proxies(node))) if way}
-        for name in shown.get((), {}).keys() & first.keys():
-            shown.setdefault(first[name], {})[name] = shown[()][name]
-        return _Level(data, prefix, level, node, shown)
+        by_path = {path: dict(values) for path, values in own.items()}
+        for path, values in level.outer_values.items():
+            if path[:1] == (id,):
+                by_path.setdefault(path[1:], {}).update(values)
+        # A name stands for the first widget that the instance shows under it.
+        first = {name: path for path, name in reversed(list(_proxies(node))) if path}
+        for name in by_path.get((), {}).keys() & first.keys():
+            by_path.setdefault(first[name], {})[name] = by_path[()][name]
+        return _Level(data, prefix, level, node, by_path)
 
     def _input(
         self,
@@ -178,7 +186,7 @@ class _Reader:
         type: str,
         seen: frozenset[Any],
     ) -> Value:
-        """What feeds an input in the end."""
+        """Return the source of an input, past nodes that only pass a value on."""
         link = level.links.get(str(socket.get("link")))
         if socket.get("link") is None or link is None:
             return None
@@ -190,7 +198,7 @@ class _Reader:
     def _from_outside(
         self, level: _Level, slot: int, widget: bool, type: str, seen: frozenset[Any]
     ) -> Value:
-        """What feeds an input of a subgraph: a link around it, or the value shown on it."""
+        """Return the source of a subgraph input: a link around it, or its widget's value."""
         ports = _sockets(level.data, "inputs")
         if level.parent is None or level.instance is None or not 0 <= slot < len(ports):
             return None
@@ -198,36 +206,36 @@ class _Reader:
         outer = next((s for s in _sockets(level.instance, "inputs") if s.get("name") == name), None)
         if outer is not None and outer.get("link") is not None:
             return self._input(level.parent, outer, type, seen)
-        return self._shown(level, slot) if widget else None
+        return self._widget_value(level, slot) if widget else None
 
-    def _shown(self, level: _Level, slot: int) -> Value:
-        """The value that an instance shows for an input that nothing is linked to."""
+    def _widget_value(self, level: _Level, slot: int) -> Value:
+        """Return the value that an instance holds for a subgraph input without a link."""
         assert level.instance is not None
         ports = _sockets(level.data, "inputs")
         name = str(ports[slot].get("name"))
-        if name in level.shown.get((), {}):
-            return (level.shown[()][name],)
+        if name in level.outer_values.get((), {}):
+            return (level.outer_values[()][name],)
         named = level.instance.get("widgets_values_named")
         if isinstance(named, Mapping) and name in named:
             return (named[name],)
         for id, socket in _behind(level, slot):
-            if socket in level.shown.get((id,), {}):
-                return (level.shown[(id,)][socket],)
+            if socket in level.outer_values.get((id,), {}):
+                return (level.outer_values[(id,)][socket],)
         values = level.instance.get("widgets_values")
-        if not isinstance(values, list) or not self._shows_by_place(level.instance):
+        if not isinstance(values, list) or not self._has_values_by_position(level.instance):
             return None
-        shown = [place for place in range(len(ports)) if self._is_shown(level, place)]
-        place = shown.index(slot) if slot in shown else len(values)
-        return (values[place],) if place < len(values) else None
+        widgets = [index for index in range(len(ports)) if self._is_widget(level, index)]
+        position = widgets.index(slot) if slot in widgets else len(values)
+        return (values[position],) if position < len(values) else None
 
-    def _shows_by_place(self, instance: Mapping[str, Any]) -> bool:
-        """Whether the values of an instance stand in the order of its subgraph's inputs."""
+    def _has_values_by_position(self, instance: Mapping[str, Any]) -> bool:
+        """Return whether the values of an instance are in the order of its subgraph's inputs."""
         properties = instance.get("properties")
         proxies = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
         return instance["type"] in self.definitions and not proxies
 
-    def _is_shown(self, level: _Level, slot: int) -> bool:
-        """Whether the first thing behind an input of a subgraph is a field."""
+    def _is_widget(self, level: _Level, slot: int) -> bool:
+        """Return whether the first input that a subgraph input feeds is a widget."""
         for origin, output, target, _ in level.links.values():
             if origin != INPUTS or output != slot or target not in level.nodes:
                 continue
@@ -244,11 +252,11 @@ class _Reader:
         return False
 
     def _output(self, level: _Level, id: str, slot: int, type: str, seen: frozenset[Any]) -> Value:
-        """What an output gives in the end, past nodes that only pass on."""
-        here = (level.prefix, id, slot)
-        if here in seen:
-            raise FormatError(f"node {level.prefix}{id}: what it passes on leads back to itself")
-        seen, node = seen | {here}, level.nodes.get(id)
+        """Return the source behind an output, past nodes that only pass a value on."""
+        output = (level.prefix, id, slot)
+        if output in seen:
+            raise FormatError(f"node {level.prefix}{id}: its reroutes form a cycle")
+        seen, node = seen | {output}, level.nodes.get(id)
         if node is None or _mode(node) == MUTED:
             return None
         if _mode(node) == BYPASSED:
@@ -257,29 +265,29 @@ class _Reader:
                 return None
             return self._input(level, chosen, str(chosen.get("type", "*")), seen)
         if self._is_subgraph(node):
-            return self._inside(self._below(level, id), slot, type, seen)
+            return self._inside(self._instance(level, id), slot, type, seen)
         if node["type"] == "Reroute":
             sockets = _sockets(node, "inputs")
             return self._input(level, sockets[0], type, seen) if sockets else None
         if node["type"] == "PrimitiveNode":
             values = node.get("widgets_values")
-            outer = level.shown.get((id,), {})
+            outer = level.outer_values.get((id,), {})
             if "value" in outer:
                 return (outer["value"],)
             return (values[0],) if isinstance(values, list) and values else None
         return Link(level.prefix + id, slot) if node["type"] not in VIRTUAL else None
 
     def _inside(self, level: _Level, slot: int, type: str, seen: frozenset[Any]) -> Value:
-        """What feeds an output of a subgraph, from inside."""
-        for origin, output, target, place in level.links.values():
-            if target == OUTPUTS and place == slot:
+        """Return the source of a subgraph output, from inside."""
+        for origin, output, target, socket in level.links.values():
+            if target == OUTPUTS and socket == slot:
                 if origin == INPUTS:
                     return self._from_outside(level, output, False, type, seen)
                 return self._output(level, origin, output, type, seen)
         return None
 
     def _bypass(self, node: Mapping[str, Any], slot: int, type: str) -> Mapping[str, Any] | None:
-        """The input that a bypassed node passes on as this output."""
+        """Return the input that a bypassed node passes on as this output."""
         inputs, outputs = _sockets(node, "inputs"), _sockets(node, "outputs")
         if type in ("*", ""):
             return inputs[slot] if slot < len(inputs) else next(iter(inputs), None)
@@ -299,37 +307,37 @@ def _extra(ignored: Mapping[str, Any]) -> dict[str, Any]:
     return {IGNORED: ignored} if ignored else {}
 
 
-def _own_values(node: Mapping[str, Any]) -> Shown:
-    """What an instance gives to fields inside by its list of proxies, the older way to do so."""
+def _own_values(node: Mapping[str, Any]) -> WidgetValues:
+    """Return the values that an instance gives to widgets inside by its `proxyWidgets`."""
     values = node.get("widgets_values")
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for (way, name), value in zip(
+    by_path: dict[tuple[str, ...], dict[str, Any]] = {}
+    for (path, name), value in zip(
         _proxies(node), values if isinstance(values, list) else (), strict=False
     ):
-        if not name.startswith(IMAGE):
-            found.setdefault(way, {})[name] = value
-    return found
+        if not name.startswith(IMAGE_PREVIEW):
+            by_path.setdefault(path, {})[name] = value
+    return by_path
 
 
 def _proxies(node: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The fields that an instance stands for: the way of ids to each inside, and its name.
+    """Yield the widgets inside that an instance shows: the path of ids to a node, and the name.
 
-    The way () is to the subgraph's own input.
+    The path () stands for an input of the subgraph itself.
     """
     properties = node.get("properties")
     listed = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
     for proxy in listed if isinstance(listed, list) else ():
         if not isinstance(proxy, list) or len(proxy) < 2:
-            raise FormatError(f"this is no proxy of a field: {str(proxy)[:80]}")
-        way, name = [str(proxy[0])], str(proxy[1])
-        while (inner := _WAY.fullmatch(name)) is not None and len(way) < MAX_DEPTH:
-            way.append(inner[1])
+            raise FormatError(f"proxyWidgets: expected [node, name], got {str(proxy)[:80]}")
+        path, name = [str(proxy[0])], str(proxy[1])
+        while (inner := _PROXY_PATH.fullmatch(name)) is not None and len(path) < MAX_DEPTH:
+            path.append(inner[1])
             name = inner[2]
-        yield (() if way == [ITSELF] else tuple(way)), name
+        yield (() if path == [ITSELF] else tuple(path)), name
 
 
 def _behind(level: _Level, slot: int) -> Iterator[tuple[str, str]]:
-    """(node, input) of what an input of a subgraph feeds."""
+    """Yield node and input name of each input that a subgraph input feeds."""
     for number, (origin, output, target, _) in level.links.items():
         if origin == INPUTS and output == slot and target in level.nodes:
             for socket in _sockets(level.nodes[target], "inputs"):
@@ -338,13 +346,13 @@ def _behind(level: _Level, slot: int) -> Iterator[tuple[str, str]]:
 
 
 def _definitions(data: Any, depth: int) -> Iterator[Mapping[str, Any]]:
-    """The subgraphs that a file defines, at any depth."""
+    """Yield the subgraphs that a file defines, at any depth."""
     held = data.get("definitions") if isinstance(data, Mapping) else None
     listed = held.get("subgraphs") if isinstance(held, Mapping) else None
-    for found in listed if isinstance(listed, list) and depth < MAX_DEPTH else ():
-        if isinstance(found, Mapping) and isinstance(found.get("id"), str):
-            yield found
-            yield from _definitions(found, depth + 1)
+    for definition in listed if isinstance(listed, list) and depth < MAX_DEPTH else ():
+        if isinstance(definition, Mapping) and isinstance(definition.get("id"), str):
+            yield definition
+            yield from _definitions(definition, depth + 1)
 
 
 def _is_node(node: Any) -> bool:
@@ -356,8 +364,10 @@ def _is_node(node: Any) -> bool:
 
 
 def _sockets(node: Mapping[str, Any], side: str) -> list[Mapping[str, Any]]:
-    found = node.get(side)
-    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+    listed = node.get(side)
+    if not isinstance(listed, list):
+        return []
+    return [socket for socket in listed if isinstance(socket, Mapping)]
 
 
 def _mode(node: Mapping[str, Any]) -> Any:
@@ -365,6 +375,7 @@ def _mode(node: Mapping[str, Any]) -> Any:
 
 
 def _connects(first: str, second: str) -> bool:
+    """Return whether the editor allows a link between two types, `*` and lists included."""
     if first in ("", "*", "0") or second in ("", "*", "0"):
         return True
     return bool(set(first.lower().split(",")) & set(second.lower().split(",")))

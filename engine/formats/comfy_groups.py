@@ -1,7 +1,7 @@
-"""Group nodes, which older editors wrote: read as uses of a subgraph, as newer editors read them.
+"""Group nodes of older editors, read as subgraphs, as newer editors do.
 
-A group is kept in `extra.groupNodes` under its name; a node of type `workflow>Name` uses it, and
-holds the values of all fields inside, one after another.
+`extra.groupNodes` defines a group under its name. A node of type `workflow>Name` is an instance
+of it, and lists the values of all widgets inside.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ INPUTS, OUTPUTS = -10, -20
 PRIMITIVE = "PrimitiveNode"
 BUTTON, NOTHING = frozenset({"image"}), frozenset[str]()
 Specs = Mapping[str, NodeSpec]
-Shown = Mapping[tuple[str, ...], Mapping[str, Any]]
-"""Values that a use of a subgraph gives to fields inside: by the way of ids to a node, by name."""
+WidgetValues = Mapping[tuple[str, ...], Mapping[str, Any]]
+"""Values that an instance gives to widgets inside: by the path of ids to a node, then by name."""
 
 
 def group_of(type_name: str, groups: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The group that a type of node names; None if it names none."""
-    prefix = next((each for each in PREFIXES if type_name.startswith(each)), None)
-    found = groups.get(type_name.removeprefix(prefix)) if prefix else None
-    return found if isinstance(found, Mapping) else None
+    """Return the group that a node type names; None if it names none."""
+    prefix = next((prefix for prefix in PREFIXES if type_name.startswith(prefix)), None)
+    group = groups.get(type_name.removeprefix(prefix)) if prefix else None
+    return group if isinstance(group, Mapping) else None
 
 
 def groups_in(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The groups that a file defines, by name."""
+    """Return the groups that a file defines, by name."""
     extra = data.get("extra")
-    found = extra.get("groupNodes") if isinstance(extra, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+    groups = extra.get("groupNodes") if isinstance(extra, Mapping) else None
+    return groups if isinstance(groups, Mapping) else {}
 
 
 def as_subgraph(group: Mapping[str, Any], instance: Mapping[str, Any]) -> dict[str, Any]:
-    """The group as the definition of a subgraph that the instance uses; inner ids are places.
+    """Return a group as the subgraph definition of an instance; ids inside are indices.
 
     Raises:
-        FormatError: it is no group.
+        FormatError: the group has another shape than the editor writes.
     """
     nodes = _nodes(group)
     links = list(_links(group, nodes))
     ports = list(_ports(nodes, links))
     names = _names(ports, nodes, instance)
     number = len(links)
-    for place, (inner, socket) in enumerate(ports):
-        links.append((number, INPUTS, place, inner, socket))
+    for slot, (inner, socket) in enumerate(ports):
+        links.append((number, INPUTS, slot, inner, socket))
         number += 1
-    for place, (inner, output) in enumerate(_given(group, nodes, links)):
-        links.append((number, inner, output, OUTPUTS, place))
+    for slot, (inner, output) in enumerate(_outputs(group, nodes, links)):
+        links.append((number, inner, output, OUTPUTS, slot))
         number += 1
     for link, _, _, target, socket in links:
         if target != OUTPUTS:
@@ -59,8 +59,10 @@ def as_subgraph(group: Mapping[str, Any], instance: Mapping[str, Any]) -> dict[s
     return {"nodes": nodes, "links": links, "inputs": [{"name": name} for name in names]}
 
 
-def shown_values(group: Mapping[str, Any], instance: Mapping[str, Any], specs: Specs) -> Shown:
-    """The values of the instance by the node inside that they are for."""
+def group_widget_values(
+    group: Mapping[str, Any], instance: Mapping[str, Any], specs: Specs
+) -> WidgetValues:
+    """Return the values that an instance of a group holds, by the node inside."""
     nodes = _nodes(group)
     linked = {
         (target, _current_name(nodes[target], socket, specs))
@@ -68,31 +70,31 @@ def shown_values(group: Mapping[str, Any], instance: Mapping[str, Any], specs: S
     }
     given = instance.get("widgets_values")
     waiting = list(given) if isinstance(given, list) else []
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for place, node in enumerate(nodes):
-        values = found.setdefault((str(place),), {})
+    by_node: dict[tuple[str, ...], dict[str, Any]] = {}
+    for index, node in enumerate(nodes):
+        values = by_node.setdefault((str(index),), {})
         spec = specs.get(node["type"])
         if spec is None and node["type"] != PRIMITIVE:
             held = node.get("widgets_values")
             del waiting[: len(held) if isinstance(held, list) else 0]
-        for name, follows in _fields(node["type"], spec):
-            if (place, name) in linked or _hidden(group, place, "input", name):
+        for name, followers in _widgets(node["type"], spec):
+            if (index, name) in linked or _is_hidden(group, index, "input", name):
                 continue
             if waiting:
                 values[name] = waiting.pop(0)
-            if waiting and str(waiting[0]) in follows:
+            if waiting and str(waiting[0]) in followers:
                 waiting.pop(0)
-    return found
+    return by_node
 
 
 def _current_name(node: Mapping[str, Any], socket: int, specs: Specs) -> str:
-    """Return the present name of an input of a node in a group."""
+    """Return the current name of an input of a node in a group."""
     name, spec = str(node["inputs"][socket].get("name")), specs.get(node["type"])
     return (spec.current_name(name) if spec is not None else None) or name
 
 
-def _fields(type_name: str, spec: NodeSpec | None) -> Iterator[tuple[str, frozenset[str]]]:
-    """The fields of a node, and what may follow each: what happens to it later, or a button."""
+def _widgets(type_name: str, spec: NodeSpec | None) -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield the widgets of a node, and the values that may follow each: a control or a button."""
     if type_name == PRIMITIVE:
         yield "value", CONTROLS
     for port in spec.inputs if spec is not None else ():
@@ -101,96 +103,99 @@ def _fields(type_name: str, spec: NodeSpec | None) -> Iterator[tuple[str, frozen
 
 
 def _nodes(group: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The nodes of a group, with their places for ids and without links."""
+    """Return the nodes of a group, with their indices as ids, and without links."""
     listed = group.get("nodes")
     if not isinstance(listed, list) or not all(
         isinstance(node, Mapping) and isinstance(node.get("type"), str) for node in listed
     ):
-        raise FormatError("this is no group of nodes: its nodes have no type")
-    found = []
-    for place, node in enumerate(listed):
+        raise FormatError("group node: expected a list of nodes with a type")
+    nodes = []
+    for index, node in enumerate(listed):
         sides = {side: _sockets(node, side) for side in ("inputs", "outputs")}
-        found.append({**node, **sides, "id": place})
-    return found
+        nodes.append({**node, **sides, "id": index})
+    return nodes
 
 
 def _sockets(node: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
     held = node.get(side)
     listed = held if isinstance(held, list) else []
-    return [{**each, "link": None} for each in listed if isinstance(each, Mapping)]
+    return [{**socket, "link": None} for socket in listed if isinstance(socket, Mapping)]
 
 
 def _links(
     group: Mapping[str, Any], nodes: list[dict[str, Any]]
 ) -> Iterator[tuple[int, int, int, int, int]]:
-    """(id, origin, its output, target, its input) of each link inside a group."""
+    """Yield id, origin, output slot, target and input slot of each link inside a group."""
     listed = group.get("links")
     for number, link in enumerate(listed if isinstance(listed, list) else ()):
         try:
-            origin, output, target, socket = (int(each) for each in link[:4])
+            origin, output, target, socket = map(int, link[:4])
             if min(origin, output, target, socket) < 0 or origin >= len(nodes):
                 raise IndexError
             nodes[target]["inputs"][socket]
         except (TypeError, ValueError, IndexError) as error:
-            raise FormatError(f"this is no link of a group: {str(link)[:80]}") from error
+            raise FormatError(f"group node: not a link: {str(link)[:80]}") from error
         yield number, origin, output, target, socket
 
 
 def _ports(nodes: list[dict[str, Any]], links: list[Any]) -> Iterator[tuple[int, int]]:
-    """(node, input) of each input that nothing inside feeds."""
+    """Yield node and slot of each input that no link inside feeds."""
     fed = {(target, socket) for _, _, _, target, socket in links}
-    for place, node in enumerate(nodes):
+    for index, node in enumerate(nodes):
         for socket in range(len(node["inputs"])):
-            if (place, socket) not in fed:
-                yield place, socket
+            if (index, socket) not in fed:
+                yield index, socket
 
 
 def _names(
     ports: list[tuple[int, int]], nodes: list[dict[str, Any]], instance: Mapping[str, Any]
 ) -> list[str]:
-    """The names of the group's inputs, as its instance has them."""
-    held = instance.get("inputs")
-    outer = [each for each in held if isinstance(each, Mapping)] if isinstance(held, list) else []
-    inner = [nodes[place]["inputs"][socket] for place, socket in ports]
+    """Return the names of the group's inputs, as its instance names them."""
+    outer = _sockets(instance, "inputs")
+    inner = [nodes[index]["inputs"][socket] for index, socket in ports]
     if len(outer) == len(inner):
-        return [str(each.get("name", "")) for each in outer]
-    plain = [str(each.get("name", "")) for each in outer if "widget" not in each]
-    if len(plain) == sum("widget" not in each for each in inner):
+        return [_name(socket) for socket in outer]
+    plain = [_name(socket) for socket in outer if "widget" not in socket]
+    if len(plain) == sum("widget" not in socket for socket in inner):
         order = iter(plain)
-        return [str(each.get("name", "")) if "widget" in each else next(order) for each in inner]
-    found: list[str] = []
-    for (place, _), each in zip(ports, inner, strict=True):
-        name = str(each.get("name", ""))
-        found.append(name if name not in found else f"{_title(nodes[place])} {name}")
-    return found
+        return [_name(socket) if "widget" in socket else next(order) for socket in inner]
+    names: list[str] = []
+    for (index, _), socket in zip(ports, inner, strict=True):
+        name = _name(socket)
+        names.append(name if name not in names else f"{_title(nodes[index])} {name}")
+    return names
 
 
-def _given(
+def _outputs(
     group: Mapping[str, Any], nodes: list[dict[str, Any]], links: list[Any]
 ) -> Iterator[tuple[int, int]]:
-    """(node, output) of each output that the group gives out."""
+    """Yield node and slot of each output that the group has."""
     used = {(origin, output) for _, origin, output, _, _ in links}
     held = group.get("external")
     external = {
-        tuple(each[:2]) for each in (held if isinstance(held, list) else ()) if _is_pair(each)
+        tuple(entry[:2]) for entry in (held if isinstance(held, list) else ()) if _is_pair(entry)
     }
-    for place, node in enumerate(nodes):
+    for index, node in enumerate(nodes):
         for output in range(len(node["outputs"])):
-            kept = (place, output) not in used or (place, output) in external
-            if kept and not _hidden(group, place, "output", str(output)):
-                yield place, output
+            is_external = (index, output) not in used or (index, output) in external
+            if is_external and not _is_hidden(group, index, "output", str(output)):
+                yield index, output
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, int) for each in value[:2])
+    return isinstance(value, list) and all(isinstance(item, int) for item in value[:2])
 
 
-def _hidden(group: Mapping[str, Any], place: int, side: str, name: str) -> bool:
-    """Whether the group keeps a field or an output to itself."""
-    found: Any = group.get("config")
-    for key in (str(place), side, name):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return isinstance(found, Mapping) and found.get("visible") is False
+def _is_hidden(group: Mapping[str, Any], index: int, side: str, name: str) -> bool:
+    """Return whether the group hides a widget or an output of a node inside."""
+    config: Any = group.get("config")
+    for key in (str(index), side, name):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return isinstance(config, Mapping) and config.get("visible") is False
+
+
+def _name(socket: Mapping[str, Any]) -> str:
+    return str(socket.get("name", ""))
 
 
 def _title(node: Mapping[str, Any]) -> str:

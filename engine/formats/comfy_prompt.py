@@ -16,7 +16,7 @@ Specs = Mapping[str, NodeSpec]
 
 
 def is_prompt(data: Any) -> bool:
-    """Whether parsed JSON is in this format."""
+    """Return whether parsed JSON is in ComfyUI's API format."""
     return (
         isinstance(data, Mapping)
         and bool(data)
@@ -30,25 +30,25 @@ def is_prompt(data: Any) -> bool:
 
 
 def is_editor_workflow(data: Any) -> bool:
-    """Whether parsed JSON is what ComfyUI's editor saves."""
+    """Return whether parsed JSON is a workflow saved by ComfyUI's editor."""
     return isinstance(data, Mapping) and isinstance(data.get("nodes"), list) and "links" in data
 
 
 def read_prompt(data: Mapping[str, Any], specs: Specs | None = None) -> Graph:
-    """The graph of a prompt, its values converted as ComfyUI converts them.
+    """Read the graph of a prompt, converting values as ComfyUI does.
 
-    Former names of inputs become present ones. What ComfyUI ignores is kept in `Node.extra`, and
-    written again: unknown keys, and values of inputs that an installed node does not have.
+    Former names of inputs become current ones. ComfyUI ignores unknown keys, and inputs that an
+    installed node does not have; they are stored in `Node.extra`, and written back.
     """
     return Graph({id: _read_node(entry, specs or {}) for id, entry in data.items()})
 
 
 def write_prompt(graph: Graph, specs: Specs) -> dict[str, Any]:
-    """A graph as a prompt; its inputs are written as their values.
+    """Return a graph as a prompt, with graph inputs replaced by their values.
 
     Raises:
-        FormatError: a link names an output of a node that is not installed, so that its index
-            is not known; or a value is none that JSON holds.
+        FormatError: the index of an output is unknown, as its node is not installed; or JSON
+            cannot hold a value.
     """
     graph = graph.bound()
     return refuse_unreadable(
@@ -57,7 +57,7 @@ def write_prompt(graph: Graph, specs: Specs) -> dict[str, Any]:
 
 
 def write_prompt_json(graph: Graph, specs: Specs) -> str:
-    """A graph as the text of a prompt file."""
+    """Return a graph as the text of a prompt file."""
     return json.dumps(write_prompt(graph, specs), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -100,21 +100,21 @@ def _write_node(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, An
     }
     for name, value in node.ignored.items():
         inputs.setdefault(name, _write_value(graph, f"{node.type} ({id}) .{name}", value, specs))
-    found: dict[str, Any] = {"class_type": node.type, "inputs": inputs}
-    found |= {key: thaw(value) for key, value in node.extra.items() if key != IGNORED}
+    entry: dict[str, Any] = {"class_type": node.type, "inputs": inputs}
+    entry |= {key: thaw(value) for key, value in node.extra.items() if key != IGNORED}
     if node.title:
-        found["_meta"] = {"title": node.title, **found.get("_meta", {})}
-    return found
+        entry["_meta"] = {"title": node.title, **entry.get("_meta", {})}
+    return entry
 
 
 def _write_value(graph: Graph, where: str, value: Any, specs: Specs) -> Any:
     if isinstance(value, Link):
         return [value.node, _index(graph, where, value, specs)]
     if isinstance(value, InputRef):
-        raise FormatError(f"{where}: {value}: the graph declares no such input")
+        raise FormatError(f"{where}: the graph has no input for {value}")
     plain = thaw(value)
-    marked = isinstance(plain, dict) and plain.keys() == {"__value__"}
-    return {"__value__": plain} if marked or isinstance(plain, list) else plain
+    looks_marked = isinstance(plain, dict) and plain.keys() == {"__value__"}
+    return {"__value__": plain} if looks_marked or isinstance(plain, list) else plain
 
 
 def _index(graph: Graph, where: str, link: Link, specs: Specs) -> int:
@@ -124,8 +124,6 @@ def _index(graph: Graph, where: str, link: Link, specs: Specs) -> int:
     spec = specs.get(origin.type) if origin else None
     index = spec.output_index(link.output) if spec else None
     if index is None:
-        kind = origin.type if origin else "a node that is not there"
-        raise FormatError(
-            f"{where}: the index of {link} is not known, as it is an output of {kind}"
-        )
+        kind = origin.type if origin else "a missing node"
+        raise FormatError(f"{where}: expected an output of an installed node, got {link} of {kind}")
     return index

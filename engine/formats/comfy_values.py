@@ -1,4 +1,4 @@
-"""Which value of an editor's node is which: its fields by position, or by name."""
+"""Widget values of a node in an editor's file, by position or by name, as inputs of the node."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..node.spec import NodeSpec, Port
 
 IMAGE = "input"
 MAX_DEPTH = 32
-EDITOR_FIELDS = frozenset({"control_after_generate", "upload", "videopreview"})
-"""Fields that the editor itself adds to nodes and saves by name."""
+EDITOR_WIDGETS = frozenset({"control_after_generate", "upload", "videopreview"})
+"""Widgets that the editor itself adds to nodes, and saves by name."""
 CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize"})
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)(?<!\\)\}")
@@ -22,27 +22,27 @@ _ESCAPED = re.compile(r"\\([{}|])")
 
 
 def is_widget(port: Port) -> bool:
-    """Whether the editor shows a field for an input."""
+    """Return whether the editor shows a widget for an input."""
     return port.type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
 def is_seed(port: Port) -> bool:
-    """Whether the field is followed by what the editor does with it after a run."""
+    """Return whether the editor adds a widget after this one: what to do with it after a run."""
     return port.seeded or port.name in ("seed", "noise_seed")
 
 
 def is_image(port: Port) -> bool:
-    """Whether the field names an image, which has a button of its own."""
+    """Return whether the widget names an image, so that the editor adds an upload button."""
     return port.file is not None and port.file.kind == IMAGE
 
 
 def widget_values(
     spec: NodeSpec, node: Mapping[str, Any], outer: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the values of a node's fields by name; those that the file leaves out have none.
+    """Return the values of a node's widgets by name, those that the file holds.
 
     Args:
-        outer: values that a subgraph around it gives to its fields.
+        outer: values that a subgraph around the node gives to its widgets.
     """
     listed = node.get("widgets_values")
     values: dict[str, Any] = values_by_position(spec, listed) if isinstance(listed, list) else {}
@@ -56,40 +56,43 @@ def widget_values(
 def ignored_values(
     spec: NodeSpec, node: Mapping[str, Any], outer: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the values that a file names for fields that the node does not have."""
+    """Return the values that a file names for widgets that the node does not have."""
     return {
         name: value
         for name, value in _named_values(spec, node, outer)
-        if spec.port(name) is None and name not in EDITOR_FIELDS
+        if spec.port(name) is None and name not in EDITOR_WIDGETS
     }
 
 
 def _named_values(
     spec: NodeSpec, node: Mapping[str, Any], outer: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the values that a file gives by name, under the present names of inputs."""
+    """Yield the values that a file gives by name, under the current names of inputs."""
     for values in (node.get("widgets_values"), node.get("widgets_values_named"), outer):
         if isinstance(values, Mapping):
             yield from spec.current_names(values).items()
 
 
 def values_by_position(spec: NodeSpec, values: Sequence[Any]) -> dict[str, Any]:
-    """Values in the order of the fields; a seed is followed by what the editor does with it."""
-    found: dict[str, Any] = {}
+    """Return values by name from a list in the order of the widgets.
+
+    A seed may be followed by its control, such as `randomize`.
+    """
+    named: dict[str, Any] = {}
     waiting = list(values)
     for port in spec.inputs:
         if not is_widget(port) or not waiting:
             continue
-        found[port.name] = waiting.pop(0)
+        named[port.name] = waiting.pop(0)
         if is_seed(port) and waiting and str(waiting[0]) in CONTROLS:
             waiting.pop(0)
-    return found
+    return named
 
 
 def convert(port: Port | None, value: Any) -> Any:
-    """A literal as ComfyUI takes it: numbers in texts, numbers for texts, 0 and 1 for no and yes.
+    """Convert a literal to the type of its port as ComfyUI does: "8" to 8, 8 to "8", 1 to True.
 
-    What cannot be converted stays, for validation to refuse.
+    A value that cannot be converted is returned unchanged, for validation to refuse.
     """
     if port is None:
         return value
@@ -107,21 +110,21 @@ def convert(port: Port | None, value: Any) -> Any:
 
 
 def expand_dynamic_prompt(text: str) -> str:
-    """A prompt without comments, with one alternative of each `{a|b}`: always the same one.
+    """Return a prompt without comments, with one choice of each `{a|b}`, the same every time.
 
     >>> expand_dynamic_prompt("a /* big */ {red} house")
     'a  red house'
     """
-    # Past the last end of a comment none can be closed; looking for one would take long.
+    # After the last `*/` no comment can end. Searching for it there would take quadratic time.
     end = text.rfind("*/") + 2
     text = (
         _COMMENT.sub("", text[:end]) + _COMMENT.sub("", text[end:])
         if end > 1
         else (_COMMENT.sub("", text))
     )
-    chance = random.Random(text)
+    generator = random.Random(text)
     for _ in range(MAX_DEPTH):
-        text, count = _CHOICE.subn(lambda found: chance.choice(found[1].split("|")), text)
+        text, count = _CHOICE.subn(lambda match: generator.choice(match[1].split("|")), text)
         if not count:
             break
     return _ESCAPED.sub(r"\1", text)

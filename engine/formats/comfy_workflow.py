@@ -1,7 +1,7 @@
-"""What ComfyUI's editor opens: nodes with places and sizes, links, values by position.
+"""Graph -> the workflow file that ComfyUI's editor opens: nodes with positions, links, values.
 
-Reading is in `comfy_editor`. A graph gets a plain layout: a column for each generation, from
-left to right.
+Reading is in `comfy_editor`. The layout has one column per generation of the graph, from left to
+right.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ TITLE, ROW, TEXT_ROWS, IMAGE_ROWS = 40, 26, 5, 10
 
 
 def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
-    """A graph as the editor's file, version 0.4; its inputs are written as their values.
+    """Return a graph as a workflow, version 0.4, with graph inputs replaced by their values.
 
     Raises:
-        FormatError: a node is not installed, so that the order of its values is not known.
+        FormatError: a node is not installed, so that the order of its widgets is unknown.
     """
     graph = graph.bound()
     writer = _Writer(graph, specs)
@@ -48,7 +48,7 @@ def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
 
 @dataclass
 class _Writer:
-    """Numbers nodes and links, and places nodes, in topological order."""
+    """Numbers nodes and links, and lays out nodes, in topological order."""
 
     graph: Graph
     specs: Specs
@@ -58,12 +58,12 @@ class _Writer:
     def __post_init__(self) -> None:
         order = [id for layer in self.graph.generations for id in layer]
         self.numbers = {id: number for number, id in enumerate(order, 1)}
-        self.places = self._places()
-        # Outputs name the links that leave them, so that all links are numbered first.
-        self.incoming = {id: self._link(id) for id in order}
+        self.positions = self._lay_out()
+        # An output lists the links that leave it, so that all links must be numbered first.
+        self.incoming = {id: self._number_links(id) for id in order}
 
     def node(self, id: str) -> dict[str, Any]:
-        """One node."""
+        """Return one node of the file."""
         node, spec = self.graph.nodes[id], self._spec(id)
         linked = self.incoming[id]
         sockets = [port for port in spec.inputs if not is_widget(port)]
@@ -74,10 +74,10 @@ class _Writer:
             for port in widgets
             if port.name in linked
         ]
-        found: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "id": self.numbers[id],
             "type": node.type,
-            "pos": self.places[id],
+            "pos": self.positions[id],
             "size": [WIDTH, _height(spec)],
             "flags": {},
             "order": self.numbers[id] - 1,
@@ -90,42 +90,42 @@ class _Writer:
             "properties": {"Node name for S&R": node.type},
             "widgets_values": _values(spec, node),
         }
-        return found | ({"title": node.title} if node.title else {})
+        return entry | ({"title": node.title} if node.title else {})
 
-    def _link(self, id: str) -> dict[str, int]:
-        """Number the links into a node: input -> number."""
-        spec, found = self._spec(id), {}
+    def _number_links(self, id: str) -> dict[str, int]:
+        """Number the links into a node; return input -> number."""
+        spec, numbers = self._spec(id), {}
         ports = sorted(spec.inputs, key=is_widget)
-        places = {port.name: place for place, port in enumerate(ports)}
+        slots = {port.name: slot for slot, port in enumerate(ports)}
         for name, link in self.graph.nodes[id].links():
             port, origin = spec.port(name), self._spec(link.node)
             index = origin.output_index(link.output)
             if port is None or index is None:
-                raise FormatError(f"{spec.name} ({id}) .{name}: {link} leads nowhere")
+                raise FormatError(f"{spec.name} ({id}) .{name}: there is no output {link}")
             number = len(self.links) + 1
             self.links.append(
-                [number, self.numbers[link.node], index, self.numbers[id], places[name], port.type]
+                [number, self.numbers[link.node], index, self.numbers[id], slots[name], port.type]
             )
             self.outgoing.setdefault((link.node, index), []).append(number)
-            found[name] = number
-        return found
+            numbers[name] = number
+        return numbers
 
     def _spec(self, id: str) -> NodeSpec:
         node = self.graph.nodes.get(id)
         spec = self.specs.get(node.type) if node is not None else None
         if spec is None:
-            kind = node.type if node is not None else "missing"
-            raise FormatError(f"node {id} is {kind}, which is not installed")
+            got = f"{node.type}, which is not installed" if node is not None else "none"
+            raise FormatError(f"node {id}: expected an installed node, got {got}")
         return spec
 
-    def _places(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+    def _lay_out(self) -> dict[str, list[int]]:
+        positions: dict[str, list[int]] = {}
         for column, layer in enumerate(self.graph.generations):
             top = 0
             for id in layer:
-                found[id] = [column * (WIDTH + GAP_X), top]
+                positions[id] = [column * (WIDTH + GAP_X), top]
                 top += _height(self._spec(id)) + GAP_Y
-        return found
+        return positions
 
 
 def _socket(port: Port, link: int | None) -> dict[str, Any]:
@@ -133,22 +133,22 @@ def _socket(port: Port, link: int | None) -> dict[str, Any]:
 
 
 def _values(spec: NodeSpec, node: Node) -> list[Any]:
-    """The values of the fields by position, with what the editor adds after some of them."""
-    found: list[Any] = []
+    """Return the values of the widgets by position, with those that the editor adds itself."""
+    values: list[Any] = []
     for port in spec.inputs:
         if not is_widget(port):
             continue
         value = node.inputs.get(port.name, None if port.is_required else port.default)
-        found.append(_value(port, None if isinstance(value, Link) else value))
+        values.append(_value(port, None if isinstance(value, Link) else value))
         if port.seeded:
-            found.append("fixed")
+            values.append("fixed")
     if any(is_image(port) for port in spec.inputs):
-        found.append("image")
-    return found
+        values.append("image")
+    return values
 
 
 def _value(port: Port, value: Any) -> Any:
-    """A value as a field holds it; where there is none, what the editor would start with."""
+    """Return a value as a widget holds it; for None, the value that the editor starts with."""
     if value is not None:
         return thaw(value)
     if port.between is not None:

@@ -1,4 +1,4 @@
-"""The native format: YAML or JSON of one shape, made to be read, diffed and shared.
+"""The native format, in YAML or JSON: made to be read, diffed and shared.
 
     latentloom: 1
     title: A title
@@ -9,8 +9,8 @@
       pass1: {node: KSampler, model: $model.MODEL, denoise: "${denoise}"}
     layout: {}
 
-`$node.OUTPUT` is a link, `${name}` an input of the graph, `$$` at the start of a text a plain `$`.
-A node's inputs that are called `node`, `title` or `inputs` go under `inputs:` inside the node.
+`$node.OUTPUT` is a link and `${name}` a graph input; `$$` at the start of a string stands for `$`.
+Inputs of a node that are called `node`, `title` or `inputs` go under `inputs:` inside the node.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ _INDEX = re.compile(r"^[0-9]{1,9}\Z")
 
 
 def read_native(data: Mapping[Any, Any], specs: Mapping[str, NodeSpec] | None = None) -> Graph:
-    """Return the graph of a parsed file.
+    """Read the graph of a parsed file.
 
     Args:
-        specs: the installed nodes; with them, former names of inputs become present ones.
+        specs: the installed nodes; with them, former names of inputs become current ones.
 
     Raises:
-        FormatError: a part has another shape than the format's.
+        FormatError: a part of the file is not what the format has there.
     """
     version = data.get("latentloom")
     if type(version) is not int or version != VERSION:
         raise FormatError(f"expected `latentloom: {VERSION}`, got {describe_value(version)}")
-    _known_keys(data, KEYS, "the file")
+    _check_keys(data, KEYS, "the file")
     nodes = _mapping(data.get("nodes"), "nodes")
     inputs = _mapping(data.get("inputs"), "inputs")
     return Graph(
@@ -65,33 +65,33 @@ def read_native(data: Mapping[Any, Any], specs: Mapping[str, NodeSpec] | None = 
 
 
 def to_native(graph: Graph) -> dict[str, Any]:
-    """A graph as plain values, in the order that files are written in.
+    """Return a graph as plain values, in the order of a file.
 
     Raises:
-        FormatError: it has something that would not be read back as it is.
+        FormatError: a part of the graph would not be read back unchanged.
     """
-    found: dict[str, Any] = {"latentloom": VERSION}
+    file: dict[str, Any] = {"latentloom": VERSION}
     if graph.title:
-        found["title"] = graph.title
+        file["title"] = graph.title
     if graph.description:
-        found["description"] = graph.description
+        file["description"] = graph.description
     if graph.inputs:
-        found["inputs"] = {
+        file["inputs"] = {
             name: _write_input(graph_input) for name, graph_input in graph.inputs.items()
         }
-    found["nodes"] = {id: _write_node(id, node) for id, node in graph.nodes.items()}
+    file["nodes"] = {id: _write_node(id, node) for id, node in graph.nodes.items()}
     if graph.layout:
-        found["layout"] = thaw(graph.layout)
-    return refuse_unreadable(found)
+        file["layout"] = thaw(graph.layout)
+    return refuse_unreadable(file)
 
 
 def write_json(graph: Graph) -> str:
-    """A graph as native JSON."""
+    """Return a graph as native JSON."""
     return json.dumps(to_native(graph), indent=2, ensure_ascii=False) + "\n"
 
 
 def write_yaml(graph: Graph) -> str:
-    """A graph as native YAML: a node on one line where it fits."""
+    """Return a graph as native YAML, each node on one line if it fits."""
     lines: list[str] = []
     for key, value in to_native(graph).items():
         if key in ("inputs", "nodes") and value:
@@ -103,10 +103,10 @@ def write_yaml(graph: Graph) -> str:
 
 
 def thaw(value: Any) -> Any:
-    """Plain lists and dicts of a frozen literal; of a path from anywhere, only the name is told.
+    """Return a frozen literal as plain lists and dicts; an absolute path as its name alone.
 
     Raises:
-        FormatError: it holds what no file can, such as a link inside a list.
+        FormatError: it holds a value that files cannot, such as a link inside a list.
     """
     if value is None or isinstance(value, str | int | float):
         return value
@@ -138,10 +138,13 @@ def _read_node(id: str, entry: Any, specs: Mapping[str, NodeSpec]) -> Node:
 
 
 def read_value(where: str, value: Any) -> Any:
-    """An input as a literal, Link or InputRef; `where` names it in messages.
+    """Read the value of an input as a literal, Link or InputRef.
+
+    Args:
+        where: the input's name, for messages.
 
     Raises:
-        FormatError: a text begins with `$` and is neither a link nor an input.
+        FormatError: a string begins with `$` and is neither a link nor a graph input.
     """
     if not isinstance(value, str) or not value.startswith("$"):
         return value
@@ -159,22 +162,22 @@ def read_value(where: str, value: Any) -> Any:
 
 
 def _write_node(id: str, node: Node) -> dict[str, Any]:
-    found: dict[str, Any] = {"node": node.type}
+    entry: dict[str, Any] = {"node": node.type}
     if node.title:
-        found["title"] = node.title
+        entry["title"] = node.title
     values = {
         name: _write_value(f"node {id}, {name}", value) for name, value in node.inputs.items()
     }
-    found |= {name: value for name, value in values.items() if name not in NODE_KEYS}
+    entry |= {name: value for name, value in values.items() if name not in NODE_KEYS}
     clashing = {name: value for name, value in values.items() if name in NODE_KEYS}
-    return found | ({"inputs": clashing} if clashing else {})
+    return entry | ({"inputs": clashing} if clashing else {})
 
 
 def _write_value(where: str, value: Any) -> Any:
     if isinstance(value, Link | InputRef):
         text = str(value)
         if not _reads_as(text, value):
-            raise FormatError(f"{where}: {text} has a name that no link can hold; rename it")
+            raise FormatError(f"{where}: the name in {text} cannot be used in a link; rename it")
         return text
     if isinstance(value, str) and value.startswith("$"):
         return f"${value}"
@@ -182,21 +185,21 @@ def _write_value(where: str, value: Any) -> Any:
 
 
 def _reads_as(text: str, value: Link | InputRef) -> bool:
-    """Whether the reader makes the same of it again."""
+    """Return whether a written value is read back unchanged."""
     if isinstance(value, InputRef):
-        found = _INPUT_REF.match(text)
-        return found is not None and found.group(1) == value.name
-    found = _LINK.match(text) if not text.startswith("$$") else None
-    if found is None or found.groups() != (value.node, str(value.output)):
+        match = _INPUT_REF.match(text)
+        return match is not None and match.group(1) == value.name
+    match = _LINK.match(text) if not text.startswith("$$") else None
+    if match is None or match.groups() != (value.node, str(value.output)):
         return False
-    return isinstance(value.output, int) == bool(_INDEX.match(found.group(2)))
+    return isinstance(value.output, int) == bool(_INDEX.match(match.group(2)))
 
 
 def _read_input(name: str, entry: Any) -> GraphInput:
     where = f"input {name}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("type"), str):
         raise FormatError(f"{where}: expected a mapping with `type:`, got {describe_value(entry)}")
-    _known_keys(entry, INPUT_KEYS, where)
+    _check_keys(entry, INPUT_KEYS, where)
     for key in ("min", "max"):
         number = entry.get(key)
         if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
@@ -206,7 +209,7 @@ def _read_input(name: str, entry: Any) -> GraphInput:
         isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
     ):
         raise FormatError(
-            f"{where}, choices: expected a list of texts, got {describe_value(choices)}"
+            f"{where}, choices: expected a list of strings, got {describe_value(choices)}"
         )
     return GraphInput(
         type=entry["type"],
@@ -219,20 +222,20 @@ def _read_input(name: str, entry: Any) -> GraphInput:
 
 
 def _write_input(graph_input: GraphInput) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": graph_input.type}
+    entry: dict[str, Any] = {"type": graph_input.type}
     for key in INPUT_KEYS[1:]:
         value = getattr(graph_input, key)
         if value is not None and value != "":
-            found[key] = thaw(value)
+            entry[key] = thaw(value)
     if graph_input.default == "":
-        found["default"] = ""
-    return found
+        entry["default"] = ""
+    return entry
 
 
-def _known_keys(data: Mapping[Any, Any], known: tuple[str, ...], where: str) -> None:
+def _check_keys(data: Mapping[Any, Any], known: tuple[str, ...], where: str) -> None:
     for key in data:
         if key not in known:
-            raise FormatError(f"{where}: {key!r} is none of {', '.join(known)}")
+            raise FormatError(f"{where}: expected one of {', '.join(known)}, got {key!r}")
 
 
 def _mapping(value: Any, where: str) -> dict[Any, Any]:
@@ -246,12 +249,16 @@ def _mapping(value: Any, where: str) -> dict[Any, Any]:
 def _text(data: Mapping[Any, Any], key: str) -> str:
     value = data.get(key, "")
     if not isinstance(value, str):
-        raise FormatError(f"{key}: expected a text, got {describe_value(value)}")
+        raise FormatError(f"{key}: expected a string, got {describe_value(value)}")
     return value
 
 
 def refuse_unreadable(value: dict[str, Any]) -> dict[str, Any]:
-    """The same value, refused if a number or text in it cannot be read again."""
+    """Return the value, after checking that each number and string in it can be read back.
+
+    Raises:
+        FormatError: a number is not finite, or a string not valid Unicode.
+    """
     waiting: list[Any] = [value]
     while waiting:
         item = waiting.pop()
@@ -270,7 +277,7 @@ def refuse_unreadable(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry(name: str, value: Any) -> str:
-    """One node or input: on a line of its own where it fits, else in a block."""
+    """Return the YAML of a node or graph input: one line if it fits, else a block."""
     inline = yaml.dump(
         {name: value}, Dumper=_Dumper, default_flow_style=True, width=2**30, **_OPTIONS
     )
@@ -278,7 +285,7 @@ def _entry(name: str, value: Any) -> str:
     # An explicit key (`? key : value`) means something else outside of the braces.
     if len(line) <= WIDTH and line.count("\n") == 1 and not line.startswith("  ? "):
         return line
-    return "".join(f"  {each}\n" for each in _block({name: value}).splitlines())
+    return "".join(f"  {row}\n" for row in _block({name: value}).splitlines())
 
 
 def _block(value: Any) -> str:
@@ -290,14 +297,14 @@ _OPTIONS: Any = {"sort_keys": False, "allow_unicode": True}
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes whatever our reader, or YAML 1.1's, would take for something else than a text."""
+    """Quotes strings that this reader, or one of YAML 1.1, would not read as strings."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    """Line breaks of other alphabets would be folded into spaces unless they are escaped."""
+    """Quote strings with Unicode line breaks, which YAML folds into spaces unless escaped."""
     style = '"' if _RARE_BREAKS.search(text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 

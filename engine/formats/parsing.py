@@ -1,6 +1,7 @@
-"""YAML and JSON that is safe to read: bounded before it is parsed, and plain values only.
+"""Safe reading of YAML and JSON: bounded before parsing, and plain values only.
 
-No anchors, aliases, tags, merge keys, dates or duplicate keys; no NaN; YAML's `no` is a text.
+Anchors, aliases, tags, merge keys, duplicate keys and NaN are refused. Dates and YAML 1.1's `no`
+are strings.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ MIN_SIZE, MAX_VALUE = -(2**63), 2**64 - 1
 
 
 def parse_json(text: str, lenient: bool = False) -> Any:
-    """The value of a JSON text.
+    """Parse JSON.
 
     Args:
         lenient: read NaN and Infinity, which ComfyUI writes into images, as null.
 
     Raises:
-        FormatError: it is too large, too deep, or not JSON; the message says where.
+        FormatError: the text is too large, too deep, or not JSON; the message says where.
     """
     _check_size(text)
     _check_depth(text)
@@ -37,7 +38,7 @@ def parse_json(text: str, lenient: bool = False) -> Any:
         value = json.loads(
             text,
             object_pairs_hook=_unique,
-            parse_constant=_nothing if lenient else _refuse_constant,
+            parse_constant=_null if lenient else _refuse_constant,
             parse_int=_json_int,
             parse_float=_json_float,
         )
@@ -49,10 +50,10 @@ def parse_json(text: str, lenient: bool = False) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML text.
+    """Parse YAML.
 
     Raises:
-        FormatError: it is too large, too deep, not YAML, or uses what is not allowed here.
+        FormatError: the text is too large, too deep, not YAML, or uses a refused feature.
     """
     _check_size(text)
     try:
@@ -70,24 +71,23 @@ def parse_yaml(text: str) -> Any:
 
 def _check_size(text: str) -> None:
     if len(text) > MAX_BYTES:
-        raise FormatError(f"the file has {len(text)} characters; at most {MAX_BYTES} are read")
+        raise FormatError(f"expected at most {MAX_BYTES} characters, got {len(text)}")
 
 
 def _check_depth(text: str) -> None:
-    """Count brackets outside strings, before a parser that recurses sees them.
+    """Count brackets outside strings, before a recursive parser sees them.
 
-    The pattern never goes back (it is possessive) and takes whatever follows a quote, closed or
-    not, so that time is linear in any text.
+    The pattern is possessive and accepts unclosed strings, so that it takes linear time.
     """
     depth = 0
-    for found in _BRACKETS.finditer(text):
-        token = found.group()[0]
+    for match in _BRACKETS.finditer(text):
+        token = match.group()[0]
         if token in "[{":
             depth += 1
         elif token in "]}":
             depth -= 1
         if depth > MAX_DEPTH:
-            line = text.count("\n", 0, found.start()) + 1
+            line = text.count("\n", 0, match.start()) + 1
             raise FormatError(f"nested deeper than {MAX_DEPTH} levels at line {line}")
 
 
@@ -114,28 +114,28 @@ def _check_events(text: str) -> None:
 
 @dataclass(frozen=True)
 class _Bad:
-    """Stands in parsed JSON for what is refused, until the place that it has is known."""
+    """Stands for a refused value in parsed JSON, until its path is known for the message."""
 
     message: str
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                found[key] = _Bad("the key is given twice")
+                mapping[key] = _Bad("the key is given twice")
             seen.add(key)
-    return found
+    return mapping
 
 
-def _nothing(_name: str) -> None:
+def _null(_name: str) -> None:
     return None
 
 
 def _refuse_constant(name: str) -> _Bad:
-    return _Bad(f"{name} is no number that can be used")
+    return _Bad(f"expected a finite number, got {name}")
 
 
 def _json_int(text: str) -> int | _Bad:
@@ -166,44 +166,41 @@ def _finite(text: str) -> float:
     return value
 
 
-_Place = tuple[Any, ...]
+_Path = tuple[Any, ...]
+"""Where a value stands: () for the root, else the path of its parent and its own key."""
 
 
 def _check_values(value: Any) -> None:
-    """Refuse what was marked, and texts with half a surrogate pair, which cannot be written.
-
-    A place is a pair of its parent's place and its own key, so that naming it costs only those
-    who need the name.
-    """
-    waiting: list[tuple[Any, _Place]] = [(value, ())]
+    """Refuse what was marked, and strings with half a surrogate pair, which UTF-8 cannot hold."""
+    waiting: list[tuple[Any, _Path]] = [(value, ())]
     while waiting:
-        item, place = waiting.pop()
+        item, path = waiting.pop()
         if isinstance(item, dict):
             for key, inner in item.items():
                 if isinstance(key, str) and not is_unicode(key):
-                    raise FormatError(f"a key of {_pointer(place)} is not valid Unicode: {key!a}")
+                    raise FormatError(f"a key of {_pointer(path)} is not valid Unicode: {key!a}")
                 if not isinstance(inner, int | float | None):
-                    waiting.append((inner, (place, key)))
+                    waiting.append((inner, (path, key)))
         elif isinstance(item, list):
-            waiting.extend((inner, (place, index)) for index, inner in enumerate(item))
+            waiting.extend((inner, (path, index)) for index, inner in enumerate(item))
         elif isinstance(item, _Bad):
-            raise FormatError(f"{item.message} at {_pointer(place)}")
+            raise FormatError(f"{item.message} at {_pointer(path)}")
         elif isinstance(item, str) and not is_unicode(item):
-            raise FormatError(f"the text at {_pointer(place)} is not valid Unicode: {item[:40]!a}")
+            raise FormatError(f"the string at {_pointer(path)} is not valid Unicode: {item[:40]!a}")
 
 
-def _pointer(place: _Place) -> str:
-    """A JSON pointer, such as `/nodes/pass1/seed`; `/` is the whole."""
+def _pointer(path: _Path) -> str:
+    """Return a path as a JSON pointer, such as `/nodes/pass1/seed`; `/` is the root."""
     keys: list[str] = []
-    while place:
-        place, key = place
+    while path:
+        path, key = path
         keys.append(str(key).replace("~", "~0").replace("/", "~1"))
     text = "/" + "/".join(reversed(keys))
     return text.encode("ascii", "backslashreplace").decode() if not is_unicode(text) else text
 
 
 class PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """A SafeLoader for YAML 1.2's core values: null, true, false, numbers, texts."""
+    """A SafeLoader of YAML 1.2's core values: null, true, false, numbers and strings."""
 
 
 PlainLoader.yaml_implicit_resolvers = {}
@@ -222,19 +219,19 @@ for _tag, _pattern, _first in (
 
 
 def _construct_mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
-    """A mapping with texts as keys; whole numbers are taken as texts, as JSON has no others."""
-    found: dict[str, Any] = {}
+    """Return a mapping with strings as keys; integer keys become strings, as in JSON."""
+    mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         key = loader.construct_object(key_node, deep=True)
         if isinstance(key, int) and not isinstance(key, bool):
             key = str(key_node.value)
         if not isinstance(key, str) or (key == "<<" and not key_node.style):
-            raise FormatError(f"the key at line {line} is no plain text")
-        if key in found:
+            raise FormatError(f"the key at line {line} must be a string")
+        if key in mapping:
             raise FormatError(f"the key {key!r} is given twice (line {line})")
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
 
 
 def _construct_int(loader: Any, node: yaml.ScalarNode) -> int:
@@ -247,7 +244,7 @@ def _construct_int(loader: Any, node: yaml.ScalarNode) -> int:
 def _construct_float(loader: Any, node: yaml.ScalarNode) -> float:
     text, line = str(loader.construct_scalar(node)), node.start_mark.line + 1
     if "n" in text.lower():
-        raise FormatError(f"{text} is no number that can be used (line {line})")
+        raise FormatError(f"expected a finite number, got {text} (line {line})")
     try:
         return _finite(text)
     except FormatError as error:

@@ -227,5 +227,5 @@ def test_a_graph_that_a_form_cannot_hold_is_not_converted(
     path, out = tmp_path / "g.yaml", tmp_path / "g.api.json"
     path.write_text("latentloom: 1\nnodes:\n  a: {node: ImageInvert, image: '${lost}'}\n")
     code, _, err = run(capsys, "convert", path, out)
-    assert (code, "${lost}: the graph declares no such input" in err) == (1, True)
+    assert (code, "the graph has no input for ${lost}" in err) == (1, True)
     assert not out.exists()

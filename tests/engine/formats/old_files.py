@@ -14,40 +14,40 @@ from latentloom.engine.node.registry import Registry
 FIRST, SECOND, SAMPLER = 3, 4, 6
 TAKEN = (FIRST, SECOND, SAMPLER)
 OUTSIDE, INSTANCE = {1, 2, 5, 8, 9}, 20
-"""Links that go into the node or come out of it, and the node's id."""
+"""The ids of the links into and out of the instance, and of the instance."""
 SAMPLING = [77, "fixed", 20, 4.5, "dpmpp_2m", "karras", 0.6]
 DEFINITION = "6f1b2f0c-93b4-4a4c-8c7e-0d4f2f8e9a11"
 AROUND = "0c0ffee0-93b4-4a4c-8c7e-0d4f2f8e9a22"
 
 
 def plain(registry: Registry) -> dict[str, Any]:
-    """img2img as it is."""
+    """Return img2img as an editor file."""
     return write_workflow(load_graph(find_graph("img2img") or Path(), registry).bound(), registry)
 
 
 def _outer(flow: dict[str, Any], instance: dict[str, Any]) -> dict[str, Any]:
-    """The file with the instance in the place of the nodes that it holds."""
-    found = copy.deepcopy(flow)
-    found["nodes"] = [node for node in found["nodes"] if node["id"] not in TAKEN] + [instance]
+    """Return the file with an instance instead of the nodes that it replaces."""
+    file = copy.deepcopy(flow)
+    file["nodes"] = [node for node in file["nodes"] if node["id"] not in TAKEN] + [instance]
     ports = {1: 0, 2: 1, 5: 2, 8: 3}
-    for link in found["links"]:
+    for link in file["links"]:
         if link[0] in ports:
             link[3:5] = [INSTANCE, ports[link[0]]]
         elif link[0] == 9:
             link[1:3] = [INSTANCE, 0]
-    found["links"] = [link for link in found["links"] if link[0] not in (6, 7)]
-    return found
+    file["links"] = [link for link in file["links"] if link[0] not in (6, 7)]
+    return file
 
 
 def grouped(flow: dict[str, Any]) -> dict[str, Any]:
-    """The file with a group node; the values that it shows differ from those inside."""
+    """Return the file with a group node, whose values differ from those of the nodes inside."""
     nodes = []
-    for place, id in enumerate(TAKEN):
+    for index, id in enumerate(TAKEN):
         node = copy.deepcopy(next(node for node in flow["nodes"] if node["id"] == id))
         del node["id"]
-        node["index"] = place
+        node["index"] = index
         node["widgets_values"] = (
-            [1, "fixed", 2, 3.0, "euler", "normal", 0.1] if place == 2 else [""]
+            [1, "fixed", 2, 3.0, "euler", "normal", 0.1] if index == 2 else [""]
         )
         for socket in node["inputs"]:
             socket["link"] = None
@@ -63,7 +63,7 @@ def grouped(flow: dict[str, Any]) -> dict[str, Any]:
 
 
 def proxied(flow: dict[str, Any]) -> dict[str, Any]:
-    """The file with a subgraph that shows fields of its nodes by proxies."""
+    """Return the file with a subgraph that shows widgets of its nodes by proxies."""
     nodes = [copy.deepcopy(node) for node in flow["nodes"] if node["id"] in TAKEN]
     names = ["clip", "clip_1", "model", "latent_image"]
     types = ["CLIP", "CLIP", "MODEL", "LATENT"]
@@ -84,20 +84,19 @@ def proxied(flow: dict[str, Any]) -> dict[str, Any]:
 
 
 def proxied_twice(flow: dict[str, Any], proxy: list[str], value: Any) -> dict[str, Any]:
-    """The same inside a subgraph more, which shows a field of its own."""
-    found = proxied(flow)
-    instance = next(node for node in found["nodes"] if node["id"] == INSTANCE)
+    """Return the `proxied` file inside one more subgraph, which shows a widget of its own."""
+    file = proxied(flow)
+    instance = next(node for node in file["nodes"] if node["id"] == INSTANCE)
     inner = {**copy.deepcopy(instance), "id": 30}
-    sockets = [(each["name"], each["type"]) for each in instance["inputs"]]
+    sockets = [(socket["name"], socket["type"]) for socket in instance["inputs"]]
     links = [
-        _link(link, -10, place, 30, place, sockets[place][1])
-        for place, link in enumerate((1, 2, 5, 8))
+        _link(link, -10, slot, 30, slot, sockets[slot][1]) for slot, link in enumerate((1, 2, 5, 8))
     ]
     links.append(_link(9, 30, 0, -20, 0, "LATENT"))
-    found["definitions"]["subgraphs"].append(_definition(AROUND, [inner], links, sockets))
+    file["definitions"]["subgraphs"].append(_definition(AROUND, [inner], links, sockets))
     instance["type"] = AROUND
     instance["properties"]["proxyWidgets"], instance["widgets_values"] = [proxy], [value]
-    return found
+    return file
 
 
 def _instance(type_name: str, names: list[str]) -> dict[str, Any]:
@@ -118,11 +117,11 @@ def _definition(
 ) -> dict[str, Any]:
     inputs = [
         {
-            "id": f"{id[:-2]}{place:02}", "name": name, "type": type,
-            "linkIds": [each["id"] for each in links if each["origin_slot"] == place
-                        and each["origin_id"] == -10],
+            "id": f"{id[:-2]}{slot:02}", "name": name, "type": type,
+            "linkIds": [link["id"] for link in links if link["origin_slot"] == slot
+                        and link["origin_id"] == -10],
         }
-        for place, (name, type) in enumerate(ports)
+        for slot, (name, type) in enumerate(ports)
     ]  # fmt: skip
     outputs = [{"id": f"{id[:-2]}99", "name": "LATENT", "type": "LATENT", "linkIds": [9]}]
     return {
@@ -135,6 +134,6 @@ def _definition(
     }  # fmt: skip
 
 
-def _link(id: int, origin: int, slot: int, target: int, place: int, type: str) -> dict[str, Any]:
-    ends = {"origin_id": origin, "origin_slot": slot, "target_id": target, "target_slot": place}
+def _link(id: int, origin: int, output: int, target: int, socket: int, type: str) -> dict[str, Any]:
+    ends = {"origin_id": origin, "origin_slot": output, "target_id": target, "target_slot": socket}
     return {"id": id, **ends, "type": type}

@@ -48,16 +48,16 @@ def link(nodes: dict[str, Node], id: str) -> Link:
 
 def evaluate(graph: Graph) -> dict[str, Any]:
     """Each node's outputs, computed one after another with nothing kept."""
-    found: dict[str, tuple[Any, ...]] = {}
+    results: dict[str, tuple[Any, ...]] = {}
     for id, node in graph.nodes.items():
         values = {
-            name: found[value.node][int(value.output)] if isinstance(value, Link) else value
+            name: results[value.node][int(value.output)] if isinstance(value, Link) else value
             for name, value in node.inputs.items()
         }
         spec = fakes.REGISTRY[node.type]
         result = spec.run(**values)
-        found[id] = (result,) if spec.has_bare_result else result
-    return {id: found[id][0] for id in graph.nodes if id.startswith("show_")}
+        results[id] = (result,) if spec.has_bare_result else result
+    return {id: results[id][0] for id in graph.nodes if id.startswith("show_")}
 
 
 @settings(max_examples=150, deadline=None)

@@ -93,12 +93,12 @@ def broken_group(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"nodes": "none"}, "no group of nodes"),
-        ({"nodes": [{"type": 1}]}, "no group of nodes"),
-        ({"links": [[0, 0, 9, 0]]}, "no link of a group"),
-        ({"links": [[0, 0, 2]]}, "no link of a group"),
-        ({"links": [[-1, 0, 2, 1]]}, "no link of a group"),
-        ({"links": [None]}, "no link of a group"),
+        ({"nodes": "none"}, "expected a list of nodes"),
+        ({"nodes": [{"type": 1}]}, "expected a list of nodes"),
+        ({"links": [[0, 0, 9, 0]]}, "not a link"),
+        ({"links": [[0, 0, 2]]}, "not a link"),
+        ({"links": [[-1, 0, 2, 1]]}, "not a link"),
+        ({"links": [None]}, "not a link"),
     ],
 )
 def test_a_damaged_group_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -109,7 +109,7 @@ def test_a_damaged_group_is_refused(changes: dict[str, Any], message: str) -> No
 def test_a_damaged_proxy_is_refused() -> None:
     data = proxied(PLAIN)
     data["nodes"][-1]["properties"]["proxyWidgets"] = [["3"]]
-    with pytest.raises(FormatError, match="no proxy"):
+    with pytest.raises(FormatError, match="proxyWidgets: expected"):
         read(data)
 
 
