@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .step import PairDenoiser, StepNoise, Steps, ancestral_split, slope
+from .step import PairDenoiser, SamplingSteps, StepNoise, ancestral_split, slope
 
 
-def euler_cfg_pp(denoise: PairDenoiser, x: Tensor, steps: Steps) -> Tensor:
+def euler_cfg_pp(denoise: PairDenoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Take Euler steps. Order 1, one model call a step, draws no noise."""
     for sigma, sigma_next in steps:
         denoised, unguided = denoise(x, sigma)
@@ -22,7 +22,7 @@ def euler_cfg_pp(denoise: PairDenoiser, x: Tensor, steps: Steps) -> Tensor:
 
 
 def euler_ancestral_cfg_pp(
-    denoise: PairDenoiser, x: Tensor, steps: Steps, *, noise: StepNoise, eta: float = 1.0
+    denoise: PairDenoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise, eta: float = 1.0
 ) -> Tensor:
     """Take Euler steps with fresh noise after each.
 
@@ -38,7 +38,7 @@ def euler_ancestral_cfg_pp(
 
 
 def dpmpp_2s_ancestral_cfg_pp(
-    denoise: PairDenoiser, x: Tensor, steps: Steps, *, noise: StepNoise
+    denoise: PairDenoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise
 ) -> Tensor:
     """Take single steps of DPM-Solver++ of order 2 with fresh noise after each.
 
@@ -62,7 +62,7 @@ def dpmpp_2s_ancestral_cfg_pp(
     return x
 
 
-def dpmpp_2m_cfg_pp(denoise: PairDenoiser, x: Tensor, steps: Steps) -> Tensor:
+def dpmpp_2m_cfg_pp(denoise: PairDenoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Take multisteps of DPM-Solver++ of order 2. One model call a step, draws no noise."""
     previous: Tensor | None = None
     h_last = steps.sigmas[0]

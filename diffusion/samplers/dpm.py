@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .step import Denoiser, StepNoise, Steps, ancestral_split, euler_step, midpoint_step
+from .step import Denoiser, SamplingSteps, StepNoise, ancestral_split, euler_step, midpoint_step
 
 
-def dpm_2(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+def dpm_2(denoise: Denoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Take midpoint steps, the midpoint being the geometric mean of the sigmas.
 
     Order 2, two model calls a step but the last, draws no noise.
@@ -23,7 +23,7 @@ def dpm_2(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
 
 
 def dpm_2_ancestral(
-    denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise, eta: float = 1.0
+    denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise, eta: float = 1.0
 ) -> Tensor:
     """Take the steps of dpm_2 with fresh noise after each.
 
@@ -39,7 +39,7 @@ def dpm_2_ancestral(
 
 
 def dpmpp_2s_ancestral(
-    denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise, eta: float = 1.0
+    denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise, eta: float = 1.0
 ) -> Tensor:
     """Take single steps of DPM-Solver++ of order 2 with fresh noise after each.
 
@@ -61,7 +61,7 @@ def dpmpp_2s_ancestral(
     return x
 
 
-def dpmpp_2m(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+def dpmpp_2m(denoise: Denoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Take multisteps of DPM-Solver++ of order 2; first order where it ends at 0.
 
     Order 2, one model call a step, draws no noise.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SamplingError
-from .step import Denoiser, StepNoise, Steps, ancestral_split, slope
+from .step import Denoiser, SamplingSteps, StepNoise, ancestral_split, slope
 
 MAX_TRIES, MAX_ERROR = 100, 1e300
 
@@ -70,7 +70,7 @@ def _ends(sigmas: Tensor) -> tuple[Tensor, Tensor]:
     return -sigmas[0].log(), -last.log()
 
 
-def dpm_fast(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+def dpm_fast(denoise: Denoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Make as many model calls as steps, in steps of order 3 and a rest of lower order.
 
     Order 3, draws no noise.
@@ -126,7 +126,7 @@ class _StepSize:
 def dpm_adaptive(
     denoise: Denoiser,
     x: Tensor,
-    steps: Steps,
+    steps: SamplingSteps,
     *,
     noise: StepNoise,
     order: int = 3,

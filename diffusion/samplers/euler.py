@@ -7,10 +7,10 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ..images.resize import resize
-from .step import Denoiser, StepNoise, Steps, ancestral_split, euler_step, slope
+from .step import Denoiser, SamplingSteps, StepNoise, ancestral_split, euler_step, slope
 
 
-def euler(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+def euler(denoise: Denoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Take Euler steps on the probability-flow ODE; DDIM without noise is the same.
 
     Order 1, one model call a step, draws no noise.
@@ -22,7 +22,7 @@ def euler(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
 
 
 def euler_ancestral(
-    denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise, eta: float = 1.0
+    denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise, eta: float = 1.0
 ) -> Tensor:
     """Take Euler steps with fresh noise after each; eta = 0 is plain Euler.
 
@@ -39,7 +39,7 @@ def euler_ancestral(
     return x
 
 
-def heun(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+def heun(denoise: Denoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Take Euler steps, each corrected by the mean of the slopes at both ends.
 
     Order 2, two model calls a step but the last, draws no noise.
@@ -55,7 +55,7 @@ def heun(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
     return x
 
 
-def ddpm(denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise) -> Tensor:
+def ddpm(denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise) -> Tensor:
     """Draw from DDPM's posterior between two sigmas, in variance-preserving form.
 
     Order 1, one model call a step. Draws noise once a step but the last.
@@ -73,7 +73,7 @@ def ddpm(denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise) -> Ten
     return x
 
 
-def lcm(denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise) -> Tensor:
+def lcm(denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise) -> Tensor:
     """Go to D and add noise for the next sigma: for models distilled to need few steps.
 
     One model call a step. Draws noise once a step but the last.
@@ -89,7 +89,7 @@ def lcm(denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise) -> Tens
 def lcm_upscale(
     denoise: Denoiser,
     x: Tensor,
-    steps: Steps,
+    steps: SamplingSteps,
     *,
     noise_like: Callable[[Tensor], Tensor],
     scale: float = 1.0,

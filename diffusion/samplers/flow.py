@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .step import Denoiser, StepNoise, Steps, euler_step, midpoint_step
+from .step import Denoiser, SamplingSteps, StepNoise, euler_step, midpoint_step
 
 # Share of the image in pure noise; exactly zero has no ratio.
 MIN_IMAGE_SHARE = 1e-10
@@ -33,7 +33,7 @@ def by_ratio(sampler: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def sample(
         denoise: Callable[[Tensor, Tensor], Any],
         x: Tensor,
-        steps: Steps,
+        steps: SamplingSteps,
         *,
         noise: StepNoise | None = None,
         tau: Callable[[Tensor], float] | None = None,
@@ -60,7 +60,7 @@ def _sigma(ratio: Tensor) -> Tensor:
 def flow_ancestral(
     denoise: Denoiser,
     x: Tensor,
-    steps: Steps,
+    steps: SamplingSteps,
     *,
     noise: StepNoise,
     ode_step: OdeStep,

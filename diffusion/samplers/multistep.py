@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .step import Denoiser, Steps, slope
+from .step import Denoiser, SamplingSteps, slope
 
 ADAMS_BASHFORTH = (
     (1.0,),
@@ -19,7 +19,7 @@ ADAMS_BASHFORTH = (
 )
 
 
-def lms(denoise: Denoiser, x: Tensor, steps: Steps, *, order: int = 4) -> Tensor:
+def lms(denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, order: int = 4) -> Tensor:
     """Integrate the polynomial through the last slopes exactly; the last step gives D.
 
     Order up to 4, one model call a step, draws no noise.
@@ -53,7 +53,7 @@ def _lagrange_integrals(points: np.ndarray, start: float, end: float) -> list[fl
     return integrals
 
 
-def ipndm(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+def ipndm(denoise: Denoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Take Adams-Bashforth steps with the weights of equal steps; the last step gives D.
 
     Order up to 4, one model call a step, draws no noise. Source: arXiv 2204.13902.
@@ -70,7 +70,7 @@ def ipndm(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
     return x
 
 
-def ipndm_v(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+def ipndm_v(denoise: Denoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Take the steps of ipndm with weights for steps of varying size; the last step gives D.
 
     Order up to 4, one model call a step, draws no noise.
@@ -118,7 +118,7 @@ def _variable_step_weights(widths: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def deis(denoise: Denoiser, x: Tensor, steps: Steps, *, order: int = 3) -> Tensor:
+def deis(denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, order: int = 3) -> Tensor:
     """Integrate exponentially, with a polynomial through the last slopes in VP time.
 
     Order up to 3, one model call a step, draws no noise.

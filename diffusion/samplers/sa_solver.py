@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .step import Denoiser, StepNoise, Steps
+from .step import Denoiser, SamplingSteps, StepNoise
 
 Tau = Callable[[Tensor], float]
 PREDICTOR, CORRECTOR = 3, 4
@@ -22,7 +22,7 @@ def no_noise(_sigma: Tensor) -> float:
 def sa_solver(
     denoise: Denoiser,
     x: Tensor,
-    steps: Steps,
+    steps: SamplingSteps,
     *,
     noise: StepNoise,
     tau: Tau = no_noise,

@@ -12,13 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .step import Denoiser, StepNoise, Steps, ancestral_split
+from .step import Denoiser, SamplingSteps, StepNoise, ancestral_split
 
 
 def dpmpp_sde(
     denoise: Denoiser,
     x: Tensor,
-    steps: Steps,
+    steps: SamplingSteps,
     *,
     noise: StepNoise,
     eta: float = 1.0,
@@ -52,7 +52,7 @@ def _step_to(x: Tensor, target: Tensor, sigma: Tensor, sigma_next: Tensor) -> Te
 def dpmpp_2m_sde(
     denoise: Denoiser,
     x: Tensor,
-    steps: Steps,
+    steps: SamplingSteps,
     *,
     noise: StepNoise,
     eta: float = 1.0,
@@ -88,7 +88,7 @@ dpmpp_2m_sde_heun = partial(dpmpp_2m_sde, solver_type="heun")
 def dpmpp_3m_sde(
     denoise: Denoiser,
     x: Tensor,
-    steps: Steps,
+    steps: SamplingSteps,
     *,
     noise: StepNoise,
     eta: float = 1.0,

@@ -7,10 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .step import Denoiser, PairDenoiser, StepNoise, Steps, ancestral_split, slope
+from .step import Denoiser, PairDenoiser, SamplingSteps, StepNoise, ancestral_split, slope
 
 
-def heunpp2(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+def heunpp2(denoise: Denoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Take Heun steps that look two steps ahead, each slope weighed by its sigma.
 
     Three model calls a step, two in the last but one, one in the last; draws no noise.
@@ -36,7 +36,7 @@ def heunpp2(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
 def _res_multistep(
     denoise: PairDenoiser,
     x: Tensor,
-    steps: Steps,
+    steps: SamplingSteps,
     *,
     noise: StepNoise | None = None,
     eta: float = 0.0,
@@ -76,13 +76,13 @@ def _without_guidance(denoise: Denoiser) -> PairDenoiser:
     return pair
 
 
-def res_multistep(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+def res_multistep(denoise: Denoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Take RES multisteps on the ODE; see `_res_multistep`."""
     return _res_multistep(_without_guidance(denoise), x, steps)
 
 
 def res_multistep_ancestral(
-    denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise, eta: float = 1.0
+    denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise, eta: float = 1.0
 ) -> Tensor:
     """Take RES multisteps with fresh noise after each; see `_res_multistep`."""
     return _res_multistep(_without_guidance(denoise), x, steps, noise=noise, eta=eta)
@@ -93,7 +93,7 @@ res_multistep_ancestral_cfg_pp = partial(_res_multistep, eta=1.0)
 
 
 def gradient_estimation_cfg_pp(
-    denoise: PairDenoiser, x: Tensor, steps: Steps, *, gamma: float = 2.0
+    denoise: PairDenoiser, x: Tensor, steps: SamplingSteps, *, gamma: float = 2.0
 ) -> Tensor:
     """Take Euler steps with the slope extrapolated from the last one; the last step gives D.
 
@@ -113,6 +113,6 @@ def gradient_estimation_cfg_pp(
     return x
 
 
-def gradient_estimation(denoise: Denoiser, x: Tensor, steps: Steps) -> Tensor:
+def gradient_estimation(denoise: Denoiser, x: Tensor, steps: SamplingSteps) -> Tensor:
     """Take the steps of `gradient_estimation_cfg_pp` without CFG++."""
     return gradient_estimation_cfg_pp(_without_guidance(denoise), x, steps)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .step import Denoiser, StepNoise, Steps
+from .step import Denoiser, SamplingSteps, StepNoise
 
 RIEMANN_POINTS = 200
 
@@ -21,7 +21,7 @@ def _spread(h: Tensor, start: float, end: float) -> Tensor:
 
 
 def seeds_2(
-    denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise, r: float = 0.5
+    denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise, r: float = 0.5
 ) -> Tensor:
     """Take SEEDS-2 steps: two stages with correlated noises.
 
@@ -45,7 +45,7 @@ def seeds_2(
     return x
 
 
-def seeds_3(denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise) -> Tensor:
+def seeds_3(denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise) -> Tensor:
     """Take SEEDS-3 steps: stages at thirds of the step, with correlated noises.
 
     Three model calls a step but the last, which gives D. Draws noise three times a step.
@@ -81,7 +81,7 @@ def seeds_3(denoise: Denoiser, x: Tensor, steps: Steps, *, noise: StepNoise) -> 
 def er_sde(
     denoise: Denoiser,
     x: Tensor,
-    steps: Steps,
+    steps: SamplingSteps,
     *,
     noise: StepNoise,
     order: int = 3,

@@ -51,7 +51,7 @@ class StepReporter:
 
 
 @dataclass(frozen=True, eq=False)
-class Steps:
+class SamplingSteps:
     """The steps of a run: iterating begins each of them and gives (sigma, sigma_next)."""
 
     sigmas: Tensor

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .step import Denoiser, Steps
+from .step import Denoiser, SamplingSteps
 
 Variant = Literal["bh1", "bh2"]
 LAST_SIGMA = 0.001
@@ -17,7 +17,7 @@ LAST_SIGMA = 0.001
 def uni_pc(
     denoise: Denoiser,
     x: Tensor,
-    steps: Steps,
+    steps: SamplingSteps,
     *,
     variant: Variant = "bh1",
     single_step: bool = True,

@@ -21,7 +21,7 @@ from ..networks.handles import Model
 from ..networks.patch import StepState
 from ..networks.residency import retry_when_out_of_memory
 from ..samplers.load import fit_sigmas, load_sampler
-from ..samplers.step import Denoiser, PairDenoiser, StepNoise, StepReporter, Steps
+from ..samplers.step import Denoiser, PairDenoiser, SamplingSteps, StepNoise, StepReporter
 from ..samplers.table import SAMPLER_TABLE, SamplerChoice
 from ..schedules.schedules import calculate_sigmas
 from .compatibility import CompatibilityMode, compatibility_mode
@@ -111,7 +111,7 @@ def sample(
 
 @dataclass(frozen=True)
 class SamplingRun:
-    """Sigmas, and how to go through them.
+    """The sigmas, the sampler and the noise of a run.
 
     Attributes:
         sigmas: falling; a single one only adds its noise, none change nothing.
@@ -257,7 +257,7 @@ class _LatentRun:
             hooks.on_step(index + 1, total, denoised)
 
         reporter, options = StepReporter(on_step), self._options(x)
-        steps = Steps(fit_sigmas(spec, sampling, sigmas), reporter)
+        steps = SamplingSteps(fit_sigmas(spec, sampling, sigmas), reporter)
         sampler, denoise = load_sampler(spec, sampling.prediction), self._masked_denoiser()
         if spec.needs_unguided:
             x = sampler(reporter.watch(denoise), x, steps, **options)

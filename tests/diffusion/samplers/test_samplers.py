@@ -13,7 +13,7 @@ from torch import Tensor
 
 from latentloom.diffusion.samplers.load import fit_sigmas, load_sampler
 from latentloom.diffusion.samplers.sa_solver import sa_solver
-from latentloom.diffusion.samplers.step import OnStep, StepNoise, StepReporter, Steps
+from latentloom.diffusion.samplers.step import OnStep, SamplingSteps, StepNoise, StepReporter
 from latentloom.diffusion.samplers.table import SAMPLER_NAMES, SAMPLER_TABLE
 from latentloom.diffusion.sampling.noise import brownian_noise, noise_like, start_noise, step_noise
 from latentloom.diffusion.schedules.flow import FlowSampling
@@ -87,7 +87,7 @@ def sample(
         options["noise_like"] = noise_like(x, seed)
     if spec.noise != "none":
         options["noise"] = noise_for(name, x, sigmas, seed)
-    steps = Steps(fit_sigmas(spec, sampling, sigmas), reporter)
+    steps = SamplingSteps(fit_sigmas(spec, sampling, sigmas), reporter)
     return load_sampler(spec, sampling.prediction)(reporter.watch(denoise), x, steps, **options)
 
 
@@ -218,7 +218,7 @@ def test_sa_solver_without_noise_converges_at_order_two_or_more(pece: bool) -> N
     def at(steps: int) -> float:
         sigmas = polynomial(steps + 1, 0.5, 5.0, 7.0)[:-1].double()
         x = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
-        got = sa_solver(gaussian, x, Steps(sigmas), noise=draw_nothing, pece=pece)
+        got = sa_solver(gaussian, x, SamplingSteps(sigmas), noise=draw_nothing, pece=pece)
         return float((got - exact(x, 5.0, float(sigmas[-1]))).abs().max())
 
     assert math.log2(at(20) / at(40)) >= 1.75
@@ -296,7 +296,7 @@ def test_sigmas_stay_on_the_cpu_and_nothing_waits_for_the_device(name: str) -> N
         options["noise"] = noise
     sigmas = sigmas_for(name, "normal", 6)
     x = torch.zeros(shape, device="meta")
-    result = load_sampler(spec, "eps")(call, x, Steps(sigmas), **options)
+    result = load_sampler(spec, "eps")(call, x, SamplingSteps(sigmas), **options)
     assert result.device.type == "meta"
 
 

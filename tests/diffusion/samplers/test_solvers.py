@@ -18,7 +18,7 @@ from latentloom.diffusion.samplers.dpm_solver import dpm_adaptive
 from latentloom.diffusion.samplers.euler import euler
 from latentloom.diffusion.samplers.sa_solver import _adams_weights, sa_solver
 from latentloom.diffusion.samplers.seeds import er_sde
-from latentloom.diffusion.samplers.step import StepReporter, Steps
+from latentloom.diffusion.samplers.step import SamplingSteps, StepReporter
 from latentloom.diffusion.samplers.table import SamplerChoice
 from latentloom.diffusion.sampling.guidance import Guidance
 from latentloom.diffusion.sampling.noise import NoiseChoice, step_noise
@@ -49,7 +49,7 @@ def error_of(function: Any, steps: int, **options: Any) -> float:
     """The distance to the solution of the probability-flow ODE, from sigma 5 to 0.5."""
     sigmas = polynomial(steps + 1, 0.5, 5.0, 7.0)[:-1].double()
     x = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
-    got = function(Gaussian(), x, Steps(sigmas), noise=quiet, **options)
+    got = function(Gaussian(), x, SamplingSteps(sigmas), noise=quiet, **options)
     exact = x * math.sqrt((SPREAD**2 + 0.5**2) / (SPREAD**2 + 5.0**2))
     return float((got - exact).abs().max())
 
@@ -59,7 +59,7 @@ def spread_of(function: Any, steps: int = 60, **options: Any) -> float:
     sigmas = polynomial(steps, 0.03, 14.6, 7.0)
     x = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0)) * sigmas[0]
     noise = step_noise(x, 7)
-    done = function(Gaussian(), x, Steps(sigmas), noise=noise, **options)
+    done = function(Gaussian(), x, SamplingSteps(sigmas), noise=noise, **options)
     return float(done.std())
 
 
@@ -78,7 +78,7 @@ def test_an_adaptive_step_asks_as_often_as_its_order(order: int) -> None:
     x = torch.ones(1, 1, 2, 2)
     options: dict[str, Any] = {"order": order, "h_init": 0.01, "icoeff": 0.0}
     reporter = StepReporter(lambda index, _denoised: reported.append(index))
-    dpm_adaptive(toy, x, Steps(sigmas, reporter), noise=quiet, **options)
+    dpm_adaptive(toy, x, SamplingSteps(sigmas, reporter), noise=quiet, **options)
     # Without a controller every step is accepted and as long as the first.
     assert len(reported) == math.ceil(math.log(5.0 / 0.5) / 0.01 - 1e-3)
     assert toy.calls == order * len(reported)
@@ -108,14 +108,14 @@ def test_adaptive_steps_stop_where_the_model_gives_no_numbers() -> None:
 
     sigmas = polynomial(6, 0.5, 5.0, 7.0)
     with pytest.raises(SamplingError, match="NaN"):
-        dpm_adaptive(broken, torch.ones(1, 1, 1, 1), Steps(sigmas), noise=quiet)
+        dpm_adaptive(broken, torch.ones(1, 1, 1, 1), SamplingSteps(sigmas), noise=quiet)
 
 
 def test_er_sde_of_order_one_without_noise_is_euler() -> None:
     sigmas = calculate_sigmas_karras()
     x = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3)) * sigmas[0]
-    got = er_sde(Gaussian(), x, Steps(sigmas), noise=quiet, order=1, eta=0.0)
-    expected = euler(Gaussian(), x, Steps(sigmas))
+    got = er_sde(Gaussian(), x, SamplingSteps(sigmas), noise=quiet, order=1, eta=0.0)
+    expected = euler(Gaussian(), x, SamplingSteps(sigmas))
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -151,7 +151,7 @@ def test_any_orders_of_sa_solver_come_near_the_exact_solution(orders: tuple[int,
 def test_without_a_corrector_pece_makes_one_call_a_step() -> None:
     toy, sigmas = Gaussian(), calculate_sigmas_karras()
     x = torch.ones(1, 1, 2, 2) * sigmas[0]
-    sa_solver(toy, x, Steps(sigmas), noise=quiet, corrector=0, pece=True)
+    sa_solver(toy, x, SamplingSteps(sigmas), noise=quiet, corrector=0, pece=True)
     assert toy.calls == len(sigmas) - 1
 
 
