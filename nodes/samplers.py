@@ -50,7 +50,7 @@ def sampler_euler_ancestral(eta: Coefficient = 1.0, s_noise: Coefficient = 1.0) 
         eta: share of fresh noise; 0 is plain Euler.
         s_noise: factor on the fresh noise.
     """
-    return _choice("euler_ancestral", s_noise, eta=eta)
+    return _choose("euler_ancestral", s_noise, eta=eta)
 
 
 @node("SamplerEulerAncestralCFGPP", category=SAMPLERS)
@@ -61,7 +61,7 @@ def sampler_euler_ancestral_cfg_pp(eta: Share = 1.0, s_noise: SmallCoefficient =
         eta: share of fresh noise.
         s_noise: factor on the fresh noise.
     """
-    return _choice("euler_ancestral_cfg_pp", s_noise, eta=eta)
+    return _choose("euler_ancestral_cfg_pp", s_noise, eta=eta)
 
 
 @node("SamplerDPMPP_2S_Ancestral", category=SAMPLERS)
@@ -72,7 +72,7 @@ def sampler_dpmpp_2s_ancestral(eta: Coefficient = 1.0, s_noise: Coefficient = 1.
         eta: share of fresh noise; 0 is the ODE solver.
         s_noise: factor on the fresh noise.
     """
-    return _choice("dpmpp_2s_ancestral", s_noise, eta=eta)
+    return _choose("dpmpp_2s_ancestral", s_noise, eta=eta)
 
 
 @node("SamplerDPMPP_SDE", category=SAMPLERS)
@@ -90,7 +90,7 @@ def sampler_dpmpp_sde(
         r: position of the second model call within a step, in log sigma.
         noise_device: device that draws the noise; without a GPU both give the same.
     """
-    return _choice(_on(noise_device, "dpmpp_sde"), s_noise, eta=eta, r=r)
+    return _choose(_name_on(noise_device, "dpmpp_sde"), s_noise, eta=eta, r=r)
 
 
 @node("SamplerDPMPP_2M_SDE", category=SAMPLERS)
@@ -108,8 +108,8 @@ def sampler_dpmpp_2m_sde(
         s_noise: factor on the noise.
         noise_device: device that draws the noise; without a GPU both give the same.
     """
-    name = _on(noise_device, "dpmpp_2m_sde")
-    return _choice(name, s_noise, eta=eta, solver_type=solver_type)
+    name = _name_on(noise_device, "dpmpp_2m_sde")
+    return _choose(name, s_noise, eta=eta, solver_type=solver_type)
 
 
 @node("SamplerDPMPP_3M_SDE", category=SAMPLERS)
@@ -123,7 +123,7 @@ def sampler_dpmpp_3m_sde(
         s_noise: factor on the noise.
         noise_device: device that draws the noise; without a GPU both give the same.
     """
-    return _choice(_on(noise_device, "dpmpp_3m_sde"), s_noise, eta=eta)
+    return _choose(_name_on(noise_device, "dpmpp_3m_sde"), s_noise, eta=eta)
 
 
 @node("SamplerLMS", category=SAMPLERS)
@@ -133,7 +133,7 @@ def sampler_lms(order: Order = 4) -> Sampler:
     Args:
         order: number of past steps that count.
     """
-    return _choice("lms", 1.0, order=order)
+    return _choose("lms", 1.0, order=order)
 
 
 @node("RandomNoise", category=NOISE)
@@ -257,11 +257,11 @@ def add_noise(model: Model, noise: Noise, sigmas: Sigmas, latent_image: Latent) 
     return add_latent_noise(model, latent_image, noise, sigmas)
 
 
-def _on(device: str, name: str) -> str:
+def _name_on(device: NoiseDevice, name: str) -> str:
     return f"{name}_gpu" if device == "gpu" else name
 
 
-def _choice(name: str, noise_scale: float, **options: float | str) -> Sampler:
+def _choose(name: str, noise_scale: float, **options: float | str) -> Sampler:
     from latentloom.diffusion.samplers.table import SamplerChoice
 
     return SamplerChoice(name, tuple(options.items()), noise_scale)

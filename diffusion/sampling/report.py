@@ -62,22 +62,22 @@ def extend(
         mask: B×H×W over them, above 0 inside; without a mask everything is inside.
     """
     rows = [PassRow(sampled=new) for new in passes[len(report.rows) :]] or [PassRow()]
-    inside, outside = _changes(source, image, mask)
+    inside, outside = _measure_parts(source, image, mask)
     rows[-1] = replace(rows[-1], inside=inside, outside=outside)
     return PassReport((*report.rows, *rows))
 
 
-def _changes(
+def _measure_parts(
     source: Tensor, image: Tensor, mask: Tensor | None
 ) -> tuple[ImageChange | None, ImageChange | None]:
     source, image = source[..., :3].expand_as(image[..., :3]), image[..., :3]
     if mask is None:
-        return _change(source, image), None
+        return _measure(source, image), None
     inside = mask.expand(image.shape[:3]) > 0
-    return _change(source[inside], image[inside]), _change(source[~inside], image[~inside])
+    return _measure(source[inside], image[inside]), _measure(source[~inside], image[~inside])
 
 
-def _change(source: Tensor, image: Tensor) -> ImageChange | None:
+def _measure(source: Tensor, image: Tensor) -> ImageChange | None:
     """Return the change of N×3 pixels; None if there are none."""
     before, after = to_bytes(source).reshape(-1, 3), to_bytes(image).reshape(-1, 3)
     if not len(before):

@@ -126,8 +126,8 @@ class SamplingRun:
     mode: CompatibilityMode = field(default_factory=compatibility_mode)
 
 
-class Sampled(NamedTuple):
-    """The results of sampling.
+class SamplingResult(NamedTuple):
+    """The results of a run.
 
     Attributes:
         output: the latent at the last sigma.
@@ -140,7 +140,7 @@ class Sampled(NamedTuple):
 
 def sample_custom(
     guidance: Guidance, latent: Latent, run: SamplingRun, hooks: Hooks = SILENT
-) -> Sampled:
+) -> SamplingResult:
     """Sample from a latent through given sigmas.
 
     Returns:
@@ -152,7 +152,7 @@ def sample_custom(
             latent with a noise mask.
     """
     if not len(run.sigmas):
-        return Sampled(latent, latent)
+        return SamplingResult(latent, latent)
     spec = SAMPLER_TABLE[run.sampler.name]
     if spec.resizes and latent.noise_mask is not None:
         raise SamplingError(
@@ -193,7 +193,7 @@ def sample_custom(
         time.perf_counter() - start,
     )
     passes = (*latent.passes, done)
-    return Sampled(*(replace(latent, samples=samples, passes=passes) for samples in results))
+    return SamplingResult(*(replace(latent, samples=samples, passes=passes) for samples in results))
 
 
 def add_latent_noise(model: Model, latent: Latent, noise: NoiseChoice, sigmas: Tensor) -> Latent:
