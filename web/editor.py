@@ -1,7 +1,7 @@
-"""The editor: ComfyUI's frontend where it is installed, a plain page where it is not.
+"""The editor: ComfyUI's frontend if it is installed, a plain page otherwise.
 
-The package is a program of its own under its own licence; it is served as it is. Its files are
-listed once, and only what is in the list can be asked for.
+The package is a separate program with its own licence, served unchanged. Its files are listed
+once, and only files of the list are served.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PACKAGE = "comfyui_frontend_package"
 INSTALL = "pip install latentloom[editor]"
 OURS = Path(__file__).parent / "extension"
 PREFIX = "extensions/latentloom/"
-# What systems know differently, or not at all.
+# Types that `mimetypes` lacks on some systems, or reads from their settings.
 MIME = {
     ".js": "text/javascript",
     ".mjs": "text/javascript",
@@ -41,38 +41,38 @@ MIME = {
 
 @routes.add("GET", "/extensions", "The scripts that the editor loads")
 async def extensions(site: Site, request: web.Request) -> web.Response:
-    found = await asyncio.to_thread(static_files)
-    return answer([f"/{name}" for name in sorted(found) if _is_extension(name)])
+    files = await asyncio.to_thread(static_files)
+    return answer([f"/{name}" for name in sorted(files) if _is_extension(name)])
 
 
 @routes.add("GET", "/", "The editor, or a page that says how to install it", alias=False)
 async def index(site: Site, request: web.Request) -> web.StreamResponse:
-    found = await asyncio.to_thread(static_files)
-    if "index.html" in found:
-        return _file(found["index.html"])
+    files = await asyncio.to_thread(static_files)
+    if "index.html" in files:
+        return _file(files["index.html"])
     return web.Response(text=plain_page(request.app[ROUTES]), content_type="text/html")
 
 
 @routes.add("GET", "/{name:.+}", "A file of the editor", alias=False)
 async def static(site: Site, request: web.Request) -> web.StreamResponse:
-    found = await asyncio.to_thread(static_files)
-    path = found.get(request.match_info["name"])
+    files = await asyncio.to_thread(static_files)
+    path = files.get(request.match_info["name"])
     if path is None:
-        raise RequestError(404, "there is nothing here")
+        raise RequestError(404, "there is no such page")
     return _file(path)
 
 
 @cache
 def static_files() -> dict[str, Path]:
-    """The editor's files by their path below the address, and our own script among them."""
-    found = {f"{PREFIX}{path.name}": path for path in sorted(OURS.glob("*.js"))}
+    """Return the files of the editor and of its extension, by their path in URLs."""
+    files = {f"{PREFIX}{path.name}": path for path in sorted(OURS.glob("*.js"))}
     spec = find_spec(PACKAGE)
-    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
-        root = Path(place) / "static"
-        found |= {
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        root = Path(folder) / "static"
+        files |= {
             path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()
         }
-    return found
+    return files
 
 
 def plain_page(routes: Sequence[Route]) -> str:
@@ -87,8 +87,9 @@ def plain_page(routes: Sequence[Route]) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8><title>Latentloom</title>"
         "<style>body{font:16px/1.5 system-ui;margin:3em auto;max-width:60em;padding:0 1em}"
         "td{padding:.1em 1em .1em 0}</style>"
-        f"<h1>Latentloom</h1><p>The server runs. For its editor: <code>{INSTALL}</code>, "
-        f"and start it again.</p><h2>API</h2><table>{rows}</table></html>"
+        "<h1>Latentloom</h1><p>The server is running. To get the editor, run "
+        f"<code>{INSTALL}</code> and restart the server.</p>"
+        f"<h2>API</h2><table>{rows}</table></html>"
     )
 
 
@@ -98,10 +99,10 @@ def _is_extension(name: str) -> bool:
 
 def _file(path: Path) -> web.FileResponse:
     kind = MIME.get(path.suffix) or mimetypes.guess_type(path.name)[0]
-    # Names of assets change with their content.
-    lasting = path.parent.name == "assets"
+    # The name of an asset changes with its content.
+    is_immutable = path.parent.name == "assets"
     headers = {
         "Content-Type": kind or "application/octet-stream",
-        "Cache-Control": "max-age=86400" if lasting else "no-cache",
+        "Cache-Control": "max-age=86400" if is_immutable else "no-cache",
     }
     return web.FileResponse(path, headers=headers)

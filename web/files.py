@@ -35,10 +35,10 @@ async def view(site: Site, request: web.Request) -> web.Response:
         query.get("type", "output"),
     )
     name = PurePosixPath(split_annotated(query.get("filename", ""))[0]).name
-    found = await asyncio.to_thread(
-        _shown, site.image_service, data, query.get("preview"), query.get("channel", "")
+    image = await asyncio.to_thread(
+        _render, site.image_service, data, query.get("preview"), query.get("channel", "")
     )
-    return _image_answer(found, name)
+    return _image_response(image, name)
 
 
 @routes.add("POST", "/upload/image", "Put an image into the input folder", body="form")
@@ -59,10 +59,10 @@ async def upload_mask(site: Site, request: web.Request) -> web.Response:
 
 
 def folder_of(site: Site, kind: str, subfolder: str = "") -> Path:
-    """The folder that a request names.
+    """Return the folder that a request names.
 
     Raises:
-        RequestError: there is no such kind, or the subfolder leads out of it.
+        RequestError: the kind is unknown, or the subfolder leads out of its folder.
     """
     root = site.folders.get(kind)
     if root is None:
@@ -78,7 +78,7 @@ def folder_of(site: Site, kind: str, subfolder: str = "") -> Path:
 
 
 def read_image_file(site: Site, filename: str, subfolder: str, kind: str) -> bytes:
-    """The content of a file that a request names.
+    """Return the content of a file that a request names.
 
     Raises:
         RequestError: the name is unsafe, or there is no such file.
@@ -104,8 +104,8 @@ def read_image_file(site: Site, filename: str, subfolder: str, kind: str) -> byt
     raise RequestError(404, f"there is no file {name[:80]!r}")
 
 
-def _shown(service: ImageService, data: bytes, preview: str | None, channel: str) -> EncodedImage:
-    """The file itself, or what is asked of it; what is no image is never shown inline."""
+def _render(service: ImageService, data: bytes, preview: str | None, channel: str) -> EncodedImage:
+    """Return a preview, a channel or the file itself; other files than images as a download."""
     if preview:
         kind, _, given = preview.partition(";")
         quality = int(given) if given.isascii() and given.isdigit() and len(given) < 4 else 90
@@ -116,10 +116,11 @@ def _shown(service: ImageService, data: bytes, preview: str | None, channel: str
     return service.make_viewable(data) or EncodedImage(data, "application/octet-stream")
 
 
-def _image_answer(image: EncodedImage, name: str) -> web.Response:
-    shown = name.encode("ascii", "replace").decode().replace('"', "_").replace("\\", "_")
-    inline = image.mime.startswith("image/")
-    disposition = f'filename="{shown}"' if inline else f'attachment; filename="{shown}"'
+def _image_response(image: EncodedImage, name: str) -> web.Response:
+    safe_name = name.encode("ascii", "replace").decode().replace('"', "_").replace("\\", "_")
+    disposition = f'filename="{safe_name}"'
+    if not image.mime.startswith("image/"):
+        disposition = f"attachment; {disposition}"
     headers = {
         "Content-Disposition": disposition,
         "Cache-Control": "no-cache",
@@ -136,59 +137,60 @@ class _Form:
 
 
 async def _read_form(site: Site, request: web.Request) -> _Form:
-    """The parts of an upload, each read no further than its bound."""
-    most = site.options.max_upload_bytes
-    if (request.content_length or 0) > most + MAX_FIELDS * MAX_FIELD_BYTES:
-        raise RequestError(413, f"the upload has {request.content_length} bytes; at most {most}")
+    """Read the parts of an upload, each up to its limit."""
+    limit = site.options.max_upload_bytes
+    if (request.content_length or 0) > limit + MAX_FIELDS * MAX_FIELD_BYTES:
+        got = f"{request.content_length} bytes"
+        raise RequestError(413, f"upload: expected at most {limit} bytes, got {got}")
     if not request.content_type.startswith("multipart/"):
-        raise RequestError(400, "expected a form with a file: multipart/form-data")
+        raise RequestError(400, "upload: expected a form with a file (multipart/form-data)")
     form, count = _Form(), 0
     try:
         async for part in await request.multipart():
             count += 1
             if not isinstance(part, BodyPartReader) or count > MAX_FIELDS:
-                raise RequestError(400, f"a form may have {MAX_FIELDS} plain parts")
+                raise RequestError(400, f"upload: expected at most {MAX_FIELDS} plain parts")
             if part.name == "image" and part.filename:
-                form.name, form.file = part.filename, await _read_part(part, most)
+                form.name, form.file = part.filename, await _read_part(part, limit)
             elif part.name:
                 data = await _read_part(part, MAX_FIELD_BYTES)
                 form.fields[part.name] = data.decode("utf-8", "replace")
     except (ValueError, RuntimeError, AssertionError) as error:
-        raise RequestError(400, f"this form cannot be read: {error}") from error
+        raise RequestError(400, f"upload: the form cannot be read: {error}") from error
     if not form.name or not form.file:
-        raise RequestError(400, "the form has no file called image")
+        raise RequestError(400, "upload: expected a file in the part `image`")
     return form
 
 
-async def _read_part(part: BodyPartReader, most: int) -> bytes:
-    found = bytearray()
+async def _read_part(part: BodyPartReader, limit: int) -> bytes:
+    data = bytearray()
     while chunk := await read_in_time(part.read_chunk(65_536)):
-        found += chunk
-        if len(found) > most:
-            raise RequestError(413, f"the part {part.name!r} has more than {most} bytes")
-    return bytes(found)
+        data += chunk
+        if len(data) > limit:
+            raise RequestError(413, f"upload: expected at most {limit} bytes in {part.name!r}")
+    return bytes(data)
 
 
 def _original(site: Site, form: _Form) -> bytes:
-    """The stored image that a mask is for."""
+    """Return the stored image that a mask belongs to."""
     try:
         ref = parse_json(form.fields.get("original_ref", ""))
     except FormatError as error:
         raise RequestError(400, f"original_ref: {error}") from error
     if not isinstance(ref, dict) or not isinstance(ref.get("filename"), str):
-        raise RequestError(400, "original_ref wants an object with a filename")
+        raise RequestError(400, "original_ref: expected an object with a filename")
     name, kind = split_annotated(ref["filename"])
-    place = PurePosixPath(name)
-    parent = "" if place.parent == PurePosixPath() else place.parent.as_posix()
+    path = PurePosixPath(name)
+    parent = "" if path.parent == PurePosixPath() else path.parent.as_posix()
     subfolder = ref.get("subfolder") or parent
     kind = kind or ref.get("type") or "output"
     if not isinstance(subfolder, str) or not isinstance(kind, str):
-        raise RequestError(400, "original_ref wants texts")
-    return read_image_file(site, place.name, subfolder, kind)
+        raise RequestError(400, "original_ref: expected strings")
+    return read_image_file(site, path.name, subfolder, kind)
 
 
 def _store(site: Site, form: _Form, image: EncodedImage) -> dict[str, str]:
-    """Write an image under its name; the reply of an upload. No other file is ever replaced."""
+    """Write an uploaded image, and return the reply of the request."""
     kind, subfolder = form.fields.get("type", "") or "input", form.fields.get("subfolder", "")
     folder_of(site, kind, subfolder)
     name = form.name
@@ -198,26 +200,26 @@ def _store(site: Site, form: _Form, image: EncodedImage) -> dict[str, str]:
     replace = form.fields.get("overwrite", "") in ("true", "1")
     try:
         if "/" in name:
-            raise UnsafePathError(f"{name[:80]!r} is no plain name")
+            raise UnsafePathError(f"expected a file name without folders, got {name[:80]!r}")
         stored = write_file(site.folders[kind], subfolder, name, image.data, replace)
     except UnsafePathError as error:
         raise RequestError(400, str(error)) from error
     except OSError as error:
-        raise RequestError(400, f"this cannot be stored: {error.strerror}") from error
+        raise RequestError(400, f"the image cannot be stored: {error.strerror}") from error
     return {"name": stored, "subfolder": subfolder, "type": kind}
 
 
 def write_file(root: Path, subfolder: str, name: str, data: bytes, replace: bool) -> str:
-    """Write a file whole or not at all; the name it has got.
+    """Write a file atomically, and return the name it has received.
 
     Args:
-        subfolder: of the root; made where it is missing.
-        replace: put it in the place of a file of this name; else that stays, and the new one is
-            called `name (1)`, unless it has the same content.
+        subfolder: of the root; created if it is missing.
+        replace: replace a file of this name. Otherwise that file stays, and the new one is called
+            `name (1)`, unless both have the same content.
 
     Raises:
-        UnsafePathError: the name may not be used, or a link is on the way.
-        OSError: it cannot be written.
+        UnsafePathError: the name may not be used, or a part of the path is a link.
+        OSError: the file cannot be written.
     """
     split_name(name)
     with open_folder(root, subfolder, make=True) as folder, folder.temporary_file(data) as part:

@@ -1,4 +1,4 @@
-"""Routes of models: what is installed, by folder. Names come from the nodes' own file inputs."""
+"""Routes of installed models, by folder. The names are those that loader nodes offer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .routes import RequestError, Routes, answer
 from .site import Site
 
 routes = Routes()
-# What clients ask for, installed or not.
+# The folders that clients ask for, whether models are installed or not.
 FOLDERS = (
     "checkpoints", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision",
     "style_models", "embeddings", "diffusers", "vae_approx", "controlnet", "gligen",
@@ -37,17 +37,17 @@ async def folders(site: Site, request: web.Request) -> web.Response:
 
 @routes.add("GET", "/models/{folder}", "The models of a folder")
 async def models(site: Site, request: web.Request) -> web.Response:
-    found = await asyncio.to_thread(installed, site.registry, _folder(request))
-    return answer(list(found))
+    names = await asyncio.to_thread(installed, site.registry, _folder(request))
+    return answer(list(names))
 
 
-@routes.add("GET", "/embeddings", "The textual inversions, without their endings")
+@routes.add("GET", "/embeddings", "The textual inversions, without their extensions")
 async def embeddings(site: Site, request: web.Request) -> web.Response:
-    found = await asyncio.to_thread(installed, site.registry, "embeddings")
-    return answer([name.rpartition(".")[0] or name for name in found])
+    names = await asyncio.to_thread(installed, site.registry, "embeddings")
+    return answer([name.rpartition(".")[0] or name for name in names])
 
 
-@routes.add("GET", "/experiment/models", "The folders of models, with what they hold")
+@routes.add("GET", "/experiment/models", "The folders of models, with their extensions")
 async def library(site: Site, request: web.Request) -> web.Response:
     return answer([{"name": name, "folders": [name], "extensions": EXTENSIONS} for name in FOLDERS])
 
@@ -57,13 +57,13 @@ async def library_folder(site: Site, request: web.Request) -> web.Response:
     folder = _folder(request)
 
     def gather() -> list[dict[str, Any]]:
-        found = installed(site.registry, folder)
-        return [_facts(name, path) for name, path in found.items() if path.exists()]
+        paths = installed(site.registry, folder)
+        return [_describe(name, path) for name, path in paths.items() if path.exists()]
 
     return answer(await asyncio.to_thread(gather))
 
 
-@routes.add("GET", "/experiment/models/preview/{folder}/{index}/{file}", "The image beside a model")
+@routes.add("GET", "/experiment/models/preview/{folder}/{index}/{file}", "The image of a model")
 async def preview(site: Site, request: web.Request) -> web.Response:
     path = await _model(site, request, request.match_info["file"])
 
@@ -72,31 +72,31 @@ async def preview(site: Site, request: web.Request) -> web.Response:
             image = path.with_name(f"{path.stem}{suffix}")
             if image.is_file() and not image.is_symlink():
                 return site.image_service.convert(image.read_bytes(), "WebP").data
-        raise RequestError(404, "there is no image of this model")
+        raise RequestError(404, "this model has no preview image")
 
     return web.Response(body=await asyncio.to_thread(read), content_type="image/webp")
 
 
-@routes.add("GET", "/view_metadata/{folder}", "What a safetensors file says of itself")
+@routes.add("GET", "/view_metadata/{folder}", "The metadata of a safetensors file")
 async def metadata(site: Site, request: web.Request) -> web.Response:
     path = await _model(site, request, request.query.get("filename", ""))
-    found = await asyncio.to_thread(read_metadata, path)
-    if found is None:
-        raise RequestError(404, "the file says nothing of itself")
-    return answer(found)
+    entries = await asyncio.to_thread(read_metadata, path)
+    if entries is None:
+        raise RequestError(404, "the file has no metadata")
+    return answer(entries)
 
 
 def installed(registry: Registry, folder: str) -> dict[str, Path]:
-    """The models of a folder by name, as the nodes that load them list them."""
+    """Return the models of a folder by name, as the nodes that load them list them."""
     for spec in registry.values():
-        found = _listed(spec, folder)
-        if found:
-            return found
+        paths = _models_of(spec, folder)
+        if paths:
+            return paths
     return {}
 
 
 def read_metadata(path: Path) -> dict[str, str] | None:
-    """The `__metadata__` of a safetensors file; None if it is no such file, or has none."""
+    """Return the `__metadata__` of a safetensors file; None if there is none to read."""
     if path.suffix != ".safetensors" or not path.is_file():
         return None
     try:
@@ -107,13 +107,13 @@ def read_metadata(path: Path) -> dict[str, str] | None:
             header = json.loads(stream.read(length))
     except (OSError, ValueError, struct.error, RecursionError):
         return None
-    found = header.get("__metadata__") if isinstance(header, dict) else None
-    if not isinstance(found, dict):
+    entries = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(entries, dict):
         return None
-    return {str(key): str(value) for key, value in found.items()}
+    return {str(key): str(value) for key, value in entries.items()}
 
 
-def _listed(spec: NodeSpec, folder: str) -> dict[str, Path]:
+def _models_of(spec: NodeSpec, folder: str) -> dict[str, Path]:
     for port in spec.inputs:
         for file in port.file_kinds:
             if file.kind == folder and file.names and file.resolve:
@@ -130,19 +130,20 @@ def _folder(request: web.Request) -> str:
 
 
 async def _model(site: Site, request: web.Request, name: str) -> Path:
-    """A model by its name; names are looked up in a list, never made into a path."""
-    found = await asyncio.to_thread(installed, site.registry, _folder(request))
-    if name not in found:
+    """Return the path of a model by its name, which is looked up in the list of models."""
+    paths = await asyncio.to_thread(installed, site.registry, _folder(request))
+    if name not in paths:
         raise RequestError(404, f"there is no model {name[:80]!r}")
-    return found[name]
+    return paths[name]
 
 
-def _facts(name: str, path: Path) -> dict[str, Any]:
-    found = path.stat()
+def _describe(name: str, path: Path) -> dict[str, Any]:
+    """Return a model as ComfyUI's clients list it."""
+    status = path.stat()
     return {
         "name": name,
         "pathIndex": 0,
-        "modified": found.st_mtime,
-        "created": found.st_ctime,
-        "size": found.st_size,
+        "modified": status.st_mtime,
+        "created": status.st_ctime,
+        "size": status.st_size,
     }

@@ -1,4 +1,4 @@
-"""Routes of templates: the shipped graphs, as the editor opens them, with images of them."""
+"""Routes of templates: the shipped graphs as workflows of the editor, with images of them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def replacements(site: Site, request: web.Request) -> web.Response:
 
 
 def index(site: Site) -> list[dict[str, Any]]:
-    """The shipped graphs as the editor lists templates, img2img first."""
+    """Return the shipped graphs as the editor lists templates, img2img first."""
     names = sorted(path.stem for path in _files(site))
     names.sort(key=lambda name: name != FIRST)
     return [
@@ -79,16 +79,16 @@ def index(site: Site) -> list[dict[str, Any]]:
 
 
 def result(site: Site, name: str) -> bytes:
-    """An image of what a template makes; `training.gallery` draws it."""
+    """Return an image that a template generated."""
     path = _path(name)
     try:
         return (path.parent / "thumbnails" / f"{path.stem}.webp").read_bytes()
     except FileNotFoundError as error:
-        raise RequestError(404, "there is no image of this template") from error
+        raise RequestError(404, "this template has no image") from error
 
 
 def source(site: Site, name: str) -> bytes:
-    """The image that a template starts from, which the editor shows under the mouse."""
+    """Return the image that a template starts from, which the editor shows on hover."""
     for value in _images(_graph(site, name)):
         try:
             data = site.workspace.resolve("input", value).read_bytes()
@@ -99,7 +99,7 @@ def source(site: Site, name: str) -> bytes:
 
 
 def _images(graph: Graph) -> list[str]:
-    """The images that a graph names."""
+    """Return the names of images in a graph."""
     return [
         value
         for node in graph.bound().nodes.values()
@@ -137,7 +137,7 @@ def _graph(site: Site, name: str) -> Graph:
 
 
 def _path(name: str) -> Path:
-    """The file of a shipped graph by its name; no other file can be named."""
+    """Return the file of a shipped graph by its name. No other file can be named."""
     path = None if why_unsafe(name) else find_graph(name)
     if path is None:
         raise RequestError(404, f"there is no template {name[:80]!r}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Set
 from .image_limits import Header, check_size, damaged, unsupported
 
 BRANDS = {b"avif", b"avis"}
-# Boxes that a file is made of; anything else after them is no part of it.
+# The boxes of a file. The first box of another kind ends it.
 TOP_BOXES = {b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid"}
 MAX_BOXES = 65_536
 

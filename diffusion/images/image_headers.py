@@ -244,7 +244,7 @@ def _read_bmp(data: bytes) -> Header:
 
 
 class FormatReader(NamedTuple):
-    """How the files of a format are known and checked.
+    """Recognises and checks the files of a format.
 
     Attributes:
         name: the name of the format in `engine.files.image_formats`.
