@@ -19,7 +19,7 @@ from .routes import RequestError, Routes, answer, read_in_time
 from .site import Site
 
 routes = Routes()
-MAX_VIEWED = 512 * 2**20
+MAX_VIEWED_BYTES = 512 * 2**20
 MAX_FIELDS = 16
 MAX_FIELD_BYTES = 65_536
 
@@ -94,7 +94,7 @@ def read_image_file(site: Site, filename: str, subfolder: str, kind: str) -> byt
         raise RequestError(400, f"filename: expected the name of a file, got {filename[:80]!r}")
     for root in roots:
         try:
-            return read_inside(root, name, MAX_VIEWED)
+            return read_inside(root, name, MAX_VIEWED_BYTES)
         except UnsafePathError as error:
             raise RequestError(400, str(error)) from error
         except FileNotFoundError:

@@ -185,6 +185,16 @@ def test_a_missing_folder_is_said_to_be_missing(
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("name", ["d.gif", "d.bmp", "d.tif"])
+def test_a_batch_takes_every_format(
+    name: str, graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (20, 10), (40, 90, 20)).save(tmp_path / "images" / name)
+    assert run(capsys, "batch", graph, tmp_path / "images", "--output", tmp_path / "o")[0] == 0
+    assert names(tmp_path / "o") == ["d_00001_.png"]
+
+
 def test_images_come_by_name(folder: Path) -> None:
     assert [path.name for path in images_in(folder)] == ["a.png", "b.JPG", "c.webp"]
 

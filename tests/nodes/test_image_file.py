@@ -61,6 +61,16 @@ def test_the_error_of_a_bad_file_says_what_was_expected_and_got(
     assert got in refused.value.got
 
 
+@pytest.mark.parametrize("format", ["GIF", "BMP", "TIFF"])
+def test_every_format_gives_the_pixels_that_were_saved(format: str, tmp_path: Path) -> None:
+    grey = sample("L")
+    (tmp_path / "a").write_bytes(encoded(grey, format))
+    expected = torch.from_numpy(np.array(grey)).float() / 255.0
+    image, mask = LoadImage.run(tmp_path / "a")
+    assert torch.equal(image[0, ..., 1], expected)
+    assert mask.shape == (1, 64, 64)
+
+
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="expected a system that can pass folders so")
 @pytest.mark.parametrize("load", LOADERS)
 def test_a_folder_that_became_a_link_after_the_name_was_resolved_is_not_followed(
