@@ -7,16 +7,16 @@ subgraph are `instance:inner`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from ..errors import FormatError
-from ..graph.graph import IGNORED, Graph, Link, Node
+from ..graph.graph import IGNORED, UNREAD, Graph, Link, Node
 from ..node.spec import NodeSpec
 from .comfy_groups import WidgetValues, as_subgraph, group_of, group_widget_values, groups_in
-from .comfy_values import ignored_values, is_widget, widget_values
+from .comfy_values import ignored_values, is_widget, unread_values, widget_values
 
 Specs = Mapping[str, NodeSpec]
 Value = Link | tuple[Any] | None
@@ -59,7 +59,12 @@ def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
 
     return Graph(
         {
-            id: Node(node.type, without_dangling(node.inputs), node.title, _extra(node.ignored))
+            id: Node(
+                node.type,
+                without_dangling(node.inputs),
+                node.title,
+                _extra(without_dangling(node.ignored), node.unread),
+            )
             for id, node in nodes.items()
         }
     )
@@ -145,7 +150,8 @@ class _Reader:
                 values[current or name] = source if isinstance(source, Link) else source[0]
         title = node.get("title")
         title = title if isinstance(title, str) else ""
-        return Node(node["type"], inputs, title, _extra(ignored))
+        unread = unread_values(spec, node) if spec is not None else []
+        return Node(node["type"], inputs, title, _extra(ignored, unread))
 
     def _instance(self, level: _Level, id: str) -> _Level:
         """Return the level of a subgraph instance, the same one each time."""
@@ -303,8 +309,9 @@ class _Reader:
         return next(exact, None) or next(filter(fits, inputs), None)
 
 
-def _extra(ignored: Mapping[str, Any]) -> dict[str, Any]:
-    return {IGNORED: ignored} if ignored else {}
+def _extra(ignored: Mapping[str, Any], unread: Sequence[Any]) -> dict[str, Any]:
+    extra: dict[str, Any] = {IGNORED: ignored} if ignored else {}
+    return extra | ({UNREAD: tuple(unread)} if unread else {})
 
 
 def _own_values(node: Mapping[str, Any]) -> WidgetValues:

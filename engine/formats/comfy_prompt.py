@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import FormatError
-from ..graph.graph import IGNORED, Graph, InputRef, Link, Node
+from ..graph.graph import IGNORED, UNREAD, Graph, InputRef, Link, Node
 from ..node.spec import NodeSpec
 from .comfy_values import convert
 from .native import refuse_unreadable, thaw
@@ -101,7 +101,7 @@ def _write_node(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, An
     for name, value in node.ignored.items():
         inputs.setdefault(name, _write_value(graph, f"{node.type} ({id}) .{name}", value, specs))
     entry: dict[str, Any] = {"class_type": node.type, "inputs": inputs}
-    entry |= {key: thaw(value) for key, value in node.extra.items() if key != IGNORED}
+    entry |= {key: thaw(value) for key, value in node.extra.items() if key not in (IGNORED, UNREAD)}
     if node.title:
         entry["_meta"] = {"title": node.title, **entry.get("_meta", {})}
     return entry

@@ -13,6 +13,8 @@ IMAGE = "input"
 MAX_DEPTH = 32
 EDITOR_WIDGETS = frozenset({"control_after_generate", "upload", "videopreview"})
 """Widgets that the editor itself adds to nodes, and saves by name."""
+BUTTONS = (None, "", "image", "fixed", "increment", "decrement", "randomize")
+"""Values of buttons and control modes that the editor saves after those of widgets."""
 CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize"})
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)(?<!\\)\}")
@@ -78,15 +80,27 @@ def values_by_position(spec: NodeSpec, values: Sequence[Any]) -> dict[str, Any]:
 
     A seed may be followed by its control, such as `randomize`.
     """
-    named: dict[str, Any] = {}
+    return _assign(spec, values)[0]
+
+
+def unread_values(spec: NodeSpec, node: Mapping[str, Any]) -> list[Any]:
+    """Return the values in a file beyond those of the node's widgets and the editor's buttons."""
+    listed = node.get("widgets_values")
+    rest = _assign(spec, listed)[1] if isinstance(listed, list) else []
+    return [value for value in rest if not isinstance(value, bool) and value not in BUTTONS]
+
+
+def _assign(spec: NodeSpec, values: Sequence[Any]) -> tuple[dict[str, Any], list[Any]]:
+    """Return the values of widgets by name, and the rest."""
+    by_name: dict[str, Any] = {}
     waiting = list(values)
     for port in spec.inputs:
         if not is_widget(port) or not waiting:
             continue
-        named[port.name] = waiting.pop(0)
+        by_name[port.name] = waiting.pop(0)
         if is_seed(port) and waiting and str(waiting[0]) in CONTROLS:
             waiting.pop(0)
-    return named
+    return by_name, waiting
 
 
 def convert(port: Port | None, value: Any) -> Any:

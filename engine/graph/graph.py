@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 IGNORED = "ignored inputs"
 """The key in `Node.extra` of values for inputs that the node's type does not have."""
+UNREAD = "unread values"
+"""The key in `Node.extra` of an editor's values beyond those of the node's fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,12 @@ class Node:
         """Values in its file for inputs that its type does not have."""
         ignored: Mapping[str, Any] = self.extra.get(IGNORED, {})
         return ignored
+
+    @property
+    def unread(self) -> Sequence[Any]:
+        """Values without a name in an editor's file, beyond those of the node's fields."""
+        unread: Sequence[Any] = self.extra.get(UNREAD, ())
+        return unread
 
     def links(self) -> Iterator[tuple[str, Link]]:
         """Yield the names and values of inputs that are links."""

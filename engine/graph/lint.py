@@ -143,12 +143,13 @@ def _warning(rule: LintRule, node: Prepared, finding: Finding) -> LintWarning:
 
 
 def ignored_inputs(graph: Graph, registry: Registry) -> list[LintWarning]:
-    """Return a warning for each value in the graph's file that no input of its node takes."""
-    return [
+    """Return warnings of values in the graph's file that no input of their node takes."""
+    named = [
         _ignored(id, node, name, registry)
         for id, node in graph.nodes.items()
         for name in node.ignored
     ]
+    return named + [_unread(id, node) for id, node in graph.nodes.items() if node.unread]
 
 
 def _ignored(id: str, node: Node, name: str, registry: Registry) -> LintWarning:
@@ -162,6 +163,17 @@ def _ignored(id: str, node: Node, name: str, registry: Registry) -> LintWarning:
         port=name,
         text=f"the node has no input {name!r}; its value {describe_value(value)} is ignored",
         hint=did_you_mean(name, names) or f"its inputs are {', '.join(names) or 'none'}",
+    )
+
+
+def _unread(id: str, node: Node) -> LintWarning:
+    values = ", ".join(map(describe_value, node.unread))
+    return LintWarning(
+        rule="unread-values",
+        node=id,
+        type=node.type,
+        text=f"the file has more values than the node has fields; ignored: {values}",
+        hint="compare the values of all fields: the file is from another version of the node",
     )
 
 

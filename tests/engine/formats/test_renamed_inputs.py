@@ -120,6 +120,14 @@ def test_a_named_value_of_no_field_in_an_editors_file_is_reported(key: str) -> N
     assert [warning.port for warning in lint(graph, REGISTRY, Workspace())] == ["colour"]
 
 
+def test_values_beyond_the_fields_of_an_editors_node_are_reported() -> None:
+    graph = parse_graph(json.dumps(workflow(widgets_values=[5, 3, 9, "image"])), REGISTRY)
+    (warning,) = lint(graph, REGISTRY, Workspace())
+    assert (warning.rule, warning.type) == ("unread-values", "Scale")
+    assert warning.text.endswith("; ignored: 9")
+    assert "unread" not in dump_graph(graph, "comfy", REGISTRY)
+
+
 def test_a_link_to_no_input_in_an_editors_file_is_reported() -> None:
     file = workflow()
     scale = next(node for node in file["nodes"] if node["type"] == "Scale")

@@ -26,15 +26,17 @@ def count(to: int = 3) -> list[int]:
     return [*range(to)]
 
 
-class Split(NamedTuple):
+class CutResult(NamedTuple):
     parts: list[int]
     amount: int
 
 
 @node("Cut", category="test")
-def cut(values: list[int], size: int = 2) -> Split:
+def cut(values: list[int], size: int = 2) -> CutResult:
     note(f"Cut {values} {size}")
-    return Split([sum(values[at : at + size]) for at in range(0, len(values), size)], len(values))
+    return CutResult(
+        [sum(values[at : at + size]) for at in range(0, len(values), size)], len(values)
+    )
 
 
 @node("Small", category="test")

@@ -1,4 +1,4 @@
-"""Packs of nodes: found by their entry points, and skipped if they are broken."""
+"""Registries: nodes and extensions of packs, which are skipped if they are broken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from latentloom.engine.cache.fingerprint import TypeFingerprint
+from latentloom.engine.errors import InputError
+from latentloom.engine.graph.lint import LintRule
 from latentloom.engine.node import registry
+from latentloom.engine.node.devices import DeviceListing
+from latentloom.engine.node.image_service import ImageService, image_service
 from latentloom.engine.node.registry import ENTRY_POINT_GROUP, Registry
 
 GOOD = """
@@ -18,6 +23,15 @@ from latentloom.engine.node.spec import node
 def doubled(value: int) -> int:
     return 2 * value
 """
+WITH_RULE = (
+    GOOD
+    + """
+from latentloom.engine.graph.lint import rule
+@rule("Doubled")
+def never(view):
+    yield from ()
+"""
+)
 Announce = Callable[..., None]
 
 
@@ -38,6 +52,28 @@ def announce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Announce:
 def test_a_pack_adds_its_nodes(announce: Announce) -> None:
     announce(good_pack=GOOD)
     assert {"Doubled", "KSampler"} <= Registry.from_package("latentloom.nodes").keys()
+
+
+def test_a_pack_adds_its_extensions(announce: Announce) -> None:
+    announce(ruled_pack=WITH_RULE)
+    rules = Registry.from_package("latentloom.nodes").extensions(LintRule)
+    assert {"same-seed", "never"} <= {rule.name for rule in rules}
+
+
+def test_extensions_are_collected_once_and_returned_by_class() -> None:
+    first, second = TypeFingerprint("a.A", print), TypeFingerprint("b.B", print)
+    service = ImageService()
+    both = Registry.of(first, service) | Registry.of(second, first)
+    assert both.extensions(TypeFingerprint) == (first, second)
+    assert both.extensions(ImageService) == (service,)
+    assert both.extensions(DeviceListing) == ()
+
+
+def test_the_image_service_of_the_last_pack_is_used() -> None:
+    first, last = ImageService(), ImageService()
+    assert image_service(Registry.of(first, last)) is last
+    with pytest.raises(InputError, match="expected a pack that reads images, got none"):
+        image_service(Registry()).clean(b"")
 
 
 @pytest.mark.parametrize(
