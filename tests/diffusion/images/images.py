@@ -69,13 +69,14 @@ def tiff(entries: list[bytes], values: bytes = b"") -> bytes:
     return b"II*\0" + struct.pack("<I", start) + values + table
 
 
-def insert_tags(tags: dict[int, tuple[int, list[int]]]) -> bytes:
+def insert_tags(tags: dict[int, tuple[int, list[int]]], pixels: bytes = b"") -> bytes:
     """Return a valid uncompressed TIFF of 12×7 pixels with tags added or replaced.
 
     Args:
         tags: number -> type (3 for 16 bits, 4 for 32, 12 for 64) and values.
+        pixels: the bytes from offset 8; by default those of the sample.
     """
-    pixels = np.asarray(sample()).tobytes()
+    pixels = pixels or np.asarray(sample()).tobytes()
     table: dict[int, tuple[int, list[int]]] = {
         256: (3, [12]), 257: (3, [7]), 258: (3, [8, 8, 8]), 259: (3, [1]), 262: (3, [2]),
         273: (4, [8]), 277: (3, [3]), 278: (3, [7]), 279: (4, [len(pixels)]), **tags,

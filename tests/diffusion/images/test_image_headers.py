@@ -216,3 +216,11 @@ def test_a_hostile_avif_is_refused(old: bytes, new: bytes, message: str) -> None
 def test_an_avif_of_too_many_parts_is_refused() -> None:
     start = b"\0\0\0\x14ftypavif\0\0\0\0avif"
     assert "too many parts" in refusal(start + b"\0\0\0\x08free" * 70_000)
+
+
+def test_a_tiled_tiff_is_read() -> None:
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:7, :12] = np.asarray(sample())
+    tags = {322: (SHORT, [16]), 323: (SHORT, [16]), 324: (LONG, [8]), 325: (LONG, [768])}
+    image = decode(read_header(insert_tags(tags, pixels.tobytes())))
+    assert np.array_equal(np.asarray(image), np.asarray(sample()))
