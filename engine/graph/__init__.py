@@ -1,1 +1,1 @@
-"""Graphs as frozen data: build, edit, validate and lint them. Nothing here runs."""
+"""Graphs as immutable data: build, edit, validate and lint them. Nothing here runs a node."""

@@ -1,1 +1,1 @@
-"""Node types: what a function declares about its inputs and outputs, and what it may ask for."""
+"""Node types: declarations of inputs and outputs, extensions of packs, and the registry of both."""
