@@ -6,6 +6,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,6 +159,17 @@ def test_a_file_is_at_most_400_lines(path: Path) -> None:
 def test_no_module_is_named_like_one_of_the_standard_library() -> None:
     tops = {path.stem for path in FILES if path.parent == ROOT}
     assert {*tops, *PACKAGE} & set(sys.stdlib_module_names) == set()
+
+
+def test_the_name_of_a_public_class_exists_once() -> None:
+    names = Counter(
+        item.name
+        for path in FILES
+        if path.relative_to(ROOT).parts[0] in {*PACKAGE, *DOORS}
+        for item in ast.walk(ast.parse(path.read_text()))
+        if isinstance(item, ast.ClassDef) and not item.name.startswith("_")
+    )
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_no_file_is_a_drawer() -> None:
