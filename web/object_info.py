@@ -12,6 +12,7 @@ from latentloom.engine.node.spec import NodeSpec, Port
 
 Names = Callable[[], Sequence[str]]
 INPUT_FILE = "input"
+CORE = "latentloom.nodes"
 EDITOR_ONLY = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z][A-Z])(?=[A-Z][a-z])")
 
@@ -46,7 +47,7 @@ def definition(spec: NodeSpec, images: Names) -> dict[str, Any]:
         "name": spec.name,
         "display_name": _WORDS.sub(" ", spec.name),
         "description": spec.doc,
-        "python_module": spec.run.__module__,
+        "python_module": _python_module(spec),
         "category": spec.category,
         "output_node": spec.output_node,
     }
@@ -57,6 +58,13 @@ def definition(spec: NodeSpec, images: Names) -> dict[str, Any]:
     if spec.category.startswith("_for_testing"):
         entry["experimental"] = True
     return entry
+
+
+def _python_module(spec: NodeSpec) -> str:
+    """Return a module that the editor recognises: `nodes.x` is core, `custom_nodes.x` a pack."""
+    module = spec.run.__module__
+    is_core = module.startswith(f"{CORE}.")
+    return module.removeprefix("latentloom.") if is_core else f"custom_nodes.{module}"
 
 
 def input_config(port: Port, images: Names) -> list[Any]:

@@ -289,6 +289,8 @@ def test_object_info_has_comfyui_s_shape(tmp_path: Path) -> None:
         assert (seed[1]["max"], seed[1]["control_after_generate"]) == (2**64 - 1, True)
         assert sampler["output"] == sampler["output_name"] == ["LATENT"]
         await api.client.upload("mine.png", image())
+        # The editor marks nodes of other modules as unknown.
+        assert sampler["python_module"] == "nodes.sampling"
         _, loader = await api.get("/object_info/LoadImage")
         names, options = loader["LoadImage"]["input"]["required"]["image"]
         assert names[0] == "mine.png"
