@@ -9,7 +9,7 @@ from typing import Any
 
 from ..node.spec import NodeSpec, Port
 
-IMAGE = "input"
+INPUT_FILE = "input"
 MAX_DEPTH = 32
 EDITOR_WIDGETS = frozenset({"control_after_generate", "upload", "videopreview"})
 """Widgets that the editor itself adds to nodes, and saves by name."""
@@ -35,7 +35,7 @@ def is_seed(port: Port) -> bool:
 
 def is_image(port: Port) -> bool:
     """Return whether the widget names an image, so that the editor adds an upload button."""
-    return port.file is not None and port.file.kind == IMAGE
+    return port.file is not None and port.file.kind == INPUT_FILE
 
 
 def widget_values(
