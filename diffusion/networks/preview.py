@@ -21,6 +21,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from ..errors import ModelFileError
 from ..families.family import ANY_FAMILY, Family, latent_space
+from ..weights.file_cache import FileVersion, file_version
 from ..weights.folders import find_tiny_vae
 from ..weights.tiny_vae import TinyVaeFiles, read_tiny_vae
 
@@ -125,7 +126,7 @@ def decode_with_taesd(preview: LatentPreview) -> Tensor | None:
     if files is None or latent.shape[1] != files.family.latent_channels:
         return None
     try:
-        network = _load_taesd(files, files.decoder.stat().st_mtime_ns, latent.device)
+        network = _load_taesd(files, file_version(files.decoder), latent.device)
     except (ModelFileError, OSError):
         return None
     with torch.inference_mode():
@@ -134,7 +135,9 @@ def decode_with_taesd(preview: LatentPreview) -> Tensor | None:
 
 
 @lru_cache(maxsize=2)
-def _load_taesd(files: TinyVaeFiles, _mtime_ns: int, device: torch.device) -> torch.nn.Module:
+def _load_taesd(
+    files: TinyVaeFiles, _version: FileVersion, device: torch.device
+) -> torch.nn.Module:
     """Load TAESD onto a device; its 10 MB are too few for residency to count."""
     network: torch.nn.Module = read_tiny_vae(files).eval()
     return network.to(device)

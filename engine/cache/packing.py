@@ -182,21 +182,22 @@ def _fields(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
+def _stamp(path: Path) -> tuple[str, int, int, int]:
     try:
         status = path.stat()
     except OSError as error:
         raise UnstorableError(f"the output file {path.name} is already gone") from error
-    return str(path), status.st_size, status.st_mtime_ns
+    return str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _unchanged(name: str, size_bytes: int, modified_ns: int) -> Path:
+def _unchanged(name: str, size_bytes: int, modified_ns: int, changed_ns: int) -> Path:
     """Return the path of an output file, if it has not been touched since."""
     path = Path(name)
     try:
         status = path.stat()
     except OSError as error:
         raise MissingOutputError(f"the output file {path.name} is gone") from error
-    if (status.st_size, status.st_mtime_ns) != (size_bytes, modified_ns):
+    stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    if stamp != (size_bytes, modified_ns, changed_ns):
         raise MissingOutputError(f"the output file {path.name} was changed since")
     return path
