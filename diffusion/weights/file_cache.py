@@ -19,7 +19,7 @@ SAMPLES, SAMPLE_BYTES = 256, 2**16
 
 
 class FileVersion(NamedTuple):
-    """What tells two versions of a file apart; `sample` is empty where the times suffice."""
+    """The version of a file; `sample` is empty where the times tell versions apart."""
 
     device: int
     inode: int

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.weights import file_cache
 from latentloom.diffusion.weights.file_cache import (
     SAMPLE_BYTES,
     SAMPLES,
@@ -50,7 +49,7 @@ def test_a_settled_file_is_not_sampled(tmp_path: Path, monkeypatch: pytest.Monke
     path, real = tmp_path / "f", time.time_ns
     path.write_bytes(b"ab")
     assert file_version(path).sample
-    monkeypatch.setattr(file_cache.time, "time_ns", lambda: real() + 2 * SETTLED_NS)
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 2 * SETTLED_NS)
     assert not file_version(path).sample
 
 

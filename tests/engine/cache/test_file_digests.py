@@ -20,7 +20,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     real = time.time_ns
 
     def shift(by_ns: int) -> None:
-        monkeypatch.setattr(file_digests.time, "time_ns", lambda: real() + by_ns)
+        monkeypatch.setattr(time, "time_ns", lambda: real() + by_ns)
 
     return shift
 
@@ -47,7 +47,7 @@ def test_a_settled_file_is_read_once(
     path.write_bytes(b"ab")
     clock(2 * SETTLED_NS)
     first = digests.digest(path)
-    monkeypatch.setattr(file_digests.hashlib, "sha256", lambda: pytest.fail("read again"))
+    monkeypatch.setattr(hashlib, "sha256", lambda: pytest.fail("read again"))
     assert digests.digest(path) == first
 
 
