@@ -11,6 +11,7 @@ from PIL import Image
 from training.mosaic import arrange
 from training.stages.autoencoder import LATENTS, SCALE
 from training.stages.schedule import NOISE
+from training.world.scenes import SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,13 +24,13 @@ PROMPTS = (
     "a red house on the left, autumn, hills, day",
     "a blue boat, lake, sunset, mountains, summer",
     "a tree on the right, winter landscape, night",
-    "a pink balloon in the center, spring, clouds, sun, watercolor",
+    "a pink balloon in the center, spring, clouds, sun, trees, watercolor",
     "a purple house on the right and a tree on the left, summer, ink drawing",
     "a big yellow star in the center on a blue background",
     "a red circle on the left and a green square on the right on a white background",
     "a big black boat in the center on an orange background, watercolor",
 )
-STEPS, GUIDANCE = 20, 4.0
+STEPS, GUIDANCE = 20, 2.5
 
 
 @torch.no_grad()
@@ -51,7 +52,7 @@ def draw_glimpse(
     scheduler = DDIMScheduler(**NOISE, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     scheduler.set_timesteps(STEPS)
     noise = torch.Generator().manual_seed(0)
-    latents = torch.randn(count, LATENTS, 16, 16, generator=noise).to(device)
+    latents = torch.randn(count, LATENTS, SIZE // 8, SIZE // 8, generator=noise).to(device)
     for step in scheduler.timesteps:
         without, given = modules["unet"](torch.cat((latents, latents)), step, context).sample.chunk(
             2
@@ -63,4 +64,4 @@ def draw_glimpse(
         Image.fromarray(p.permute(1, 2, 0).add(1).mul(127.5).round().byte().cpu().numpy())
         for p in pixels
     ]
-    arrange([pictures]).save(path)
+    arrange([pictures[:4], pictures[4:]]).save(path)

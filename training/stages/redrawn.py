@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from training.stages.stage import save_atomically
 from training.stages.tokenizer import encode_tokens
 from training.world.captions import HOUR_WORDS, SEASON_WORDS, STYLE_WORDS, caption, describe
 from training.world.colours import HOURS, SEASONS, contrasting
-from training.world.render import render, to_array
+from training.world.render import render
 from training.world.scenes import STYLES, TRAINING_SEEDS, Landscape, Scene, Sheet, sample_scene
 
 if TYPE_CHECKING:
@@ -140,8 +139,13 @@ def load_redrawn(
     path = folder / "redrawn.pt"
     if not path.exists():
         pairs = list(draw_pairs(preset.scenes))
-        pictures = np.stack([to_array(render(pair.after)) for pair in pairs])
         tokens = encode_tokens(tokenizer, [pair.text for pair in pairs])
-        save_atomically({"after": encode_pictures(vae, pictures), "tokens": tokens}, path)
+        save_atomically(
+            {
+                "after": encode_pictures(vae, (render(pair.after) for pair in pairs)),
+                "tokens": tokens,
+            },
+            path,
+        )
     kept = torch.load(path, weights_only=True)
     return Redrawn(latents, kept["after"], kept["tokens"])

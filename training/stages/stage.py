@@ -34,12 +34,16 @@ Measure = Callable[[Mapping[str, nn.Module], int], str]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast: `flat` is the share of the steps at the full rate."""
+    """How long and how fast.
+
+    The rate stays the same until the last `fall` steps, so that training may go on or end at
+    any step: what came before does not depend on it.
+    """
 
     steps: int
     rate: float
     warmup: int = 50
-    flat: float = 0.4
+    fall: int = 0
     floor: float = 0.02
     average: float = 0.997
     weight_decay: float = 1e-3
@@ -52,6 +56,7 @@ class Stage:
     """What is trained: modules by name, the loss of a step, and how to judge the average.
 
     `measure` gets the averages and the steps done, and says in a few words how good they are.
+    `half` computes in bfloat16 where that loses little; weights and their steps stay float32.
     `faster` has factors of the rate for parameters whose name holds a part.
     Modules train on the device that they lie on; `loss` brings its batches there.
     """
@@ -62,6 +67,7 @@ class Stage:
     plan: Plan
     seed: int
     measure: Measure | None = None
+    half: bool = False
     faster: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -74,14 +80,30 @@ class History:
     losses: list[tuple[int, float]] = field(default_factory=list)
 
 
-def rate_at(plan: Plan, step: int) -> float:
-    """The learning rate of a step: warm-up, flat, then a cosine down to the floor."""
+def rate_at(plan: Plan, step: int, end: int | None = None) -> float:
+    """The learning rate of a step: warm-up, flat, then a cosine to the floor at the end."""
     warm = min(1.0, (step + 1) / max(1, plan.warmup))
-    done = step / plan.steps
-    if done <= plan.flat:
+    left = (plan.steps if end is None else end) - step
+    if left >= plan.fall:
         return plan.rate * warm
-    fall = 0.5 * (1 + math.cos(math.pi * (done - plan.flat) / (1 - plan.flat)))
+    fall = 0.5 * (1 - math.cos(math.pi * left / plan.fall))
     return plan.rate * warm * (plan.floor + (1 - plan.floor) * fall)
+
+
+def read_end(folder: Path, name: str, plan: Plan) -> int:
+    """The step that a stage ends at: that of the plan, unless an end was requested."""
+    path = folder / f"{name}.end"
+    return int(path.read_text()) if path.exists() else plan.steps
+
+
+def request_end(folder: Path, name: str, plan: Plan) -> int:
+    """Have a stage let its rate fall soon and end; return the step of the end.
+
+    A process that trains it looks for the request whenever it saves a checkpoint.
+    """
+    end = read_history(folder, name).done + 2 * plan.save_every + plan.fall
+    (folder / f"{name}.end").write_text(f"{end}\n")
+    return end
 
 
 def train(stage: Stage, folder: Path, *, resume: bool) -> dict[str, nn.Module]:
@@ -96,12 +118,15 @@ def train(stage: Stage, folder: Path, *, resume: bool) -> dict[str, nn.Module]:
     optimizer = torch.optim.AdamW(_groups(stage), betas=(0.9, 0.99), fused=True)
     path = folder / f"{stage.name}.checkpoint.pt"
     history = _load(path, stage, averages, optimizer) if resume else History()
+    end = read_end(folder, stage.name, stage.plan)
     with Report(stage, history) as report:
-        for step in range(history.done, stage.plan.steps):
-            loss = _step(stage, averages, optimizer, step)
-            report.show(step + 1, loss, averages)
-            if history.done % stage.plan.save_every == 0 or history.done == stage.plan.steps:
+        while history.done < end:
+            rate = rate_at(stage.plan, history.done, end)
+            loss = _step(stage, averages, optimizer, history.done, rate)
+            report.show(history.done + 1, end, loss, averages)
+            if history.done % stage.plan.save_every == 0 or history.done == end:
                 _save(path, stage, averages, optimizer, history)
+                end = read_end(folder, stage.name, stage.plan)
     return averages
 
 
@@ -145,11 +170,13 @@ def _step(
     averages: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     step: int,
+    rate: float,
 ) -> float:
-    rate = rate_at(stage.plan, step)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
-    loss = stage.loss(step, generator_at(stage.seed, step))
+    device = next(next(iter(stage.modules.values())).parameters()).device.type
+    with torch.autocast(device, torch.bfloat16, enabled=stage.half):
+        loss = stage.loss(step, generator_at(stage.seed, step))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     for group in optimizer.param_groups:
@@ -226,24 +253,24 @@ class Report:
     def __exit__(self, *exception: object) -> None:
         self.bar.stop()
 
-    def show(self, done: int, loss: float, averages: Mapping[str, nn.Module]) -> None:
+    def show(self, done: int, end: int, loss: float, averages: Mapping[str, nn.Module]) -> None:
         """Tell about a finished step."""
         self.recent = loss if math.isnan(self.recent) else 0.98 * self.recent + 0.02 * loss
-        self.bar.update(self.task, completed=done, loss=self.recent)
+        self.bar.update(self.task, completed=done, total=end, loss=self.recent)
         seconds = time.monotonic() - self.start
         self.history.done, self.history.seconds = done, self.before + seconds
         plan = self.stage.plan
-        if done % plan.show_every and done != plan.steps:
+        if done % plan.show_every and done != end:
             return
         self.history.losses.append((done, self.recent))
         judged = ""
-        if self.stage.measure and (done % (5 * plan.show_every) == 0 or done == plan.steps):
+        if self.stage.measure and (done % (5 * plan.show_every) == 0 or done == end):
             with torch.no_grad():
                 judged = "  " + self.stage.measure(averages, done)
         pace = seconds / (done - self.first)
-        left = pace * (plan.steps - done) / 60
+        left = pace * (end - done) / 60
         line = (
-            f"{self.stage.name} {done}/{plan.steps}  loss {self.recent:.4f}  "
+            f"{self.stage.name} {done}/{end}  loss {self.recent:.4f}  "
             f"{pace:.3f} s/step  {left:.1f} min left{judged}"
         )
         self.bar.console.print(line, highlight=False, soft_wrap=True)
