@@ -21,6 +21,11 @@ class Counts:
     changes: int = 100
     traced: int = 50
     toned: int = 50
+    craft: int = 40
+    shapes: int = 135
+    crowds: int = 100
+    fillings: int = 40
+    margins: int = 20
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,11 @@ FULL = Preset(
     textures=1_500,
     captions=5,
     autoencoder=Plan(
-        steps=12_000, rate=1e-3, warmup=100, fall=7_000, average=0.999, weight_decay=1e-4,
+        steps=5_000, rate=1e-3, warmup=100, fall=3_500, average=0.998, weight_decay=1e-4, muon=True,
     ),
-    decoder=Plan(steps=8_000, rate=7e-4, fall=7_000, average=0.999, weight_decay=1e-4),
+    decoder=Plan(
+        steps=4_000, rate=7e-4, fall=3_500, average=0.998, weight_decay=1e-4, muon=True,
+    ),
     denoiser=Plan(
         steps=60_000, rate=1e-3, warmup=200, fall=5_000, floor=0.01, average=0.9998,
     ),
@@ -103,7 +110,7 @@ TINY = Preset(
     adapter_batch=4,
     rank=2,
     toned=20,
-    counts=Counts(36, 2, 2, 9, 2, 12, 1, 2, 2, 2),
+    counts=Counts(36, 2, 2, 9, 2, 12, 1, 2, 2, 2, 2, 9, 2, 2, 2),
 )
 # For a GPU: the same networks on more pictures, in large batches.
 LARGE = replace(

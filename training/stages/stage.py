@@ -10,7 +10,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from training.stages.muon import Muon, is_hidden
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +40,8 @@ class Plan:
     """How long and how fast.
 
     The rate stays the same until the last `fall` steps, so that training may go on or end at
-    any step: what came before does not depend on it.
+    any step: what came before does not depend on it. With `muon` the matrices inside the
+    networks learn by Muon and the rest by AdamW, at the same rate.
     """
 
     steps: int
@@ -47,6 +51,7 @@ class Plan:
     floor: float = 0.02
     average: float = 0.997
     weight_decay: float = 1e-3
+    muon: bool = False
     save_every: int = 250
     show_every: int = 100
 
@@ -115,17 +120,17 @@ def train(stage: Stage, folder: Path, *, resume: bool) -> dict[str, nn.Module]:
         resume: go on from the checkpoint, if there is one; a finished stage costs nothing.
     """
     averages = {name: copy.deepcopy(module).eval() for name, module in stage.modules.items()}
-    optimizer = torch.optim.AdamW(_groups(stage), betas=(0.9, 0.99), fused=True)
+    optimizers = _optimizers(stage)
     path = folder / f"{stage.name}.checkpoint.pt"
-    history = _load(path, stage, averages, optimizer) if resume else History()
+    history = _load(path, stage, averages, optimizers) if resume else History()
     end = read_end(folder, stage.name, stage.plan)
     with Report(stage, history) as report:
         while history.done < end:
             rate = rate_at(stage.plan, history.done, end)
-            loss = _step(stage, averages, optimizer, history.done, rate)
+            loss = _step(stage, averages, optimizers, history.done, rate)
             report.show(history.done + 1, end, loss, averages)
             if history.done % stage.plan.save_every == 0 or history.done == end:
-                _save(path, stage, averages, optimizer, history)
+                _save(path, stage, averages, optimizers, history)
                 end = read_end(folder, stage.name, stage.plan)
     return averages
 
@@ -151,14 +156,27 @@ def save_atomically(value: object, path: Path) -> None:
     partial.replace(path)
 
 
-def _groups(stage: Stage) -> list[dict[str, Any]]:
+def _optimizers(stage: Stage) -> list[Optimizer]:
+    """AdamW for all parameters, or Muon for the matrices inside and AdamW for the rest."""
+    named = [
+        (module, path, parameter)
+        for module, network in stage.modules.items()
+        for path, parameter in network.named_parameters()
+        if parameter.requires_grad
+    ]
+    inside = [each for each in named if stage.plan.muon and is_hidden(each[1], each[2])]
+    hidden = {id(parameter) for _, _, parameter in inside}
+    rest = [each for each in named if id(each[2]) not in hidden]
+    optimizers: list[Optimizer] = [AdamW(_groups(stage, rest), betas=(0.9, 0.99), fused=True)]
+    return [*optimizers, Muon(_groups(stage, inside))] if inside else optimizers
+
+
+def _groups(stage: Stage, named: Iterable[tuple[str, str, nn.Parameter]]) -> list[dict[str, Any]]:
     """The parameters by module and by how much faster they learn."""
     groups: dict[tuple[str, float], list[nn.Parameter]] = {}
-    for name, module in stage.modules.items():
-        for path, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                factors = (f for part, f in stage.faster.items() if part in path)
-                groups.setdefault((name, next(factors, 1.0)), []).append(parameter)
+    for module, path, parameter in named:
+        factors = (f for part, f in stage.faster.items() if part in path)
+        groups.setdefault((module, next(factors, 1.0)), []).append(parameter)
     return [
         {"params": parameters, "factor": factor, "weight_decay": stage.plan.weight_decay}
         for (_, factor), parameters in groups.items()
@@ -168,20 +186,23 @@ def _groups(stage: Stage) -> list[dict[str, Any]]:
 def _step(
     stage: Stage,
     averages: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[Optimizer],
     step: int,
     rate: float,
 ) -> float:
-    for group in optimizer.param_groups:
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    for group in groups:
         group["lr"] = rate * group["factor"]
     device = next(next(iter(stage.modules.values())).parameters()).device.type
     with torch.autocast(device, torch.bfloat16, enabled=stage.half):
         loss = stage.loss(step, generator_at(stage.seed, step))
-    optimizer.zero_grad(set_to_none=True)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    for group in optimizer.param_groups:
+    for group in groups:
         nn.utils.clip_grad_norm_(group["params"], 1.0)
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     # Young averages follow closely; old ones keep `average` of themselves.
     keep = min(stage.plan.average, (2 + step) / (11 + step))
     with torch.no_grad():
@@ -196,14 +217,14 @@ def _save(
     path: Path,
     stage: Stage,
     averages: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[Optimizer],
     history: History,
 ) -> None:
     state = {
         "history": asdict(history),
         "modules": {name: module.state_dict() for name, module in stage.modules.items()},
         "averages": {name: module.state_dict() for name, module in averages.items()},
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }
     save_atomically(state, path)
 
@@ -212,7 +233,7 @@ def _load(
     path: Path,
     stage: Stage,
     averages: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[Optimizer],
 ) -> History:
     if not path.exists():
         return History()
@@ -220,7 +241,8 @@ def _load(
     for name, module in stage.modules.items():
         module.load_state_dict(state["modules"][name])
         averages[name].load_state_dict(state["averages"][name])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
     return History(**state["history"])
 
 

@@ -87,6 +87,11 @@ def scale(colour: Colour, factor: float) -> Colour:
     return clip(tuple(v * factor for v in colour))
 
 
+def shaded(colour: Colour) -> Colour:
+    """The colour of a thing's darker parts: a roof, a hull, the stripes of a balloon."""
+    return scale(colour, 0.76) if sum(colour) > 150 else (62, 62, 66)
+
+
 def mix(one: Colour, other: Colour, share: float) -> Colour:
     """`share` of the second colour in the first."""
     return clip(tuple(a * (1 - share) + b * share for a, b in zip(one, other, strict=True)))

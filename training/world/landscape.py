@@ -42,10 +42,11 @@ def draw_landscape(brush: Brush, scene: Landscape) -> None:
     for spot in sorted(scene.trees, key=lambda spot: spot.y):
         _draw_small_tree(brush, scene, spot)
     for thing in sorted(scene.things, key=lambda thing: thing.y + thing.half):
-        brush.thing(thing, _colour_of(thing, scene), scene.hour)
+        brush.thing(thing, colour_of(thing, scene), scene.hour)
 
 
-def _colour_of(thing: Thing, scene: Landscape) -> Colour:
+def colour_of(thing: Thing, scene: Landscape) -> Colour:
+    """The colour of a thing at the scene's hour; a tree has that of its season."""
     daylight = COLOURS[thing.colour] if thing.colour else CROWNS[scene.season]
     return at_hour(daylight, scene.hour)
 

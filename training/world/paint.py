@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from training.world.colours import INK, TRUNK, Colour, at_hour, mix, scale
+from training.world.colours import INK, TRUNK, Colour, at_hour, mix, scale, shaded
 from training.world.scenes import Thing
 from training.world.shapes import THINGS, Point, place
 
@@ -63,16 +63,21 @@ class Brush:
 
     def thing(self, thing: Thing, colour: Colour, hour: str = "day") -> None:
         """A thing in a colour that the hour has tinted already."""
-        paints = {
-            "body": colour,
-            "dark": scale(colour, 0.76) if sum(colour) > 150 else (62, 62, 66),
-            "door": scale(colour, 0.42) if sum(colour) > 150 else (120, 120, 120),
-            "window": _pane(colour, hour),
-            "wood": at_hour(TRUNK, hour),
-        }
+        paints = paints_of(colour, hour)
         spot = (thing.x * self.size, thing.y * self.size, thing.half * self.size)
         for part in THINGS[thing.kind]:
             self.polygon(place(part.polygon, *spot), paints[part.paint])
+
+
+def paints_of(colour: Colour, hour: str) -> dict[str, Colour]:
+    """The colour of each kind of part of a thing, whose own colour the hour has tinted already."""
+    return {
+        "body": colour,
+        "dark": shaded(colour),
+        "door": scale(colour, 0.42) if sum(colour) > 150 else (120, 120, 120),
+        "window": _pane(colour, hour),
+        "wood": at_hour(TRUNK, hour),
+    }
 
 
 def _pane(wall: Colour, hour: str) -> Colour:
