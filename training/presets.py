@@ -32,8 +32,9 @@ class Counts:
 class Preset:
     """Sizes of the pools and the networks, and the plan of each stage.
 
-    `scenes`: how many the denoiser learns from; `pool`: how many of them are drawn for the
-    autoencoder, and `textures` beside them.
+    `scenes`: how many the denoiser learns from; `pairs`: how many of them it sees before and
+    after a change; `pool`: how many of them are drawn for the autoencoder, and `textures` beside
+    them.
 
     `sheet_share`: how many of the pictures that the denoiser sees are sheets.
 
@@ -41,6 +42,7 @@ class Preset:
     """
 
     scenes: int
+    pairs: int
     pool: int
     textures: int
     captions: int
@@ -71,25 +73,30 @@ class Preset:
 
 
 FULL = Preset(
-    scenes=20_000,
+    scenes=16_000,
+    pairs=6_000,
     pool=6_000,
     textures=1_500,
     captions=5,
     autoencoder=Plan(
-        steps=5_000, rate=1e-3, warmup=100, fall=3_500, average=0.998, weight_decay=1e-4, muon=True,
+        steps=3_500, rate=1e-3, warmup=100, fall=2_500, average=0.998, weight_decay=1e-4, muon=True,
     ),
     decoder=Plan(
         steps=4_000, rate=7e-4, fall=3_500, average=0.998, weight_decay=1e-4, muon=True,
     ),
     denoiser=Plan(
-        steps=60_000, rate=1e-3, warmup=200, fall=5_000, floor=0.01, average=0.9998,
+        steps=40_000, rate=1e-3, warmup=200, fall=5_000, floor=0.01, average=0.9998, save_every=100,
+        muon=True,
     ),
-    controlnet=Plan(steps=8_000, rate=1e-3, warmup=100, fall=3_000, average=0.998),
+    controlnet=Plan(
+        steps=6_000, rate=1e-3, warmup=100, fall=3_000, average=0.998, save_every=100, muon=True,
+    ),
     adapter=Plan(steps=300, rate=2e-3, warmup=20, fall=270, average=0.97, show_every=20),
 )  # fmt: skip
 _FEW = Plan(steps=4, rate=1e-3, warmup=2, fall=2, save_every=2, show_every=2)
 TINY = Preset(
     scenes=24,
+    pairs=16,
     pool=8,
     textures=4,
     captions=2,
@@ -116,6 +123,7 @@ TINY = Preset(
 LARGE = replace(
     FULL,
     scenes=60_000,
+    pairs=20_000,
     pool=12_000,
     textures=3_000,
     denoiser=replace(FULL.denoiser, steps=20_000, rate=2e-3, fall=6_000),

@@ -2,7 +2,7 @@
 
 `tokenizer/` and `folded/` are finished parts; `<stage>.checkpoint.pt` are stages under way;
 `<stage>.end` is the step that a stage was asked to end at; `pictures-*.npy`, `edges-*.npy`,
-`lessons.pt` and `redrawn.pt` can be made again at any time.
+`lessons.pt`, `redrawn.pt` and `check.pt` can be made again at any time.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ LEFT_BEHIND = (
     "*.partial*",
     "lessons.pt",
     "redrawn.pt",
+    "check.pt",
     "pictures-*.npy",
     "edges-*.npy",
     "glimpse-*.png",

@@ -21,9 +21,9 @@ from training.stages.redrawn import blend
 from training.stages.schedule import draw_timesteps, noise_between, noise_schedule, weighted_error
 from training.stages.stage import Stage, save_atomically, train
 from training.stages.tokenizer import LENGTH, encode_tokens
-from training.world.captions import caption
+from training.world.captions import caption, describe
 from training.world.render import render
-from training.world.scenes import SIZE, TRAINING_SEEDS, Sheet, sample_scene
+from training.world.scenes import HELD_OUT_SEEDS, SIZE, TRAINING_SEEDS, Sheet, sample_scene
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,9 @@ EMPTY_SHARE = 0.1
 # How many of the pictures of a step are seen before a change that their caption asks for.
 REDRAWN_SHARE = 0.25
 # No caption is longer; most steps train on so many tokens, one in seven on all 77.
-SHORT = 44
+SHORT = 48
+# Timesteps at which the error on held-out scenes is told.
+CHECKED = (50, 150, 300, 600, 900)
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,32 @@ def load_lessons(
     return Lessons(kept["latents"], kept["tokens"], empty, weights)
 
 
+@torch.no_grad()
+def load_check(folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> Lessons:
+    """Held-out scenes with one full caption each, to follow the denoiser by."""
+    path = folder / "check.pt"
+    if not path.exists():
+        scenes = [sample_scene(HELD_OUT_SEEDS.start + 5000 + index) for index in range(64)]
+        tokens = encode_tokens(tokenizer, [describe(scene) for scene in scenes])
+        latents = encode_pictures(vae, map(render, scenes))
+        save_atomically({"latents": latents, "tokens": tokens[:, None]}, path)
+    kept = torch.load(path, weights_only=True)
+    empty = encode_tokens(tokenizer, [""]).long()
+    return Lessons(kept["latents"], kept["tokens"], empty, torch.ones(len(kept["latents"])))
+
+
+@torch.no_grad()
+def noise_error(networks: Mapping[str, nn.Module], check: Lessons, when: int) -> float:
+    """The mean squared error of the predicted noise at a timestep; noise of variance 1."""
+    device = next(networks["unet"].parameters()).device
+    latents, timesteps = check.latents.float(), torch.full((len(check.latents),), when)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(when))
+    noisy = noise_schedule().add_noise(latents, noise, timesteps).to(device)
+    states = networks["text_encoder"](check.tokens[:, 0].long().to(device)).last_hidden_state
+    got = networks["unet"](noisy, timesteps.to(device), states).sample
+    return float((got - noise.to(device)).pow(2).mean())
+
+
 def train_denoiser(
     preset: Preset,
     folder: Path,
@@ -150,6 +178,7 @@ def train_denoiser(
     text_encoder = build_text_encoder(preset, tokenizer).to(device)
     changed = round(preset.batch * REDRAWN_SHARE)
     glimpses = encode_tokens(tokenizer, ["", *PROMPTS]).long().to(device)
+    check = load_check(folder, vae, tokenizer)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
         picks = lessons.pick(preset.batch - changed, generator)
@@ -171,7 +200,8 @@ def train_denoiser(
     def measure(averages: Mapping[str, nn.Module], done: int) -> str:
         path = folder / f"glimpse-{done:06}.png"
         draw_glimpse(averages, vae.to(device), glimpses, path)
-        return f"samples in {path.name}"
+        errors = (f"{when}: {noise_error(averages, check, when):.4f}" for when in CHECKED)
+        return f"held-out error at {', '.join(errors)}; samples in {path.name}"
 
     modules = {"unet": unet, "text_encoder": text_encoder}
     plan, half = preset.denoiser, preset.half

@@ -130,7 +130,7 @@ def load_redrawn(
     """Draw and encode the second views once, and keep them in the run folder.
 
     Args:
-        preset: how many scenes the pool has.
+        preset: how many pairs there are.
         folder: the run folder.
         latents: those of the pool's scenes, from which the first views come.
         vae: the autoencoder that they were made with.
@@ -138,7 +138,7 @@ def load_redrawn(
     """
     path = folder / "redrawn.pt"
     if not path.exists():
-        pairs = list(draw_pairs(preset.scenes))
+        pairs = list(draw_pairs(preset.pairs))
         tokens = encode_tokens(tokenizer, [pair.text for pair in pairs])
         save_atomically(
             {
@@ -148,4 +148,4 @@ def load_redrawn(
             path,
         )
     kept = torch.load(path, weights_only=True)
-    return Redrawn(latents, kept["after"], kept["tokens"])
+    return Redrawn(latents[: preset.pairs], kept["after"], kept["tokens"])
