@@ -79,17 +79,17 @@ FULL = Preset(
     textures=1_500,
     captions=5,
     autoencoder=Plan(
-        steps=3_500, rate=1e-3, warmup=100, fall=2_500, average=0.998, weight_decay=1e-4, muon=True,
+        steps=3_500, rate=1e-3, warmup=100, fall=2_500, average=0.998, weight_decay=1e-4, muon=1.0,
     ),
     decoder=Plan(
-        steps=4_000, rate=7e-4, fall=3_500, average=0.998, weight_decay=1e-4, muon=True,
+        steps=4_000, rate=7e-4, fall=3_500, average=0.998, weight_decay=1e-4, muon=1.0,
     ),
     denoiser=Plan(
         steps=40_000, rate=1e-3, warmup=200, fall=5_000, floor=0.01, average=0.9998, save_every=100,
-        muon=True,
+        muon=3.0,
     ),
     controlnet=Plan(
-        steps=6_000, rate=1e-3, warmup=100, fall=3_000, average=0.998, save_every=100, muon=True,
+        steps=6_000, rate=1e-3, warmup=100, fall=3_000, average=0.998, save_every=100, muon=3.0,
     ),
     adapter=Plan(steps=300, rate=2e-3, warmup=20, fall=270, average=0.97, show_every=20),
 )  # fmt: skip

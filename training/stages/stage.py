@@ -41,7 +41,7 @@ class Plan:
 
     The rate stays the same until the last `fall` steps, so that training may go on or end at
     any step: what came before does not depend on it. With `muon` the matrices inside the
-    networks learn by Muon and the rest by AdamW, at the same rate.
+    networks learn by Muon, at so many times the rate, and the rest by AdamW.
     """
 
     steps: int
@@ -51,7 +51,7 @@ class Plan:
     floor: float = 0.02
     average: float = 0.997
     weight_decay: float = 1e-3
-    muon: bool = False
+    muon: float = 0.0
     save_every: int = 250
     show_every: int = 100
 
@@ -168,15 +168,17 @@ def _optimizers(stage: Stage) -> list[Optimizer]:
     hidden = {id(parameter) for _, _, parameter in inside}
     rest = [each for each in named if id(each[2]) not in hidden]
     optimizers: list[Optimizer] = [AdamW(_groups(stage, rest), betas=(0.9, 0.99), fused=True)]
-    return [*optimizers, Muon(_groups(stage, inside))] if inside else optimizers
+    return [*optimizers, Muon(_groups(stage, inside, stage.plan.muon))] if inside else optimizers
 
 
-def _groups(stage: Stage, named: Iterable[tuple[str, str, nn.Parameter]]) -> list[dict[str, Any]]:
+def _groups(
+    stage: Stage, named: Iterable[tuple[str, str, nn.Parameter]], factor: float = 1.0
+) -> list[dict[str, Any]]:
     """The parameters by module and by how much faster they learn."""
     groups: dict[tuple[str, float], list[nn.Parameter]] = {}
     for module, path, parameter in named:
-        factors = (f for part, f in stage.faster.items() if part in path)
-        groups.setdefault((module, next(factors, 1.0)), []).append(parameter)
+        faster = (f for part, f in stage.faster.items() if part in path)
+        groups.setdefault((module, factor * next(faster, 1.0)), []).append(parameter)
     return [
         {"params": parameters, "factor": factor, "weight_decay": stage.plan.weight_decay}
         for (_, factor), parameters in groups.items()

@@ -17,7 +17,7 @@ from training.stages.stage import Plan, Stage, train
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLAN = Plan(steps=12, rate=0.05, warmup=2, save_every=5, show_every=100, muon=True)
+PLAN = Plan(steps=12, rate=0.05, warmup=2, save_every=5, show_every=100, muon=1.0)
 
 
 class Killed(Exception):
