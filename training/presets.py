@@ -79,7 +79,7 @@ FULL = Preset(
     textures=1_500,
     captions=5,
     autoencoder=Plan(
-        steps=3_500, rate=1e-3, warmup=100, fall=2_500, average=0.998, weight_decay=1e-4, muon=1.0,
+        steps=5_000, rate=1e-3, warmup=100, fall=3_000, average=0.998, weight_decay=1e-4, muon=1.0,
     ),
     decoder=Plan(
         steps=4_000, rate=7e-4, fall=3_500, average=0.998, weight_decay=1e-4, muon=1.0,

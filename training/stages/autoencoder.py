@@ -31,10 +31,9 @@ if TYPE_CHECKING:
 
 SCALE = 0.18215
 LATENTS = 4
-# The largest noise that the decoder learns to ignore, as a share of the latents' deviation.
-LATENT_NOISE = 0.1
-# One step in so many decodes the latents at half their size: the picture at half its size.
-HALVED_EVERY = 3
+# The largest noise that the decoder learns to ignore, as a share of the latents' deviation: while
+# the encoder learns to write details larger than the errors of a denoiser, and afterwards.
+ENCODING_NOISE, DECODING_NOISE = 0.2, 0.1
 
 
 def build(channels: tuple[int, ...]) -> AutoencoderKL:
@@ -121,12 +120,7 @@ def psnr(vae: AutoencoderKL, pictures: Tensor) -> float:
 
 
 def train_autoencoder(preset: Preset, folder: Path, *, resume: bool) -> AutoencoderKL:
-    """Train encoder and decoder together; return the folded average.
-
-    In one step of three the decoder sees the latents at half their size and is to draw the
-    picture at half its size: latents that can be scaled are smooth, and easier to denoise.
-    Source: EQ-VAE, arXiv 2502.09509.
-    """
+    """Train encoder and decoder together; return the folded average."""
     pictures = load_pool(preset.pool, preset.textures, folder)
     torch.manual_seed(preset.seed)
     vae = build(preset.autoencoder_channels)
@@ -138,9 +132,7 @@ def train_autoencoder(preset: Preset, folder: Path, *, resume: bool) -> Autoenco
         batch = _batch(preset, pictures, step / preset.autoencoder.steps, generator)
         posterior = vae.encode(batch).latent_dist
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
-        latents = _with_noise(posterior.sample(generator), 1.0, generator)
-        if step % HALVED_EVERY == 0:
-            latents, batch = (functional.avg_pool2d(tensor, 2) for tensor in (latents, batch))
+        latents = _with_noise(posterior.sample(generator), ENCODING_NOISE, generator)
         total: Tensor = reconstruction_loss(vae.decode(latents).sample, batch) + 2e-4 * divergence
         return total
 
@@ -164,7 +156,7 @@ def train_decoder(
         batch = _batch(preset, pictures, step / preset.decoder.steps, generator)
         with torch.no_grad():
             latents = vae.encode(batch).latent_dist.sample(generator)
-        latents = _with_noise(latents, 1 / SCALE, generator)
+        latents = _with_noise(latents, DECODING_NOISE / SCALE, generator)
         return reconstruction_loss(vae.decode(latents).sample, batch, low=2.0)
 
     plan, half = preset.decoder, preset.half
@@ -172,9 +164,9 @@ def train_decoder(
     return train(stage, folder, resume=resume)["vae"].cpu()
 
 
-def _with_noise(latents: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
-    """Latents of a deviation with some noise, more or less of it in each picture."""
-    strength = torch.rand(len(latents), 1, 1, 1, generator=generator) * LATENT_NOISE * deviation
+def _with_noise(latents: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """Latents with noise, whose deviation is up to `most` and differs between pictures."""
+    strength = torch.rand(len(latents), 1, 1, 1, generator=generator) * most
     return latents + (strength * torch.randn(latents.shape, generator=generator)).to(latents)
 
 
