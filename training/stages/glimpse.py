@@ -11,7 +11,9 @@ from PIL import Image
 from training.mosaic import arrange
 from training.stages.autoencoder import LATENTS, SCALE
 from training.stages.schedule import NOISE
-from training.world.scenes import SIZE
+from training.world.captions import describe
+from training.world.render import render
+from training.world.scenes import HELD_OUT_SEEDS, SIZE, sample_scene
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
     from torch import Tensor, nn
 
+# Held-out scenes that are drawn beside their true renders, then prompts.
+SCENES = tuple(sample_scene(HELD_OUT_SEEDS.start + 9000 + index) for index in (7, 3, 5, 11))
 PROMPTS = (
+    *(describe(scene) for scene in SCENES),
     "a red house on the left, autumn, hills, day",
     "a blue boat, lake, sunset, mountains, summer",
     "a tree on the right, winter landscape, night",
@@ -37,7 +42,7 @@ STEPS, GUIDANCE = 20, 2.5
 def draw_glimpse(
     modules: Mapping[str, nn.Module], vae: AutoencoderKL, tokens: Tensor, path: Path
 ) -> None:
-    """Draw the prompts with fixed noise and save them as one picture.
+    """Draw the prompts with fixed noise, and save them below the true renders of the scenes.
 
     Args:
         modules: `unet` and `text_encoder`.
@@ -64,4 +69,6 @@ def draw_glimpse(
         Image.fromarray(p.permute(1, 2, 0).add(1).mul(127.5).round().byte().cpu().numpy())
         for p in pixels
     ]
-    arrange([pictures[:4], pictures[4:]]).save(path)
+    true = [render(scene) for scene in SCENES]
+    rows = [pictures[first : first + len(true)] for first in range(0, count, len(true))]
+    arrange([true, *rows]).save(path)
