@@ -24,9 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
     preset = dataclasses.replace(PRESETS[name], device=options.device)
     preset = _with_steps(preset, dict(options.steps))
     workshop = Workshop(preset, options.run, options.output, options.resume)
-    if options.only:
-        return workshop.run_only(options.only)
-    return workshop.run_all(_parser_arguments(options))
+    if options.finish:
+        print(f"{options.finish} ends at step {workshop.finish(options.finish)}")
+        return 0
+    return workshop.run_only(options.only) if options.only else workshop.run_all()
 
 
 def _quiet() -> None:
@@ -51,13 +52,6 @@ def _stage_steps(text: str) -> tuple[str, int]:
     return name, int(steps)
 
 
-def _parser_arguments(options: argparse.Namespace) -> list[str]:
-    """The arguments that give another process the same workshop."""
-    steps = [f"--steps={name}={count}" for name, count in options.steps]
-    preset = [f"--preset={options.preset}"] if options.preset else []
-    return [*preset, f"--device={options.device}", f"--run={options.run}", *steps]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("models"), help="the models folder")
@@ -67,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=STAGES, help="one stage; earlier ones must be there")
     parser.add_argument("--steps", action="append", default=[], type=_stage_steps)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints")
-    parser.add_argument("--threads", type=int, default=1, help="for each of two processes")
+    parser.add_argument("--finish", choices=TRAINED, help="let a stage under way end early")
+    parser.add_argument("--threads", type=int, default=1)
     return parser
 
 

@@ -12,30 +12,34 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from training.world.colours import COLOURS, GROUNDS, INK, Colour
+from training.world.colours import COLOURS, GROUNDS, INK, Colour, shaded
 from training.world.render import render
-from training.world.scenes import INPUT_SEEDS, Landscape, Thing
+from training.world.scenes import INPUT_SEEDS, SIZE, Landscape, Spot, Thing
 from training.world.shapes import HOUSE, TREE, Point, place
 
-SIZE = 128
-RED_HOUSE = Thing("red", "house", "center", "", x=0.5, y=0.6, half=0.2)
+# The sketch is drawn twice as large and reduced.
+SKETCH = 2 * SIZE
+RED_HOUSE = Thing("red", "house", "center", "", x=0.5, y=0.62, half=0.22)
 HOUSE_SCENE = Landscape(
-    (RED_HOUSE,), "summer", "day", back="hills", clouds=1, groves=2, horizon=0.5,
+    (RED_HOUSE,), "summer", "day", back="hills", light=Spot(0.2, 0.17, 0.085),
+    clouds=(Spot(0.8, 0.22, 0.12),), trees=(Spot(0.1, 0.62, 0.058), Spot(0.86, 0.63, 0.058)),
     seed=INPUT_SEEDS[2],
 )  # fmt: skip
 LAKE_SCENE = Landscape(
     (
-        Thing("red", "boat", "left", "", x=0.3, y=0.54, half=0.19),
-        Thing("", "tree", "right", "", x=0.76, y=0.71, half=0.19),
+        Thing("red", "boat", "left", "", x=0.28, y=0.53, half=0.21),
+        Thing("", "tree", "right", "", x=0.74, y=0.69, half=0.21),
     ),
-    "summer", "day", back="mountains", water=True, horizon=0.5, seed=INPUT_SEEDS[6],
+    "summer", "day", back="mountains", water=True, light=Spot(0.78, 0.17, 0.085),
+    seed=INPUT_SEEDS[6],
 )  # fmt: skip
 NIGHT_SCENE = Landscape(
     (
-        Thing("yellow", "house", "left", "", x=0.3, y=0.62, half=0.19),
-        Thing("", "tree", "right", "", x=0.72, y=0.66, half=0.2),
+        Thing("yellow", "house", "left", "", x=0.27, y=0.6, half=0.21),
+        Thing("", "tree", "right", "", x=0.74, y=0.62, half=0.21),
     ),
-    "winter", "night", back="mountains", horizon=0.52, seed=INPUT_SEEDS[4],
+    "winter", "night", back="mountains", light=Spot(0.75, 0.17, 0.085),
+    seed=INPUT_SEEDS[4],
 )  # fmt: skip
 
 
@@ -44,44 +48,50 @@ def draw_mask(thing: Thing, margin: float = 0.05) -> Image.Image:
     reach = thing.half * 1.05 + margin
     box = [SIZE * (c + side * reach) for side in (-1, 1) for c in (thing.x, thing.y)]
     mask = Image.new("L", (SIZE, SIZE))
-    ImageDraw.Draw(mask).rounded_rectangle(tuple(box), radius=8, fill=255)
+    ImageDraw.Draw(mask).rounded_rectangle(tuple(box), radius=SIZE // 16, fill=255)
     return mask
 
 
 def draw_sketch(seed: int) -> Image.Image:
     """A quick felt-pen drawing on paper: a house, a tree, hatched grass, a sun."""
     dice = random.Random(seed)
-    sheet = Image.new("RGB", (2 * SIZE, 2 * SIZE), (250, 248, 240))
+    sheet = Image.new("RGB", (SKETCH, SKETCH), (250, 248, 240))
     draw = ImageDraw.Draw(sheet)
-    _hatch(draw, dice, (0, 156, 256, 256), GROUNDS["summer"])
-    _hatch(draw, dice, (0, 0, 256, 120), (120, 180, 240), gap=15)
-    for parts, spot, colour in (
-        (HOUSE, (84.0, 150.0, 48.0), COLOURS["yellow"]),
-        (TREE, (188.0, 146.0, 52.0), COLOURS["green"]),
+    _hatch(draw, dice, (0.61, 1.0), GROUNDS["summer"])
+    _hatch(draw, dice, (0.0, 0.47), (120, 180, 240), gap=0.055)
+    for parts, (x, y, half), colour in (
+        (HOUSE, (0.3, 0.6, 0.21), COLOURS["yellow"]),
+        (TREE, (0.74, 0.57, 0.21), COLOURS["green"]),
     ):
+        paints = {"body": colour, "dark": shaded(colour)}
         for part in parts:
-            outline = _shaky(dice, place(part.polygon, *spot))
-            draw.polygon(outline, fill=colour if part.paint in ("body", "roof") else INK)
-            draw.line([*outline, outline[0]], fill=INK, width=4)
-    draw.ellipse((196, 24, 232, 60), fill=COLOURS["yellow"], outline=INK, width=4)
-    return sheet.filter(ImageFilter.GaussianBlur(1)).resize((SIZE, SIZE), Image.Resampling.BOX)
+            outline = _shaky(dice, place(part.polygon, *(v * SKETCH for v in (x, y, half))))
+            draw.polygon(outline, fill=paints.get(part.paint, INK))
+            draw.line([*outline, outline[0]], fill=INK, width=SKETCH // 64)
+    sun = [v * SKETCH for v in (0.77, 0.07, 0.93, 0.23)]
+    draw.ellipse(sun, fill=COLOURS["yellow"], outline=INK, width=SKETCH // 64)
+    soft = sheet.filter(ImageFilter.GaussianBlur(SKETCH / 256))
+    return soft.resize((SIZE, SIZE), Image.Resampling.BOX)
 
 
 def _hatch(
     draw: ImageDraw.ImageDraw,
     dice: random.Random,
-    area: tuple[int, int, int, int],
+    rows: tuple[float, float],
     colour: Colour,
-    gap: int = 10,
+    gap: float = 0.04,
 ) -> None:
-    left, top, right, bottom = area
-    for y in range(top, bottom, gap):
-        ends = ((left, y + dice.uniform(-4, 4)), (right, y + dice.uniform(-4, 4)))
-        draw.line(ends, fill=colour, width=gap - 1)
+    """Draw strokes from border to border between two heights, given in shares of the side."""
+    count = round((rows[1] - rows[0]) / gap)
+    for k in range(count):
+        left, right = ((rows[0] + k * gap + dice.uniform(-0.015, 0.015)) * SKETCH for _ in "lr")
+        width = round(gap * SKETCH * 0.9)
+        draw.line(((0, left), (SKETCH, right)), fill=colour, width=width)
 
 
 def _shaky(dice: random.Random, points: list[Point]) -> list[Point]:
-    return [(x + dice.uniform(-2.5, 2.5), y + dice.uniform(-2.5, 2.5)) for x, y in points]
+    reach = SKETCH / 150
+    return [(x + dice.uniform(-reach, reach), y + dice.uniform(-reach, reach)) for x, y in points]
 
 
 def draw_inputs() -> dict[str, Image.Image]:

@@ -21,19 +21,29 @@ class Counts:
     changes: int = 100
     traced: int = 50
     toned: int = 50
+    craft: int = 40
+    shapes: int = 135
+    crowds: int = 100
+    fillings: int = 40
+    margins: int = 20
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of the pool and the networks, and the plan of each stage.
+    """Sizes of the pools and the networks, and the plan of each stage.
 
-    `sheet_share`: how many of the pictures that the denoiser sees are sheets; their outlines are
-    what it learns slowest.
+    `scenes`: how many the denoiser learns from; `pairs`: how many of them it sees before and
+    after a change; `pool`: how many of them are drawn for the autoencoder, and `textures` beside
+    them.
 
-    `autoencoder_batch`: how many crops of 64 px, or whole pictures, a step has.
+    `sheet_share`: how many of the pictures that the denoiser sees are sheets.
+
+    `autoencoder_crops`: up to which share of a stage a step has how many crops of which side.
     """
 
     scenes: int
+    pairs: int
+    pool: int
     textures: int
     captions: int
     autoencoder: Plan
@@ -41,71 +51,86 @@ class Preset:
     denoiser: Plan
     controlnet: Plan
     adapter: Plan
-    autoencoder_channels: tuple[int, ...] = (16, 32, 48, 64)
-    denoiser_channels: tuple[int, ...] = (32, 64, 128)
+    autoencoder_channels: tuple[int, ...] = (32, 48, 64, 96)
+    denoiser_channels: tuple[int, ...] = (96, 128, 144)
     text_width: int = 128
     text_layers: int = 2
     norm_groups: int = 8
     hint_channels: tuple[int, ...] = (8, 16, 32, 32)
-    autoencoder_batch: tuple[int, int] = (8, 3)
+    autoencoder_crops: tuple[tuple[float, int, int], ...] = (
+        (0.7, 8, 96), (0.9, 3, 160), (1.0, 2, 256),
+    )  # fmt: skip
     batch: int = 32
     control_batch: int = 24
     adapter_batch: int = 16
     rank: int = 8
     toned: int = 400
-    sheet_share: float = 0.6
+    sheet_share: float = 0.35
     device: str = "cpu"
+    half: bool = True
     seed: int = 1
     counts: Counts = Counts()
-    decoder_beside: bool = True
 
 
 FULL = Preset(
-    scenes=20_000,
-    textures=4_000,
+    scenes=16_000,
+    pairs=6_000,
+    pool=6_000,
+    textures=1_500,
     captions=5,
-    autoencoder=Plan(steps=3_600, rate=1e-3, warmup=60, average=0.998, weight_decay=1e-4),
-    decoder=Plan(steps=8_000, rate=1e-3, flat=0.2, average=0.998, weight_decay=1e-4),
-    denoiser=Plan(steps=24_000, rate=1.5e-3, warmup=60, flat=0.45, floor=0.03),
-    controlnet=Plan(steps=9_000, rate=1.5e-3, warmup=60, average=0.995),
-    adapter=Plan(steps=300, rate=2e-3, warmup=20, flat=0.1, average=0.97, show_every=20),
-)
+    autoencoder=Plan(
+        steps=5_000, rate=1e-3, warmup=100, fall=3_000, average=0.998, weight_decay=1e-4, muon=1.0,
+    ),
+    decoder=Plan(
+        steps=4_000, rate=7e-4, fall=3_500, average=0.998, weight_decay=1e-4, muon=1.0,
+    ),
+    denoiser=Plan(
+        steps=40_000, rate=1e-3, warmup=200, fall=5_000, floor=0.01, average=0.9998, save_every=100,
+        muon=3.0,
+    ),
+    controlnet=Plan(
+        steps=6_000, rate=1e-3, warmup=100, fall=3_000, average=0.998, save_every=100, muon=3.0,
+    ),
+    adapter=Plan(steps=300, rate=2e-3, warmup=20, fall=270, average=0.97, show_every=20),
+)  # fmt: skip
+_FEW = Plan(steps=4, rate=1e-3, warmup=2, fall=2, save_every=2, show_every=2)
 TINY = Preset(
     scenes=24,
+    pairs=16,
+    pool=8,
     textures=4,
     captions=2,
-    autoencoder=Plan(steps=4, rate=1e-3, warmup=2, save_every=2, show_every=2),
-    decoder=Plan(steps=4, rate=1e-3, warmup=2, save_every=2, show_every=2),
-    denoiser=Plan(steps=4, rate=1e-3, warmup=2, save_every=2, show_every=2),
-    controlnet=Plan(steps=4, rate=1e-3, warmup=2, save_every=2, show_every=2),
-    adapter=Plan(steps=4, rate=1e-3, warmup=2, save_every=2, show_every=2),
+    autoencoder=_FEW,
+    decoder=_FEW,
+    denoiser=_FEW,
+    controlnet=_FEW,
+    adapter=_FEW,
     autoencoder_channels=(8, 8, 8, 8),
     denoiser_channels=(8, 8, 16),
     text_width=16,
     text_layers=1,
     norm_groups=4,
     hint_channels=(4, 4, 8, 8),
+    autoencoder_crops=((0.5, 2, 64), (1.0, 1, 256)),
     batch=4,
     control_batch=4,
     adapter_batch=4,
     rank=2,
     toned=20,
-    counts=Counts(36, 2, 2, 9, 2, 12, 1, 2, 2, 2),
-    decoder_beside=False,
+    counts=Counts(36, 2, 2, 9, 2, 12, 1, 2, 2, 2, 2, 9, 2, 2, 2),
 )
-# For a GPU: the same networks on many more pictures.
+# For a GPU: the same networks on more pictures, in large batches.
 LARGE = replace(
     FULL,
     scenes=60_000,
-    textures=12_000,
-    autoencoder=replace(FULL.autoencoder, steps=8_000),
-    decoder=replace(FULL.decoder, steps=12_000),
-    denoiser=replace(FULL.denoiser, steps=20_000, rate=2e-3),
-    controlnet=replace(FULL.controlnet, steps=5_000, rate=2e-3),
-    autoencoder_batch=(32, 12),
+    pairs=20_000,
+    pool=12_000,
+    textures=3_000,
+    denoiser=replace(FULL.denoiser, steps=20_000, rate=2e-3, fall=6_000),
+    controlnet=replace(FULL.controlnet, steps=5_000, rate=2e-3, fall=3_000),
+    autoencoder_crops=((0.7, 32, 96), (0.9, 12, 160), (1.0, 8, 256)),
     batch=256,
     control_batch=192,
     adapter_batch=64,
-    decoder_beside=False,
 )
 PRESETS = {"full": FULL, "large": LARGE, "tiny": TINY}

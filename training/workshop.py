@@ -1,16 +1,13 @@
 """The order of the stages, and what each leaves in the run folder for the next.
 
 `tokenizer/` and `folded/` are finished parts; `<stage>.checkpoint.pt` are stages under way;
-`pictures-*.npy`, `edges-*.npy`, `lessons.pt` and `redrawn.pt` can be made again at any time.
+`<stage>.end` is the step that a stage was asked to end at; `pictures-*.npy`, `edges-*.npy`,
+`lessons.pt`, `redrawn.pt` and `check.pt` can be made again at any time.
 """
 
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,15 +24,18 @@ from training.stages.autoencoder import train_autoencoder, train_decoder
 from training.stages.controlnet import train_controlnet
 from training.stages.denoiser import Lessons, load_lessons, train_denoiser
 from training.stages.redrawn import load_redrawn
+from training.stages.stage import request_end
 from training.stages.tokenizer import make_tokenizer
 
 TRAINED = ("autoencoder", "decoder", "denoiser", "controlnet", "adapter")
 STAGES = (*TRAINED, "export", "evaluate")
 LEFT_BEHIND = (
     "*.checkpoint.pt",
+    "*.end",
     "*.partial*",
     "lessons.pt",
     "redrawn.pt",
+    "check.pt",
     "pictures-*.npy",
     "edges-*.npy",
     "glimpse-*.png",
@@ -53,20 +53,21 @@ class Workshop:
     output: Path
     resume: bool
 
-    def run_all(self, arguments: list[str]) -> int:
-        """Every stage in order; `arguments` start the decoder in a process beside the denoiser."""
+    def run_all(self) -> int:
+        """Every stage in order."""
         if not self.resume:
             self.clean()
         self.run.mkdir(parents=True, exist_ok=True)
         self.folded()
-        with self._decoder_beside(arguments):
-            self.denoiser(resume=self.resume)
+        self.denoiser(resume=self.resume)
+        self.decoder(resume=self.resume)
         self.controlnet(resume=self.resume)
         self.adapter(resume=self.resume)
         return self.run_only("export") or self.run_only("evaluate")
 
     def run_only(self, stage: str) -> int:
         """One stage, on what the earlier ones left in the run folder."""
+        self.run.mkdir(parents=True, exist_ok=True)
         if stage == "autoencoder":
             self.folded()
         elif stage == "decoder":
@@ -82,6 +83,10 @@ class Workshop:
         elif stage == "evaluate" and not evaluate(self.output, self.preset.counts):
             return 1
         return 0
+
+    def finish(self, stage: str) -> int:
+        """Have a stage let its rate fall and end, in whatever process it runs; return the step."""
+        return request_end(self.run, stage, getattr(self.preset, stage))
 
     def clean(self) -> None:
         """Remove what an earlier run left, and nothing else."""
@@ -142,20 +147,3 @@ class Workshop:
         export_adapter(self.adapter(resume=True), self.output)
         export_model(modules, self.run / "tokenizer", self.output)
         draw_curves(self.run, TRAINED).save(self.output / "demo" / "curves.png", optimize=True)
-
-    @contextmanager
-    def _decoder_beside(self, arguments: list[str]) -> Iterator[None]:
-        """Run the decoder stage in a process of its own; its lines go to decoder.log."""
-        if not self.preset.decoder_beside:
-            self.decoder(resume=self.resume)
-            yield
-            return
-        command = [sys.executable, "-m", "training", "--only=decoder", "--resume", *arguments]
-        with (self.run / "decoder.log").open("a") as log:
-            beside = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            yield
-            if beside.wait():
-                raise RuntimeError(f"the decoder stage failed; see {self.run / 'decoder.log'}")
-        finally:
-            beside.terminate()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.export import CONTROLNET, MODEL
+from training.world.scenes import SIZE
 
 SETTINGS: dict[str, Any] = {"num_inference_steps": 20, "guidance_scale": 4.0}
 
@@ -48,7 +49,7 @@ class Reference:
         painter = StableDiffusionInpaintPipeline(**self._parts())
         mask = Image.fromarray(hole)
         return self._run(
-            painter, [prompt], image=source, mask_image=mask, strength=1.0, height=128, width=128
+            painter, [prompt], image=source, mask_image=mask, strength=1.0, height=SIZE, width=SIZE
         )[0]
 
     def trace(

@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from training.export import MODEL
+from training.judging.drawing import (
+    measure_craft,
+    measure_crowds,
+    measure_filling,
+    measure_margins,
+    measure_shapes,
+)
 from training.judging.figures import as_table, write_table
 from training.judging.measures import (
     measure_adapter,
@@ -39,8 +46,13 @@ def evaluate(models: Path, counts: Counts) -> bool:
         *measure_sheets(studio, counts.sheets),
         *measure_pairs(studio, counts.pairs),
         *measure_views(studio, counts.views),
+        *measure_craft(studio, counts.craft),
+        *measure_shapes(studio, counts.shapes),
+        *measure_crowds(studio, counts.crowds),
         *measure_ladder(studio, counts.sources),
         *measure_changes(studio, counts.changes),
+        *measure_filling(studio, counts.fillings),
+        *measure_margins(studio, counts.margins),
         *measure_control(studio, counts.traced),
         *measure_adapter(studio, counts.toned),
         *measure_pace(studio),

@@ -6,6 +6,7 @@ renders at 99 % or better (a test), so what it finds wrong is the model's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from training.world.colours import COLOURS
+from training.world.colours import COLOURS, shaded
 from training.world.render import to_array
 from training.world.shapes import THINGS, place
 
@@ -48,6 +49,14 @@ def nearest_colour(colour: NDArray[np.float64]) -> str:
     return NAMES[int(((known - colour) ** 2).sum(1).argmin())]
 
 
+def commonest_colour(pixels: NDArray[np.float64], names: Sequence[str] = NAMES) -> str:
+    """The named colour that most of N×3 pixels have, bright or in its darker parts."""
+    shades = [shade for name in names for shade in (COLOURS[name], shaded(COLOURS[name]))]
+    away = ((pixels[:, None] - np.array(shades, float)) ** 2).sum(2)
+    votes = np.bincount(away.argmin(1) // 2, minlength=len(names))
+    return names[int(votes.argmax())]
+
+
 def judge(picture: Image.Image) -> Verdict:
     """Look at a picture of one object on a plain ground."""
     pixels = to_array(picture).astype(float)
@@ -66,12 +75,20 @@ def judge(picture: Image.Image) -> Verdict:
     height, width = mask.shape
     return Verdict(
         nearest_colour(ground),
-        nearest_colour(np.median(pixels[core], 0)),
+        commonest_colour(pixels[core]),
         kind,
         overlap,
         float(columns.mean() / width),
         float(rows.mean() / height),
     )
+
+
+def object_mask(picture: Image.Image) -> NDArray[np.bool_]:
+    """Where a picture differs from its ground."""
+    pixels = to_array(picture).astype(float)
+    distance = np.sqrt(((pixels - _ground_colour(pixels)) ** 2).sum(2))
+    mask: NDArray[np.bool_] = distance > _threshold(distance, THRESHOLDS[1])
+    return mask
 
 
 def judge_pair(picture: Image.Image) -> tuple[str, str]:

@@ -59,6 +59,14 @@ class Studio:
         positive = encode_text(self.checkpoint.clip, prompt)
         return self._sample(latent, positive, seed, denoise, scheduler)
 
+    def fill(self, source: Image.Image, mask: Image.Image, prompt: str, seed: int) -> Image.Image:
+        """Inpainting: what is under the white of a mask is painted anew, the rest is kept."""
+        latent = encode(self.checkpoint.vae, to_tensor(source))
+        hole = torch.from_numpy(np.asarray(mask, np.float32) / 255)[None]
+        masked = replace(latent, noise_mask=hole)
+        painted = self._sample(masked, encode_text(self.checkpoint.clip, prompt), seed)
+        return Image.composite(painted, source, mask)
+
     def trace(self, source: Image.Image, prompt: str, seed: int) -> Image.Image:
         """Text to image along the edges of a picture, with the ControlNet."""
         hint = canny(to_tensor(source), LOW, HIGH)

@@ -89,7 +89,7 @@ def object_tasks(count: int, seed: int = 8) -> list[Task[Landscape]]:
         scene = _landscape(dice, HELD_OUT_SEEDS.start + 1000 * seed + len(tasks))
         if [thing.kind in ("house", "boat") for thing in scene.things] != [True]:
             continue
-        scene = replace(scene, hour="day", style="flat", groves=0)
+        scene = replace(scene, hour="day", style="flat", trees=())
         tasks.append(Task(describe(scene), scene))
     return tasks
 

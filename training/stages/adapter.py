@@ -112,8 +112,7 @@ def _adding(down: nn.Module, up: nn.Module):  # type: ignore[no-untyped-def]
 def toned_lessons(preset: Preset, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> Lessons:
     """The first scenes of the pool in two tones, with their captions as they are."""
     scenes = [sample_scene(TRAINING_SEEDS.start + index) for index in range(preset.toned)]
-    pictures = np.stack([to_array(two_tones(render(scene))) for scene in scenes])
-    latents = encode_pictures(vae, pictures)
+    latents = encode_pictures(vae, (two_tones(render(scene)) for scene in scenes))
     tokens = [
         encode_tokens(tokenizer, [caption(scene, k) for k in range(preset.captions)])
         for scene in scenes
@@ -146,10 +145,11 @@ def train_adapter(
         noisy = noise_schedule().add_noise(latents, noise, timesteps)
         with torch.no_grad():
             states = text_encoder(tokens.to(device)).last_hidden_state
-        got = unet(noisy.to(device), timesteps.to(device), states).sample
+        got = unet(noisy.to(device), timesteps.to(device), states).sample.float()
         return weighted_error(got, noise.to(device), timesteps)
 
-    stage = Stage("adapter", {"adapter": adapter}, loss, preset.adapter, preset.seed + 4)
+    modules, half = {"adapter": adapter}, preset.half
+    stage = Stage("adapter", modules, loss, preset.adapter, preset.seed + 4, half=half)
     average = train(stage, folder, resume=resume)["adapter"]
     if not isinstance(average, Adapter):
         raise TypeError("a stage returns averages of what it was given")

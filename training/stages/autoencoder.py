@@ -6,9 +6,11 @@ frozen; the decoder goes on alone, beside the denoiser, since the latents no lon
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
@@ -16,19 +18,22 @@ from torch.nn import functional
 
 from training.stages.stage import Measure, Stage, train
 from training.world.pool import draw_batch, held_out, load_pool, to_tensor
+from training.world.render import to_array
+from training.world.scenes import SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
     from training.presets import Preset
 
 SCALE = 0.18215
 LATENTS = 4
-# The largest noise that the decoder learns to shrug off, as a share of the latents' deviation.
-LATENT_NOISE = 0.06
+# The largest noise that the decoder learns to ignore, as a share of the latents' deviation: while
+# the encoder learns to write details larger than the errors of a denoiser, and afterwards.
+ENCODING_NOISE, DECODING_NOISE = 0.2, 0.1
 
 
 def build(channels: tuple[int, ...]) -> AutoencoderKL:
@@ -42,7 +47,7 @@ def build(channels: tuple[int, ...]) -> AutoencoderKL:
         layers_per_block=1,
         latent_channels=LATENTS,
         norm_num_groups=1,
-        sample_size=128,
+        sample_size=SIZE,
         scaling_factor=SCALE,
         mid_block_add_attention=False,
     )
@@ -75,6 +80,7 @@ def reconstruction_loss(got: Tensor, wanted: Tensor, low: float = 4.0) -> Tensor
 
     The last keeps flat colours: without it the few channels are spent on edges.
     """
+    got = got.float()
     absolute = (got - wanted).abs().mean()
     squared = (got - wanted).pow(2).mean()
     edges = sum((got.diff(dim=axis) - wanted.diff(dim=axis)).abs().mean() for axis in (2, 3))
@@ -108,14 +114,14 @@ def psnr(vae: AutoencoderKL, pictures: Tensor) -> float:
     """Mean peak signal-to-noise ratio, in dB, of pictures sent through the autoencoder."""
     errors = []
     for batch in torch.split(pictures.to(vae.device), 8):
-        got = vae.decode(vae.encode(batch).latent_dist.mean).sample.clamp(-1, 1)
+        got = vae.decode(vae.encode(batch).latent_dist.mean).sample.clamp(-1, 1).float()
         errors.append(((got - batch) / 2).pow(2).mean((1, 2, 3)))
     return float((-10 * torch.cat(errors).log10()).mean())
 
 
 def train_autoencoder(preset: Preset, folder: Path, *, resume: bool) -> AutoencoderKL:
     """Train encoder and decoder together; return the folded average."""
-    pictures = load_pool(preset.scenes, preset.textures, folder)
+    pictures = load_pool(preset.pool, preset.textures, folder)
     torch.manual_seed(preset.seed)
     vae = build(preset.autoencoder_channels)
     sample = to_tensor(pictures[:: max(1, len(pictures) // 256)])
@@ -123,14 +129,15 @@ def train_autoencoder(preset: Preset, folder: Path, *, resume: bool) -> Autoenco
     vae = vae.to(preset.device).to(memory_format=torch.channels_last)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        batch = _batch(preset, pictures, step < 0.75 * preset.autoencoder.steps, generator)
+        batch = _batch(preset, pictures, step / preset.autoencoder.steps, generator)
         posterior = vae.encode(batch).latent_dist
-        got = vae.decode(posterior.sample(generator)).sample
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
-        total: Tensor = reconstruction_loss(got, batch) + 2e-4 * divergence
+        latents = _with_noise(posterior.sample(generator), ENCODING_NOISE, generator)
+        total: Tensor = reconstruction_loss(vae.decode(latents).sample, batch) + 2e-4 * divergence
         return total
 
-    stage = Stage("autoencoder", {"vae": vae}, loss, preset.autoencoder, preset.seed, _measure())
+    plan, half = preset.autoencoder, preset.half
+    stage = Stage("autoencoder", {"vae": vae}, loss, plan, preset.seed, _measure(), half)
     average = train(stage, folder, resume=resume)["vae"].cpu()
     fold(average, sample)
     return average
@@ -140,31 +147,34 @@ def train_decoder(
     preset: Preset, folder: Path, folded: AutoencoderKL, *, resume: bool
 ) -> AutoencoderKL:
     """Train the decoder alone on the folded, frozen encoder's latents; return the average."""
-    pictures = load_pool(preset.scenes, preset.textures, folder)
+    pictures = load_pool(preset.pool, preset.textures, folder)
     vae = folded.to(preset.device).to(memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        # Whole pictures towards the end, and now and then before, for their borders.
-        small = step < 0.6 * preset.decoder.steps and step % 4 > 0
-        batch = _batch(preset, pictures, small, generator)
+        batch = _batch(preset, pictures, step / preset.decoder.steps, generator)
         with torch.no_grad():
             latents = vae.encode(batch).latent_dist.sample(generator)
-        strength = torch.rand(len(latents), 1, 1, 1, generator=generator) * LATENT_NOISE / SCALE
-        noise = strength * torch.randn(latents.shape, generator=generator)
-        latents = latents + noise.to(latents.device)
+        latents = _with_noise(latents, DECODING_NOISE / SCALE, generator)
         return reconstruction_loss(vae.decode(latents).sample, batch, low=2.0)
 
-    stage = Stage("decoder", {"vae": vae}, loss, preset.decoder, preset.seed + 1, _measure())
+    plan, half = preset.decoder, preset.half
+    stage = Stage("decoder", {"vae": vae}, loss, plan, preset.seed + 1, _measure(), half)
     return train(stage, folder, resume=resume)["vae"].cpu()
 
 
+def _with_noise(latents: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """Latents with noise, whose deviation is up to `most` and differs between pictures."""
+    strength = torch.rand(len(latents), 1, 1, 1, generator=generator) * most
+    return latents + (strength * torch.randn(latents.shape, generator=generator)).to(latents)
+
+
 def _batch(
-    preset: Preset, pictures: NDArray[np.uint8], small: bool, generator: torch.Generator
+    preset: Preset, pictures: NDArray[np.uint8], done: float, generator: torch.Generator
 ) -> Tensor:
-    crops, whole = preset.autoencoder_batch
-    count, side = (crops, 64) if small else (whole, 128)
+    """Crops that grow to whole pictures as the stage goes on, from 0 to 1."""
+    _, count, side = next(crops for crops in preset.autoencoder_crops if done < crops[0])
     batch = draw_batch(pictures, count, side, generator).to(preset.device)
     return batch.contiguous(memory_format=torch.channels_last)
 
@@ -180,10 +190,13 @@ def _measure() -> Measure:
 
 
 @torch.no_grad()
-def encode_pictures(vae: AutoencoderKL, pictures: NDArray[np.uint8]) -> Tensor:
-    """N×4×h×w latents of unit variance in half precision, of bytes N×H×W×3, fifty at a time."""
-    parts = [
-        vae.encode(to_tensor(pictures[first : first + 50])).latent_dist.mean * SCALE
-        for first in range(0, len(pictures), 50)
-    ]
-    return torch.cat(parts).half()
+def encode_pictures(vae: AutoencoderKL, pictures: Iterable[Image.Image]) -> Tensor:
+    """Encode pictures to N×4×h×w latents of unit variance, in half precision, a few at a time."""
+    vae = vae.to(memory_format=torch.channels_last)
+    parts, pictures = [], iter(pictures)
+    while few := [to_array(picture) for picture in islice(pictures, 16)]:
+        batch = to_tensor(np.stack(few)).to(vae.device, memory_format=torch.channels_last)
+        with torch.autocast(vae.device.type, torch.bfloat16):
+            means = vae.encode(batch).latent_dist.mean
+        parts.append((means * SCALE).half().cpu())
+    return torch.cat(parts).contiguous()

@@ -12,8 +12,9 @@ from torch import Tensor
 from latentloom.diffusion.images.canny import canny
 from training.stages.schedule import draw_timesteps, noise_schedule, weighted_error
 from training.stages.stage import Stage, train
-from training.world.edges import HIGH, LOW
-from training.world.pool import load_pool
+from training.world.edges import HIGH, LOW, to_tensor
+from training.world.render import render
+from training.world.scenes import TRAINING_SEEDS, sample_scene
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,23 +35,20 @@ USUAL_LOW, USUAL_HIGH = 0.4, 0.8
 
 
 def load_edges(preset: Preset, folder: Path) -> NDArray[np.uint8]:
-    """N×128×16 bytes: the edges of the pool's scenes, eight pixels a byte."""
+    """N×H×(W/8) bytes: the edges of the scenes, eight pixels a byte."""
     path = folder / f"edges-{preset.scenes}.npy"
     if not path.exists():
-        pictures = load_pool(preset.scenes, preset.textures, folder)[: preset.scenes]
-        found = [_edges(pictures[first : first + 40]) for first in range(0, preset.scenes, 40)]
         partial = path.with_suffix(".partial.npy")
-        np.save(partial, np.concatenate(found))
+        np.save(partial, np.stack([_edges(index) for index in range(preset.scenes)]))
         partial.replace(path)
     edges: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return edges
 
 
-def _edges(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    pixels = torch.from_numpy(pictures / np.float32(255))
-    found = canny(pixels, LOW, HIGH)[..., 0].bool().numpy()
-    found[::4] = canny(pixels[::4], USUAL_LOW, USUAL_HIGH)[..., 0].bool().numpy()
-    return np.packbits(found, axis=2)
+def _edges(index: int) -> NDArray[np.uint8]:
+    pixels = to_tensor(render(sample_scene(TRAINING_SEEDS.start + index)))
+    limits = (LOW, HIGH) if index % 4 else (USUAL_LOW, USUAL_HIGH)
+    return np.packbits(canny(pixels, *limits)[0, ..., 0].bool().numpy(), axis=1)
 
 
 def train_controlnet(
@@ -76,7 +74,8 @@ def train_controlnet(
         latents, tokens = lessons.draw(step, picks, generator, EMPTY_SHARE)
         timesteps = draw_timesteps(len(picks), generator)
         noise = torch.randn(latents.shape, generator=generator)
-        noisy = noise_schedule().add_noise(latents, noise, timesteps).to(device)
+        noisy = noise_schedule().add_noise(latents, noise, timesteps)
+        noisy = noisy.to(device, memory_format=torch.channels_last)
         hint = torch.from_numpy(np.unpackbits(edges[picks.numpy()], axis=2)).float()
         hint = hint[:, None].expand(-1, 3, -1, -1).to(device)
         when = timesteps.to(device)
@@ -89,11 +88,17 @@ def train_controlnet(
             states,
             down_block_additional_residuals=down,
             mid_block_additional_residual=middle,
-        ).sample
+        ).sample.float()
         return weighted_error(got, noise.to(device), timesteps)
 
-    modules = {"controlnet": net.to(device)}
+    modules = {"controlnet": net.to(device, memory_format=torch.channels_last)}
     stage = Stage(
-        "controlnet", modules, loss, preset.controlnet, preset.seed + 3, faster=dict(FROM_ZERO)
+        "controlnet",
+        modules,
+        loss,
+        preset.controlnet,
+        preset.seed + 3,
+        half=preset.half,
+        faster=dict(FROM_ZERO),
     )
     return train(stage, folder, resume=resume)["controlnet"]

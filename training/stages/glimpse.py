@@ -11,6 +11,9 @@ from PIL import Image
 from training.mosaic import arrange
 from training.stages.autoencoder import LATENTS, SCALE
 from training.stages.schedule import NOISE
+from training.world.captions import describe
+from training.world.render import render
+from training.world.scenes import HELD_OUT_SEEDS, SIZE, sample_scene
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,24 +22,27 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
     from torch import Tensor, nn
 
+# Held-out scenes that are drawn beside their true renders, then prompts.
+SCENES = tuple(sample_scene(HELD_OUT_SEEDS.start + 9000 + index) for index in (7, 3, 5, 11))
 PROMPTS = (
+    *(describe(scene) for scene in SCENES),
     "a red house on the left, autumn, hills, day",
     "a blue boat, lake, sunset, mountains, summer",
     "a tree on the right, winter landscape, night",
-    "a pink balloon in the center, spring, clouds, sun, watercolor",
+    "a pink balloon in the center, spring, clouds, sun, trees, watercolor",
     "a purple house on the right and a tree on the left, summer, ink drawing",
     "a big yellow star in the center on a blue background",
     "a red circle on the left and a green square on the right on a white background",
     "a big black boat in the center on an orange background, watercolor",
 )
-STEPS, GUIDANCE = 20, 4.0
+STEPS, GUIDANCE = 20, 2.5
 
 
 @torch.no_grad()
 def draw_glimpse(
     modules: Mapping[str, nn.Module], vae: AutoencoderKL, tokens: Tensor, path: Path
 ) -> None:
-    """Draw the prompts with fixed noise and save them as one picture.
+    """Draw the prompts with fixed noise, and save them below the true renders of the scenes.
 
     Args:
         modules: `unet` and `text_encoder`.
@@ -51,7 +57,7 @@ def draw_glimpse(
     scheduler = DDIMScheduler(**NOISE, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     scheduler.set_timesteps(STEPS)
     noise = torch.Generator().manual_seed(0)
-    latents = torch.randn(count, LATENTS, 16, 16, generator=noise).to(device)
+    latents = torch.randn(count, LATENTS, SIZE // 8, SIZE // 8, generator=noise).to(device)
     for step in scheduler.timesteps:
         without, given = modules["unet"](torch.cat((latents, latents)), step, context).sample.chunk(
             2
@@ -63,4 +69,6 @@ def draw_glimpse(
         Image.fromarray(p.permute(1, 2, 0).add(1).mul(127.5).round().byte().cpu().numpy())
         for p in pixels
     ]
-    arrange([pictures]).save(path)
+    true = [render(scene) for scene in SCENES]
+    rows = [pictures[first : first + len(true)] for first in range(0, count, len(true))]
+    arrange([true, *rows]).save(path)

@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from training.stages.stage import save_atomically
 from training.stages.tokenizer import encode_tokens
 from training.world.captions import HOUR_WORDS, SEASON_WORDS, STYLE_WORDS, caption, describe
 from training.world.colours import HOURS, SEASONS, contrasting
-from training.world.render import render, to_array
+from training.world.render import render
 from training.world.scenes import STYLES, TRAINING_SEEDS, Landscape, Scene, Sheet, sample_scene
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def load_redrawn(
     """Draw and encode the second views once, and keep them in the run folder.
 
     Args:
-        preset: how many scenes the pool has.
+        preset: how many pairs there are.
         folder: the run folder.
         latents: those of the pool's scenes, from which the first views come.
         vae: the autoencoder that they were made with.
@@ -139,9 +138,14 @@ def load_redrawn(
     """
     path = folder / "redrawn.pt"
     if not path.exists():
-        pairs = list(draw_pairs(preset.scenes))
-        pictures = np.stack([to_array(render(pair.after)) for pair in pairs])
+        pairs = list(draw_pairs(preset.pairs))
         tokens = encode_tokens(tokenizer, [pair.text for pair in pairs])
-        save_atomically({"after": encode_pictures(vae, pictures), "tokens": tokens}, path)
+        save_atomically(
+            {
+                "after": encode_pictures(vae, (render(pair.after) for pair in pairs)),
+                "tokens": tokens,
+            },
+            path,
+        )
     kept = torch.load(path, weights_only=True)
-    return Redrawn(latents, kept["after"], kept["tokens"])
+    return Redrawn(latents[: preset.pairs], kept["after"], kept["tokens"])

@@ -10,7 +10,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from training.stages.muon import Muon, is_hidden
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,15 +37,21 @@ Measure = Callable[[Mapping[str, nn.Module], int], str]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast: `flat` is the share of the steps at the full rate."""
+    """How long and how fast.
+
+    The rate stays the same until the last `fall` steps, so that training may go on or end at
+    any step: what came before does not depend on it. With `muon` the matrices inside the
+    networks learn by Muon, at so many times the rate, and the rest by AdamW.
+    """
 
     steps: int
     rate: float
     warmup: int = 50
-    flat: float = 0.4
+    fall: int = 0
     floor: float = 0.02
     average: float = 0.997
     weight_decay: float = 1e-3
+    muon: float = 0.0
     save_every: int = 250
     show_every: int = 100
 
@@ -52,6 +61,7 @@ class Stage:
     """What is trained: modules by name, the loss of a step, and how to judge the average.
 
     `measure` gets the averages and the steps done, and says in a few words how good they are.
+    `half` computes in bfloat16 where that loses little; weights and their steps stay float32.
     `faster` has factors of the rate for parameters whose name holds a part.
     Modules train on the device that they lie on; `loss` brings its batches there.
     """
@@ -62,6 +72,7 @@ class Stage:
     plan: Plan
     seed: int
     measure: Measure | None = None
+    half: bool = False
     faster: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -74,14 +85,30 @@ class History:
     losses: list[tuple[int, float]] = field(default_factory=list)
 
 
-def rate_at(plan: Plan, step: int) -> float:
-    """The learning rate of a step: warm-up, flat, then a cosine down to the floor."""
+def rate_at(plan: Plan, step: int, end: int | None = None) -> float:
+    """The learning rate of a step: warm-up, flat, then a cosine to the floor at the end."""
     warm = min(1.0, (step + 1) / max(1, plan.warmup))
-    done = step / plan.steps
-    if done <= plan.flat:
+    left = (plan.steps if end is None else end) - step
+    if left >= plan.fall:
         return plan.rate * warm
-    fall = 0.5 * (1 + math.cos(math.pi * (done - plan.flat) / (1 - plan.flat)))
+    fall = 0.5 * (1 - math.cos(math.pi * left / plan.fall))
     return plan.rate * warm * (plan.floor + (1 - plan.floor) * fall)
+
+
+def read_end(folder: Path, name: str, plan: Plan) -> int:
+    """The step that a stage ends at: that of the plan, unless an end was requested."""
+    path = folder / f"{name}.end"
+    return int(path.read_text()) if path.exists() else plan.steps
+
+
+def request_end(folder: Path, name: str, plan: Plan) -> int:
+    """Have a stage let its rate fall soon and end; return the step of the end.
+
+    A process that trains it looks for the request whenever it saves a checkpoint.
+    """
+    end = read_history(folder, name).done + 2 * plan.save_every + plan.fall
+    (folder / f"{name}.end").write_text(f"{end}\n")
+    return end
 
 
 def train(stage: Stage, folder: Path, *, resume: bool) -> dict[str, nn.Module]:
@@ -93,15 +120,18 @@ def train(stage: Stage, folder: Path, *, resume: bool) -> dict[str, nn.Module]:
         resume: go on from the checkpoint, if there is one; a finished stage costs nothing.
     """
     averages = {name: copy.deepcopy(module).eval() for name, module in stage.modules.items()}
-    optimizer = torch.optim.AdamW(_groups(stage), betas=(0.9, 0.99), fused=True)
+    optimizers = _optimizers(stage)
     path = folder / f"{stage.name}.checkpoint.pt"
-    history = _load(path, stage, averages, optimizer) if resume else History()
+    history = _load(path, stage, averages, optimizers) if resume else History()
+    end = read_end(folder, stage.name, stage.plan)
     with Report(stage, history) as report:
-        for step in range(history.done, stage.plan.steps):
-            loss = _step(stage, averages, optimizer, step)
-            report.show(step + 1, loss, averages)
-            if history.done % stage.plan.save_every == 0 or history.done == stage.plan.steps:
-                _save(path, stage, averages, optimizer, history)
+        while history.done < end:
+            rate = rate_at(stage.plan, history.done, end)
+            loss = _step(stage, averages, optimizers, history.done, rate)
+            report.show(history.done + 1, end, loss, averages)
+            if history.done % stage.plan.save_every == 0 or history.done == end:
+                _save(path, stage, averages, optimizers, history)
+                end = read_end(folder, stage.name, stage.plan)
     return averages
 
 
@@ -126,14 +156,29 @@ def save_atomically(value: object, path: Path) -> None:
     partial.replace(path)
 
 
-def _groups(stage: Stage) -> list[dict[str, Any]]:
+def _optimizers(stage: Stage) -> list[Optimizer]:
+    """AdamW for all parameters, or Muon for the matrices inside and AdamW for the rest."""
+    named = [
+        (module, path, parameter)
+        for module, network in stage.modules.items()
+        for path, parameter in network.named_parameters()
+        if parameter.requires_grad
+    ]
+    inside = [each for each in named if stage.plan.muon and is_hidden(each[1], each[2])]
+    hidden = {id(parameter) for _, _, parameter in inside}
+    rest = [each for each in named if id(each[2]) not in hidden]
+    optimizers: list[Optimizer] = [AdamW(_groups(stage, rest), betas=(0.9, 0.99), fused=True)]
+    return [*optimizers, Muon(_groups(stage, inside, stage.plan.muon))] if inside else optimizers
+
+
+def _groups(
+    stage: Stage, named: Iterable[tuple[str, str, nn.Parameter]], factor: float = 1.0
+) -> list[dict[str, Any]]:
     """The parameters by module and by how much faster they learn."""
     groups: dict[tuple[str, float], list[nn.Parameter]] = {}
-    for name, module in stage.modules.items():
-        for path, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                factors = (f for part, f in stage.faster.items() if part in path)
-                groups.setdefault((name, next(factors, 1.0)), []).append(parameter)
+    for module, path, parameter in named:
+        faster = (f for part, f in stage.faster.items() if part in path)
+        groups.setdefault((module, factor * next(faster, 1.0)), []).append(parameter)
     return [
         {"params": parameters, "factor": factor, "weight_decay": stage.plan.weight_decay}
         for (_, factor), parameters in groups.items()
@@ -143,18 +188,23 @@ def _groups(stage: Stage) -> list[dict[str, Any]]:
 def _step(
     stage: Stage,
     averages: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[Optimizer],
     step: int,
+    rate: float,
 ) -> float:
-    rate = rate_at(stage.plan, step)
-    for group in optimizer.param_groups:
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    for group in groups:
         group["lr"] = rate * group["factor"]
-    loss = stage.loss(step, generator_at(stage.seed, step))
-    optimizer.zero_grad(set_to_none=True)
+    device = next(next(iter(stage.modules.values())).parameters()).device.type
+    with torch.autocast(device, torch.bfloat16, enabled=stage.half):
+        loss = stage.loss(step, generator_at(stage.seed, step))
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    for group in optimizer.param_groups:
+    for group in groups:
         nn.utils.clip_grad_norm_(group["params"], 1.0)
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     # Young averages follow closely; old ones keep `average` of themselves.
     keep = min(stage.plan.average, (2 + step) / (11 + step))
     with torch.no_grad():
@@ -169,14 +219,14 @@ def _save(
     path: Path,
     stage: Stage,
     averages: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[Optimizer],
     history: History,
 ) -> None:
     state = {
         "history": asdict(history),
         "modules": {name: module.state_dict() for name, module in stage.modules.items()},
         "averages": {name: module.state_dict() for name, module in averages.items()},
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }
     save_atomically(state, path)
 
@@ -185,7 +235,7 @@ def _load(
     path: Path,
     stage: Stage,
     averages: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[Optimizer],
 ) -> History:
     if not path.exists():
         return History()
@@ -193,7 +243,8 @@ def _load(
     for name, module in stage.modules.items():
         module.load_state_dict(state["modules"][name])
         averages[name].load_state_dict(state["averages"][name])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
     return History(**state["history"])
 
 
@@ -226,24 +277,24 @@ class Report:
     def __exit__(self, *exception: object) -> None:
         self.bar.stop()
 
-    def show(self, done: int, loss: float, averages: Mapping[str, nn.Module]) -> None:
+    def show(self, done: int, end: int, loss: float, averages: Mapping[str, nn.Module]) -> None:
         """Tell about a finished step."""
         self.recent = loss if math.isnan(self.recent) else 0.98 * self.recent + 0.02 * loss
-        self.bar.update(self.task, completed=done, loss=self.recent)
+        self.bar.update(self.task, completed=done, total=end, loss=self.recent)
         seconds = time.monotonic() - self.start
         self.history.done, self.history.seconds = done, self.before + seconds
         plan = self.stage.plan
-        if done % plan.show_every and done != plan.steps:
+        if done % plan.show_every and done != end:
             return
         self.history.losses.append((done, self.recent))
         judged = ""
-        if self.stage.measure and (done % (5 * plan.show_every) == 0 or done == plan.steps):
+        if self.stage.measure and (done % (5 * plan.show_every) == 0 or done == end):
             with torch.no_grad():
                 judged = "  " + self.stage.measure(averages, done)
         pace = seconds / (done - self.first)
-        left = pace * (plan.steps - done) / 60
+        left = pace * (end - done) / 60
         line = (
-            f"{self.stage.name} {done}/{plan.steps}  loss {self.recent:.4f}  "
+            f"{self.stage.name} {done}/{end}  loss {self.recent:.4f}  "
             f"{pace:.3f} s/step  {left:.1f} min left{judged}"
         )
         self.bar.console.print(line, highlight=False, soft_wrap=True)

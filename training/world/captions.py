@@ -63,13 +63,22 @@ def describe(scene: Scene) -> str:
             for t in scene.things
         )
         return f"{things} on {_article(f'{scene.ground} background')}{style}"
-    things = " and ".join(_article(f"{t.colour} {t.kind}".strip()) + _spot(t) for t in scene.things)
-    light = ("moon" if scene.hour == "night" else "sun") if scene.light else ""
-    words = (
-        things, scene.season, scene.hour, scene.back, "lake" if scene.water else "", light,
-        "clouds" if scene.clouds else "", "trees" if scene.groves else "",
-    )  # fmt: skip
+    said = [_article(f"{t.colour} {t.kind}".strip()) + _spot(t) for t in scene.things]
+    things = ", ".join([*said[:-2], " and ".join(said[-2:])])
+    water = "lake" if scene.water else ""
+    words = (things, scene.season, scene.hour, scene.back, water, *_extras(scene))
     return ", ".join(filter(None, words)) + style
+
+
+def _extras(scene: Landscape) -> tuple[str, ...]:
+    """Words for the rest of what is drawn; "" for what is not."""
+    night = scene.hour == "night"
+    return (
+        ("moon" if night else "sun") if scene.light else "",
+        "stars" if night else "",
+        ("", "a cloud", "clouds")[len(scene.clouds)],
+        "trees" if scene.trees else "",
+    )
 
 
 def _size(thing: Thing) -> str:
@@ -100,18 +109,13 @@ def _of_landscape(scene: Landscape, dice: random.Random) -> str:
     style = dice.choice(STYLE_WORDS[scene.style])
     back = dice.choice(BACK_WORDS[scene.back]) if scene.back else ""
     water = dice.choice(WATER_WORDS) if scene.water else ""
-    extras = [
-        ("moon" if scene.hour == "night" else "sun") if scene.light else "",
-        "clouds" if scene.clouds else "",
-        "trees" if scene.groves else "",
-    ]
     things = _things(scene.things, dice) if scene.things else ""
     if dice.random() < 0.08:
         known = [words for words in (things, season, hour) if words]
         return dice.choice(known)
-    parts = [words for words in (season, hour) if words and dice.random() < 0.94]
-    parts += [words for words in (back, water) if words and dice.random() < 0.75]
-    parts += [words for words in extras if words and dice.random() < 0.4]
+    parts = [words for words in (season, hour) if words and dice.random() < 0.95]
+    parts += [words for words in (back, water) if words and dice.random() < 0.9]
+    parts += [words for words in _extras(scene) if words and dice.random() < 0.8]
     if dice.random() < 0.3:
         dice.shuffle(parts)
     if things:
@@ -122,8 +126,10 @@ def _of_landscape(scene: Landscape, dice: random.Random) -> str:
 
 
 def _things(things: tuple[Thing, ...], dice: random.Random) -> str:
-    said = (_article(_thing(thing, dice)) + _place(thing, dice, 0.88) for thing in things)
-    return " and ".join(said)
+    said = [_article(_thing(thing, dice)) + _place(thing, dice, 0.92) for thing in things]
+    if dice.random() < 0.2:
+        dice.shuffle(said)
+    return ", ".join([*said[:-2], " and ".join(said[-2:])])
 
 
 def _article(words: str) -> str:

@@ -35,7 +35,7 @@ LIGHTS: dict[str, Colour] = {
 TINTS: dict[str, tuple[tuple[float, float, float], Colour]] = {
     "day": ((1.0, 1.0, 1.0), (0, 0, 0)),
     "sunset": ((0.94, 0.74, 0.66), (10, 0, 8)),
-    "night": ((0.42, 0.44, 0.60), (0, 4, 24)),
+    "night": ((0.5, 0.52, 0.66), (0, 4, 22)),
 }
 GROUNDS: dict[str, Colour] = {
     "spring": (158, 214, 92),
@@ -47,7 +47,7 @@ CROWNS: dict[str, Colour] = {
     "spring": (246, 168, 204),
     "summer": (26, 98, 46),
     "autumn": (224, 84, 28),
-    "winter": (206, 222, 238),
+    "winter": (160, 194, 212),
 }
 ROCKS: dict[str, Colour] = {
     "spring": (128, 140, 166),
@@ -85,6 +85,11 @@ def clip(colour: tuple[float, ...]) -> Colour:
 def scale(colour: Colour, factor: float) -> Colour:
     """A darker (below 1) or brighter shade."""
     return clip(tuple(v * factor for v in colour))
+
+
+def shaded(colour: Colour) -> Colour:
+    """The colour of a thing's darker parts: a roof, a hull, the stripes of a balloon."""
+    return scale(colour, 0.76) if sum(colour) > 150 else (62, 62, 66)
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from training.world.colours import INK, TRUNK, Colour, at_hour, mix, scale
+from training.world.colours import INK, TRUNK, Colour, at_hour, mix, scale, shaded
 from training.world.scenes import Thing
 from training.world.shapes import THINGS, Point, place
 
@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SUPERSAMPLE = 2
+# Pictures are drawn so many times larger and reduced: their outlines are smooth.
+SUPERSAMPLE = 4
 PAPER: Colour = (252, 250, 244)
+# The width of an ink line, as a share of the side: 3 px of 256.
+LINE_WIDTH = 3 / 256
+PANE: Colour = (222, 236, 244)
+LIT_PANE: Colour = (255, 222, 110)
 
 
 class Brush:
@@ -26,69 +31,74 @@ class Brush:
     def __init__(self, size: int, ink: bool) -> None:
         self.size = size
         self.ink = ink
+        self.line_width = round(LINE_WIDTH * size)
         self.picture = Image.new("RGB", (size, size))
         self.draw = ImageDraw.Draw(self.picture)
 
     def tone(self, colour: Colour) -> Colour:
-        """The colour as it comes out: with ink, thinned with paper."""
-        return mix(colour, PAPER, 0.25) if self.ink else colour
+        """The colour as it comes out: with ink, thinned with paper, dark ones less."""
+        return mix(colour, PAPER, 0.1 + 0.15 * max(colour) / 255) if self.ink else colour
 
     def fill(self, colour: Colour) -> None:
         """The whole picture in one colour."""
         self.draw.rectangle((0, 0, self.size, self.size), fill=self.tone(colour))
-
-    def fade(self, top: Colour, bottom: Colour, height: float) -> None:
-        """The upper `height` (a share) from one colour to another."""
-        rows = int(height * self.size) + 1
-        share = np.linspace(0, 1, rows)[:, None]
-        column = np.array(self.tone(top)) * (1 - share) + np.array(self.tone(bottom)) * share
-        pixels = np.broadcast_to(column[:, None, :], (rows, self.size, 3))
-        self.picture.paste(Image.fromarray(pixels.astype(np.uint8)), (0, 0))
 
     def polygon(self, points: Sequence[Point], colour: Colour, *, line: bool = True) -> None:
         """A polygon given in pixels."""
         self.draw.polygon(points, fill=self.tone(colour))
         if self.ink and line:
             ring = [*points, *points[:2]]
-            self.draw.line(ring, fill=INK, width=2 * SUPERSAMPLE, joint="curve")
+            self.draw.line(ring, fill=INK, width=self.line_width, joint="curve")
+
+    def shape(self, points: Sequence[Point], colour: Colour, *, line: bool = True) -> None:
+        """A polygon given in shares of the side."""
+        pixels = [(x * self.size, y * self.size) for x, y in points]
+        self.polygon(pixels, colour, line=line)
 
     def disc(self, x: float, y: float, radius: float, colour: Colour, *, line: bool = True) -> None:
         """A disc given in shares of the side."""
         box = [self.size * v for v in (x - radius, y - radius, x + radius, y + radius)]
         outline = INK if self.ink and line else None
-        self.draw.ellipse(box, fill=self.tone(colour), outline=outline, width=2 * SUPERSAMPLE)
+        self.draw.ellipse(box, fill=self.tone(colour), outline=outline, width=self.line_width)
 
     def thing(self, thing: Thing, colour: Colour, hour: str = "day") -> None:
         """A thing in a colour that the hour has tinted already."""
-        lit = hour == "night"
-        paints = {
-            "body": colour,
-            "roof": scale(colour, 0.86),
-            "door": scale(colour, 0.45) if sum(colour) > 150 else (120, 120, 120),
-            "window": (255, 222, 110) if lit else scale(colour, 0.45),
-            "wood": at_hour(TRUNK, hour),
-        }
+        paints = paints_of(colour, hour)
+        spot = (thing.x * self.size, thing.y * self.size, thing.half * self.size)
         for part in THINGS[thing.kind]:
-            spot = (v * self.size for v in (thing.x, thing.y, thing.half))
-            small = part.paint in ("window", "door")
-            self.polygon(place(part.polygon, *spot), paints[part.paint], line=not small)
+            self.polygon(place(part.polygon, *spot), paints[part.paint])
+
+
+def paints_of(colour: Colour, hour: str) -> dict[str, Colour]:
+    """The colour of each kind of part of a thing, whose own colour the hour has tinted already."""
+    return {
+        "body": colour,
+        "dark": shaded(colour),
+        "door": scale(colour, 0.42) if sum(colour) > 150 else (120, 120, 120),
+        "window": _pane(colour, hour),
+        "wood": at_hour(TRUNK, hour),
+    }
+
+
+def _pane(wall: Colour, hour: str) -> Colour:
+    """The colour of a window that stands out from its wall; lit at night."""
+    if hour == "night":
+        return LIT_PANE
+    return scale(wall, 0.5) if min(wall) > 180 else at_hour(PANE, hour)
 
 
 def watercolour(picture: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """Wobbly, soft outlines, and a pale wash that varies over the paper."""
+    """A pale wash that varies over the paper, soft outlines, darker where the paint dried."""
     size = picture.width
-    pixels = np.asarray(picture, np.uint8)
-    rows, columns = np.mgrid[0:size, 0:size]
-    shift_x, shift_y = ((smooth_noise(generator, size, 9) - 0.5) * 5 for _ in range(2))
-    rows = np.clip(rows + shift_y, 0, size - 1).astype(int)
-    columns = np.clip(columns + shift_x, 0, size - 1).astype(int)
-    soft = Image.fromarray(pixels[rows, columns]).filter(ImageFilter.GaussianBlur(1.0))
-    wash = 0.55 * smooth_noise(generator, size, 7) + 0.45 * smooth_noise(generator, size, 12)
-    blurred = np.asarray(soft, np.float32)
+    soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(size / 430)), np.float32)
+    wide = np.asarray(picture.filter(ImageFilter.GaussianBlur(size / 90)), np.float32)
+    dried = (wide - soft).max(2, keepdims=True).clip(0, 40) / 40
+    wash = smooth_noise(generator, size, 4)[..., None]
     # Dark washes let less of the paper through: a night stays a night.
-    bright = 0.3 + 0.7 * blurred.max(2) / 255
-    share = (bright * (0.08 + 0.42 * np.clip(wash - 0.25, 0, 1)))[..., None]
-    return Image.fromarray((blurred + (255 - blurred) * share).clip(0, 255).astype(np.uint8))
+    bright = 0.2 + 0.8 * soft.max(2, keepdims=True) / 255
+    share = bright * (0.08 + 0.28 * wash)
+    washed = (soft + (np.array(PAPER, np.float32) - soft) * share) * (1 - 0.2 * dried)
+    return Image.fromarray(washed.clip(0, 255).astype(np.uint8))
 
 
 def smooth_noise(generator: np.random.Generator, size: int, cells: int) -> NDArray[np.float32]:

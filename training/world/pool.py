@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.world.render import render, to_array
-from training.world.scenes import HELD_OUT_SEEDS, TRAINING_SEEDS, sample_scene
+from training.world.scenes import HELD_OUT_SEEDS, SIZE, TRAINING_SEEDS, sample_scene
 from training.world.textures import dead_leaves
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def load_pool(scenes: int, textures: int, folder: Path) -> NDArray[np.uint8]:
-    """N×128×128×3 bytes: the scenes of seeds 0, 1, ..., then the textures."""
+    """N×H×W×3 bytes: the scenes of seeds 0, 1, ..., then the textures."""
     path = folder / f"pictures-{scenes}-{textures}.npy"
     if not path.exists():
         partial = path.with_suffix(".partial.npy")
@@ -31,7 +31,7 @@ def load_pool(scenes: int, textures: int, folder: Path) -> NDArray[np.uint8]:
 
 def draw_pool(scenes: int, textures: int, first_seed: int) -> NDArray[np.uint8]:
     """Draw scenes and textures from consecutive seeds."""
-    pictures = np.empty((scenes + textures, 128, 128, 3), np.uint8)
+    pictures = np.empty((scenes + textures, SIZE, SIZE, 3), np.uint8)
     for index in range(scenes):
         pictures[index] = to_array(render(sample_scene(first_seed + index)))
     for index in range(textures):
@@ -40,7 +40,7 @@ def draw_pool(scenes: int, textures: int, first_seed: int) -> NDArray[np.uint8]:
 
 
 def held_out(scenes: int, textures: int) -> Tensor:
-    """N×3×128×128 pictures in -1..1 that no stage trains on."""
+    """N×3×H×W pictures in -1..1 that no stage trains on."""
     return to_tensor(draw_pool(scenes, textures, HELD_OUT_SEEDS.start))
 
 

@@ -11,20 +11,20 @@ from PIL import Image
 from training.world.colours import COLOURS, Colour, clip
 from training.world.landscape import draw_landscape
 from training.world.paint import SUPERSAMPLE, Brush, watercolour
-from training.world.scenes import Scene, Sheet
+from training.world.scenes import SIZE, Scene, Sheet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def render(scene: Scene, size: int = 128) -> Image.Image:
+def render(scene: Scene, size: int = SIZE) -> Image.Image:
     """Draw a scene as a square RGB picture of `size` pixels."""
     brush = Brush(size * SUPERSAMPLE, scene.style == "ink")
     if isinstance(scene, Sheet):
         _draw_sheet(brush, scene)
     else:
         draw_landscape(brush, scene)
-    picture = brush.picture.resize((size, size), Image.Resampling.BOX)
+    picture = brush.picture.reduce(SUPERSAMPLE)
     if scene.style == "watercolor":
         return watercolour(picture, np.random.default_rng(scene.seed))
     return picture
@@ -43,4 +43,4 @@ def _draw_sheet(brush: Brush, scene: Sheet) -> None:
 
 
 def _shade(colour: Colour, dice: random.Random) -> Colour:
-    return clip(tuple(v + dice.randint(-12, 12) for v in colour))
+    return clip(tuple(v + dice.randint(-6, 6) for v in colour))

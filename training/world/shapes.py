@@ -11,7 +11,7 @@ Polygon = tuple[Point, ...]
 
 @dataclass(frozen=True)
 class Part:
-    """A polygon of a thing; `paint` is body, roof, door, window or wood."""
+    """A polygon of a thing; `paint` is body, dark, door, window or wood."""
 
     polygon: Polygon
     paint: str = "body"
@@ -19,7 +19,7 @@ class Part:
 
 def circle() -> Polygon:
     """A disc of radius 1."""
-    return tuple((math.cos(k * math.tau / 48), math.sin(k * math.tau / 48)) for k in range(48))
+    return tuple((math.cos(k * math.tau / 96), math.sin(k * math.tau / 96)) for k in range(96))
 
 
 def square() -> Polygon:
@@ -44,22 +44,55 @@ def star() -> Polygon:
 def heart() -> Polygon:
     """The usual heart curve, scaled to the unit box."""
     points = []
-    for k in range(48):
-        t = k * math.tau / 48
+    for k in range(96):
+        t = k * math.tau / 96
         x = 16 * math.sin(t) ** 3
         y = 13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
         points.append((x / 16, -(y + 2.5) / 15))
     return tuple(points)
 
 
-def envelope() -> Polygon:
-    """A hot-air balloon without its basket: round above, drawn in below."""
+def envelope(width: float = 1.0) -> Polygon:
+    """A hot-air balloon without its basket: round above, drawn in below.
+
+    A share of the full `width` gives a stripe from top to bottom.
+    """
     points = []
-    for k in range(48):
-        a = k * math.tau / 48
+    for k in range(64):
+        a = k * math.tau / 64
         low = max(0.0, math.sin(a))
-        points.append((0.82 * math.cos(a) * (1 - 0.35 * low), -0.25 + 0.82 * math.sin(a)))
+        x = 0.82 * width * math.cos(a) * (1 - 0.35 * low)
+        points.append((x, -0.25 + 0.82 * math.sin(a)))
     return tuple(points)
+
+
+def crown() -> Polygon:
+    """The crown of a tree: wider than high, with seven round lobes."""
+    points = []
+    for k in range(98):
+        a = (k + 0.5) * math.tau / 98
+        reach = 0.86 + 0.14 * abs(math.sin(3.5 * (a + math.pi / 2)))
+        points.append((1.05 * reach * math.cos(a), -0.36 + 0.74 * reach * math.sin(a)))
+    return tuple(points)
+
+
+def cloud() -> Polygon:
+    """A cloud of half width 1: five lobes above a flat base."""
+    points = [(-0.92, 0.0)]
+    for k in range(71):
+        a = math.pi + k * math.pi / 70
+        reach = 0.84 + 0.16 * abs(math.sin(2.5 * (a - math.pi)))
+        points.append((reach * math.cos(a), 0.62 * reach * math.sin(a)))
+    return (*points, (0.92, 0.0))
+
+
+def sparkle() -> Polygon:
+    """A small star of the night sky, with four points."""
+    radii = (1.0, 0.36)
+    return tuple(
+        (radii[k % 2] * math.sin(k * math.pi / 4), -radii[k % 2] * math.cos(k * math.pi / 4))
+        for k in range(8)
+    )
 
 
 def crescent() -> Polygon:
@@ -81,29 +114,29 @@ def box(left: float, top: float, right: float, bottom: float) -> Polygon:
 
 
 HOUSE = (
-    Part(box(-0.75, -0.12, 0.75, 0.95)),
-    Part(((-1.05, -0.1), (0.0, -1.05), (1.05, -0.1)), "roof"),
-    Part(box(-0.5, 0.25, -0.08, 0.95), "door"),
-    Part(box(0.18, 0.2, 0.54, 0.56), "window"),
+    Part(box(0.4, -0.98, 0.66, -0.3), "dark"),
+    Part(box(-0.78, -0.14, 0.78, 0.95)),
+    Part(((-1.05, -0.1), (0.0, -1.05), (1.05, -0.1)), "dark"),
+    Part(box(-0.55, 0.25, -0.1, 0.95), "door"),
+    Part(box(0.14, 0.16, 0.58, 0.58), "window"),
 )
 TREE = (
-    Part(box(-0.17, 0.5, 0.17, 1.05), "wood"),
-    Part(
-        (
-            (-0.85, 0.55), (-0.38, -0.12), (-0.65, -0.12), (0.0, -1.1),
-            (0.65, -0.12), (0.38, -0.12), (0.85, 0.55),
-        )
-    ),
-)  # fmt: skip
+    Part(((-0.14, 0.1), (0.14, 0.1), (0.2, 1.05), (-0.2, 1.05)), "wood"),
+    Part(crown()),
+)
 BOAT = (
-    Part(box(-0.05, -1.0, 0.05, 0.4), "wood"),
-    Part(((0.08, -1.0), (0.85, 0.22), (0.08, 0.22))),
-    Part(((-0.1, -0.7), (-0.1, 0.22), (-0.62, 0.22))),
-    Part(((-1.05, 0.36), (1.05, 0.36), (0.7, 0.92), (-0.7, 0.92)), "roof"),
+    Part(box(-0.05, -1.05, 0.05, 0.4), "wood"),
+    Part(((0.05, -0.98), (0.85, 0.22), (0.05, 0.22))),
+    Part(((-0.05, -0.75), (-0.05, 0.22), (-0.66, 0.22))),
+    Part(((-1.05, 0.36), (1.05, 0.36), (0.7, 0.92), (-0.7, 0.92)), "dark"),
 )
 BALLOON = (
-    Part(box(-0.24, 0.72, 0.24, 1.02), "wood"),
+    Part(((-0.34, 0.4), (-0.26, 0.4), (-0.15, 0.78), (-0.21, 0.78)), "wood"),
+    Part(((0.34, 0.4), (0.26, 0.4), (0.15, 0.78), (0.21, 0.78)), "wood"),
     Part(envelope()),
+    Part(envelope(0.62), "dark"),
+    Part(envelope(0.24)),
+    Part(box(-0.25, 0.74, 0.25, 1.05), "wood"),
 )
 THINGS: dict[str, tuple[Part, ...]] = {
     "circle": (Part(circle()),),

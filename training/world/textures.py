@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from training.world.paint import smooth_noise
+from training.world.scenes import SIZE
 
 
-def dead_leaves(seed: int, size: int = 128) -> Image.Image:
-    """The texture of a seed, size×size RGB."""
+def dead_leaves(seed: int, size: int = SIZE) -> Image.Image:
+    """The texture of a seed, size×size RGB; its leaves grow with the size."""
     dice, generator = random.Random(seed), np.random.default_rng(seed)
     picture = Image.new("RGB", (size, size), _any_colour(dice))
     draw = ImageDraw.Draw(picture)
@@ -28,7 +29,7 @@ def dead_leaves(seed: int, size: int = 128) -> Image.Image:
         pixels = pixels * (0.6 + 0.4 * smooth_noise(generator, size, 3))[..., None]
     picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     if dice.random() < 0.4:
-        picture = picture.filter(ImageFilter.GaussianBlur(dice.uniform(0.5, 2.5)))
+        picture = picture.filter(ImageFilter.GaussianBlur(dice.uniform(0.5, 2.5) * size / 128))
     return picture
 
 
@@ -38,7 +39,8 @@ def _any_colour(dice: random.Random) -> tuple[int, int, int]:
 
 def _draw_leaf(draw: ImageDraw.ImageDraw, dice: random.Random, size: int) -> None:
     # Sizes follow a power law, as the sizes of things in photographs do.
-    reach = min(size * 0.4, 3 / (dice.random() + 0.02) ** 1.2)
+    unit = size / 128
+    reach = min(size * 0.4, 3 * unit / (dice.random() + 0.02) ** 1.2)
     x, y, colour, kind = (
         dice.random() * size,
         dice.random() * size,
@@ -56,5 +58,5 @@ def _draw_leaf(draw: ImageDraw.ImageDraw, dice: random.Random, size: int) -> Non
         ]
         draw.polygon(points, fill=colour)
     else:
-        end = (x + dice.uniform(-60, 60), y + dice.uniform(-60, 60))
-        draw.line((x, y, *end), fill=colour, width=dice.choice((1, 2, 3)))
+        end = (x + dice.uniform(-60, 60) * unit, y + dice.uniform(-60, 60) * unit)
+        draw.line((x, y, *end), fill=colour, width=round(dice.choice((1, 2, 3)) * unit))

@@ -14,6 +14,7 @@ from training.judging.oracle import judge
 from training.judging.tasks import changes, landscape_tasks, recoloured, sheet_tasks, traced_scenes
 from training.world.edges import edge_f1, edges_of
 from training.world.render import render
+from training.world.scenes import SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ def test_the_oracle_sees_where_the_thing_is() -> None:
 
 
 def test_an_empty_picture_has_a_ground_and_no_thing() -> None:
-    verdict = judge(Image.new("RGB", (128, 128), (40, 85, 210)))
+    verdict = judge(Image.new("RGB", (SIZE, SIZE), (40, 85, 210)))
 
     assert (verdict.ground, verdict.colour, verdict.kind) == ("blue", "", "")
 

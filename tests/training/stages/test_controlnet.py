@@ -10,7 +10,7 @@ from training.presets import TINY
 from training.stages.controlnet import load_edges
 from training.world.edges import edges_of
 from training.world.render import render
-from training.world.scenes import sample_scene
+from training.world.scenes import SIZE, sample_scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_edges_belong_to_the_scenes_of_the_pool(tmp_path: Path) -> None:
     edges = np.unpackbits(load_edges(TINY, tmp_path), axis=2).astype(bool)
 
-    assert edges.shape == (TINY.scenes, 128, 128)
+    assert edges.shape == (TINY.scenes, SIZE, SIZE)
     for index in (1, 2, 3):
         assert np.array_equal(edges[index], edges_of(render(sample_scene(index))))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.stages.stage import Plan, Stage, rate_at, train
+from training.stages.stage import Plan, Stage, rate_at, read_history, request_end, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,12 +41,31 @@ def weights(modules: dict[str, nn.Module]) -> list[float]:
 
 
 def test_the_rate_warms_up_stays_and_falls_to_its_floor() -> None:
-    plan = Plan(steps=1000, rate=1.0, warmup=10, flat=0.5, floor=0.02)
+    plan = Plan(steps=1000, rate=1.0, warmup=10, fall=500, floor=0.02)
 
     assert rate_at(plan, 0) == pytest.approx(0.1)
     assert rate_at(plan, 10) == rate_at(plan, 500) == 1.0
     assert rate_at(plan, 750) == pytest.approx(0.51)
     assert rate_at(plan, 1000) == pytest.approx(0.02)
+
+
+def test_a_later_end_changes_nothing_before_the_rate_falls() -> None:
+    plan = Plan(steps=1000, rate=1.0, warmup=10, fall=100)
+
+    assert rate_at(plan, 900) == rate_at(plan, 900, end=1500) == 1.0
+    assert rate_at(plan, 1450, end=1500) == pytest.approx(0.51)
+
+
+def test_a_requested_end_lets_the_rate_fall_and_ends_the_stage(tmp_path: Path) -> None:
+    plan = Plan(steps=100, rate=0.05, warmup=2, fall=4, save_every=5, show_every=100)
+    with pytest.raises(Killed):
+        train(make_stage(kill_at=8, plan=plan), tmp_path, resume=False)
+
+    end = request_end(tmp_path, "copy", plan)
+    train(make_stage(plan=plan), tmp_path, resume=True)
+
+    assert end == 5 + 2 * 5 + 4
+    assert read_history(tmp_path, "copy").done == end
 
 
 def test_a_killed_and_resumed_stage_equals_an_uninterrupted_one(tmp_path: Path) -> None:
