@@ -23,7 +23,7 @@ from training.world.scenes import SIZE
 
 # diffusers 0.42 hands tensors to NumPy 2 in the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = ROOT / "models"
 NATIVE_SIZE = 8 * json.loads((MODELS / MODEL / "unet" / "config.json").read_text())["sample_size"]
 # Pictures are judged against the world that the shipped weights were trained on.
 of_this_world = pytest.mark.skipif(
