@@ -28,7 +28,7 @@ routes = Routes()
     "POST", "/latentloom/plan", "What a run would do to each node, and why; warnings", body="json"
 )
 async def plan(site: Site, request: web.Request) -> web.Response:
-    prompt = (await read_object(request)).get("prompt")
+    prompt = (await read_object(request, "inputs")).get("prompt")
     if not isinstance(prompt, Mapping):
         raise RequestError(400, "`prompt` must be a graph in API format")
     return answer(await asyncio.to_thread(_plan, site, prompt))

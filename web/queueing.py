@@ -37,7 +37,7 @@ async def counts(site: Site, request: web.Request) -> web.Response:
 async def submit(site: Site, request: web.Request) -> web.Response:
     counter = site.next_number()
     try:
-        body = await read_json(request)
+        body = await read_json(request, numbers="inputs")
         accepted = await asyncio.to_thread(accept, body, site.registry, site.workspace, counter)
         if site.store.remaining() >= MAX_QUEUED:
             raise RequestError(503, f"the queue is full: {MAX_QUEUED} jobs are pending")

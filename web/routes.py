@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from aiohttp import web
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.formats.parsing import MAX_BYTES, parse_json
+from latentloom.engine.formats.parsing import MAX_BYTES, Numbers, parse_json
 
 if TYPE_CHECKING:
     from .site import Site
@@ -132,8 +132,11 @@ async def read_in_time(reading: Awaitable[bytes]) -> bytes:
         raise RequestError(408, f"no data arrived for {MAX_SILENT_S} s") from error
 
 
-async def read_json(request: web.Request, empty: Any = None) -> Any:
+async def read_json(request: web.Request, empty: Any = None, numbers: Numbers = "finite") -> Any:
     """Return the body as JSON, or `empty` if there is no body.
+
+    Args:
+        numbers: as in `parse_json`; "inputs" for bodies that hold a prompt.
 
     Raises:
         RequestError: the body is too large or is not JSON; the message says where.
@@ -144,21 +147,21 @@ async def read_json(request: web.Request, empty: Any = None) -> Any:
     try:
         # Parsing a long body takes a while; the event loop must not wait for it.
         return (
-            await asyncio.to_thread(parse_json, text)
+            await asyncio.to_thread(parse_json, text, numbers)
             if len(text) > MAX_INLINE_CHARS
-            else parse_json(text)
+            else parse_json(text, numbers)
         )
     except FormatError as error:
         raise RequestError(400, str(error)) from error
 
 
-async def read_object(request: web.Request) -> Mapping[str, Any]:
+async def read_object(request: web.Request, numbers: Numbers = "finite") -> Mapping[str, Any]:
     """Return the body as a JSON object; an empty body is an empty object.
 
     Raises:
         RequestError: the body is not a JSON object.
     """
-    body = await read_json(request, {})
+    body = await read_json(request, {}, numbers)
     if not isinstance(body, Mapping):
         raise RequestError(400, "the body must be a JSON object")
     return body

@@ -251,10 +251,12 @@ def _explain(name: str, error: OSError) -> Exception:
 
 
 def _read_bounded(file: int, max_bytes: int) -> bytes:
+    """Return the content of an open file, and close it."""
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(file)  # `os.fdopen` would raise for a folder, and leave it open
+        raise FileNotFoundError(errno.ENOENT, "expected a regular file")
     with os.fdopen(file, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise FileNotFoundError("expected a regular file")
         if status.st_size > max_bytes:
             raise ValueError(f"expected a file of at most {max_bytes} bytes, got {status.st_size}")
         return stream.read(max_bytes + 1)

@@ -51,7 +51,8 @@ def parse_graph(text: str, specs: Specs | None = None) -> Graph:
     Raises:
         FormatError: the text does not describe a graph.
     """
-    data = parse_json(text) if text.lstrip()[:1] in ("{", "[") else parse_yaml(text)
+    is_json = text.lstrip()[:1] in ("{", "[")
+    data = parse_json(text, numbers="inputs") if is_json else parse_yaml(text)
     if isinstance(data, dict) and "latentloom" in data:
         return read_native(data, specs)
     if isinstance(data, dict) and is_prompt(data.get("prompt")):

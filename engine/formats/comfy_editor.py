@@ -6,6 +6,7 @@ subgraph are `instance:inner`.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from ..errors import FormatError
 from ..graph.graph import IGNORED, UNREAD, Graph, Link, Node
 from ..node.spec import NodeSpec
 from .comfy_groups import WidgetValues, as_subgraph, group_of, group_widget_values, groups_in
+from .comfy_proxies import MAX_DEPTH, own_values, proxies
 from .comfy_values import ignored_values, is_widget, unread_values, widget_values
 
 Specs = Mapping[str, NodeSpec]
@@ -25,10 +27,8 @@ Value = Link | tuple[Any] | None
 MUTED, BYPASSED = 2, 4
 VIRTUAL = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
 INPUTS, OUTPUTS = "-10", "-20"
-MAX_DEPTH = 32
 MAX_NODES, MAX_LEVELS = 100_000, 10_000
-ITSELF, IMAGE_PREVIEW = "-1", "$$"
-_PROXY_PATH = re.compile(r"(\d+): ?(.*)", re.DOTALL)
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
@@ -89,11 +89,15 @@ class _Level:
 
     @cached_property
     def nodes(self) -> dict[str, Mapping[str, Any]]:
-        """Node id -> node."""
-        nodes = self.data.get("nodes")
+        """Node id -> node; of two nodes with one id the second gets the next free id."""
+        nodes, by_id = self.data.get("nodes"), {}
         if not isinstance(nodes, list) or not all(_is_node(node) for node in nodes):
             raise FormatError("workflow: expected a list of nodes with an id and a type")
-        return {str(node["id"]): node for node in nodes}
+        free = _free_ids(self.data, nodes)
+        for node in nodes:
+            id = str(node["id"])
+            by_id[next(free) if id in by_id else id] = node
+        return by_id
 
     @cached_property
     def links(self) -> dict[str, tuple[str, int, str, int]]:
@@ -132,13 +136,13 @@ class _Reader:
             if self._is_subgraph(node):
                 self.read(self._instance(level, id))
                 continue
-            self.nodes[level.prefix + id] = self._node(level, node)
+            self.nodes[level.prefix + id] = self._node(level, id, node)
             if len(self.nodes) > MAX_NODES:
                 raise FormatError(f"workflow: expected at most {MAX_NODES} nodes")
 
-    def _node(self, level: _Level, node: Mapping[str, Any]) -> Node:
+    def _node(self, level: _Level, id: str, node: Mapping[str, Any]) -> Node:
         spec = self.specs.get(node["type"])
-        outer = level.outer_values.get((str(node["id"]),), {})
+        outer = level.outer_values.get((id,), {})
         inputs: dict[str, Any] = widget_values(spec, node, outer) if spec is not None else {}
         ignored = ignored_values(spec, node, outer) if spec is not None else {}
         for socket in _sockets(node, "inputs"):
@@ -174,13 +178,13 @@ class _Reader:
             data: Mapping[str, Any] = as_subgraph(group, node)
             own = group_widget_values(group, node, self.specs)
         else:
-            data, own = self.definitions[node["type"]], _own_values(node)
+            data, own = self.definitions[node["type"]], own_values(node)
         by_path = {path: dict(values) for path, values in own.items()}
         for path, values in level.outer_values.items():
             if path[:1] == (id,):
                 by_path.setdefault(path[1:], {}).update(values)
         # A name stands for the first widget that the instance shows under it.
-        first = {name: path for path, name in reversed(list(_proxies(node))) if path}
+        first = {name: path for path, name in reversed(list(proxies(node))) if path}
         for name in by_path.get((), {}).keys() & first.keys():
             by_path.setdefault(first[name], {})[name] = by_path[()][name]
         return _Level(data, prefix, level, node, by_path)
@@ -314,35 +318,6 @@ def _extra(ignored: Mapping[str, Any], unread: Sequence[Any]) -> dict[str, Any]:
     return extra | ({UNREAD: tuple(unread)} if unread else {})
 
 
-def _own_values(node: Mapping[str, Any]) -> WidgetValues:
-    """Return the values that an instance gives to widgets inside by its `proxyWidgets`."""
-    values = node.get("widgets_values")
-    by_path: dict[tuple[str, ...], dict[str, Any]] = {}
-    for (path, name), value in zip(
-        _proxies(node), values if isinstance(values, list) else (), strict=False
-    ):
-        if not name.startswith(IMAGE_PREVIEW):
-            by_path.setdefault(path, {})[name] = value
-    return by_path
-
-
-def _proxies(node: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the widgets inside that an instance shows: the path of ids to a node, and the name.
-
-    The path () stands for an input of the subgraph itself.
-    """
-    properties = node.get("properties")
-    listed = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
-    for proxy in listed if isinstance(listed, list) else ():
-        if not isinstance(proxy, list) or len(proxy) < 2:
-            raise FormatError(f"proxyWidgets: expected [node, name], got {str(proxy)[:80]}")
-        path, name = [str(proxy[0])], str(proxy[1])
-        while (inner := _PROXY_PATH.fullmatch(name)) is not None and len(path) < MAX_DEPTH:
-            path.append(inner[1])
-            name = inner[2]
-        yield (() if path == [ITSELF] else tuple(path)), name
-
-
 def _behind(level: _Level, slot: int) -> Iterator[tuple[str, str]]:
     """Yield node and input name of each input that a subgraph input feeds."""
     for number, (origin, output, target, _) in level.links.items():
@@ -368,6 +343,13 @@ def _is_node(node: Any) -> bool:
         and isinstance(node.get("type"), str)
         and isinstance(node.get("id"), int | str)
     )
+
+
+def _free_ids(data: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield ids above those in use, as the editor counts them."""
+    ids = (data.get("last_node_id"), *(node["id"] for node in nodes))
+    numbers = (int(id) for id in ids if _NUMBER.fullmatch(str(id)))
+    return map(str, itertools.count(max(numbers, default=0) + 1))
 
 
 def _sockets(node: Mapping[str, Any], side: str) -> list[Mapping[str, Any]]:

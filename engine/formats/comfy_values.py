@@ -15,6 +15,8 @@ EDITOR_WIDGETS = frozenset({"control_after_generate", "upload", "videopreview"})
 """Widgets that the editor itself adds to nodes, and saves by name."""
 BUTTONS = (None, "", "image", "fixed", "increment", "decrement", "randomize")
 """Values of buttons and control modes that the editor saves after those of widgets."""
+OLD_SAMPLER_PREFIX = "sample_"
+"""Before the names of samplers in early files: `sample_euler`."""
 CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize"})
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)(?<!\\)\}")
@@ -78,7 +80,7 @@ def _named_values(
 def values_by_position(spec: NodeSpec, values: Sequence[Any]) -> dict[str, Any]:
     """Return values by name from a list in the order of the widgets.
 
-    A seed may be followed by its control, such as `randomize`.
+    A seed may be followed by its control, such as `randomize`; early editors wrote true or false.
     """
     return _assign(spec, values)[0]
 
@@ -94,13 +96,22 @@ def _assign(spec: NodeSpec, values: Sequence[Any]) -> tuple[dict[str, Any], list
     """Return the values of widgets by name, and the rest."""
     by_name: dict[str, Any] = {}
     waiting = list(values)
-    for port in spec.inputs:
-        if not is_widget(port) or not waiting:
-            continue
+    widgets = [port for port in spec.inputs if is_widget(port)]
+    for index, port in enumerate(widgets):
+        if not waiting:
+            break
         by_name[port.name] = waiting.pop(0)
-        if is_seed(port) and waiting and str(waiting[0]) in CONTROLS:
+        if is_seed(port) and waiting and _is_control(waiting, widgets[index + 1 :]):
             waiting.pop(0)
     return by_name, waiting
+
+
+def _is_control(waiting: Sequence[Any], widgets: Sequence[Port]) -> bool:
+    """Return whether the next value controls the seed before it, not the next widget."""
+    if not isinstance(waiting[0], bool):
+        return str(waiting[0]) in CONTROLS
+    is_next_boolean = bool(widgets) and widgets[0].type == "BOOLEAN"
+    return not is_next_boolean or len(waiting) > len(widgets)
 
 
 def convert(port: Port | None, value: Any) -> Any:
@@ -145,6 +156,8 @@ def expand_dynamic_prompt(text: str) -> str:
 
 
 def _read(port: Port | None, value: Any) -> Any:
+    if port is not None and port.name == "sampler_name" and isinstance(value, str):
+        value = value.removeprefix(OLD_SAMPLER_PREFIX)
     dynamic = port is not None and port.type == "STRING" and port.multiline
     return (
         expand_dynamic_prompt(value) if dynamic and isinstance(value, str) else convert(port, value)

@@ -59,14 +59,14 @@ def read_image_graph(path: Path, specs: Specs | None = None) -> Graph:
 
 
 def _prompt(text: str) -> dict[str, Any]:
-    data = _mapping(parse_json(text, lenient=True))
+    data = _mapping(parse_json(text, numbers="any"))
     if not is_prompt(data):
         raise FormatError("expected a graph in ComfyUI's API JSON")
     return data
 
 
 def _workflow(text: str) -> dict[str, Any]:
-    data = _mapping(parse_json(text, lenient=True))
+    data = _mapping(parse_json(text, numbers="any"))
     if not is_editor_workflow(data):
         raise FormatError("expected a workflow saved by ComfyUI's editor")
     return data

@@ -10,24 +10,28 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeGuard
 
 import yaml
 
 from ..errors import FormatError
 from ..graph.literal import is_unicode
 
+Numbers = Literal["finite", "inputs", "any"]
 MAX_BYTES = 16 * 2**20
 MAX_VALUES = 1_000_000
 MAX_DEPTH = 64
 MIN_SIZE, MAX_VALUE = -(2**63), 2**64 - 1
 
 
-def parse_json(text: str, lenient: bool = False) -> Any:
+def parse_json(text: str, numbers: Numbers = "finite") -> Any:
     """Parse JSON.
 
     Args:
-        lenient: read NaN and Infinity, which ComfyUI writes into images, as null.
+        numbers: which numbers must be finite and fit in 64 bits. "inputs" is for prompts and
+            workflows of ComfyUI, which writes NaN beside the inputs of a node: only the inputs
+            of prompts, and native graphs. "any" is for its images: none. The others become null,
+            or floats if they are too large for an integer.
 
     Raises:
         FormatError: the text is too large, too deep, or not JSON; the message says where.
@@ -38,14 +42,15 @@ def parse_json(text: str, lenient: bool = False) -> Any:
         value = json.loads(
             text,
             object_pairs_hook=_unique,
-            parse_constant=_null if lenient else _refuse_constant,
+            parse_constant=_refuse_constant,
             parse_int=_json_int,
             parse_float=_json_float,
         )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise FormatError(f"not JSON: {error.msg} at {where}") from error
-    _check_values(value)
+    is_native = isinstance(value, dict) and "latentloom" in value
+    _check_values(value, "finite" if is_native else numbers)
     return value
 
 
@@ -114,9 +119,15 @@ def _check_events(text: str) -> None:
 
 @dataclass(frozen=True)
 class _Bad:
-    """Stands for a refused value in parsed JSON, until its path is known for the message."""
+    """Stands for a refused value in parsed JSON, until its path is known for the message.
+
+    Attributes:
+        is_number: whether it may stand where nothing reads it, as `replacement`.
+    """
 
     message: str
+    is_number: bool = False
+    replacement: float | None = None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -130,26 +141,24 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping
 
 
-def _null(_name: str) -> None:
-    return None
-
-
 def _refuse_constant(name: str) -> _Bad:
-    return _Bad(f"expected a finite number, got {name}")
+    return _Bad(f"expected a finite number, got {name}", is_number=True)
 
 
 def _json_int(text: str) -> int | _Bad:
     try:
         return _bounded_int(text)
     except FormatError as error:
-        return _Bad(str(error))
+        number = float(text)
+        replacement = number if math.isfinite(number) else None
+        return _Bad(str(error), is_number=True, replacement=replacement)
 
 
 def _json_float(text: str) -> float | _Bad:
     try:
         return _finite(text)
     except FormatError as error:
-        return _Bad(str(error))
+        return _Bad(str(error), is_number=True)
 
 
 def _bounded_int(text: str) -> int:
@@ -170,8 +179,11 @@ _Path = tuple[Any, ...]
 """Where a value stands: () for the root, else the path of its parent and its own key."""
 
 
-def _check_values(value: Any) -> None:
-    """Refuse what was marked, and strings with half a surrogate pair, which UTF-8 cannot hold."""
+def _check_values(value: Any, numbers: Numbers = "finite") -> None:
+    """Refuse what was marked, and strings with half a surrogate pair, which UTF-8 cannot hold.
+
+    Marked numbers that `numbers` allows are replaced.
+    """
     waiting: list[tuple[Any, _Path]] = [(value, ())]
     while waiting:
         item, path = waiting.pop()
@@ -179,23 +191,45 @@ def _check_values(value: Any) -> None:
             for key, inner in item.items():
                 if isinstance(key, str) and not is_unicode(key):
                     raise FormatError(f"a key of {_pointer(path)} is not valid Unicode: {key!a}")
-                if not isinstance(inner, int | float | None):
+                if isinstance(inner, int | float | None):
+                    continue
+                if _is_allowed(inner, (path, key), numbers):
+                    item[key] = inner.replacement
+                else:
                     waiting.append((inner, (path, key)))
         elif isinstance(item, list):
-            waiting.extend((inner, (path, index)) for index, inner in enumerate(item))
+            for index, inner in enumerate(item):
+                if _is_allowed(inner, (path, index), numbers):
+                    item[index] = inner.replacement
+                else:
+                    waiting.append((inner, (path, index)))
         elif isinstance(item, _Bad):
             raise FormatError(f"{item.message} at {_pointer(path)}")
         elif isinstance(item, str) and not is_unicode(item):
             raise FormatError(f"the string at {_pointer(path)} is not valid Unicode: {item[:40]!a}")
 
 
-def _pointer(path: _Path) -> str:
-    """Return a path as a JSON pointer, such as `/nodes/pass1/seed`; `/` is the root."""
-    keys: list[str] = []
+def _is_allowed(item: Any, path: _Path, numbers: Numbers) -> TypeGuard[_Bad]:
+    """Return whether an item is a number that need not be read."""
+    if not isinstance(item, _Bad) or not item.is_number or numbers == "finite":
+        return False
+    keys = _keys(path)
+    inside = keys[1:] if keys[0] == "prompt" else keys
+    return numbers == "any" or (len(inside) > 1 and inside[1:-1][:1] != ["inputs"])
+
+
+def _keys(path: _Path) -> list[Any]:
+    keys: list[Any] = []
     while path:
         path, key = path
-        keys.append(str(key).replace("~", "~0").replace("/", "~1"))
-    text = "/" + "/".join(reversed(keys))
+        keys.append(key)
+    return keys[::-1]
+
+
+def _pointer(path: _Path) -> str:
+    """Return a path as a JSON pointer, such as `/nodes/pass1/seed`; `/` is the root."""
+    keys = (str(key).replace("~", "~0").replace("/", "~1") for key in _keys(path))
+    text = "/" + "/".join(keys)
     return text.encode("ascii", "backslashreplace").decode() if not is_unicode(text) else text
 
 

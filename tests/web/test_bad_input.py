@@ -51,6 +51,15 @@ def test_a_broken_body_is_answered_with_what_is_wrong(body: bytes, tmp_path: Pat
     served(tmp_path, story)
 
 
+def test_nan_beside_the_inputs_of_a_node_is_accepted(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        nodes = {id: {**node, "is_changed": [float("nan")]} for id, node in number(4).items()}
+        body = json.dumps({"prompt": nodes}).encode()
+        assert (await api.ask("POST", "/prompt", data=body))[0] == 200
+
+    served(tmp_path, story)
+
+
 def test_a_compressed_body_is_held_to_the_same_bound(tmp_path: Path) -> None:
     import gzip
 

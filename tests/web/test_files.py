@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -186,5 +187,28 @@ def test_an_uploaded_image_runs_and_the_result_carries_the_workflow(tmp_path: Pa
         info = open_image(await api.client.fetch(outcome.files[0])).info
         assert json.loads(info["workflow"]) == workflow
         assert json.loads(info["prompt"]).keys() == graph.keys()
+
+    served(tmp_path, story)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="folders cannot be opened as files")
+def test_a_folder_named_as_a_file_is_none_and_is_closed(tmp_path: Path) -> None:
+    def opened() -> int:
+        """Return the lowest free file descriptor."""
+        with Path(os.devnull).open() as probe:
+            return probe.fileno()
+
+    async def story(api: Served) -> None:
+        (api.site.folders["input"] / "clipspace").mkdir()
+        ref = json.dumps({"filename": "clipspace", "type": "input"})
+        before = opened()
+        for _ in range(3):
+            assert (await api.get("/view?filename=clipspace&type=input"))[0] == 404
+            assert (await api.get("/userdata/workflows"))[0] == 404
+            form = aiohttp.FormData({"original_ref": ref})
+            form.add_field("image", image(mode="RGBA"), filename="mask.png")
+            status, _ = await api.ask("POST", "/upload/mask", data=form)
+            assert status == 404
+        assert opened() - before < 3
 
     served(tmp_path, story)

@@ -58,7 +58,7 @@ def test_numbers_that_comfyui_could_not_write_are_null_in_its_images(tmp_path: P
     text = '{"1": {"class_type": "A", "inputs": {"x": Infinity}, "is_changed": [NaN]}}'
     node = load_graph(image(tmp_path / "a.png", {"prompt": text})).nodes["1"]
     assert node.inputs == {"x": None}
-    with pytest.raises(FormatError, match="expected a finite number, got NaN at /1"):
+    with pytest.raises(FormatError, match="expected a finite number, got Infinity at /1/inputs/x"):
         parse_graph(text)
 
 

@@ -1,0 +1,84 @@
+"""Files of early editors and programs, which hold what later ones do not write."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from latentloom.engine.errors import FormatError
+from latentloom.engine.formats import parse_graph
+from latentloom.engine.formats.comfy_editor import read_workflow
+from latentloom.engine.formats.comfy_values import values_by_position
+from latentloom.engine.formats.parsing import parse_json
+from latentloom.engine.graph.graph import Link
+from latentloom.engine.node.registry import Registry
+
+REGISTRY = Registry.from_package("latentloom.nodes")
+
+
+def workflow(*nodes: dict[str, Any], links: tuple[list[Any], ...] = ()) -> dict[str, Any]:
+    return {"last_node_id": 9, "nodes": list(nodes), "links": list(links)}
+
+
+def save_image(id: int | str, prefix: str, link: int) -> dict[str, Any]:
+    sockets = [{"name": "images", "type": "IMAGE", "link": link}]
+    return {"id": id, "type": "SaveImage", "inputs": sockets, "widgets_values": [prefix]}
+
+
+def test_the_second_of_two_nodes_with_one_id_gets_the_next_free_id() -> None:
+    image = {"id": 2, "type": "EmptyImage", "widgets_values": [16, 16, 1, 0]}
+    saves = save_image(3, "first", 1), save_image("3", "second", 1), save_image(10, "x", 1)
+    graph = read_workflow(workflow(image, *saves, links=([1, 2, 0, 3, 0, "IMAGE"],)), REGISTRY)
+    prefixes = {id: node.inputs.get("filename_prefix") for id, node in graph.nodes.items()}
+    assert prefixes == {"2": None, "3": "first", "11": "second", "10": "x"}
+    assert graph.nodes["11"].inputs["images"] == Link("2", 0)
+
+
+def test_true_or_false_after_a_seed_is_its_control() -> None:
+    values = [7, True, 3, 8.0, "euler", "normal", 1.0]
+    sampler = {"id": 1, "type": "KSampler", "widgets_values": values}
+    inputs = read_workflow(workflow(sampler), REGISTRY).nodes["1"].inputs
+    assert (inputs["seed"], inputs["steps"], inputs["denoise"]) == (7, 3, 1.0)
+
+
+def test_a_boolean_input_after_a_seed_keeps_its_value() -> None:
+    spec = REGISTRY["RandomNoise"]
+    assert values_by_position(spec, [7, False]) == {"noise_seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("type", "values", "position"),
+    [
+        ("KSampler", [7, "fixed", 3, 8.0, "sample_euler", "normal", 1.0], 4),
+        ("KSamplerSelect", ["sample_dpmpp_2m"], 0),
+    ],
+)
+def test_samplers_lose_the_prefix_of_early_files(
+    type: str, values: list[Any], position: int
+) -> None:
+    node = {"id": 1, "type": type, "widgets_values": values}
+    inputs = read_workflow(workflow(node), REGISTRY).nodes["1"].inputs
+    assert inputs["sampler_name"] == values[position].removeprefix("sample_")
+
+
+def test_a_number_beside_the_inputs_of_a_node_is_carried() -> None:
+    node = {"class_type": "EmptyImage", "inputs": {"width": 16}, "is_changed": [float("nan")]}
+    graph = parse_graph(json.dumps({"1": node, "2": {**node, "at": 2**64}}))
+    assert graph.nodes["1"].extra == {"is_changed": [None]}
+    assert graph.nodes["2"].extra["at"] == float(2**64)
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", str(2**64)])
+def test_a_number_that_a_node_would_read_is_refused_by_its_path(number: str) -> None:
+    node = f'{{"1": {{"class_type": "A", "inputs": {{"x": {number}}}}}}}'
+    for text, path in ((node, "/1/inputs/x"), (f'{{"prompt": {node}}}', "/prompt/1/inputs/x")):
+        with pytest.raises(FormatError, match=f"at {path}"):
+            parse_json(text, numbers="inputs")
+
+
+def test_a_native_graph_holds_only_finite_numbers() -> None:
+    text = '{"latentloom": 1, "nodes": {"a": {"node": "EmptyImage", "width": NaN}}}'
+    with pytest.raises(FormatError, match="got NaN at /nodes/a/width"):
+        parse_graph(text)
