@@ -31,6 +31,7 @@ SMALL = ("value_smaller_than_min", "Value is smaller than the minimum")
 LITERAL = ("invalid_input_type", "The value has the wrong type")
 LINKED = ("return_type_mismatch", "Return type mismatch between linked nodes")
 MAX_SHOWN = 20
+MAX_CYCLE_NODES = 100
 
 
 def node_errors(
@@ -41,13 +42,17 @@ def node_errors(
 ) -> dict[str, Any]:
     """Return the errors by node id, with the output nodes that they stop.
 
+    The answer grows with the number of problems only: a cycle is reported at MAX_CYCLE_NODES of
+    its nodes, and each list of nodes names MAX_SHOWN.
+
     Args:
         outputs: the requested output nodes.
     """
     errors_by_node: dict[str, Any] = {}
     cycle = graph.cycle() if graph.nodes else None
     for problem in problems:
-        ids = cycle if problem.kind == "cycle" and cycle else [problem.node]
+        in_cycle = cycle[:MAX_CYCLE_NODES] if problem.kind == "cycle" and cycle else None
+        ids = in_cycle or [problem.node]
         for id in ids:
             entry = errors_by_node.setdefault(
                 id,
@@ -58,10 +63,29 @@ def node_errors(
                 },
             )
             entry["errors"].append(_error(problem, id, graph, registry, cycle))
-    for output in outputs:
-        for id in graph.upstream([output]) & errors_by_node.keys() if errors_by_node else ():
-            errors_by_node[id]["dependent_outputs"].append(output)
+    if errors_by_node:
+        dependents = _dependent_outputs(graph, outputs)
+        for id, entry in errors_by_node.items():
+            entry["dependent_outputs"] = dependents.get(id, [])
     return errors_by_node
+
+
+def _dependent_outputs(graph: Graph, outputs: Iterable[str]) -> dict[str, list[str]]:
+    """Return the first MAX_SHOWN outputs that depend on each node.
+
+    Where a node has that many, so has everything upstream, and no node is visited more often.
+    """
+    dependents: dict[str, list[str]] = {id: [] for id in graph.nodes}
+    predecessors: Callable[[str], Iterable[str]] = graph.network.predecessors
+    for output in outputs:
+        waiting = [output] if output in dependents else []
+        while waiting:
+            id = waiting.pop()
+            known = dependents[id]
+            if len(known) < MAX_SHOWN and known[-1:] != [output]:
+                known.append(output)
+                waiting.extend(predecessors(id))
+    return dependents
 
 
 def blocked_nodes(problems: Iterable[Problem], graph: Graph) -> frozenset[str]:
@@ -123,7 +147,7 @@ def _error(
     if value is not None and type_name != "return_type_mismatch":
         extra["received_value"] = _plain(value)
     if problem.kind == "cycle":
-        extra |= {"node_id": id, "cycle_nodes": cycle or []}
+        extra |= {"node_id": id, "cycle_nodes": (cycle or [])[:MAX_SHOWN]}
     if type_name == "return_type_mismatch":
         extra |= {"received_type": problem.got, "linked_node": _plain(value)}
     return {

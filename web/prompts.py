@@ -23,6 +23,7 @@ ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 CLIENT = re.compile(r"[\x21-\x7e]{1,128}\Z")
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
 MAX_NODES = 50_000
+MAX_ID_CHARS = 256
 
 
 class RejectedPromptError(Exception):
@@ -57,6 +58,9 @@ def read_graph(prompt: Mapping[str, Any], registry: Registry) -> Graph:
         text = f"The prompt has {len(prompt)} nodes; at most {MAX_NODES} are allowed"
         raise RejectedPromptError(prompt_error("invalid_prompt", text))
     for id, entry in prompt.items():
+        if len(id) > MAX_ID_CHARS:
+            text = f"node ids: expected at most {MAX_ID_CHARS} characters, got {len(id)}"
+            raise RejectedPromptError(prompt_error("invalid_prompt", text))
         if not isinstance(entry, Mapping) or not isinstance(entry.get("class_type"), str):
             text = "Cannot execute because a node is missing the class_type property."
             raise RejectedPromptError(prompt_error("invalid_prompt", text, f"Node ID '#{id}'"))
@@ -130,7 +134,8 @@ def _outputs(targets: Any, graph: Graph, registry: Registry) -> tuple[str, ...]:
         if not isinstance(targets, list) or not all(isinstance(id, str) for id in targets):
             text = "partial_execution_targets: expected a list of node ids"
             raise RejectedPromptError(prompt_error("invalid_prompt", text))
-        outputs = tuple(id for id in outputs if id in targets)
+        chosen = frozenset(targets)
+        outputs = tuple(id for id in outputs if id in chosen)
     if outputs:
         return outputs
     unknown_nodes = [

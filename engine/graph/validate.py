@@ -20,6 +20,8 @@ from .inputs import INPUTS, input_problems
 from .literal import LiteralError, coerce, missing_hint
 from .prepared import Files, NamedFile, Preparation, Prepared, Source, parameter_names
 
+MAX_CYCLE_SHOWN = 20
+
 
 def check(graph: Graph, registry: Registry, files: Files) -> tuple[Problem, ...]:
     """Return every problem of the graph, also of nodes that no run needs."""
@@ -85,13 +87,14 @@ def _choose_targets(
 
 
 def _cycle_problem(graph: Graph, cycle: list[str]) -> Problem:
-    first = cycle[0]
+    first, more = cycle[0], len(cycle) - MAX_CYCLE_SHOWN
+    shown = cycle if more <= 0 else [*cycle[:MAX_CYCLE_SHOWN], f"({more} more nodes)"]
     return Problem(
         kind="cycle",
         node=first,
         type=graph.nodes[first].type,
         expected="a graph without cycles",
-        got=" -> ".join([*cycle, first]),
+        got=" -> ".join([*shown, first]),
     )
 
 

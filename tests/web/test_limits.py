@@ -1,0 +1,86 @@
+"""What a request can make the server hold is bounded, and docs/limits.md says by what."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentloom.web.problems import MAX_CYCLE_NODES, MAX_SHOWN
+from latentloom.web.prompts import MAX_ID_CHARS
+from tests.web.serving import Served, prompt, served
+
+ROOT = Path(__file__).parents[2]
+ROW = re.compile(r"^\|[^|]+\| (\d+) \| `([\w.]+)\.(\w+)` \|", re.MULTILINE)
+LIMITS = ROW.findall((ROOT / "docs" / "limits.md").read_text("utf-8"))
+
+
+def ring(count: int) -> dict[str, Any]:
+    """A prompt of nodes in a circle, with an output."""
+    nodes = {f"n{i}": ("Add", {"a": [f"n{(i + 1) % count}", 0]}) for i in range(count)}
+    return prompt(**nodes, out=("Show", {"value": ["n0", 0]}))
+
+
+def bad_chain(count: int) -> dict[str, Any]:
+    """A prompt of bad nodes in a row, with an output at each."""
+    nodes: dict[str, tuple[str, dict[str, Any]]] = {"n0": ("Number", {"value": "bad"})}
+    nodes |= {f"n{i}": ("Add", {"a": [f"n{i - 1}", 0], "b": "bad"}) for i in range(1, count)}
+    nodes |= {f"out{i}": ("Show", {"value": [f"n{i}", 0]}) for i in range(count)}
+    return prompt(**nodes)
+
+
+@pytest.mark.parametrize(("number", "module", "name"), LIMITS, ids=lambda part: str(part))
+def test_the_documented_limit_is_that_of_the_code(number: str, module: str, name: str) -> None:
+    assert getattr(importlib.import_module(f"latentloom.{module}"), name) == int(number)
+
+
+def test_every_row_of_the_table_is_compared() -> None:
+    rows = (ROOT / "docs" / "limits.md").read_text("utf-8").count("\n| ")
+    assert len(LIMITS) == rows - 1
+
+
+@pytest.mark.parametrize("graph", [ring, bad_chain])
+def test_the_answer_to_a_bad_graph_grows_with_the_graph_only(tmp_path: Path, graph: Any) -> None:
+    async def story(api: Served) -> None:
+        sizes = [
+            len(json.dumps((await api.post("/prompt", {"prompt": graph(count)}))[1]))
+            for count in (200, 800)
+        ]
+        assert sizes[1] < 5 * sizes[0]
+
+    served(tmp_path, story)
+
+
+def test_a_long_cycle_is_reported_at_its_first_nodes(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        status, body = await api.post("/prompt", {"prompt": ring(2000)})
+        assert status == 400
+        assert len(body["node_errors"]) == MAX_CYCLE_NODES
+        (error,) = body["node_errors"]["n0"]["errors"]
+        assert len(error["extra_info"]["cycle_nodes"]) == MAX_SHOWN
+        assert "(1980 more nodes)" in error["details"]
+
+    served(tmp_path, story)
+
+
+def test_a_bad_node_names_the_first_outputs_that_depend_on_it(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        _, body = await api.post("/prompt", {"prompt": bad_chain(50)})
+        errors = body["node_errors"]
+        assert errors["n0"]["dependent_outputs"] == [f"out{i}" for i in range(MAX_SHOWN)]
+        assert errors["n48"]["dependent_outputs"] == ["out48", "out49"]
+
+    served(tmp_path, story)
+
+
+def test_an_id_of_a_node_has_a_length(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        graph = prompt(**{"n" * (MAX_ID_CHARS + 1): ("Number", {"value": 1})})
+        status, body = await api.post("/prompt", {"prompt": graph})
+        assert (status, body["error"]["type"]) == (400, "invalid_prompt")
+
+    served(tmp_path, story)
