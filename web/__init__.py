@@ -1,1 +1,1 @@
-"""The server's rooms: ComfyUI's HTTP and WebSocket API over the engine."""
+"""The server: ComfyUI's HTTP and WebSocket API over the engine."""
