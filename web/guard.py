@@ -21,7 +21,7 @@ from .site import Options
 COOKIE = "latentloom_session"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-BROWSER_HEADERS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode")
+BROWSER_HEADERS = ("Origin", "Sec-Fetch-Site")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -165,7 +165,10 @@ class Guard:
 
 
 def from_browser(request: web.Request) -> bool:
-    """Return True if a browser sent the request: programs send none of these headers."""
+    """Return True if a page in a browser sent the request: programs send none of these headers.
+
+    A browser names the origin of every POST. Node's fetch sends only `Sec-Fetch-Mode: cors`.
+    """
     return any(name in request.headers for name in BROWSER_HEADERS)
 
 

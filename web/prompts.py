@@ -18,9 +18,9 @@ from latentloom.engine.jobs.store import QueuedJob
 from latentloom.engine.node.registry import Registry
 
 from .problems import blocked_nodes, missing_type, node_errors, prompt_error, summary
+from .sockets import MAX_CLIENT_CHARS
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
-CLIENT = re.compile(r"[\x21-\x7e]{1,128}\Z")
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
 MAX_NODES = 50_000
 MAX_ID_CHARS = 256
@@ -85,13 +85,7 @@ def accept(body: Any, registry: Registry, workspace: Workspace, counter: int) ->
             prompt_error("no_prompt", "No prompt provided", "No prompt provided")
         )
     id, extra = _id(body.get("prompt_id")), _extra(body.get("extra_data"))
-    client = body.get("client_id")
-    if client is not None and not (isinstance(client, str) and CLIENT.match(client)):
-        raise RejectedPromptError(
-            prompt_error(
-                "invalid_client_id", "client_id must be 1 to 128 printable ASCII characters"
-            )
-        )
+    client = _client(body.get("client_id"))
     graph = read_graph(body["prompt"], registry)
     outputs = _outputs(body.get("partial_execution_targets"), graph, registry)
     problems = prepare(graph, registry, workspace, outputs).problems
@@ -155,6 +149,15 @@ def _id(given: Any) -> str:
         return given
     text = "prompt_id: expected at most 128 letters, digits, and . _ : -"
     raise RejectedPromptError(prompt_error("invalid_prompt_id", text))
+
+
+def _client(given: Any) -> str | None:
+    """Return the name of a client as the WebSocket has it; None for none, and for an empty one."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, str | int | float):
+        raise RejectedPromptError(prompt_error("invalid_client_id", "client_id must be a string"))
+    return str(given)[:MAX_CLIENT_CHARS] or None
 
 
 def _extra(given: Any) -> dict[str, Any]:

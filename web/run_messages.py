@@ -57,6 +57,7 @@ class RunMessages:
         self.outputs: dict[str, Any] = {}
         self.executed: list[str] = []
         self.running: dict[str, dict[str, Any]] = {}
+        self.cached: set[str] = set()
         self.last_node = ""
 
     def start(self) -> None:
@@ -70,6 +71,7 @@ class RunMessages:
             for step in plan.nodes.values()
             if step.action == "reuse" or (step.action == "skip" and step.key)
         ]
+        self.cached.update(cached)
         self._milestone("execution_cached", {"nodes": cached})
 
     def event(self, event: AnyEvent) -> None:
@@ -81,7 +83,10 @@ class RunMessages:
                 self._progress(event)
             case Preview():
                 self.send_preview(event.value, self._ids(event.node))
-            case Finished() | Reused():
+            case Reused():
+                self._reused(event.node)
+                self._finished(event.node, self._output(event.saved, event.text))
+            case Finished():
                 self._finished(event.node, self._output(event.saved, event.text))
             case Failed():
                 self._progress_state(event.node, "error")
@@ -113,6 +118,14 @@ class RunMessages:
         self.running[id] = {"value": 0, "max": 1, "state": "running", **self._ids(id)}
         self._progress_state(id, "running")
         self.send("executing", {"node": id, "display_node": id, "prompt_id": self.job.id})
+
+    def _reused(self, id: str) -> None:
+        """Send that a node will not run, if the plan could not know it."""
+        if id not in self.cached:
+            self.cached.add(id)
+            now = time.time_ns() // 1_000_000
+            data = {"nodes": [id], "prompt_id": self.job.id, "timestamp": now}
+            self.send("execution_cached", data)
 
     def _progress(self, event: Progress) -> None:
         self.running.setdefault(event.node, {"state": "running", **self._ids(event.node)})

@@ -19,6 +19,7 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+MAX_CLIENT_CHARS = 128
 MAX_UNMERGED = 32
 MAX_BYTES = 4 * 2**20
 MAX_FLAGS_BYTES = 65_536
@@ -143,7 +144,7 @@ class Hub:
         """Serve one socket until it closes."""
         socket = web.WebSocketResponse(heartbeat=30, max_msg_size=MAX_FLAGS_BYTES, compress=False)
         await socket.prepare(request)
-        id = request.query.get("clientId", "")[:128] or uuid.uuid4().hex
+        id = request.query.get("clientId", "")[:MAX_CLIENT_CHARS] or uuid.uuid4().hex
         client, old = Connection(id, socket), self.clients.get(id)
         self.clients[id] = client
         writer = asyncio.create_task(client.write())

@@ -14,11 +14,18 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import FormatError
-from ..graph.graph import IGNORED, UNREAD, Graph, Link, Node
+from ..graph.graph import CONVERTED, IGNORED, UNREAD, Graph, Link, Node
 from ..node.spec import NodeSpec
 from .comfy_groups import WidgetValues, as_subgraph, group_of, group_widget_values, groups_in
 from .comfy_proxies import MAX_DEPTH, own_values, proxies
-from .comfy_values import ignored_values, is_widget, unread_values, widget_values
+from .comfy_values import (
+    held_values,
+    ignored_values,
+    is_widget,
+    lossy_values,
+    unread_values,
+    widget_values,
+)
 
 Specs = Mapping[str, NodeSpec]
 Value = Link | tuple[Any] | None
@@ -63,7 +70,7 @@ def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
                 node.type,
                 without_dangling(node.inputs),
                 node.title,
-                _extra(without_dangling(node.ignored), node.unread),
+                _extra(without_dangling(node.ignored), node.unread, node.converted),
             )
             for id, node in nodes.items()
         }
@@ -155,7 +162,8 @@ class _Reader:
         title = node.get("title")
         title = title if isinstance(title, str) else ""
         unread = unread_values(spec, node) if spec is not None else []
-        return Node(node["type"], inputs, title, _extra(ignored, unread))
+        lossy = lossy_values(spec, held_values(spec, node, outer)) if spec is not None else {}
+        return Node(node["type"], inputs, title, _extra(ignored, unread, lossy))
 
     def _instance(self, level: _Level, id: str) -> _Level:
         """Return the level of a subgraph instance, the same one each time."""
@@ -313,9 +321,11 @@ class _Reader:
         return next(exact, None) or next(filter(fits, inputs), None)
 
 
-def _extra(ignored: Mapping[str, Any], unread: Sequence[Any]) -> dict[str, Any]:
-    extra: dict[str, Any] = {IGNORED: ignored} if ignored else {}
-    return extra | ({UNREAD: tuple(unread)} if unread else {})
+def _extra(
+    ignored: Mapping[str, Any], unread: Sequence[Any], lossy: Mapping[str, Any]
+) -> dict[str, Any]:
+    extra = {IGNORED: ignored, UNREAD: tuple(unread), CONVERTED: lossy}
+    return {key: values for key, values in extra.items() if values}
 
 
 def _behind(level: _Level, slot: int) -> Iterator[tuple[str, str]]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import FormatError
-from ..graph.graph import IGNORED, UNREAD, Graph, InputRef, Link, Node
+from ..graph.graph import CONVERTED, IGNORED, UNREAD, Graph, InputRef, Link, Node
 from ..node.spec import NodeSpec
-from .comfy_values import convert
+from .comfy_values import convert, lossy_values
 from .native import refuse_unreadable, thaw
 
 Specs = Mapping[str, NodeSpec]
@@ -74,12 +74,14 @@ def _read_node(entry: Mapping[str, Any], specs: Specs) -> Node:
     if spec is not None:
         values = spec.current_names(values)
         ignored = {name: value for name, value in values.items() if spec.port(name) is None}
+        lossy = lossy_values(spec, values)
         values = {
             name: convert(spec.port(name), value)
             for name, value in values.items()
             if name not in ignored
         }
         extra |= {IGNORED: ignored} if ignored else {}
+        extra |= {CONVERTED: lossy} if lossy else {}
     return Node(entry["class_type"], values, title if isinstance(title, str) else "", extra)
 
 
@@ -101,7 +103,8 @@ def _write_node(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, An
     for name, value in node.ignored.items():
         inputs.setdefault(name, _write_value(graph, f"{node.type} ({id}) .{name}", value, specs))
     entry: dict[str, Any] = {"class_type": node.type, "inputs": inputs}
-    entry |= {key: thaw(value) for key, value in node.extra.items() if key not in (IGNORED, UNREAD)}
+    own = (IGNORED, UNREAD, CONVERTED)
+    entry |= {key: thaw(value) for key, value in node.extra.items() if key not in own}
     if node.title:
         entry["_meta"] = {"title": node.title, **entry.get("_meta", {})}
     return entry

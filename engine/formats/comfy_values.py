@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..node.spec import NodeSpec, Port
@@ -18,6 +19,7 @@ BUTTONS = (None, "", "image", "fixed", "increment", "decrement", "randomize")
 OLD_SAMPLER_PREFIX = "sample_"
 """Before the names of samplers in early files: `sample_euler`."""
 CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize"})
+_NUMBERS: Mapping[str, Callable[[float], int | float]] = {"INT": int, "FLOAT": float}
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)(?<!\\)\}")
 _INT = re.compile(r"\s*[-+]?[0-9]{1,20}\s*\Z")
@@ -48,13 +50,26 @@ def widget_values(
     Args:
         outer: values that a subgraph around the node gives to its widgets.
     """
+    values = held_values(spec, node, outer)
+    return {name: _read(spec.port(name), value) for name, value in values.items()}
+
+
+def lossy_values(spec: NodeSpec, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that lose something when they are converted."""
+    return {name: value for name, value in values.items() if _is_lossy(spec.port(name), value)}
+
+
+def held_values(
+    spec: NodeSpec, node: Mapping[str, Any], outer: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values of a node's widgets by name, as the file has them."""
     listed = node.get("widgets_values")
     values: dict[str, Any] = values_by_position(spec, listed) if isinstance(listed, list) else {}
     for name, value in _named_values(spec, node, outer):
         port = spec.port(name)
         if port is not None and is_widget(port):
             values[name] = value
-    return {name: _read(spec.port(name), value) for name, value in values.items()}
+    return values
 
 
 def ignored_values(
@@ -115,7 +130,7 @@ def _is_control(waiting: Sequence[Any], widgets: Sequence[Port]) -> bool:
 
 
 def convert(port: Port | None, value: Any) -> Any:
-    """Convert a literal to the type of its port as ComfyUI does: "8" to 8, 8 to "8", 1 to True.
+    """Convert a literal to the type of its port as ComfyUI does: "8" to 8, 2.7 to 2, 1 to True.
 
     A value that cannot be converted is returned unchanged, for validation to refuse.
     """
@@ -126,12 +141,21 @@ def convert(port: Port | None, value: Any) -> Any:
             return int(value)
         if port.type == "FLOAT" and _FLOAT.match(value):
             return float(value)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        if port.type == "STRING" and port.file is None:
+    elif isinstance(value, int | float) and math.isfinite(value):
+        if port.type == "STRING" and port.file is None and not isinstance(value, bool):
             return str(value)
         if port.type == "BOOLEAN" and value in (0, 1):
             return bool(value)
+        if port.type in _NUMBERS:
+            return _NUMBERS[port.type](value)
     return value
+
+
+def _is_lossy(port: Port | None, value: Any) -> bool:
+    """Return whether converting a number gives another one, or makes a number of a boolean."""
+    if port is None or port.type not in _NUMBERS or not isinstance(value, int | float):
+        return False
+    return isinstance(value, bool) or convert(port, value) != value
 
 
 def expand_dynamic_prompt(text: str) -> str:

@@ -19,6 +19,8 @@ IGNORED = "ignored inputs"
 """The key in `Node.extra` of values for inputs that the node's type does not have."""
 UNREAD = "unread values"
 """The key in `Node.extra` of an editor's values beyond those of the node's fields."""
+CONVERTED = "converted values"
+"""The key in `Node.extra` of values that lost something when they were converted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,12 @@ class Node:
         """Values without a name in an editor's file, beyond those of the node's fields."""
         unread: Sequence[Any] = self.extra.get(UNREAD, ())
         return unread
+
+    @property
+    def converted(self) -> Mapping[str, Any]:
+        """Values in its file that lost something when they were converted to an input's type."""
+        converted: Mapping[str, Any] = self.extra.get(CONVERTED, {})
+        return converted
 
     def links(self) -> Iterator[tuple[str, Link]]:
         """Yield the names and values of inputs that are links."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 from ..errors import did_you_mean
 from ..node.extension import Extension
 from ..node.registry import Registry
-from .graph import Graph, Node
+from .graph import Graph, InputRef, Link, Node
 from .literal import describe_value
 from .prepared import Files, Prepared
 from .validate import prepare
@@ -131,7 +131,7 @@ def lint(graph: Graph, registry: Registry, files: Files) -> tuple[LintWarning, .
         if node.spec.name in rule.types
         for finding in rule.check(NodeView(node, prepared.nodes))
     ]
-    warnings += ignored_inputs(graph, registry)
+    warnings += ignored_inputs(graph, registry) + _converted_values(graph)
     if prepared.targets:
         warnings += [_unused(id, type_name) for id, type_name in prepared.unneeded]
     order = {id: position for position, id in enumerate(graph.nodes)}
@@ -150,6 +150,23 @@ def ignored_inputs(graph: Graph, registry: Registry) -> list[LintWarning]:
         for name in node.ignored
     ]
     return named + [_unread(id, node) for id, node in graph.nodes.items() if node.unread]
+
+
+def _converted_values(graph: Graph) -> list[LintWarning]:
+    return [
+        LintWarning(
+            rule="converted-value",
+            node=id,
+            type=node.type,
+            port=name,
+            text=f"{describe_value(value)} in the file is used as "
+            f"{describe_value(node.inputs[name])}",
+            hint="write the value that you mean",
+        )
+        for id, node in graph.nodes.items()
+        for name, value in node.converted.items()
+        if name in node.inputs and not isinstance(node.inputs[name], Link | InputRef)
+    ]
 
 
 def _ignored(id: str, node: Node, name: str, registry: Registry) -> LintWarning:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from latentloom.engine.files.workspace import Workspace
 from latentloom.web.client import Client, Event, RejectedError
+from latentloom.web.prompts import accept
 from tests.engine import fakes
-from tests.web.serving import Served, number, prompt, served
+from tests.web.serving import FAKES, Served, number, prompt, served
 
 
 async def run(api: Served, graph: dict[str, Any]) -> list[Event]:
@@ -41,6 +43,25 @@ def test_a_prompt_runs_and_its_events_come_in_the_order_of_comfyui(tmp_path: Pat
         assert set(again[1].data.get("nodes", again[2].data.get("nodes", []))) <= {"n", "w"}
 
     served(tmp_path, story)
+
+
+def test_a_node_that_turns_out_to_be_cached_is_reported(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        await run(api, number(5))
+        added = {"class_type": "Add", "inputs": {"a": 2, "b": 3}}
+        events = await run(api, {**number(5), "n": added})
+        cached = [event.data["nodes"] for event in events if event.type == "execution_cached"]
+        assert cached == [[], ["w"]]
+
+    served(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"), [("", None), ("my client", "my client"), (5, "5"), ("x" * 200, "x" * 128)]
+)
+def test_a_client_may_have_any_name(given: Any, used: str | None) -> None:
+    body = {"prompt": number(6), "client_id": given}
+    assert accept(body, FAKES, Workspace(), 0).job.client == used
 
 
 def test_a_result_is_in_the_history_and_can_be_fetched(tmp_path: Path) -> None:

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from latentloom.engine.errors import FormatError
+from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.formats import parse_graph
 from latentloom.engine.formats.comfy_editor import read_workflow
+from latentloom.engine.formats.comfy_prompt import read_prompt, write_prompt
 from latentloom.engine.formats.comfy_values import values_by_position
 from latentloom.engine.formats.parsing import parse_json
 from latentloom.engine.graph.graph import Link
+from latentloom.engine.graph.lint import lint
 from latentloom.engine.node.registry import Registry
 
 REGISTRY = Registry.from_package("latentloom.nodes")
@@ -61,6 +64,38 @@ def test_samplers_lose_the_prefix_of_early_files(
     node = {"id": 1, "type": type, "widgets_values": values}
     inputs = read_workflow(workflow(node), REGISTRY).nodes["1"].inputs
     assert inputs["sampler_name"] == values[position].removeprefix("sample_")
+
+
+@pytest.mark.parametrize(
+    ("type", "name", "given", "used"),
+    [
+        ("KSampler", "steps", 2.7, 2),
+        ("KSampler", "seed", True, 1),
+        ("KSampler", "denoise", True, 1.0),
+        ("ImageScaleBy", "scale_by", 2, 2.0),
+        ("KSampler", "steps", 3.0, 3),
+        ("KSampler", "steps", float("1e999"), float("inf")),
+    ],
+)
+def test_a_number_becomes_the_type_of_its_input_with_a_warning_where_it_changes(
+    type: str, name: str, given: Any, used: Any
+) -> None:
+    graph = read_prompt({"1": {"class_type": type, "inputs": {name: given}}}, REGISTRY)
+    value = graph.nodes["1"].inputs[name]
+    assert (value, value.__class__) == (used, used.__class__)
+    warned = [warning.port for warning in lint(graph, REGISTRY, Workspace())]
+    is_changed = given != used or isinstance(given, bool)
+    assert (name in warned) == is_changed
+    assert name in write_prompt(graph, REGISTRY)["1"]["inputs"] if used != float("inf") else True
+
+
+def test_a_converted_value_of_an_editors_file_is_reported() -> None:
+    values = [7, "fixed", 2.7, 8.0, "euler", "normal", 1.0]
+    graph = read_workflow(
+        workflow({"id": 1, "type": "KSampler", "widgets_values": values}), REGISTRY
+    )
+    texts = [warning.text for warning in lint(graph, REGISTRY, Workspace())]
+    assert "2.7 in the file is used as 2" in texts
 
 
 def test_a_number_beside_the_inputs_of_a_node_is_carried() -> None:
