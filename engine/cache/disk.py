@@ -1,6 +1,6 @@
 """The disk cache: entries that outlive the process, in a folder that several processes may share.
 
-    FOLDER/<generation>/keys/ab/<key>             holds an input key
+    FOLDER/<generation>/keys/ab/<key>             holds an input key, and the digest of both
     FOLDER/<generation>/entries/ab/<input key>    holds the outputs; see `entry_file`
 
 A generation is a digest of the code and libraries behind results, so newer code never finds older
@@ -23,7 +23,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from .entry_file import decode_entry, encode_entry
+from ..files.folder import open_regular, read_regular
+from .entry_file import decode_entry, encode_entry, read_entry
 from .memory import Entry
 from .packing import CorruptEntryError, MissingOutputError, Packer, UnstorableError
 
@@ -35,6 +36,8 @@ SHARE_AFTER_EVICTION = 0.9
 SHARE_ON_FULL_DISK = 0.5
 STALE_SECONDS = 3600
 TEMPORARY = ".tmp"
+DIGEST_CHARS = 64
+KEY_BYTES = 2 * DIGEST_CHARS + 1
 HEX_DIGITS = frozenset("0123456789abcdef")
 
 
@@ -83,11 +86,8 @@ class Store:
         path = f"{self._keys}{key[:2]}/{key}"
         if not os.access(path, os.F_OK):  # asked for every node, so as fast as possible
             return None
-        try:
-            input_key = Path(path).read_text("ascii")
-        except (OSError, ValueError):
-            return None
-        return input_key if _is_digest(input_key) and self.has(input_key) else None
+        input_key = _read_key(Path(path))
+        return input_key if input_key is not None and self.has(input_key) else None
 
     def has(self, input_key: str) -> bool:
         """Return whether an entry is stored; it may yet turn out to be corrupt."""
@@ -97,7 +97,8 @@ class Store:
         """Read an entry; None if it is not stored. A corrupt one is dropped, and None too."""
         path = self._path("entries", input_key)
         try:
-            entry = decode_entry(bytearray(path.read_bytes()), input_key, self._packer)
+            with open_regular(path) as stream:
+                entry = decode_entry(read_entry(stream), input_key, self._packer)
             os.utime(path)
         except OSError:
             return None
@@ -206,7 +207,7 @@ class Store:
 
     def _write_key(self, input_key: str, key: str) -> None:
         with contextlib.suppress(OSError):
-            self._write(self._path("keys", key), [input_key.encode()])
+            self._write(self._path("keys", key), [_key_record(key, input_key)])
 
     def _write_or_evict(self, path: Path, parts: list[bytes]) -> None:
         """Write a file; if that fails, evict older entries and try once more."""
@@ -257,10 +258,9 @@ class Store:
             self._remove(path)
             used, has_dropped = used - status.st_size, True
         for path, _ in list(self._files("keys")) if has_dropped else ():
-            with contextlib.suppress(OSError):
-                input_key = path.read_text("ascii")
-                if not (path.parents[2] / "entries" / input_key[:2] / input_key).exists():
-                    self._remove(path)
+            input_key = _read_key(path) or "lost"
+            if not (path.parents[2] / "entries" / input_key[:2] / input_key).exists():
+                self._remove(path)
         self._used_bytes = used + reserved_bytes
         return has_dropped
 
@@ -276,7 +276,7 @@ class Store:
             if not _is_digest(path.name.partition(".")[0]):
                 continue
             with contextlib.suppress(OSError):
-                status = path.stat()
+                status = path.lstat()
                 if not path.name.endswith(TEMPORARY):
                     yield path, status
                 elif status.st_mtime < time.time() - STALE_SECONDS:
@@ -288,5 +288,22 @@ class Store:
             path.unlink()
 
 
+def _key_record(key: str, input_key: str) -> bytes:
+    """Return the content of the file of a key: a file that belongs to another key is not read."""
+    digest = hashlib.sha256(f"{key} {input_key}".encode()).hexdigest()
+    return f"{input_key} {digest}".encode()
+
+
+def _read_key(path: Path) -> str | None:
+    """Return the input key in the file of a key; None if the file is damaged or another's."""
+    try:
+        data = read_regular(path, KEY_BYTES)
+        input_key = data[:DIGEST_CHARS].decode("ascii")
+    except (OSError, ValueError):
+        return None
+    is_sound = _is_digest(input_key) and data == _key_record(path.name, input_key)
+    return input_key if is_sound else None
+
+
 def _is_digest(text: str) -> bool:
-    return len(text) == hashlib.sha256().digest_size * 2 and HEX_DIGITS.issuperset(text)
+    return len(text) == DIGEST_CHARS and HEX_DIGITS.issuperset(text)

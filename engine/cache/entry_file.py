@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+import os
+from typing import Any, BinaryIO
 
 from .memory import Entry, size_of
 from .packing import Array, CorruptEntryError, Packer
@@ -37,6 +38,34 @@ def encode_entry(entry: Entry, input_key: str, packer: Packer) -> list[bytes]:
     return [len(head).to_bytes(8, "little"), head, *data]
 
 
+def read_entry(stream: BinaryIO) -> bytearray:
+    """Return the bytes of an entry's file, of which no more are read than its header announces.
+
+    Raises:
+        CorruptEntryError: the file is longer or shorter than that.
+        OSError: the file cannot be read.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    length = int.from_bytes(stream.read(8), "little")
+    try:
+        header = json.loads(stream.read(_header_length(length, size)))
+        ends = [array["data_offsets"][1] for key, array in header.items() if key != "__metadata__"]
+        if 8 + length + max(ends, default=0) != size:
+            raise CorruptEntryError("its length is wrong")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise CorruptEntryError(f"it is not an entry: {error}") from error
+    stream.seek(0)
+    data = bytearray(size)
+    stream.readinto(data)  # type: ignore[attr-defined]
+    return data
+
+
+def _header_length(length: int, size: int) -> int:
+    if not 0 < length <= min(size - 8, MAX_HEADER_BYTES):
+        raise CorruptEntryError("its header is cut short")
+    return length
+
+
 def decode_entry(data: bytearray, input_key: str, packer: Packer) -> Entry:
     """Return the entry in the bytes of a file.
 
@@ -44,9 +73,7 @@ def decode_entry(data: bytearray, input_key: str, packer: Packer) -> Entry:
         CorruptEntryError: these are not the bytes that were written for this input key.
     """
     try:
-        length = int.from_bytes(data[:8], "little")
-        if not 0 < length <= min(len(data) - 8, MAX_HEADER_BYTES):
-            raise CorruptEntryError("its header is cut short")
+        length = _header_length(int.from_bytes(data[:8], "little"), len(data))
         header = json.loads(data[8 : 8 + length])
         metadata = header["__metadata__"]
         expected, metadata["sum"] = metadata["sum"], ""

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ..cache.disk import Store
+from ..files.folder import read_regular
 from ..graph.graph import Graph
 from .node_inputs import LoggedInputs, NodeInputs
 
 FOLDER = "history"
 NAME_LENGTH = 32
 MAX_NODES = 2000
+MAX_LOG_BYTES = 64 * 2**20
 
 LastSeconds = Callable[[NodeInputs], float | None]
 
@@ -69,6 +71,6 @@ def _encode(nodes: Iterable[NodeInputs], last_seconds: LastSeconds) -> bytes:
 
 def _read(path: Path) -> dict[str, LoggedInputs]:
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
-        entries: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
+        entries: dict[str, dict[str, Any]] = json.loads(read_regular(path, MAX_LOG_BYTES))
         return {id: LoggedInputs(**entry) for id, entry in entries.items()}
     return {}

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from .workspace import UnsafePathError, safe_path, why_unsafe
 
@@ -222,8 +223,34 @@ def read_resolved(path: Path, max_bytes: int) -> bytes:
     Raises:
         OSError: it cannot be read, is larger than `max_bytes`, or a part of the path is a link now.
     """
+    return _read_or_fail(_open_resolved(path), max_bytes)
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file of this project; the file itself may not be a link.
+
+    Raises:
+        OSError: it cannot be read, is larger than `max_bytes`, or is a link or a folder.
+    """
+    return _read_or_fail(_open_unlinked(path), max_bytes)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file of this project for reading; the file itself may not be a link.
+
+    Raises:
+        OSError: it cannot be read, or is a link or a folder.
+    """
+    return _stream(_open_unlinked(path))
+
+
+def _open_unlinked(path: Path) -> int:
+    return os.open(path, _READ | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+
+
+def _read_or_fail(file: int, max_bytes: int) -> bytes:
     try:
-        return _read_bounded(_open_resolved(path), max_bytes)
+        return _read_bounded(file, max_bytes)
     except ValueError as error:
         raise OSError(errno.EFBIG, str(error)) from error
 
@@ -252,11 +279,16 @@ def _explain(name: str, error: OSError) -> Exception:
 
 def _read_bounded(file: int, max_bytes: int) -> bytes:
     """Return the content of an open file, and close it."""
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode):
+    with _stream(file) as stream:
+        size = os.fstat(file).st_size
+        if size > max_bytes:
+            raise ValueError(f"expected a file of at most {max_bytes} bytes, got {size}")
+        return stream.read(max_bytes + 1)
+
+
+def _stream(file: int) -> BinaryIO:
+    """Return an open file as a stream that owns it; close it if it is not a regular file."""
+    if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)  # `os.fdopen` would raise for a folder, and leave it open
         raise FileNotFoundError(errno.ENOENT, "expected a regular file")
-    with os.fdopen(file, "rb") as stream:
-        if status.st_size > max_bytes:
-            raise ValueError(f"expected a file of at most {max_bytes} bytes, got {status.st_size}")
-        return stream.read(max_bytes + 1)
+    return os.fdopen(file, "rb")

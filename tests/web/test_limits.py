@@ -1,4 +1,4 @@
-"""What a request can make the server hold is bounded, and docs/limits.md says by what."""
+"""A request makes the server hold a bounded amount; docs/limits.md is the table of bounds."""
 
 from __future__ import annotations
 

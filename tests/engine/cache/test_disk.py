@@ -203,6 +203,31 @@ def test_a_key_file_without_an_input_key_finds_nothing(store: Store) -> None:
         assert store.find(name(1, "key")) is None
 
 
+def test_the_key_file_of_another_entry_finds_nothing(store: Store) -> None:
+    put(store, 1, 2)
+    one, two = (store._path("keys", name(number, "key")) for number in (1, 2))
+    one.write_bytes(two.read_bytes())
+    assert store.find(name(1, "key")) is None
+    assert store.find(name(2, "key")) == name(2)
+
+
+def test_no_more_of_an_entry_is_read_than_its_header_announces(store: Store) -> None:
+    put(store, 1)
+    path = store._path("entries", name(1))
+    os.truncate(path, 2**40)
+    assert store.load(name(1)) is None
+    assert not path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="links are followed here")
+def test_links_in_the_cache_are_not_followed(store: Store, tmp_path: Path) -> None:
+    put(store, 1)
+    for path in (store._path("keys", name(1, "key")), store._path("entries", name(1))):
+        path.replace(tmp_path / "away")
+        path.symlink_to(tmp_path / "away")
+        assert store.find(name(1, "key")) is None or store.load(name(1)) is None
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
 @pytest.mark.parametrize("turn", range(8))
 def test_a_failing_disk_costs_entries_and_leaves_no_temporary_file(
