@@ -17,7 +17,7 @@ from typing import NamedTuple
 from PIL import features
 
 from .avif_header import read_avif
-from .image_limits import Header, ImageFileError, check_size, damaged, unsupported
+from .image_limits import Header, ImageFileError, check_scans, check_size, damaged, unsupported
 from .tiff_header import read_tiff
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -119,6 +119,7 @@ def _has_its_checksum(chunk: bytes) -> bool:
 def _read_jpeg(data: bytes) -> Header:
     segments: list[bytes] = []
     size: tuple[int, int] | None = None
+    scans = 0
     for marker, start, end in _jpeg_segments(data):
         if marker in JPEG_FRAMES:
             if size is not None or end - start < 9:
@@ -127,6 +128,8 @@ def _read_jpeg(data: bytes) -> Header:
             size = (width, height)
         if marker == JPEG_SCAN and size is None:
             raise damaged("JPEG", "it has no frame header")
+        scans += marker == JPEG_SCAN
+        check_scans("JPEG", scans)
         if marker not in JPEG_LEFT_OUT:
             segments.append(data[start:end])
     if size is None:

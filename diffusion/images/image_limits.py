@@ -8,6 +8,8 @@ from ..errors import UnsuitableValueError
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 512 * 2**20
+MAX_JPEG_SCANS = 100
+"""Encoders write up to 14; each costs the decoder a pass over all pixels."""
 
 
 class ImageFileError(UnsuitableValueError):
@@ -45,6 +47,16 @@ def check_size(width: int, height: int) -> None:
             f"{width}×{height} ({width * height / 1e6:.1f} megapixels)",
             "make it smaller first",
         )
+
+
+def check_scans(format: str, scans: int) -> None:
+    """Refuse JPEG data of more than MAX_JPEG_SCANS scans.
+
+    Raises:
+        ImageFileError: it has more.
+    """
+    if scans > MAX_JPEG_SCANS:
+        raise unsupported(format, f"one of more than {MAX_JPEG_SCANS} scans")
 
 
 def damaged(format: str, detail: str) -> ImageFileError:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .image_limits import Header, check_size, damaged, unsupported
+from .image_limits import Header, check_scans, check_size, damaged, unsupported
 
 MAX_TAGS = 4096
 MAX_VALUE_BYTES = 2**20
@@ -28,6 +28,7 @@ TAGS = OTHER_TAGS | SEGMENT_TAGS | {
     TILE_LENGTH, SAMPLE_FORMAT,
 }  # fmt: skip
 # Plain, fax, LZW, JPEG, deflate, PackBits.
+JPEG, JPEG_SCAN = 7, b"\xff\xda"
 COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32946, 32773}
 WHITE_IS_ZERO, LAB = 0, 8
 PHOTOMETRICS = {WHITE_IS_ZERO, 1, 2, 3, 5, 6}
@@ -150,6 +151,8 @@ def _segments(data: bytes, page: _Page, width: int, height: int) -> list[bytes]:
     segments = [data[offset : offset + count] for offset, count in spans]
     if [len(segment) for segment in segments] != list(counts):
         raise damaged("TIFF", "its strips or tiles are cut short")
+    if page.number(COMPRESSION, 1) == JPEG:
+        check_scans("TIFF", max(segment.count(JPEG_SCAN) for segment in segments))
     return segments
 
 

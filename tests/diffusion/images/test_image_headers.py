@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from latentloom.diffusion.images import image_headers
+from latentloom.diffusion.images import image_headers, image_limits
 from latentloom.diffusion.images.image_files import decode
 from latentloom.diffusion.images.image_headers import READERS, identify, list_names, read_header
-from latentloom.diffusion.images.image_limits import ImageFileError
+from latentloom.diffusion.images.image_limits import MAX_JPEG_SCANS, ImageFileError
 from latentloom.diffusion.images.transcode import convert
 from latentloom.engine.files import image_formats
 from tests.diffusion.images.images import encoded, insert_tags, marked, sample, tiff
@@ -51,6 +51,25 @@ def test_a_file_cut_at_a_tenth_is_refused(name: str, tenth: int) -> None:
         pytest.skip(f"this Pillow reads no {name}")
     data = encoded(sample(size=(40, 30)), name)
     assert refusal(data[: len(data) * tenth // 10])
+
+
+def with_scans(count: int) -> bytes:
+    """Return a progressive JPEG whose last scan is repeated up to a number of scans."""
+    data = encoded(sample(), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + scan * (count - data.count(b"\xff\xda")) + data[-2:]
+
+
+def test_a_jpeg_of_more_scans_than_encoders_write_is_refused() -> None:
+    assert decode(read_header(with_scans(MAX_JPEG_SCANS))).size == sample().size
+    assert "more than 100 scans" in refusal(with_scans(MAX_JPEG_SCANS + 1))
+
+
+def test_the_scans_of_a_tiff_of_jpegs_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(sample(), "TIFF", compression="jpeg")
+    assert read_header(data).format == "TIFF"
+    monkeypatch.setattr(image_limits, "MAX_JPEG_SCANS", 0)
+    assert "scans" in refusal(data)
 
 
 def test_a_format_that_pillow_was_built_without_is_refused_with_the_reason(
