@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import latentloom
-from latentloom.diffusion.sampling.compatibility import VARIABLE as RULE
+from latentloom.diffusion.compatibility import VARIABLE as RULE
 from latentloom.diffusion.weights.folders import MODELS_VARIABLE
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.workspace import Workspace

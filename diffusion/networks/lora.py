@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..compatibility import CompatibilityMode, compatibility_mode
 from ..errors import ModelFileError
 from ..weights.digest import content_digest
-from ..weights.lora_file import LayerChange, LoraTarget, Role, read_layer_changes
+from ..weights.lora_file import LayerChange, LoraTarget, Role, read_lora_contents
 from ..weights.unet_names import map_original_layers
 from ..weights.weight_file import open_weights
 from .handles import Clip, Model
@@ -32,16 +34,18 @@ class LoraPatch:
         digest: of the file.
         strength: factor of the changes; may be negative.
         changes: the file's tensors by their roles, by name of the network's parameter.
+        mode: ComfyUI version to follow; see `diffusion.compatibility`.
     """
 
     digest: str
     strength: float
     changes: Mapping[str, Mapping[Role, Tensor]]
+    mode: CompatibilityMode = field(default_factory=compatibility_mode)
 
     @property
     def fingerprint(self) -> str:
-        """Identify the patch by its file and strength."""
-        return f"lora {self.digest} {self.strength}"
+        """Identify the patch by its file, strength and mode."""
+        return f"lora {self.digest} {self.strength} {self.mode}"
 
     def select_names(self, _parameters: Iterable[str]) -> Iterable[str]:
         """Return the parameters that the patch changes."""
@@ -50,7 +54,7 @@ class LoraPatch:
     def change(self, name: str, weight: Tensor) -> Tensor:
         """Return a parameter, float32, with the patch merged in."""
         roles = {role: tensor.to(weight.device) for role, tensor in self.changes[name].items()}
-        return apply_change(weight, roles, self.strength)
+        return apply_change(weight, roles, self.strength, self.mode)
 
 
 def with_lora(model: Model, path: Path, strength: float) -> Model:
@@ -86,8 +90,16 @@ def with_clip_lora(clip: Clip, path: Path, strength: float) -> Clip:
     return replace(clip, patches=(*clip.patches, patch)) if patch else clip
 
 
-def apply_change(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tensor:
+def apply_change(
+    weight: Tensor,
+    roles: Mapping[Role, Tensor],
+    strength: float,
+    mode: CompatibilityMode = "current",
+) -> Tensor:
     """Return a weight with one layer's change, float32.
+
+    ComfyUI's order of operations: the factors are multiplied first, the matrices next, and the
+    product of both is added in float32.
 
     Raises:
         KeyError: a role is missing.
@@ -95,36 +107,37 @@ def apply_change(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) 
     """
     if "set" in roles:
         return roles["set"].float().reshape(weight.shape)
-    difference = _difference(weight, roles, strength)
+    difference, factor = _difference(weight, roles, strength)
     if difference.numel() != weight.numel():
         shapes = f"{tuple(weight.shape)}, got {tuple(difference.shape)}"
         raise ModelFileError(f"a change of weights: expected the shape {shapes}")
     difference = difference.reshape(weight.shape)
-    scale = roles.get("dora_scale")
-    if scale is None:
-        return torch.add(weight, difference, alpha=strength)
-    return weight + strength * (_dora(weight, difference, scale) - weight)
+    lengths = roles.get("dora_scale")
+    if lengths is None:
+        return weight + (strength * factor) * difference
+    return weight + strength * (_dora(weight, factor * difference, lengths, mode) - weight)
 
 
-def _difference(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tensor:
-    """Return the difference that a change adds, before `strength` is applied."""
+def _difference(
+    weight: Tensor, roles: Mapping[Role, Tensor], strength: float
+) -> tuple[Tensor, float]:
+    """Return the difference that a change adds, and the factor to apply beside `strength`."""
     if "up" in roles and "down" in roles:
-        up, down = roles["up"].float(), roles["down"].float()
+        up, down = (roles[role].float().flatten(1) for role in ("up", "down"))
         scale = _scale(roles, down.shape[0])
         if "mid" in roles:
-            mid = roles["mid"].float()
-            return torch.einsum("or,rskl,si->oikl", scale * up.flatten(1), mid, down.flatten(1))
-        return (scale * up.flatten(1)) @ down.flatten(1)
+            return torch.einsum("or,rskl,si->oikl", up, roles["mid"].float(), down), scale
+        return up @ down, scale
     if "hada_w1_a" in roles:
         product: Tensor = _hadamard_factor(roles, "1") * _hadamard_factor(roles, "2")
-        return product * _scale(roles, roles["hada_w1_b"].shape[0])
+        return product, _scale(roles, roles["hada_w1_b"].shape[0])
     if "lokr_w1" in roles or "lokr_w1_a" in roles:
         return _kronecker(roles)
     if "oft_blocks" in roles:
-        return _oft(weight, roles, strength)
+        return _oft(weight, roles, strength), 1.0
     if "glora_a1" in roles:
         return _glora(weight, roles)
-    return (roles["diff_b"] if "diff_b" in roles else roles["diff"]).float()
+    return (roles["diff_b"] if "diff_b" in roles else roles["diff"]).float(), 1.0
 
 
 def _oft(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tensor:
@@ -147,8 +160,8 @@ def _oft(weight: Tensor, roles: Mapping[Role, Tensor], strength: float) -> Tenso
     return strength * ((rotation - identity).transpose(1, 2) @ rows).reshape(weight.shape)
 
 
-def _glora(weight: Tensor, roles: Mapping[Role, Tensor]) -> Tensor:
-    """Return GLoRA's difference: the weight times a low-rank matrix, plus another one.
+def _glora(weight: Tensor, roles: Mapping[Role, Tensor]) -> tuple[Tensor, float]:
+    """Return GLoRA's difference and factor: the weight times one low-rank matrix, plus another.
 
     Older and newer files have the factors in opposite order. Source: arXiv 2306.07967,
     equation 8.
@@ -161,15 +174,16 @@ def _glora(weight: Tensor, roles: Mapping[Role, Tensor]) -> Tensor:
     is_square = a2.shape[0] == weight.shape[0] == weight.shape[1]
     if is_older and (is_square or not is_newer):
         scale, rows = _scale(roles, a1.shape[0]), weight.flatten(1)
-        return scale * (b2 @ b1 + rows @ a2 @ a1).reshape(weight.shape)
+        return (b2 @ b1 + rows @ a2 @ a1).reshape(weight.shape), scale
     if not is_newer:
         raise ModelFileError("the factors of a GLoRA layer do not fit each other")
     product = torch.einsum("oi...,ir,rj->oj...", weight, a1, a2)
-    return _scale(roles, a2.shape[0]) * (product + (b1 @ b2).reshape(weight.shape))
+    return product + (b1 @ b2).reshape(weight.shape), _scale(roles, a2.shape[0])
 
 
 def _scale(roles: Mapping[Role, Tensor], rank: int) -> float:
-    return float(roles["alpha"]) / rank if "alpha" in roles else 1.0
+    """Return alpha by the rank; a layer of rank 0 changes nothing."""
+    return float(roles["alpha"]) / rank if "alpha" in roles and rank else 1.0
 
 
 def _hadamard_factor(roles: Mapping[Role, Tensor], number: str) -> Tensor:
@@ -180,7 +194,7 @@ def _hadamard_factor(roles: Mapping[Role, Tensor], number: str) -> Tensor:
     return torch.einsum("rskl,ro,si->oikl", core.float(), left, right)
 
 
-def _kronecker(roles: Mapping[Role, Tensor]) -> Tensor:
+def _kronecker(roles: Mapping[Role, Tensor]) -> tuple[Tensor, float]:
     ranks, factors = [], []
     for number in "12":
         factor = roles.get(f"lokr_w{number}")
@@ -197,21 +211,22 @@ def _kronecker(roles: Mapping[Role, Tensor]) -> Tensor:
     first, second = factors
     first = first.reshape(*first.shape, *[1] * (second.ndim - first.ndim))
     product: Tensor = torch.kron(first, second.contiguous())
-    return product * (_scale(roles, ranks[-1]) if ranks else 1.0)
+    return product, _scale(roles, ranks[-1]) if ranks else 1.0
 
 
-def _dora(weight: Tensor, difference: Tensor, scale: Tensor) -> Tensor:
+def _dora(weight: Tensor, difference: Tensor, scale: Tensor, mode: CompatibilityMode) -> Tensor:
     """Return the changed weight with its rows or columns rescaled to lengths of `scale`.
 
-    The shape of `scale` says which. The lengths of rows are measured before the change, those of
-    columns after it, as in ComfyUI.
+    The shape of `scale` says which. The lengths are measured after the change; ComfyUI 0.3.64
+    measures those of rows before it. Source: arXiv 2402.09353, equation 5.
     """
     scale, changed = scale.float(), weight + difference
     axis = 0 if scale.shape[0] == weight.shape[0] else 1
-    measured = weight if axis == 0 else changed.transpose(0, 1)
-    lengths = measured.flatten(1).norm(dim=1) + torch.finfo(torch.float32).eps
+    measured = weight if axis == 0 and mode == "0.3.64" else changed
+    rows = measured.transpose(0, axis).flatten(1)
     shape = [1] * weight.ndim
     shape[axis] = -1
+    lengths = rows.norm(dim=1) + torch.finfo(torch.float32).eps
     scaled: Tensor = changed * (scale.flatten() / lengths).reshape(shape)
     return scaled
 
@@ -224,51 +239,55 @@ def _make_patch(
     Args:
         networks: each with the prefix of its parameters' names.
     """
-    file_changes = [change for change in read_layer_changes(path) if change.target in networks]
-    if not file_changes:
-        return None
-    changes: dict[str, dict[Role, Tensor]] = {}
+    contents = read_lora_contents(path)
+    of_side = [
+        change for change in contents.changes if ("unet" in networks) == (change.target == "unet")
+    ]
+    unused = set(contents.unknown).union(*(change.keys.values() for change in of_side))
+    changes: dict[str, Mapping[Role, Tensor]] = {}
     for part, (prefix, module) in networks.items():
-        of_part = [change for change in file_changes if change.target == part]
-        by_parameter = _read_tensors(path, of_part, part, dict(module.named_parameters()))
-        changes |= {prefix + name: roles for name, roles in by_parameter.items()}
-    if not changes:
-        layer = file_changes[0].layer
-        raise ModelFileError(f"nothing in {path.name} fits: the network has no layer {layer}")
-    return LoraPatch(content_digest(path), strength, changes)
+        parameters = dict(module.named_parameters())
+        keys = _match_keys(
+            [change for change in of_side if change.target == part], part, parameters
+        )
+        for name, roles in _read_tensors(path, keys).items():
+            used = _check_shapes(path.name, name, roles, parameters[name])
+            unused -= {keys[name][role] for role in used}
+            changes[prefix + name] = roles
+    if not changes and (fitting := [c.layer for c in of_side if c.target in networks]):
+        raise ModelFileError(f"nothing in {path.name} fits: the network has no layer {fitting[0]}")
+    if unused:
+        log.warning("%s: %d tensors are not used, such as %s", path.name, len(unused), min(unused))
+    return LoraPatch(content_digest(path), strength, changes) if changes else None
+
+
+def _match_keys(
+    changes: Iterable[LayerChange], part: LoraTarget, parameters: Iterable[str]
+) -> dict[str, dict[Role, str]]:
+    """Return the file's keys by their roles, by the name of a network's parameter.
+
+    Layers that the network does not have are left out, as in ComfyUI.
+    """
+    layers = _layers_by_key(parameters, part)
+    keys: dict[str, dict[Role, str]] = {}
+    for change in changes:
+        layer = layers.get(change.layer) or layers.get(f"{change.layer}_0")
+        for role, key in change.keys.items() if layer else ():
+            name = f"{layer}.bias" if role == "diff_b" else f"{layer}.weight"
+            keys.setdefault(name, {})[role] = key
+    return {
+        name: roles for name, roles in keys.items() if name in parameters and {*roles} != {"alpha"}
+    }
 
 
 def _read_tensors(
-    path: Path, changes: Iterable[LayerChange], part: LoraTarget, parameters: Mapping[str, Tensor]
+    path: Path, keys: Mapping[str, Mapping[Role, str]]
 ) -> dict[str, dict[Role, Tensor]]:
-    """Read the changes of one network, by the names of its parameters.
-
-    Layers that the network does not have are logged and ignored, as in ComfyUI.
-    """
-    layers = _layers_by_key(parameters, part)
-    tensors: dict[str, dict[Role, Tensor]] = {}
-    unknown: list[str] = []
     with open_weights(path) as file:
-        for change in changes:
-            layer = layers.get(change.layer) or layers.get(f"{change.layer}_0")
-            if layer is None:
-                unknown.append(change.layer)
-            for role, key in change.keys.items() if layer else ():
-                name = f"{layer}.bias" if role == "diff_b" else f"{layer}.weight"
-                tensors.setdefault(name, {})[role] = file.get_tensor(key)
-    if unknown and tensors:
-        log.warning(
-            "%s: ignored layers that the network does not have (%d), such as %s",
-            path.name, len(unknown), unknown[0],
-        )  # fmt: skip
-    tensors = {
-        name: roles
-        for name, roles in tensors.items()
-        if name in parameters and {*roles} != {"alpha"}
-    }
-    for name, roles in tensors.items():
-        _check_shapes(path.name, name, roles, parameters[name])
-    return tensors
+        return {
+            name: {role: file.get_tensor(key) for role, key in roles.items()}
+            for name, roles in keys.items()
+        }
 
 
 def _layers_by_key(parameters: Iterable[str], part: LoraTarget) -> dict[str, str]:
@@ -281,9 +300,30 @@ def _layers_by_key(parameters: Iterable[str], part: LoraTarget) -> dict[str, str
     return by_key
 
 
-def _check_shapes(file: str, name: str, roles: Mapping[Role, Tensor], weight: Tensor) -> None:
-    """Check that a change fits its weight, from the shapes alone."""
-    shapes = {role: tensor.to("meta") for role, tensor in roles.items() if role != "alpha"}
+class _RecordedRoles(dict[Role, Tensor]):
+    """Tensors by their roles that note which of them are read."""
+
+    def __init__(self, roles: Mapping[Role, Tensor]) -> None:
+        super().__init__(roles)
+        self.read: set[Role] = set()
+
+    def __getitem__(self, role: Role) -> Tensor:
+        self.read.add(role)
+        return super().__getitem__(role)
+
+    def get(self, role: Role, default: Any = None) -> Any:
+        self.read.add(role)
+        return super().get(role, default)
+
+
+def _check_shapes(file: str, name: str, roles: Mapping[Role, Tensor], weight: Tensor) -> set[Role]:
+    """Check that a change fits its weight, from the shapes alone; return the roles it uses.
+
+    An alpha counts as used, even where nothing has a rank that it could scale.
+    """
+    shapes = _RecordedRoles(
+        {role: tensor if role == "alpha" else tensor.to("meta") for role, tensor in roles.items()}
+    )
     message = f"{file}: its change of {name} does not fit {'×'.join(map(str, weight.shape))}"
     try:
         apply_change(weight.to("meta"), shapes, 1.0)
@@ -291,3 +331,4 @@ def _check_shapes(file: str, name: str, roles: Mapping[Role, Tensor], weight: Te
         raise ModelFileError(f"{message}: {error}") from error
     except (KeyError, RuntimeError, IndexError) as error:
         raise ModelFileError(message) from error
+    return (shapes.read | {"alpha"}) & roles.keys()

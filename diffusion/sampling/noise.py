@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..compatibility import CompatibilityMode
 from ..samplers.step import StepNoise
-from .compatibility import CompatibilityMode
 
 if TYPE_CHECKING:
     from torchsde import BrownianTree

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..compatibility import CompatibilityMode, compatibility_mode
 from ..conditioning.conditioning import Conditioning
 from ..errors import SamplingError
 from ..latents.latents import Latent, SamplePass
@@ -24,7 +25,6 @@ from ..samplers.load import fit_sigmas, load_sampler
 from ..samplers.step import Denoiser, PairDenoiser, SamplingSteps, StepNoise, StepReporter
 from ..samplers.table import SAMPLER_TABLE, SamplerChoice
 from ..schedules.schedules import calculate_sigmas
-from .compatibility import CompatibilityMode, compatibility_mode
 from .guidance import Guidance, GuidedDenoiser
 from .hooks import SILENT, Hooks
 from .masking import fit_mask, limit_to_mask, schedule_mask
@@ -49,7 +49,7 @@ class SamplePlan:
         start, end: first step of the schedule to run, and the step to stop before.
         add_noise: False starts from the latent itself.
         leftover_noise: keep the noise that is left at an early `end`.
-        mode: ComfyUI version to follow; see `diffusion.sampling.compatibility`.
+        mode: ComfyUI version to follow; see `diffusion.compatibility`.
     """
 
     seed: int
@@ -116,7 +116,7 @@ class SamplingRun:
     Attributes:
         sigmas: falling; a single one only adds its noise, none change nothing.
         scheduler: name of the sigmas in reports.
-        mode: ComfyUI version to follow; see `diffusion.sampling.compatibility`.
+        mode: ComfyUI version to follow; see `diffusion.compatibility`.
     """
 
     sigmas: Tensor

@@ -56,6 +56,9 @@ for _name in ("a1", "a2", "b1", "b2"):
     ROLES[f".{_name}.weight"] = f"glora_{_name}"
 # Kohya's OFT changes other layers than LyCORIS' OFT, and is not supported.
 UNSUPPORTED_KINDS = {"oft_unet_": "OFT"}
+# Wrappers around a network's names, which do not say which network it is.
+WRAPPERS = ("base_model_model_", "lycoris_", "model_diffusion_model_", "text_encoders_")
+# The networks by the prefix of a name; longer prefixes first.
 PREFIXES: dict[str, LoraTarget] = {
     "lora_unet_": "unet",
     "lora_te1_": "text",
@@ -64,9 +67,17 @@ PREFIXES: dict[str, LoraTarget] = {
     "diffusion_model_": "unet",
     "unet_": "unet",
     "text_encoder_2_": "text_2",
+    "text_encoder_1_": "text",
     "text_encoder_": "text",
+    "clip_l_": "text",
+    "clip_g_": "text_2",
     "text_model_": "text",
 }
+# How the names of a denoising network's layers begin, here and in the original code.
+UNET_LAYERS = re.compile(
+    r"(down_blocks|up_blocks|mid_block|conv_in|conv_norm_out|conv_out|time_embedding|add_embedding"
+    r"|input_blocks|middle_block|output_blocks|time_embed|label_emb|out_[02])(_|$)"
+)
 OLD_ATTENTION = re.compile(r"self_attn_to_(q|k|v|out)$")
 
 
@@ -85,17 +96,30 @@ class LayerChange:
     keys: Mapping[Role, str]
 
 
-def read_layer_changes(path: Path) -> list[LayerChange]:
-    """Read the changes of a file, layer by layer.
+@dataclass(frozen=True)
+class LoraContents:
+    """The changes in a file.
+
+    Attributes:
+        changes: layer by layer.
+        unknown: the keys of no known change, and second keys of one part.
+    """
+
+    changes: list[LayerChange]
+    unknown: list[str]
+
+
+def read_lora_contents(path: Path) -> LoraContents:
+    """Read the changes of a file.
 
     Raises:
         ModelFileError: it is not a complete weight file, not a LoRA, or of an unsupported kind.
     """
-    return parse_layer_changes(path.name, read_tensor_infos(path))
+    return parse_lora_keys(path.name, read_tensor_infos(path))
 
 
-def parse_layer_changes(name: str, keys: Iterable[str]) -> list[LayerChange]:
-    """Return the changes that a file's keys stand for; unknown keys are left out.
+def parse_lora_keys(name: str, keys: Iterable[str]) -> LoraContents:
+    """Return the changes that a file's keys stand for.
 
     Raises:
         ModelFileError: no key is known.
@@ -108,14 +132,17 @@ def parse_layer_changes(name: str, keys: Iterable[str]) -> list[LayerChange]:
         if role is None or target_layer is None:
             unknown.append(key)
         else:
-            known[target_layer][role] = key
+            earlier = known[target_layer].setdefault(role, key)
+            if earlier != key:
+                unknown.append(key)
     for key in unknown:
         for marker, kind in UNSUPPORTED_KINDS.items():
             if marker in key:
                 raise ModelFileError(f"{name} holds {kind} adapters, which are not supported")
     if not known:
         raise ModelFileError(f"{name} holds no LoRA")
-    return [LayerChange(target, layer, keys) for (target, layer), keys in known.items()]
+    changes = [LayerChange(target, layer, keys) for (target, layer), keys in known.items()]
+    return LoraContents(changes, unknown)
 
 
 def check_lora(path: Path) -> None:
@@ -124,7 +151,7 @@ def check_lora(path: Path) -> None:
     Raises:
         ModelFileError: it is not.
     """
-    read_layer_changes(path)
+    read_lora_contents(path)
 
 
 def detect_lora_family(path: Path) -> str | None:
@@ -134,7 +161,7 @@ def detect_lora_family(path: Path) -> str | None:
         ModelFileError: it is not a LoRA.
     """
     infos = read_tensor_infos(path)
-    for change in parse_layer_changes(path.name, infos):
+    for change in parse_lora_keys(path.name, infos).changes:
         if change.target == "unet" and change.layer.endswith("attn2_to_k"):
             width = _input_width({role: infos[key] for role, key in change.keys.items()})
             if width:
@@ -151,14 +178,20 @@ def _split_role(key: str) -> tuple[str, Role | None]:
 
 def _find_layer(name: str) -> tuple[LoraTarget, str] | None:
     """Return the network and the layer of a name in a file; None for an unknown name."""
-    flat = name.removeprefix("base_model.model.").replace(".processor.", ".").replace(".", "_")
+    flat = _strip_wrappers(name.replace(".processor.", ".").replace(".", "_"))
     for prefix, target in PREFIXES.items():
         if flat.startswith(prefix):
-            layer = flat.removeprefix(prefix).removeprefix("text_model_")
-            return target, OLD_ATTENTION.sub(r"self_attn_\1_proj", layer)
-    if flat.startswith(("down_blocks_", "mid_block_", "up_blocks_")):
-        return "unet", flat
-    return None
+            layer = _strip_wrappers(flat.removeprefix(prefix)).removeprefix("transformer_")
+            return target, OLD_ATTENTION.sub(
+                r"self_attn_\1_proj", layer.removeprefix("text_model_")
+            )
+    return ("unet", flat) if UNET_LAYERS.match(flat) else None
+
+
+def _strip_wrappers(name: str) -> str:
+    for wrapper in WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return name
 
 
 def _input_width(infos: Mapping[Role, TensorInfo]) -> int:

@@ -137,15 +137,6 @@ def test_a_dora_has_columns_of_its_lengths() -> None:
     torch.testing.assert_close(half, (weight + got) / 2)
 
 
-def test_a_dora_of_rows_measures_them_before_its_change_as_comfyui_does() -> None:
-    weight, lengths = random(6, 5, 3, 3), torch.rand(6, 1, 1, 1) + 0.5
-    up, down = random(6, 2, 1, 1, seed=1), random(2, 5, 3, 3, seed=2)
-    got = apply_change(weight, {"up": up, "down": down, "dora_scale": lengths}, 1.0)
-    changed = weight + (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
-    before = weight.flatten(1).norm(dim=1).reshape(6, 1, 1, 1)
-    torch.testing.assert_close(got, changed * lengths / before)
-
-
 def test_a_plain_difference_changes_weights_and_biases(tiny: Checkpoint, tmp_path: Path) -> None:
     name = kohya("conv_out")
     file = write(

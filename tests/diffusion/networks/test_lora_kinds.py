@@ -112,7 +112,7 @@ def test_layers_that_the_network_does_not_have_are_logged_and_ignored(
     (patch,) = with_clip_lora(tiny.clip, write(tmp_path / "f.safetensors", tensors), 1.0).patches
     assert isinstance(patch, LoraPatch)
     assert [*patch.changes] == ["encoder.layers.0.self_attn.q_proj.weight"]
-    assert "ignored layers that the network does not have (1), such as" in caplog.text
+    assert "f.safetensors: 2 tensors are not used, such as" in caplog.text
 
 
 def test_unsupported_kinds_are_rejected_with_the_reason(tiny: Checkpoint, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from latentloom.diffusion.compatibility import VARIABLE, compatibility_mode
 from latentloom.diffusion.errors import SettingError
-from latentloom.diffusion.sampling.compatibility import VARIABLE, compatibility_mode
 from latentloom.diffusion.sampling.noise import brownian_noise, start_noise, step_noise
 from tests.golden_files import Goldens
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentloom.diffusion.compatibility import CompatibilityMode
 from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import SamplingError
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.samplers.table import SamplerChoice
-from latentloom.diffusion.sampling.compatibility import CompatibilityMode
 from latentloom.diffusion.sampling.guidance import Guidance, GuidedDenoiser
 from latentloom.diffusion.sampling.hooks import Hooks
 from latentloom.diffusion.sampling.noise import NoiseChoice, start_noise

@@ -1,7 +1,8 @@
 """The ComfyUI version to follow where versions differ, or where this project departs from it.
 
 `current` is the newest version, with this project's corrections. `0.3.64` is that version
-unchanged: how step noise is seeded, one step of UniPC, and a missing prediction in CFG++.
+unchanged: how step noise is seeded, one step of UniPC, a missing prediction in CFG++, and
+the lengths of a DoRA's rows.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Literal, cast, get_args
 
-from ..errors import SettingError
+from .errors import SettingError
 
 CompatibilityMode = Literal["current", "0.3.64"]
 VARIABLE = "LATENTLOOM_COMFYUI"
