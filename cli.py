@@ -202,6 +202,7 @@ def serve(options: argparse.Namespace) -> int:
     """`latentloom serve`."""
     from latentloom.web.serving import serve as serve_until_stopped
 
+    _check_model_folders()
     return serve_until_stopped(options, installed_nodes)
 
 
@@ -210,6 +211,7 @@ def models(options: argparse.Namespace) -> int:
     from latentloom.console.listing import model_objects, model_table
     from latentloom.console.views import to_json
 
+    _check_model_folders()
     installed = model_objects(installed_nodes())
     if options.json:
         print(to_json({"models": installed}))
@@ -232,6 +234,13 @@ def cache(options: argparse.Namespace) -> int:
         store.clear()
     print(to_json(store_to_object(store)) if options.json else format_store(store))
     return DONE
+
+
+def _check_model_folders() -> None:
+    from latentloom.nodes.ports import check_model_folders
+
+    for message in check_model_folders():
+        print(f"warning: {message}", file=sys.stderr)
 
 
 def _warn_of_ignored_inputs(graph: Graph, registry: Registry) -> None:

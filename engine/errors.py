@@ -246,17 +246,25 @@ class RunError(LatentloomError):
         super().__init__("\n".join(str(error) for error in self.errors))
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str:
+def did_you_mean(name: str, known: Collection[str], cutoff: float = 0.7) -> str:
     """Return a hint at the most similar name; empty if none is similar, or there are too many.
+
+    A path with the same last part comes first, whatever its folder.
 
     >>> did_you_mean("denose", ["seed", "denoise"]), did_you_mean("zzz", ["seed"])
     ("did you mean 'denoise'?", '')
     """
     from difflib import get_close_matches
 
-    few = len(known) <= MAX_COMPARED and len(name) <= MAX_COMPARED_LENGTH
-    close = get_close_matches(name, known, n=1, cutoff=0.7) if few else []
+    if len(known) > MAX_COMPARED or len(name) > MAX_COMPARED_LENGTH:
+        return ""
+    same = [path for path in known if _last_part(path) == _last_part(name)]
+    close = get_close_matches(name, same or known, n=1, cutoff=0 if same else cutoff)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _last_part(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2].lower()
 
 
 def _describe(cause: BaseException) -> str:

@@ -6,11 +6,11 @@ what to change or what is transparent; LATENT is in unscaled VAE space. Sizes ar
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
+from latentloom.engine.errors import FormatError
 from latentloom.engine.node.ports import Between, Choices, File, Seeded, Socket, Text
 
 if TYPE_CHECKING:
@@ -108,6 +108,21 @@ class ImageAndMask(NamedTuple):
     MASK: Mask
 
 
+def check_model_folders() -> list[str]:
+    """Return messages on model folders that a file of extra paths names but that are missing.
+
+    Raises:
+        FormatError: a file of extra paths cannot be read.
+    """
+    from latentloom.diffusion.errors import ModelFileError
+    from latentloom.diffusion.weights.folders import find_missing_folders
+
+    try:
+        return find_missing_folders()
+    except ModelFileError as error:
+        raise FormatError(str(error)) from error
+
+
 def _models(kind: str) -> File:
     """Return a port type for the installed model files and folders of one kind."""
 
@@ -117,8 +132,7 @@ def _models(kind: str) -> File:
 
         try:
             return list_models(kind)
-        except ModelFileError as error:  # `resolve` raises it for the input that needs the file
-            logging.getLogger(__name__).warning("%s", error)
+        except ModelFileError:  # `resolve` raises it for the input that needs the file
             return []
 
     def resolve(name: str) -> Path:

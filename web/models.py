@@ -97,7 +97,7 @@ def installed(registry: Registry, folder: str) -> dict[str, Path]:
 
 def read_metadata(path: Path) -> dict[str, str] | None:
     """Return the `__metadata__` of a safetensors file; None if there is none to read."""
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
         return None
     try:
         with path.open("rb") as stream:

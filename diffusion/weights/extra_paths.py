@@ -32,11 +32,17 @@ SETTINGS = ("base_path", "is_default")
 
 @dataclass(frozen=True)
 class ExtraFolder:
-    """A folder with models of one kind; `is_first` puts it before the roots."""
+    """A folder with models of one kind.
+
+    Attributes:
+        is_first: whether it is searched before the roots.
+        source: the file, section and key that name it, for messages.
+    """
 
     kind: str
     path: Path
     is_first: bool
+    source: str
 
 
 def read_extra_folders(roots: Sequence[Path]) -> Iterator[ExtraFolder]:
@@ -92,7 +98,8 @@ def _read_section(path: Path, name: object, section: Any) -> Iterator[ExtraFolde
             raise ModelFileError(f"{path.name}: {name}.{kind}: expected one folder a line")
         for line in filter(None, map(str.strip, lines.splitlines())):
             folder = _expand(base, line, path, name)
-            yield ExtraFolder(KIND_OF.get(str(kind), str(kind)), folder, is_first)
+            source = f"{path.name}: {name}.{kind}"
+            yield ExtraFolder(KIND_OF.get(str(kind), str(kind)), folder, is_first, source)
 
 
 def _expand(base: Path, folder: object, path: Path, name: object) -> Path:

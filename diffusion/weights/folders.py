@@ -72,9 +72,27 @@ def resolve_model(kind: str, name: str) -> Path:
         if model == name:
             return path
     names = list_models(kind)
-    close = get_close_matches(name, names, n=1)
+    same = [known for known in names if _last_part(known) == _last_part(name)]
+    close = get_close_matches(name, same or names, n=1, cutoff=0 if same else 0.6)
     hint = f"did you mean {close[0]!r}?" if close else f"installed: {', '.join(names) or 'none'}"
     raise MissingModelError(f"no model {name!r} among the {kind}; {hint}")
+
+
+def find_missing_folders() -> list[str]:
+    """Return messages on the folders that files of extra paths name but that do not exist.
+
+    Raises:
+        ModelFileError: a file of extra paths cannot be read.
+    """
+    return [
+        f"{folder.source}: there is no folder {folder.path}"
+        for folder in read_extra_folders(list_roots())
+        if not folder.path.is_dir()
+    ]
+
+
+def _last_part(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2].lower()
 
 
 def find_embedding(name: str) -> Path | None:
@@ -82,6 +100,7 @@ def find_embedding(name: str) -> Path | None:
     paths: dict[str, Path] = {}
     for model, path in _models("embeddings"):
         paths.setdefault(model, path)
+        paths.setdefault(model.removesuffix(path.suffix) + path.suffix.lower(), path)
     candidates = (name, *(name + extension for extension in WEIGHT_EXTENSIONS))
     return next((paths[candidate] for candidate in candidates if candidate in paths), None)
 
@@ -154,6 +173,6 @@ def _files(folder: Path, extensions: tuple[str, ...]) -> Iterator[tuple[str, Pat
             continue
         seen.add(real)
         for name in sorted(files):
-            if name.endswith(extensions):
+            if name.lower().endswith(extensions):
                 path = Path(directory, name)
                 yield path.relative_to(folder).as_posix(), path

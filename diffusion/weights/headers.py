@@ -67,4 +67,4 @@ def read_floats(path: Path, name: str) -> tuple[float, ...]:
 
 
 def _read(path: Path) -> FileHeader:
-    return read_torch(path) if path.suffix in TORCH_EXTENSIONS else read_safetensors(path)
+    return read_torch(path) if path.suffix.lower() in TORCH_EXTENSIONS else read_safetensors(path)

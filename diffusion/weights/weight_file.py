@@ -39,7 +39,7 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
     Raises:
         ModelFileError: it is not a complete weight file.
     """
-    if path.suffix in TORCH_EXTENSIONS:
+    if path.suffix.lower() in TORCH_EXTENSIONS:
         yield _TorchWeights(path)
         return
     from safetensors import SafetensorError, safe_open

@@ -46,8 +46,8 @@ class Workspace:
 
         Args:
             kind: "input"; other kinds are resolved by the port that declares them.
-            name: path relative to a folder, with slashes; ComfyUI's suffix ` [output]` chooses
-                the folder.
+            name: path relative to a folder, with slashes, or backslashes as on Windows; ComfyUI's
+                suffix ` [output]` chooses the folder.
 
         Raises:
             UnsafePathError: the name leaves the folders, or is not allowed as a file name.
@@ -58,7 +58,7 @@ class Workspace:
             if not given.is_file():
                 raise FileNotFoundError(f"there is no file {name}")
             return given.resolve()
-        name, kind_of_folder = split_annotated(name)
+        name, kind_of_folder = split_annotated(name.replace("\\", "/"))
         by_kind = {"output": self.output_dir, "temp": self.temp_dir, "input": self.input_dir}
         folders = [self.graph_dir, self.input_dir, self.library_dir]
         if kind_of_folder:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..errors import Problem
+from ..errors import Problem, did_you_mean
 from ..node.ports import ANY
 from ..node.spec import Port
 from .graph import InputRef, Link
@@ -158,8 +157,7 @@ def _one_of_options(port: Port, value: str) -> str:
     plain = value.replace("\\", "/")
     if port.file is not None and plain in options:  # a path in Windows notation
         return plain
-    close = get_close_matches(value, options, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else _missing_reason(port, value)
+    hint = did_you_mean(value, options, cutoff=0.6) or _missing_reason(port, value)
     raise LiteralError("not_in_list", _list(options), repr(value), hint)
 
 

@@ -229,3 +229,16 @@ def test_a_graph_that_a_form_cannot_hold_is_not_converted(
     code, _, err = run(capsys, "convert", path, out)
     assert (code, "the graph has no input for ${lost}" in err) == (1, True)
     assert not out.exists()
+
+
+def test_a_broken_file_of_extra_paths_is_reported_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = tmp_path / "extra_model_paths.yaml"
+    paths.write_text("comfyui:\n\tloras: x\n")
+    code, out, err = run(capsys, "models")
+    assert (code, out, err.count("cannot be read")) == (1, "", 1)
+    paths.write_text("comfyui:\n  base_path: /no/such/place\n  loras: loras\n")
+    code, _, err = run(capsys, "models")
+    assert (code, err.count("there is no folder /no/such/place/loras")) == (0, 1)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.errors import MissingModelError, ModelFileError
 from latentloom.diffusion.weights.extra_paths import EXTRA_PATHS_VARIABLE
 from latentloom.diffusion.weights.folders import (
     MODELS_VARIABLE,
     find_embedding,
+    find_missing_folders,
     list_models,
     resolve_model,
 )
@@ -143,6 +144,33 @@ def test_the_default_section_comes_first(root: Path, tmp_path: Path) -> None:
     assert resolve_model("loras", "a.safetensors") == own
     write(file, "more:\n  base_path: ../other\n  is_default: true\n  loras: .\n")
     assert resolve_model("loras", "a.safetensors").samefile(other)
+
+
+def test_a_folder_that_is_listed_but_missing_is_named(root: Path, tmp_path: Path) -> None:
+    assert find_missing_folders() == []
+    write(root.parent / "extra_model_paths.yaml", "more:\n  base_path: ../other\n  loras: x\n")
+    (message,) = find_missing_folders()
+    assert message.startswith("extra_model_paths.yaml: more.loras: there is no folder ")
+
+
+def test_extensions_may_be_in_upper_case(root: Path) -> None:
+    write(root / "loras" / "LOUD.SAFETENSORS")
+    style = write(root / "embeddings" / "Fox.PT")
+    assert "LOUD.SAFETENSORS" in list_models("loras")
+    assert [find_embedding(name) for name in ("Fox", "Fox.PT", "Fox.pt")] == [style] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"), [("fox.pt", "SD1.5/fox.pt"), ("Old\\cat.pt", "cat.pt")]
+)
+def test_the_same_name_in_another_folder_is_suggested_first(
+    root: Path, name: str, suggested: str
+) -> None:
+    write(root / "loras" / "SD1.5" / "fox.pt")
+    for other in ("cat.pt", "fix.pt", "fxo.pt"):
+        write(root / "loras" / other)
+    with pytest.raises(MissingModelError, match=f"did you mean '{suggested}'"):
+        resolve_model("loras", name)
 
 
 def test_old_names_of_kinds_work(root: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.engine.files.workspace import Workspace, safe_path
+from latentloom.engine.files.workspace import UnsafePathError, Workspace, safe_path
 
 STEPS = ["..", "../..", "a/../..", "a/../../b", "./..", "..//", "a/b/../../.."]
 ABSOLUTE = ["/etc/passwd", "//host/share", "~/x", "~root/x", "/"]
@@ -88,3 +88,13 @@ def test_a_granted_path_may_be_anywhere(folder: Path) -> None:
 def test_a_missing_file_names_where_it_was_looked_for(folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"'no.png' in .*in"):
         Workspace(input_dir=folder).resolve("input", "no.png")
+
+
+def test_a_name_from_windows_is_found(folder: Path) -> None:
+    (folder / "sub" / "deep").mkdir(parents=True)
+    (folder / "sub" / "deep" / "b.png").write_text("b")
+    workspace = Workspace(input_dir=folder)
+    assert workspace.resolve("input", "sub\\deep\\b.png") == folder / "sub/deep/b.png"
+    for name in ("..\\secret.txt", "sub\\..\\..\\secret.txt", "\\secret.txt", "C:\\secret.txt"):
+        with pytest.raises(UnsafePathError):
+            workspace.resolve("input", name)
