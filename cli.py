@@ -7,7 +7,6 @@ input is wrong, 2 usage, 3 a node failed, 130 cancelled.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import signal
 import sys
@@ -25,6 +24,7 @@ from latentloom.console.options import (
     assignment,
     port_assignment,
 )
+from latentloom.console.streams import prepare_streams
 from latentloom.engine.errors import FormatError, GraphError, InputError, LatentloomError, Problem
 from latentloom.nodes import registry as installed_nodes
 
@@ -41,10 +41,7 @@ CANCELLING = b"\ncancelling after the current node step\n"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # Characters that the terminal cannot encode are escaped instead of raising.
-            stream.reconfigure(errors="backslashreplace")
+    prepare_streams()
     options = _parser().parse_args(arguments)
     apply_settings(options)
     try:

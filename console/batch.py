@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from latentloom.engine.execution.batch import BatchItem, images_in, run_folder
+from latentloom.engine.execution.batch import BatchItem, images_in, other_names_in, run_folder
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.image_formats import list_names
 from latentloom.engine.files.workspace import Workspace
@@ -42,6 +42,9 @@ def run_batch(
     total = len(images_in(source[0]))
     if not total:
         print(f"{source[0]}: found no {list_names()} images", file=sys.stderr)
+    passed_over = other_names_in(source[0])
+    if passed_over:
+        print(f"not images, passed over: {', '.join(passed_over)}", file=sys.stderr)
     for item in run_folder(engine, graph, workspace, *source, report, cancel):
         items.append(item)
         if not as_json:
@@ -52,7 +55,11 @@ def run_batch(
             for path in item.saved:
                 print(path, flush=True)
     if as_json:
-        print(to_json({"images": [_object(item) for item in items], "of": total}))
+        images = [_object(item) for item in items]
+        print(to_json({"images": images, "of": total, "passed_over": passed_over}))
+    failed = [item.image.name for item in items if item.state == "failed"]
+    if failed:
+        print(f"{len(failed)} of {total} failed: {', '.join(failed)}", file=sys.stderr)
     return items
 
 

@@ -22,6 +22,10 @@ COOKIE = "latentloom_session"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 BROWSER_HEADERS = ("Origin", "Sec-Fetch-Site")
+OTHER_ORIGIN = (
+    "a page of another origin may not use this server; allow it with --allow-origin, "
+    "or let the proxy in front pass the Host header with its port"
+)
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -60,7 +64,7 @@ class Guard:
         if not self._host_is_ours(request):
             return 403, "this host name is not allowed; see --allow-host"
         if not self._origin_is_ours(request):
-            return 403, "a page of another origin may not use this server"
+            return 403, OTHER_ORIGIN
         # A browser's preflight request comes before the token and changes nothing.
         if not self.options.token or request.method == "OPTIONS":
             return None
@@ -146,7 +150,8 @@ class Guard:
         session = self.accept_invitation(invited)
         if session is None:
             return answer({"error": "this invitation is unknown or was already used"}, 401)
-        response = web.Response(status=303, headers={"Location": "/"})
+        # Relative, so that it stays inside the sub-path that a proxy may serve this under.
+        response = web.Response(status=303, headers={"Location": "./"})
         response.set_cookie(COOKIE, session, httponly=True, samesite="Strict", path="/")
         return response
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from latentloom.engine.cache.release import release_memory
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.jobs.store import JobStore, QueuedJob, State
@@ -88,6 +89,7 @@ class Worker:
     def _loop(self) -> None:
         for folder in self.folders.values():
             remove_partial_files(folder)
+        is_trimmed = True
         while not self._stopping:
             self._wake.clear()
             token = CancelToken()
@@ -98,10 +100,14 @@ class Worker:
                 log.exception("the queue cannot be read")
                 self._wake.wait(IDLE_S)
                 continue
-            if job is None:
-                self._wake.wait(IDLE_S)
-            else:
+            if job is not None:
                 self._run(job, token)
+                is_trimmed = False
+            elif not is_trimmed:
+                release_memory()
+                is_trimmed = True
+            else:
+                self._wake.wait(IDLE_S)
 
     def _take(self, token: CancelToken) -> QueuedJob | None:
         """Return the next job. A job can be cancelled from the moment it is marked running."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from .fingerprint import PLAIN, Fingerprinter, UnknownTypeError
+from .release import release_memory
 
 DEFAULT_BYTES = 2 * 2**30
 
@@ -100,6 +101,7 @@ class MemoryCache:
             for table in (self._entries, self._input_keys, self._keys):
                 table.clear()
             self.nbytes = 0
+        release_memory()
 
     def _alias(self, input_key: str, key: str) -> None:
         if self._input_keys.get(key) != input_key:

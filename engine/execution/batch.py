@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ..cache.release import release_memory
 from ..errors import GraphError, LatentloomError, Problem
 from ..files.image_formats import is_image_name
 from ..files.workspace import Workspace
@@ -55,6 +56,20 @@ def images_in(folder: Path) -> list[Path]:
     """
     paths = (path for path in folder.iterdir() if is_image_name(path))
     return sorted(path for path in paths if path.is_file() and not path.name.startswith("."))
+
+
+def other_names_in(folder: Path) -> list[str]:
+    """Return the names of what a batch passes over: other files, and subfolders with a slash.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    images = {path.name for path in images_in(folder)}
+    return sorted(
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in folder.iterdir()
+        if path.name not in images and not path.name.startswith(".")
+    )
 
 
 def run_folder(
@@ -102,6 +117,7 @@ def run_folder(
             image_graph = image_graph.set_input(NAME_INPUT, image.stem)
         granted = replace(workspace, granted=workspace.granted | {image.absolute()})
         yield _run_image(engine, image_graph, granted, image, progress, on_event, token)
+    release_memory()
 
 
 def _run_image(

@@ -24,8 +24,17 @@ MAX_CYCLE_SHOWN = 20
 
 
 def check(graph: Graph, registry: Registry, files: Files) -> tuple[Problem, ...]:
-    """Return every problem of the graph, also of nodes that no run needs."""
-    return prepare(graph, registry, files, all_nodes=True).problems
+    """Return every problem of the graph, also of nodes that no run needs.
+
+    A node that is not installed and not needed is none: a run ignores it, and `lint` names it.
+    """
+    preparation = prepare(graph, registry, files, all_nodes=True)
+    unneeded = {id for id, _ in preparation.unneeded}
+    return tuple(
+        problem
+        for problem in preparation.problems
+        if problem.kind != "unknown_node" or problem.node not in unneeded
+    )
 
 
 def prepare(
@@ -48,7 +57,8 @@ def prepare(
     cycle = graph.cycle() if graph.nodes else None
     if cycle is not None:
         problems.append(_cycle_problem(graph, cycle))
-    ids = graph.nodes.keys() if all_nodes or not chosen else graph.upstream(chosen)
+    needed = graph.upstream(chosen) if chosen else graph.nodes.keys()
+    ids = graph.nodes.keys() if all_nodes else needed
     order = graph.nodes if cycle else (id for layer in graph.generations for id in layer)
     reader = _NodeReader(graph, written, registry, files, problems)
     nodes = {
@@ -58,7 +68,7 @@ def prepare(
         nodes=nodes,
         targets=chosen,
         problems=tuple(problems),
-        unneeded=tuple((id, node.type) for id, node in graph.nodes.items() if id not in ids),
+        unneeded=tuple((id, node.type) for id, node in graph.nodes.items() if id not in needed),
     )
 
 

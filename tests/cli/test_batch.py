@@ -117,6 +117,28 @@ def test_a_damaged_image_fails_alone(
     assert result["images"][1]["errors"][0]["type"] == "LoadImage"
 
 
+def test_the_end_names_what_failed_and_what_was_passed_over(
+    graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "b.JPG").write_bytes(b"broken")
+    (folder / "sub").mkdir()
+    code, _, err = run(capsys, "batch", graph, folder, "--output", tmp_path / "out")
+    lines = err.splitlines()
+    assert (code, lines[-1]) == (3, "1 of 3 failed: b.JPG")
+    assert lines[0] == "not images, passed over: notes.txt, sub/"
+
+
+def test_the_end_of_a_batch_returns_memory(
+    graph: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr("latentloom.engine.execution.batch.release_memory", lambda: calls.append(1))
+    with Engine(latentloom.registry()) as engine:
+        workspace = Workspace(output_dir=tmp_path / "out")
+        items = list(run_folder(engine, latentloom.load(graph), workspace, folder))
+    assert (len(items), calls) == (3, [1])
+
+
 def test_the_folder_itself_is_no_output_folder(
     graph: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

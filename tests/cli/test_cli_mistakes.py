@@ -242,3 +242,29 @@ def test_a_broken_file_of_extra_paths_is_reported_once(
     paths.write_text("comfyui:\n  base_path: /no/such/place\n  loras: loras\n")
     code, _, err = run(capsys, "models")
     assert (code, err.count("there is no folder /no/such/place/loras")) == (0, 1)
+
+
+def test_closed_standard_streams_are_no_error(tmp_path: Path) -> None:
+    command = f'exec "{sys.executable}" -m latentloom.cli nodes KSampler <&- >&- 2>&-'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, timeout=120)
+    assert done.returncode == 0
+
+
+def test_check_warns_of_nodes_that_only_the_editor_has(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    nodes = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+        "3": {"class_type": "Bookmark (rgthree)", "inputs": {}},
+    }
+    path = tmp_path / "w.json"
+    path.write_text(json.dumps(nodes))
+    code, result = as_json(capsys, "check", path)
+    assert (code, result["errors"]) == (0, [])
+    assert [(warning["rule"], warning["node"]) for warning in result["warnings"]] == [
+        ("unused", "3")
+    ]
+    nodes["2"]["inputs"] = {"images": ["3", 0]}
+    path.write_text(json.dumps(nodes))
+    assert as_json(capsys, "check", path)[0] == 1

@@ -251,6 +251,34 @@ def test_a_page_cannot_send_a_form_where_json_is_wanted(route: Route, tmp_path: 
     served(tmp_path, story)
 
 
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_an_origin_or_host_without_port_is_told_what_to_do(token: str, tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        port = api.url.rpartition(":")[2]
+        for host, origin in (
+            ("127.0.0.1", "http://127.0.0.1:8080"),
+            (f"127.0.0.1:{port}", "http://127.0.0.1"),
+        ):
+            headers = {"Host": host, "Origin": origin}
+            status, body = await api.post("/prompt", {"prompt": {}}, headers=headers)
+            assert status == 403
+            assert "--allow-origin" in body["error"]
+
+    served(tmp_path, story, token=token)
+
+
+def test_an_invitation_stays_in_the_path_that_a_proxy_serves_it_under(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        url = f"{api.url}{api.app[GUARD].invitation_path}"
+        async with (
+            aiohttp.ClientSession() as browser,
+            browser.get(url, allow_redirects=False) as response,
+        ):
+            assert (response.status, response.headers["Location"]) == (303, "./")
+
+    served(tmp_path, story, token=TOKEN)
+
+
 def test_no_other_origin_is_allowed_unless_it_was_named(tmp_path: Path) -> None:
     async def ask(origins: tuple[str, ...], token: str = "") -> aiohttp.ClientResponse:
         async with serving(tmp_path, origins=origins, token=token) as api:

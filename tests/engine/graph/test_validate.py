@@ -44,6 +44,7 @@ def test_all_problems_are_found_in_one_pass() -> None:
         c=("Add", {"b": "$nowhere.INT"}),
         d=("Show", {"value": "$e.FLOAT"}),
         e=("Blend", {"a": "text"}),
+        f=("Show", {"value": "$a.FLOAT"}),
     )
     kinds = sorted(problem.kind for problem in problems(bad))
     assert kinds == sorted(
@@ -61,7 +62,7 @@ def test_all_problems_are_found_in_one_pass() -> None:
 
 
 def test_an_unknown_node_has_near_names() -> None:
-    problem = only(graph(a=("Blnd", {}), show=("Show", {"value": 1})))
+    problem = only(graph(a=("Blnd", {}), show=("Show", {"value": "$a.FLOAT"})))
     assert (problem.kind, problem.node) == ("unknown_node", "a")
     assert "Blend" in problem.hint
 
@@ -87,7 +88,7 @@ def test_an_input_that_must_be_linked_says_to_what() -> None:
 
 
 def test_a_node_of_another_pack_is_like_no_other() -> None:
-    problem = only(graph(a=("Efficient Number", {}), show=("Show", {"value": 1})))
+    problem = only(graph(a=("Efficient Number", {}), show=("Show", {"value": "$a.INT"})))
     assert problem.hint == "install the pack it comes from"
 
 
