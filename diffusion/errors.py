@@ -9,6 +9,7 @@ DiffusionError
   PromptError            a prompt that cannot be encoded
   ScheduleError          an unknown schedule, or one without sigmas for so many steps
   SamplingError          the model returned NaN or infinity
+  NonFiniteError         another network returned NaN or infinity
   OutOfMemoryError       work that does not fit into the device's memory
   SettingError           an environment variable with a value that cannot be read
   MissingLibraryError    an optional library that is not installed
@@ -53,6 +54,10 @@ class ScheduleError(DiffusionError, ValueError):
 
 class SamplingError(DiffusionError):
     """The model returned NaN or infinity."""
+
+
+class NonFiniteError(DiffusionError):
+    """A network other than the model returned NaN or infinity."""
 
 
 class MissingLibraryError(DiffusionError):

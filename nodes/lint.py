@@ -156,9 +156,9 @@ def control_ignored(node: NodeView) -> Iterator[Finding]:
     """A ControlNet has no strength, or an empty range."""
     if node.number("strength") == 0:
         yield Finding("strength", "strength 0 has no effect", "a strength above 0, or remove it")
-    if node.number("start_percent") >= node.number("end_percent"):
+    if node.number("start_percent") > node.number("end_percent"):
         text = "its range is empty, so it has no effect"
-        yield Finding("start_percent", text, "start_percent below end_percent")
+        yield Finding("start_percent", text, "start_percent at or below end_percent")
 
 
 @rule("LoraLoader", "LoraLoaderModelOnly")

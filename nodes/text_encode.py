@@ -40,6 +40,10 @@ class CLIPTextEncode:
             return encode_text(clip, text)
 
     @staticmethod
+    def check(text: str) -> None:
+        _check(text=text)
+
+    @staticmethod
     def reads(text: str | None) -> Mapping[str, Path]:
         return _files(text=text)
 
@@ -83,6 +87,10 @@ class CLIPTextEncodeSDXL:
             return encode_prompts(clip, {"l": text_l, "g": text_g}, sizes)
 
     @staticmethod
+    def check(text_g: str, text_l: str) -> None:
+        _check(text_g=text_g, text_l=text_l)
+
+    @staticmethod
     def reads(text_g: str | None, text_l: str | None) -> Mapping[str, Path]:
         return _files(text_g=text_g, text_l=text_l)
 
@@ -119,8 +127,21 @@ class CLIPTextEncodeSDXLRefiner:
             return encode_text(clip, text, Sizes(width, height, score=ascore))
 
     @staticmethod
+    def check(text: str) -> None:
+        _check(text=text)
+
+    @staticmethod
     def reads(text: str | None) -> Mapping[str, Path]:
         return _files(text=text)
+
+
+def _check(**prompts: str) -> None:
+    """Raise InputError for a prompt that cannot be read."""
+    from latentloom.diffusion.text.prompt import parse_weights
+
+    for port, text in prompts.items():
+        with as_input_error(port, READABLE):
+            parse_weights(text)
 
 
 def _files(**prompts: str | None) -> dict[str, Path]:

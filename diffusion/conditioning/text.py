@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import PromptError
+from ..networks.finite import check_finite
 from ..networks.handles import Clip, TextEncoder
 from ..networks.residency import retry_when_out_of_memory
 from ..text.prompt import Token, tokenize
@@ -104,6 +105,7 @@ def _encode_chunks(
     pooled = output.last_hidden_state[torch.arange(len(chunks)), first_end]
     if hasattr(module, "text_projection"):
         pooled = module.get_submodule("text_projection")(pooled)
+    check_finite(f"the text encoder {encoder.kind}", hidden, pooled)
     return hidden.float().cpu(), pooled.float().cpu()
 
 

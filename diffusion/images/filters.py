@@ -34,7 +34,8 @@ def sharpen(image: Tensor, radius: int, sigma: float, alpha: float) -> Tensor:
 def sharpening_kernel(radius: int, sigma: float, alpha: float) -> Tensor:
     """Return the kernel of `sharpen`, of sum 1."""
     kernel = gaussian_kernel(radius, sigma) * (-10.0 * alpha)
-    kernel[radius, radius] += 1.0 - kernel.sum()
+    # In ComfyUI's order: 1 - sum would be rounded otherwise.
+    kernel[radius, radius] = kernel[radius, radius] - kernel.sum() + 1.0
     return kernel
 
 

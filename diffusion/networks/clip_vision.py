@@ -18,6 +18,7 @@ from ..weights.detect import check_weights
 from ..weights.headers import read_tensor_infos
 from ..weights.keys import StoredNetwork, count_members
 from . import devices
+from .finite import check_finite
 from .handles import NetworkHandle, Weights
 from .network_files import load_network_file, load_network_folder, load_shared
 from .residency import retry_when_out_of_memory
@@ -161,6 +162,7 @@ def _encode(vision: ClipVision, pixels: Tensor) -> VisionOutput:
     def encode() -> VisionOutput:
         with vision.weights.use():
             output = vision.weights.encode(pixels)
+        check_finite("the CLIP image encoder", *output)
         return VisionOutput(output.embeds.cpu().clone(), output.patches.cpu().clone())
 
     return retry_when_out_of_memory(encode)

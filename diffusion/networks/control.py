@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..families.family import Family
 from ..images.resize import resize
 from ..schedules.model_sampling import ModelSampling
+from .finite import check_finite
 from .handles import ControlResiduals, NetworkHandle, UNetInputs, Weights, make_added_kwargs
 from .residency import residency
 from .tiled_model import TileWindow
@@ -163,6 +164,7 @@ class ControlRunner:
                 net = control.net
                 with residency().use(net.weights):
                     added = net.weights.predict(inputs, hint, control.strength, net.kind)
+                check_finite("the ControlNet", *added.skips, added.middle)
                 total = added if total is None else _add(total, added)
         return total
 

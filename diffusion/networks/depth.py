@@ -13,6 +13,7 @@ from ..images.resize import resize_image
 from ..weights.config_file import ConfigFile, read_config
 from ..weights.detect import check_weights
 from . import devices
+from .finite import check_finite
 from .handles import NetworkHandle, Weights
 from .network_files import load_network_folder, load_shared
 from .residency import retry_when_out_of_memory
@@ -97,7 +98,9 @@ def estimate_nearness(model: DepthModel, image: Tensor) -> Tensor:
 
     def predict() -> Tensor:
         with model.weights.use():
-            return torch.cat([model.weights.predict(one[None]).cpu().clone() for one in pixels])
+            depths = torch.cat([model.weights.predict(one[None]).cpu() for one in pixels])
+        check_finite("the depth network", depths)
+        return depths.clone()
 
     near = resize_image(retry_when_out_of_memory(predict).unsqueeze(-1), width, height, "bilinear")
     low, high = near.amin((1, 2), keepdim=True), near.amax((1, 2), keepdim=True)

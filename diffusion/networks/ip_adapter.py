@@ -19,6 +19,7 @@ from ..weights.keys import TensorInfos
 from ..weights.weight_file import load_weights
 from . import devices
 from .clip_vision import ClipVision, encode_blank, encode_image
+from .finite import check_finite
 from .handles import NetworkHandle, Weights
 from .network_files import load_shared
 from .residency import retry_when_out_of_memory
@@ -184,6 +185,7 @@ def _project(adapter: IpAdapter, vectors: Tensor) -> Tensor:
     def project() -> Tensor:
         with weights.use():
             tokens: Tensor = weights.module.projection(vectors.to(weights.device, weights.dtype))
+        check_finite("the IP-Adapter", tokens)
         return tokens.reshape(1, -1, tokens.shape[-1]).float().cpu().clone()
 
     return retry_when_out_of_memory(project)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ..weights.upscale_file import read_upscale_network
+from .finite import check_finite
 from .handles import NetworkHandle, Weights
 from .network_files import load_network_file, load_shared
 from .residency import retry_when_out_of_memory
@@ -94,6 +95,7 @@ def _upscale(model: UpscaleModel, image: Tensor, tile_px: int, on_tile: OnProgre
         height, width = tile.shape[-2:]
         edges = (0, -width % network.unshuffle, 0, -height % network.unshuffle)
         upscaled: Tensor = network(pad(tile.to(weights.device), edges, mode="replicate"))
+        check_finite("the upscaling network", upscaled)
         done += 1
         on_tile(done, total)
         return upscaled[..., : height * network.scale, : width * network.scale].float().cpu()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..families.family import ANY_FAMILY
 from ..latents.latents import Latent
+from .finite import check_finite
 from .handles import Vae
 from .preview import learn_colours
 from .residency import retry_when_out_of_memory
@@ -93,12 +94,16 @@ def _family_name(vae: Vae) -> str | None:
 def _encode(vae: Vae, pixels: Tensor) -> Tensor:
     weights = vae.weights
     inputs = (pixels[..., :3].movedim(-1, 1) * 2 - 1).to(weights.device, weights.dtype)
-    return weights.encode(inputs).float().cpu()
+    samples = weights.encode(inputs).float().cpu()
+    check_finite("the VAE's encoder", samples)
+    return samples
 
 
 def _decode(vae: Vae, samples: Tensor) -> Tensor:
     weights = vae.weights
-    return weights.decode(samples.to(weights.device, weights.dtype)).float().cpu()
+    pixels = weights.decode(samples.to(weights.device, weights.dtype)).float().cpu()
+    check_finite("the VAE's decoder", pixels)
+    return pixels
 
 
 def _to_pixels(decoded: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ CHUNK_TOKENS = 77
 MIN_SPLIT_TOKENS = 8
 MAX_LENGTH = 65_536
 MAX_DEPTH = 64
+# Years and sizes in parentheses are read as weights; far beyond them, encodings overflow.
+MAX_WEIGHT = 10_000.0
 EMBEDDING_PREFIX = "embedding:"
 EMBEDDING_ID = -1
 _OPEN, _CLOSE = "\0o", "\0c"
@@ -52,7 +54,8 @@ def parse_weights(text: str) -> list[tuple[str, float]]:
     [('a ', 1.0), ('red', 1.3), (' ', 1.0), ('fox', 1.2100000000000002)]
 
     Raises:
-        PromptError: it is longer than MAX_LENGTH characters or nested deeper than MAX_DEPTH.
+        PromptError: it is longer than MAX_LENGTH characters, nested deeper than MAX_DEPTH, or
+            has a weight beyond MAX_WEIGHT.
     """
     if len(text) > MAX_LENGTH:
         raise PromptError(f"prompt: expected at most {MAX_LENGTH} characters, got {len(text)}")
@@ -99,9 +102,13 @@ def _open_group(group: str, weight: float) -> tuple[str, float]:
     colon = inner.rfind(":")
     if colon > 0:
         try:
-            return inner[:colon], float(inner[colon + 1 :])
+            stated = float(inner[colon + 1 :])
         except ValueError:
-            pass
+            return inner, weight * EMPHASIS
+        if not abs(stated) <= MAX_WEIGHT:
+            problem = f"expected a weight up to {MAX_WEIGHT:g}, got {_unescape(group[-60:])}"
+            raise PromptError(f"prompt: {problem}; write \\( and \\) for plain parentheses")
+        return inner[:colon], stated
     return inner, weight * EMPHASIS
 
 

@@ -148,8 +148,9 @@ CASES: list[tuple[str, str, dict[str, object], dict[str, object]]] = [
         "control-ignored", "control",
         {"net": NET, "control": CONTROL, "control__start_percent": 0.6,
          "control__end_percent": 0.4, "sample__positive": "$control.positive"},
-        {"net": NET, "control": CONTROL, "control__start_percent": 0.4,
-         "control__end_percent": 0.6, "sample__positive": "$control.positive"},
+        # A step at the limit of the range is controlled.
+        {"net": NET, "control": CONTROL, "control__start_percent": 0.5,
+         "control__end_percent": 0.5, "sample__positive": "$control.positive"},
     ),
     (
         "lora-ignored", "lora",

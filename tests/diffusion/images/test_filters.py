@@ -81,3 +81,10 @@ def test_morphology_equals_scipy(operation: str, reference: object, size: int) -
 
 def test_an_even_kernel_larger_than_the_image_reaches_everywhere() -> None:
     assert bool((filters.morph(IMAGE, "dilate", 998) == IMAGE.amax((1, 2), True)).all())
+
+
+def test_the_middle_of_the_sharpening_kernel_is_rounded_as_in_comfyui() -> None:
+    for radius, sigma, alpha in ((1, 1.0, 1.0), (5, 0.3, 0.9), (31, 2.0, 5.0)):
+        expected = filters.gaussian_kernel(radius, sigma) * (-10.0 * alpha)
+        expected[radius, radius] = expected[radius, radius] - expected.sum() + 1.0
+        assert torch.equal(filters.sharpening_kernel(radius, sigma, alpha), expected)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry, with_control
-from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.errors import ModelFileError, NonFiniteError
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.control import Control, ControlNet, ControlRunner
 from latentloom.diffusion.networks.control_load import load_control
@@ -96,6 +96,16 @@ def test_a_range_up_to_a_half_acts_on_the_first_half_of_the_steps(
 ) -> None:
     run(tiny, Control(net, image(), end=0.5))
     assert len(calls) == 5
+
+
+def test_nan_from_a_controlnet_is_an_error_that_names_it(tiny: Checkpoint, net: ControlNet) -> None:
+    middle = net.weights.module.get_submodule("controlnet_mid_block")
+    hook = middle.register_forward_hook(lambda _module, _inputs, output: output * torch.nan)
+    try:
+        with pytest.raises(NonFiniteError, match="the ControlNet"):
+            run(tiny, Control(net, image()))
+    finally:
+        hook.remove()
 
 
 def test_two_halves_of_a_range_equal_the_full_range(tiny: Checkpoint, net: ControlNet) -> None:
