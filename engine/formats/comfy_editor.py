@@ -19,6 +19,7 @@ from ..node.spec import NodeSpec
 from .comfy_groups import WidgetValues, as_subgraph, group_of, group_widget_values, groups_in
 from .comfy_proxies import MAX_DEPTH, own_values, proxies
 from .comfy_values import (
+    connects,
     held_values,
     ignored_values,
     is_widget,
@@ -32,7 +33,8 @@ Value = Link | tuple[Any] | None
 """The source of an input: an output, a value in a tuple of one, or nothing."""
 
 MUTED, BYPASSED = 2, 4
-VIRTUAL = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
+SET, GET = "SetNode", "GetNode"
+VIRTUAL = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode", SET, GET})
 INPUTS, OUTPUTS = "-10", "-20"
 MAX_NODES, MAX_LEVELS = 100_000, 10_000
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -105,6 +107,12 @@ class _Level:
             id = str(node["id"])
             by_id[next(free) if id in by_id else id] = node
         return by_id
+
+    @cached_property
+    def setters(self) -> dict[str, Mapping[str, Any]]:
+        """Name -> the node of KJNodes that gives a link this name."""
+        setters = [node for node in self.nodes.values() if node["type"] == SET]
+        return {name: node for node in setters if (name := _link_name(node))}
 
     @cached_property
     def links(self) -> dict[str, tuple[str, int, str, int]]:
@@ -284,7 +292,9 @@ class _Reader:
             return self._input(level, chosen, str(chosen.get("type", "*")), seen)
         if self._is_subgraph(node):
             return self._inside(self._instance(level, id), slot, type, seen)
-        if node["type"] == "Reroute":
+        if node["type"] == GET:
+            return self._named_link(level, _link_name(node), type, seen)
+        if node["type"] in ("Reroute", SET):
             sockets = _sockets(node, "inputs")
             return self._input(level, sockets[0], type, seen) if sockets else None
         if node["type"] == "PrimitiveNode":
@@ -294,6 +304,14 @@ class _Reader:
                 return (outer["value"],)
             return (values[0],) if isinstance(values, list) and values else None
         return Link(level.prefix + id, slot) if node["type"] not in VIRTUAL else None
+
+    def _named_link(self, level: _Level, name: str, type: str, seen: frozenset[Any]) -> Value:
+        """Return the source of a link by its name, in this level or one around it."""
+        outer: _Level | None = level
+        while outer is not None and name not in outer.setters:
+            outer = outer.parent
+        sockets = _sockets(outer.setters[name], "inputs") if outer is not None else []
+        return self._input(outer, sockets[0], type, seen) if outer and sockets else None
 
     def _inside(self, level: _Level, slot: int, type: str, seen: frozenset[Any]) -> Value:
         """Return the source of a subgraph output, from inside."""
@@ -313,7 +331,7 @@ class _Reader:
 
         def fits(socket: Mapping[str, Any]) -> bool:
             own = str(socket.get("type", "*"))
-            return _connects(own, given) and _connects(own, type)
+            return connects(own, given) and connects(own, type)
 
         if slot < len(inputs) and fits(inputs[slot]):
             return inputs[slot]
@@ -362,6 +380,12 @@ def _free_ids(data: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> It
     return map(str, itertools.count(max(numbers, default=0) + 1))
 
 
+def _link_name(node: Mapping[str, Any]) -> str:
+    values = node.get("widgets_values")
+    name = values[0] if isinstance(values, list) and values else ""
+    return name if isinstance(name, str) else ""
+
+
 def _sockets(node: Mapping[str, Any], side: str) -> list[Mapping[str, Any]]:
     listed = node.get(side)
     if not isinstance(listed, list):
@@ -371,10 +395,3 @@ def _sockets(node: Mapping[str, Any], side: str) -> list[Mapping[str, Any]]:
 
 def _mode(node: Mapping[str, Any]) -> Any:
     return node.get("mode", 0)
-
-
-def _connects(first: str, second: str) -> bool:
-    """Return whether the editor allows a link between two types, `*` and lists included."""
-    if first in ("", "*", "0") or second in ("", "*", "0"):
-        return True
-    return bool(set(first.lower().split(",")) & set(second.lower().split(",")))

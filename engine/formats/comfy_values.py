@@ -32,6 +32,13 @@ def is_widget(port: Port) -> bool:
     return port.type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
+def connects(first: str, second: str) -> bool:
+    """Return whether the editor allows a link between two types, `*` and lists included."""
+    if first in ("", "*", "0") or second in ("", "*", "0"):
+        return True
+    return bool(set(first.lower().split(",")) & set(second.lower().split(",")))
+
+
 def is_seed(port: Port) -> bool:
     """Return whether the editor adds a widget after this one: what to do with it after a run."""
     return port.seeded or port.name in ("seed", "noise_seed")

@@ -39,6 +39,30 @@ def test_the_second_of_two_nodes_with_one_id_gets_the_next_free_id() -> None:
     assert graph.nodes["11"].inputs["images"] == Link("2", 0)
 
 
+def test_set_and_get_stand_for_the_link_that_they_name() -> None:
+    image = {"id": 2, "type": "EmptyImage", "widgets_values": [16, 16, 1, 0]}
+    sockets = [{"name": "IMAGE", "type": "IMAGE", "link": 1}]
+    setter = {"id": 3, "type": "SetNode", "inputs": sockets, "widgets_values": ["pic"]}
+    getter = {"id": 4, "type": "GetNode", "inputs": [], "widgets_values": ["pic"]}
+    lost = {"id": 5, "type": "GetNode", "inputs": [], "widgets_values": ["other"]}
+    saves = save_image(6, "a", 2), save_image(7, "b", 3), save_image(8, "c", 4)
+    links = ([1, 2, 0, 3, 0, "IMAGE"], [2, 4, 0, 6, 0, "IMAGE"], [3, 3, 0, 7, 0, "IMAGE"],
+             [4, 5, 0, 8, 0, "IMAGE"])  # fmt: skip
+    data = workflow(image, setter, getter, lost, *saves, links=links)
+    nodes = read_workflow(data, REGISTRY).nodes
+    assert set(nodes) == {"2", "6", "7", "8"}
+    assert [nodes[id].inputs.get("images") for id in "678"] == [Link("2", 0), Link("2", 0), None]
+
+
+def test_a_name_that_is_set_from_itself_is_refused() -> None:
+    sockets = [{"name": "IMAGE", "type": "IMAGE", "link": 1}]
+    setter = {"id": 3, "type": "SetNode", "inputs": sockets, "widgets_values": ["pic"]}
+    getter = {"id": 4, "type": "GetNode", "widgets_values": ["pic"]}
+    links = [1, 4, 0, 3, 0, "IMAGE"], [2, 4, 0, 6, 0, "IMAGE"]
+    with pytest.raises(FormatError, match="cycle"):
+        read_workflow(workflow(setter, getter, save_image(6, "a", 2), links=links), REGISTRY)
+
+
 def test_true_or_false_after_a_seed_is_its_control() -> None:
     values = [7, True, 3, 8.0, "euler", "normal", 1.0]
     sampler = {"id": 1, "type": "KSampler", "widgets_values": values}
