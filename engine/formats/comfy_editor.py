@@ -18,6 +18,7 @@ from ..graph.graph import CONVERTED, IGNORED, UNREAD, Graph, Link, Node
 from ..node.spec import NodeSpec
 from .comfy_groups import WidgetValues, as_subgraph, group_of, group_widget_values, groups_in
 from .comfy_proxies import MAX_DEPTH, own_values, proxies
+from .comfy_tokens import fill_tokens
 from .comfy_values import (
     connects,
     held_values,
@@ -57,7 +58,7 @@ def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
         reader.read(_Level(data, "", None, None))
     except RecursionError as error:
         raise FormatError("a link passes through too many reroutes and subgraphs") from error
-    nodes = reader.nodes
+    nodes = fill_tokens(reader.nodes)
 
     def without_dangling(values: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -63,6 +63,22 @@ def test_a_name_that_is_set_from_itself_is_refused() -> None:
         read_workflow(workflow(setter, getter, save_image(6, "a", 2), links=links), REGISTRY)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "filled"),
+    [
+        ("a_%EmptyImage.width%", "a_16"),
+        ("%My image.width%x%EmptyImage.height%", "16x24"),
+        ("%EmptyImage.depth%_%date:yyyy%_%width%", "%EmptyImage.depth%_%date:yyyy%_%width%"),
+        ("%LoadImage.image%", "sub_house.png"),
+    ],
+)
+def test_values_of_other_nodes_are_filled_into_the_name_of_a_file(prefix: str, filled: str) -> None:
+    image = {"id": 2, "type": "EmptyImage", "title": "My image", "widgets_values": [16, 24, 1, 0]}
+    loader = {"id": 3, "type": "LoadImage", "widgets_values": ["sub/house.png", "image"]}
+    graph = read_workflow(workflow(image, loader, save_image(6, prefix, 2)), REGISTRY)
+    assert graph.nodes["6"].inputs["filename_prefix"] == filled
+
+
 def test_true_or_false_after_a_seed_is_its_control() -> None:
     values = [7, True, 3, 8.0, "euler", "normal", 1.0]
     sampler = {"id": 1, "type": "KSampler", "widgets_values": values}
