@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo serve soak test test-slow lint model evaluate sheets bench clean
+.PHONY: demo serve soak test test-machines test-slow lint model evaluate sheets bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/latentloom run graphs/img2img.yaml --output output
@@ -15,6 +15,9 @@ serve: $(VENV)/.editor
 
 test: lint
 	$(RUN) -m pytest -m "not slow"
+
+test-machines: $(VENV)/.dev
+	$(RUN) -m tests.machines
 
 test-slow: $(VENV)/.dev
 	$(RUN) -m pytest -m slow

@@ -27,7 +27,8 @@ from tests.paths import ROOT
 
 OPS = ROOT / "tests" / "goldens" / "ops"
 GOLDENS = Goldens("ops")
-TOLERANCE = 1e-6
+# Values are of the order of 1; processors round filters differently.
+TOLERANCE = 5e-6
 
 
 def golden(name: str, key: str) -> Tensor:

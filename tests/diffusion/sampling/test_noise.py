@@ -8,6 +8,7 @@ import torch
 from latentloom.diffusion.compatibility import VARIABLE, compatibility_mode
 from latentloom.diffusion.errors import SettingError
 from latentloom.diffusion.sampling.noise import brownian_noise, start_noise, step_noise
+from tests.closeness import ROUNDING, largest_error
 from tests.golden_files import Goldens
 
 GOLDENS = Goldens("direct/noise.safetensors")
@@ -17,11 +18,11 @@ SIGMA = torch.tensor(1.0)
 
 @pytest.mark.parametrize("seed", [0, 42, 2**32, 2**63 + 5, 2**64 - 1])
 def test_a_seed_gives_the_same_noise(seed: int) -> None:
-    assert torch.equal(start_noise((1, *SIZE), seed), GOLDENS[f"seed{seed}.b1"])
+    assert largest_error(start_noise((1, *SIZE), seed), GOLDENS[f"seed{seed}.b1"]) <= ROUNDING
 
 
 def test_a_batch_is_drawn_at_once() -> None:
-    assert torch.equal(start_noise((3, *SIZE), 42), GOLDENS["seed42.b3"])
+    assert largest_error(start_noise((3, *SIZE), 42), GOLDENS["seed42.b3"]) <= ROUNDING
 
 
 @pytest.mark.parametrize(
@@ -29,13 +30,13 @@ def test_a_batch_is_drawn_at_once() -> None:
 )
 def test_members_of_a_batch_can_be_drawn_again(name: str, index: list[int]) -> None:
     got = start_noise((len(index), *SIZE), 42, index)
-    assert torch.equal(got, GOLDENS[f"seed42.{name}"])
+    assert largest_error(got, GOLDENS[f"seed42.{name}"]) <= ROUNDING
 
 
 def test_step_noise_of_the_older_mode_starts_like_the_run() -> None:
     draw = step_noise(torch.zeros(1, *SIZE), 42, "0.3.64")
-    assert torch.equal(draw(SIGMA, SIGMA), GOLDENS["default_sampler42.draw0"])
-    assert torch.equal(draw(SIGMA, SIGMA), GOLDENS["default_sampler42.draw1"])
+    assert largest_error(draw(SIGMA, SIGMA), GOLDENS["default_sampler42.draw0"]) <= ROUNDING
+    assert largest_error(draw(SIGMA, SIGMA), GOLDENS["default_sampler42.draw1"]) <= ROUNDING
 
 
 def test_step_noise_of_the_current_mode_differs_from_the_start() -> None:
@@ -49,7 +50,7 @@ def test_the_brownian_path_is_the_same(cpu: bool) -> None:
     draw = brownian_noise(torch.zeros(1, *SIZE), sigmas, 42, cpu)
     for step in range(5):
         expected = GOLDENS[f"brownian42.cpu{int(cpu)}.step{step}"]
-        assert torch.equal(draw(sigmas[step], sigmas[step + 1]), expected)
+        assert largest_error(draw(sigmas[step], sigmas[step + 1]), expected) <= ROUNDING
 
 
 @pytest.mark.parametrize("cpu", [True, False])
@@ -57,7 +58,8 @@ def test_the_brownian_path_does_not_depend_on_the_steps(cpu: bool) -> None:
     sigmas = GOLDENS["brownian.sigmas"]
     draw = brownian_noise(torch.zeros(1, *SIZE), sigmas, 42, cpu)
     middle = (sigmas[0] * sigmas[1]) ** 0.5
-    assert torch.equal(draw(sigmas[0], middle), GOLDENS[f"brownian42.cpu{int(cpu)}.mid0"])
+    expected = GOLDENS[f"brownian42.cpu{int(cpu)}.mid0"]
+    assert largest_error(draw(sigmas[0], middle), expected) <= ROUNDING
 
 
 def test_the_global_generator_is_left_alone() -> None:

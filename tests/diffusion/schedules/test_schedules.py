@@ -44,7 +44,7 @@ def test_every_count_of_steps_gives_the_same_sigmas(name: str, scheduler: str) -
     }
     assert len(cases) >= 10
     assert {key.split("/")[0] for key in GOLDENS["calculate_sigmas"]} == set(SAMPLINGS)
-    assert got == {key: pytest.approx(sigmas, rel=1e-6) for key, sigmas in cases.items()}
+    assert got == {key: pytest.approx(sigmas, rel=5e-6) for key, sigmas in cases.items()}
 
 
 @pytest.mark.parametrize("key", GOLDENS["ksampler_sd15"])
@@ -54,7 +54,7 @@ def test_samplers_and_denoise_choose_the_same_sigmas(key: str) -> None:
     got = calculate_sigmas(
         ModelSampling(), scheduler, int(steps), float(denoise), discard_penultimate=discard
     )
-    assert got.tolist() == pytest.approx(GOLDENS["ksampler_sd15"][key], rel=1e-6)
+    assert got.tolist() == pytest.approx(GOLDENS["ksampler_sd15"][key], rel=5e-6)
 
 
 @pytest.mark.parametrize("denoise", [0.99, 0.97])
