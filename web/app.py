@@ -27,9 +27,10 @@ from . import (
     userdata,
 )
 from .guard import Guard
+from .pools import Pool
 from .prompts import RejectedPromptError
 from .redact import without_folders
-from .routes import ROUTES, RequestError, Route, answer
+from .routes import POOLS, ROUTES, RequestError, Route, answer
 from .site import Site
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ def make_app(site: Site) -> web.Application:
         middlewares=[guard.middleware, _errors], client_max_size=site.options.max_upload_bytes
     )
     app[SITE], app[GUARD] = site, guard
+    app[POOLS] = site.pools
     app[ROUTES] = tuple(all_routes())
     for route in app[ROUTES]:
         handler = _bind(route, site)
@@ -124,12 +126,17 @@ async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
 async def _lifetime(app: web.Application) -> AsyncIterator[None]:
     """Start the worker with the event loop, and shut it down in order."""
     site = app[SITE]
-    site.hub.attach(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(site.pools.files)
+    site.hub.attach(loop)
     logger = logging.getLogger()
     logger.addHandler(site.logs)
     site.logs.on_line = lambda client, data: site.hub.send(client, "logs", data)
     site.worker.start()
     yield
     await site.hub.close()
-    await asyncio.to_thread(site.close)
+    # A thread of its own: those of the pools may be busy for a while.
+    with Pool("closing", 1) as closing:
+        await closing.run(site.close)
+    site.pools.close()
     logger.removeHandler(site.logs)

@@ -27,25 +27,25 @@ MAX_FIELD_BYTES = 65_536
 @routes.add("GET", "/view", "An image of the input, output or temp folder")
 async def view(site: Site, request: web.Request) -> web.Response:
     query = request.query
-    data = await asyncio.to_thread(
-        read_image_file,
-        site,
-        query.get("filename", ""),
-        query.get("subfolder", ""),
-        query.get("type", "output"),
-    )
+
+    def read() -> EncodedImage:
+        data = read_image_file(
+            site,
+            query.get("filename", ""),
+            query.get("subfolder", ""),
+            query.get("type", "output"),
+        )
+        return _render(site.image_service, data, query.get("preview"), query.get("channel", ""))
+
     name = PurePosixPath(split_annotated(query.get("filename", ""))[0]).name
-    image = await asyncio.to_thread(
-        _render, site.image_service, data, query.get("preview"), query.get("channel", "")
-    )
-    return _image_response(image, name)
+    return _image_response(await site.pools.images.run(read), name)
 
 
 @routes.add("POST", "/upload/image", "Put an image into the input folder", body="form")
 async def upload_image(site: Site, request: web.Request) -> web.Response:
     async with site.uploads:
         form = await _read_form(site, request)
-        image = await asyncio.to_thread(site.image_service.clean, form.file)
+        image = await site.pools.images.run(site.image_service.clean, form.file)
         return answer(await asyncio.to_thread(_store, site, form, image))
 
 
@@ -54,7 +54,7 @@ async def upload_mask(site: Site, request: web.Request) -> web.Response:
     async with site.uploads:
         form = await _read_form(site, request)
         original = await asyncio.to_thread(_original, site, form)
-        image = await asyncio.to_thread(site.image_service.replace_alpha, original, form.file)
+        image = await site.pools.images.run(site.image_service.replace_alpha, original, form.file)
         return answer(await asyncio.to_thread(_store, site, form, image))
 
 

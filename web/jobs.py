@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +40,7 @@ async def jobs(site: Site, request: web.Request) -> web.Response:
     limit = query_int(request, "limit", low=1, high=MAX_LISTED) or MAX_LISTED
     offset = query_int(request, "offset") or 0
     page = Page(statuses or list(STATUSES), sort, order == "desc", limit, offset)
-    listed_jobs, total = await asyncio.to_thread(
+    listed_jobs, total = await site.pools.queue.run(
         _read_page, site, page, query.get("workflow_id", "")
     )
     pagination = {"offset": offset, "limit": limit, "total": total}
@@ -79,7 +78,7 @@ def _read_page(site: Site, page: Page, workflow: str) -> tuple[list[dict[str, An
 
 @routes.add("GET", "/jobs/{id}", "One job, with its workflow and outputs")
 async def one_job(site: Site, request: web.Request) -> web.Response:
-    job = await asyncio.to_thread(site.store.find, request.match_info["id"])
+    job = await site.pools.queue.run(site.store.find, request.match_info["id"])
     if job is None:
         raise RequestError(404, "Job not found")
     details = summary(job)
@@ -104,7 +103,7 @@ async def cancel_job(site: Site, request: web.Request) -> web.Response:
 
 
 async def _cancel(site: Site, id: str) -> bool:
-    if await asyncio.to_thread(site.store.cancel, id, {"cancelled": True}):
+    if await site.pools.queue.run(site.store.cancel, id, {"cancelled": True}):
         site.hub.status()
         return True
     return site.worker.interrupt(id)

@@ -74,7 +74,7 @@ async def preview(site: Site, request: web.Request) -> web.Response:
                 return site.image_service.convert(image.read_bytes(), "WebP").data
         raise RequestError(404, "this model has no preview image")
 
-    return web.Response(body=await asyncio.to_thread(read), content_type="image/webp")
+    return web.Response(body=await site.pools.images.run(read), content_type="image/webp")
 
 
 @routes.add("GET", "/view_metadata/{folder}", "The metadata of a safetensors file")

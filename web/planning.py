@@ -5,7 +5,6 @@ ComfyUI has no such route.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -31,7 +30,7 @@ async def plan(site: Site, request: web.Request) -> web.Response:
     prompt = (await read_object(request, "inputs")).get("prompt")
     if not isinstance(prompt, Mapping):
         raise RequestError(400, "`prompt` must be a graph in API format")
-    return answer(await asyncio.to_thread(_plan, site, prompt))
+    return answer(await site.pools.graphs.run(_plan, site, prompt))
 
 
 def _plan(site: Site, prompt: Mapping[str, Any]) -> dict[str, Any]:

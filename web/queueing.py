@@ -38,10 +38,10 @@ async def submit(site: Site, request: web.Request) -> web.Response:
     counter = site.next_number()
     try:
         body = await read_json(request, numbers="inputs")
-        accepted = await asyncio.to_thread(accept, body, site.registry, site.workspace, counter)
-        if site.store.remaining() >= MAX_QUEUED:
+        accepted = await site.pools.graphs.run(accept, body, site.registry, site.workspace, counter)
+        if await site.pools.queue.run(site.store.remaining) >= MAX_QUEUED:
             raise RequestError(503, f"the queue is full: {MAX_QUEUED} jobs are pending")
-        await asyncio.to_thread(site.store.submit, accepted.job)
+        await site.pools.queue.run(site.store.submit, accepted.job)
     except RejectedPromptError as error:
         return answer(error.body, 400)
     except RequestError as error:
@@ -60,7 +60,7 @@ async def submit(site: Site, request: web.Request) -> web.Response:
 
 @routes.add("GET", "/queue", "The running and pending jobs")
 async def queue(site: Site, request: web.Request) -> web.Response:
-    running, pending = await asyncio.to_thread(
+    running, pending = await site.pools.queue.run(
         lambda: (site.store.queued("running"), site.store.queued("pending"))
     )
     return answer(
@@ -73,7 +73,7 @@ async def queue(site: Site, request: web.Request) -> web.Response:
 
 @routes.add("POST", "/queue", "Delete pending jobs by id, or all of them", body="json")
 async def change_queue(site: Site, request: web.Request) -> web.Response:
-    await _delete_or_clear(request, site.store.remove_pending)
+    await _delete_or_clear(site, request, site.store.remove_pending)
     site.hub.status()
     return done()
 
@@ -103,33 +103,33 @@ async def free(site: Site, request: web.Request) -> web.Response:
 async def history(site: Site, request: web.Request) -> web.Response:
     limit = query_int(request, "max_items")
     offset = query_int(request, "offset", low=-1)
-    jobs = await asyncio.to_thread(site.store.ended, limit, None if offset == -1 else offset)
+    jobs = await site.pools.queue.run(site.store.ended, limit, None if offset == -1 else offset)
     return answer({job.id: entry(job) for job in jobs})
 
 
 @routes.add("GET", "/history/{prompt_id}", "One finished job; empty until it has finished")
 async def one_history(site: Site, request: web.Request) -> web.Response:
-    job = await asyncio.to_thread(site.store.find, request.match_info["prompt_id"])
+    job = await site.pools.queue.run(site.store.find, request.match_info["prompt_id"])
     ended = job is not None and job.state in ("completed", "failed", "cancelled")
     return answer({job.id: entry(job)} if job is not None and ended else {})
 
 
 @routes.add("POST", "/history", "Delete finished jobs by id, or all of them", body="json")
 async def change_history(site: Site, request: web.Request) -> web.Response:
-    await _delete_or_clear(request, site.store.forget)
+    await _delete_or_clear(site, request, site.store.forget)
     return done()
 
 
 async def _delete_or_clear(
-    request: web.Request, remove: Callable[[Collection[str] | None], object]
+    site: Site, request: web.Request, remove: Callable[[Collection[str] | None], object]
 ) -> None:
     """Remove the jobs that a body names under `delete`, and all of them for `clear`."""
     body = await read_object(request)
     ids = string_list(body.get("delete", []), "delete")
     if body.get("clear") is True:
-        await asyncio.to_thread(remove, None)
+        await site.pools.queue.run(remove, None)
     if ids:
-        await asyncio.to_thread(remove, ids)
+        await site.pools.queue.run(remove, ids)
 
 
 def item(job: QueuedJob) -> list[Any]:

@@ -18,6 +18,8 @@ from aiohttp import web
 from latentloom.engine.errors import FormatError
 from latentloom.engine.formats.parsing import MAX_BYTES, Numbers, parse_json
 
+from .pools import Pools
+
 if TYPE_CHECKING:
     from .site import Site
 
@@ -40,6 +42,8 @@ class Route:
     alias: bool = True
 
 
+POOLS: web.AppKey[Pools] = web.AppKey("POOLS")
+"""Threads for the work of requests."""
 ROUTES: web.AppKey[Sequence[Route]] = web.AppKey("ROUTES")
 """Every route of an application, for the pages that list them."""
 
@@ -141,16 +145,15 @@ async def read_json(request: web.Request, empty: Any = None, numbers: Numbers = 
     Raises:
         RequestError: the body is too large or is not JSON; the message says where.
     """
-    text = await read_text(request)
-    if not text.strip():
-        return empty
     try:
+        if (request.content_length or MAX_BYTES) <= MAX_INLINE_CHARS:
+            text = await read_text(request, MAX_INLINE_CHARS)
+            return parse_json(text, numbers) if text.strip() else empty
         # Parsing a long body takes a while; the event loop must not wait for it.
-        return (
-            await asyncio.to_thread(parse_json, text, numbers)
-            if len(text) > MAX_INLINE_CHARS
-            else parse_json(text, numbers)
-        )
+        pools = request.app[POOLS]
+        async with pools.large_bodies:
+            text = await read_text(request)
+            return await pools.graphs.run(parse_json, text, numbers) if text.strip() else empty
     except FormatError as error:
         raise RequestError(400, str(error)) from error
 

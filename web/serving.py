@@ -143,8 +143,10 @@ async def _run(options: Options, registry: Registry) -> None:
         await _until_stopped()
     finally:
         await runner.cleanup()
-        if site.stuck:  # its job is in the queue again; waiting for its thread could take hours
-            logging.warning("a running node does not react to cancel; exiting without it")
+        # The job is in the queue again; waiting for threads could take hours.
+        if site.stuck or site.pools.is_busy:
+            what = "a running node does not react to cancel" if site.stuck else "a request runs"
+            logging.warning("%s; exiting without it", what)
             sys.stdout.flush()
             os._exit(0)
 

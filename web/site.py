@@ -22,6 +22,7 @@ from latentloom.engine.node.registry import Registry
 
 from .logs import LogTail
 from .object_info import input_replacements
+from .pools import Pools
 from .sockets import Hub, PreviewImage
 from .worker import Worker
 
@@ -85,6 +86,7 @@ class Site:
         self.worker = Worker(
             self.engine, self.store, self.hub, self.workspace, self.folders, self._send_preview
         )
+        self.pools = Pools()
         self.settings_lock = asyncio.Lock()
         # An upload stays in memory until it is checked.
         self.uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)

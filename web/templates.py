@@ -39,7 +39,7 @@ async def template(site: Site, request: web.Request) -> web.Response:
         return answer({})
     for extension, image in ((RESULT, result), (SOURCE, source)):
         if name.endswith(extension):
-            data = await asyncio.to_thread(image, site, name.removesuffix(extension))
+            data = await site.pools.images.run(image, site, name.removesuffix(extension))
             return web.Response(body=data, content_type="image/webp")
     if not name.endswith(".json"):
         raise RequestError(404, "there is no such template")

@@ -38,6 +38,7 @@ def parse_json(text: str, numbers: Numbers = "finite") -> Any:
     """
     _check_size(text)
     _check_depth(text)
+    _check_count(text)
     try:
         value = json.loads(
             text,
@@ -96,6 +97,17 @@ def _check_depth(text: str) -> None:
             raise FormatError(f"nested deeper than {MAX_DEPTH} levels at line {line}")
 
 
+def _check_count(text: str) -> None:
+    """Count keys and values by the marks between them, before a parser makes objects of them."""
+    if text.count(",") + text.count(":") < MAX_VALUES:
+        return
+    for count, match in enumerate(_SEPARATORS.finditer(text), 1):
+        if count >= MAX_VALUES:
+            line = text.count("\n", 0, match.end()) + 1
+            raise FormatError(f"more than {MAX_VALUES} values at line {line}")
+
+
+_SEPARATORS = re.compile(r'(?:"(?:[^"\\]++|\\.?)*+"?|[^",:]++)*+[,:]', re.DOTALL)
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.?)*+"?|[\[{\]}]', re.DOTALL)
 
 

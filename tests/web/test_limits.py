@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from latentloom.engine.errors import FormatError
+from latentloom.engine.formats.parsing import MAX_VALUES, parse_json
+from latentloom.engine.node.image_service import EncodedImage, ImageService
 from latentloom.web.problems import MAX_CYCLE_NODES, MAX_SHOWN
 from latentloom.web.prompts import MAX_ID_CHARS
-from tests.web.serving import Served, prompt, served
+from latentloom.web.routes import MAX_INLINE_CHARS
+from tests.web.serving import Served, number, prompt, served
 
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\|[^|]+\| (\d+) \| `([\w.]+)\.(\w+)` \|", re.MULTILINE)
@@ -84,3 +90,52 @@ def test_an_id_of_a_node_has_a_length(tmp_path: Path) -> None:
         assert (status, body["error"]["type"]) == (400, "invalid_prompt")
 
     served(tmp_path, story)
+
+
+def test_a_json_of_too_many_values_is_refused_before_it_is_parsed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(json, "loads", lambda *_args, **_options: pytest.fail("it was parsed"))
+    for text in ("[" + "0," * MAX_VALUES + "0]", "{" + '"a":0,' * (MAX_VALUES // 2) + '"b":0}'):
+        with pytest.raises(FormatError, match="more than 1000000 values"):
+            parse_json(text)
+
+
+def test_commas_in_strings_are_no_values() -> None:
+    text = r"\"" + ",:" * MAX_VALUES
+    assert parse_json(json.dumps({"text": text, "more": [1]})) == {"text": text, "more": [1]}
+
+
+def test_the_queue_answers_while_images_are_decoded(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        decoded = threading.Event()
+        (api.site.folders["input"] / "slow.png").write_bytes(b"slow")
+        api.site.image_service = Slow(decoded)
+        view = "/view?filename=slow.png&type=input"
+        views = [asyncio.create_task(api.get(view)) for _ in range(20)]
+        try:
+            while not api.site.pools.images.is_busy:
+                await asyncio.sleep(0)
+            for path in ("/history", "/queue", "/api/jobs", "/prompt", "/settings"):
+                assert (await api.get(path))[0] == 200
+            graph = {"prompt": number(1), "padding": " " * MAX_INLINE_CHARS}
+            assert (await api.post("/prompt", graph))[0] == 200
+            assert not any(task.done() for task in views)
+        finally:
+            decoded.set()
+        assert [status for status, _ in await asyncio.gather(*views)] == [200] * 20
+        assert not api.site.pools.images.is_busy
+
+    served(tmp_path, story)
+
+
+class Slow(ImageService):
+    """Decodes images when a test says so."""
+
+    def __init__(self, decoded: threading.Event) -> None:
+        self.decoded = decoded
+
+    def make_viewable(self, data: bytes) -> EncodedImage | None:
+        """Return the file itself, later."""
+        self.decoded.wait(50)
+        return EncodedImage(data, "image/png")
