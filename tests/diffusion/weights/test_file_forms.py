@@ -122,3 +122,21 @@ def test_copies_of_a_file_are_loaded_once(root: Path) -> None:
     first, second = load_checkpoint(path), load_checkpoint(Path(copy))
     assert first.model.weights is second.model.weights
     assert first.vae.weights is second.vae.weights
+
+
+@pytest.mark.parametrize("extension", ["safetensors", "ckpt"])
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a Git LFS pointer"),
+        ("<!DOCTYPE html><title>Log in</title>", "a web page"),
+        ("\ufeff\n<html lang=en>", "a web page"),
+    ],
+)
+def test_texts_in_place_of_weights_are_named(
+    extension: str, text: str, problem: str, tmp_path: Path
+) -> None:
+    file = tmp_path / f"model.{extension}"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ModelFileError, match=rf"model\.{extension} is {problem}, not the weights"):
+        check_checkpoint(file)
