@@ -15,7 +15,7 @@ from latentloom.engine.files.workspace import UnsafePathError, safe_path, split_
 from latentloom.engine.formats.parsing import parse_json
 from latentloom.engine.node.image_service import EncodedImage, ImageKind, ImageService
 
-from .routes import RequestError, Routes, answer, read_in_time
+from .routes import RequestError, Routes, answer, read_in_time, refuse_encoding
 from .site import Site
 
 routes = Routes()
@@ -138,6 +138,7 @@ class _Form:
 
 async def _read_form(site: Site, request: web.Request) -> _Form:
     """Read the parts of an upload, each up to its limit."""
+    refuse_encoding(request)
     limit = site.options.max_upload_bytes
     if (request.content_length or 0) > limit + MAX_FIELDS * MAX_FIELD_BYTES:
         got = f"{request.content_length} bytes"

@@ -113,6 +113,7 @@ async def read_bytes(request: web.Request, max_bytes: int) -> bytes:
     Raises:
         RequestError: the body is larger.
     """
+    refuse_encoding(request)
     if (request.content_length or 0) > max_bytes:
         raise RequestError(413, f"the body is larger than {max_bytes} bytes")
     body = bytearray()
@@ -121,6 +122,18 @@ async def read_bytes(request: web.Request, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise RequestError(413, f"the body is larger than {max_bytes} bytes")
     return bytes(body)
+
+
+def refuse_encoding(request: web.Request) -> None:
+    """Refuse a compressed body.
+
+    Raises:
+        RequestError: the body has a Content-Encoding.
+    """
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        text = f"Content-Encoding: expected a body as it is, got {encoding[:40]!r}"
+        raise RequestError(415, text)
 
 
 async def read_in_time(reading: Awaitable[bytes]) -> bytes:
