@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from training.world.edges import HIGH, LOW, edge_f1, edges_of
 from training.world.render import render
 
 MODELS = ROOT / "models"
+NATIVE_SIZE = 8 * json.loads((MODELS / "demo/unet/config.json").read_text())["sample_size"]
 SIZE = {"width": 128, "height": 128}
 SAMPLING = {"steps": 20, "cfg": 4.0, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
 LORA = "demo-duotone.safetensors"
@@ -84,7 +86,7 @@ def toned(engine: Engine, strength: float | None) -> Image.Image:
 def test_the_edges_hold_and_the_image_is_the_evaluation_s(engine: Engine, tmp_path: Path) -> None:
     studio, scores = open_studio(MODELS), []
     for seed, scene in enumerate(traced_scenes(6, seed=46)):
-        source, path = render(scene), tmp_path / f"{seed}.png"
+        source, path = render(scene, NATIVE_SIZE), tmp_path / f"{seed}.png"
         source.save(path)
         prompt = describe(recoloured(scene, seed))
 
@@ -97,7 +99,7 @@ def test_the_edges_hold_and_the_image_is_the_evaluation_s(engine: Engine, tmp_pa
 
 def test_a_controlnet_at_strength_0_is_none(engine: Engine, tmp_path: Path) -> None:
     scene = traced_scenes(1, seed=46)[0]
-    render(scene).save(tmp_path / "source.png")
+    render(scene, NATIVE_SIZE).save(tmp_path / "source.png")
 
     got = traced(engine, tmp_path / "source.png", "a red circle, summer", 1, 0.0)
 
