@@ -1,6 +1,6 @@
 """Runs every example graph on the demo model and shows what comes out.
 
-docs/gallery.md shows each graph's pictures; graphs/thumbnails has its result for the editor.
+docs/gallery.md shows each graph's images; graphs/thumbnails has its result for the editor.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ THUMBNAIL = 256
 
 
 def draw_gallery(graphs: Path, docs: Path) -> None:
-    """Run every graph, save its pictures, and write `docs/gallery.md`."""
-    pictures, thumbnails = docs / "gallery", graphs / "thumbnails"
-    for folder in (pictures, thumbnails):
+    """Run every graph, save its images, and write `docs/gallery.md`."""
+    images, thumbnails = docs / "gallery", graphs / "thumbnails"
+    for folder in (images, thumbnails):
         folder.mkdir(parents=True, exist_ok=True)
     entries = [HEAD]
     for path in sorted(graphs.glob("*.yaml")):
@@ -37,52 +37,50 @@ def draw_gallery(graphs: Path, docs: Path) -> None:
             result = latentloom.run(graph, where)
             saved = [file for _, file in result.saved if file.suffix == ".png"]
             pairs = [*_sources(path), *saved]
-            _beside(pairs).save(pictures / f"{path.stem}.png", optimize=True)
+            _beside(pairs).save(images / f"{path.stem}.png", optimize=True)
             _small(saved[-1]).save(thumbnails / f"{path.stem}.webp", quality=90, method=6)
         entries.append(entry(path))
     (docs / "gallery.md").write_text("\n".join(entries))
 
 
 def entry(path: Path) -> str:
-    """A graph's part of the page: its title, what its file says first, its picture."""
+    """A graph's part of the page: its title, what its file says first, its image."""
     text = path.read_text("utf-8")
     about = " ".join(line[1:].strip() for line in text.split("latentloom:")[0].splitlines())
     title = yaml.safe_load(text)["title"]
-    picture = f"![{title}](gallery/{path.stem}.png)"
-    return f"## {title}\n\n[`{path.name}`](../graphs/{path.name}): {about}\n\n{picture}\n"
+    image = f"![{title}](gallery/{path.stem}.png)"
+    return f"## {title}\n\n[`{path.name}`](../graphs/{path.name}): {about}\n\n{image}\n"
 
 
 def _sources(path: Path) -> list[Path]:
-    """The pictures that a graph starts from."""
+    """The images that a graph starts from."""
     inputs = yaml.safe_load(path.read_text("utf-8")).get("inputs", {})
     kinds = ("image", "mask")
     return [path.parent / each["default"] for each in inputs.values() if each["type"] in kinds]
 
 
 def _beside(paths: list[Path]) -> Image.Image:
-    """Pictures side by side, made smaller together if they are long."""
-    pictures = [_open(path) for path in paths]
-    wide = sum(picture.width for picture in pictures) + 4 * (len(pictures) - 1)
-    sheet: Image.Image = Image.new(
-        "RGB", (wide, max(picture.height for picture in pictures)), "white"
-    )
+    """Images side by side, made smaller together if they are long."""
+    images = [_open(path) for path in paths]
+    wide = sum(image.width for image in images) + 4 * (len(images) - 1)
+    sheet: Image.Image = Image.new("RGB", (wide, max(image.height for image in images)), "white")
     left = 0
-    for picture in pictures:
-        sheet.paste(picture, (left, 0))
-        left += picture.width + 4
+    for image in images:
+        sheet.paste(image, (left, 0))
+        left += image.width + 4
     sheet.thumbnail((MAX_LENGTH, MAX_LENGTH), Image.Resampling.LANCZOS)
     return sheet.quantize(256)
 
 
 def _small(path: Path) -> Image.Image:
-    picture = _open(path)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    return picture
+    image = _open(path)
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return image
 
 
 def _open(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def main(arguments: list[str] | None = None) -> int:

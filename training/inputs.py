@@ -1,4 +1,4 @@
-"""Draws the default input pictures of the example graphs: `python -m training.inputs`.
+"""Draws the default input images of the example graphs: `python -m training.inputs`.
 
 Their seeds lie in a range that training never draws from.
 """
@@ -95,7 +95,7 @@ def _shaky(dice: random.Random, points: list[Point]) -> list[Point]:
 
 
 def draw_inputs() -> dict[str, Image.Image]:
-    """Every input picture, by file name."""
+    """Every input image, by file name."""
     return {
         "house.png": render(HOUSE_SCENE),
         "mask.png": draw_mask(RED_HOUSE),
@@ -106,13 +106,13 @@ def draw_inputs() -> dict[str, Image.Image]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the pictures."""
+    """Write the images."""
     parser = argparse.ArgumentParser(prog="python -m training.inputs", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("graphs/inputs"))
     output: Path = parser.parse_args(arguments).output
     output.mkdir(parents=True, exist_ok=True)
-    for name, picture in draw_inputs().items():
-        picture.save(output / name, optimize=True)
+    for name, image in draw_inputs().items():
+        image.save(output / name, optimize=True)
         print(output / name)
     return 0
 

@@ -1,4 +1,4 @@
-"""Puts pictures in rows on one sheet."""
+"""Puts images in rows on one sheet."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ GAP = 4
 
 
 def arrange(rows: list[list[Image.Image]]) -> Image.Image:
-    """The pictures in rows, brought to the native size."""
+    """The images in rows, brought to the native size."""
     width = max(len(row) for row in rows) * (SIZE + GAP) - GAP
     sheet = Image.new("RGB", (width, len(rows) * (SIZE + GAP) - GAP), "white")
     for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            small = picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        for x, image in enumerate(row):
+            small = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
             sheet.paste(small, (x * (SIZE + GAP), y * (SIZE + GAP)))
     return sheet

@@ -36,7 +36,7 @@ class Preset:
     after a change; `pool`: how many of them are drawn for the autoencoder, and `textures` beside
     them.
 
-    `sheet_share`: how many of the pictures that the denoiser sees are sheets.
+    `sheet_share`: how many of the images that the denoiser sees are sheets.
 
     `autoencoder_crops`: up to which share of a stage a step has how many crops of which side.
     """
@@ -119,7 +119,7 @@ TINY = Preset(
     toned=20,
     counts=Counts(36, 2, 2, 9, 2, 12, 1, 2, 2, 2, 2, 9, 2, 2, 2),
 )
-# For a GPU: the same networks on more pictures, in large batches.
+# For a GPU: the same networks on more images, in large batches.
 LARGE = replace(
     FULL,
     scenes=60_000,

@@ -53,7 +53,7 @@ TRACED_PROMPTS = (
 
 
 def draw_top(studio: Studio, inputs: Path) -> Image.Image:
-    """What the README begins with: pictures taken elsewhere, and a sketch rendered."""
+    """What the README begins with: images taken elsewhere, and a sketch rendered."""
     rows = []
     for name, prompt, moods in TOP:
         source = _open(inputs / name)
@@ -63,8 +63,8 @@ def draw_top(studio: Studio, inputs: Path) -> Image.Image:
 
 def draw_prompts(studio: Studio) -> Image.Image:
     """Three rows of prompts."""
-    pictures = studio.draw_all(PROMPTS)
-    return arrange([pictures[:5], pictures[5:10], pictures[10:]])
+    images = studio.draw_all(PROMPTS)
+    return arrange([images[:5], images[5:10], images[10:]])
 
 
 def draw_seasons(studio: Studio) -> Image.Image:
@@ -102,7 +102,7 @@ def draw_sketch(studio: Studio, inputs: Path) -> Image.Image:
 
 
 def draw_control(studio: Studio, inputs: Path) -> Image.Image:
-    """A picture, its edges, then pictures along them."""
+    """An image, its edges, then images along them."""
     lake = _open(inputs / "lake.png")
     edges = Image.fromarray(edges_of(lake)).convert("RGB")
     return arrange([[lake, edges, *(studio.trace(lake, p, 4) for p in TRACED_PROMPTS)]])
@@ -140,13 +140,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _elsewhere(studio: Studio, source: Image.Image, prompt: str) -> Image.Image:
-    """A summer picture at another time, its composition kept."""
+    """A summer image at another time, its composition kept."""
     return studio.change(source, prompt, 0.7, 2, GENTLE)
 
 
 def _open(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The order of the stages, and what each leaves in the run folder for the next.
 
 `tokenizer/` and `folded/` are finished parts; `<stage>.checkpoint.pt` are stages under way;
-`<stage>.end` is the step that a stage was asked to end at; `pictures-*.npy`, `edges-*.npy`,
+`<stage>.end` is the step that a stage was asked to end at; `images-*.npy`, `edges-*.npy`,
 `lessons.pt`, `redrawn.pt` and `check.pt` can be made again at any time.
 """
 

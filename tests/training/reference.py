@@ -34,7 +34,7 @@ class Reference:
     controlnet: Any
 
     def generate(self, prompts: Sequence[str]) -> list[Image.Image]:
-        """One picture for each prompt, in one batch."""
+        """One image for each prompt, in one batch."""
         return self._run(self.pipeline, prompts)
 
     def change(
@@ -66,10 +66,10 @@ class Reference:
     def _run(self, pipeline: Any, prompts: Sequence[str], **inputs: Any) -> list[Image.Image]:
         pipeline.set_progress_bar_config(disable=True)
         generator = torch.Generator().manual_seed(0)
-        pictures: list[Image.Image] = pipeline(
+        images: list[Image.Image] = pipeline(
             list(prompts), generator=generator, **inputs, **SETTINGS
         ).images
-        return pictures
+        return images
 
 
 def open_reference(models: Path) -> Reference:

@@ -25,7 +25,7 @@ from training.world.scenes import SIZE
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 MODELS = ROOT / "models"
 NATIVE_SIZE = 8 * json.loads((MODELS / MODEL / "unet" / "config.json").read_text())["sample_size"]
-# Pictures are judged against the world that the shipped weights were trained on.
+# Images are judged against the world that the shipped weights were trained on.
 of_this_world = pytest.mark.skipif(
     NATIVE_SIZE != SIZE, reason=f"the shipped weights draw {NATIVE_SIZE} px, the world {SIZE} px"
 )
@@ -41,7 +41,7 @@ def reference() -> Reference:
 
 @pytest.fixture(scope="module")
 def verdicts(reference: Reference) -> list[Verdict]:
-    return [judge(picture) for picture in reference.generate([t.prompt for t in SHEETS])]
+    return [judge(image) for image in reference.generate([t.prompt for t in SHEETS])]
 
 
 def size(place: str) -> int:
@@ -87,10 +87,10 @@ def test_the_prompted_colours_appear(verdicts: list[Verdict]) -> None:
 
 @of_this_world
 def test_the_prompted_season_and_hour_appear(reference: Reference) -> None:
-    pictures = reference.generate([task.prompt for task in VIEWS])
+    images = reference.generate([task.prompt for task in VIEWS])
     wanted = [(task.scene.season, task.scene.hour) for task in VIEWS]
 
-    right = [read_outlook(p) == w for p, w in zip(pictures, wanted, strict=True)]
+    right = [read_outlook(p) == w for p, w in zip(images, wanted, strict=True)]
 
     assert sum(right) >= len(VIEWS) - 2
 
@@ -114,11 +114,11 @@ def test_image_to_image_reaches_another_season_or_hour(reference: Reference) -> 
     asked = changes(8, seed=45)
     sources = [render(change.source) for change in asked]
 
-    pictures = reference.change([change.prompt for change in asked], sources, 0.6)
+    images = reference.change([change.prompt for change in asked], sources, 0.6)
 
     right = [
-        read_outlook(picture) == (change.wanted.season, change.wanted.hour)
-        for picture, change in zip(pictures, asked, strict=True)
+        read_outlook(image) == (change.wanted.season, change.wanted.hour)
+        for image, change in zip(images, asked, strict=True)
     ]
     assert sum(right) >= len(asked) - 1
 
@@ -149,14 +149,14 @@ def test_the_controlnet_keeps_edges(reference: Reference) -> None:
 
     plain = reference.generate(prompts)
     held, free = (
-        float(np.mean([edge_f1(e, edges_of(p)) for e, p in zip(edges, pictures, strict=True)]))
-        for pictures in (traced, plain)
+        float(np.mean([edge_f1(e, edges_of(p)) for e, p in zip(edges, images, strict=True)]))
+        for images in (traced, plain)
     )
     assert held > 0.5
     assert held > free + 0.2
 
 
-def test_a_seed_gives_the_same_picture(reference: Reference) -> None:
+def test_a_seed_gives_the_same_image(reference: Reference) -> None:
     one, again = (reference.generate(["a red house, winter"])[0] for _ in range(2))
 
     assert one.tobytes() == again.tobytes()

@@ -1,4 +1,4 @@
-"""The input pictures in graphs/inputs are the ones this code draws."""
+"""The input images in graphs/inputs are the ones this code draws."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDER = ROOT / "graphs" / "inputs"
 
 
 @pytest.mark.parametrize("name", draw_inputs())
-def test_the_kept_picture_is_the_drawn_one(name: str) -> None:
+def test_the_kept_image_is_the_drawn_one(name: str) -> None:
     drawn = draw_inputs()[name]
 
     with Image.open(FOLDER / name) as kept:
@@ -26,17 +26,17 @@ def test_the_kept_picture_is_the_drawn_one(name: str) -> None:
 
 
 def test_the_mask_covers_the_red_house_and_not_the_rest() -> None:
-    pictures = draw_inputs()
-    house = np.asarray(pictures["house.png"]).astype(int)
+    images = draw_inputs()
+    house = np.asarray(images["house.png"]).astype(int)
     red = (house[..., 0] > 150) & (house[..., 1] < 100)
 
-    mask = np.asarray(pictures["mask.png"]) > 127
+    mask = np.asarray(images["mask.png"]) > 127
 
     assert mask[red].all()
     assert mask.mean() < 0.6
 
 
-def test_the_command_writes_every_picture(tmp_path: Path) -> None:
+def test_the_command_writes_every_image(tmp_path: Path) -> None:
     assert main([f"--output={tmp_path}"]) == 0
 
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(draw_inputs())

@@ -1,1 +1,1 @@
-"""What is asked of the finished model, and how its pictures are judged."""
+"""What is asked of the finished model, and how its images are judged."""

@@ -1,6 +1,6 @@
-"""How well a picture is drawn, whatever it shows: sharp outlines, flat areas, true shapes.
+"""How well an image is drawn, whatever it shows: sharp outlines, flat areas, true shapes.
 
-Numbers of generated pictures count in relation to those of true renders of the same captions.
+Numbers of generated images count in relation to those of true renders of the same captions.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from training.world.shapes import THINGS, place
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# An outline is where the picture spans so much of 255 within `REACH` pixels.
+# An outline is where the image spans so much of 255 within `REACH` pixels.
 CONTRAST, REACH = 32, 9
 # A pixel is flat when it is so near to the median of its neighbourhood.
 FLAT, NEIGHBOURHOOD = 4, 7
 SIDE = 96
 
 
-def acutance(picture: Image.Image) -> float:
+def acutance(image: Image.Image) -> float:
     """The mean gradient along the outlines, as a share of the contrast that each spans.
 
     The gradient is taken over two pixels: an anti-aliased outline gives 1, one that is spread
     over n pixels about 2/n.
     """
-    pixels = to_array(picture).astype(np.float32)
+    pixels = to_array(image).astype(np.float32)
     span = _span(pixels)
     steps = [np.abs(ndimage.correlate1d(pixels, (-1, 0, 1), axis)) for axis in (0, 1)]
     steepest = ndimage.maximum_filter(np.maximum(*steps), (3, 3, 1))
@@ -40,9 +40,9 @@ def acutance(picture: Image.Image) -> float:
     return float(share[ridge].mean()) if ridge.any() else 0.0
 
 
-def flatness(picture: Image.Image) -> float:
+def flatness(image: Image.Image) -> float:
     """The share of pixels away from outlines that are near the median around them."""
-    pixels = to_array(picture).astype(np.float32)
+    pixels = to_array(image).astype(np.float32)
     away = _span(pixels).max(2) < CONTRAST
     median = ndimage.median_filter(pixels, (NEIGHBOURHOOD, NEIGHBOURHOOD, 1))
     near = np.abs(pixels - median).max(2) <= FLAT
@@ -110,8 +110,8 @@ def _fit_of(kind: str) -> tuple[float, float, float]:
 
 
 def _silhouette(kind: str, fit: NDArray[np.float64]) -> NDArray[np.bool_]:
-    picture = Image.new("1", (SIDE, SIDE))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("1", (SIDE, SIDE))
+    draw = ImageDraw.Draw(image)
     for part in THINGS[kind]:
         draw.polygon(place(part.polygon, *(float(v) for v in fit)), fill=1)
-    return np.asarray(picture)
+    return np.asarray(image)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # How far from its colour a pixel may be, and colours from each other to be told apart.
 NEAR, APART = 36.0, 50.0
-# The share of the picture that the smallest thing, and the sun, cover at least.
+# The share of the image that the smallest thing, and the sun, cover at least.
 LEAST, LEAST_LIGHT = 0.012, 0.006
 BORDERS = (1 / 3, 2 / 3)
 SLACK = 0.07
@@ -48,15 +48,15 @@ def crowd_tasks(count: int, seed: int = 15) -> list[Task[Landscape]]:
     return tasks
 
 
-def all_present(picture: Image.Image, scene: Landscape) -> bool:
+def all_present(image: Image.Image, scene: Landscape) -> bool:
     """Whether every thing of the scene is seen, and the sun if it has one."""
-    things = all(is_present(picture, thing, scene) for thing in scene.things)
-    return things and (scene.light is None or _has_sun(picture, scene))
+    things = all(is_present(image, thing, scene) for thing in scene.things)
+    return things and (scene.light is None or _has_sun(image, scene))
 
 
-def is_present(picture: Image.Image, thing: Thing, scene: Landscape) -> bool:
-    """Whether a thing of that kind and colour stands on its side of the picture."""
-    blobs = _blobs(picture, _paints(thing, scene), LEAST)
+def is_present(image: Image.Image, thing: Thing, scene: Landscape) -> bool:
+    """Whether a thing of that kind and colour stands on its side of the image."""
+    blobs = _blobs(image, _paints(thing, scene), LEAST)
     return any(_is_at(blob, thing.place) and _kind_of(blob) == thing.kind for blob in blobs)
 
 
@@ -80,9 +80,9 @@ def _paints(thing: Thing, scene: Landscape) -> list[Colour]:
     return [paints[part] for part in ("body", "dark", "door", "wood")]
 
 
-def _blobs(picture: Image.Image, colours: list[Colour], least: float) -> list[NDArray[np.bool_]]:
-    """Connected areas of some colours, without holes, that cover enough of the picture."""
-    pixels = to_array(picture).astype(float)
+def _blobs(image: Image.Image, colours: list[Colour], least: float) -> list[NDArray[np.bool_]]:
+    """Connected areas of some colours, without holes, that cover enough of the image."""
+    pixels = to_array(image).astype(float)
     away = np.min([np.sqrt(((pixels - colour) ** 2).sum(2)) for colour in colours], 0)
     mask = ndimage.binary_opening(ndimage.median_filter(away < NEAR, 5), iterations=1)
     labels, count = ndimage.label(ndimage.binary_closing(mask, iterations=3))
@@ -101,6 +101,6 @@ def _kind_of(blob: NDArray[np.bool_]) -> str:
     return max(KINDS, key=lambda kind: shape_overlap(blob, kind))
 
 
-def _has_sun(picture: Image.Image, scene: Landscape) -> bool:
-    blobs = _blobs(picture, [LIGHTS[scene.hour]], LEAST_LIGHT)
+def _has_sun(image: Image.Image, scene: Landscape) -> bool:
+    blobs = _blobs(image, [LIGHTS[scene.hour]], LEAST_LIGHT)
     return any(np.where(blob)[0].mean() < 0.4 * len(blob) for blob in blobs)

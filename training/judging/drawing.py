@@ -48,10 +48,10 @@ def measure_shapes(studio: Studio, count: int) -> list[Figure]:
 
 
 def shape_overlaps(drawn: Sequence[Image.Image], wanted: Sequence[str]) -> dict[str, float]:
-    """The mean overlap of each kind of thing with its drawn shape, one thing a picture."""
+    """The mean overlap of each kind of thing with its drawn shape, one thing an image."""
     overlaps = defaultdict(list)
-    for picture, kind in zip(drawn, wanted, strict=True):
-        overlaps[kind].append(shape_overlap(object_mask(picture), kind))
+    for image, kind in zip(drawn, wanted, strict=True):
+        overlaps[kind].append(shape_overlap(object_mask(image), kind))
     return {kind: float(np.mean(values)) for kind, values in overlaps.items()}
 
 

@@ -54,7 +54,7 @@ def share(right: Iterable[bool]) -> float:
 
 
 def distance(one: Image.Image, other: Image.Image) -> float:
-    """Root mean square difference of two pictures, 0..255."""
+    """Root mean square difference of two images, 0..255."""
     difference = to_array(one).astype(float) - to_array(other).astype(float)
     return float(np.sqrt((difference**2).mean()))
 

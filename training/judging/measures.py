@@ -67,21 +67,21 @@ def measure_oracle(count: int) -> list[Figure]:
 
 
 def measure_autoencoder(model: Path, scenes: int, textures: int) -> list[Figure]:
-    """How well pictures survive the autoencoder."""
+    """How well images survive the autoencoder."""
     vae = AutoencoderKL.from_pretrained(
         model / "vae", local_files_only=True, low_cpu_mem_usage=False
     )
-    pictures = torch.split(held_out(scenes, textures), [scenes, textures])
+    images = torch.split(held_out(scenes, textures), [scenes, textures])
     return [
-        Figure("autoencoder, held-out scenes", psnr(vae, pictures[0]), "dB", floor=28),
-        Figure("autoencoder, random textures", psnr(vae, pictures[1]), "dB", floor=24),
+        Figure("autoencoder, held-out scenes", psnr(vae, images[0]), "dB", floor=28),
+        Figure("autoencoder, random textures", psnr(vae, images[1]), "dB", floor=24),
     ]
 
 
 def measure_sheets(studio: Studio, count: int) -> list[Figure]:
     """Whether the prompted colour, background and kind appear: one thing on a plain ground."""
     tasks = sheet_tasks(count)
-    verdicts = [judge(picture) for picture in studio.draw_all([t.prompt for t in tasks])]
+    verdicts = [judge(image) for image in studio.draw_all([t.prompt for t in tasks])]
     colour, ground, kind, kinds = _judge_sheets(verdicts, tasks)
     return [
         Figure("prompted object colour", colour, "%", floor=95),
@@ -97,8 +97,8 @@ def measure_sheets(studio: Studio, count: int) -> list[Figure]:
 def measure_pairs(studio: Studio, count: int) -> list[Figure]:
     """Whether each of two things has its own colour."""
     tasks = pair_tasks(count)
-    pictures = studio.draw_all([task.prompt for task in tasks])
-    return [Figure("two things, two colours", _judge_pairs(pictures, tasks), "%", floor=85)]
+    images = studio.draw_all([task.prompt for task in tasks])
+    return [Figure("two things, two colours", _judge_pairs(images, tasks), "%", floor=85)]
 
 
 def measure_views(studio: Studio, count: int) -> list[Figure]:
@@ -116,7 +116,7 @@ def measure_views(studio: Studio, count: int) -> list[Figure]:
 def measure_ladder(studio: Studio, sources: int, seeds: int = 2) -> list[Figure]:
     """How far image to image goes from its source, and that more denoise goes further."""
     asked = changes(sources, seed=21)
-    pictures = [render(change.source) for change in asked]
+    images = [render(change.source) for change in asked]
     prompts = [change.prompt for change in changes(sources, seed=22)]
     means = [
         float(
@@ -124,7 +124,7 @@ def measure_ladder(studio: Studio, sources: int, seeds: int = 2) -> list[Figure]
                 [
                     distance(source, studio.change(source, prompt, denoise, seed))
                     for seed in range(seeds)
-                    for source, prompt in zip(pictures, prompts, strict=True)
+                    for source, prompt in zip(images, prompts, strict=True)
                 ]
             )
         )
@@ -160,10 +160,10 @@ def measure_control(studio: Studio, count: int) -> list[Figure]:
     with_it, without, colours = [], [], []
     for index, scene in enumerate(traced_scenes(count)):
         wanted = recoloured(scene, index)
-        picture = render(scene)
-        edges = edges_of(picture)
+        image = render(scene)
+        edges = edges_of(image)
         prompt = describe(wanted)
-        traced = studio.trace(picture, prompt, index)
+        traced = studio.trace(image, prompt, index)
         with_it.append(edge_f1(edges, edges_of(traced)))
         without.append(edge_f1(edges, edges_of(studio.draw(prompt, index))))
         thing = wanted.things[0]
@@ -177,13 +177,13 @@ def measure_control(studio: Studio, count: int) -> list[Figure]:
 
 
 def measure_adapter(studio: Studio, count: int) -> list[Figure]:
-    """How far pictures are from two tones with the LoRA, as a share of without it."""
+    """How far images are from two tones with the LoRA, as a share of without it."""
     prompts = [task.prompt for task in sheet_tasks(count, seed=31)]
     prompts += [task.prompt for task in landscape_tasks(count, seed=32)]
     plain = studio.draw_all(prompts)
     toned = studio.with_adapter(1.0).draw_all(prompts)
     before, after = (
-        float(np.mean([off_tones(picture) for picture in pictures])) for pictures in (plain, toned)
+        float(np.mean([off_tones(image) for image in images])) for images in (plain, toned)
     )
     return [
         Figure("distance from two tones, base", before),
@@ -193,7 +193,7 @@ def measure_adapter(studio: Studio, count: int) -> list[Figure]:
 
 
 def measure_pace(studio: Studio, runs: int = 5) -> list[Figure]:
-    """How long a picture takes: 20 steps with guidance on one thread, without loading."""
+    """How long an image takes: 20 steps with guidance on one thread, without loading."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     seconds = []
@@ -221,17 +221,17 @@ def _judge_sheets(
     )
 
 
-def _judge_pairs(pictures: Sequence[Image.Image], tasks: Sequence[Task[Sheet]]) -> float:
+def _judge_pairs(images: Sequence[Image.Image], tasks: Sequence[Task[Sheet]]) -> float:
     return share(
-        judge_pair(picture) == tuple(thing.colour for thing in task.scene.things)
-        for picture, task in zip(pictures, tasks, strict=True)
+        judge_pair(image) == tuple(thing.colour for thing in task.scene.things)
+        for image, task in zip(images, tasks, strict=True)
     )
 
 
 def _judge_views(
-    pictures: Sequence[Image.Image], tasks: Sequence[Task[Landscape]]
+    images: Sequence[Image.Image], tasks: Sequence[Task[Landscape]]
 ) -> tuple[float, float]:
-    seen = [read_outlook(picture) for picture in pictures]
+    seen = [read_outlook(image) for image in images]
     pairs = list(zip(seen, tasks, strict=True))
     return (
         share(season == task.scene.season for (season, _), task in pairs),
@@ -239,8 +239,8 @@ def _judge_views(
     )
 
 
-def _judge_objects(pictures: Sequence[Image.Image], tasks: Sequence[Task[Landscape]]) -> float:
+def _judge_objects(images: Sequence[Image.Image], tasks: Sequence[Task[Landscape]]) -> float:
     return share(
-        read_colour(picture, task.scene.things[0]) == task.scene.things[0].colour
-        for picture, task in zip(pictures, tasks, strict=True)
+        read_colour(image, task.scene.things[0]) == task.scene.things[0].colour
+        for image, task in zip(images, tasks, strict=True)
     )

@@ -57,9 +57,9 @@ def commonest_colour(pixels: NDArray[np.float64], names: Sequence[str] = NAMES) 
     return names[int(votes.argmax())]
 
 
-def judge(picture: Image.Image) -> Verdict:
-    """Look at a picture of one object on a plain ground."""
-    pixels = to_array(picture).astype(float)
+def judge(image: Image.Image) -> Verdict:
+    """Look at an image of one object on a plain ground."""
+    pixels = to_array(image).astype(float)
     ground = _ground_colour(pixels)
     distance = np.sqrt(((pixels - ground) ** 2).sum(2))
     mask = distance > _threshold(distance, THRESHOLDS[0])
@@ -83,19 +83,19 @@ def judge(picture: Image.Image) -> Verdict:
     )
 
 
-def object_mask(picture: Image.Image) -> NDArray[np.bool_]:
-    """Where a picture differs from its ground."""
-    pixels = to_array(picture).astype(float)
+def object_mask(image: Image.Image) -> NDArray[np.bool_]:
+    """Where an image differs from its ground."""
+    pixels = to_array(image).astype(float)
     distance = np.sqrt(((pixels - _ground_colour(pixels)) ** 2).sum(2))
     mask: NDArray[np.bool_] = distance > _threshold(distance, THRESHOLDS[1])
     return mask
 
 
-def judge_pair(picture: Image.Image) -> tuple[str, str]:
+def judge_pair(image: Image.Image) -> tuple[str, str]:
     """The colours of the things in the left and in the right half."""
-    width, height = picture.size
+    width, height = image.size
     left, right = (0, 0, width // 2, height), (width // 2, 0, width, height)
-    return judge(picture.crop(left)).colour, judge(picture.crop(right)).colour
+    return judge(image.crop(left)).colour, judge(image.crop(right)).colour
 
 
 def _ground_colour(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -140,8 +140,8 @@ def _fit(mask: NDArray[np.bool_], side: int = 32) -> NDArray[np.bool_]:
 def _silhouettes() -> dict[str, NDArray[np.bool_]]:
     shapes = {}
     for name, parts in THINGS.items():
-        picture = Image.new("L", (256, 256))
+        image = Image.new("L", (256, 256))
         for part in parts:
-            ImageDraw.Draw(picture).polygon(place(part.polygon, 128, 128, 84), fill=255)
-        shapes[name] = _fit(np.asarray(picture) > 127)
+            ImageDraw.Draw(image).polygon(place(part.polygon, 128, 128, 84), fill=255)
+        shapes[name] = _fit(np.asarray(image) > 127)
     return shapes

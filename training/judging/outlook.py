@@ -24,16 +24,16 @@ STRIP = 0.1
 EXAMPLES = range(30_000_000, 30_000_012)
 
 
-def read_outlook(picture: Image.Image) -> tuple[str, str]:
+def read_outlook(image: Image.Image) -> tuple[str, str]:
     """The season and the hour whose typical colours are nearest."""
-    away = ((_typical() - _colours(picture)) ** 2).sum(1)
+    away = ((_typical() - _colours(image)) ** 2).sum(1)
     season, hour, _style = LOOKS[int(away.argmin())]
     return season, hour
 
 
-def read_colour(picture: Image.Image, thing: Thing) -> str:
+def read_colour(image: Image.Image, thing: Thing) -> str:
     """The colour of a thing in a landscape by day: the one most pixels near its place have."""
-    pixels = to_array(picture).astype(float)
+    pixels = to_array(image).astype(float)
     side = len(pixels)
     rows = slice(int((thing.y - 0.2) * side), int((thing.y + 0.2) * side))
     columns = slice(max(0, int((thing.x - 0.24) * side)), int((thing.x + 0.24) * side))
@@ -44,9 +44,9 @@ def read_colour(picture: Image.Image, thing: Thing) -> str:
     return LAND_COLOURS[int(counts.argmax())]
 
 
-def _colours(picture: Image.Image) -> NDArray[np.float64]:
+def _colours(image: Image.Image) -> NDArray[np.float64]:
     """The usual colour of the topmost and of the lowest rows: six numbers."""
-    pixels = to_array(picture).astype(float)
+    pixels = to_array(image).astype(float)
     rows = int(STRIP * len(pixels))
     strips = (pixels[:rows], pixels[-rows:])
     return np.concatenate([np.median(strip.reshape(-1, 3), 0) for strip in strips])

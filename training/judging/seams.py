@@ -63,18 +63,18 @@ def margins(count: int, seed: int = 17) -> list[Task[Landscape]]:
     return random.Random(seed).sample(tasks, min(count, len(tasks)))
 
 
-def padded(picture: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """The picture with a grey strip at its right, and the mask of the strip."""
-    size = (picture.width + STRIP, picture.height)
+def padded(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """The image with a grey strip at its right, and the mask of the strip."""
+    size = (image.width + STRIP, image.height)
     wide, mask = Image.new("RGB", size, (128, 128, 128)), Image.new("L", size)
-    wide.paste(picture, (0, 0))
-    mask.paste(255, (picture.width, 0, *size))
+    wide.paste(image, (0, 0))
+    mask.paste(255, (image.width, 0, *size))
     return wide, mask
 
 
-def seam(picture: Image.Image, mask: Image.Image) -> float:
+def seam(image: Image.Image, mask: Image.Image) -> float:
     """The mean difference of neighbours across the mask's border over that inside the mask."""
-    pixels, inside = to_array(picture).astype(float), np.asarray(mask) > 127
+    pixels, inside = to_array(image).astype(float), np.asarray(mask) > 127
     across: list[NDArray[np.float64]] = []
     within: list[NDArray[np.float64]] = []
     for axis in (0, 1):
@@ -85,9 +85,9 @@ def seam(picture: Image.Image, mask: Image.Image) -> float:
     return float(np.concatenate(across).mean() / max(1.0, np.concatenate(within).mean()))
 
 
-def colour_step(picture: Image.Image, column: int) -> float:
+def colour_step(image: Image.Image, column: int) -> float:
     """The usual difference of a row's colours left and right of a column, in 0..255."""
-    pixels = to_array(picture).astype(float)
+    pixels = to_array(image).astype(float)
     left = pixels[:, column - COLUMNS - 1 : column - 1].mean(1)
     right = pixels[:, column + 1 : column + 1 + COLUMNS].mean(1)
     return float(np.median(np.abs(left - right).max(1)))

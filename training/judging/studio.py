@@ -1,4 +1,4 @@
-"""Pictures from exported models, made with the project's own runtime: it is what ships."""
+"""Images from exported models, made with the project's own runtime: it is what ships."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STEPS, GUIDANCE, SAMPLER, SCHEDULER = 20, 4.0, "dpmpp_2m", "karras"
-# The schedule whose low levels start lowest: it keeps most of a picture's composition.
+# The schedule whose low levels start lowest: it keeps most of an image's composition.
 GENTLE = "exponential"
 
 
@@ -43,7 +43,7 @@ class Studio:
         return self._sample(self._empty(), encode_text(self.checkpoint.clip, prompt), seed)
 
     def draw_all(self, prompts: Sequence[str], first_seed: int = 0) -> list[Image.Image]:
-        """One picture for each prompt, each from its own seed."""
+        """One image for each prompt, each from its own seed."""
         return [self.draw(prompt, first_seed + index) for index, prompt in enumerate(prompts)]
 
     def change(
@@ -68,7 +68,7 @@ class Studio:
         return Image.composite(painted, source, mask)
 
     def trace(self, source: Image.Image, prompt: str, seed: int) -> Image.Image:
-        """Text to image along the edges of a picture, with the ControlNet."""
+        """Text to image along the edges of an image, with the ControlNet."""
         hint = canny(to_tensor(source), LOW, HIGH)
         control = Control(load_control(self.models / CONTROLNET), hint)
         positive, negative = (

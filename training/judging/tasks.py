@@ -35,7 +35,7 @@ class Task(Generic[S]):
 
 @dataclass(frozen=True)
 class Change:
-    """A picture to start from, and the one that the prompt asks for in its place."""
+    """An image to start from, and the one that the prompt asks for in its place."""
 
     prompt: str
     source: Landscape

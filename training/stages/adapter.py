@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from training.stages.autoencoder import encode_pictures
+from training.stages.autoencoder import encode_images
 from training.stages.denoiser import Lessons
 from training.stages.schedule import draw_timesteps, noise_schedule, weighted_error
 from training.stages.stage import Stage, train
@@ -38,17 +38,17 @@ TARGETS = (
 )  # fmt: skip
 
 
-def two_tones(picture: Image.Image) -> Image.Image:
-    """The picture in shades from indigo to cream, as its brightness goes from black to white."""
-    grey = np.asarray(picture.convert("L"), np.float32)[..., None] / 255
+def two_tones(image: Image.Image) -> Image.Image:
+    """The image in shades from indigo to cream, as its brightness goes from black to white."""
+    grey = np.asarray(image.convert("L"), np.float32)[..., None] / 255
     tones = np.array(DARK, np.float32) * (1 - grey) + np.array(LIGHT, np.float32) * grey
     return Image.fromarray(tones.round().astype(np.uint8))
 
 
-def off_tones(picture: Image.Image) -> float:
-    """How far a picture is from the two tones and what lies between: the root mean square
+def off_tones(image: Image.Image) -> float:
+    """How far an image is from the two tones and what lies between: the root mean square
     distance of its pixels to the nearest such colour, each channel in 0..255."""
-    pixels = to_array(picture).astype(float)
+    pixels = to_array(image).astype(float)
     dark, way = np.array(DARK, float), np.array(LIGHT, float) - np.array(DARK, float)
     share = ((pixels - dark) @ way / (way @ way)).clip(0, 1)[..., None]
     return float(np.sqrt(((pixels - dark - share * way) ** 2).mean()))
@@ -112,7 +112,7 @@ def _adding(down: nn.Module, up: nn.Module):  # type: ignore[no-untyped-def]
 def toned_lessons(preset: Preset, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> Lessons:
     """The first scenes of the pool in two tones, with their captions as they are."""
     scenes = [sample_scene(TRAINING_SEEDS.start + index) for index in range(preset.toned)]
-    latents = encode_pictures(vae, (two_tones(render(scene)) for scene in scenes))
+    latents = encode_images(vae, (two_tones(render(scene)) for scene in scenes))
     tokens = [
         encode_tokens(tokenizer, [caption(scene, k) for k in range(preset.captions)])
         for scene in scenes

@@ -1,4 +1,4 @@
-"""The picture autoencoder: 8x smaller, four channels, diffusers' AutoencoderKL.
+"""The image autoencoder: 8x smaller, four channels, diffusers' AutoencoderKL.
 
 First all of it is trained, then its latents are folded to unit variance and the encoder is
 frozen; the decoder goes on alone, beside the denoiser, since the latents no longer change.
@@ -54,7 +54,7 @@ def build(channels: tuple[int, ...]) -> AutoencoderKL:
 
 
 @torch.no_grad()
-def prepare(vae: AutoencoderKL, pictures: Tensor) -> None:
+def prepare(vae: AutoencoderKL, images: Tensor) -> None:
     """Start from latents of unit variance and almost no posterior noise.
 
     The default start drowns the means in noise of variance 1, and training stalls.
@@ -68,7 +68,7 @@ def prepare(vae: AutoencoderKL, pictures: Tensor) -> None:
                 module.weight.mul_(0.2)
     weight, bias = vae.quant_conv.weight, vae.quant_conv.bias
     nn.init.zeros_(bias)
-    means = vae.quant_conv(vae.encoder(pictures))[:, :LATENTS]
+    means = vae.quant_conv(vae.encoder(images))[:, :LATENTS]
     weight[:LATENTS] /= means.std((0, 2, 3))[:, None, None, None]
     bias[:LATENTS] = -means.mean((0, 2, 3)) / means.std((0, 2, 3))
     weight[LATENTS:] *= 0.1
@@ -76,7 +76,7 @@ def prepare(vae: AutoencoderKL, pictures: Tensor) -> None:
 
 
 def reconstruction_loss(got: Tensor, wanted: Tensor, low: float = 4.0) -> Tensor:
-    """L1 + L2 + gradients + `low` times the error of the blurred picture.
+    """L1 + L2 + gradients + `low` times the error of the blurred image.
 
     The last keeps flat colours: without it the few channels are spent on edges.
     """
@@ -92,13 +92,13 @@ def reconstruction_loss(got: Tensor, wanted: Tensor, low: float = 4.0) -> Tensor
 
 
 @torch.no_grad()
-def fold(vae: AutoencoderKL, pictures: Tensor) -> None:
+def fold(vae: AutoencoderKL, images: Tensor) -> None:
     """Move the latents' mean and deviation into the 1x1 convolutions around them.
 
     After it `encode(x) * 0.18215` has mean 0 and deviation 1, and the decoder's output is
     unchanged, so that nobody needs another scaling factor for this model.
     """
-    means = vae.encode(pictures).latent_dist.mean
+    means = vae.encode(images).latent_dist.mean
     centre, deviation = means.mean((0, 2, 3)), means.std((0, 2, 3))
     gain = 1 / (deviation * SCALE)
     inner, outer = vae.quant_conv, vae.post_quant_conv
@@ -110,10 +110,10 @@ def fold(vae: AutoencoderKL, pictures: Tensor) -> None:
 
 
 @torch.no_grad()
-def psnr(vae: AutoencoderKL, pictures: Tensor) -> float:
-    """Mean peak signal-to-noise ratio, in dB, of pictures sent through the autoencoder."""
+def psnr(vae: AutoencoderKL, images: Tensor) -> float:
+    """Mean peak signal-to-noise ratio, in dB, of images sent through the autoencoder."""
     errors = []
-    for batch in torch.split(pictures.to(vae.device), 8):
+    for batch in torch.split(images.to(vae.device), 8):
         got = vae.decode(vae.encode(batch).latent_dist.mean).sample.clamp(-1, 1).float()
         errors.append(((got - batch) / 2).pow(2).mean((1, 2, 3)))
     return float((-10 * torch.cat(errors).log10()).mean())
@@ -121,15 +121,15 @@ def psnr(vae: AutoencoderKL, pictures: Tensor) -> float:
 
 def train_autoencoder(preset: Preset, folder: Path, *, resume: bool) -> AutoencoderKL:
     """Train encoder and decoder together; return the folded average."""
-    pictures = load_pool(preset.pool, preset.textures, folder)
+    images = load_pool(preset.pool, preset.textures, folder)
     torch.manual_seed(preset.seed)
     vae = build(preset.autoencoder_channels)
-    sample = to_tensor(pictures[:: max(1, len(pictures) // 256)])
+    sample = to_tensor(images[:: max(1, len(images) // 256)])
     prepare(vae, sample[:64])
     vae = vae.to(preset.device).to(memory_format=torch.channels_last)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        batch = _batch(preset, pictures, step / preset.autoencoder.steps, generator)
+        batch = _batch(preset, images, step / preset.autoencoder.steps, generator)
         posterior = vae.encode(batch).latent_dist
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
         latents = _with_noise(posterior.sample(generator), ENCODING_NOISE, generator)
@@ -147,13 +147,13 @@ def train_decoder(
     preset: Preset, folder: Path, folded: AutoencoderKL, *, resume: bool
 ) -> AutoencoderKL:
     """Train the decoder alone on the folded, frozen encoder's latents; return the average."""
-    pictures = load_pool(preset.pool, preset.textures, folder)
+    images = load_pool(preset.pool, preset.textures, folder)
     vae = folded.to(preset.device).to(memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        batch = _batch(preset, pictures, step / preset.decoder.steps, generator)
+        batch = _batch(preset, images, step / preset.decoder.steps, generator)
         with torch.no_grad():
             latents = vae.encode(batch).latent_dist.sample(generator)
         latents = _with_noise(latents, DECODING_NOISE / SCALE, generator)
@@ -165,17 +165,17 @@ def train_decoder(
 
 
 def _with_noise(latents: Tensor, most: float, generator: torch.Generator) -> Tensor:
-    """Latents with noise, whose deviation is up to `most` and differs between pictures."""
+    """Latents with noise, whose deviation is up to `most` and differs between images."""
     strength = torch.rand(len(latents), 1, 1, 1, generator=generator) * most
     return latents + (strength * torch.randn(latents.shape, generator=generator)).to(latents)
 
 
 def _batch(
-    preset: Preset, pictures: NDArray[np.uint8], done: float, generator: torch.Generator
+    preset: Preset, images: NDArray[np.uint8], done: float, generator: torch.Generator
 ) -> Tensor:
-    """Crops that grow to whole pictures as the stage goes on, from 0 to 1."""
+    """Crops that grow to whole images as the stage goes on, from 0 to 1."""
     _, count, side = next(crops for crops in preset.autoencoder_crops if done < crops[0])
-    batch = draw_batch(pictures, count, side, generator).to(preset.device)
+    batch = draw_batch(images, count, side, generator).to(preset.device)
     return batch.contiguous(memory_format=torch.channels_last)
 
 
@@ -190,11 +190,11 @@ def _measure() -> Measure:
 
 
 @torch.no_grad()
-def encode_pictures(vae: AutoencoderKL, pictures: Iterable[Image.Image]) -> Tensor:
-    """Encode pictures to N×4×h×w latents of unit variance, in half precision, a few at a time."""
+def encode_images(vae: AutoencoderKL, images: Iterable[Image.Image]) -> Tensor:
+    """Encode images to N×4×h×w latents of unit variance, in half precision, a few at a time."""
     vae = vae.to(memory_format=torch.channels_last)
-    parts, pictures = [], iter(pictures)
-    while few := [to_array(picture) for picture in islice(pictures, 16)]:
+    parts, images = [], iter(images)
+    while few := [to_array(image) for image in islice(images, 16)]:
         batch = to_tensor(np.stack(few)).to(vae.device, memory_format=torch.channels_last)
         with torch.autocast(vae.device.type, torch.bfloat16):
             means = vae.encode(batch).latent_dist.mean

@@ -1,4 +1,4 @@
-"""A ControlNet that keeps the edges of a picture, trained on the finished denoiser."""
+"""A ControlNet that keeps the edges of an image, trained on the finished denoiser."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EMPTY_SHARE = 0.3
 # The convolutions that start at zero let everything else through: they learn faster.
 FROM_ZERO = {"controlnet_": 4.0, "cond_embedding.conv_out": 4.0}
-# One picture in four has the few edges that the usual thresholds of Canny's node find.
+# One image in four has the few edges that the usual thresholds of Canny's node find.
 USUAL_LOW, USUAL_HIGH = 0.4, 0.8
 
 

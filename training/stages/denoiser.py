@@ -15,7 +15,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from training.stages.autoencoder import LATENTS, encode_pictures
+from training.stages.autoencoder import LATENTS, encode_images
 from training.stages.glimpse import PROMPTS, draw_glimpse
 from training.stages.redrawn import blend
 from training.stages.schedule import draw_timesteps, noise_between, noise_schedule, weighted_error
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from training.stages.redrawn import Redrawn
 
 EMPTY_SHARE = 0.1
-# How many of the pictures of a step are seen before a change that their caption asks for.
+# How many of the images of a step are seen before a change that their caption asks for.
 REDRAWN_SHARE = 0.25
 # No caption is longer; most steps train on so many tokens, one in seven on all 77.
 SHORT = 48
@@ -49,7 +49,7 @@ class Lessons:
     """What the denoiser learns from.
 
     N latents of unit variance, captions of each as tokens, the empty caption, and how often
-    each picture comes up, relative to the others.
+    each image comes up, relative to the others.
     """
 
     latents: Tensor
@@ -58,7 +58,7 @@ class Lessons:
     weights: Tensor
 
     def pick(self, count: int, generator: torch.Generator) -> Tensor:
-        """The numbers of `count` pictures."""
+        """The numbers of `count` images."""
         return torch.multinomial(self.weights, count, replacement=True, generator=generator)
 
     def draw(
@@ -68,7 +68,7 @@ class Lessons:
         generator: torch.Generator,
         empty_share: float = EMPTY_SHARE,
     ) -> tuple[Tensor, Tensor]:
-        """Latents and tokens of pictures; a share of the captions is empty, for guidance."""
+        """Latents and tokens of images; a share of the captions is empty, for guidance."""
         variants = torch.randint(self.tokens.shape[1], (len(picks),), generator=generator)
         dropped = torch.rand(len(picks), 1, generator=generator) < empty_share
         tokens = torch.where(dropped, self.empty, self.tokens[picks, variants].long())
@@ -122,7 +122,7 @@ def load_lessons(
             encode_tokens(tokenizer, [caption(scene, k) for k in range(preset.captions)])
             for scene in scenes
         ]
-        latents = encode_pictures(vae, map(render, scenes))
+        latents = encode_images(vae, map(render, scenes))
         save_atomically({"latents": latents, "tokens": torch.stack(tokens)}, path)
     kept = torch.load(path, weights_only=True)
     sheets = torch.tensor([isinstance(scene, Sheet) for scene in scenes])
@@ -140,7 +140,7 @@ def load_check(folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> Le
     if not path.exists():
         scenes = [sample_scene(HELD_OUT_SEEDS.start + 5000 + index) for index in range(64)]
         tokens = encode_tokens(tokenizer, [describe(scene) for scene in scenes])
-        latents = encode_pictures(vae, map(render, scenes))
+        latents = encode_images(vae, map(render, scenes))
         save_atomically({"latents": latents, "tokens": tokens[:, None]}, path)
     kept = torch.load(path, weights_only=True)
     empty = encode_tokens(tokenizer, [""]).long()

@@ -1,4 +1,4 @@
-"""Pictures of a denoiser under way: a few prompts, drawn with diffusers' DDIM scheduler."""
+"""Images of a denoiser under way: a few prompts, drawn with diffusers' DDIM scheduler."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def draw_glimpse(
         modules: `unet` and `text_encoder`.
         vae: the autoencoder that the latents belong to.
         tokens: (1 + N)×77 token numbers: the empty prompt, then N prompts.
-        path: the picture to write.
+        path: the image to write.
     """
     device = tokens.device
     states = modules["text_encoder"](tokens).last_hidden_state
@@ -65,10 +65,10 @@ def draw_glimpse(
         guided = without + GUIDANCE * (given - without)
         latents = scheduler.step(guided, step, latents).prev_sample
     pixels = vae.decode(latents / SCALE).sample.clamp(-1, 1)
-    pictures = [
+    images = [
         Image.fromarray(p.permute(1, 2, 0).add(1).mul(127.5).round().byte().cpu().numpy())
         for p in pixels
     ]
     true = [render(scene) for scene in SCENES]
-    rows = [pictures[first : first + len(true)] for first in range(0, count, len(true))]
+    rows = [images[first : first + len(true)] for first in range(0, count, len(true))]
     arrange([true, *rows]).save(path)

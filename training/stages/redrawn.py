@@ -1,8 +1,8 @@
 """Places seen twice: before and after a change that a prompt asks for.
 
-What image to image is for, as lessons: the noisy picture still shows the old season, hour, style
-or colour, and the caption asks for the new one. A denoiser that only ever saw pictures which
-agree with their captions believes the picture.
+What image to image is for, as lessons: the noisy image still shows the old season, hour, style
+or colour, and the caption asks for the new one. A denoiser that only ever saw images which
+agree with their captions believes the image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from training.stages.autoencoder import encode_pictures
+from training.stages.autoencoder import encode_images
 from training.stages.stage import save_atomically
 from training.stages.tokenizer import encode_tokens
 from training.world.captions import HOUR_WORDS, SEASON_WORDS, STYLE_WORDS, caption, describe
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from training.presets import Preset
 
-# Up to the first timestep the noisy picture says where to go, from the second on the caption.
-PICTURE_LEADS, CAPTION_LEADS = 150, 350
+# Up to the first timestep the noisy image says where to go, from the second on the caption.
+IMAGE_LEADS, CAPTION_LEADS = 150, 350
 # Captions that the pool's own scenes do not use.
 VARIANTS = range(8, 14)
 
@@ -63,13 +63,13 @@ class Redrawn:
 def blend(
     before: Tensor, after: Tensor, timesteps: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """What a sampler may hold on its way from one picture to the other, and where it is to go.
+    """What a sampler may hold on its way from one image to the other, and where it is to go.
 
     At high noise all the way to the second; at low noise, where only touches are left to do, it
     stays what it is, whatever the caption says.
     """
     seen = torch.lerp(before, after, _wide(torch.rand(len(before), generator=generator)))
-    led = ((timesteps - PICTURE_LEADS) / (CAPTION_LEADS - PICTURE_LEADS)).clamp(0, 1)
+    led = ((timesteps - IMAGE_LEADS) / (CAPTION_LEADS - IMAGE_LEADS)).clamp(0, 1)
     return seen, torch.lerp(seen, after, _wide(led))
 
 
@@ -142,7 +142,7 @@ def load_redrawn(
         tokens = encode_tokens(tokenizer, [pair.text for pair in pairs])
         save_atomically(
             {
-                "after": encode_pictures(vae, (render(pair.after) for pair in pairs)),
+                "after": encode_images(vae, (render(pair.after) for pair in pairs)),
                 "tokens": tokens,
             },
             path,

@@ -36,7 +36,7 @@ def loss_weights() -> Tensor:
     """The weight of each timestep's squared error.
 
     min-SNR-10 with high noise lifted by SNR^-1/2, at most tenfold: without the lift the prompt
-    gets almost no gradient where the picture's overall colour is decided, and the background
+    gets almost no gradient where the image's overall colour is decided, and the background
     comes from the seed. Outlines are finished at SNR 5 to 50, so the weight falls only from 10
     on. Source: min-SNR weighting, arXiv 2303.09556; the lift is this project's.
     """
@@ -52,6 +52,6 @@ def noise_between(noisy: Tensor, latents: Tensor, timesteps: Tensor) -> Tensor:
 
 
 def weighted_error(got: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """The mean squared error of a predicted noise, each picture by its timestep's weight."""
+    """The mean squared error of a predicted noise, each image by its timestep's weight."""
     errors = (got - noise).pow(2).mean((1, 2, 3))
     return (errors * loss_weights().to(errors.device)[timesteps.cpu()].to(errors.device)).mean()

@@ -36,7 +36,7 @@ BACK_WORDS = {
     "hills": ("hills", "hills in the background", "with hills"),
 }
 WATER_WORDS = ("lake", "a lake", "water", "by the water", "on the lake")
-# Words that change nothing: a prompt may hold what the pictures do not show.
+# Words that change nothing: a prompt may hold what the images do not show.
 IDLE_WORDS = (
     "beautiful", "masterpiece", "best quality", "highly detailed", "a picture of", "picture book",
     "a drawing of", "lovely", "simple", "illustration", "a photo of", "cute", "old", "wooden",

@@ -1,4 +1,4 @@
-"""Edges of pictures, and how well two pictures' edges agree."""
+"""Edges of images, and how well two images' edges agree."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ LOW, HIGH = 0.1, 0.2
 TOLERANCE = 2
 
 
-def edges_of(picture: Image.Image, *, stretch: bool = False) -> NDArray[np.bool_]:
-    """H×W: where the picture has an edge.
+def edges_of(image: Image.Image, *, stretch: bool = False) -> NDArray[np.bool_]:
+    """H×W: where the image has an edge.
 
     Args:
-        picture: any picture; made RGB.
+        image: any image; made RGB.
         stretch: stretch the brightness to the whole range first, so that the faint contrasts of
             a night count as those of a day.
     """
     if stretch:
-        picture = ImageOps.autocontrast(picture.convert("L"), cutoff=1).convert("RGB")
-    found = canny(to_tensor(picture), LOW, HIGH)
+        image = ImageOps.autocontrast(image.convert("L"), cutoff=1).convert("RGB")
+    found = canny(to_tensor(image), LOW, HIGH)
     return found[0, :, :, 0].numpy() > 0
 
 
-def to_tensor(picture: Image.Image) -> Tensor:
+def to_tensor(image: Image.Image) -> Tensor:
     """1×H×W×3 floats in 0..1."""
-    return torch.from_numpy(to_array(picture) / np.float32(255))[None]
+    return torch.from_numpy(to_array(image) / np.float32(255))[None]
 
 
 def edge_f1(one: NDArray[np.bool_], other: NDArray[np.bool_], reach: int = TOLERANCE) -> float:

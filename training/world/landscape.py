@@ -34,7 +34,7 @@ STARS = ((0.08, 0.07), (0.3, 0.22), (0.42, 0.06), (0.62, 0.19), (0.74, 0.05), (0
 
 
 def draw_landscape(brush: Brush, scene: Landscape) -> None:
-    """Paint the whole picture."""
+    """Paint the whole image."""
     dice = random.Random(scene.seed)
     _draw_sky(brush, scene, dice)
     _draw_back(brush, scene, dice)

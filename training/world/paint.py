@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Pictures are drawn so many times larger and reduced: their outlines are smooth.
+# Images are drawn so many times larger and reduced: their outlines are smooth.
 SUPERSAMPLE = 4
 PAPER: Colour = (252, 250, 244)
 # The width of an ink line, as a share of the side: 3 px of 256.
@@ -26,21 +26,21 @@ LIT_PANE: Colour = (255, 222, 110)
 
 
 class Brush:
-    """Paints polygons on a square picture of `size` pixels; with ink, each gets an outline."""
+    """Paints polygons on a square image of `size` pixels; with ink, each gets an outline."""
 
     def __init__(self, size: int, ink: bool) -> None:
         self.size = size
         self.ink = ink
         self.line_width = round(LINE_WIDTH * size)
-        self.picture = Image.new("RGB", (size, size))
-        self.draw = ImageDraw.Draw(self.picture)
+        self.image = Image.new("RGB", (size, size))
+        self.draw = ImageDraw.Draw(self.image)
 
     def tone(self, colour: Colour) -> Colour:
         """The colour as it comes out: with ink, thinned with paper, dark ones less."""
         return mix(colour, PAPER, 0.1 + 0.15 * max(colour) / 255) if self.ink else colour
 
     def fill(self, colour: Colour) -> None:
-        """The whole picture in one colour."""
+        """The whole image in one colour."""
         self.draw.rectangle((0, 0, self.size, self.size), fill=self.tone(colour))
 
     def polygon(self, points: Sequence[Point], colour: Colour, *, line: bool = True) -> None:
@@ -87,11 +87,11 @@ def _pane(wall: Colour, hour: str) -> Colour:
     return scale(wall, 0.5) if min(wall) > 180 else at_hour(PANE, hour)
 
 
-def watercolour(picture: Image.Image, generator: np.random.Generator) -> Image.Image:
+def watercolour(image: Image.Image, generator: np.random.Generator) -> Image.Image:
     """A pale wash that varies over the paper, soft outlines, darker where the paint dried."""
-    size = picture.width
-    soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(size / 430)), np.float32)
-    wide = np.asarray(picture.filter(ImageFilter.GaussianBlur(size / 90)), np.float32)
+    size = image.width
+    soft = np.asarray(image.filter(ImageFilter.GaussianBlur(size / 430)), np.float32)
+    wide = np.asarray(image.filter(ImageFilter.GaussianBlur(size / 90)), np.float32)
     dried = (wide - soft).max(2, keepdims=True).clip(0, 40) / 40
     wash = smooth_noise(generator, size, 4)[..., None]
     # Dark washes let less of the paper through: a night stays a night.

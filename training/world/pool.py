@@ -1,4 +1,4 @@
-"""The pictures that training sees, drawn once and kept in the run folder."""
+"""The images that training sees, drawn once and kept in the run folder."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ def load_pool(scenes: int, textures: int, folder: Path) -> NDArray[np.uint8]:
         partial = path.with_suffix(".partial.npy")
         np.save(partial, draw_pool(scenes, textures, TRAINING_SEEDS.start))
         partial.replace(path)
-    pictures: NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return pictures
+    images: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return images
 
 
 def draw_pool(scenes: int, textures: int, first_seed: int) -> NDArray[np.uint8]:
     """Draw scenes and textures from consecutive seeds."""
-    pictures = np.empty((scenes + textures, SIZE, SIZE, 3), np.uint8)
+    images = np.empty((scenes + textures, SIZE, SIZE, 3), np.uint8)
     for index in range(scenes):
-        pictures[index] = to_array(render(sample_scene(first_seed + index)))
+        images[index] = to_array(render(sample_scene(first_seed + index)))
     for index in range(textures):
-        pictures[scenes + index] = to_array(dead_leaves(first_seed + index))
-    return pictures
+        images[scenes + index] = to_array(dead_leaves(first_seed + index))
+    return images
 
 
 def held_out(scenes: int, textures: int) -> Tensor:
-    """N×3×H×W pictures in -1..1 that no stage trains on."""
+    """N×3×H×W images in -1..1 that no stage trains on."""
     return to_tensor(draw_pool(scenes, textures, HELD_OUT_SEEDS.start))
 
 
-def to_tensor(pictures: NDArray[np.uint8]) -> Tensor:
+def to_tensor(images: NDArray[np.uint8]) -> Tensor:
     """Bytes N×H×W×3 to a float tensor N×3×H×W in -1..1."""
-    tensor = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
     return tensor.float() / 127.5 - 1
 
 
 def draw_batch(
-    pictures: NDArray[np.uint8], count: int, side: int, generator: torch.Generator
+    images: NDArray[np.uint8], count: int, side: int, generator: torch.Generator
 ) -> Tensor:
     """Random crops of `side` pixels (on a grid of 8), half of them mirrored, in -1..1."""
-    picks = torch.randint(len(pictures), (count,), generator=generator).tolist()
-    cells = (pictures.shape[1] - side) // 8 + 1
+    picks = torch.randint(len(images), (count,), generator=generator).tolist()
+    cells = (images.shape[1] - side) // 8 + 1
     corners = (torch.randint(cells, (count, 2), generator=generator) * 8).tolist()
     crops = [
-        pictures[pick, top : top + side, left : left + side]
+        images[pick, top : top + side, left : left + side]
         for pick, (top, left) in zip(picks, corners, strict=True)
     ]
     batch = to_tensor(np.stack(crops))

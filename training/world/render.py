@@ -1,4 +1,4 @@
-"""Draws a scene: Scene -> RGB picture. The same scene gives the same bytes."""
+"""Draws a scene: Scene -> RGB image. The same scene gives the same bytes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 def render(scene: Scene, size: int = SIZE) -> Image.Image:
-    """Draw a scene as a square RGB picture of `size` pixels."""
+    """Draw a scene as a square RGB image of `size` pixels."""
     brush = Brush(size * SUPERSAMPLE, scene.style == "ink")
     if isinstance(scene, Sheet):
         _draw_sheet(brush, scene)
     else:
         draw_landscape(brush, scene)
-    picture = brush.picture.reduce(SUPERSAMPLE)
+    image = brush.image.reduce(SUPERSAMPLE)
     if scene.style == "watercolor":
-        return watercolour(picture, np.random.default_rng(scene.seed))
-    return picture
+        return watercolour(image, np.random.default_rng(scene.seed))
+    return image
 
 
-def to_array(picture: Image.Image) -> NDArray[np.uint8]:
-    """H×W×3 bytes of a picture."""
-    return np.asarray(picture.convert("RGB"), np.uint8)
+def to_array(image: Image.Image) -> NDArray[np.uint8]:
+    """H×W×3 bytes of an image."""
+    return np.asarray(image.convert("RGB"), np.uint8)
 
 
 def _draw_sheet(brush: Brush, scene: Sheet) -> None:

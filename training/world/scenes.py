@@ -1,4 +1,4 @@
-"""What a picture shows: a frozen scene, drawn at random from a seed.
+"""What an image shows: a frozen scene, drawn at random from a seed.
 
 One seed gives one scene, forever: pools, tests and inputs name scenes by seed. The ranges
 below keep what training saw apart from what it is judged on. There are two kinds: landscapes
@@ -29,7 +29,7 @@ ROAM = 0.13
 SIDES = ("left", "center", "right")
 # Where the near bank of a lake begins.
 BANK = 0.77
-# The side of a picture, in pixels, that the model is trained at.
+# The side of an image, in pixels, that the model is trained at.
 SIZE = 256
 HALF_SIZES = {"big": (0.30, 0.36), "medium": (0.22, 0.26), "small": (0.16, 0.18)}
 
@@ -40,7 +40,7 @@ INPUT_SEEDS = range(20_000_000, 30_000_000)
 
 @dataclass(frozen=True)
 class Thing:
-    """One object; x, y and half (its half size) are shares of the picture's side.
+    """One object; x, y and half (its half size) are shares of the image's side.
 
     A place "" is anywhere about the middle, and not said. A tree in a landscape has no colour of
     its own ("").

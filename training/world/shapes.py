@@ -1,4 +1,4 @@
-"""The things that pictures show, as polygons around (0, 0) with half size 1; y grows downwards."""
+"""The things that images show, as polygons around (0, 0) with half size 1; y grows downwards."""
 
 from __future__ import annotations
 

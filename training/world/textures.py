@@ -1,6 +1,6 @@
 """Dead leaves: overlapping random patches with the statistics of photographs.
 
-A share of them in the autoencoder's pool is what lets users' own pictures survive it.
+A share of them in the autoencoder's pool is what lets users' own images survive it.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from training.world.scenes import SIZE
 def dead_leaves(seed: int, size: int = SIZE) -> Image.Image:
     """The texture of a seed, size×size RGB; its leaves grow with the size."""
     dice, generator = random.Random(seed), np.random.default_rng(seed)
-    picture = Image.new("RGB", (size, size), _any_colour(dice))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (size, size), _any_colour(dice))
+    draw = ImageDraw.Draw(image)
     for _ in range(dice.choice((20, 60, 150))):
         _draw_leaf(draw, dice, size)
-    pixels = np.asarray(picture, np.float32)
+    pixels = np.asarray(image, np.float32)
     if dice.random() < 0.5:
         grain = smooth_noise(generator, size, dice.choice((4, 8, 16, 40)))
         pixels = pixels + (grain[..., None] - 0.5) * dice.uniform(10, 120)
     if dice.random() < 0.4:
         pixels = pixels * (0.6 + 0.4 * smooth_noise(generator, size, 3))[..., None]
-    picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     if dice.random() < 0.4:
-        picture = picture.filter(ImageFilter.GaussianBlur(dice.uniform(0.5, 2.5) * size / 128))
-    return picture
+        image = image.filter(ImageFilter.GaussianBlur(dice.uniform(0.5, 2.5) * size / 128))
+    return image
 
 
 def _any_colour(dice: random.Random) -> tuple[int, int, int]:

@@ -17,39 +17,39 @@ VIEWS = [render(task.scene) for task in object_tasks(3)]
 SHEETS = sheet_tasks(len(KINDS))
 
 
-def blurred(picture: Image.Image, radius: float) -> Image.Image:
-    return picture.filter(ImageFilter.GaussianBlur(radius))
+def blurred(image: Image.Image, radius: float) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(radius))
 
 
-@pytest.mark.parametrize("picture", VIEWS)
-def test_outlines_of_true_renders_span_their_contrast_in_two_pixels(picture: Image.Image) -> None:
-    assert acutance(picture) > 0.95
+@pytest.mark.parametrize("image", VIEWS)
+def test_outlines_of_true_renders_span_their_contrast_in_two_pixels(image: Image.Image) -> None:
+    assert acutance(image) > 0.95
 
 
-@pytest.mark.parametrize("picture", VIEWS)
-def test_blur_lowers_the_acutance_and_more_blur_lowers_it_more(picture: Image.Image) -> None:
-    assert acutance(picture) > acutance(blurred(picture, 0.7)) > acutance(blurred(picture, 1.5))
-    assert acutance(blurred(picture, 1)) < 0.85 * acutance(picture)
+@pytest.mark.parametrize("image", VIEWS)
+def test_blur_lowers_the_acutance_and_more_blur_lowers_it_more(image: Image.Image) -> None:
+    assert acutance(image) > acutance(blurred(image, 0.7)) > acutance(blurred(image, 1.5))
+    assert acutance(blurred(image, 1)) < 0.85 * acutance(image)
 
 
-def test_an_empty_picture_has_no_outlines_and_is_flat() -> None:
+def test_an_empty_image_has_no_outlines_and_is_flat() -> None:
     empty = Image.new("RGB", (SIZE, SIZE), (40, 85, 210))
 
     assert acutance(empty) == 0
     assert flatness(empty) == 1
 
 
-@pytest.mark.parametrize("picture", VIEWS)
-def test_blotches_lower_the_flatness(picture: Image.Image) -> None:
+@pytest.mark.parametrize("image", VIEWS)
+def test_blotches_lower_the_flatness(image: Image.Image) -> None:
     dice = np.random.default_rng(0)
     coarse = Image.fromarray(dice.normal(128, 30, (64, 64)).clip(0, 255).astype(np.uint8))
     blotches = np.asarray(coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC), float) - 128
-    pixels = np.asarray(picture, float) + blotches[..., None] / 2
+    pixels = np.asarray(image, float) + blotches[..., None] / 2
 
     blotched = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
-    assert flatness(picture) > 0.6
-    assert flatness(blotched) < 0.6 * flatness(picture)
+    assert flatness(image) > 0.6
+    assert flatness(blotched) < 0.6 * flatness(image)
 
 
 def test_true_things_have_the_shapes_of_their_kinds() -> None:

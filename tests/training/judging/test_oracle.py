@@ -32,7 +32,7 @@ def test_the_oracle_sees_where_the_thing_is() -> None:
     assert verdict.y == pytest.approx(0.5, abs=0.05)
 
 
-def test_an_empty_picture_has_a_ground_and_no_thing() -> None:
+def test_an_empty_image_has_a_ground_and_no_thing() -> None:
     verdict = judge(Image.new("RGB", (SIZE, SIZE), (40, 85, 210)))
 
     assert (verdict.ground, verdict.colour, verdict.kind) == ("blue", "", "")
@@ -62,7 +62,7 @@ def test_recolouring_changes_every_colour_and_no_place() -> None:
             assert (old.x, old.y, old.half, old.kind) == (new.x, new.y, new.half, new.kind)
 
 
-def test_the_edges_of_one_picture_agree_and_those_of_two_do_not() -> None:
+def test_the_edges_of_one_image_agree_and_those_of_two_do_not() -> None:
     one, other = (edges_of(render(task.scene)) for task in sheet_tasks(2))
 
     assert edge_f1(one, one) == 1

@@ -13,9 +13,9 @@ from training.world.scenes import SIZE
 FILLINGS = fillings(6)
 
 
-def tinted(picture: Image.Image, mask: Image.Image, tint: int) -> Image.Image:
-    """The picture, brighter under the mask."""
-    pixels = np.asarray(picture).astype(int) + tint * (np.asarray(mask) > 127)[..., None]
+def tinted(image: Image.Image, mask: Image.Image, tint: int) -> Image.Image:
+    """The image, brighter under the mask."""
+    pixels = np.asarray(image).astype(int) + tint * (np.asarray(mask) > 127)[..., None]
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 

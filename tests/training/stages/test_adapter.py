@@ -66,15 +66,15 @@ def test_the_file_has_kohyas_names(network: UNet2DConditionModel) -> None:
 
 
 def test_two_tones_go_from_dark_to_light() -> None:
-    picture = Image.fromarray(np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8))
+    image = Image.fromarray(np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8))
 
-    toned = two_tones(picture)
+    toned = two_tones(image)
 
     assert [toned.getpixel((x, 0)) for x in (0, 1)] == [DARK, LIGHT]
 
 
-def test_toned_pictures_are_at_their_tones_and_others_are_not() -> None:
-    picture = render(sample_scene(4))
+def test_toned_images_are_at_their_tones_and_others_are_not() -> None:
+    image = render(sample_scene(4))
 
-    assert off_tones(two_tones(picture)) < 1
-    assert off_tones(picture) > 20
+    assert off_tones(two_tones(image)) < 1
+    assert off_tones(image) > 20

@@ -24,7 +24,7 @@ def test_edges_belong_to_the_scenes_of_the_pool(tmp_path: Path) -> None:
         assert np.array_equal(edges[index], edges_of(render(sample_scene(index))))
 
 
-def test_one_picture_in_four_has_the_edges_of_the_usual_thresholds(tmp_path: Path) -> None:
+def test_one_image_in_four_has_the_edges_of_the_usual_thresholds(tmp_path: Path) -> None:
     edges = np.unpackbits(load_edges(TINY, tmp_path), axis=2).astype(bool)
 
     few = edges[4]

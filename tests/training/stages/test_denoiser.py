@@ -9,7 +9,7 @@ from training.stages.schedule import draw_timesteps, loss_weights
 
 
 def make_lessons() -> Lessons:
-    """Two pictures with three captions of 77 tokens each; the empty caption is all zeros."""
+    """Two images with three captions of 77 tokens each; the empty caption is all zeros."""
     tokens = torch.arange(1, 7).reshape(2, 3, 1).expand(2, 3, 77).to(torch.int16)
     empty, weights = torch.zeros(1, 77).long(), torch.tensor([3.0, 1.0])
     return Lessons(torch.randn(2, 4, 16, 16).half(), tokens, empty, weights)
@@ -59,7 +59,7 @@ def test_latents_and_captions_of_a_batch_belong_together() -> None:
     assert torch.equal((tokens[:, 0] > 3)[named], second[named])
 
 
-def test_pictures_come_up_as_often_as_their_weights_say() -> None:
+def test_images_come_up_as_often_as_their_weights_say() -> None:
     picks = make_lessons().pick(4000, torch.Generator().manual_seed(3))
 
     assert abs(float((picks == 0).float().mean()) - 0.75) < 0.03

@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from training.stages.redrawn import CAPTION_LEADS, PICTURE_LEADS, Redrawn, blend, draw_pairs
+from training.stages.redrawn import CAPTION_LEADS, IMAGE_LEADS, Redrawn, blend, draw_pairs
 from training.stages.schedule import noise_between, noise_schedule
 from training.world.captions import SEASON_WORDS
 from training.world.scenes import Landscape
@@ -46,9 +46,7 @@ def test_a_pink_thing_does_not_say_that_lines_are_of_ink() -> None:
 
 def test_low_noise_keeps_what_is_seen_and_high_noise_leads_to_the_second_view() -> None:
     before, after = torch.zeros(300, 4, 2, 2), torch.ones(300, 4, 2, 2)
-    timesteps = torch.tensor(
-        [PICTURE_LEADS, (PICTURE_LEADS + CAPTION_LEADS) // 2, CAPTION_LEADS] * 100
-    )
+    timesteps = torch.tensor([IMAGE_LEADS, (IMAGE_LEADS + CAPTION_LEADS) // 2, CAPTION_LEADS] * 100)
 
     seen, end = blend(before, after, timesteps, torch.Generator().manual_seed(0))
 

@@ -1,4 +1,4 @@
-"""Scenes, captions and renders: one seed, one picture, and words that fit it."""
+"""Scenes, captions and renders: one seed, one image, and words that fit it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ ORANGE_HOUSE = Sheet((Thing("orange", "house"),), "blue", seed=4)
 
 
 @pytest.mark.parametrize("seed", [0, 5, 22])
-def test_a_seed_gives_the_same_picture_every_time(seed: int) -> None:
+def test_a_seed_gives_the_same_image_every_time(seed: int) -> None:
     first, second = (render(sample_scene(seed)) for _ in range(2))
 
     assert first.tobytes() == second.tobytes()
 
 
-def test_seeds_give_different_pictures() -> None:
+def test_seeds_give_different_images() -> None:
     assert len({render(scene).tobytes() for scene in SCENES}) == len(SEEDS)
 
 
@@ -46,7 +46,7 @@ def test_a_texture_is_the_same_every_time() -> None:
     assert dead_leaves(3).tobytes() == dead_leaves(3).tobytes()
 
 
-def test_pictures_are_rgb_of_the_asked_size() -> None:
+def test_images_are_rgb_of_the_asked_size() -> None:
     assert to_array(render(sample_scene(1), size=64)).shape == (64, 64, 3)
 
 
@@ -72,7 +72,7 @@ def test_things_on_sheets_stand_out_from_their_ground() -> None:
     assert all(contrast(thing, ground) for thing, ground in pairs)
 
 
-def test_things_lie_inside_the_picture() -> None:
+def test_things_lie_inside_the_image() -> None:
     things = [thing for scene in SCENES for thing in scene.things]
 
     assert all(t.x - t.half >= -0.02 and t.x + t.half <= 1.02 for t in things)
