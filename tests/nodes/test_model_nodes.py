@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 import latentloom
-from latentloom.engine.errors import GraphError, NodeError
+from latentloom.engine.errors import GraphError
 from latentloom.engine.execution.events import AnyEvent, Preview, Progress
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.graph.graph import Graph
@@ -103,13 +103,10 @@ def test_an_unknown_checkpoint_lists_what_is_installed(engine: Engine) -> None:
     assert problem.hint == "did you mean 'tiny'?"
 
 
-def test_a_prompt_that_cannot_be_read_names_its_node(engine: Engine) -> None:
-    result = engine.run(
-        sampling().set("positive.text", "(" * 99 + "a" + ")" * 99), targets=["positive"]
-    )
-    (error,) = result.errors
-    assert isinstance(error, NodeError)
-    assert str(error).startswith("CLIPTextEncode (positive) .text: expected")
+def test_a_prompt_that_cannot_be_read_is_refused_before_anything_runs(engine: Engine) -> None:
+    graph = sampling().set("positive.text", "(" * 99 + "a" + ")" * 99)
+    with pytest.raises(GraphError, match=r"^CLIPTextEncode \(positive\) \.text: expected"):
+        engine.run(graph, targets=["positive"])
 
 
 def test_a_changed_embedding_is_read_again(engine: Engine, models: Path) -> None:
