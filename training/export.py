@@ -71,8 +71,8 @@ def export_adapter(adapter: Adapter, models: Path) -> None:
 def list_files(models: Path) -> list[Path]:
     """The files of the networks that are shipped, in a stable order."""
     folders = (f"{MODEL}/*/*", f"{CONTROLNET}/*")
-    found = [path for pattern in folders for path in models.glob(pattern) if path.is_file()]
-    return [models / MODEL / "model_index.json", *sorted(found), models / LORA]
+    result = [path for pattern in folders for path in models.glob(pattern) if path.is_file()]
+    return [models / MODEL / "model_index.json", *sorted(result), models / LORA]
 
 
 def write_sums(models: Path) -> None:

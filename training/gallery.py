@@ -56,14 +56,14 @@ def _sources(path: Path) -> list[Path]:
     """The images that a graph starts from."""
     inputs = yaml.safe_load(path.read_text("utf-8")).get("inputs", {})
     kinds = ("image", "mask")
-    return [path.parent / each["default"] for each in inputs.values() if each["type"] in kinds]
+    return [path.parent / item["default"] for item in inputs.values() if item["type"] in kinds]
 
 
 def _beside(paths: list[Path]) -> Image.Image:
     """Images side by side, made smaller together if they are long."""
     images = [_open(path) for path in paths]
-    wide = sum(image.width for image in images) + 4 * (len(images) - 1)
-    sheet: Image.Image = Image.new("RGB", (wide, max(image.height for image in images)), "white")
+    width = sum(image.width for image in images) + 4 * (len(images) - 1)
+    sheet: Image.Image = Image.new("RGB", (width, max(image.height for image in images)), "white")
     left = 0
     for image in images:
         sheet.paste(image, (left, 0))

@@ -90,7 +90,7 @@ class Workshop:
 
     def clean(self) -> None:
         """Remove what an earlier run left, and nothing else."""
-        for path in [found for pattern in LEFT_BEHIND for found in self.run.glob(pattern)]:
+        for path in [result for pattern in LEFT_BEHIND for result in self.run.glob(pattern)]:
             if path.is_dir():
                 shutil.rmtree(path)
             else:

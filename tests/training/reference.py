@@ -44,10 +44,10 @@ class Reference:
         editor = StableDiffusionImg2ImgPipeline(**self._parts())
         return self._run(editor, prompts, image=list(sources), strength=strength)
 
-    def inpaint(self, prompt: str, source: Image.Image, hole: NDArray[np.uint8]) -> Image.Image:
+    def inpaint(self, prompt: str, source: Image.Image, gap: NDArray[np.uint8]) -> Image.Image:
         """The source with what is under the hole painted anew."""
         painter = StableDiffusionInpaintPipeline(**self._parts())
-        mask = Image.fromarray(hole)
+        mask = Image.fromarray(gap)
         return self._run(
             painter, [prompt], image=source, mask_image=mask, strength=1.0, height=SIZE, width=SIZE
         )[0]
@@ -57,7 +57,7 @@ class Reference:
     ) -> list[Image.Image]:
         """Each prompt along its edges, in one batch."""
         tracer = StableDiffusionControlNetPipeline(**self._parts(), controlnet=self.controlnet)
-        hints = [Image.fromarray(found).convert("RGB") for found in edges]
+        hints = [Image.fromarray(result).convert("RGB") for result in edges]
         return self._run(tracer, prompts, image=hints)
 
     def _parts(self) -> dict[str, Any]:

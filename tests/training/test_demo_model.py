@@ -45,18 +45,20 @@ def verdicts(reference: Reference) -> list[Verdict]:
 
 
 def size(place: str) -> int:
-    found = MODELS / place
-    return sum(path.stat().st_size for path in ([found] if found.is_file() else found.rglob("*")))
+    result = MODELS / place
+    return sum(
+        path.stat().st_size for path in ([result] if result.is_file() else result.rglob("*"))
+    )
 
 
 def test_the_digests_match_the_files() -> None:
     listed = dict(line.split()[::-1] for line in (MODELS / SUMS).read_text().splitlines())
 
-    found = {
+    result = {
         path.relative_to(MODELS).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in list_files(MODELS)
     }
-    assert found == listed
+    assert result == listed
 
 
 @pytest.mark.parametrize(
@@ -127,16 +129,16 @@ def test_image_to_image_reaches_another_season_or_hour(reference: Reference) -> 
 def test_inpainting_repaints_the_hole_and_keeps_the_rest(reference: Reference) -> None:
     scene = replace(SHEETS[0].scene, ground="white", style="flat")
     source = render(scene)
-    hole = np.zeros((SIZE, SIZE), np.uint8)
-    hole[64:192, 64:192] = 255
+    gap = np.zeros((SIZE, SIZE), np.uint8)
+    gap[64:192, 64:192] = 255
 
-    got = reference.inpaint("a big blue square in the center on a white background", source, hole)
+    got = reference.inpaint("a big blue square in the center on a white background", source, gap)
 
     change = np.abs(np.asarray(got).astype(int) - np.asarray(source).astype(int)).mean(2)
-    kept = np.zeros_like(hole, bool)
-    kept[:40] = True
-    assert change[kept].mean() < 12
-    assert change[hole > 0].mean() > 25
+    outside = np.zeros_like(gap, bool)
+    outside[:40] = True
+    assert change[outside].mean() < 12
+    assert change[gap > 0].mean() > 25
 
 
 @of_this_world

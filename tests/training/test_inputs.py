@@ -19,10 +19,10 @@ FOLDER = ROOT / "graphs" / "inputs"
 def test_the_kept_image_is_the_drawn_one(name: str) -> None:
     drawn = draw_inputs()[name]
 
-    with Image.open(FOLDER / name) as kept:
-        if kept.size != (SIZE, SIZE):
+    with Image.open(FOLDER / name) as saved:
+        if saved.size != (SIZE, SIZE):
             pytest.skip("the inputs of the example graphs belong to a model of another size")
-        assert ImageChops.difference(kept.convert("RGB"), drawn.convert("RGB")).getbbox() is None
+        assert ImageChops.difference(saved.convert("RGB"), drawn.convert("RGB")).getbbox() is None
 
 
 def test_the_mask_covers_the_red_house_and_not_the_rest() -> None:

@@ -65,8 +65,8 @@ def shape_overlap(mask: NDArray[np.bool_], kind: str) -> float:
 
     steps = np.vstack([np.zeros(3), np.eye(3) * (4, 4, 3)])
     options = {"initial_simplex": first + steps, "maxiter": 60, "xatol": 0.1, "fatol": 1e-3}
-    found = optimize.minimize(miss, first, method="Nelder-Mead", options=options)
-    return 1 - float(found.fun)
+    result = optimize.minimize(miss, first, method="Nelder-Mead", options=options)
+    return 1 - float(result.fun)
 
 
 def _span(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,8 +83,8 @@ def _outlines(pixels: NDArray[np.float32], span: NDArray[np.float32]) -> NDArray
     brightness = pixels.mean(2)
     strength = ndimage.gaussian_gradient_magnitude(brightness, 1.5)
     crest = strength >= 0.98 * ndimage.maximum_filter(strength, 3)
-    found: NDArray[np.bool_] = crest & (span.max(2) >= CONTRAST)
-    return found
+    result: NDArray[np.bool_] = crest & (span.max(2) >= CONTRAST)
+    return result
 
 
 def _normalised(

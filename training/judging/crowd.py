@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # How far from its colour a pixel may be, and colours from each other to be told apart.
 NEAR, APART = 36.0, 50.0
 # The share of the image that the smallest thing, and the sun, cover at least.
-LEAST, LEAST_LIGHT = 0.012, 0.006
+MIN_COUNT, MIN_LIGHT = 0.012, 0.006
 BORDERS = (1 / 3, 2 / 3)
 SLACK = 0.07
 KINDS = ("house", "boat", "balloon", "tree")
@@ -56,7 +56,7 @@ def all_present(image: Image.Image, scene: Landscape) -> bool:
 
 def is_present(image: Image.Image, thing: Thing, scene: Landscape) -> bool:
     """Whether a thing of that kind and colour stands on its side of the image."""
-    blobs = _blobs(image, _paints(thing, scene), LEAST)
+    blobs = _blobs(image, _paints(thing, scene), MIN_COUNT)
     return any(_is_at(blob, thing.place) and _kind_of(blob) == thing.kind for blob in blobs)
 
 
@@ -102,5 +102,5 @@ def _kind_of(blob: NDArray[np.bool_]) -> str:
 
 
 def _has_sun(image: Image.Image, scene: Landscape) -> bool:
-    blobs = _blobs(image, [LIGHTS[scene.hour]], LEAST_LIGHT)
+    blobs = _blobs(image, [LIGHTS[scene.hour]], MIN_LIGHT)
     return any(np.where(blob)[0].mean() < 0.4 * len(blob) for blob in blobs)

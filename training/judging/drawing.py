@@ -82,6 +82,6 @@ def measure_margins(studio: Studio, count: int) -> list[Figure]:
     steps = []
     for index, task in enumerate(margins(count)):
         source = render(task.scene)
-        wide, mask = padded(source)
-        steps.append(colour_step(studio.fill(wide, mask, task.prompt, index), source.width))
+        width, mask = padded(source)
+        steps.append(colour_step(studio.fill(width, mask, task.prompt, index), source.width))
     return [Figure("outpainting, colour step at the seam", float(np.mean(steps)), ceiling=6)]

@@ -143,15 +143,15 @@ def measure_ladder(studio: Studio, sources: int, seeds: int = 2) -> list[Figure]
 def measure_changes(studio: Studio, count: int) -> list[Figure]:
     """Image to image to another season or hour: the new one is there, and the edges stay."""
     asked = changes(count)
-    right, kept = [], []
+    right, edge_scores = [], []
     for index, change in enumerate(asked):
         source = render(change.source)
         got = studio.change(source, change.prompt, CHANGE, index, GENTLE)
         right.append(read_outlook(got) == (change.wanted.season, change.wanted.hour))
-        kept.append(edge_f1(edges_of(source, stretch=True), edges_of(got, stretch=True)))
+        edge_scores.append(edge_f1(edges_of(source, stretch=True), edges_of(got, stretch=True)))
     return [
         Figure(f"another season or hour at {CHANGE}", share(right), "%", floor=85),
-        Figure(f"edges kept at {CHANGE}, F1", float(np.mean(kept)), floor=0.5),
+        Figure(f"edges kept at {CHANGE}, F1", float(np.mean(edge_scores)), floor=0.5),
     ]
 
 
@@ -216,8 +216,8 @@ def _judge_sheets(
     return (
         share(verdict.colour == scene.things[0].colour for verdict, scene in pairs),
         share(verdict.ground == scene.ground for verdict, scene in pairs),
-        share(right for found in kinds.values() for right in found),
-        {kind: share(found) for kind, found in kinds.items()},
+        share(right for result in kinds.values() for right in result),
+        {kind: share(result) for kind, result in kinds.items()},
     )
 
 

@@ -69,7 +69,7 @@ def judge(image: Image.Image) -> Verdict:
     core = mask & (distance >= np.percentile(distance[mask], 30))
     kind, overlap = max(
         (_best_kind(distance > _threshold(distance, share)) for share in THRESHOLDS),
-        key=lambda found: found[1],
+        key=lambda result: result[1],
     )
     rows, columns = np.where(mask)
     height, width = mask.shape
@@ -131,8 +131,8 @@ def _fit(mask: NDArray[np.bool_], side: int = 32) -> NDArray[np.bool_]:
         (side, side), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR
     )
     # Narrow gaps are closed on both sides of the comparison: they are finer than latent cells.
-    wide = np.pad(np.asarray(fitted) > 127, CLOSING)
-    closed: NDArray[np.bool_] = ndimage.binary_closing(wide, iterations=CLOSING)
+    width = np.pad(np.asarray(fitted) > 127, CLOSING)
+    closed: NDArray[np.bool_] = ndimage.binary_closing(width, iterations=CLOSING)
     return closed[CLOSING:-CLOSING, CLOSING:-CLOSING]
 
 

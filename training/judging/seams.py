@@ -49,12 +49,12 @@ class Filling:
 def fillings(count: int, seed: int = 16) -> list[Filling]:
     """Landscapes by day in which a thing is missing."""
     tasks = (task for task in crowd_tasks(4 * count, seed) if task.scene.things)
-    found = [
+    result = [
         Filling(task.prompt, replace(task.scene, things=task.scene.things[1:]), task.scene)
         for task in tasks
         if all(t.place != task.scene.things[0].place for t in task.scene.things[1:])
     ]
-    return found[:count]
+    return result[:count]
 
 
 def margins(count: int, seed: int = 17) -> list[Task[Landscape]]:
@@ -66,10 +66,10 @@ def margins(count: int, seed: int = 17) -> list[Task[Landscape]]:
 def padded(image: Image.Image) -> tuple[Image.Image, Image.Image]:
     """The image with a grey strip at its right, and the mask of the strip."""
     size = (image.width + STRIP, image.height)
-    wide, mask = Image.new("RGB", size, (128, 128, 128)), Image.new("L", size)
-    wide.paste(image, (0, 0))
+    width, mask = Image.new("RGB", size, (128, 128, 128)), Image.new("L", size)
+    width.paste(image, (0, 0))
     mask.paste(255, (image.width, 0, *size))
-    return wide, mask
+    return width, mask
 
 
 def seam(image: Image.Image, mask: Image.Image) -> float:

@@ -62,8 +62,8 @@ class Studio:
     def fill(self, source: Image.Image, mask: Image.Image, prompt: str, seed: int) -> Image.Image:
         """Inpainting: what is under the white of a mask is painted anew, the rest is kept."""
         latent = encode(self.checkpoint.vae, to_tensor(source))
-        hole = torch.from_numpy(np.asarray(mask, np.float32) / 255)[None]
-        masked = replace(latent, noise_mask=hole)
+        gap = torch.from_numpy(np.asarray(mask, np.float32) / 255)[None]
+        masked = replace(latent, noise_mask=gap)
         painted = self._sample(masked, encode_text(self.checkpoint.clip, prompt), seed)
         return Image.composite(painted, source, mask)
 

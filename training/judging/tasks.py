@@ -96,7 +96,7 @@ def object_tasks(count: int, seed: int = 8) -> list[Task[Landscape]]:
 
 def changes(count: int, seed: int = 9) -> list[Change]:
     """Landscapes by day that are to be shown in another season, or at another hour."""
-    dice, found = random.Random(seed), []
+    dice, result = random.Random(seed), []
     for index in range(count):
         source = replace(
             _landscape(dice, HELD_OUT_SEEDS.start + 1000 * seed + index), hour="day", style="flat"
@@ -105,8 +105,8 @@ def changes(count: int, seed: int = 9) -> list[Change]:
             wanted = replace(source, hour=dice.choice(HOURS[1:]))
         else:
             wanted = replace(source, season=dice.choice([s for s in SEASONS if s != source.season]))
-        found.append(Change(describe(wanted), source, wanted))
-    return found
+        result.append(Change(describe(wanted), source, wanted))
+    return result
 
 
 def traced_scenes(count: int, seed: int = 10) -> list[Sheet | Landscape]:

@@ -49,9 +49,9 @@ def off_tones(image: Image.Image) -> float:
     """How far an image is from the two tones and what lies between: the root mean square
     distance of its pixels to the nearest such colour, each channel in 0..255."""
     pixels = to_array(image).astype(float)
-    dark, way = np.array(DARK, float), np.array(LIGHT, float) - np.array(DARK, float)
-    share = ((pixels - dark) @ way / (way @ way)).clip(0, 1)[..., None]
-    return float(np.sqrt(((pixels - dark - share * way) ** 2).mean()))
+    dark, direction = np.array(DARK, float), np.array(LIGHT, float) - np.array(DARK, float)
+    share = ((pixels - dark) @ direction / (direction @ direction)).clip(0, 1)[..., None]
+    return float(np.sqrt(((pixels - dark - share * direction) ** 2).mean()))
 
 
 class Adapter(nn.Module):

@@ -124,13 +124,13 @@ def load_lessons(
         ]
         latents = encode_images(vae, map(render, scenes))
         save_atomically({"latents": latents, "tokens": torch.stack(tokens)}, path)
-    kept = torch.load(path, weights_only=True)
+    saved = torch.load(path, weights_only=True)
     sheets = torch.tensor([isinstance(scene, Sheet) for scene in scenes])
     share = preset.sheet_share / sheets.float().mean()
     rest = (1 - preset.sheet_share) / (~sheets).float().mean()
     weights = torch.where(sheets, share, rest)
     empty = encode_tokens(tokenizer, [""]).long()
-    return Lessons(kept["latents"], kept["tokens"], empty, weights)
+    return Lessons(saved["latents"], saved["tokens"], empty, weights)
 
 
 @torch.no_grad()
@@ -142,9 +142,9 @@ def load_check(folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> Le
         tokens = encode_tokens(tokenizer, [describe(scene) for scene in scenes])
         latents = encode_images(vae, map(render, scenes))
         save_atomically({"latents": latents, "tokens": tokens[:, None]}, path)
-    kept = torch.load(path, weights_only=True)
+    saved = torch.load(path, weights_only=True)
     empty = encode_tokens(tokenizer, [""]).long()
-    return Lessons(kept["latents"], kept["tokens"], empty, torch.ones(len(kept["latents"])))
+    return Lessons(saved["latents"], saved["tokens"], empty, torch.ones(len(saved["latents"])))
 
 
 @torch.no_grad()

@@ -51,11 +51,11 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """The nearest matrix whose singular values are about 1 (between 0.7 and 1.2)."""
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = (wide / (wide.norm() + 1e-7)).bfloat16()
+    width = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = (width / (width.norm() + 1e-7)).bfloat16()
     a, b, c = QUINTIC
     for _ in range(ROUNDS):
         square = x @ x.T
         x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    turned: Tensor = (x if wide is matrix else x.T).to(matrix.dtype)
+    turned: Tensor = (x if width is matrix else x.T).to(matrix.dtype)
     return turned

@@ -147,5 +147,5 @@ def load_redrawn(
             },
             path,
         )
-    kept = torch.load(path, weights_only=True)
-    return Redrawn(latents[: preset.pairs], kept["after"], kept["tokens"])
+    saved = torch.load(path, weights_only=True)
+    return Redrawn(latents[: preset.pairs], saved["after"], saved["tokens"])

@@ -40,15 +40,15 @@ def loss_weights() -> Tensor:
     comes from the seed. Outlines are finished at SNR 5 to 50, so the weight falls only from 10
     on. Source: min-SNR weighting, arXiv 2303.09556; the lift is this project's.
     """
-    kept = noise_schedule().alphas_cumprod
-    snr: Tensor = kept / (1 - kept)
+    alpha_bar = noise_schedule().alphas_cumprod
+    snr: Tensor = alpha_bar / (1 - alpha_bar)
     return snr.clamp(max=10) / snr * snr.rsqrt().clamp(1, 10)
 
 
 def noise_between(noisy: Tensor, latents: Tensor, timesteps: Tensor) -> Tensor:
     """The noise that leads from noisy latents to clean ones, whatever they were made from."""
-    kept: Tensor = noise_schedule().alphas_cumprod[timesteps][:, None, None, None]
-    return (noisy - kept.sqrt() * latents) / (1 - kept).sqrt()
+    saved: Tensor = noise_schedule().alphas_cumprod[timesteps][:, None, None, None]
+    return (noisy - saved.sqrt() * latents) / (1 - saved).sqrt()
 
 
 def weighted_error(got: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

@@ -164,9 +164,9 @@ def _optimizers(stage: Stage) -> list[Optimizer]:
         for path, parameter in network.named_parameters()
         if parameter.requires_grad
     ]
-    inside = [each for each in named if stage.plan.muon and is_hidden(each[1], each[2])]
+    inside = [item for item in named if stage.plan.muon and is_hidden(item[1], item[2])]
     hidden = {id(parameter) for _, _, parameter in inside}
-    rest = [each for each in named if id(each[2]) not in hidden]
+    rest = [item for item in named if id(item[2]) not in hidden]
     optimizers: list[Optimizer] = [AdamW(_groups(stage, rest), betas=(0.9, 0.99), fused=True)]
     return [*optimizers, Muon(_groups(stage, inside, stage.plan.muon))] if inside else optimizers
 
@@ -243,8 +243,8 @@ def _load(
     for name, module in stage.modules.items():
         module.load_state_dict(state["modules"][name])
         averages[name].load_state_dict(state["averages"][name])
-    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(kept)
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
     return History(**state["history"])
 
 

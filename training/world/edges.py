@@ -31,8 +31,8 @@ def edges_of(image: Image.Image, *, stretch: bool = False) -> NDArray[np.bool_]:
     """
     if stretch:
         image = ImageOps.autocontrast(image.convert("L"), cutoff=1).convert("RGB")
-    found = canny(to_tensor(image), LOW, HIGH)
-    return found[0, :, :, 0].numpy() > 0
+    result = canny(to_tensor(image), LOW, HIGH)
+    return result[0, :, :, 0].numpy() > 0
 
 
 def to_tensor(image: Image.Image) -> Tensor:

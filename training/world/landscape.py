@@ -117,10 +117,10 @@ def _draw_peak(brush: Brush, scene: Landscape, peak: tuple[float, float, float])
         line=False,
     )
     cap = 0.58 if scene.season == "winter" else 0.36
-    low, wide = base - height * (1 - cap), half * cap
-    left, right = (x - wide, low), (x + wide, low)
-    fold, dip = (x + wide * 0.2, low - 0.01), (x - wide * 0.4, low - 0.035)
-    notch = (x + wide * 0.55, low - 0.03)
+    low, width = base - height * (1 - cap), half * cap
+    left, right = (x - width, low), (x + width, low)
+    fold, dip = (x + width * 0.2, low - 0.01), (x - width * 0.4, low - 0.035)
+    notch = (x + width * 0.55, low - 0.03)
     brush.shape([(x, base - height), right, notch, fold, dip, left], snow, line=False)
     shade = [(x, base - height), right, notch, fold]
     brush.shape(shade, mix(snow, rock, 0.3), line=False)

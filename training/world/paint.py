@@ -91,8 +91,8 @@ def watercolour(image: Image.Image, generator: np.random.Generator) -> Image.Ima
     """A pale wash that varies over the paper, soft outlines, darker where the paint dried."""
     size = image.width
     soft = np.asarray(image.filter(ImageFilter.GaussianBlur(size / 430)), np.float32)
-    wide = np.asarray(image.filter(ImageFilter.GaussianBlur(size / 90)), np.float32)
-    dried = (wide - soft).max(2, keepdims=True).clip(0, 40) / 40
+    width = np.asarray(image.filter(ImageFilter.GaussianBlur(size / 90)), np.float32)
+    dried = (width - soft).max(2, keepdims=True).clip(0, 40) / 40
     wash = smooth_noise(generator, size, 4)[..., None]
     # Dark washes let less of the paper through: a night stays a night.
     bright = 0.2 + 0.8 * soft.max(2, keepdims=True) / 255

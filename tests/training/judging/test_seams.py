@@ -52,8 +52,8 @@ def test_true_renders_have_no_colour_step() -> None:
 
 
 def test_another_tint_beyond_the_border_is_a_colour_step() -> None:
-    wide, mask = padded(render(margins(1)[0].scene))
-    whole = Image.new("RGB", wide.size, (90, 140, 90))
+    width, mask = padded(render(margins(1)[0].scene))
+    full = Image.new("RGB", width.size, (90, 140, 90))
 
-    assert wide.size == (SIZE + SIZE // 4, SIZE)
-    assert colour_step(tinted(whole, mask, 10), SIZE) == 10
+    assert width.size == (SIZE + SIZE // 4, SIZE)
+    assert colour_step(tinted(full, mask, 10), SIZE) == 10

@@ -84,8 +84,8 @@ def test_a_wrong_flat_colour_costs_more_than_fine_noise() -> None:
 
 
 def test_psnr_falls_when_the_decoder_is_broken(vae: Any) -> None:
-    whole = psnr(vae, IMAGES)
+    full = psnr(vae, IMAGES)
 
     vae.decoder.conv_out.bias.data += 5
 
-    assert psnr(vae, IMAGES) < whole
+    assert psnr(vae, IMAGES) < full

@@ -82,13 +82,13 @@ def test_outer_layers_biases_and_embeddings_are_not_hidden() -> None:
 
 
 def test_a_killed_and_resumed_stage_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = train(make_stage(), tmp_path / "whole", resume=False)
+    full = train(make_stage(), tmp_path / "whole", resume=False)
     with pytest.raises(Killed):
         train(make_stage(kill_at=8), tmp_path / "killed", resume=False)
 
     resumed = train(make_stage(), tmp_path / "killed", resume=True)
 
-    assert weights(resumed) == weights(whole)
+    assert weights(resumed) == weights(full)
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:

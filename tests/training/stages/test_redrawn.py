@@ -63,9 +63,9 @@ def test_the_noise_between_leads_back_to_the_wanted_latents() -> None:
     timesteps = torch.tensor([50, 250, 400, 600, 800, 999])
     noisy = noise_schedule().add_noise(seen, noise, timesteps)
 
-    found = noise_between(noisy, wanted, timesteps)
+    result = noise_between(noisy, wanted, timesteps)
 
-    back = noise_schedule().add_noise(wanted, found, timesteps)
+    back = noise_schedule().add_noise(wanted, result, timesteps)
     torch.testing.assert_close(back, noisy, rtol=1e-5, atol=1e-5)
     clean = noise_between(noise_schedule().add_noise(wanted, noise, timesteps), wanted, timesteps)
     torch.testing.assert_close(clean, noise, rtol=1e-5, atol=1e-5)

@@ -69,13 +69,13 @@ def test_a_requested_end_lets_the_rate_fall_and_ends_the_stage(tmp_path: Path) -
 
 
 def test_a_killed_and_resumed_stage_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = train(make_stage(), tmp_path / "whole", resume=False)
+    full = train(make_stage(), tmp_path / "whole", resume=False)
     with pytest.raises(Killed):
         train(make_stage(kill_at=8), tmp_path / "killed", resume=False)
 
     resumed = train(make_stage(), tmp_path / "killed", resume=True)
 
-    assert weights(resumed) == weights(whole)
+    assert weights(resumed) == weights(full)
 
 
 def test_a_finished_stage_is_not_trained_again(tmp_path: Path) -> None:

@@ -93,14 +93,14 @@ def test_everything_is_drawn_from_the_first_seeds() -> None:
 
 @pytest.mark.parametrize(("season", "hour"), [("winter", "day"), ("summer", "sunset")])
 def test_another_season_or_hour_moves_nothing(season: str, hour: str) -> None:
-    kept = []
+    scores = []
     for scene in LANDSCAPES:
         now = replace(scene, season="summer", hour="day", style="flat")
-        kept.append(
+        scores.append(
             edge_f1(edges_of(render(now)), edges_of(render(replace(now, season=season, hour=hour))))
         )
 
-    assert float(np.mean(kept)) > 0.75
+    assert float(np.mean(scores)) > 0.75
 
 
 def test_seasons_hours_and_styles_look_different() -> None:
