@@ -31,7 +31,7 @@ class Pool(ThreadPoolExecutor):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a call waits or runs."""
+        """Return True while a call waits or runs."""
         return self._unfinished > 0
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -75,7 +75,7 @@ class Pools:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a call of any pool waits or runs."""
+        """Return True while a call of any pool waits or runs."""
         return any(pool.is_busy for pool in self._all())
 
     def close(self) -> None:
