@@ -36,7 +36,7 @@ LEFT_BEHIND = (
     "lessons.pt",
     "redrawn.pt",
     "check.pt",
-    "pictures-*.npy",
+    "images-*.npy",
     "edges-*.npy",
     "glimpse-*.png",
     "folded",

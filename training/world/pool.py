@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def load_pool(scenes: int, textures: int, folder: Path) -> NDArray[np.uint8]:
     """N×H×W×3 bytes: the scenes of seeds 0, 1, ..., then the textures."""
-    path = folder / f"pictures-{scenes}-{textures}.npy"
+    path = folder / f"images-{scenes}-{textures}.npy"
     if not path.exists():
         partial = path.with_suffix(".partial.npy")
         np.save(partial, draw_pool(scenes, textures, TRAINING_SEEDS.start))
