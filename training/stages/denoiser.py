@@ -40,7 +40,7 @@ EMPTY_SHARE = 0.1
 REDRAWN_SHARE = 0.25
 # No caption is longer; most steps train on so many tokens, one in seven on all 77.
 SHORT = 48
-# Timesteps at which the error on held-out scenes is told.
+# Timesteps at which the error on held-out scenes is reported.
 CHECKED = (50, 150, 300, 600, 900)
 
 
