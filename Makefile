@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo serve soak test test-machines test-slow lint model evaluate sheets bench clean
+.PHONY: demo serve soak test test-machines test-pythons test-slow lint model evaluate sheets bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/latentloom run graphs/img2img.yaml --output output
@@ -18,6 +18,9 @@ test: lint
 
 test-machines: $(VENV)/.dev
 	$(RUN) -m tests.machines
+
+test-pythons: $(VENV)/.dev
+	$(RUN) -m tests.pythons
 
 test-slow: $(VENV)/.dev
 	$(RUN) -m pytest -m slow
@@ -44,7 +47,7 @@ bench: $(VENV)/.dev
 	$(RUN) -m bench
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .typing output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info .typing output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

@@ -1,9 +1,14 @@
-"""Settings of every test: no hub, one torch thread, no disk cache, no deadlines."""
+"""Settings of every test: no hub, one torch thread, no disk cache, no deadlines.
+
+Where torch is not installed, what needs it is skipped: see tests/pythons.py.
+"""
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,3 +18,12 @@ os.environ.setdefault("LATENTLOOM_CACHE", "off")
 # A busy machine must not fail a test.
 settings.register_profile("latentloom", deadline=None)
 settings.load_profile("latentloom")
+
+HAS_TORCH = find_spec("torch") is not None
+collect_ignore = [] if HAS_TORCH else ["cli/test_broken_models.py"]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that computes images where torch is not installed."""
+    if not HAS_TORCH and item.get_closest_marker("torch") is not None:
+        pytest.skip("torch is not installed")

@@ -20,6 +20,8 @@ MACHINES: dict[str, dict[str, str]] = {
     "oneDNN with SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
     "oneDNN with AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
     "MKL with AVX2": {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "MKL as on any processor": {"MKL_CBWR": "COMPATIBLE"},
+    "MKL as without AVX": {"MKL_CBWR": "SSE4_2"},
     "nothing newer than SSE4, 2 threads": {
         "ATEN_CPU_CAPABILITY": "default",
         "ONEDNN_MAX_CPU_ISA": "SSE41",

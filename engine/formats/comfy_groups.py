@@ -129,7 +129,7 @@ def _links(
     listed = group.get("links")
     for number, link in enumerate(listed if isinstance(listed, list) else ()):
         try:
-            origin, output, target, socket = map(int, link[:4])
+            origin, output, target, socket = map(int, link[:4] if isinstance(link, list) else ())
             if min(origin, output, target, socket) < 0 or origin >= len(nodes):
                 raise IndexError
             nodes[target]["inputs"][socket]

@@ -51,6 +51,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != PROGRESS_FILE)
 
 
+@pytest.mark.torch
 def test_each_image_is_run_once_and_named_after_itself(
     graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +65,7 @@ def test_each_image_is_run_once_and_named_after_itself(
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.torch
 def test_what_is_done_is_not_done_again(
     graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +77,7 @@ def test_what_is_done_is_not_done_again(
     assert names(out) == ["a_00001_.png", "b_00001_.png", "c_00001_.png"]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("change", ["graph", "image"])
 def test_what_changed_is_run_anew_and_replaces_nothing(
     change: str, graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -90,6 +93,7 @@ def test_what_changed_is_run_anew_and_replaces_nothing(
     assert {"a_00001_.png", "a_00002_.png"} <= set(names(out))
 
 
+@pytest.mark.torch
 def test_a_stopped_run_goes_on_where_it_was(graph: Path, folder: Path, tmp_path: Path) -> None:
     loaded, token = latentloom.load(graph), CancelToken()
     path = Workspace(output_dir=tmp_path / "out")
@@ -107,6 +111,7 @@ def test_a_stopped_run_goes_on_where_it_was(graph: Path, folder: Path, tmp_path:
         assert [turn.state for turn in last] == ["skipped"] * 3
 
 
+@pytest.mark.torch
 def test_a_damaged_image_fails_alone(
     graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +122,7 @@ def test_a_damaged_image_fails_alone(
     assert result["images"][1]["errors"][0]["type"] == "LoadImage"
 
 
+@pytest.mark.torch
 def test_the_end_names_what_failed_and_what_was_passed_over(
     graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +168,7 @@ def test_the_input_of_the_images_must_be_clear(
         list(run_folder(engine, graph, Workspace(output_dir=tmp_path / "o"), folder, image_input))
 
 
+@pytest.mark.torch
 def test_a_workflow_of_comfyuis_takes_images_at_a_node(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +214,7 @@ def test_a_missing_folder_is_said_to_be_missing(
     assert "Traceback" not in err
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["d.gif", "d.bmp", "d.tif"])
 def test_a_batch_takes_every_format(
     name: str, graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -221,6 +229,7 @@ def test_images_come_by_name(folder: Path) -> None:
     assert [path.name for path in images_in(folder)] == ["a.png", "b.JPG", "c.webp"]
 
 
+@pytest.mark.torch
 def test_the_progress_file_names_files_relative_to_itself(
     graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

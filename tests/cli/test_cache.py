@@ -18,6 +18,7 @@ def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.mark.torch
 def test_a_second_command_finds_what_the_first_saved(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -39,6 +40,7 @@ def test_a_second_command_finds_what_the_first_saved(
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["small_00001_.png"]
 
 
+@pytest.mark.torch
 def test_the_command_prints_what_is_cached_and_clears_it(
     graph: Path, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,6 +53,7 @@ def test_the_command_prints_what_is_cached_and_clears_it(
     assert (tmp_path / "out" / "small_00001_.png").exists()
 
 
+@pytest.mark.torch
 def test_off_keeps_nothing(
     graph: Path, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,6 +66,7 @@ def test_off_keeps_nothing(
     assert out.startswith("the disk cache is off")
 
 
+@pytest.mark.torch
 def test_another_folder_and_size_are_options(
     graph: Path, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from tests.cli.commands import GRADIENT, GRAPHS, as_json, pixels, run, size
 from tests.paths import ROOT
 
 
+@pytest.mark.torch
 def test_run_writes_the_image_and_says_where(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -29,6 +30,7 @@ def test_run_writes_the_image_and_says_where(
     assert size(out) == (24, 16)
 
 
+@pytest.mark.torch
 def test_run_prints_one_json_object(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -45,6 +47,7 @@ def test_run_prints_one_json_object(
     assert (result["model_calls"], result["errors"]) == (0, [])
 
 
+@pytest.mark.torch
 def test_a_second_run_never_overwrites(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,6 +56,7 @@ def test_a_second_run_never_overwrites(
     assert out.endswith("small_00002_.png\n")
 
 
+@pytest.mark.torch
 def test_a_node_whose_name_is_a_number_is_shown_with_its_type(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +66,7 @@ def test_a_node_whose_name_is_a_number_is_shown_with_its_type(
     assert "\nImageScale (3): ran in" in err
 
 
+@pytest.mark.torch
 def test_set_takes_an_image_from_anywhere_as_input_does(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +93,7 @@ def test_a_converted_file_is_whole_or_the_old_one_stays(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.yaml", "kept.json"]
 
 
+@pytest.mark.torch
 def test_a_saved_image_can_be_run_again(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +105,7 @@ def test_a_saved_image_can_be_run_again(
     assert size(changed) == (9, 16)
 
 
+@pytest.mark.torch
 def test_set_and_input_change_values(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +114,7 @@ def test_set_and_input_change_values(
     assert size(out) == (10, 8)
 
 
+@pytest.mark.torch
 def test_an_input_image_may_be_anywhere(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +239,7 @@ def test_models_are_listed_with_what_they_are(
     assert "broken: " in out
 
 
+@pytest.mark.torch
 def test_a_terminal_gets_bars_on_stderr_and_paths_on_stdout(graph: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "cli", "run", str(graph), "--output", str(tmp_path / "o")]
@@ -255,6 +264,7 @@ def read_terminal(descriptor: int) -> str:
     return result.decode()
 
 
+@pytest.mark.torch
 def test_ctrl_c_cancels_with_130(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "cli", "run", str(GRAPHS / "txt2img.yaml"),

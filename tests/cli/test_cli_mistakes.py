@@ -148,6 +148,7 @@ def test_an_amount_of_memory_that_is_none_is_told_in_words(
     assert err.endswith(f"argument --vram: expected a number of GiB, 0 or more, got '{text}'\n")
 
 
+@pytest.mark.torch
 def test_an_output_folder_that_cannot_be_is_a_wrong_input(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

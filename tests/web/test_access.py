@@ -332,6 +332,7 @@ def test_how_previews_are_made_is_an_option(asked: tuple[str, ...], method: str 
     assert read_options(given(*arguments)).previews == method
 
 
+@pytest.mark.torch
 def test_neither_token_nor_places_leak(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
         await api.client.run(number(3))

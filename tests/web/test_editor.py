@@ -20,10 +20,13 @@ from tests.engine.formats.old_files import grouped, plain, proxied, proxied_twic
 from tests.engine.formats.test_comfy_editor import shape
 from tests.web.browser import CHROMIUM, Editor, Server, chromium_page
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or find_spec("comfyui_frontend_package") is None,
-    reason="expected Debian's chromium and the package comfyui-frontend-package",
-)
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.skipif(
+        CHROMIUM is None or find_spec("comfyui_frontend_package") is None,
+        reason="expected Debian's chromium and the package comfyui-frontend-package",
+    ),
+]
 SHOWN = "Object.values(app.nodeOutputs ?? {}).some(o => o.images?.some(i => i.type === 'output'))"
 IMG2IMG = "Image to image"
 

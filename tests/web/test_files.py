@@ -169,6 +169,7 @@ def test_a_mask_becomes_the_alpha_of_a_stored_image(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
+@pytest.mark.torch
 def test_an_uploaded_image_runs_and_the_result_carries_the_workflow(tmp_path: Path) -> None:
     graph = prompt(
         l=("LoadImage", {"image": "me.png"}),

@@ -50,6 +50,7 @@ def test_jobs_are_listed_by_state_with_what_they_made(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("cached", [False, True])
 def test_images_files_and_texts_are_told_by_their_own_keys(tmp_path: Path, cached: bool) -> None:
     graph = prompt(

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch
 
 from latentloom.engine.errors import NodeError
 from latentloom.engine.execution.executor import Engine
@@ -163,6 +162,7 @@ def test_a_failure_is_not_cached(engine: Engine) -> None:
 
 
 def test_a_lack_of_memory_says_how_much_and_what_to_do() -> None:
+    torch = pytest.importorskip("torch")
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**59, dtype=torch.uint8)
     error = NodeError("e", "EmptyImage", {"width": "9"}, raised.value)
