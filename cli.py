@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,14 +27,13 @@ from latentloom.engine.errors import FormatError, GraphError, InputError, Latent
 from latentloom.nodes import registry as installed_nodes
 
 if TYPE_CHECKING:
-    from latentloom.engine.execution.executor import Engine
+    from latentloom.engine.execution.executor import Engine, Result
+    from latentloom.engine.execution.plan import Plan
     from latentloom.engine.files.workspace import Workspace
     from latentloom.engine.graph.graph import Graph
-    from latentloom.engine.node.cancel import CancelToken
     from latentloom.engine.node.registry import Registry
 
 DONE, WRONG, USAGE, FAILED, CANCELLED = 0, 1, 2, 3, 130
-CANCELLING = b"\ncancelling after the current node step\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,22 +68,30 @@ class Invocation:
 
 def run(options: argparse.Namespace) -> int:
     """`latentloom run FILE`."""
+    from latentloom.console.interrupts import interrupts
     from latentloom.console.progress import reporter
-    from latentloom.console.views import result_to_object, to_json
+    from latentloom.console.views import print_warnings, result_to_object, to_json
+    from latentloom.engine.graph.lint import file_warnings
+    from latentloom.engine.graph.sound import run_sound
     from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
-    _warn_of_ignored_inputs(job.graph, job.registry)
+    print_warnings(file_warnings(job.graph, job.registry))
     with (
         _engine(job.registry) as engine,
         reporter(options.json, job.graph) as report,
-        _interrupts(token),
+        interrupts(token),
     ):
-        result = engine.run(job.graph, job.workspace, on_event=report, cancel=token)
+
+        def start(graph: Graph, targets: Sequence[str] | None) -> Result:
+            return engine.run(graph, job.workspace, targets, on_event=report, cancel=token)
+
+        files = (job.registry, job.workspace)
+        result, problems = run_sound(job.graph, *files, options.target, start)
     if options.json:
-        print(to_json(result_to_object(result)))
+        print(to_json(result_to_object(result, problems)))
     else:
-        for error in result.errors:
+        for error in (*problems, *result.errors):
             print(error, file=sys.stderr)
         for path in dict.fromkeys(str(path) for _, path in result.saved):
             print(path)
@@ -100,12 +105,13 @@ def run(options: argparse.Namespace) -> int:
 def batch(options: argparse.Namespace) -> int:
     """`latentloom batch FILE FOLDER`."""
     from latentloom.console.batch import run_batch
+    from latentloom.console.interrupts import interrupts
     from latentloom.console.progress import reporter
     from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
     source = (Path(options.folder), options.image_input)
-    with _engine(job.registry) as engine, reporter(True) as report, _interrupts(token):
+    with _engine(job.registry) as engine, reporter(True) as report, interrupts(token):
         files = (job.graph, job.workspace, source)
         items = run_batch(engine, *files, report, token, options.json)
     if token.is_set():
@@ -117,14 +123,22 @@ def plan(options: argparse.Namespace) -> int:
     """`latentloom plan FILE`."""
     from latentloom.console.views import format_plan, format_warnings, plan_to_object, to_json
     from latentloom.engine.graph.lint import lint
+    from latentloom.engine.graph.sound import run_sound
 
     job = _open(options)
     with _engine(job.registry) as engine:
-        steps = engine.plan(job.graph, job.workspace)
+
+        def start(graph: Graph, targets: Sequence[str] | None) -> Plan:
+            return engine.plan(graph, job.workspace, targets)
+
+        files = (job.registry, job.workspace)
+        steps, problems = run_sound(job.graph, *files, options.target, start)
     warnings = lint(job.graph, job.registry, job.workspace)
     if options.json:
-        print(to_json(plan_to_object(steps, warnings)))
+        print(to_json(plan_to_object(steps, warnings, problems)))
     else:
+        for problem in problems:
+            print(problem, file=sys.stderr)
         print(format_plan(steps) + format_warnings(warnings))
     return DONE
 
@@ -182,11 +196,13 @@ def nodes(options: argparse.Namespace) -> int:
 
 def convert(options: argparse.Namespace) -> int:
     """`latentloom convert IN OUT`."""
+    from latentloom.console.views import print_warnings
     from latentloom.engine.formats import load_graph, name_outputs, save_graph
+    from latentloom.engine.graph.lint import file_warnings
 
     registry = installed_nodes()
     graph = name_outputs(load_graph(_find(options.file), registry), registry)
-    _warn_of_ignored_inputs(graph, registry)
+    print_warnings(file_warnings(graph, registry))
     target = Path(options.out)
     if target.exists() and not options.force:
         raise FormatError(f"{target} exists; choose another name or use --force")
@@ -240,15 +256,6 @@ def _check_model_folders() -> None:
         print(f"warning: {message}", file=sys.stderr)
 
 
-def _warn_of_ignored_inputs(graph: Graph, registry: Registry) -> None:
-    from latentloom.console.views import format_warnings
-    from latentloom.engine.graph.lint import ignored_inputs
-
-    text = format_warnings(ignored_inputs(graph, registry)).strip()
-    if text:
-        print(text, file=sys.stderr)
-
-
 def _engine(registry: Registry) -> Engine:
     """Return an engine with the disk cache that the environment sets."""
     from latentloom.engine.cache.generation import open_store
@@ -291,23 +298,6 @@ def _find(name: str) -> Path:
         what = f"{name} is a folder" if path.is_dir() else f"there is no graph file {name}"
         raise FileNotFoundError(f"{what}\n  try:     {hint}" if hint else what)
     return shipped
-
-
-@contextmanager
-def _interrupts(token: CancelToken) -> Iterator[None]:
-    """Cancel the run on Ctrl-C; a second one exits as usual."""
-
-    def stop(_signal: int, _frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        token.cancel()
-        # Not by print, which the signal may have come in the middle of.
-        os.write(2, CANCELLING)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _complain(error: Exception, options: argparse.Namespace) -> None:
@@ -362,6 +352,9 @@ def _parser() -> argparse.ArgumentParser:
         for option, read, shape, text in CHANGES:
             more = {"action": "append", "default": [], "type": read}
             command_parser.add_argument(option, **more, metavar=shape, help=text)
+        if command in (run, plan):
+            text = "node to compute, instead of every output node; may be repeated"
+            command_parser.add_argument("--target", action="append", metavar="NODE", help=text)
         if command is not check:
             add_settings(command_parser, CACHE if command is plan else (*CACHE, *BUDGETS))
         for option, default, text in FOLDERS:

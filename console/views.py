@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,8 +26,12 @@ def to_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def result_to_object(result: Result) -> dict[str, Any]:
-    """Return what `run --json` prints."""
+def result_to_object(result: Result, problems: Sequence[Problem] = ()) -> dict[str, Any]:
+    """Return what `run --json` prints.
+
+    Args:
+        problems: those of the outputs that did not run.
+    """
     return {
         "status": result.status,
         "nodes": {
@@ -43,7 +48,10 @@ def result_to_object(result: Result) -> dict[str, Any]:
         "outputs": [{"node": id, "path": str(path)} for id, path in result.saved],
         "model_calls": result.model_calls,
         "seconds": round(result.seconds, 6),
-        "errors": [item for error in result.errors for item in error_to_objects(error)],
+        "errors": [
+            *map(problem_to_object, problems),
+            *(item for error in result.errors for item in error_to_objects(error)),
+        ],
     }
 
 
@@ -59,8 +67,14 @@ def failure_to_object(error: Exception) -> dict[str, Any]:
     }
 
 
-def plan_to_object(plan: Plan, warnings: Iterable[LintWarning] = ()) -> dict[str, Any]:
-    """Return what `plan --json` prints."""
+def plan_to_object(
+    plan: Plan, warnings: Iterable[LintWarning] = (), problems: Iterable[Problem] = ()
+) -> dict[str, Any]:
+    """Return what `plan --json` prints.
+
+    Args:
+        problems: those of the outputs that would not run.
+    """
     return {
         "status": "planned",
         "nodes": {
@@ -75,7 +89,7 @@ def plan_to_object(plan: Plan, warnings: Iterable[LintWarning] = ()) -> dict[str
             for id, step in plan.nodes.items()
         },
         "seconds": plan.seconds,
-        "errors": [],
+        "errors": [problem_to_object(problem) for problem in problems],
         "warnings": [warning_to_object(warning) for warning in warnings],
     }
 
@@ -136,6 +150,13 @@ def warning_to_object(warning: LintWarning) -> dict[str, str]:
 def format_warnings(warnings: Iterable[LintWarning]) -> str:
     """Return warnings as lines to append to others; empty if there are none."""
     return "".join(f"\nwarning ({warning.rule}): {warning}" for warning in warnings)
+
+
+def print_warnings(warnings: Iterable[LintWarning]) -> None:
+    """Print warnings on the standard error stream."""
+    text = format_warnings(warnings).strip()
+    if text:
+        print(text, file=sys.stderr)
 
 
 def format_plan(plan: Plan) -> str:

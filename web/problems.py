@@ -88,19 +88,6 @@ def _dependent_outputs(graph: Graph, outputs: Iterable[str]) -> dict[str, list[s
     return dependents
 
 
-def blocked_nodes(problems: Iterable[Problem], graph: Graph) -> frozenset[str]:
-    """Return the nodes that cannot run: those with a problem and everything downstream."""
-    waiting = [problem.node for problem in problems if problem.node in graph.nodes]
-    waiting += (graph.cycle() or []) if any(problem.kind == "cycle" for problem in problems) else []
-    blocked = set(waiting)
-    successors: Callable[[str], Iterable[str]] = graph.network.successors
-    while waiting:
-        fresh = set(successors(waiting.pop())) - blocked
-        blocked |= fresh
-        waiting.extend(fresh)
-    return frozenset(blocked)
-
-
 def prompt_error(
     type_name: str, message: str, details: str = "", extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:

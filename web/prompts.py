@@ -13,11 +13,12 @@ from latentloom.engine.errors import Problem
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.formats.comfy_prompt import is_editor_workflow, is_prompt, read_prompt
 from latentloom.engine.graph.graph import Graph
+from latentloom.engine.graph.sound import blocked_nodes
 from latentloom.engine.graph.validate import prepare
 from latentloom.engine.jobs.store import QueuedJob
 from latentloom.engine.node.registry import Registry
 
-from .problems import blocked_nodes, missing_type, node_errors, prompt_error, summary
+from .problems import missing_type, node_errors, prompt_error, summary
 from .sockets import MAX_CLIENT_CHARS
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")

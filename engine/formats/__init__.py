@@ -52,13 +52,13 @@ def parse_graph(text: str, specs: Specs | None = None) -> Graph:
         FormatError: the text does not describe a graph.
     """
     is_json = text.lstrip()[:1] in ("{", "[")
-    data = parse_json(text, numbers="inputs") if is_json else parse_yaml(text)
+    data = parse_json(text, numbers="file") if is_json else parse_yaml(text)
     if isinstance(data, dict) and "latentloom" in data:
         return read_native(data, specs)
     if isinstance(data, dict) and is_prompt(data.get("prompt")):
         data = data["prompt"]  # the body of a request to ComfyUI
     if is_prompt(data):
-        return read_prompt(data, specs)
+        return read_prompt(data, specs, clamp_seeds=True)
     if is_editor_workflow(data):
         return read_workflow(data, specs or {})
     expected = "`latentloom: 1` and `nodes:`, or a file that ComfyUI's editor saves or exports"

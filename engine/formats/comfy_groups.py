@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import FormatError
+from ..graph.graph import POSITIONAL
 from ..node.spec import NodeSpec
-from .comfy_values import CONTROLS, is_image, is_seed, is_widget
+from .comfy_values import CONTROLS, is_control, is_image, is_seed, is_widget
+from .known_nodes import declaration_of
 
 PREFIXES = ("workflow>", "workflow/")
 INPUTS, OUTPUTS = -10, -20
@@ -46,7 +48,7 @@ def as_subgraph(group: Mapping[str, Any], instance: Mapping[str, Any]) -> dict[s
     links = list(_links(group, nodes))
     ports = list(_ports(nodes, links))
     names = _names(ports, nodes, instance)
-    number = len(links)
+    number = max((link[0] for link in links), default=-1) + 1
     for slot, (inner, socket) in enumerate(ports):
         links.append((number, INPUTS, slot, inner, socket))
         number += 1
@@ -73,23 +75,26 @@ def group_widget_values(
     by_node: dict[tuple[str, ...], dict[str, Any]] = {}
     for index, node in enumerate(nodes):
         values = by_node.setdefault((str(index),), {})
-        spec = specs.get(node["type"])
+        spec = declaration_of(node, specs)
         if spec is None and node["type"] != PRIMITIVE:
             held = node.get("widgets_values")
-            del waiting[: len(held) if isinstance(held, list) else 0]
+            count = len(held) if isinstance(held, list) else 0
+            if len(waiting) >= count > 0:
+                values[POSITIONAL] = waiting[:count]
+            del waiting[:count]
         for name, followers in _widgets(node["type"], spec):
             if (index, name) in linked or _is_hidden(group, index, "input", name):
                 continue
             if waiting:
                 values[name] = waiting.pop(0)
-            if waiting and str(waiting[0]) in followers:
+            if waiting and _is_follower(waiting[0], followers):
                 waiting.pop(0)
     return by_node
 
 
 def _current_name(node: Mapping[str, Any], socket: int, specs: Specs) -> str:
     """Return the current name of an input of a node in a group."""
-    name, spec = str(node["inputs"][socket].get("name")), specs.get(node["type"])
+    name, spec = str(node["inputs"][socket].get("name")), declaration_of(node, specs)
     return (spec.current_name(name) if spec is not None else None) or name
 
 
@@ -100,6 +105,11 @@ def _widgets(type_name: str, spec: NodeSpec | None) -> Iterator[tuple[str, froze
     for port in spec.inputs if spec is not None else ():
         if is_widget(port):
             yield port.name, CONTROLS if is_seed(port) else BUTTON if is_image(port) else NOTHING
+
+
+def _is_follower(value: Any, followers: frozenset[str]) -> bool:
+    """Return whether a value belongs to the widget before it; early files control by a boolean."""
+    return is_control(value) if followers is CONTROLS else str(value) in followers
 
 
 def _nodes(group: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -128,6 +138,8 @@ def _links(
     """Yield id, origin, output slot, target and input slot of each link inside a group."""
     listed = group.get("links")
     for number, link in enumerate(listed if isinstance(listed, list) else ()):
+        if link is None or (isinstance(link, list) and None in link[:4]):
+            continue  # the editor leaves such a link out: the socket is an input of the group
         try:
             origin, output, target, socket = map(int, link[:4] if isinstance(link, list) else ())
             if min(origin, output, target, socket) < 0 or origin >= len(nodes):

@@ -10,6 +10,7 @@ from ..errors import FormatError
 from ..graph.graph import CONVERTED, IGNORED, UNREAD, Graph, InputRef, Link, Node
 from ..node.spec import NodeSpec
 from .comfy_values import convert, lossy_values
+from .known_nodes import required_defaults
 from .native import refuse_unreadable, thaw
 
 Specs = Mapping[str, NodeSpec]
@@ -34,13 +35,18 @@ def is_editor_workflow(data: Any) -> bool:
     return isinstance(data, Mapping) and isinstance(data.get("nodes"), list) and "links" in data
 
 
-def read_prompt(data: Mapping[str, Any], specs: Specs | None = None) -> Graph:
+def read_prompt(
+    data: Mapping[str, Any], specs: Specs | None = None, clamp_seeds: bool = False
+) -> Graph:
     """Read the graph of a prompt, converting values as ComfyUI does.
+
+    Args:
+        clamp_seeds: limit seeds to their range, as ComfyUI's editor does for files.
 
     Former names of inputs become current ones. ComfyUI ignores unknown keys, and inputs that an
     installed node does not have; they are stored in `Node.extra`, and written back.
     """
-    return Graph({id: _read_node(entry, specs or {}) for id, entry in data.items()})
+    return Graph({id: _read_node(entry, specs or {}, clamp_seeds) for id, entry in data.items()})
 
 
 def write_prompt(graph: Graph, specs: Specs) -> dict[str, Any]:
@@ -61,7 +67,7 @@ def write_prompt_json(graph: Graph, specs: Specs) -> str:
     return json.dumps(write_prompt(graph, specs), indent=2, ensure_ascii=False) + "\n"
 
 
-def _read_node(entry: Mapping[str, Any], specs: Specs) -> Node:
+def _read_node(entry: Mapping[str, Any], specs: Specs, clamp_seeds: bool) -> Node:
     spec = specs.get(entry["class_type"])
     values = {str(name): _read_value(value) for name, value in entry["inputs"].items()}
     meta = entry.get("_meta")
@@ -74,9 +80,9 @@ def _read_node(entry: Mapping[str, Any], specs: Specs) -> Node:
     if spec is not None:
         values = spec.current_names(values)
         ignored = {name: value for name, value in values.items() if spec.port(name) is None}
-        lossy = lossy_values(spec, values)
+        lossy = lossy_values(spec, values, clamp_seeds)
         values = {
-            name: convert(spec.port(name), value)
+            name: convert(spec.port(name), value, clamp_seeds)
             for name, value in values.items()
             if name not in ignored
         }
@@ -100,6 +106,8 @@ def _write_node(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, An
         name: _write_value(graph, f"{node.type} ({id}) .{name}", value, specs)
         for name, value in node.inputs.items()
     }
+    for name, value in _required_defaults(node, specs).items():
+        inputs.setdefault(name, thaw(value))
     for name, value in node.ignored.items():
         inputs.setdefault(name, _write_value(graph, f"{node.type} ({id}) .{name}", value, specs))
     entry: dict[str, Any] = {"class_type": node.type, "inputs": inputs}
@@ -108,6 +116,18 @@ def _write_node(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, An
     if node.title:
         entry["_meta"] = {"title": node.title, **entry.get("_meta", {})}
     return entry
+
+
+def _required_defaults(node: Node, specs: Specs) -> Mapping[str, Any]:
+    """Return the defaults of the inputs that ComfyUI requires of an installed core node."""
+    spec, known = specs.get(node.type), required_defaults(node.type)
+    if spec is None or known is None:
+        return {}
+    return {
+        port.name: port.default
+        for port in spec.inputs
+        if port.name in known and not port.is_required and port.default is not None
+    }
 
 
 def _write_value(graph: Graph, where: str, value: Any, specs: Specs) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
 
 from ..node.spec import NodeSpec, Port
+from .known_nodes import KnownNode, has_dynamic_prompt
 
 INPUT_FILE = "input"
 MAX_DEPTH = 32
@@ -22,7 +23,7 @@ CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize"})
 _NUMBERS: Mapping[str, Callable[[float], int | float]] = {"INT": int, "FLOAT": float}
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)(?<!\\)\}")
-_INT = re.compile(r"\s*[-+]?[0-9]{1,20}\s*\Z")
+_INT = re.compile(r"\s*[-+]?[0-9]{1,400}\s*\Z")
 _FLOAT = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?\s*\Z")
 _ESCAPED = re.compile(r"\\([{}|])")
 
@@ -50,33 +51,91 @@ def is_image(port: Port) -> bool:
 
 
 def widget_values(
-    spec: NodeSpec, node: Mapping[str, Any], outer: Mapping[str, Any]
+    spec: NodeSpec,
+    node: Mapping[str, Any],
+    outer: Mapping[str, Any],
+    literal: Container[str] = (),
 ) -> dict[str, Any]:
-    """Return the values of a node's widgets by name, those that the file holds.
+    """Return the values of a node's widgets by name: those of the file, else their defaults.
 
     Args:
         outer: values that a subgraph around the node gives to its widgets.
+        literal: inputs whose texts are used as they are, without choosing between `{a|b}`.
     """
     values = held_values(spec, node, outer)
-    return {name: _read(spec.port(name), value) for name, value in values.items()}
+    read = {
+        name: read_widget(spec, spec.port(name), value, name in literal)
+        for name, value in values.items()
+    }
+    return read | _missing_defaults(spec, values)
 
 
-def lossy_values(spec: NodeSpec, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that lose something when they are converted."""
-    return {name: value for name, value in values.items() if _is_lossy(spec.port(name), value)}
+def read_widget(spec: NodeSpec, port: Port | None, value: Any, is_literal: bool = False) -> Any:
+    """Return a widget's value as the editor sends it, with the type of an installed node's port."""
+    if port is None:
+        return value
+    if port.name == "sampler_name" and isinstance(value, str):
+        value = value.removeprefix(OLD_SAMPLER_PREFIX)
+    if isinstance(value, str) and not is_literal and has_dynamic_prompt(spec.name, port):
+        return expand_dynamic_prompt(value)
+    if isinstance(spec, KnownNode):
+        return clamp_seed(port, value)
+    return convert(port, value, clamp=True)
+
+
+def _missing_defaults(spec: NodeSpec, values: Container[str]) -> dict[str, Any]:
+    """Return the values that the editor starts with, of widgets that have none in the file."""
+    starts = {
+        port.name: start_value(port)
+        for port in spec.inputs
+        if is_widget(port) and port.name not in values and not (port.optional and port.is_required)
+    }
+    return {name: value for name, value in starts.items() if value is not None}
+
+
+def start_value(port: Port) -> Any:
+    """Return the value that a widget starts with; None if it is the first of the user's files."""
+    if not port.is_required:
+        return port.default
+    if port.between is not None:
+        start = port.between.start
+        return start if start is not None else max(port.between.low, min(0, port.between.high))
+    if port.type == "COMBO":
+        return next(iter(port.choices), None) if isinstance(port.choices, tuple) else None
+    return {"BOOLEAN": False, "STRING": "", "INT": 0, "FLOAT": 0.0}.get(port.type)
+
+
+def lossy_values(spec: NodeSpec, values: Mapping[str, Any], clamp: bool) -> dict[str, Any]:
+    """Return the values that lose something when they are converted.
+
+    Args:
+        clamp: as in `convert`.
+    """
+    return {
+        name: value for name, value in values.items() if _is_lossy(spec.port(name), value, clamp)
+    }
 
 
 def held_values(
     spec: NodeSpec, node: Mapping[str, Any], outer: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the values of a node's widgets by name, as the file has them."""
+    """Return the values of a node's widgets by name, as the file has them.
+
+    A list wins over values by name, as in the editor; those outside of the node win over both.
+    """
     listed = node.get("widgets_values")
-    values: dict[str, Any] = values_by_position(spec, listed) if isinstance(listed, list) else {}
-    for name, value in _named_values(spec, node, outer):
-        port = spec.port(name)
-        if port is not None and is_widget(port):
-            values[name] = value
-    return values
+    given = spec.current_names(values_by_position(spec, listed)) if _is_list(listed) else {}
+    named = {**dict(_named_values(spec, node, {})), **given, **spec.current_names(outer)}
+    ports = {name: spec.port(name) for name in named}
+    return {
+        name: value
+        for name, value in named.items()
+        if (port := ports[name]) is not None and is_widget(port)
+    }
+
+
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 def ignored_values(
@@ -136,13 +195,29 @@ def _is_control(waiting: Sequence[Any], widgets: Sequence[Port]) -> bool:
     return not is_next_boolean or len(waiting) > len(widgets)
 
 
-def convert(port: Port | None, value: Any) -> Any:
+def convert(port: Port | None, value: Any, clamp: bool = False) -> Any:
     """Convert a literal to the type of its port as ComfyUI does: "8" to 8, 2.7 to 2, 1 to True.
 
     A value that cannot be converted is returned unchanged, for validation to refuse.
+
+    Args:
+        clamp: limit a seed to its range, as ComfyUI's editor does for files.
     """
     if port is None:
         return value
+    value = _convert(port, value)
+    return clamp_seed(port, value) if clamp else value
+
+
+def clamp_seed(port: Port, value: Any) -> Any:
+    """Return a seed limited to the range of its port; another value as it is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if port.type != "INT" or not is_seed(port) or not is_number or not math.isfinite(value):
+        return value
+    return int(max(port.between.low, min(value, port.between.high))) if port.between else value
+
+
+def _convert(port: Port, value: Any) -> Any:
     if isinstance(value, str):
         if port.type == "INT" and _INT.match(value):
             return int(value)
@@ -158,11 +233,19 @@ def convert(port: Port | None, value: Any) -> Any:
     return value
 
 
-def _is_lossy(port: Port | None, value: Any) -> bool:
+def is_control(value: Any) -> bool:
+    """Return whether a value says what the editor does with a seed after a run."""
+    return isinstance(value, bool) or str(value) in CONTROLS
+
+
+def _is_lossy(port: Port | None, value: Any, clamp: bool) -> bool:
     """Return whether converting a number gives another one, or makes a number of a boolean."""
-    if port is None or port.type not in _NUMBERS or not isinstance(value, int | float):
+    if port is None or port.type not in _NUMBERS or not isinstance(value, int | float | str):
         return False
-    return isinstance(value, bool) or convert(port, value) != value
+    converted = convert(port, value, clamp)
+    if isinstance(value, str):  # "8" is 8; a seed beyond its range is another number
+        return isinstance(converted, int | float) and converted != _convert(port, value)
+    return isinstance(value, bool) or converted != value
 
 
 def expand_dynamic_prompt(text: str) -> str:
@@ -184,12 +267,3 @@ def expand_dynamic_prompt(text: str) -> str:
         if not count:
             break
     return _ESCAPED.sub(r"\1", text)
-
-
-def _read(port: Port | None, value: Any) -> Any:
-    if port is not None and port.name == "sampler_name" and isinstance(value, str):
-        value = value.removeprefix(OLD_SAMPLER_PREFIX)
-    dynamic = port is not None and port.type == "STRING" and port.multiline
-    return (
-        expand_dynamic_prompt(value) if dynamic and isinstance(value, str) else convert(port, value)
-    )

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import FormatError
 from ..graph.graph import Graph, Link, Node
 from ..node.spec import NodeSpec, Port
-from .comfy_values import is_image, is_widget
+from .comfy_values import is_image, is_widget, start_value
 from .native import thaw
 
 Specs = Mapping[str, NodeSpec]
@@ -151,12 +151,10 @@ def _value(port: Port, value: Any) -> Any:
     """Return a value as a widget holds it; for None, the value that the editor starts with."""
     if value is not None:
         return thaw(value)
-    if port.between is not None:
-        start = port.between.start
-        return start if start is not None else max(port.between.low, min(0, port.between.high))
     if port.type == "COMBO":
         return next(iter(port.options() or ("",)), "")
-    return {"BOOLEAN": False, "STRING": ""}.get(port.type, 0)
+    start = start_value(port)
+    return 0 if start is None else start
 
 
 def _height(spec: NodeSpec) -> int:

@@ -49,7 +49,7 @@ def read_image_graph(path: Path, specs: Specs | None = None) -> Graph:
         if OURS in chunks:
             return read_native(_mapping(parse_json(chunks[OURS])), specs)
         if COMFY in chunks:
-            return read_prompt(_prompt(chunks[COMFY]), specs)
+            return read_prompt(_prompt(chunks[COMFY]), specs, clamp_seeds=True)
         if EDITOR in chunks:
             return read_workflow(_workflow(chunks[EDITOR]), specs or {})
     except FormatError as error:

@@ -17,11 +17,12 @@ import yaml
 from ..errors import FormatError
 from ..graph.literal import is_unicode
 
-Numbers = Literal["finite", "inputs", "any"]
+Numbers = Literal["finite", "inputs", "file", "any"]
 MAX_BYTES = 16 * 2**20
 MAX_VALUES = 1_000_000
 MAX_DEPTH = 64
 MIN_SIZE, MAX_VALUE = -(2**63), 2**64 - 1
+MAX_DIGITS = 400
 
 
 def parse_json(text: str, numbers: Numbers = "finite") -> Any:
@@ -30,8 +31,9 @@ def parse_json(text: str, numbers: Numbers = "finite") -> Any:
     Args:
         numbers: which numbers must be finite and fit in 64 bits. "inputs" is for prompts and
             workflows of ComfyUI, which writes NaN beside the inputs of a node: only the inputs
-            of prompts, and native graphs. "any" is for its images: none. The others become null,
-            or floats if they are too large for an integer.
+            of prompts, and native graphs. "file" is the same for its files, where whole numbers
+            of up to MAX_DIGITS digits stay as they are: the node that uses one decides. "any" is
+            for its images: none, and whole numbers stay too. The others become null, or floats.
 
     Raises:
         FormatError: the text is too large, too deep, or not JSON; the message says where.
@@ -135,11 +137,13 @@ class _Bad:
 
     Attributes:
         is_number: whether it may stand where nothing reads it, as `replacement`.
+        integer: the number itself, if it is a whole number of at most MAX_DIGITS digits.
     """
 
     message: str
     is_number: bool = False
     replacement: float | None = None
+    integer: int | None = None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -163,7 +167,8 @@ def _json_int(text: str) -> int | _Bad:
     except FormatError as error:
         number = float(text)
         replacement = number if math.isfinite(number) else None
-        return _Bad(str(error), is_number=True, replacement=replacement)
+        integer = int(text) if len(text) <= MAX_DIGITS else None
+        return _Bad(str(error), is_number=True, replacement=replacement, integer=integer)
 
 
 def _json_float(text: str) -> float | _Bad:
@@ -206,13 +211,13 @@ def _check_values(value: Any, numbers: Numbers = "finite") -> None:
                 if isinstance(inner, int | float | None):
                     continue
                 if _is_allowed(inner, (path, key), numbers):
-                    item[key] = inner.replacement
+                    item[key] = _replacement(inner, numbers)
                 else:
                     waiting.append((inner, (path, key)))
         elif isinstance(item, list):
             for index, inner in enumerate(item):
                 if _is_allowed(inner, (path, index), numbers):
-                    item[index] = inner.replacement
+                    item[index] = _replacement(inner, numbers)
                 else:
                     waiting.append((inner, (path, index)))
         elif isinstance(item, _Bad):
@@ -225,9 +230,15 @@ def _is_allowed(item: Any, path: _Path, numbers: Numbers) -> TypeGuard[_Bad]:
     """Return whether an item is a number that need not be read."""
     if not isinstance(item, _Bad) or not item.is_number or numbers == "finite":
         return False
+    if numbers == "file" and item.integer is not None:
+        return True
     keys = _keys(path)
     inside = keys[1:] if keys[0] == "prompt" else keys
     return numbers == "any" or (len(inside) > 1 and inside[1:-1][:1] != ["inputs"])
+
+
+def _replacement(item: _Bad, numbers: Numbers) -> float | None:
+    return item.integer if numbers != "inputs" and item.integer is not None else item.replacement
 
 
 def _keys(path: _Path) -> list[Any]:

@@ -22,6 +22,9 @@ UNREAD = "unread values"
 CONVERTED = "converted values"
 """The key in `Node.extra` of values that lost something when they were converted."""
 
+POSITIONAL = "widgets_values"
+"""The key in `Node.extra` of the values in an editor's file whose names are not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -71,6 +74,12 @@ class Node:
         """Values without a name in an editor's file, beyond those of the node's fields."""
         unread: Sequence[Any] = self.extra.get(UNREAD, ())
         return unread
+
+    @property
+    def positional(self) -> Sequence[Any]:
+        """Values in an editor's file whose names are not known, as nothing declares the node."""
+        positional: Sequence[Any] = self.extra.get(POSITIONAL, ())
+        return positional
 
     @property
     def converted(self) -> Mapping[str, Any]:

@@ -131,7 +131,7 @@ def lint(graph: Graph, registry: Registry, files: Files) -> tuple[LintWarning, .
         if node.spec.name in rule.types
         for finding in rule.check(NodeView(node, prepared.nodes))
     ]
-    warnings += ignored_inputs(graph, registry) + _converted_values(graph)
+    warnings += file_warnings(graph, registry)
     if prepared.targets:
         warnings += [_unused(id, type_name) for id, type_name in prepared.unneeded]
     order = {id: position for position, id in enumerate(graph.nodes)}
@@ -142,8 +142,12 @@ def _warning(rule: LintRule, node: Prepared, finding: Finding) -> LintWarning:
     return LintWarning(rule=rule.name, node=node.id, type=node.spec.name, **finding._asdict())
 
 
-def ignored_inputs(graph: Graph, registry: Registry) -> list[LintWarning]:
-    """Return warnings of values in the graph's file that no input of their node takes."""
+def file_warnings(graph: Graph, registry: Registry) -> list[LintWarning]:
+    """Return warnings of values in the graph's file that are not used, or not as they stand."""
+    return _ignored_inputs(graph, registry) + _converted_values(graph)
+
+
+def _ignored_inputs(graph: Graph, registry: Registry) -> list[LintWarning]:
     named = [
         _ignored(id, node, name, registry)
         for id, node in graph.nodes.items()

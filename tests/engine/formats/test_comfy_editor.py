@@ -175,10 +175,11 @@ def test_a_subgraph_is_laid_open_with_the_values_that_it_shows() -> None:
     assert graph.nodes["4"].inputs["images"] == Link("10:3", 0)
 
 
-def test_values_by_name_come_before_values_by_position() -> None:
+@pytest.mark.parametrize(("listed", "scale"), [([2.5], 2.5), (None, 4.0), ([2.5, 1, 7], 4.0)])
+def test_a_list_that_fits_wins_over_values_by_name(listed: Any, scale: float) -> None:
     data = nested()
-    data["nodes"][1]["widgets_values_named"] = {"scale_by": 4.0}
-    assert read_workflow(data, REGISTRY).nodes["10:2"].inputs["scale_by"] == 4.0
+    data["nodes"][1] |= {"widgets_values_named": {"scale_by": 4.0}, "widgets_values": listed}
+    assert read_workflow(data, REGISTRY).nodes["10:2"].inputs["scale_by"] == scale
 
 
 def test_a_node_that_is_not_installed_keeps_its_links() -> None:
