@@ -196,17 +196,23 @@ def nodes(options: argparse.Namespace) -> int:
 
 def convert(options: argparse.Namespace) -> int:
     """`latentloom convert IN OUT`."""
-    from latentloom.console.views import print_warnings
-    from latentloom.engine.formats import load_graph, name_outputs, save_graph
+    from latentloom.console.views import conversion_to_object, print_warnings, to_json
+    from latentloom.engine.formats import load_graph, losses, name_outputs, save_graph
     from latentloom.engine.graph.lint import file_warnings
 
     registry = installed_nodes()
     graph = name_outputs(load_graph(_find(options.file), registry), registry)
-    print_warnings(file_warnings(graph, registry))
     target = Path(options.out)
     if target.exists() and not options.force:
         raise FormatError(f"{target} exists; choose another name or use --force")
-    save_graph(graph, target, registry, options.to or "")
+    lost = losses(graph, save_graph(graph, target, registry, options.to or ""))
+    warnings = file_warnings(graph, registry)
+    if options.json:
+        print(to_json(conversion_to_object(target, lost, warnings)))
+        return DONE
+    print_warnings(warnings)
+    for loss in lost:
+        print(f"not carried: {loss}", file=sys.stderr)
     print(target)
     return DONE
 
@@ -366,10 +372,12 @@ def _parser() -> argparse.ArgumentParser:
     command_parser = add("convert", convert, "Convert a graph to another format.")
     command_parser.add_argument("file", metavar="IN", help=FILE)
     command_parser.add_argument(
-        "out", metavar="OUT", help=".yaml, .json, or .api.json for ComfyUI's API"
+        "out",
+        metavar="OUT",
+        help=".yaml, .json, .api.json for ComfyUI's API, .editor.json for its editor",
     )
     command_parser.add_argument(
-        "--to", choices=("yaml", "json", "comfy"), help="default: by the extension of OUT"
+        "--to", choices=("yaml", "json", "comfy", "editor"), help="default: by the extension of OUT"
     )
     command_parser.add_argument("--force", action="store_true", help="overwrite OUT")
     add("models", models, "List the installed models.")

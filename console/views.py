@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from latentloom.engine.cache.disk import Store
@@ -14,6 +15,7 @@ from latentloom.engine.errors import GraphError, InputError, LatentloomError, No
 from latentloom.engine.execution.executor import Result
 from latentloom.engine.execution.plan import Plan, Step
 from latentloom.engine.execution.reasons import reason_to_object
+from latentloom.engine.formats.losses import Loss
 from latentloom.engine.graph.lint import LintWarning
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import MISSING, NodeSpec, Output, Port
@@ -64,6 +66,22 @@ def failure_to_object(error: Exception) -> dict[str, Any]:
         "model_calls": 0,
         "seconds": 0.0,
         "errors": error_to_objects(error),
+    }
+
+
+def conversion_to_object(
+    path: Path, lost: Iterable[Loss], warnings: Iterable[LintWarning]
+) -> dict[str, Any]:
+    """Return what `convert --json` prints.
+
+    Args:
+        lost: what the written file does not hold.
+    """
+    return {
+        "status": "done",
+        "path": str(path),
+        "not_carried": [loss._asdict() for loss in lost],
+        "warnings": [warning_to_object(warning) for warning in warnings],
     }
 
 

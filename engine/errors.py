@@ -68,12 +68,14 @@ class Problem:
         near: Sequence[str] = (),
         *,
         node: str = "",
+        pack: str = "",
         remedy: str = "install the pack it comes from",
     ) -> Problem:
         """Return the problem of a node type that is not installed.
 
         Args:
             near: installed types with a similar name.
+            pack: the pack that it comes from, if known.
             remedy: what to do if there are none.
         """
         return cls(
@@ -82,7 +84,7 @@ class Problem:
             type=type_name,
             expected="a node that is installed",
             got=type_name,
-            hint=f"did you mean {' or '.join(near)}?" if near else remedy,
+            hint=_pack_hint(pack) or (f"did you mean {' or '.join(near)}?" if near else remedy),
         )
 
     @classmethod
@@ -244,6 +246,12 @@ class RunError(LatentloomError):
     def __init__(self, errors: Sequence[LatentloomError], result: object) -> None:
         self.errors, self.result = tuple(errors), result
         super().__init__("\n".join(str(error) for error in self.errors))
+
+
+def _pack_hint(pack: str) -> str:
+    if pack == "comfy-core":
+        return "it is a core node of ComfyUI, which latentloom does not have"
+    return f"install the pack {pack}" if pack else ""
 
 
 def did_you_mean(name: str, known: Collection[str], cutoff: float = 0.7) -> str:

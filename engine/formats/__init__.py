@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import FormatError
 from ..files.folder import open_folder
 from ..files.image_formats import is_image_name
-from ..graph.graph import Graph, Link
+from ..graph.graph import Graph
 from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt_json
+from .comfy_workflow import write_workflow_json
 from .image_metadata import embed, read_image_graph
+from .losses import losses
 from .native import read_native, write_json, write_yaml
+from .output_names import name_outputs
 from .parsing import MAX_BYTES, parse_json, parse_yaml
 
-__all__ = ["dump_graph", "embed", "load_graph", "name_outputs", "parse_graph", "save_graph"]
+__all__ = [
+    "dump_graph",
+    "embed",
+    "load_graph",
+    "losses",
+    "name_outputs",
+    "parse_graph",
+    "save_graph",
+]
 
 
 def load_graph(path: Path, specs: Specs | None = None) -> Graph:
@@ -69,42 +79,25 @@ def dump_graph(graph: Graph, form: str, specs: Specs) -> str:
     """Return a graph as the text of a file.
 
     Args:
-        form: "yaml" or "json" (native), or "comfy" (ComfyUI's API JSON).
+        form: "yaml" or "json" (native), "comfy" (ComfyUI's API JSON), or "editor" (the workflow
+            file of its editor).
 
     Raises:
         FormatError: the form cannot hold a part of the graph.
     """
     if form == "comfy":
         return write_prompt_json(graph, specs)
+    if form == "editor":
+        return write_workflow_json(graph, specs)
     return write_json(graph) if form == "json" else write_yaml(graph)
 
 
-def name_outputs(graph: Graph, specs: Specs) -> Graph:
-    """Return the graph with outputs by name, not by ComfyUI's index: `$4.VAE` for `$4.2`."""
-
-    def name_output(value: Any) -> Any:
-        if not isinstance(value, Link) or not isinstance(value.output, int):
-            return value
-        spec = specs.get(graph.nodes[value.node].type) if value.node in graph.nodes else None
-        outputs = spec.outputs if spec is not None else ()
-        if spec is None or not 0 <= value.output < len(outputs):
-            return value
-        name = outputs[value.output].name
-        is_unique = name.isidentifier() and spec.output_index(name) == value.output
-        return Link(value.node, name) if is_unique else value
-
-    nodes = {
-        id: replace(node, inputs={name: name_output(value) for name, value in node.inputs.items()})
-        for id, node in graph.nodes.items()
-    }
-    return replace(graph, nodes=nodes)
-
-
-def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:
-    """Write a graph to a file, replacing an existing one atomically.
+def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> str:
+    """Write a graph to a file, replacing an existing one atomically; return the form.
 
     Args:
-        form: as in `dump_graph`; by default the extension chooses it (`.api.json` is ComfyUI's).
+        form: as in `dump_graph`; by default the extension chooses it: `.api.json` and
+            `.editor.json` are ComfyUI's.
 
     Raises:
         FormatError: the extension is unknown, or the form cannot hold the graph.
@@ -114,12 +107,16 @@ def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:
         if name.endswith((".yaml", ".yml")):
             form = "yaml"
         elif name.endswith(".json"):
-            form = "comfy" if name.endswith(".api.json") else "json"
+            forms = {".api.json": "comfy", ".editor.json": "editor"}
+            form = next((forms[end] for end in forms if name.endswith(end)), "json")
         else:
-            raise FormatError(f"{path.name}: expected extension .yaml, .json or .api.json")
+            raise FormatError(
+                f"{path.name}: expected extension .yaml, .json, .api.json or .editor.json"
+            )
     data = dump_graph(graph, form, specs).encode("utf-8")
     if path.exists() and not path.is_file():  # a pipe, or a terminal
         path.write_bytes(data)
-        return
+        return form
     with open_folder(path.parent) as folder, folder.temporary_file(data) as part:
         folder.replace(part, folder, path.name)
+    return form

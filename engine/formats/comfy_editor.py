@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..errors import FormatError
-from ..graph.graph import CONVERTED, IGNORED, UNREAD, Graph, Link, Node
+from ..graph.graph import CONVERTED, IGNORED, UNREAD, Document, Graph, LeftOut, Link, Node
 from ..node.spec import NodeSpec
 from .comfy_broadcast import Broadcasts, Feed
 from .comfy_groups import as_subgraph, group_of, group_widget_values, groups_in
+from .comfy_layout import read_layout
 from .comfy_level import (
     BYPASSED,
     INPUTS,
@@ -27,7 +28,7 @@ from .comfy_level import (
     mode_of,
     sockets_of,
 )
-from .comfy_placeholders import placeholder_values
+from .comfy_placeholders import pack_of, placeholder_values
 from .comfy_proxies import MAX_DEPTH, own_values, proxies
 from .comfy_tokens import fill_tokens
 from .comfy_values import (
@@ -56,6 +57,7 @@ Value = Link | tuple[Any] | Primitive | None
 """The source of an input: an output, a value in a tuple of one, or nothing."""
 
 MAX_NODES, MAX_LEVELS = 100_000, 10_000
+SUBGRAPH = "its nodes stand one by one"
 
 
 def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
@@ -72,8 +74,9 @@ def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
     """
     definitions = {definition["id"]: definition for definition in definitions_in(data, 0)}
     reader = _Reader(specs, definitions, groups_in(data))
+    root = Level(data, "", None, None)
     try:
-        reader.read(Level(data, "", None, None))
+        reader.read(root)
     except RecursionError as error:
         raise FormatError("a link passes through too many reroutes and subgraphs") from error
     nodes = fill_tokens(reader.nodes)
@@ -91,7 +94,10 @@ def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
         extra |= {IGNORED: ignored} if ignored else {}
         return replace(node, inputs=without_dangling(node.inputs), extra=extra)
 
-    return Graph({id: settle(node) for id, node in nodes.items()})
+    settled = {id: settle(node) for id, node in nodes.items()}
+    layout = read_layout(root, list(settled))
+    document = Document("editor", data, tuple(reader.left_out))
+    return Graph(settled, layout=layout, document=document)
 
 
 @dataclass
@@ -104,20 +110,32 @@ class _Reader:
     nodes: dict[str, Node] = field(default_factory=dict)
     levels: dict[str, Level] = field(default_factory=dict)
     broadcasts: dict[str, Broadcasts] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
 
     def read(self, level: Level) -> None:
         """Collect the nodes of a level and those below it."""
         if level.prefix.count(":") > MAX_DEPTH:
             raise FormatError("subgraphs are nested too deep, or in themselves")
         for id, node in level.nodes.items():
-            if node["type"] in VIRTUAL or mode_of(node) in (MUTED, BYPASSED):
+            reason = self._reason_to_leave_out(node)
+            if reason:
+                self.left_out.append(LeftOut(level.prefix + id, node["type"], reason))
+            if reason and reason != SUBGRAPH:
                 continue
-            if self._is_subgraph(node):
+            if reason == SUBGRAPH:
                 self.read(self._instance(level, id))
                 continue
             self.nodes[level.prefix + id] = self._node(level, id, node)
             if len(self.nodes) > MAX_NODES:
                 raise FormatError(f"workflow: expected at most {MAX_NODES} nodes")
+
+    def _reason_to_leave_out(self, node: Mapping[str, Any]) -> str:
+        """Return why a node itself is not in the graph; empty if it is."""
+        if node["type"] in VIRTUAL:
+            return "only the editor has it"
+        if mode_of(node) in (MUTED, BYPASSED):
+            return "it is muted" if mode_of(node) == MUTED else "it is bypassed"
+        return SUBGRAPH if self._is_subgraph(node) else ""
 
     def _node(self, level: Level, id: str, node: Mapping[str, Any]) -> Node:
         spec, outer = self._declaration(node), level.outer_values.get((id,), {})
@@ -129,7 +147,8 @@ class _Reader:
         else:
             inputs = widget_values(spec, node, outer, promoted)
             ignored = ignored_values(spec, node, outer)
-            lossy = lossy_values(spec, held_values(spec, node, outer), clamp=True)
+            held = held_values(spec, node, outer)
+            lossy = lossy_values(spec, held, clamp=True) | _changed_texts(held, inputs)
             unread = unread_values(spec, node)
         for index, socket in enumerate(sockets_of(node, "inputs")):
             name = str(socket.get("name", ""))
@@ -146,7 +165,10 @@ class _Reader:
             (inputs if is_input else ignored)[current or name] = value
         title = node.get("title")
         title = title if isinstance(title, str) else ""
-        return Node(node["type"], inputs, title, {**extra, **_extra(ignored, unread, lossy)})
+        pack = pack_of(node["type"], node.get("properties"), self.specs)
+        return Node(
+            node["type"], inputs, title, {**extra, **pack, **_extra(ignored, unread, lossy)}
+        )
 
     def _declaration(self, node: Mapping[str, Any]) -> NodeSpec | None:
         return declaration_of(node, self.specs)
@@ -341,6 +363,15 @@ class _Reader:
             return inputs[slot]
         exact = (socket for socket in inputs if socket.get("type") == type)
         return next(exact, None) or next(filter(fits, inputs), None)
+
+
+def _changed_texts(held: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the strings of which comments or alternatives were taken away."""
+    return {
+        name: value
+        for name, value in held.items()
+        if isinstance(value, str) and isinstance(inputs[name], str) and inputs[name] != value
+    }
 
 
 def _named_values(instance: Mapping[str, Any]) -> Mapping[str, Any]:

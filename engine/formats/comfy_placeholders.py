@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..graph.graph import POSITIONAL
+from ..graph.graph import CORE_PACK, PACK, POSITIONAL
+from ..node.spec import NodeSpec
 from .comfy_values import CONTROLS, EDITOR_WIDGETS
+from .known_nodes import known_node
 
 SEED_NAMES = ("seed", "noise_seed")
+MAX_PACK_CHARS = 120
 
 
 def placeholder_values(
@@ -39,6 +42,25 @@ def placeholder_values(
     by_name |= {name: value for name, value in outer.items() if name != POSITIONAL}
     values = {str(name): value for name, value in by_name.items() if name not in EDITOR_WIDGETS}
     return values, extra
+
+
+def pack_of(type_name: str, properties: Any, specs: Mapping[str, NodeSpec]) -> dict[str, str]:
+    """Return the pack of a node that is not installed, for `Node.extra`, as far as it is known.
+
+    Args:
+        properties: those of the node in a file of the editor, or `_meta` in a prompt.
+    """
+    if not specs or type_name in specs:
+        return {}
+    held = properties if isinstance(properties, Mapping) else {}
+    names = [held.get(key) for key in ("cnr_id", "aux_id")]
+    name = next((name for name in names if isinstance(name, str) and name), None)
+    if name is None:
+        return {PACK: CORE_PACK} if known_node(type_name) is not None else {}
+    version = held.get("ver")
+    is_shown = name != CORE_PACK and isinstance(version, str) and version
+    shown = f"{name} {version}" if is_shown else name
+    return {PACK: shown[:MAX_PACK_CHARS]}
 
 
 def _by_socket(node: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any] | None:

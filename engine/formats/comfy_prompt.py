@@ -7,11 +7,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import FormatError
-from ..graph.graph import CONVERTED, IGNORED, UNREAD, Graph, InputRef, Link, Node
+from ..graph.graph import (
+    CONVERTED,
+    IGNORED,
+    PACK,
+    POSITIONAL,
+    UNREAD,
+    Document,
+    Graph,
+    InputRef,
+    Link,
+    Node,
+)
 from ..node.spec import NodeSpec
+from .comfy_placeholders import pack_of
 from .comfy_values import convert, lossy_values
 from .known_nodes import required_defaults
 from .native import refuse_unreadable, thaw
+from .output_names import declared
 
 Specs = Mapping[str, NodeSpec]
 
@@ -46,7 +59,8 @@ def read_prompt(
     Former names of inputs become current ones. ComfyUI ignores unknown keys, and inputs that an
     installed node does not have; they are stored in `Node.extra`, and written back.
     """
-    return Graph({id: _read_node(entry, specs or {}, clamp_seeds) for id, entry in data.items()})
+    nodes = {id: _read_node(entry, specs or {}, clamp_seeds) for id, entry in data.items()}
+    return Graph(nodes, document=Document("comfy", data))
 
 
 def write_prompt(graph: Graph, specs: Specs) -> dict[str, Any]:
@@ -77,6 +91,7 @@ def _read_node(entry: Mapping[str, Any], specs: Specs, clamp_seeds: bool) -> Nod
         key: value for key, value in entry.items() if key not in ("class_type", "inputs", "_meta")
     }
     extra |= {"_meta": details} if details else {}
+    extra |= pack_of(entry["class_type"], details, specs)
     if spec is not None:
         values = spec.current_names(values)
         ignored = {name: value for name, value in values.items() if spec.port(name) is None}
@@ -102,6 +117,16 @@ def _read_value(value: Any) -> Any:
 
 
 def _write_node(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, Any]:
+    entry = _entry(graph, id, node, specs)
+    document = graph.document
+    if node.type not in specs and document is not None and document.form == "comfy":
+        held = document.data.get(id)
+        if held is not None and _entry(graph, id, _read_node(held, {}, True), specs) == entry:
+            return dict(held)  # a placeholder is written as it was read
+    return entry
+
+
+def _entry(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, Any]:
     inputs = {
         name: _write_value(graph, f"{node.type} ({id}) .{name}", value, specs)
         for name, value in node.inputs.items()
@@ -111,7 +136,7 @@ def _write_node(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, An
     for name, value in node.ignored.items():
         inputs.setdefault(name, _write_value(graph, f"{node.type} ({id}) .{name}", value, specs))
     entry: dict[str, Any] = {"class_type": node.type, "inputs": inputs}
-    own = (IGNORED, UNREAD, CONVERTED)
+    own = (IGNORED, UNREAD, CONVERTED, POSITIONAL, PACK)
     entry |= {key: thaw(value) for key, value in node.extra.items() if key not in own}
     if node.title:
         entry["_meta"] = {"title": node.title, **entry.get("_meta", {})}
@@ -144,9 +169,11 @@ def _index(graph: Graph, where: str, link: Link, specs: Specs) -> int:
     if isinstance(link.output, int):
         return link.output
     origin = graph.nodes.get(link.node)
-    spec = specs.get(origin.type) if origin else None
+    spec = declared(origin.type, specs) if origin else None
     index = spec.output_index(link.output) if spec else None
     if index is None:
         kind = origin.type if origin else "a missing node"
-        raise FormatError(f"{where}: expected an output of an installed node, got {link} of {kind}")
+        raise FormatError(
+            f"{where}: expected an output of a node that is known, got {link} of {kind}"
+        )
     return index

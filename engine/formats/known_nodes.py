@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..node.ports import Between
@@ -20,6 +21,7 @@ from .parsing import MAX_VALUE
 DECLARATIONS = Path(__file__).with_name("known_nodes.json")
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 SEEDS = Between(0, MAX_VALUE)
+NO_VALUES: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,18 @@ class KnownNode(NodeSpec):
     """The declaration of a node that is not installed; it cannot run."""
 
 
-def known_node(type_name: str, values: Sequence[Any] = ()) -> KnownNode | None:
+def known_node(
+    type_name: str, values: Sequence[Any] = (), named: Mapping[str, Any] = NO_VALUES
+) -> KnownNode | None:
     """Return the declaration of a core node of ComfyUI; None if it is none.
 
     Args:
         values: the values of its fields in a file; they choose the version whose number of
             fields is theirs, and the inputs that an option adds.
+        named: these values by name, for a file that has no list.
     """
-    versions = [_declare(type_name, entry, values) for entry in _declarations().get(type_name, ())]
+    entries = _declarations().get(type_name, ())
+    versions = [_declare(type_name, entry, values, named) for entry in entries]
     fitting = (known for known in versions if _field_count(known) == len(values))
     return next(fitting, None) or next(iter(versions), None)
 
@@ -71,19 +77,23 @@ def _declarations() -> Mapping[str, Any]:
     return declarations
 
 
-def _declare(type_name: str, entry: Mapping[str, Any], values: Sequence[Any]) -> KnownNode:
+def _declare(
+    type_name: str, entry: Mapping[str, Any], values: Sequence[Any], named: Mapping[str, Any]
+) -> KnownNode:
     outputs = tuple(Output(name, type) for name, type in entry["outputs"])
     return KnownNode(
         name=type_name,
         category="",
         run=_cannot_run,
-        inputs=tuple(_ports(entry["inputs"], list(values), "")),
+        inputs=tuple(_ports(entry["inputs"], list(values), named, "")),
         outputs=outputs,
         output_node=entry.get("output_node", False),
     )
 
 
-def _ports(inputs: Sequence[Any], waiting: list[Any], prefix: str) -> Iterator[Port]:
+def _ports(
+    inputs: Sequence[Any], waiting: list[Any], named: Mapping[str, Any], prefix: str
+) -> Iterator[Port]:
     """Yield the ports; an option among the values is followed by the inputs that it adds."""
     for name, type, *rest in inputs:
         options: Mapping[str, Any] = rest[0] if rest else {}
@@ -91,11 +101,11 @@ def _ports(inputs: Sequence[Any], waiting: list[Any], prefix: str) -> Iterator[P
         yield port
         if port.type not in WIDGET_TYPES:
             continue
-        value = waiting.pop(0) if waiting else port.default
+        value = waiting.pop(0) if waiting else named.get(port.name, port.default)
         if port.seeded and waiting and str(waiting[0]).lower() in _CONTROLS:
             waiting.pop(0)
         added = options.get("options", {}).get(value if isinstance(value, str) else None, ())
-        yield from _ports(added, waiting, f"{port.name}.")
+        yield from _ports(added, waiting, named, f"{port.name}.")
 
 
 _CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize", "true", "false"})

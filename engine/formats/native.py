@@ -11,6 +11,7 @@
 
 `$node.OUTPUT` is a link and `${name}` a graph input; `$$` at the start of a string stands for `$`.
 Inputs of a node that are called `node`, `title` or `inputs` go under `inputs:` inside the node.
+Values of a node that is not known, which have no names, are the list `widgets_values`.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ from typing import Any
 import yaml
 
 from ..errors import FormatError
-from ..graph.graph import Graph, GraphInput, InputRef, Link, Node
+from ..graph.graph import POSITIONAL, Graph, GraphInput, InputRef, Link, Node
 from ..graph.literal import describe_value, is_unicode
 from ..node.spec import NodeSpec
+from .comfy_layout import mapping_in
+from .comfy_placeholders import pack_of
 from .parsing import PlainLoader
 
 VERSION = 1
 WIDTH = 100
 KEYS = ("latentloom", "title", "description", "inputs", "nodes", "layout")
-NODE_KEYS = ("node", "title", "inputs")
+NODE_KEYS = ("node", "title", "inputs", POSITIONAL)
 INPUT_KEYS = ("type", "default", "min", "max", "choices", "description")
 _LINK = re.compile(r"^\$([^\s$.{}](?:[^\s$]*[^\s$.])?)\.([^.$]+)\Z")
 _INPUT_REF = re.compile(r"^\$\{([^{}]+)\}\Z")
@@ -55,12 +58,15 @@ def read_native(data: Mapping[Any, Any], specs: Mapping[str, NodeSpec] | None = 
     _check_keys(data, KEYS, "the file")
     nodes = _mapping(data.get("nodes"), "nodes")
     inputs = _mapping(data.get("inputs"), "inputs")
+    layout = _mapping(data.get("layout"), "layout")
     return Graph(
-        nodes={str(id): _read_node(str(id), entry, specs or {}) for id, entry in nodes.items()},
+        nodes={
+            str(id): _read_node(str(id), entry, specs or {}, layout) for id, entry in nodes.items()
+        },
         inputs={str(name): _read_input(str(name), entry) for name, entry in inputs.items()},
         title=_text(data, "title"),
         description=_text(data, "description"),
-        layout=_mapping(data.get("layout"), "layout"),
+        layout=layout,
     )
 
 
@@ -80,9 +86,21 @@ def to_native(graph: Graph) -> dict[str, Any]:
             name: _write_input(graph_input) for name, graph_input in graph.inputs.items()
         }
     file["nodes"] = {id: _write_node(id, node) for id, node in graph.nodes.items()}
-    if graph.layout:
-        file["layout"] = thaw(graph.layout)
+    layout = _layout_of(graph)
+    if layout:
+        file["layout"] = thaw(layout)
     return refuse_unreadable(file)
+
+
+def _layout_of(graph: Graph) -> Mapping[str, Any]:
+    """Return the layout, with the packs of nodes that a prompt names."""
+    packs = {
+        id: {"properties": dict(node.extra["_meta"])}
+        for id, node in graph.nodes.items()
+        if node.extra.get("_meta")
+    }
+    decorations = {**packs, **mapping_in(graph.layout, "nodes")}
+    return {**graph.layout, "nodes": decorations} if packs else graph.layout
 
 
 def write_json(graph: Graph) -> str:
@@ -119,14 +137,19 @@ def thaw(value: Any) -> Any:
     raise FormatError(f"{describe_value(value)} cannot be written to a file")
 
 
-def _read_node(id: str, entry: Any, specs: Mapping[str, NodeSpec]) -> Node:
+def _read_node(
+    id: str, entry: Any, specs: Mapping[str, NodeSpec], layout: Mapping[str, Any]
+) -> Node:
     where = f"node {id}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("node"), str):
         raise FormatError(
             f"{where}: expected a mapping with `node: <type>`, got {describe_value(entry)}"
         )
     clashing = _mapping(entry.get("inputs"), f"{where}, inputs")
+    positional = entry.get(POSITIONAL)
     plain = {name: value for name, value in entry.items() if name not in NODE_KEYS}
+    if POSITIONAL in entry and not isinstance(positional, list):
+        plain[POSITIONAL] = positional
     inputs = {
         str(name): read_value(f"{where}, {name}", value)
         for name, value in {**plain, **clashing}.items()
@@ -134,7 +157,10 @@ def _read_node(id: str, entry: Any, specs: Mapping[str, NodeSpec]) -> Node:
     spec = specs.get(entry["node"])
     if spec is not None:
         inputs = spec.current_names(inputs)
-    return Node(entry["node"], inputs, _text(entry, "title"))
+    extra: dict[str, Any] = {POSITIONAL: tuple(positional)} if isinstance(positional, list) else {}
+    properties = mapping_in(layout, "nodes", id).get("properties")
+    extra |= pack_of(entry["node"], properties, specs)
+    return Node(entry["node"], inputs, _text(entry, "title"), extra)
 
 
 def read_value(where: str, value: Any) -> Any:
@@ -170,6 +196,8 @@ def _write_node(id: str, node: Node) -> dict[str, Any]:
     }
     entry |= {name: value for name, value in values.items() if name not in NODE_KEYS}
     clashing = {name: value for name, value in values.items() if name in NODE_KEYS}
+    if node.positional:
+        entry[POSITIONAL] = thaw(tuple(node.positional))
     return entry | ({"inputs": clashing} if clashing else {})
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import GraphError, Problem
 
@@ -24,6 +24,10 @@ CONVERTED = "converted values"
 
 POSITIONAL = "widgets_values"
 """The key in `Node.extra` of the values in an editor's file whose names are not known."""
+
+PACK = "pack"
+"""The key in `Node.extra` of the pack that a node which is not installed comes from."""
+CORE_PACK = "comfy-core"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,11 @@ class Node:
         return positional
 
     @property
+    def pack(self) -> str:
+        """The pack that a node which is not installed comes from, as its file says."""
+        return str(self.extra.get(PACK, ""))
+
+    @property
     def converted(self) -> Mapping[str, Any]:
         """Values in its file that lost something when they were converted to an input's type."""
         converted: Mapping[str, Any] = self.extra.get(CONVERTED, {})
@@ -109,6 +118,28 @@ class GraphInput:
     description: str = ""
 
 
+class LeftOut(NamedTuple):
+    """A node of a file that the graph does not have, and why."""
+
+    id: str
+    type: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """The parsed file that a graph was read from.
+
+    Attributes:
+        form: "comfy" or "editor", as in `formats.dump_graph`.
+        left_out: its nodes that no run needs.
+    """
+
+    form: str
+    data: Mapping[str, Any]
+    left_out: tuple[LeftOut, ...] = ()
+
+
 @dataclass(frozen=True)
 class Graph:
     """Nodes by id, connected by links. Nodes and inputs stay in the order of the file.
@@ -117,6 +148,7 @@ class Graph:
         inputs: the inputs that the graph declares, by name.
         layout: positions, colours and notes for an editor; never in a cache key.
         source: the file it was read from, if any; its folder is searched for files that it names.
+        document: what that file holds, in a form of ComfyUI; saved again, nothing of it is lost.
     """
 
     nodes: Mapping[str, Node] = field(default_factory=dict)
@@ -125,6 +157,7 @@ class Graph:
     description: str = ""
     layout: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = field(default=None, compare=False)
+    document: Document | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", MappingProxyType(dict(self.nodes)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from ..errors import did_you_mean
+from ..errors import Problem, did_you_mean
 from ..node.extension import Extension
 from ..node.registry import Registry
 from .graph import Graph, InputRef, Link, Node
@@ -133,7 +133,7 @@ def lint(graph: Graph, registry: Registry, files: Files) -> tuple[LintWarning, .
     ]
     warnings += file_warnings(graph, registry)
     if prepared.targets:
-        warnings += [_unused(id, type_name) for id, type_name in prepared.unneeded]
+        warnings += [_unused(id, graph.nodes[id], registry) for id, _ in prepared.unneeded]
     order = {id: position for position, id in enumerate(graph.nodes)}
     return tuple(sorted(warnings, key=lambda warning: order[warning.node]))
 
@@ -198,11 +198,14 @@ def _unread(id: str, node: Node) -> LintWarning:
     )
 
 
-def _unused(id: str, type_name: str) -> LintWarning:
+def _unused(id: str, node: Node, registry: Registry) -> LintWarning:
+    hint = "link it to a node that saves or previews, or remove it"
+    if node.type not in registry:
+        hint = Problem.unknown_node(node.type, pack=node.pack).hint
     return LintWarning(
         rule="unused",
         node=id,
-        type=type_name,
+        type=node.type,
         text="no output node needs it, so it will not run",
-        hint="link it to a node that saves or previews, or remove it",
+        hint=hint,
     )

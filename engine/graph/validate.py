@@ -130,8 +130,10 @@ class _NodeReader:
         node = self.graph.nodes[id]
         spec = self.registry.get(node.type)
         if spec is None:
-            near = self.registry.near(node.type)
-            self.problems.append(Problem.unknown_node(node.type, near, node=id))
+            # The name in a file of ComfyUI is exact: a similar one is another node.
+            near = () if self.graph.document is not None else self.registry.near(node.type)
+            problem = Problem.unknown_node(node.type, near, node=id, pack=node.pack)
+            self.problems.append(problem)
             return None
         count = len(self.problems)
         prepared = Prepared(id, spec)
