@@ -63,7 +63,7 @@ def check_prefix(prefix: str) -> str:
     """Return the relative path that an expanded prefix stands for, with `/` between folders.
 
     Characters that Windows does not allow in names become `_`, so that a graph gives the same
-    names everywhere.
+    names everywhere; so does a first `~`. A drive counts as one before a slash only.
 
     Raises:
         PrefixError: it is empty, absolute, leaves the folder, or cannot be a name.
@@ -72,9 +72,10 @@ def check_prefix(prefix: str) -> str:
     if UNUSABLE_CHARACTERS.search(prefix):
         raise PrefixError(expected, f"{prefix!r}, with control characters")
     path = prefix.replace("\\", "/")
-    if path.startswith("/") or re.match(r"[A-Za-z]:", path):
+    if path.startswith("/") or re.match(r"[A-Za-z]:/", path):
         raise PrefixError(expected, f"{prefix!r}, an absolute path")
     path = posixpath.normpath(UNPORTABLE_CHARACTERS.sub("_", path))
+    path = re.sub(r"^~", "_", path)
     if path == ".." or path.startswith("../"):
         raise PrefixError(expected, f"{prefix!r}, which leaves it")
     if path == ".":
