@@ -1,13 +1,15 @@
 """The generation of the disk cache: a digest of the code, libraries and switches behind results.
 
 Keys cover the source of a node's own file, but not the code that it calls. Within a process that
-code never changes; on disk, each generation's results are separate.
+code never changes, but a switch can, so that every key covers the switches; on disk, each
+generation's results are separate.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,9 +56,19 @@ def generation(registry: Registry) -> str:
             sink.update(f"{folder.name}/{name} {len(code)}\n".encode() + code)
     for library in sorted({library for pack in packs for library in pack.libraries}):
         sink.update(f"{library}=={_version(library)}\n".encode())
-    for switch in sorted({switch for pack in packs for switch in pack.switches}):
-        sink.update(f"{switch}={os.environ.get(switch, '')}\n".encode())
+    sink.update(read_switches(switch_names(registry)).encode("utf-8", "surrogateescape"))
     return sink.hexdigest()[:LENGTH]
+
+
+def switch_names(registry: Registry) -> tuple[str, ...]:
+    """Return the environment variables that packs declare as switches, sorted."""
+    packs = registry.extensions(ResultDependencies)
+    return tuple(sorted({switch for pack in packs for switch in pack.switches}))
+
+
+def read_switches(names: Iterable[str]) -> str:
+    """Return these environment variables with their present values, one a line."""
+    return "".join(f"{name}={os.environ.get(name, '')}\n" for name in names)
 
 
 def open_store(registry: Registry) -> Store | None:

@@ -24,6 +24,7 @@ def make_key(
     upstream: Mapping[str, tuple[str, int]],
     fingerprinter: Fingerprinter,
     output_dir: str,
+    switches: str = "",
 ) -> str:
     """Return the digest of all that decides a node's outputs.
 
@@ -32,8 +33,10 @@ def make_key(
         upstream: for each linked input a digest that stands for the value, and the index of the
             output (-1 where the digest is that of the value itself).
         output_dir: where the node writes; counts for output nodes only.
+        switches: the environment variables that results depend on, with their values.
     """
     sink = hashlib.sha256(node.spec.identity.encode())
+    sink.update(switches.encode("utf-8", "surrogatepass"))
     if node.spec.output_node and node.spec.hidden:
         sink.update(output_dir.encode("utf-8", "surrogatepass"))
     for port in node.spec.inputs:

@@ -78,13 +78,14 @@ def plan_tasks(
         output_dir: where output nodes write; it is in their keys, and in theirs only.
     """
     tiers, fingerprinter, digest = shared.tiers, shared.fingerprinter, shared.digests.digest
+    switches = shared.read_switches()
     tasks: dict[str, NodeTask] = {}
     for id, node in preparation.nodes.items():
         spec = node.spec
         files = {name: (file.digest or digest)(file.path) for name, file in node.files.items()}
         upstream = {name: tasks[source.node].inputs.key for name, source in node.links.items()}
         sources = {name: (upstream[name], source.output) for name, source in node.links.items()}
-        key = make_key(node, files, sources, fingerprinter, output_dir)
+        key = make_key(node, files, sources, fingerprinter, output_dir, switches)
         lazy = {port.name for port in spec.inputs if port.lazy} if spec.needs else ()
         links = [(name, *source) for name, source in node.links.items() if name not in lazy]
         entry = usable(tiers.memory.by_key(key))

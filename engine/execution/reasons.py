@@ -77,7 +77,7 @@ class SeveralChanges(Reason):
 
 @dataclass(frozen=True, slots=True)
 class CodeChanged(Reason):
-    """The inputs are those of the last run; the node's own code is not."""
+    """The inputs are those of the last run; the node's code, or a switch of its pack, is not."""
 
     kind = "code_changed"
 
@@ -212,7 +212,7 @@ def describe(reason: Reason) -> str:
 
 SENTENCES: dict[type[Reason], str] = {
     NeverRun: "never run",
-    CodeChanged: "the node's code changed",
+    CodeChanged: "the node's code or a setting changed",
     Evicted: "evicted",
     NotStored: "its outputs were not stored on disk",
     SavedFileMissing: "a file that it saved is missing",

@@ -350,7 +350,8 @@ class Run:
             digest = source.entry.digest(output)
             upstream[name] = (source.key, output) if digest is None else (digest, -1)
         files, fingerprinter = task.inputs.files, self.shared.fingerprinter
-        return make_key(task.node, files, upstream, fingerprinter, task.output_dir)
+        switches = self.shared.read_switches()
+        return make_key(task.node, files, upstream, fingerprinter, task.output_dir, switches)
 
     def _context(self, task: NodeTask) -> Context:
         context = self.make_context(task.id)

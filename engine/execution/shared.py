@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 from ..cache.file_digests import FileDigests
 from ..cache.fingerprint import Fingerprinter
+from ..cache.generation import read_switches, switch_names
 from ..cache.tiers import Tiers
 from ..node.registry import Registry
 from .call import CallOutcome
@@ -32,11 +33,16 @@ class Shared:
         self.digests = FileDigests()
         self.fingerprinter = Fingerprinter.of(registry)
         self.sharing = thread_sharing(registry)
+        self._switches = switch_names(registry)
         self.history = RunHistory()
         self.in_flight: dict[str, Future[CallOutcome]] = {}
         self.lock = threading.Lock()
         self._cpu_workers = cpu_workers
         self._workers: dict[bool, ThreadPoolExecutor] = {}
+
+    def read_switches(self) -> str:
+        """Return the environment variables that results depend on, as they are now."""
+        return read_switches(self._switches)
 
     def workers(self, device: bool) -> Executor:
         """Return the threads that call device nodes, or those that call CPU nodes."""

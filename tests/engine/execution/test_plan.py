@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from latentloom.engine.cache.generation import ResultDependencies
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.execution.plan import Plan
 from latentloom.engine.execution.reasons import (
@@ -19,7 +20,8 @@ from latentloom.engine.execution.reasons import (
 )
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.graph.graph import Graph
-from tests.engine.fakes import PASSES, graph
+from latentloom.engine.node.registry import Registry
+from tests.engine.fakes import PASSES, REGISTRY, graph
 
 
 def actions(plan: Plan) -> dict[str, str]:
@@ -166,3 +168,20 @@ def test_what_no_output_needs_is_not_run(engine: Engine, calls: list[str]) -> No
     result = engine.run(more)
     assert "Number 99" not in calls
     assert [result.nodes[id].state for id in ("lone", "odd")] == ["skipped", "skipped"]
+
+
+def test_a_switch_changed_in_the_process_makes_every_node_run_again(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LATENTLOOM_A_SWITCH", raising=False)
+    switches = Registry.of(ResultDependencies(switches=("LATENTLOOM_A_SWITCH",)))
+    with Engine(REGISTRY | switches) as engine:
+        engine.run(PASSES)
+        first = list(calls)
+        monkeypatch.setenv("LATENTLOOM_A_SWITCH", "old")
+        assert actions(engine.plan(PASSES)) == dict.fromkeys(PASSES.nodes, "run")
+        engine.run(PASSES)
+        assert calls == first * 2
+        monkeypatch.delenv("LATENTLOOM_A_SWITCH")
+        engine.run(PASSES)
+        assert calls == first * 2

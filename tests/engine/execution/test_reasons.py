@@ -37,7 +37,7 @@ EXAMPLES = (
     (FileChanged("image", "photo.png"), "file photo.png changed"),
     (UpstreamChanged("pass1"), "upstream pass1 changed"),
     (SeveralChanges((DENOISE, UpstreamChanged("a"))), "denoise 0.2 -> 0.25, upstream a changed"),
-    (CodeChanged(), "the node's code changed"),
+    (CodeChanged(), "the node's code or a setting changed"),
     (Evicted(), "evicted"),
     (NotStored(), "its outputs were not stored on disk"),
     (SavedFileMissing(), "a file that it saved is missing"),
