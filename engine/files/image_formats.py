@@ -30,14 +30,16 @@ class ImageFormat:
 
 IMAGE_FORMATS = (
     ImageFormat(name="PNG", mime="image/png", suffixes=(".png",), may_carry_graph=True),
-    ImageFormat(name="JPEG", mime="image/jpeg", suffixes=(".jpg", ".jpeg", ".jfif")),
-    ImageFormat(name="WebP", mime="image/webp", suffixes=(".webp",)),
+    ImageFormat(
+        name="JPEG", mime="image/jpeg", suffixes=(".jpg", ".jpeg", ".jfif"), may_carry_graph=True
+    ),
+    ImageFormat(name="WebP", mime="image/webp", suffixes=(".webp",), may_carry_graph=True),
     ImageFormat(name="GIF", mime="image/gif", suffixes=(".gif",)),
     ImageFormat(name="BMP", mime="image/bmp", suffixes=(".bmp",)),
     ImageFormat(
         name="TIFF", mime="image/tiff", suffixes=(".tif", ".tiff"), is_shown_by_browsers=False
     ),
-    ImageFormat(name="AVIF", mime="image/avif", suffixes=(".avif",)),
+    ImageFormat(name="AVIF", mime="image/avif", suffixes=(".avif",), may_carry_graph=True),
 )
 IMAGE_SUFFIXES = tuple(suffix for row in IMAGE_FORMATS for suffix in row.suffixes)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, features
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.formats import embed, load_graph, parse_graph
@@ -76,6 +76,56 @@ def test_an_image_of_comfyui_gives_its_graph(tmp_path: Path) -> None:
     assert list(load_graph(saved).nodes) == ["3", "19:7"]
 
 
+MODEL, MAKE, DESCRIPTION = 0x0110, 0x010F, 0x010E
+FORMATS = ["JPEG", "WEBP", "PNG", *(["AVIF"] if features.check("avif") else [])]
+WORKFLOW = '{"nodes": [{"id": 1, "type": "FromAPack"}], "links": []}'
+
+
+def with_exif(path: Path, format: str, tags: dict[int, str | bytes]) -> Path:
+    exif = Image.Exif()
+    for tag, value in tags.items():
+        exif[tag] = value
+    Image.new("RGB", (2, 2)).save(path, format, exif=exif.tobytes())
+    return path
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_image_carries_a_graph_in_its_exif(format: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{format.lower()}"
+    both = {MODEL: f"prompt:{PROMPT}", MAKE: f"workflow:{WORKFLOW}"}
+    assert list(load_graph(with_exif(path, format, both)).nodes) == ["3", "19:7"]
+    assert load_graph(with_exif(path, format, {MAKE: both[MAKE]})).nodes["1"].type == "FromAPack"
+    ours = {MODEL: f"latentloom:{embed(GRAPH, REGISTRY)['latentloom']}"}
+    assert load_graph(with_exif(path, format, ours)) == GRAPH
+
+
+def test_keys_in_exif_may_be_in_upper_case_and_text_in_utf_8(tmp_path: Path) -> None:
+    text = 'Prompt:{"3": {"class_type": "Number", "inputs": {"value": "漢字"}}}'
+    graph = load_graph(with_exif(tmp_path / "a.jpg", "JPEG", {DESCRIPTION: text.encode()}))
+    assert graph.nodes["3"].inputs == {"value": "漢字"}
+
+
+@pytest.mark.parametrize("text", ["", "prompt", "prompt:", "workflow:5", "prompt:{", "a:b", "0.5"])
+def test_exif_without_a_graph_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"^a\.webp"):
+        load_graph(with_exif(tmp_path / "a.webp", "WEBP", {MODEL: text}))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(FORMATS), st.floats(0, 1), st.binary(max_size=8))
+def test_any_damage_to_an_image_with_exif_is_a_format_error_or_none(
+    format: str, share: float, patch: bytes
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = with_exif(Path(folder) / f"a.{format.lower()}", format, {MODEL: f"prompt:{PROMPT}"})
+        data = bytearray(path.read_bytes())
+        start = int(share * len(data))
+        data[start : start + len(patch)] = patch
+        path.write_bytes(data)
+        with contextlib.suppress(FormatError):
+            assert isinstance(load_graph(path), Graph)
+
+
 @pytest.mark.parametrize(
     "chunks",
     [
@@ -95,7 +145,8 @@ def test_an_image_without_a_graph_is_refused(tmp_path: Path, chunks: dict[str, s
 
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"not an image")
-    with pytest.raises(FormatError, match="expected a PNG saved by latentloom or ComfyUI"):
+    expected = "expected a PNG, JPEG, WebP or AVIF saved by latentloom or ComfyUI, got something"
+    with pytest.raises(FormatError, match=expected):
         load_graph(tmp_path / "a.png")
 
 
