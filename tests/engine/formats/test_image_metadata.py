@@ -7,6 +7,7 @@ import json
 import struct
 import tempfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ FORMATS = ["JPEG", "WEBP", "PNG", *(["AVIF"] if features.check("avif") else [])]
 WORKFLOW = '{"nodes": [{"id": 1, "type": "FromAPack"}], "links": []}'
 
 
-def with_exif(path: Path, format: str, tags: dict[int, str | bytes]) -> Path:
+def with_exif(path: Path, format: str, tags: Mapping[int, str | bytes]) -> Path:
     exif = Image.Exif()
     for tag, value in tags.items():
         exif[tag] = value
