@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from latentloom.console.options import (
     BUDGETS,
     CACHE,
+    add_folders,
+    add_follow_links,
     add_settings,
     apply_settings,
     assignment,
@@ -320,10 +322,6 @@ CHANGES = (
     ("--set", port_assignment, "NODE.INPUT=VALUE", "set any input of any node; may be repeated"),
     ("--input", assignment, "NAME=VALUE", "set an input of the graph; may be repeated"),
 )
-FOLDERS = (
-    ("--output", "output", "folder for results"),
-    ("--input-dir", "input", "folder for input images that are not next to the graph"),
-)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -363,9 +361,7 @@ def _parser() -> argparse.ArgumentParser:
             command_parser.add_argument("--target", action="append", metavar="NODE", help=text)
         if command is not check:
             add_settings(command_parser, CACHE if command is plan else (*CACHE, *BUDGETS))
-        for option, default, text in FOLDERS:
-            text = f"{text}; default: {default}"
-            command_parser.add_argument(option, default=default, metavar="DIR", help=text)
+        add_folders(command_parser)
     command_parser = add("nodes", nodes, "List the installed nodes, or describe one.")
     command_parser.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
     command_parser.add_argument("--markdown", action="store_true", help="print docs/nodes.md")
@@ -390,6 +386,7 @@ def _parser() -> argparse.ArgumentParser:
         "serve", serve, "Serve graphs over HTTP, for ComfyUI's editor and clients."
     )
     add_settings(command_parser, (*CACHE, *BUDGETS))
+    add_follow_links(command_parser)
     add_options(command_parser)
     return parser
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from latentloom.engine.cache.gibibytes import parse_gibibytes
+from latentloom.engine.files.workspace import FOLLOW_LINKS_VARIABLE
 
 
 def assignment(text: str) -> tuple[str, str]:
@@ -74,6 +75,28 @@ BUDGETS = (
 )  # fmt: skip
 
 
+FOLDERS = (
+    ("--output", "output", "folder for results"),
+    ("--input-dir", "input", "folder for input images that are not next to the graph"),
+)
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the folders of a run to a command."""
+    for option, default, text in FOLDERS:
+        text = f"{text}; default: {default}"
+        parser.add_argument(option, default=default, metavar="DIR", help=text)
+    add_follow_links(parser)
+
+
+def add_follow_links(parser: argparse.ArgumentParser) -> None:
+    """Add the option that allows links out of the input and output folders."""
+    text = "allow files and folders behind links that lead out of the input and output folders"
+    parser.add_argument(
+        "--follow-links", action="store_const", const="1", dest=FOLLOW_LINKS_VARIABLE, help=text
+    )
+
+
 def add_settings(parser: argparse.ArgumentParser, settings: tuple[Setting, ...]) -> None:
     """Add these options to a command."""
     for setting in settings:
@@ -88,7 +111,7 @@ def add_settings(parser: argparse.ArgumentParser, settings: tuple[Setting, ...])
 
 def apply_settings(options: argparse.Namespace) -> None:
     """Set the environment variables of the given options."""
-    for setting in (*CACHE, *BUDGETS):
-        value = getattr(options, setting.variable, None)
+    for variable in (FOLLOW_LINKS_VARIABLE, *(setting.variable for setting in (*CACHE, *BUDGETS))):
+        value = getattr(options, variable, None)
         if value is not None:
-            os.environ[setting.variable] = str(value)
+            os.environ[variable] = str(value)

@@ -179,10 +179,12 @@ class RunMessages:
         """Return a saved file as clients ask for it: its name, subfolder, and kind of folder."""
         resolved = Path(path).resolve()
         for kind, folder in self.folders.items():
-            if resolved.is_relative_to(folder):
-                parent = resolved.relative_to(folder).parent.as_posix()
-                subfolder = "" if parent == "." else parent
-                return {"filename": resolved.name, "subfolder": subfolder, "type": kind}
+            # A path through a linked folder is relative to ours before it is resolved.
+            for inside in (Path(path).absolute(), resolved):
+                if inside.is_relative_to(folder):
+                    parent = inside.relative_to(folder).parent.as_posix()
+                    subfolder = "" if parent == "." else parent
+                    return {"filename": inside.name, "subfolder": subfolder, "type": kind}
         return {"filename": resolved.name, "subfolder": "", "type": "output"}
 
     def _record(self, status: str) -> dict[str, Any]:

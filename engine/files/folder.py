@@ -2,7 +2,7 @@
 
 Each folder of a path is opened from the one above it, and files are named inside the opened
 folder, so that no attacker can swap in a link between a check and its use. Systems without that
-(Windows) check the path, then use it.
+(Windows) check the path, then use it. Where `follows_links` allows links, they are resolved first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from .workspace import UnsafePathError, safe_path, why_unsafe
+from .workspace import (
+    FOLLOW_LINKS_HINT,
+    UnsafePathError,
+    follows_links,
+    safe_path,
+    why_unsafe,
+)
 
 HAS_FOLDER_HANDLES = {os.open, os.mkdir, os.unlink, os.link, os.rename} <= os.supports_dir_fd
 CAN_LINK_LINKS = os.link in os.supports_follow_symlinks
@@ -165,6 +171,10 @@ def open_folder(root: Path, folder: str = "", make: bool = False) -> Iterator[Fo
     path = safe_path(root, folder) if folder else root.resolve()
     if make:
         root.mkdir(parents=True, exist_ok=True)
+    if folder and follows_links():
+        path, root, folder = root.resolve() / folder, path, ""
+        if make:
+            root.mkdir(parents=True, exist_ok=True)
     if not HAS_FOLDER_HANDLES:
         if make:
             path.mkdir(parents=True, exist_ok=True)
@@ -204,15 +214,17 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def read_inside(root: Path, name: str, max_bytes: int) -> bytes:
-    """Return the content of a file inside a folder, without following links below the folder.
+    """Return the content of a file inside a folder; links below it only if `follows_links`.
 
     Raises:
         UnsafePathError: as `safe_path`, or a part of the path is a link.
         FileNotFoundError: there is no such file.
         ValueError: it is larger than `max_bytes`.
     """
-    safe_path(root, name)
+    path = safe_path(root, name)
     folder, file = split_name(name)
+    if follows_links():
+        root, folder, file = path.parent, "", path.name
     with open_folder(root, folder) as parent:
         return parent.read(file, max_bytes)
 
@@ -273,7 +285,8 @@ def _open_resolved(path: Path) -> int:
 def _explain(name: str, error: OSError) -> Exception:
     """Return the error for a path that could not be opened."""
     if error.errno == errno.ELOOP:
-        return UnsafePathError(f"{name[:80]!r} is a link, or a part of it is")
+        text = f"{name[:80]!r} is a link, or a part of it is; {FOLLOW_LINKS_HINT}"
+        return UnsafePathError(text)
     return FileNotFoundError(error.errno, f"there is no {name[:80]!r}")
 
 

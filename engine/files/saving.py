@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import UnexpectedValueError
 from .folder import Folder, open_folder
-from .workspace import UnsafePathError, why_unsafe
+from .workspace import FOLLOW_LINKS_HINT, UnsafePathError, why_unsafe
 
 MAX_NAME_BYTES = 200
 FIRST_SUFFIX = "_00001_.png"
@@ -135,4 +135,4 @@ def _open(target: Target) -> Iterator[Folder]:
             yield folder
     except UnsafePathError as error:
         got = f"{target.folder!r}, which leaves it"
-        raise PrefixError("a path inside the output folder", got) from error
+        raise PrefixError("a path inside the output folder", got, FOLLOW_LINKS_HINT) from error

@@ -1,15 +1,19 @@
 """The folders of a run, and the files in them that a graph may name.
 
 Graphs are shared between people, so a name in a graph may not leave these folders. Only paths
-that the user gave on the command line may be anywhere.
+that the user gave on the command line may be anywhere, and where the user says so, what links
+inside the folders lead to.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+FOLLOW_LINKS_VARIABLE = "LATENTLOOM_FOLLOW_LINKS"
+FOLLOW_LINKS_HINT = "--follow-links allows links that lead out"
 MAX_NAME_LENGTH = 255
 MAX_PATH_LENGTH = 1024
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?$", re.IGNORECASE)
@@ -80,12 +84,17 @@ def split_annotated(name: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else (name, "")
 
 
+def follows_links() -> bool:
+    """Return whether the user allows links inside the folders that lead out of them."""
+    return os.environ.get(FOLLOW_LINKS_VARIABLE, "") not in ("", "0")
+
+
 def safe_path(root: Path, name: str) -> Path:
     """Return the path of a name inside a folder, links resolved.
 
     Raises:
-        UnsafePathError: the name is absolute, leaves the folder, follows a link out of it, or is
-            not allowed on some system.
+        UnsafePathError: the name is absolute, leaves the folder, follows a link out of it that
+            `follows_links` does not allow, or is not allowed on some system.
     """
     why = why_unsafe(name)
     if why:
@@ -95,8 +104,9 @@ def safe_path(root: Path, name: str) -> Path:
         path = (base / name).resolve()
     except RuntimeError as error:
         raise UnsafePathError(f"{name[:80]!r} is a link that leads to itself") from error
-    if not path.is_relative_to(base):
-        raise UnsafePathError(f"{name[:80]!r} leads out of {root.name or root}")
+    if not path.is_relative_to(base) and not follows_links():
+        text = f"{name[:80]!r} is a link out of {root.name or root}; {FOLLOW_LINKS_HINT}"
+        raise UnsafePathError(text)
     return path
 
 

@@ -21,6 +21,7 @@ from latentloom.engine.files.saving import (
     prepare_target,
     write_numbered,
 )
+from latentloom.engine.files.workspace import FOLLOW_LINKS_VARIABLE
 
 NOON = datetime(2024, 5, 6, 7, 8, 9)
 
@@ -178,3 +179,17 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="disk full"):
         write_numbered(Target(tmp_path, "", "a"), b"data", 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_linked_folder_is_written_to_where_the_user_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("out", "disk"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "out" / "linked").symlink_to(tmp_path / "disk")
+    monkeypatch.setenv(FOLLOW_LINKS_VARIABLE, "1")
+    target = prepare_target("linked/new/a", tmp_path / "out")
+    path, _ = write_numbered(target, b"x", next_number(target))
+    assert path == tmp_path / "out" / "linked" / "new" / "a_00001_.png"
+    assert (tmp_path / "disk" / "new" / "a_00001_.png").read_bytes() == b"x"
+    assert next_number(target) == 2

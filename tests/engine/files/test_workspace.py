@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.engine.files.workspace import UnsafePathError, Workspace, safe_path
+from latentloom.engine.files.folder import read_inside
+from latentloom.engine.files.workspace import (
+    FOLLOW_LINKS_VARIABLE,
+    UnsafePathError,
+    Workspace,
+    safe_path,
+)
 
 STEPS = ["..", "../..", "a/../..", "a/../../b", "./..", "..//", "a/b/../../.."]
 ABSOLUTE = ["/etc/passwd", "//host/share", "~/x", "~root/x", "/"]
@@ -58,7 +64,7 @@ def test_encoded_steps_are_plain_names(folder: Path, name: str) -> None:
 
 def test_a_link_out_of_the_folder_is_not_followed(folder: Path) -> None:
     (folder / "link.txt").symlink_to(folder.parent / "secret.txt")
-    with pytest.raises(ValueError, match="leads out"):
+    with pytest.raises(ValueError, match="a link out of in"):
         safe_path(folder, "link.txt")
 
 
@@ -98,3 +104,32 @@ def test_a_name_from_windows_is_found(folder: Path) -> None:
     for name in ("..\\secret.txt", "sub\\..\\..\\secret.txt", "\\secret.txt", "C:\\secret.txt"):
         with pytest.raises(UnsafePathError):
             workspace.resolve("input", name)
+
+
+def test_links_out_are_followed_where_the_user_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = folder.parent / "disk"
+    disk.mkdir()
+    (disk / "c.png").write_text("c")
+    (folder / "linked").symlink_to(disk)
+    (folder / "d.png").symlink_to(disk / "c.png")
+    workspace = Workspace(input_dir=folder)
+    for name in ("linked/c.png", "d.png"):
+        with pytest.raises(UnsafePathError, match="--follow-links"):
+            workspace.resolve("input", name)
+    monkeypatch.setenv(FOLLOW_LINKS_VARIABLE, "1")
+    for name in ("linked/c.png", "d.png"):
+        assert workspace.resolve("input", name) == (disk / "c.png").resolve()
+        assert read_inside(folder, name, 9) == b"c"
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_no_name_leads_out_where_links_are_followed(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLLOW_LINKS_VARIABLE, "1")
+    with pytest.raises((ValueError, FileNotFoundError)):
+        Workspace(input_dir=folder).resolve("input", name)
+    with pytest.raises((ValueError, FileNotFoundError)):
+        read_inside(folder, name, 99)
