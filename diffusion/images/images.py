@@ -40,8 +40,13 @@ def load(path: Path, read: Read = read_all) -> LoadedImage:
     """
     image = read_image(path, read)
     if image.mode.startswith("I"):
-        grey = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535.0)
-        return LoadedImage(grey[None, :, :, None].repeat(1, 1, 1, 3), empty_mask())
+        levels = np.asarray(image)
+        grey = torch.from_numpy(levels.astype(np.float32) / 65535.0)
+        mask = empty_mask()
+        if image.has_transparency_data:
+            transparent = levels == image.info["transparency"]
+            mask = torch.from_numpy(transparent.astype(np.float32))[None]
+        return LoadedImage(grey[None, :, :, None].repeat(1, 1, 1, 3), mask)
     if not image.has_transparency_data:
         return LoadedImage(_to_tensor(image.convert("RGB")), empty_mask())
     pixels = _to_tensor(image.convert("RGBA"))

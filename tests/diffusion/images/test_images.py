@@ -80,6 +80,14 @@ def test_sixteen_bit_grey_keeps_its_precision(tmp_path: Path) -> None:
     assert mask.shape == (1, 64, 64)
 
 
+def test_a_transparent_level_of_sixteen_bit_grey_becomes_the_mask(tmp_path: Path) -> None:
+    levels = np.array([[0, 256, 40_000]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / "a.png", transparency=256)
+    image, mask = load(tmp_path / "a.png")
+    assert torch.equal(mask, torch.tensor([[[0.0, 1.0, 0.0]]]))
+    assert image[0, 0, :, 0].mul(65_535).round().int().tolist() == levels[0].tolist()
+
+
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
     path.write_bytes(oriented(3))
