@@ -6,9 +6,15 @@ answers. A rule warns only of what literal values prove; linked values are unkno
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from latentloom.engine.graph.lint import Finding, NodeView, rule
+
+if TYPE_CHECKING:
+    from latentloom.diffusion.images.image_limits import Header
+
+T = TypeVar("T")
 
 KSAMPLERS = ("KSampler", "KSamplerAdvanced")
 MASKING = ("SetLatentNoiseMask", "VAEEncodeForInpaint", "InpaintModelConditioning")
@@ -16,6 +22,15 @@ IMAGES = ("VAEEncode", "VAEEncodeTiled")
 LOADERS = ("LoadImage", "LoadImageMask")
 DECODERS = ("VAEDecode", "VAEDecodeTiled")
 SOFTENING = ("LatentUpscale", "LatentUpscaleBy")
+# Nodes whose masks say what to change, and by which input.
+MASKED_INPUTS = {
+    **dict.fromkeys((*MASKING, "InpaintCrop", "MaskedToneFix", "ImagePasteBack"), "mask"),
+    **dict.fromkeys(("ImageCompositeMasked", "LatentCompositeMasked"), "mask"),
+    **dict.fromkeys(("ConditioningSetMask", "InpaintPreprocessor"), "mask"),
+    "IPAdapterAdvanced": "attn_mask",
+}
+# Nodes that make an empty mask of an empty mask.
+EMPTY_STAYS_EMPTY = ("GrowMask", "FeatherMask", "ThresholdMask", "CropMask")
 MIN_AFTER_UPSCALING = 0.4
 # Four times the megapixel that the largest models were trained at.
 MAX_AT_ONCE = 2048 * 2048
@@ -226,6 +241,25 @@ def mask_stretched(node: NodeView) -> Iterator[Finding]:
         )
 
 
+@rule(*MASKED_INPUTS)
+def mask_empty(node: NodeView) -> Iterator[Finding]:
+    """An image without alpha gives an empty mask."""
+    port = MASKED_INPUTS[node.type]
+    maker = node.origin(port)
+    while maker is not None and maker.type in EMPTY_STAYS_EMPTY:
+        maker = maker.origin("mask")
+    if maker is None or maker.type not in LOADERS or maker["channel"] not in (None, "alpha"):
+        return
+    if _has_mask(maker) is False:
+        yield Finding(
+            port,
+            f"the image of {_title(maker)} has no alpha, so that its mask is empty: it marks "
+            "nothing",
+            "an image whose alpha marks the place, or LoadImageMask with a mask image and its "
+            "channel red",
+        )
+
+
 @rule(*KSAMPLERS)
 def image_large(node: NodeView) -> Iterator[Finding]:
     """A photo is sampled at its full size, for which no model was trained."""
@@ -244,6 +278,18 @@ def image_large(node: NodeView) -> Iterator[Finding]:
 
 def _size(node: NodeView | None) -> tuple[int, int] | None:
     """Return width and height of the image that a node loads."""
+    return _read(node, lambda header: (header.width, header.height))
+
+
+def _has_mask(node: NodeView) -> bool | None:
+    """Return whether the image that a node loads has transparency; None if it is not known."""
+    from latentloom.diffusion.images.image_files import has_mask
+
+    return _read(node, has_mask)
+
+
+def _read(node: NodeView | None, read: Callable[[Header], T]) -> T | None:
+    """Return what a function reads from the header of the image that a node loads."""
     path = node.file("image") if node is not None and node.type in LOADERS else None
     if path is None:
         return None
@@ -251,10 +297,9 @@ def _size(node: NodeView | None) -> tuple[int, int] | None:
     from latentloom.diffusion.images.image_limits import ImageFileError
 
     try:
-        header = check_file(path)
+        return read(check_file(path))
     except ImageFileError:
         return None
-    return header.width, header.height
 
 
 def _same_proportions(a: tuple[int, int], b: tuple[int, int]) -> bool:

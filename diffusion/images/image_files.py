@@ -83,11 +83,16 @@ def decode(header: Header) -> Image.Image:
     Raises:
         ImageFileError: its pixels are damaged.
     """
+    return _upright(_open(header, decodes=True))
+
+
+def _open(header: Header, *, decodes: bool = False) -> Image.Image:
     expected = f"a {header.format} image that can be decoded"
     try:
         image = Image.open(io.BytesIO(header.data), formats=(header.format.upper(),))
         check_size(*image.size)
-        image.load()
+        if decodes:
+            image.load()
     except ImageFileError:
         raise
     except UnidentifiedImageError as error:
@@ -95,7 +100,16 @@ def decode(header: Header) -> Image.Image:
         raise ImageFileError(expected, got, "save it as PNG") from error
     except DECODE_ERRORS as error:
         raise ImageFileError(expected, f"a damaged one: {error}", "save it again") from error
-    return _upright(image)
+    return image
+
+
+def has_mask(header: Header) -> bool:
+    """Return whether a checked file has transparency, without decoding its pixels.
+
+    Raises:
+        ImageFileError: Pillow cannot open it.
+    """
+    return _open(header).has_transparency_data
 
 
 def _upright(image: Image.Image) -> Image.Image:

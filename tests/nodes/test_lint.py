@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -204,6 +205,56 @@ def test_a_mask_of_other_proportions_than_its_image_is_named(
     )
     workspace = latentloom.workspace(graph, input_dir=tmp_path)
     assert (("mask-stretched", "masked") in rules(graph, workspace)) is is_reported
+
+
+MASKS = {
+    "sample.latent_image": MASK,
+    "sample.latent_image ": ERASED,
+    "sample.positive": ("ConditioningSetMask", {"conditioning": "$positive.CONDITIONING"}),
+}
+
+
+@pytest.mark.parametrize("use", MASKS)
+@pytest.mark.parametrize(
+    ("mode", "options", "is_reported"),
+    [
+        ("RGB", {}, True),
+        ("L", {}, True),
+        ("I;16", {}, True),
+        ("P", {}, True),
+        ("RGBA", {}, False),
+        ("LA", {}, False),
+        ("P", {"transparency": 0}, False),
+        ("L", {"transparency": 0}, False),
+    ],
+)
+def test_the_mask_of_an_image_without_alpha_is_named(
+    use: str, mode: str, options: dict[str, Any], is_reported: bool, tmp_path: Path
+) -> None:
+    Image.new(mode, (64, 64)).save(tmp_path / "photo.png", **options)
+    type_name, inputs = MASKS[use]
+    graph = changed(BASE, own=("LoadImage", {"image": "photo.png"}), user=(type_name, inputs))
+    graph = changed(graph, grown=("GrowMask", {"mask": "$own.MASK"}))
+    graph = graph.set(use.strip(), latentloom.Link("user", 0))
+    workspace = latentloom.workspace(BASE, input_dir=tmp_path)
+    for source in ("$own.MASK", "$grown.MASK"):
+        named = rules(changed(graph, user__mask=source), workspace)
+        assert (("mask-empty", "user") in named) is is_reported
+
+
+def test_masks_of_a_channel_and_inverted_ones_are_not_empty(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
+    workspace = latentloom.workspace(BASE, input_dir=tmp_path)
+    red = ("LoadImageMask", {"image": "photo.png", "channel": "red"})
+    opaque = ("LoadImage", {"image": "photo.png"})
+    inverted = ("InvertMask", {"mask": "$opaque.MASK"})
+    for source in ("$red.MASK", "$inverted.MASK"):
+        masked = ("SetLatentNoiseMask", {"samples": "$encode.LATENT", "mask": source})
+        graph = changed(
+            BASE, red=red, opaque=opaque, inverted=inverted, masked=masked,
+            sample__latent_image="$masked.LATENT",
+        )  # fmt: skip
+        assert "mask-empty" not in {name for name, _ in rules(graph, workspace)}
 
 
 @pytest.mark.parametrize(("side", "is_reported"), [(2048, False), (2049, True)])
