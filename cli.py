@@ -198,24 +198,22 @@ def nodes(options: argparse.Namespace) -> int:
 
 def convert(options: argparse.Namespace) -> int:
     """`latentloom convert IN OUT`."""
-    from latentloom.console.views import conversion_to_object, print_warnings, to_json
-    from latentloom.engine.formats import load_graph, losses, name_outputs, save_graph
+    from latentloom.console.views import print_conversion
+    from latentloom.engine import formats
     from latentloom.engine.graph.lint import file_warnings
 
     registry = installed_nodes()
-    graph = name_outputs(load_graph(_find(options.file), registry), registry)
+    read = formats.load_graph(_find(options.file), registry)
+    graph = formats.name_outputs(read, registry)
     target = Path(options.out)
     if target.exists() and not options.force:
         raise FormatError(f"{target} exists; choose another name or use --force")
-    lost = losses(graph, save_graph(graph, target, registry, options.to or ""))
-    warnings = file_warnings(graph, registry)
-    if options.json:
-        print(to_json(conversion_to_object(target, lost, warnings)))
-        return DONE
-    print_warnings(warnings)
-    for loss in lost:
-        print(f"not carried: {loss}", file=sys.stderr)
-    print(target)
+    form = options.to or formats.form_of(target)
+    lost = formats.losses(graph, form)
+    is_foreign = graph.document is not None and form in ("yaml", "json")
+    written = formats.readable(graph) if is_foreign else graph
+    formats.save_graph(written, target, registry, form)
+    print_conversion(target, lost, file_warnings(graph, registry), options.json)
     return DONE
 
 

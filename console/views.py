@@ -69,20 +69,28 @@ def failure_to_object(error: Exception) -> dict[str, Any]:
     }
 
 
-def conversion_to_object(
-    path: Path, lost: Iterable[Loss], warnings: Iterable[LintWarning]
-) -> dict[str, Any]:
-    """Return what `convert --json` prints.
+def print_conversion(
+    path: Path, lost: Sequence[Loss], warnings: Sequence[LintWarning], as_json: bool
+) -> None:
+    """Print the path of a converted file, and the warnings about it.
 
     Args:
-        lost: what the written file does not hold.
+        lost: parts of the graph that the written file does not hold.
+        as_json: print one JSON object.
     """
-    return {
+    if not as_json:
+        print_warnings(warnings)
+        for loss in lost:
+            print(f"not carried: {loss}", file=sys.stderr)
+        print(path)
+        return
+    outcome = {
         "status": "done",
         "path": str(path),
         "not_carried": [loss._asdict() for loss in lost],
         "warnings": [warning_to_object(warning) for warning in warnings],
     }
+    print(to_json(outcome))
 
 
 def plan_to_object(

@@ -17,14 +17,17 @@ from .losses import losses
 from .native import read_native, write_json, write_yaml
 from .output_names import name_outputs
 from .parsing import MAX_BYTES, parse_json, parse_yaml
+from .readable import readable
 
 __all__ = [
     "dump_graph",
     "embed",
+    "form_of",
     "load_graph",
     "losses",
     "name_outputs",
     "parse_graph",
+    "readable",
     "save_graph",
 ]
 
@@ -92,8 +95,24 @@ def dump_graph(graph: Graph, form: str, specs: Specs) -> str:
     return write_json(graph) if form == "json" else write_yaml(graph)
 
 
-def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> str:
-    """Write a graph to a file, replacing an existing one atomically; return the form.
+def form_of(path: Path) -> str:
+    """Return the form that the extension of a file stands for, as in `dump_graph`.
+
+    Raises:
+        FormatError: the extension is unknown.
+    """
+    name = path.name.lower()
+    forms = {".yaml": "yaml", ".yml": "yaml", ".api.json": "comfy", ".editor.json": "editor"}
+    form = next((forms[end] for end in forms if name.endswith(end)), "")
+    if not form and not name.endswith(".json"):
+        raise FormatError(
+            f"{path.name}: expected extension .yaml, .json, .api.json or .editor.json"
+        )
+    return form or "json"
+
+
+def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:
+    """Write a graph to a file, replacing an existing one atomically.
 
     Args:
         form: as in `dump_graph`; by default the extension chooses it: `.api.json` and
@@ -102,21 +121,10 @@ def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> str:
     Raises:
         FormatError: the extension is unknown, or the form cannot hold the graph.
     """
-    name = path.name.lower()
-    if not form:
-        if name.endswith((".yaml", ".yml")):
-            form = "yaml"
-        elif name.endswith(".json"):
-            forms = {".api.json": "comfy", ".editor.json": "editor"}
-            form = next((forms[end] for end in forms if name.endswith(end)), "json")
-        else:
-            raise FormatError(
-                f"{path.name}: expected extension .yaml, .json, .api.json or .editor.json"
-            )
+    form = form or form_of(path)
     data = dump_graph(graph, form, specs).encode("utf-8")
     if path.exists() and not path.is_file():  # a pipe, or a terminal
         path.write_bytes(data)
-        return form
+        return
     with open_folder(path.parent) as folder, folder.temporary_file(data) as part:
         folder.replace(part, folder, path.name)
-    return form

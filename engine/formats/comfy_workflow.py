@@ -48,7 +48,7 @@ def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
     writer = _Writer(graph, specs)
     nodes = [writer.node(id) for layer in graph.generations for id in layer]
     last = max((node["id"] for node in nodes), default=0)
-    notes = list_in(graph.layout, "notes")
+    notes = _notes(graph)
     nodes += [note_node(note, last + index) for index, note in enumerate(notes, 1)]
     return refuse_unreadable(
         {
@@ -65,6 +65,15 @@ def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
             **thaw(mapping_in(graph.layout, "workflow")),
         }
     )
+
+
+def _notes(graph: Graph) -> list[Mapping[str, Any]]:
+    """Return the notes of a graph; the description is the text of the first without one."""
+    notes = list_in(graph.layout, "notes")
+    texts = [note for note in notes if "text" not in note]
+    if not graph.description or texts:
+        return [note if "text" in note else {**note, "text": graph.description} for note in notes]
+    return [{"text": graph.description}, *notes]
 
 
 def write_workflow_json(graph: Graph, specs: Specs) -> str:

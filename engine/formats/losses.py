@@ -48,7 +48,8 @@ def losses(graph: Graph, form: str) -> list[Loss]:
             Loss("", "", f"the input {name!r} is written as its value where it is used")
             for name in graph.inputs
         ]
-        texts = (("title", graph.title), ("description", graph.description))
+        description = graph.description if form == "comfy" else ""
+        texts = (("title", graph.title), ("description", description))
         lost += [Loss("", "", f"the {key} is left out") for key, text in texts if text]
     return lost
 

@@ -23,18 +23,15 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-import yaml
-
 from ..errors import FormatError
 from ..graph.graph import POSITIONAL, Graph, GraphInput, InputRef, Link, Node
 from ..graph.literal import describe_value, is_unicode
 from ..node.spec import NodeSpec
 from .comfy_layout import mapping_in
 from .comfy_placeholders import pack_of
-from .parsing import PlainLoader
+from .yaml_text import as_yaml
 
 VERSION = 1
-WIDTH = 100
 KEYS = ("latentloom", "title", "description", "inputs", "nodes", "layout")
 NODE_KEYS = ("node", "title", "inputs", POSITIONAL)
 INPUT_KEYS = ("type", "default", "min", "max", "choices", "description")
@@ -109,15 +106,8 @@ def write_json(graph: Graph) -> str:
 
 
 def write_yaml(graph: Graph) -> str:
-    """Return a graph as native YAML, each node on one line if it fits."""
-    lines: list[str] = []
-    for key, value in to_native(graph).items():
-        if key in ("inputs", "nodes") and value:
-            lines.append(f"{key}:\n")
-            lines += [_entry(name, item) for name, item in value.items()]
-        else:
-            lines.append(_block({key: value}))
-    return "".join(lines)
+    """Return a graph as native YAML: a node on one line if it fits, strings as block literals."""
+    return as_yaml(to_native(graph))
 
 
 def thaw(value: Any) -> Any:
@@ -302,43 +292,3 @@ def refuse_unreadable(value: dict[str, Any]) -> dict[str, Any]:
                 f"{item[:40]!a} is not valid Unicode, and cannot be written to a file"
             )
     return value
-
-
-def _entry(name: str, value: Any) -> str:
-    """Return the YAML of a node or graph input: one line if it fits, else a block."""
-    inline = yaml.dump(
-        {name: value}, Dumper=_Dumper, default_flow_style=True, width=2**30, **_OPTIONS
-    )
-    line = f"  {inline.strip()[1:-1]}\n"
-    # An explicit key (`? key : value`) means something else outside of the braces.
-    if len(line) <= WIDTH and line.count("\n") == 1 and not line.startswith("  ? "):
-        return line
-    return "".join(f"  {row}\n" for row in _block({name: value}).splitlines())
-
-
-def _block(value: Any) -> str:
-    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=False, width=WIDTH, **_OPTIONS)
-    return text
-
-
-_OPTIONS: Any = {"sort_keys": False, "allow_unicode": True}
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes strings that this reader, or one of YAML 1.1, would not read as strings."""
-
-    def ignore_aliases(self, _data: Any) -> bool:
-        return True
-
-
-def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    """Quote strings with Unicode line breaks, which YAML folds into spaces unless escaped."""
-    style = '"' if _RARE_BREAKS.search(text) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
-
-
-_RARE_BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
-_Dumper.add_representer(str, _represent_text)
-for _first, _resolvers in PlainLoader.yaml_implicit_resolvers.items():
-    for _tag, _pattern in _resolvers:
-        _Dumper.add_implicit_resolver(_tag, _pattern, [_first])

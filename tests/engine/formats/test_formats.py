@@ -46,10 +46,20 @@ def test_a_file_in_our_own_hand_is_written_back_byte_for_byte() -> None:
     assert dump_graph(parse_graph(SKETCH), "yaml", REGISTRY) == SKETCH
 
 
-def test_a_long_node_is_written_as_a_block() -> None:
-    text = dump_graph(Graph({"n": Node("Note", {"text": "word " * 40})}), "yaml", {})
-    assert text.startswith("latentloom: 1\nnodes:\n  n:\n    node: Note\n    text: ")
-    assert max(len(line) for line in text.splitlines()) <= 105
+def test_a_long_string_is_a_block_literal_that_is_never_folded() -> None:
+    words = "a lantern in the rain, " * 20 + "at dusk"
+    graph = Graph({"n": Node("Note", {"text": f"{words}\nsecond"})})
+    text = dump_graph(graph, "yaml", {})
+    assert text == (
+        f"latentloom: 1\nnodes:\n  n:\n    node: Note\n    text: |-\n      {words}\n      second\n"
+    )
+
+
+@pytest.mark.parametrize(("value", "written"), [(0.3, "0.3"), (1e-05, "1e-05"), (8.0, "8.0")])
+def test_floats_are_written_as_they_are_typed(value: float, written: str) -> None:
+    text = dump_graph(Graph({"n": Node("Note", {"x": value})}), "yaml", {})
+    assert f"x: {written}}}" in text
+    assert parse_graph(text).nodes["n"].inputs == {"x": value}
 
 
 names = st.text("abcxyz_0", min_size=1, max_size=6)

@@ -1,0 +1,148 @@
+"""The text of native YAML: made to be read, and to be compared line by line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from .parsing import PlainLoader
+
+WIDTH, MAX_INLINE_CHARS = 100, 60
+NEVER_FOLDED = 2**30
+_RARE_BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
+_OPTIONS: Any = {"sort_keys": False, "allow_unicode": True, "width": NEVER_FOLDED}
+
+
+def as_yaml(file: Mapping[str, Any]) -> str:
+    """Return a file as YAML: one line for each node, graph input and position where it fits.
+
+    A string with several lines, or a long one, is a block literal, so that a changed line is one
+    changed line of the file.
+    """
+    return "".join(line for key, value in file.items() for line in _section(key, value))
+
+
+def _section(key: str, value: Any) -> Iterator[str]:
+    if key in ("inputs", "nodes") and value:
+        yield f"{key}:\n"
+        yield from (_entry(name, item, 1) for name, item in value.items())
+    elif key == "layout" and isinstance(value, Mapping):
+        yield f"{key}:\n"
+        for name, part in value.items():
+            yield from _layout(name, part)
+    else:
+        yield _block({key: value})
+
+
+def _layout(name: str, part: Any) -> Iterator[str]:
+    """Yield a part of the layout, with each of its items on a line."""
+    heading = _plain(name)
+    if isinstance(part, Mapping) and part and heading:
+        yield f"  {heading}:\n"
+        yield from (_entry(key, item, 2, NEVER_FOLDED) for key, item in part.items())
+    elif isinstance(part, list) and part and heading:
+        yield f"  {heading}:\n"
+        yield from (_indent(_item(item), 2) for item in part)
+    else:
+        yield _entry(name, part, 1, NEVER_FOLDED)
+
+
+def _item(value: Any) -> str:
+    inline = None if _has_lines(value) else _inline([value])
+    return f"- {inline[1:-1]}\n" if inline is not None else _block([value])
+
+
+def _entry(name: str, value: Any, level: int, width: int = WIDTH) -> str:
+    """Return the YAML of a key and its value: one line if it fits, else a block."""
+    inline = None if _has_lines(value) else _inline({name: value})
+    if inline is not None:
+        line = f"{'  ' * level}{inline[1:-1]}\n"
+        # An explicit key (`? key : value`) means something else outside of the braces.
+        if len(line) <= width and not line.lstrip().startswith("? "):
+            return line
+    return _indent(_block({name: value}), level)
+
+
+def _inline(value: Any) -> str | None:
+    """Return a value on one line; None if it takes several."""
+    plain = _plain(value)
+    if plain is not None:
+        return plain
+    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, **_OPTIONS).strip()
+    return text if "\n" not in text else None
+
+
+def _plain(value: Any) -> str | None:
+    """Return what the YAML library would write for a value without surprises; None for others.
+
+    The library takes a millisecond for a node, which adds up in a large graph.
+    """
+    if isinstance(value, str):
+        is_word = _WORD.fullmatch(value) is not None and value.lower() not in _KEYWORDS
+        return value if is_word else "''" if value == "" else None
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list):
+        items = [_plain(item) for item in value]
+        return f"[{', '.join(map(str, items))}]" if None not in items else None
+    if not isinstance(value, Mapping):
+        return None
+    pairs = [(_plain(key) or None, _plain(item)) for key, item in value.items()]
+    if any(key in (None, "''") or item is None for key, item in pairs):
+        return None
+    return f"{{{', '.join(f'{key}: {item}' for key, item in pairs)}}}"
+
+
+_WORD = re.compile(r"[A-Za-z_$][A-Za-z0-9_./$-]{0,99}")
+_KEYWORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
+
+def _indent(text: str, level: int) -> str:
+    return "".join(f"{'  ' * level}{row}" if row.strip() else row for row in _rows(text))
+
+
+def _rows(text: str) -> list[str]:
+    return [f"{row}\n" for row in text.removesuffix("\n").split("\n")]
+
+
+def _has_lines(value: Any) -> bool:
+    """Return whether a string inside is better read as a block."""
+    if isinstance(value, str):
+        return "\n" in value.strip("\n") or len(value) > MAX_INLINE_CHARS
+    if isinstance(value, Mapping):
+        return any(map(_has_lines, value.values()))
+    return isinstance(value, list) and any(map(_has_lines, value))
+
+
+def _block(value: Any) -> str:
+    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=False, **_OPTIONS)
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes strings that this reader, or one of YAML 1.1, would not read as strings."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Quote strings with Unicode line breaks, which YAML folds into spaces unless escaped."""
+    style = '"' if _RARE_BREAKS.search(text) else "|" if _has_lines(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+def _represent_float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:float", repr(value))
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(float, _represent_float)
+for _first, _resolvers in PlainLoader.yaml_implicit_resolvers.items():
+    for _tag, _pattern in _resolvers:
+        _Dumper.add_implicit_resolver(_tag, _pattern, [_first])
