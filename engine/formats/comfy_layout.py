@@ -5,19 +5,23 @@
     nodes:    {id: {pos, size, color, properties, ...}}   of nodes outside of subgraphs
     groups:   the groups, as the editor writes them
     notes:    [{text, title, pos, size, ...}]
+    left_out: the muted and bypassed nodes, each with its links as
+              [origin, output index, target, input]
     workflow: the remaining keys of the file
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .comfy_level import Level
+from .comfy_level import BYPASSED, MUTED, Level, mode_of, sockets_of
+from .comfy_virtual import VIRTUAL
 from .parsing import MAX_VALUE, MIN_SIZE
 
 NOTES = frozenset({"Note", "MarkdownNote"})
 NAME_PROPERTY = "Node name for S&R"
+LEFT_OUT = "left_out"
 MAX_LEVELS_CARRIED = 40
 _GRAPH_KEYS = frozenset(
     {"nodes", "links", "groups", "definitions", "config", "version", "state", "floatingLinks"}
@@ -44,6 +48,7 @@ def read_layout(level: Level, ids: Sequence[str]) -> dict[str, Any]:
         },
         "groups": _plain(data.get("groups")),
         "notes": [_note(node) for node in level.nodes.values() if node["type"] in NOTES],
+        LEFT_OUT: list(_left_out(level)),
         "workflow": {
             str(key): _plain(value)
             for key, value in data.items()
@@ -51,6 +56,26 @@ def read_layout(level: Level, ids: Sequence[str]) -> dict[str, Any]:
         },
     }
     return {key: value for key, value in layout.items() if value}
+
+
+def _left_out(level: Level) -> Iterator[dict[str, Any]]:
+    """Yield the muted and bypassed nodes as in the file, with their links by id and name."""
+    chosen = {
+        id: node
+        for id, node in level.nodes.items()
+        if mode_of(node) in (MUTED, BYPASSED) and node["type"] not in VIRTUAL
+    }
+    links: dict[str, list[Any]] = {id: [] for id in chosen}
+    for id, node in level.nodes.items() if chosen else ():
+        for socket in sockets_of(node, "inputs"):
+            link = level.links.get(str(socket.get("link")))
+            if link is None or socket.get("link") is None:
+                continue
+            owner = id if id in chosen else link[0]
+            if owner in chosen:
+                links[owner].append([link[0], link[1], id, str(socket.get("name"))])
+    for id, node in chosen.items():
+        yield {**_plain(node), "id": id, "links": links[id]}
 
 
 def node_layout(node: Mapping[str, Any]) -> dict[str, Any]:

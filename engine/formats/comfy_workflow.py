@@ -20,6 +20,7 @@ from ..node.ports import ANY
 from ..node.spec import NodeSpec, Output, Port
 from .comfy_editor import read_workflow
 from .comfy_layout import NAME_PROPERTY, list_in, mapping_in, note_node
+from .comfy_modes import with_left_out
 from .comfy_values import is_image, is_widget, start_value
 from .known_nodes import KnownNode, known_node
 from .native import refuse_unreadable, thaw
@@ -50,7 +51,7 @@ def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
     last = max((node["id"] for node in nodes), default=0)
     notes = _notes(graph)
     nodes += [note_node(note, last + index) for index, note in enumerate(notes, 1)]
-    return refuse_unreadable(
+    file = refuse_unreadable(
         {
             "id": str(uuid.uuid5(NAMESPACE, graph.title or "graph")),
             "revision": 0,
@@ -65,6 +66,7 @@ def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
             **thaw(mapping_in(graph.layout, "workflow")),
         }
     )
+    return with_left_out(file, graph, writer.numbers, specs)
 
 
 def _notes(graph: Graph) -> list[Mapping[str, Any]]:

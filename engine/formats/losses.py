@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..graph.graph import CONVERTED, IGNORED, PACK, POSITIONAL, UNREAD, Graph
 from ..graph.literal import describe_value
-from .comfy_layout import NOTES, list_in, mapping_in
+from .comfy_layout import LEFT_OUT, NOTES, list_in, mapping_in
 
 _MODES = ("randomize", "increment", "decrement")
 _OWN = frozenset({CONVERTED, IGNORED, PACK, POSITIONAL, UNREAD, "_meta"})
@@ -38,7 +38,7 @@ def losses(graph: Graph, form: str) -> list[Loss]:
     document = graph.document
     if document is not None and document.form == form:
         return []
-    lost = list(_left_out(graph))
+    lost = list(_left_out(graph, form))
     lost += _node_losses(graph, form)
     lost += _control_losses(graph)
     if form == "comfy":
@@ -54,10 +54,11 @@ def losses(graph: Graph, form: str) -> list[Loss]:
     return lost
 
 
-def _left_out(graph: Graph) -> Iterator[Loss]:
+def _left_out(graph: Graph, form: str) -> Iterator[Loss]:
+    held = {str(node.get("id")) for node in list_in(graph.layout, LEFT_OUT)}
     for id, type, reason in graph.document.left_out if graph.document is not None else ():
-        is_carried = type in NOTES and ":" not in id
-        if not is_carried:
+        is_note = type in NOTES and ":" not in id
+        if not is_note and (form == "comfy" or id not in held):
             yield Loss(id, type, f"left out: {reason}")
 
 

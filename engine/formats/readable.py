@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..graph.graph import Graph, Link, Node
-from .comfy_layout import list_in, mapping_in
+from .comfy_layout import LEFT_OUT, list_in, mapping_in
 
 MAX_NAME_CHARS = 40
 ROLES = ("positive", "negative")
@@ -56,8 +56,18 @@ def readable(graph: Graph) -> Graph:
     layout = dict(graph.layout)
     if decorations:
         layout["nodes"] = {names[id]: decorations[id] for id in order if id in decorations}
+    if LEFT_OUT in layout:
+        layout[LEFT_OUT] = [_renamed_links(node, names) for node in list_in(layout, LEFT_OUT)]
     nodes = {names[id]: rename(graph.nodes[id]) for id in order}
     return _with_description(replace(graph, nodes=nodes, layout=layout, document=None))
+
+
+def _renamed_links(node: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    links = [
+        [names.get(origin, origin), output, names.get(target, target), name]
+        for origin, output, target, name in node["links"]
+    ]
+    return {**node, "links": links}
 
 
 def _is_link(value: Any) -> bool:

@@ -132,8 +132,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    """Quote strings with Unicode line breaks, which YAML folds into spaces unless escaped."""
-    style = '"' if _RARE_BREAKS.search(text) else "|" if _has_lines(text) else None
+    """Quote strings with Unicode line breaks, which YAML folds into spaces unless escaped.
+
+    Also those that end in an empty line, after which the library ends the whole document.
+    """
+    is_quoted = _RARE_BREAKS.search(text) or text == "\n" or text.endswith("\n\n")
+    style = '"' if is_quoted else "|" if _has_lines(text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from latentloom.engine.formats import (
@@ -127,7 +127,11 @@ words = st.text(alphabet=st.sampled_from("aYno_./$-1e"), max_size=6) | st.sample
     ["null", "True", "off", "y", "1e3", "0x1F", "-", "._", "$a.b", "1_000", "12:30", "=", "~"]
 )
 simple = st.recursive(
-    words | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False),
+    words
+    | st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=8,
 )
@@ -146,6 +150,8 @@ lines = st.text(alphabet=st.sampled_from("ab: #|-\n\t '\"{}[]\\\x85\u2028é"), m
 
 
 @settings(max_examples=300)
+@example(":\n:\n\n", {})
+@example("\n", {"": ["\n\n"]})
 @given(lines, st.dictionaries(st.text(max_size=4), lines | st.lists(lines, max_size=2), max_size=3))
 def test_any_text_is_read_back(text: str, layout: dict[str, Any]) -> None:
     graph = Graph({"n": Node("Note", {"text": text, "more": [text]})}, layout=layout)
