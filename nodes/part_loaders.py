@@ -46,10 +46,10 @@ class UNETLoader:
 
     @staticmethod
     def check(unet_name: Path) -> None:
-        from latentloom.diffusion.weights.single_file import read_checkpoint
+        from latentloom.diffusion.weights.detect import check_unet_file
 
         with as_input_error("unet_name", UNET):
-            read_checkpoint(unet_name)
+            check_unet_file(unet_name)
 
     @staticmethod
     def family(unet_name: Path) -> str:
@@ -90,7 +90,7 @@ class CLIPLoader:
     def check(clip_name: Path, type: str) -> None:
         if type != "stable_diffusion":
             raise InputError("type", "stable_diffusion (the only supported type)", type)
-        CLIPLoader.family(clip_name)
+        _check_clip_files("clip_name", clip_name)
 
     @staticmethod
     def family(clip_name: Path) -> str:
@@ -131,7 +131,7 @@ class DualCLIPLoader:
     def check(clip_name1: Path, clip_name2: Path, type: str) -> None:
         if type != "sdxl":
             raise InputError("type", "sdxl (the only supported type)", type)
-        DualCLIPLoader.family(clip_name1, clip_name2)
+        _check_clip_files("clip_name2", clip_name1, clip_name2)
 
     @staticmethod
     def family(clip_name1: Path, clip_name2: Path) -> str:
@@ -139,3 +139,10 @@ class DualCLIPLoader:
 
         with as_input_error("clip_name2", CLIP):
             return detect_clip_family((clip_name1, clip_name2)).name
+
+
+def _check_clip_files(port: str, *paths: Path) -> None:
+    from latentloom.diffusion.weights.detect import check_clip_files
+
+    with as_input_error(port, CLIP):
+        check_clip_files(paths)

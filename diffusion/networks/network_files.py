@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from ..weights.detect import find_torch_weights
 from ..weights.digest import content_digest
 from ..weights.headers import read_tensor_infos
 from ..weights.keys import StoredNetwork
+from ..weights.parameters import check_complete, unknown_weight
 from ..weights.vae_keys import rename_old_attention
 from ..weights.weight_file import open_weights
 from .handles import Weights
@@ -83,7 +84,7 @@ def load_network_file(
     def add(key: str, parameter: str, weight: Tensor) -> None:
         name = parameter if parameter in expected else f"text_model.{parameter}"
         if name not in expected:
-            raise ModelFileError(f"{path.name}: {key} is not a weight of its network")
+            raise ModelFileError(unknown_weight(path.name, key))
         shape = expected[name].shape
         if shape.numel() != weight.numel():
             raise ModelFileError(_wrong_shape(f"{path.name}: {key}", shape, weight.shape))
@@ -175,17 +176,6 @@ def _load_torch_file(kind: Any, file: Path, dtype: torch.dtype) -> nn.Module:
         if not expected.isdisjoint((name, short[key]))
     }
     return load_network_file(file, StoredNetwork({}, parameters), make, dtype)
-
-
-def check_complete(name: str, missing: Collection[str]) -> None:
-    """Check that a file has all weights of its network.
-
-    Raises:
-        ModelFileError: some are missing.
-    """
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ModelFileError(f"{name} lacks the weights {min(missing)}{more}")
 
 
 @contextmanager

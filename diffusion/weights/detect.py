@@ -19,7 +19,20 @@ from ..families.family import (
 from .config_file import ConfigFile, read_config
 from .headers import read_tensor_infos
 from .missing_part import AUTOENCODER, TEXT_ENCODER, MissingPart
-from .single_file import SCORE_NUMBERS, detect_file_family, read_checkpoint, read_contents
+from .parameters import (
+    check_parameters,
+    projected_text_sizes,
+    text_sizes,
+    unet_sizes,
+    vae_sizes,
+)
+from .single_file import (
+    SCORE_NUMBERS,
+    ModelContents,
+    detect_file_family,
+    read_checkpoint,
+    read_contents,
+)
 from .text_keys import VOCABULARY_FILES
 from .tiny_vae import check_tiny_vae, find_tiny_vae_files
 
@@ -61,7 +74,11 @@ def check_checkpoint(path: Path) -> None:
         ModelFileError: a part is missing, damaged or not supported, or does not fit the others.
     """
     if path.is_file():
-        read_checkpoint(path)
+        check_unet_file(path)
+        contents = read_checkpoint(path)
+        _check_text_parameters(path, contents)
+        if contents.vae is not None:
+            check_parameters(path, contents.vae, vae_sizes)
         return
     family = detect_checkpoint_family(path)
     _check_unet(read_config(path / "unet" / "config.json"), family)
@@ -69,6 +86,34 @@ def check_checkpoint(path: Path) -> None:
     _check_class("vae", read_config(path / "vae" / "config.json"))
     for name in ("unet", "vae", *(text_encoder for text_encoder, _ in find_text_folders(path))):
         check_weights(path / name, WEIGHT_FILES[name])
+
+
+def check_unet_file(path: Path) -> None:
+    """Check that a file has a denoising network that can be loaded.
+
+    Raises:
+        ModelFileError: it has none, or one that lacks weights or has others.
+    """
+    unet = read_checkpoint(path).unet
+    assert unet is not None
+    check_parameters(path, unet, unet_sizes)
+
+
+def check_clip_files(paths: tuple[Path, ...]) -> None:
+    """Check that files have the text encoders of a family, and that they can be loaded.
+
+    Raises:
+        ModelFileError: as detect_clip_family, or one lacks weights or has others.
+    """
+    detect_clip_family(paths)
+    for path in paths:
+        _check_text_parameters(path, read_contents(path))
+
+
+def _check_text_parameters(path: Path, contents: ModelContents) -> None:
+    for encoder in contents.text_encoders:
+        sizes = projected_text_sizes if encoder.has_projection else text_sizes
+        check_parameters(path, encoder.network, sizes)
 
 
 def find_missing_parts(path: Path) -> tuple[MissingPart, ...]:
@@ -94,7 +139,11 @@ def check_vae(path: Path) -> None:
     tiny_vae = find_tiny_vae_files(path)
     if tiny_vae is not None:
         check_tiny_vae(tiny_vae)
+        return
     if path.is_file():
+        vae = read_contents(path).vae
+        assert vae is not None
+        check_parameters(path, vae, vae_sizes)
         return
     _check_class("vae", read_config(path / "config.json"))
     check_weights(path, WEIGHT_FILES["vae"])

@@ -1,0 +1,207 @@
+"""The parameters that networks in files must have, from their configurations. No torch here.
+
+With it, a header alone shows what loading would refuse: missing and unknown weights, and weights
+of another size. Sizes are numbers of elements, because some files have other axes of length 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelFileError
+from .headers import read_tensor_infos
+from .keys import StoredNetwork
+
+Parameters = Iterator[tuple[str, int]]
+Sizes = Callable[[Mapping[str, Any]], Parameters]
+KERNEL = 9
+
+
+def check_parameters(path: Path, network: StoredNetwork, sizes: Sizes) -> None:
+    """Check that a file has all weights of a network, and no others.
+
+    Args:
+        sizes: unet_sizes, vae_sizes or text_sizes.
+
+    Raises:
+        ModelFileError: a weight is missing, unknown or of another size.
+    """
+    infos, expected = read_tensor_infos(path), dict(sizes(network.config))
+    stored: set[str] = set()
+    parts = {**{key: (name,) for key, name in network.names.items()}, **network.split}
+    for key, names in parts.items():
+        size = math.prod(infos[key].shape)
+        for name in names:
+            if name not in expected:
+                raise ModelFileError(unknown_weight(path.name, key))
+            if size != expected[name] * len(names):
+                got = f"the shape {tuple(infos[key].shape)}"
+                wanted = f"{expected[name] * len(names)} numbers"
+                raise ModelFileError(f"{path.name}: {key}: expected {wanted}, got {got}")
+            stored.add(name)
+    check_complete(path.name, expected.keys() - stored)
+
+
+def check_complete(name: str, missing: Collection[str]) -> None:
+    """Check that a file has all weights of its network.
+
+    Raises:
+        ModelFileError: some are missing.
+    """
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelFileError(f"{name} lacks the weights {min(missing)}{more}")
+
+
+def unknown_weight(file: str, key: str) -> str:
+    """Return the message on a weight that the network does not have."""
+    is_scale = key.endswith(("scale_weight", "scale_input", "weight_scale", "input_scale"))
+    scaled = "; scaled fp8 is not supported: use a file in fp16 or plain fp8" if is_scale else ""
+    return f"{file}: {key} is not a weight of its network{scaled}"
+
+
+def unet_sizes(config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of a denoising network."""
+    channels = config["block_out_channels"]
+    first, levels = channels[0], len(channels)
+    embedding, width = 4 * first, config["cross_attention_dim"]
+    yield from _layer("conv_in", first, config["in_channels"] * KERNEL)
+    yield from _layer("time_embedding.linear_1", embedding, first)
+    yield from _layer("time_embedding.linear_2", embedding, embedding)
+    if "time_cond_proj_dim" in config:
+        yield "time_embedding.cond_proj.weight", first * config["time_cond_proj_dim"]
+    if "addition_embed_type" in config:
+        numbers = config["projection_class_embeddings_input_dim"]
+        yield from _layer("add_embedding.linear_1", embedding, numbers)
+        yield from _layer("add_embedding.linear_2", embedding, embedding)
+    depths = config["transformer_layers_per_block"]
+    skips, current = [first], first
+    for level, size in enumerate(channels):
+        block = f"down_blocks.{level}"
+        for layer in range(config["layers_per_block"][level]):
+            yield from _resnet(f"{block}.resnets.{layer}", current, size, embedding)
+            if config["down_block_types"][level].startswith("CrossAttn"):
+                depth = depths[level][layer]
+                yield from _attention(f"{block}.attentions.{layer}", size, depth, width)
+            current = size
+            skips.append(size)
+        if level < levels - 1:
+            yield from _layer(f"{block}.downsamplers.0.conv", size, size * KERNEL)
+            skips.append(size)
+    yield from _resnet("mid_block.resnets.0", current, current, embedding)
+    if "CrossAttn" in config["mid_block_type"]:
+        yield from _attention("mid_block.attentions.0", current, depths[-1][0], width)
+    yield from _resnet("mid_block.resnets.1", current, current, embedding)
+    depths = config["reverse_transformer_layers_per_block"]
+    for level, size in enumerate(reversed(channels)):
+        block = f"up_blocks.{level}"
+        for layer in range(config["layers_per_block"][levels - 1 - level] + 1):
+            name = f"{block}.resnets.{layer}"
+            yield from _resnet(name, current + skips.pop(), size, embedding)
+            if config["up_block_types"][level].startswith("CrossAttn"):
+                depth = depths[level][layer]
+                yield from _attention(f"{block}.attentions.{layer}", size, depth, width)
+            current = size
+        if level < levels - 1:
+            yield from _layer(f"{block}.upsamplers.0.conv", size, size * KERNEL)
+    yield from _layer("conv_norm_out", first, 1)
+    yield from _layer("conv_out", config["out_channels"], first * KERNEL)
+
+
+def vae_sizes(config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of an autoencoder."""
+    channels, latent = config["block_out_channels"], config["latent_channels"]
+    layers, last = config["layers_per_block"], channels[-1]
+    yield from _layer("encoder.conv_in", channels[0], 3 * KERNEL)
+    yield from _levels("encoder.down_blocks", "downsamplers", channels[0], channels, layers)
+    yield from _middle("encoder", last)
+    yield from _layer("encoder.conv_norm_out", last, 1)
+    yield from _layer("encoder.conv_out", 2 * latent, last * KERNEL)
+    yield from _layer("decoder.conv_in", last, latent * KERNEL)
+    yield from _middle("decoder", last)
+    yield from _levels("decoder.up_blocks", "upsamplers", last, channels[::-1], layers + 1)
+    yield from _layer("decoder.conv_norm_out", channels[0], 1)
+    yield from _layer("decoder.conv_out", 3, channels[0] * KERNEL)
+    if config["use_quant_conv"]:
+        yield from _layer("quant_conv", 2 * latent, 2 * latent)
+    if config["use_post_quant_conv"]:
+        yield from _layer("post_quant_conv", latent, latent)
+
+
+def text_sizes(config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of a CLIP text encoder without its projection."""
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    yield "embeddings.token_embedding.weight", config["vocab_size"] * width
+    yield "embeddings.position_embedding.weight", config["max_position_embeddings"] * width
+    for number in range(config["num_hidden_layers"]):
+        layer = f"encoder.layers.{number}"
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            yield from _layer(f"{layer}.self_attn.{name}", width, width)
+        yield from _layer(f"{layer}.layer_norm1", width, 1)
+        yield from _layer(f"{layer}.mlp.fc1", inner, width)
+        yield from _layer(f"{layer}.mlp.fc2", width, inner)
+        yield from _layer(f"{layer}.layer_norm2", width, 1)
+    yield from _layer("final_layer_norm", width, 1)
+
+
+def projected_text_sizes(config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of a CLIP text encoder with its projection."""
+    yield from text_sizes(config)
+    yield "text_projection.weight", config["hidden_size"] * config["projection_dim"]
+
+
+def _layer(name: str, outputs: int, inputs: int) -> Parameters:
+    """Yield weight and bias of a linear layer, a convolution or, with one input, a norm."""
+    yield f"{name}.weight", outputs * inputs
+    yield f"{name}.bias", outputs
+
+
+def _resnet(name: str, inputs: int, outputs: int, embedding: int = 0) -> Parameters:
+    yield from _layer(f"{name}.norm1", inputs, 1)
+    yield from _layer(f"{name}.conv1", outputs, inputs * KERNEL)
+    if embedding:
+        yield from _layer(f"{name}.time_emb_proj", outputs, embedding)
+    yield from _layer(f"{name}.norm2", outputs, 1)
+    yield from _layer(f"{name}.conv2", outputs, outputs * KERNEL)
+    if inputs != outputs:
+        yield from _layer(f"{name}.conv_shortcut", outputs, inputs)
+
+
+def _attention(name: str, size: int, depth: int, width: int) -> Parameters:
+    yield from _layer(f"{name}.norm", size, 1)
+    yield from _layer(f"{name}.proj_in", size, size)
+    yield from _layer(f"{name}.proj_out", size, size)
+    for number in range(depth):
+        block = f"{name}.transformer_blocks.{number}"
+        for part, context in (("attn1", size), ("attn2", width)):
+            yield f"{block}.{part}.to_q.weight", size * size
+            yield f"{block}.{part}.to_k.weight", size * context
+            yield f"{block}.{part}.to_v.weight", size * context
+            yield from _layer(f"{block}.{part}.to_out.0", size, size)
+        for norm in ("norm1", "norm2", "norm3"):
+            yield from _layer(f"{block}.{norm}", size, 1)
+        yield from _layer(f"{block}.ff.net.0.proj", 8 * size, size)
+        yield from _layer(f"{block}.ff.net.2", size, 4 * size)
+
+
+def _levels(
+    blocks: str, resizer: str, current: int, channels: tuple[int, ...], layers: int
+) -> Parameters:
+    """Yield the parameters of an autoencoder's levels; all but the last change the size."""
+    for level, size in enumerate(channels):
+        for layer in range(layers):
+            yield from _resnet(f"{blocks}.{level}.resnets.{layer}", current, size)
+            current = size
+        if level < len(channels) - 1:
+            yield from _layer(f"{blocks}.{level}.{resizer}.0.conv", size, size * KERNEL)
+
+
+def _middle(half: str, size: int) -> Parameters:
+    yield from _resnet(f"{half}.mid_block.resnets.0", size, size)
+    yield from _layer(f"{half}.mid_block.attentions.0.group_norm", size, 1)
+    for name in ("to_q", "to_k", "to_v", "to_out.0"):
+        yield from _layer(f"{half}.mid_block.attentions.0.{name}", size, size)
+    yield from _resnet(f"{half}.mid_block.resnets.1", size, size)
