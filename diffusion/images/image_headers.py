@@ -45,7 +45,12 @@ OTHER_KINDS = {
     "a PDF": rb"%PDF",
     "a PostScript file": rb"%!PS",
     "markup": rb"\s*<",
-    "a HEIC": rb"....ftyp(hei|hev)",
+    "a HEIC": rb"....ftyp(hei|hev|mif|msf)",
+    "a JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "a JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    "an OpenEXR": rb"v/1\x01",
+    "a video": rb"....ftyp|\x1a\x45\xdf\xa3",
+    "a ZIP archive": rb"PK\x03\x04",
     "a BigTIFF": rb"II\+\0|MM\0\+",
 }
 
@@ -58,7 +63,7 @@ def read_header(data: bytes) -> Header:
     """
     reader = _reader_of(data)
     if reader is None:
-        raise ImageFileError(f"a {list_names()} image", _other_kind(data))
+        raise ImageFileError(f"a {list_names()} image", *_other_kind(data))
     if reader.needs and not features.check(reader.needs):
         raise unsupported(reader.name, "one, which the installed Pillow cannot decode")
     header = reader.read(data)
@@ -82,11 +87,14 @@ def _reader_of(data: bytes) -> FormatReader | None:
     return next((reader for reader in READERS if re.match(reader.magic, data, re.DOTALL)), None)
 
 
-def _other_kind(data: bytes) -> str:
+def _other_kind(data: bytes) -> tuple[str, str]:
+    """Return the kind of a file that is not read, and what to do."""
     if not data:
-        return "an empty file"
-    names = (name for name, magic in OTHER_KINDS.items() if re.match(magic, data, re.DOTALL))
-    return next(names, "a file of another kind")
+        return "an empty file", "copy it again"
+    for name, magic in OTHER_KINDS.items():
+        if re.match(magic, data, re.DOTALL):
+            return name, "open it in the program that made it, and save an image as PNG or JPEG"
+    return "a file of another kind", "save it as PNG or JPEG"
 
 
 def _read_png(data: bytes) -> Header:
@@ -269,5 +277,5 @@ READERS = (
     FormatReader("GIF", rb"GIF8[79]a", _read_gif),
     FormatReader("BMP", rb"BM", _read_bmp),
     FormatReader("TIFF", rb"II\*\0|MM\0\*", read_tiff, "libtiff"),
-    FormatReader("AVIF", rb"....ftyp(avif|avis|mif1|msf1)", read_avif, "avif"),
+    FormatReader("AVIF", rb"....ftyp(avif|avis|(mif1|msf1)(?=.{4,64}?avi[fs]))", read_avif, "avif"),
 )

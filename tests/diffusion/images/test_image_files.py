@@ -158,6 +158,15 @@ def test_bytes_after_an_image_are_ignored(name: str) -> None:
         (b"", "an empty file"),
         (b"8BPS\0\1" + bytes(20), "a PSD"),
         (b"\0\0\0\x18ftypheic" + bytes(20), "a HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(20), "a HEIC"),
+        (b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc" + bytes(20), "a HEIC"),
+        (b"\xff\x0a\xfa\x07" + bytes(20), "a JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20), "a JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(20), "a JPEG 2000"),
+        (b"\0\0\0\x18ftypmp42" + bytes(20), "a video"),
+        (b"\x1a\x45\xdf\xa3" + bytes(20), "a video"),
+        (b"v/1\x01" + bytes(20), "an OpenEXR"),
+        (b"PK\x03\x04" + bytes(20), "a ZIP archive"),
         (b"II+\0\x08\0\0\0" + bytes(20), "a BigTIFF"),
         (b" <svg xmlns='http://www.w3.org/2000/svg'/>", "markup"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "a PostScript file"),
@@ -170,6 +179,7 @@ def test_another_kind_of_file_is_refused(data: bytes, got: str, tmp_path: Path) 
         check_file(written(tmp_path, data))
     assert refused.value.expected == "a PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF image"
     assert refused.value.got == got
+    assert refused.value.hint
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:

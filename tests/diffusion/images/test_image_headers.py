@@ -223,7 +223,7 @@ def test_an_avif_gives_nearly_the_pixels_that_were_saved() -> None:
         (b"ispe", b"free", "does not say how large"),
         (b"meta", b"free", "says nothing about its image"),
         (b"mdat", b"free", "its pixels are missing"),
-        (b"avif", b"mif1", "such as HEIC"),
+        (b"avif", b"mif1", "got a HEIC"),
         (b"iprp", b"\xff\xff\xff\xff", "does not say how large"),
     ],
 )
