@@ -45,6 +45,35 @@ def test_a_prompt_runs_and_its_events_come_in_the_order_of_comfyui(tmp_path: Pat
     served(tmp_path, story)
 
 
+def test_an_empty_queue_returns_memory_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[int] = []
+    condition = threading.Condition()
+
+    def release() -> None:
+        with condition:
+            released.append(len(fakes.calls))
+            condition.notify_all()
+
+    def wait_for(count: int) -> bool:
+        with condition:
+            return condition.wait_for(lambda: len(released) >= count, 50)
+
+    monkeypatch.setattr("latentloom.web.worker.release_memory", release)
+
+    async def story(api: Served) -> None:
+        fakes.calls.clear()
+        for count, value in enumerate((1, 2), 1):
+            await run(api, number(value))
+            assert await asyncio.to_thread(wait_for, count)
+        await api.client.run(number(2))  # the queue is filled and emptied again
+        assert await asyncio.to_thread(wait_for, 3)
+        assert released == [2, 4, 4]
+
+    served(tmp_path, story)
+
+
 def test_a_node_that_turns_out_to_be_cached_is_reported(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
         await run(api, number(5))

@@ -90,6 +90,14 @@ def test_a_lora_is_its_two_factors_times_alpha_by_rank() -> None:
     torch.testing.assert_close(apply_change(weight, roles, -1.0), weight - up @ down)
 
 
+def test_the_factors_are_multiplied_before_they_are_scaled() -> None:
+    # Scaled first, some weights of a network round to another value in half precision.
+    weight, up, down = random(48, 40), random(48, 4, seed=1), random(4, 40, seed=2)
+    roles = {"up": up, "down": down, "alpha": torch.tensor(3.0)}
+    expected = weight + (0.7 * (3.0 / 4)) * (up @ down)
+    assert torch.equal(apply_change(weight, roles, 0.7), expected)
+
+
 def test_a_locon_is_its_convolutions_in_a_row() -> None:
     up, mid, down = random(6, 2, 1, 1), random(2, 3, 3, 3, seed=1), random(3, 5, 1, 1, seed=2)
     x = random(1, 5, 8, 8, seed=3)
