@@ -268,8 +268,8 @@ class _Reader:
         for id, socket in inputs_behind(level, slot):
             if socket in level.outer_values.get((id,), {}):
                 return (level.outer_values[(id,)][socket],)
-        position = widgets.index(slot) if slot in widgets else len(values or ())
-        if isinstance(values, list) and position < len(values):
+        position = widgets.index(slot) if slot in widgets else None
+        if isinstance(values, list) and position is not None and position < len(values):
             return (values[position],)
         return None
 

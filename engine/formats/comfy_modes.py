@@ -82,7 +82,7 @@ def _connect(
 ) -> None:
     """Add a link, instead of the one that the input has."""
     inputs = target["inputs"]
-    slot = next(index for index, socket in enumerate(inputs) if socket["name"] == name)
+    slot = [socket["name"] for socket in inputs].index(name)
     old = inputs[slot].get("link")
     if old is not None:
         file["links"] = [link for link in file["links"] if link[0] != old]

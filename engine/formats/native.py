@@ -29,6 +29,7 @@ from ..graph.literal import describe_value, is_unicode
 from ..node.spec import NodeSpec
 from .comfy_layout import mapping_in
 from .comfy_placeholders import pack_of
+from .parsing import MAX_VALUE, MIN_SIZE
 from .yaml_text import as_yaml
 
 VERSION = 1
@@ -86,7 +87,21 @@ def to_native(graph: Graph) -> dict[str, Any]:
     layout = _layout_of(graph)
     if layout:
         file["layout"] = thaw(layout)
-    return refuse_unreadable(file)
+    return refuse_unreadable({key: _with_doubles(value) for key, value in file.items()})
+
+
+def _with_doubles(value: Any) -> Any:
+    """Return a value with integers beyond 64 bits as floats, which is what the editor holds."""
+    if isinstance(value, dict):
+        return {key: _with_doubles(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_doubles(item) for item in value]
+    if not isinstance(value, int) or MIN_SIZE <= value <= MAX_VALUE:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise FormatError(f"{str(value)[:24]}... cannot be written to a file") from None
 
 
 def _layout_of(graph: Graph) -> Mapping[str, Any]:

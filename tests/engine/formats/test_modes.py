@@ -71,3 +71,17 @@ def test_a_changed_graph_wins_over_the_nodes_that_no_longer_fit() -> None:
     nodes, file = written(BYPASSED, **changes)
     assert "ImageScaleBy" not in nodes
     assert sorted(link[2] for link in file["links"]) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("node", "key", "value"),
+    [(1, "inputs", []), (1, "inputs", [{"name": "other", "link": 1}]), (2, "inputs", 5),
+     (0, "outputs", []), (1, "outputs", None), (1, "id", "x y")],
+)  # fmt: skip
+def test_a_left_out_node_that_is_damaged_stops_nothing(node: int, key: str, value: Any) -> None:
+    data = chain(BYPASSED)
+    data["nodes"][node][key] = value
+    graph = parse_graph(json.dumps(data), REGISTRY)
+    again = parse_graph(dump_graph(graph, "yaml", REGISTRY), REGISTRY)
+    file = json.loads(dump_graph(again, "editor", REGISTRY))
+    assert len(parse_graph(json.dumps(file), REGISTRY).nodes) == len(graph.nodes)

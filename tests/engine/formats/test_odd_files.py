@@ -155,6 +155,7 @@ def promoted(instance: dict[str, Any], text: str = JSON_PROMPT) -> Graph:
         {"properties": {"proxyWidgets": [["-1", "text"]]}, "widgets_values": [JSON_PROMPT]},
         {"widgets_values": [JSON_PROMPT]},
         {"widgets_values_named": {"text": JSON_PROMPT}},
+        {"widgets_values": 5},
         {},
     ],
 )

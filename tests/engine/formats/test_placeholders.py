@@ -112,6 +112,13 @@ def test_values_by_name_reach_every_form() -> None:
     assert written["widgets_values_named"] == {"count": 1, "mode": "a"}
 
 
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_a_number_beyond_64_bits_is_a_float_in_native_files(form: str) -> None:
+    graph = parse_graph(json.dumps(PROMPT), REGISTRY)
+    again = parse_graph(dump_graph(graph, form, REGISTRY), REGISTRY)
+    assert again.nodes["2"].inputs["seed"] == float(2**80)
+
+
 def test_what_a_form_cannot_hold_is_listed() -> None:
     graph = parse_graph(json.dumps(WORKFLOW), REGISTRY)
     to_yaml = [(loss.node, loss.type) for loss in losses(graph, "yaml")]
