@@ -17,6 +17,7 @@ from .config_file import ConfigFile, read_config
 from .detect import MAX_LEVELS, WEIGHT_FILES, check_weights
 from .headers import read_tensor_infos
 from .keys import StoredNetwork, TensorInfos
+from .parameters import check_parameters, control_sizes
 from .unet_keys import map_encoder_keys
 
 KINDS = ("ControlNetModel", "ControlNetUnionModel")
@@ -44,7 +45,9 @@ def check_control(path: Path, with_model: bool = False) -> None:
         check_weights(path, WEIGHT_FILES["unet"])
         return
     infos = read_tensor_infos(path)
-    read_control_network(path.name, infos)
+    network = read_control_network(path.name, infos)
+    if UNION_KEY not in infos:
+        check_parameters(path, network, control_sizes)
     if DIFFERENCE_KEY in infos and not with_model:
         raise ModelFileError(
             f"{path.name} holds a difference to a model; load it with DiffControlNetLoader"

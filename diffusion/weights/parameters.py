@@ -7,7 +7,8 @@ of another size. Sizes are numbers of elements, because some files have other ax
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def check_parameters(path: Path, network: StoredNetwork, sizes: Sizes) -> None:
     """Check that a file has all weights of a network, and no others.
 
     Args:
-        sizes: unet_sizes, vae_sizes or text_sizes.
+        sizes: one of the functions below.
 
     Raises:
         ModelFileError: a weight is missing, unknown or of another size.
@@ -65,50 +66,88 @@ def unknown_weight(file: str, key: str) -> str:
 
 def unet_sizes(config: Mapping[str, Any]) -> Parameters:
     """Yield the name and size of each parameter of a denoising network."""
-    channels = config["block_out_channels"]
-    first, levels = channels[0], len(channels)
-    embedding, width = 4 * first, config["cross_attention_dim"]
-    yield from _layer("conv_in", first, config["in_channels"] * KERNEL)
-    yield from _layer("time_embedding.linear_1", embedding, first)
-    yield from _layer("time_embedding.linear_2", embedding, embedding)
-    if "time_cond_proj_dim" in config:
-        yield "time_embedding.cond_proj.weight", first * config["time_cond_proj_dim"]
-    if "addition_embed_type" in config:
-        numbers = config["projection_class_embeddings_input_dim"]
-        yield from _layer("add_embedding.linear_1", embedding, numbers)
-        yield from _layer("add_embedding.linear_2", embedding, embedding)
-    depths = config["transformer_layers_per_block"]
-    skips, current = [first], first
-    for level, size in enumerate(channels):
-        block = f"down_blocks.{level}"
-        for layer in range(config["layers_per_block"][level]):
-            yield from _resnet(f"{block}.resnets.{layer}", current, size, embedding)
-            if config["down_block_types"][level].startswith("CrossAttn"):
-                depth = depths[level][layer]
-                yield from _attention(f"{block}.attentions.{layer}", size, depth, width)
-            current = size
-            skips.append(size)
-        if level < levels - 1:
-            yield from _layer(f"{block}.downsamplers.0.conv", size, size * KERNEL)
-            skips.append(size)
-    yield from _resnet("mid_block.resnets.0", current, current, embedding)
-    if "CrossAttn" in config["mid_block_type"]:
-        yield from _attention("mid_block.attentions.0", current, depths[-1][0], width)
-    yield from _resnet("mid_block.resnets.1", current, current, embedding)
+    yield from _encoder_sizes(config)
+    channels, width = config["block_out_channels"], config["cross_attention_dim"]
+    first, current, last = channels[0], channels[-1], len(channels) - 1
+    skips = _skips(config)
     depths = config["reverse_transformer_layers_per_block"]
     for level, size in enumerate(reversed(channels)):
         block = f"up_blocks.{level}"
-        for layer in range(config["layers_per_block"][levels - 1 - level] + 1):
-            name = f"{block}.resnets.{layer}"
-            yield from _resnet(name, current + skips.pop(), size, embedding)
+        for layer in range(_layers(config, last - level) + 1):
+            yield from _resnet(f"{block}.resnets.{layer}", current + skips.pop(), size, 4 * first)
             if config["up_block_types"][level].startswith("CrossAttn"):
                 depth = depths[level][layer]
                 yield from _attention(f"{block}.attentions.{layer}", size, depth, width)
             current = size
-        if level < levels - 1:
+        if level < last:
             yield from _layer(f"{block}.upsamplers.0.conv", size, size * KERNEL)
     yield from _layer("conv_norm_out", first, 1)
     yield from _layer("conv_out", config["out_channels"], first * KERNEL)
+
+
+def control_sizes(config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of a ControlNet that is not a union."""
+    yield from _encoder_sizes(config)
+    hint, sizes = "controlnet_cond_embedding", config["conditioning_embedding_out_channels"]
+    first, last = config["block_out_channels"][0], config["block_out_channels"][-1]
+    yield from _layer(f"{hint}.conv_in", sizes[0], config["conditioning_channels"] * KERNEL)
+    for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+        yield from _layer(f"{hint}.blocks.{2 * index}", inputs, inputs * KERNEL)
+        yield from _layer(f"{hint}.blocks.{2 * index + 1}", outputs, inputs * KERNEL)
+    yield from _layer(f"{hint}.conv_out", first, sizes[-1] * KERNEL)
+    for index, size in enumerate(_skips(config)):
+        yield from _layer(f"controlnet_down_blocks.{index}", size, size)
+    yield from _layer("controlnet_mid_block", last, last)
+
+
+def _encoder_sizes(config: Mapping[str, Any]) -> Parameters:
+    """Yield the parameters of a denoising network's first half, which ControlNets copy."""
+    channels, width = config["block_out_channels"], config["cross_attention_dim"]
+    embedding = 4 * channels[0]
+    yield from _layer("conv_in", channels[0], config["in_channels"] * KERNEL)
+    yield from _layer("time_embedding.linear_1", embedding, channels[0])
+    yield from _layer("time_embedding.linear_2", embedding, embedding)
+    if "time_cond_proj_dim" in config:
+        yield "time_embedding.cond_proj.weight", channels[0] * config["time_cond_proj_dim"]
+    if "addition_embed_type" in config:
+        numbers = config["projection_class_embeddings_input_dim"]
+        yield from _layer("add_embedding.linear_1", embedding, numbers)
+        yield from _layer("add_embedding.linear_2", embedding, embedding)
+    current = channels[0]
+    for level, size in enumerate(channels):
+        block = f"down_blocks.{level}"
+        for layer in range(_layers(config, level)):
+            yield from _resnet(f"{block}.resnets.{layer}", current, size, embedding)
+            if config["down_block_types"][level].startswith("CrossAttn"):
+                depth = _depth(config, level, layer)
+                yield from _attention(f"{block}.attentions.{layer}", size, depth, width)
+            current = size
+        if level < len(channels) - 1:
+            yield from _layer(f"{block}.downsamplers.0.conv", size, size * KERNEL)
+    yield from _resnet("mid_block.resnets.0", current, current, embedding)
+    if "CrossAttn" in config["mid_block_type"]:
+        yield from _attention("mid_block.attentions.0", current, _depth(config, -1, 0), width)
+        yield from _resnet("mid_block.resnets.1", current, current, embedding)
+
+
+def _skips(config: Mapping[str, Any]) -> list[int]:
+    """Return the channels of each output of the first half: the input's, then by level."""
+    channels = config["block_out_channels"]
+    skips = [channels[0]]
+    for level, size in enumerate(channels):
+        skips += [size] * (_layers(config, level) + (level < len(channels) - 1))
+    return skips
+
+
+def _layers(config: Mapping[str, Any], level: int) -> int:
+    layers: int | Sequence[int] = config["layers_per_block"]
+    return layers if isinstance(layers, int) else layers[level]
+
+
+def _depth(config: Mapping[str, Any], level: int, layer: int) -> int:
+    """Return the number of transformer blocks after a layer."""
+    depths: int | Sequence[int] = config["transformer_layers_per_block"][level]
+    return depths if isinstance(depths, int) else depths[layer]
 
 
 def vae_sizes(config: Mapping[str, Any]) -> Parameters:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.networks.load import load_checkpoint
+from latentloom.diffusion.weights.control_file import check_control, read_control_network
 from latentloom.diffusion.weights.detect import (
     check_checkpoint,
     check_clip_files,
@@ -24,6 +25,7 @@ from latentloom.diffusion.weights.detect import (
 )
 from latentloom.diffusion.weights.parameters import (
     Sizes,
+    control_sizes,
     projected_text_sizes,
     text_sizes,
     unet_sizes,
@@ -33,7 +35,7 @@ from latentloom.diffusion.weights.single_file import find_unet, find_vae
 from latentloom.diffusion.weights.tensor_info import TensorInfo
 from latentloom.diffusion.weights.text_keys import find_text_encoders
 from tests.original_keys import text_keys, unet_keys, vae_keys
-from tests.tiny_model import write_tiny_model
+from tests.tiny_model import write_tiny_control, write_tiny_model
 
 DOWN, CROSS_DOWN, UP, CROSS_UP = (
     "DownBlock2D", "CrossAttnDownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"
@@ -53,6 +55,7 @@ UNETS: dict[str, dict[str, Any]] = {
     "inpainting": {**SD15, "in_channels": 9},
     "SDXL": SDXL,
     "LCM": {**SD15, "time_cond_proj_dim": 16},
+    "without middle": {**SD15, "mid_block_type": "UNetMidBlock2D"},
     "one layer": {**SD15, "layers_per_block": 1},
 }
 
@@ -78,6 +81,41 @@ def test_a_denoising_network_has_these_parameters(name: str) -> None:
     network = find_unet(infos_of(module, "unet."))
     assert network is not None
     assert dict(unet_sizes(network.config)) == sizes_of(module)
+
+
+CONTROLS: dict[str, dict[str, Any]] = {
+    "SD1.5": {"down_block_types": (CROSS_DOWN, CROSS_DOWN, DOWN), "cross_attention_dim": 48},
+    "SDXL": {
+        "down_block_types": (DOWN, CROSS_DOWN, CROSS_DOWN), "cross_attention_dim": 1024,
+        "transformer_layers_per_block": (1, 2, 3), "use_linear_projection": True,
+        "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 1600,
+    },
+    "without middle": {
+        "down_block_types": (CROSS_DOWN, CROSS_DOWN, DOWN), "cross_attention_dim": 48,
+        "mid_block_type": "UNetMidBlock2D",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_control_net_has_these_parameters(name: str) -> None:
+    shape = {"block_out_channels": (32, 64, 64), "conditioning_embedding_out_channels": (16, 32)}
+    module = empty(lambda: ControlNetModel(**shape, **CONTROLS[name]))
+    network = read_control_network("a", infos_of(module))
+    assert dict(control_sizes(network.config)) == sizes_of(module)
+
+
+def test_a_control_net_that_lacks_a_weight_is_refused_by_the_check(tmp_path: Path) -> None:
+    folder = write_tiny_control(tmp_path / "net")
+    (file,) = folder.glob("*.safetensors")
+    tensors = load_file(file)
+    save_file(tensors, tmp_path / "a.safetensors")
+    check_control(tmp_path / "a.safetensors")
+    del tensors["controlnet_mid_block.bias"]
+    save_file(tensors, tmp_path / "b.safetensors")
+    with pytest.raises(ModelFileError, match=r"lacks the weights controlnet_mid_block\.bias"):
+        check_control(tmp_path / "b.safetensors")
 
 
 @pytest.mark.parametrize("options", [{}, {"use_quant_conv": False, "use_post_quant_conv": False}])
