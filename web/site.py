@@ -70,6 +70,8 @@ class Site:
         self.folders: dict[str, Path] = {kind: data / kind for kind in ("output", "temp", "input")}
         self.user_dir = data / "user" / "default"
         self.store = JobStore(data / ".latentloom" / "queue.sqlite")
+        if self.store.damage is not None:
+            log.error("%s", self.store.damage)
         own = (self.user_dir / "workflows", self.user_dir / "subgraphs")
         for folder in (*self.folders.values(), *own):
             folder.mkdir(parents=True, exist_ok=True)

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import LatentloomError
+from .damage import COLUMNS, describe, is_damage, is_sound, restore, salvage, set_aside
 
 State = Literal["pending", "running", "completed", "failed", "cancelled"]
 ENDED = ("completed", "failed", "cancelled")
 MAX_ENDED, PRUNE_EVERY = 10_000, 100
 MAX_ATTEMPTS = 2
 VERSION = 1
+LAST_PLAUSIBLE_VERSION = 255
 PARKED = "the server crashed twice while it ran this job, so it is not tried again"
 
 _SCHEMA = """
@@ -42,7 +44,6 @@ CREATE TABLE IF NOT EXISTS jobs (
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, number, seq);
 """
-_COLUMNS = "id, number, state, attempts, created, prompt, extra, targets, client, record"
 
 
 class QueueError(LatentloomError):
@@ -85,40 +86,33 @@ class JobStore:
 
     Attributes:
         parked: ids of the jobs that failed at opening, since the server crashed twice in them.
+        damage: what was recovered from a damaged file and what was lost; None for a sound file.
 
     Raises:
-        QueueError: another process has the file open, or it is not a queue.
+        QueueError: another process has the file open, or it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._finished = 0
+        self.damage: str | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        was_emptied = path.exists() and path.stat().st_size == 0
         try:
-            self._open()
-        except sqlite3.Error as error:
-            self._db.close()
-            if "locked" in str(error):
-                raise QueueError(
-                    f"{path.parent} is in use by another server; stop it, or name another folder"
-                ) from error
-            raise QueueError(f"{path} cannot be read as a queue: {error}") from error
-        self.parked = self._recover()
-
-    def _open(self) -> None:
-        # Held until the process ends, however it ends: a second server is refused.
-        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise sqlite3.DatabaseError("it was written by a newer version of Latentloom")
-        self._db.executescript(_SCHEMA)
-        if version < VERSION:
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
-        with self._transaction():
-            pass
+            try:
+                if was_emptied and path.with_name(path.name + "-wal").exists():
+                    # SQLite would delete the log, which may hold jobs.
+                    raise sqlite3.DatabaseError("it is empty")
+                self._db = _connect(path)
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+                self._db, self.damage = _rebuild(path)
+            self.parked = self._recover()
+        except (sqlite3.Error, OSError) as error:
+            raise _refusal(path, error) from error
+        if was_emptied and self.damage is None:
+            self.damage = f"{path}: expected a queue, got an empty file; any jobs in it were lost"
 
     def _recover(self) -> tuple[str, ...]:
         """Put running jobs back into the queue; fail those that crashed twice, and return them."""
@@ -163,7 +157,7 @@ class JobStore:
             row = self._db.execute(
                 "UPDATE jobs SET state = 'running', attempts = attempts + 1 WHERE seq = "
                 "(SELECT seq FROM jobs WHERE state = 'pending' ORDER BY number, seq LIMIT 1) "
-                f"RETURNING {_COLUMNS}"
+                f"RETURNING {COLUMNS}"
             ).fetchone()
         return _job(row) if row else None
 
@@ -282,7 +276,7 @@ class JobStore:
 
     def _select(self, rest: str, values: tuple[Any, ...]) -> list[QueuedJob]:
         with self._lock:
-            rows = self._db.execute(f"SELECT {_COLUMNS} FROM jobs {rest}", values).fetchall()
+            rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs {rest}", values).fetchall()
         return [_job(row) for row in rows]
 
     def _one(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
@@ -298,6 +292,61 @@ class JobStore:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open a sound queue, or a new one.
+
+    Raises:
+        sqlite3.Error: the file is damaged, in use, or cannot be opened.
+    """
+    db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        # Held until the process ends, however it ends: a second server is refused.
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("COMMIT")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > LAST_PLAUSIBLE_VERSION:
+            raise sqlite3.DatabaseError("its version is damaged")
+        if version > VERSION:
+            raise sqlite3.NotSupportedError("it was written by a newer version of Latentloom")
+        if version == VERSION:
+            db.execute(f"SELECT {COLUMNS} FROM jobs LIMIT 1").fetchone()
+        db.executescript(_SCHEMA)
+        if not is_sound(db):
+            raise sqlite3.DatabaseError("its content is damaged")
+        if version < VERSION:
+            db.execute(f"PRAGMA user_version = {VERSION}")
+    except UnicodeDecodeError as error:
+        # The names of a damaged schema are decoded for the message.
+        db.close()
+        raise sqlite3.DatabaseError("its schema is damaged") from error
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _rebuild(path: Path) -> tuple[sqlite3.Connection, str]:
+    """Set a damaged file aside and open a new one with the jobs that can be read."""
+    aside = set_aside(path)
+    readable = salvage(aside)
+    db = _connect(path)
+    db.execute("BEGIN IMMEDIATE")
+    refused = restore(db, readable.rows)
+    db.execute("COMMIT")
+    return db, describe(path, aside, readable, refused)
+
+
+def _refusal(path: Path, error: Exception) -> QueueError:
+    if "locked" in str(error):
+        return QueueError(
+            f"{path.parent} is in use by another server; stop it, or name another folder"
+        )
+    return QueueError(f"{path} cannot be read as a queue: {error}")
 
 
 def _job(row: tuple[Any, ...]) -> QueuedJob:

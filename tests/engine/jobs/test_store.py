@@ -148,12 +148,6 @@ def test_a_second_process_is_refused_while_the_first_lives(path: Path) -> None:
     assert (taken.stdout, taken.stderr) == ("", "")
 
 
-def test_a_file_that_is_not_a_queue_is_named(path: Path) -> None:
-    path.write_bytes(b"not a database, but long enough to be one" * 100)
-    with pytest.raises(QueueError, match=r"queue\.sqlite cannot be read as a queue"):
-        JobStore(path)
-
-
 def test_a_queue_of_before_versions_is_opened_and_one_of_a_newer_version_refused(
     path: Path,
 ) -> None:

@@ -1,0 +1,113 @@
+"""A damaged queue file: the server starts, says what was lost, and the file is stored."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from latentloom.engine.jobs.store import JobStore, QueuedJob
+
+JOBS = 60
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "queue.sqlite"
+
+
+def fill(path: Path) -> None:
+    store = JobStore(path)
+    for number in range(JOBS):
+        graph = {"1": {"class_type": "Show", "inputs": {"text": "x" * 200}}}
+        store.submit(QueuedJob(f"job-{number}", graph, ("1",)))
+    for _ in range(JOBS // 2):
+        taken = store.take()
+        assert taken is not None
+        store.finish(taken.id, "completed", {"outputs": {}})
+    store.close()
+
+
+def change(path: Path, sql: str) -> None:
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute(sql)
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    ["record = '{'", "prompt = '[1]'", "state = 'pendinh'", "targets = 7",
+     "prompt = CAST(x'ff' AS TEXT)", "number = 'first'"],
+)  # fmt: skip
+def test_one_job_that_cannot_be_read_is_reported_and_the_others_are_recovered(
+    assignment: str, path: Path
+) -> None:
+    fill(path)
+    change(path, f"UPDATE jobs SET {assignment} WHERE id = 'job-7'")
+    store = JobStore(path)
+    assert store.damage is not None
+    assert f"{JOBS - 1} jobs were recovered, 1 lost." in store.damage
+    assert {job.id for job in store.all()} == {f"job-{n}" for n in range(JOBS)} - {"job-7"}
+    assert path.with_name("queue.sqlite.damaged-1").exists()
+
+
+def test_a_file_that_is_not_a_queue_is_set_aside_unchanged(path: Path) -> None:
+    content = b"not a database, but long enough to be one" * 100
+    path.write_bytes(content)
+    store = JobStore(path)
+    assert "damaged file; 0 jobs were recovered" in str(store.damage)
+    assert path.with_name("queue.sqlite.damaged-1").read_bytes() == content
+
+
+def test_a_second_damaged_file_does_not_replace_the_first(path: Path) -> None:
+    for content in (b"first" * 1000, b"second" * 1000):
+        path.write_bytes(content)
+        JobStore(path).close()
+    assert path.with_name("queue.sqlite.damaged-1").read_bytes() == b"first" * 1000
+    assert path.with_name("queue.sqlite.damaged-2").read_bytes() == b"second" * 1000
+
+
+def test_a_queue_without_its_table_is_damaged(path: Path) -> None:
+    fill(path)
+    change(path, "ALTER TABLE jobs RENAME TO jobt")
+    assert JobStore(path).damage is not None
+
+
+def test_an_emptied_file_is_reported(path: Path) -> None:
+    path.touch()
+    assert "got an empty file" in str(JobStore(path).damage)
+
+
+def test_a_sound_queue_reports_no_damage(path: Path) -> None:
+    fill(path)
+    assert JobStore(path).damage is None
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Return the content truncated, or with up to eight bytes changed."""
+    if rng.random() < 0.3:
+        return content[: rng.randrange(len(content))]
+    changed = bytearray(content)
+    for _ in range(rng.randint(1, 8)):
+        # The first page, which describes all others, is hit more often than its share.
+        changed[rng.randrange(rng.choice((4096, len(content))))] = rng.randrange(256)
+    # The last byte of the version: a queue of a newer version is refused, and loses nothing.
+    changed[63] = content[63]
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damage_anywhere_never_loses_a_job_silently(seed: int, path: Path) -> None:
+    fill(path)
+    content, rng = path.read_bytes(), random.Random(seed)
+    for number in range(25):
+        target = path.with_name(f"{number}.sqlite")
+        target.write_bytes(damaged(content, rng))
+        store = JobStore(target)
+        jobs = store.all()
+        assert len(jobs) == JOBS or store.damage is not None
+        store.submit(QueuedJob("new", {}, ()))
+        assert store.find("new") is not None
+        store.close()
