@@ -115,6 +115,18 @@ class Child:
         finally:
             connection.close()
 
+    def submit(self, prompt: Any, id: str) -> None:
+        """Submit a job that may kill the server before it answers."""
+        with contextlib.suppress(http.client.RemoteDisconnected, ConnectionError):
+            self.ask("POST", "/prompt", {"prompt": prompt, "prompt_id": id})
+
+    def history_with(self, id: str) -> Any:
+        """Wait until a job has ended, and return the history."""
+        give_up = time.monotonic() + MAX_WAIT_S
+        while id not in (history := self.ask("GET", "/history")) and time.monotonic() < give_up:
+            time.sleep(0.02)
+        return history
+
     def wait(self) -> None:
         """Wait until it has ended by itself."""
         self.process.wait(MAX_WAIT_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -24,16 +23,13 @@ def test_a_job_that_kills_the_server_twice_is_parked_and_the_next_one_runs(tmp_p
     deadly = {"1": {"class_type": "Die", "inputs": {"name": "x"}}}
     good = {"1": {"class_type": "Keep", "inputs": {"name": "good"}}}
     child = Child(tmp_path)
-    child.ask("POST", "/prompt", {"prompt": deadly, "prompt_id": "deadly"})
+    child.submit(deadly, "deadly")
     child.wait()
     child = Child(tmp_path)
     child.wait()
     child = Child(tmp_path)
-    child.ask("POST", "/prompt", {"prompt": good, "prompt_id": "good"})
-    give_up = time.monotonic() + 20
-    while "good" not in child.ask("GET", "/history/good") and time.monotonic() < give_up:
-        time.sleep(0.02)
-    history = child.ask("GET", "/history")
+    child.submit(good, "good")
+    history = child.history_with("good")
     child.kill()
     assert history["good"]["status"]["status_str"] == "success"
     messages = history["deadly"]["status"]["messages"]
@@ -48,13 +44,10 @@ def test_a_job_goes_on_after_a_kill_with_what_its_nodes_had_done(tmp_path: Path)
         "tell": {"class_type": "Tell", "inputs": {"value": ["die", 0]}},
     }
     child = Child(tmp_path)
-    child.ask("POST", "/prompt", {"prompt": prompt, "prompt_id": "long"})
+    child.submit(prompt, "long")
     child.wait()
     child = Child(tmp_path)
-    give_up = time.monotonic() + 20
-    while "long" not in child.ask("GET", "/history/long") and time.monotonic() < give_up:
-        time.sleep(0.02)
-    history = child.ask("GET", "/history")
+    history = child.history_with("long")
     child.kill()
     assert history["long"]["status"]["status_str"] == "success"
     assert (tmp_path / "labour.txt").read_text() == "done\n"
