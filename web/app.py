@@ -30,7 +30,7 @@ from .guard import Guard
 from .pools import Pool
 from .prompts import RejectedPromptError
 from .redact import without_folders
-from .routes import POOLS, ROUTES, RequestError, Route, answer
+from .routes import POOLS, ROUTES, RequestError, Route, answer, storage_error
 from .site import Site
 
 log = logging.getLogger(__name__)
@@ -113,11 +113,15 @@ async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
         return answer({"error": error.reason}, error.status)
     except LatentloomError as error:
         return answer({"error": without_folders(str(error))}, 409)
-    except sqlite3.OperationalError as error:
-        log.error("the queue cannot be written: %s", error)
-        return answer({"error": f"the queue cannot be written: {error}"}, 503)
-    except ConnectionResetError:
+    except sqlite3.Error as error:
+        log.error("the queue cannot be used: %s", error)
+        return answer({"error": f"the queue cannot be used: {error}"}, 503)
+    except ConnectionError:
         raise
+    except OSError as error:
+        log.error("%s %s: %s", request.method, request.path, error)
+        failure = storage_error(error, "a file cannot be used")
+        return answer(failure.body, failure.status)
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return answer({"error": "internal error; see the server's log"}, 500)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.files.folder import Folder, open_folder, read_inside, split_name
@@ -15,7 +16,14 @@ from latentloom.engine.files.workspace import UnsafePathError, safe_path, split_
 from latentloom.engine.formats.parsing import parse_json
 from latentloom.engine.node.image_service import EncodedImage, ImageKind, ImageService
 
-from .routes import RequestError, Routes, answer, read_in_time, refuse_encoding
+from .routes import (
+    RequestError,
+    Routes,
+    answer,
+    read_in_time,
+    refuse_encoding,
+    storage_error,
+)
 from .site import Site
 
 routes = Routes()
@@ -147,7 +155,8 @@ async def _read_form(site: Site, request: web.Request) -> _Form:
         raise RequestError(400, "upload: expected a form with a file (multipart/form-data)")
     form, count = _Form(), 0
     try:
-        async for part in await request.multipart():
+        reader = await request.multipart()
+        while (part := await read_in_time(reader.next())) is not None:
             count += 1
             if not isinstance(part, BodyPartReader) or count > MAX_FIELDS:
                 raise RequestError(400, f"upload: expected at most {MAX_FIELDS} plain parts")
@@ -156,8 +165,11 @@ async def _read_form(site: Site, request: web.Request) -> _Form:
             elif part.name:
                 data = await _read_part(part, MAX_FIELD_BYTES)
                 form.fields[part.name] = data.decode("utf-8", "replace")
-    except (ValueError, RuntimeError, AssertionError) as error:
+    except (ValueError, LookupError, RuntimeError, AssertionError) as error:
         raise RequestError(400, f"upload: the form cannot be read: {error}") from error
+    except HttpProcessingError as error:
+        text = f"upload: the headers of a part cannot be read: {error.message}"
+        raise RequestError(400, text) from error
     if not form.name or not form.file:
         raise RequestError(400, "upload: expected a file in the part `image`")
     return form
@@ -206,7 +218,7 @@ def _store(site: Site, form: _Form, image: EncodedImage) -> dict[str, str]:
     except UnsafePathError as error:
         raise RequestError(400, str(error)) from error
     except OSError as error:
-        raise RequestError(400, f"the image cannot be stored: {error.strerror}") from error
+        raise storage_error(error, "the image cannot be stored") from error
     return {"name": stored, "subfolder": subfolder, "type": kind}
 
 

@@ -6,7 +6,9 @@ import asyncio
 import os
 import platform
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -102,9 +104,7 @@ async def files(site: Site, request: web.Request) -> web.Response:
     folder = site.folders.get(request.match_info["kind"])
     if folder is None:
         raise RequestError(400, "Invalid directory type")
-    entries = [entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
-    entries.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
-    return answer([entry.name for entry in entries if not entry.name.startswith(".")])
+    return answer(await asyncio.to_thread(_newest_first, folder))
 
 
 @routes.add("GET", "/ws", "The WebSocket: progress, previews, results", alias=True)
@@ -113,6 +113,22 @@ async def socket(site: Site, request: web.Request) -> web.StreamResponse:
     if request.headers.get("Upgrade", "").lower() != "websocket":
         raise RequestError(426, "this route is a WebSocket")
     return await hub.listen(request)
+
+
+def _newest_first(folder: Path) -> list[str]:
+    """Return the names of the files in a folder; none if it was removed."""
+    times: dict[str, int] = {}
+    try:
+        with os.scandir(folder) as scanned:
+            entries = [entry for entry in scanned if not entry.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    for entry in entries:
+        # A file may be removed meanwhile.
+        with suppress(FileNotFoundError):
+            if entry.is_file(follow_symlinks=False):
+                times[entry.name] = entry.stat(follow_symlinks=False).st_mtime_ns
+    return sorted(times, key=lambda name: times[name], reverse=True)
 
 
 def _version(package: str) -> Any:

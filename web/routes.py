@@ -7,11 +7,12 @@ Routes are declared where they are written. `web.app` gathers them, and puts the
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aiohttp import web
 
@@ -28,6 +29,19 @@ MAX_SILENT_S = 30
 MAX_INLINE_CHARS = 100_000
 _NUMBER = re.compile(r"-?[0-9]{1,12}\Z")
 Body = Literal["none", "json", "raw", "form"]
+T = TypeVar("T")
+# What the operating system refuses, and the status of the answer.
+STORAGE_STATUS = {
+    errno.ENOENT: 404,
+    errno.ENOTDIR: 404,
+    errno.ENOSPC: 507,
+    errno.EDQUOT: 507,
+    errno.EFBIG: 507,
+    errno.EMFILE: 503,
+    errno.ENFILE: 503,
+    errno.ENOMEM: 503,
+    errno.EIO: 500,
+}
 
 
 @dataclass(frozen=True)
@@ -83,10 +97,28 @@ class RequestError(Exception):
         self.status, self.body = status, {"error": message, **details}
 
 
+def storage_error(error: OSError, subject: str) -> RequestError:
+    """Return the answer to a request whose file cannot be read or written.
+
+    A full disk is 507, a missing file 404, too many open files 503, and a name that the file system
+    refuses 400.
+    """
+    reason = error.strerror or type(error).__name__
+    return RequestError(STORAGE_STATUS.get(error.errno or 0, 400), f"{subject}: {reason}")
+
+
 def answer(value: Any, status: int = 200) -> web.Response:
     """Return a JSON response."""
+    return web.Response(body=_to_json(value), status=status, content_type="application/json")
+
+
+def _to_json(value: Any) -> bytes:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return web.Response(text=text, status=status, content_type="application/json")
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        # A name or metadata with a lone surrogate, which JSON can only hold as an escape.
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def done(status: int = 200) -> web.Response:
@@ -136,8 +168,8 @@ def refuse_encoding(request: web.Request) -> None:
         raise RequestError(415, text)
 
 
-async def read_in_time(reading: Awaitable[bytes]) -> bytes:
-    """Return the next chunk of a body.
+async def read_in_time(reading: Awaitable[T]) -> T:
+    """Return the next chunk or part of a body.
 
     Raises:
         RequestError: nothing arrived for MAX_SILENT_S seconds.

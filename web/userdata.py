@@ -19,7 +19,16 @@ from latentloom.engine.files.workspace import UnsafePathError, safe_path
 from latentloom.engine.formats.parsing import parse_json
 
 from .files import write_file
-from .routes import RequestError, Routes, answer, done, read_bytes, read_json, read_object
+from .routes import (
+    RequestError,
+    Routes,
+    answer,
+    done,
+    read_bytes,
+    read_json,
+    read_object,
+    storage_error,
+)
 from .site import Site
 
 routes = Routes()
@@ -257,7 +266,7 @@ async def _change_files(name: str, work: Callable[[], object]) -> None:
     except FileNotFoundError as error:
         raise RequestError(404, f"there is no file {name[:80]!r}") from error
     except OSError as error:
-        raise RequestError(400, f"{name[:80]!r}: {error.strerror}") from error
+        raise storage_error(error, repr(name[:80])) from error
 
 
 def _read_settings(site: Site) -> dict[str, Any]:

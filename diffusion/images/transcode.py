@@ -9,8 +9,13 @@ from PIL import Image, PngImagePlugin
 
 from .image_files import DECODE_ERRORS, decode
 from .image_headers import read_header
+from .image_limits import ImageFileError
 
 MAX_TEXT_LENGTH = 2**22
+MAX_WEBP_SIDE_PX = 16_383
+MAX_JPEG_SIDE_PX = 65_500
+# PNG stores any size that is decoded here.
+_MAX_SIDES_PX = {"WebP": MAX_WEBP_SIDE_PX, "JPEG": MAX_JPEG_SIDE_PX}
 
 
 class Encoded(NamedTuple):
@@ -36,7 +41,15 @@ def convert(data: bytes, format: str, quality: int = 90) -> Encoded:
 
     Args:
         quality: of JPEG and WebP, 1 to 100.
+
+    Raises:
+        ImageFileError: no image that can be decoded, or one that the format cannot store.
     """
+    header = read_header(data)
+    side, limit = max(header.width, header.height), _MAX_SIDES_PX.get(format)
+    if limit is not None and side > limit:
+        expected = f"an image of at most {limit} pixels a side for {format}"
+        raise ImageFileError(expected, f"{header.width}×{header.height}", "use PNG")
     image = _decode_8_bit(data)
     if format == "PNG":
         return _encode(image, format, compress_level=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import itertools
@@ -16,6 +17,7 @@ import aiohttp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.workspace import Workspace
@@ -211,5 +213,32 @@ def test_no_accepted_prompt_stops_the_worker(seed: int, tmp_path: Path) -> None:
         for graph in graphs:
             assert (await api.client.run(graph)).status in ("success", "error")
         assert (await api.client.run(number(seed))).status == "success"
+
+    served(tmp_path, story)
+
+
+def test_a_full_disk_is_answered_as_such_and_the_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    sink = io.BytesIO()
+    Image.new("RGB", (4, 3), "red").save(sink, "PNG")
+
+    async def story(api: Served) -> None:
+        assert (await api.ask("POST", "/userdata/a.json", data=b"1"))[0] == 200
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            form = aiohttp.FormData()
+            form.add_field("image", sink.getvalue(), filename="x.png")
+            answers = [
+                await api.ask("POST", "/upload/image", data=form),
+                await api.ask("POST", "/userdata/a.json", data=b"2"),
+                await api.post("/settings", {"a": 1}),
+            ]
+        assert [status for status, _ in answers] == [507] * 3
+        assert all("No space left" in answer["error"] for _, answer in answers)
+        assert await api.get("/userdata/a.json") == (200, 1)
 
     served(tmp_path, story)
