@@ -6,35 +6,15 @@ What an image means is in its pixels and its orientation; colour profiles are no
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .image_headers import list_names, read_header
-from .image_limits import MAX_BYTES, Header, ImageFileError, check_size
+from .image_limits import DECODE_ERRORS, MAX_BYTES, Header, ImageFileError, check_size
 
 Read = Callable[[Path, int], bytes]
-
-# What Pillow raises on damaged data; warnings count where they are made errors.
-DECODE_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Warning,
-    Image.DecompressionBombError,
-)
 
 
 def read_all(path: Path, _max_bytes: int) -> bytes:

@@ -18,12 +18,14 @@ from PIL import features
 
 from .avif_header import read_avif
 from .image_limits import Header, ImageFileError, check_scans, check_size, damaged, unsupported
+from .missing_end import JPEG_END_MARK, is_complete_jpeg, is_complete_png
 from .tiff_header import read_tiff
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 # APNG's and all text chunks are left out; the default image of an APNG is its first frame.
 PNG_NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf"}
 PNG_OPTIONAL = {b"tRNS", b"eXIf"}
+PNG_END = bytes.fromhex("0000000049454e44ae426082")
 
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 JPEG_START, JPEG_END, JPEG_SCAN = 0xD8, 0xD9, 0xDA
@@ -100,10 +102,12 @@ def _other_kind(data: bytes) -> tuple[str, str]:
 def _read_png(data: bytes) -> Header:
     chunks, position, size = [PNG_MAGIC], len(PNG_MAGIC), (0, 0)
     while True:
-        head = data[position : position + 8]
-        if len(head) < 8:
+        rest = data[position : position + len(PNG_END)]
+        if len(rest) < len(PNG_END) and PNG_END.startswith(rest):
+            return _read_png_without_end(chunks, *size)
+        if len(rest) < 8:
             raise damaged("PNG", "it ends before its end mark")
-        length, kind = struct.unpack(">I4s", head)
+        length, kind = struct.unpack(">I4s", rest[:8])
         end = position + 12 + length
         if end > len(data):
             raise damaged("PNG", f"chunk {kind.decode('latin-1')!r} is cut short")
@@ -119,6 +123,15 @@ def _read_png(data: bytes) -> Header:
         position = end
 
 
+def _read_png_without_end(chunks: list[bytes], width: int, height: int) -> Header:
+    """Read a PNG that ends before or within its end mark."""
+    data = b"".join((*chunks, PNG_END))
+    check_size(width, height)
+    if not is_complete_png(data, width, height):
+        raise damaged("PNG", "it ends before its end mark")
+    return Header("PNG", width, height, data)
+
+
 def _has_its_checksum(chunk: bytes) -> bool:
     """Return whether a PNG chunk (kind, content, checksum) has the checksum of its content."""
     return zlib.crc32(chunk[:-4]) == int.from_bytes(chunk[-4:], "big")
@@ -126,29 +139,37 @@ def _has_its_checksum(chunk: bytes) -> bool:
 
 def _read_jpeg(data: bytes) -> Header:
     segments: list[bytes] = []
-    size: tuple[int, int] | None = None
-    scans = 0
+    scans: list[bytes] = []
+    frame, size, marker = b"", (0, 0), JPEG_START
     for marker, start, end in _jpeg_segments(data):
+        segment = data[start:end]
         if marker in JPEG_FRAMES:
-            if size is not None or end - start < 9:
+            if frame or len(segment) < 10:
                 raise damaged("JPEG", "its frame header is broken")
-            height, width = struct.unpack(">HH", data[start + 5 : start + 9])
+            frame, (height, width) = segment, struct.unpack(">HH", segment[5:9])
             size = (width, height)
-        if marker == JPEG_SCAN and size is None:
-            raise damaged("JPEG", "it has no frame header")
-        scans += marker == JPEG_SCAN
-        check_scans("JPEG", scans)
+        if marker == JPEG_SCAN:
+            scans.append(segment)
+            if not frame:
+                raise damaged("JPEG", "it has no frame header")
+        check_scans("JPEG", len(scans))
         if marker not in JPEG_LEFT_OUT:
-            segments.append(data[start:end])
-    if size is None:
+            segments.append(segment)
+    if not frame:
         raise damaged("JPEG", "it has no image in it")
+    if marker != JPEG_END:
+        check_size(*size)
+        if not is_complete_jpeg(segments, frame, scans, *size):
+            raise damaged("JPEG", "it ends before its end mark")
+        segments.append(JPEG_END_MARK)
     return Header("JPEG", *size, b"".join(segments))
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of each segment, entropy-coded data included.
 
-    Ends with the end mark, so that what follows it (other images of an MPO) is not seen.
+    Ends with the end mark, so that what follows it (other images of an MPO) is not seen, or with
+    the data of a scan that nothing follows.
     """
     position = 0
     while True:
@@ -164,7 +185,8 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker == JPEG_SCAN:
             match = JPEG_MARKER.search(data, position)
             if match is None:
-                raise damaged("JPEG", "it ends before its end mark")
+                yield marker, start, len(data.rstrip(b"\xff"))
+                return
             position = match.start()
         yield marker, start, position
         if marker == JPEG_END:
@@ -209,9 +231,9 @@ def _read_gif(data: bytes) -> Header:
 
 
 def _gif_blocks(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
-    """Yield kind, start and end of each extension and frame, up to the end mark."""
+    """Yield kind, start and end of each extension and frame, up to the end mark or the end."""
     steps = 0
-    while data[position : position + 1] != bytes([GIF_END]):
+    while position != len(data) and data[position : position + 1] != bytes([GIF_END]):
         start, kind = position, next(iter(data[position : position + 1]), None)
         if kind == GIF_EXTENSION:
             position += 2

@@ -1,8 +1,12 @@
-"""The limits of image files, the error of a file beyond them, and the record of one within."""
+"""The limits of image files, the errors of reading them, and the record of a checked file."""
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
+
+from PIL import Image
 
 from ..errors import UnsuitableValueError
 
@@ -10,6 +14,24 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 512 * 2**20
 MAX_JPEG_SCANS = 100
 """Encoders write up to 14; each costs the decoder a pass over all pixels."""
+
+# What Pillow raises on damaged data; warnings count where they are made errors.
+DECODE_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Warning,
+    Image.DecompressionBombError,
+)
 
 
 class ImageFileError(UnsuitableValueError):

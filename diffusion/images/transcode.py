@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from PIL import Image, PngImagePlugin
 
-from .image_files import DECODE_ERRORS, decode
+from .image_files import decode
 from .image_headers import read_header
-from .image_limits import ImageFileError
+from .image_limits import DECODE_ERRORS, ImageFileError
 
 MAX_TEXT_LENGTH = 2**22
 MAX_WEBP_SIDE_PX = 16_383
