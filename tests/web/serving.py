@@ -40,6 +40,8 @@ def write_float(value: float) -> None:
     """Take a number with a fraction."""
 
 
+# A story that hangs ends; none depends on being quick.
+MAX_STORY_S = 600
 FAKES = Registry.of(fakes, write, write_float, image, image_file, codecs)
 
 
@@ -91,7 +93,7 @@ def served(
 
     async def tell() -> None:
         async with serving(data, registry, **how) as result:
-            await asyncio.wait_for(story(result), 60)
+            await asyncio.wait_for(story(result), MAX_STORY_S)
 
     asyncio.run(tell())
 
