@@ -27,6 +27,7 @@ from . import (
     userdata,
 )
 from .guard import Guard
+from .listening import hide_software
 from .pools import Pool
 from .prompts import RejectedPromptError
 from .redact import without_folders
@@ -78,6 +79,7 @@ def make_app(site: Site) -> web.Application:
             if route.method == "GET":
                 app.router.add_route("HEAD", path, handler)
     app.cleanup_ctx.append(_lifetime)
+    app.on_response_prepare.append(hide_software)
     return app
 
 

@@ -152,7 +152,14 @@ class Guard:
             return answer({"error": "this invitation is unknown or was already used"}, 401)
         # Relative, so that it stays inside the sub-path that a proxy may serve this under.
         response = web.Response(status=303, headers={"Location": "./"})
-        response.set_cookie(COOKIE, session, httponly=True, samesite="Strict", path="/")
+        response.set_cookie(
+            COOKIE,
+            session,
+            httponly=True,
+            samesite="Strict",
+            path="/",
+            secure=self.options.tls is not None,
+        )
         return response
 
     def _allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:

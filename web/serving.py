@@ -17,6 +17,8 @@ from latentloom.engine.errors import LatentloomError
 from latentloom.engine.node.image_service import PreviewMethod
 
 if TYPE_CHECKING:
+    import ssl
+
     from latentloom.engine.node.registry import Registry
 
     from .site import Options
@@ -52,6 +54,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="ORIGIN",
         help="allow pages of this origin (CORS)",
+    )
+    add("--tls-cert", default="", metavar="FILE", help="certificate chain (PEM): serve HTTPS")
+    add(
+        "--tls-key",
+        default="",
+        metavar="FILE",
+        help="its key (PEM), if it is not in the file of the certificate",
     )
     add(
         "--preview-method",
@@ -89,6 +98,7 @@ def read_options(given: argparse.Namespace) -> Options:
         hosts=tuple(name.lower() for name in given.allow_host),
         origins=tuple(given.allow_origin),
         previews=None if given.preview_method == "none" else given.preview_method,
+        tls=_tls(given),
     )
 
 
@@ -115,33 +125,38 @@ async def _run(options: Options, registry: Registry) -> None:
     from aiohttp import web
 
     from .app import GUARD, make_app
+    from .listening import listen
     from .site import Site
 
     site = Site(options, registry)
     app = make_app(site)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=3, handler_cancellation=False)
+    runner = web.AppRunner(app, shutdown_timeout=3, handler_cancellation=False)
     await runner.setup()
+    listener = None
     try:
-        listener = web.TCPSite(runner, options.host, options.port)
+        assert runner.server is not None
         try:
-            await listener.start()
+            listener = await listen(runner.server, options.host, options.port, options.tls)
         except OSError as error:
             address = f"{options.host}:{options.port}"
             reason = os.strerror(error.errno) if error.errno else str(error)
             hint = "; choose another --port, or 0 for any free one" if options.port else ""
             raise ServeError(f"cannot listen on {address}: {reason}{hint}") from error
-        port = runner.addresses[0][1]
+        port = listener.sockets[0].getsockname()[1]
         host = f"[{options.host}]" if ":" in options.host else options.host
+        scheme = "https" if options.tls else "http"
         guard = app[GUARD]
 
         def greet(path: str) -> None:
-            sys.stdout.write(f"http://{host}:{port}{path}\n")
+            sys.stdout.write(f"{scheme}://{host}:{port}{path}\n")
             sys.stdout.flush()
 
         guard.on_new_invitation = greet
         greet(guard.invitation_path)
         await _until_stopped()
     finally:
+        if listener is not None:
+            listener.close()
         await runner.cleanup()
         # The job is in the queue again; waiting for threads could take hours.
         if site.stuck or site.pools.is_busy:
@@ -173,7 +188,7 @@ async def _until_stopped() -> None:
 
 
 def _token(given: argparse.Namespace) -> str:
-    token = str(given.token)
+    token = str(given.token).strip()
     if given.token_file:
         try:
             token = Path(given.token_file).expanduser().read_text("utf-8").strip()
@@ -182,11 +197,33 @@ def _token(given: argparse.Namespace) -> str:
             raise ServeError(f"--token-file {given.token_file} cannot be read: {reason}") from error
         if not token:
             raise ServeError(f"--token-file {given.token_file} is empty")
-    if token and len(token) < MIN_TOKEN_LENGTH:
+    if (token or given.token) and len(token) < MIN_TOKEN_LENGTH:
         raise ServeError(
             f"--token: expected at least {MIN_TOKEN_LENGTH} characters, got {len(token)}"
         )
+    if not token.isprintable():
+        raise ServeError("--token: expected printable characters, which fit into a header")
     return token
+
+
+def _tls(given: argparse.Namespace) -> ssl.SSLContext | None:
+    from .listening import tls_context
+
+    if not given.tls_cert:
+        if given.tls_key:
+            raise ServeError("--tls-key needs --tls-cert, the certificate of the key")
+        return None
+    certificate = Path(given.tls_cert).expanduser()
+    key = Path(given.tls_key).expanduser() if given.tls_key else None
+    try:
+        return tls_context(certificate, key)
+    except (OSError, ValueError) as error:
+        files = f"{given.tls_cert} {given.tls_key}".strip()
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise ServeError(
+            f"--tls-cert, --tls-key: {files}: expected a certificate and its key without a "
+            f"password, in PEM form: {reason}"
+        ) from error
 
 
 def main(arguments: list[str], make_registry: Callable[[], Registry]) -> int:

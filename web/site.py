@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ class Options:
         hosts: further host names that are accepted.
         origins: other origins whose pages may use the server; none by default.
         previews: the preview method while sampling; None sends no previews.
+        tls: certificate and key; None for plain HTTP.
     """
 
     data: Path
@@ -50,6 +52,7 @@ class Options:
     origins: tuple[str, ...] = ()
     max_upload_bytes: int = 100 * 2**20
     previews: PreviewMethod | None = "auto"
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass

@@ -61,12 +61,18 @@ class Worker:
         self._wake.set()
 
     def interrupt(self, id: str | None = None) -> bool:
-        """Cancel the running job, or only the one with this id; return True if it was."""
+        """Cancel the running job, or only the one with this id.
+
+        Returns:
+            True if this call cancelled it; False if it does not run or was cancelled before.
+        """
         with self._lock:
             if self._current is None or id not in (None, self._current[0]):
                 return False
-            self._current[1].cancel()
-            return True
+            token = self._current[1]
+            was_cancelled = token.is_set()
+            token.cancel()
+            return not was_cancelled
 
     def stop(self) -> bool:
         """Stop and put the running job back into the queue.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -150,6 +152,39 @@ def test_a_node_that_cannot_be_stopped_does_not_hold_the_server(
     store.close()
     assert job is not None
     assert job.state == "pending"
+
+
+# A server whose first prompt is being parsed for ten minutes.
+PARSING = """
+import sys, time
+from pathlib import Path
+from tests.engine import fakes
+from latentloom.web import queueing
+from latentloom.web.serving import main
+def parse(*_):
+    Path(sys.argv[1]).touch()
+    time.sleep(600)
+queueing.accept = parse
+raise SystemExit(main(sys.argv[2:], lambda: fakes.REGISTRY))
+"""
+
+
+def test_a_signal_to_stop_does_not_wait_for_a_request(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    with started("-c", PARSING, str(begun), "--data", str(tmp_path)) as (process, url):
+        host, _, port = urlsplit(url).netloc.partition(":")
+        with closing(socket.create_connection((host, int(port)), timeout=60)) as client:
+            body = b'{"prompt": {}}'
+            head = f"POST /prompt HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
+            client.sendall(head.encode() + body)
+            give_up = time.monotonic() + 60
+            while not begun.exists():
+                assert time.monotonic() < give_up
+                time.sleep(0.05)
+            process.terminate()
+            assert process.wait(60) == 0
+        assert process.stderr is not None
+        assert "a request runs; exiting without it" in process.stderr.read()
 
 
 def until_runs(url: str, id: str) -> None:

@@ -316,7 +316,9 @@ def test_another_address_needs_a_token(host: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--token", "short"), ("--token-file", "/nonexistent"), ("--port", "70000"),
+    [("--token", "short"), ("--token", " " * 20), ("--token", f"{TOKEN}\x01"),
+     ("--tls-key", "key.pem"), ("--tls-cert", "/nonexistent"), ("--tls-cert", __file__),
+     ("--token-file", "/nonexistent"), ("--port", "70000"),
      ("--token", TOKEN, "--allow-origin", "*")],
 )  # fmt: skip
 def test_a_wrong_option_is_refused_before_anything_is_opened(arguments: tuple[str, ...]) -> None:
