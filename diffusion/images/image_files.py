@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .image_headers import list_names, read_header
 from .image_limits import DECODE_ERRORS, MAX_BYTES, Header, ImageFileError, check_size
+from .plugins import pillow_name
 
 Read = Callable[[Path, int], bytes]
 
@@ -69,7 +70,7 @@ def decode(header: Header) -> Image.Image:
 def _open(header: Header, *, decodes: bool = False) -> Image.Image:
     expected = f"a {header.format} image that can be decoded"
     try:
-        image = Image.open(io.BytesIO(header.data), formats=(header.format.upper(),))
+        image = Image.open(io.BytesIO(header.data), formats=(pillow_name(header.format),))
         check_size(*image.size)
         if decodes:
             image.load()

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from PIL import features
 
-from .avif_header import read_avif
+from . import plugins
+from .heif_header import read_avif, read_heic
 from .image_limits import Header, ImageFileError, check_scans, check_size, damaged, unsupported
 from .missing_end import JPEG_END_MARK, is_complete_jpeg, is_complete_png
 from .tiff_header import read_tiff
@@ -47,7 +48,6 @@ OTHER_KINDS = {
     "a PDF": rb"%PDF",
     "a PostScript file": rb"%!PS",
     "markup": rb"\s*<",
-    "a HEIC": rb"....ftyp(hei|hev|mif|msf)",
     "a JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "a JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
     "an OpenEXR": rb"v/1\x01",
@@ -66,8 +66,7 @@ def read_header(data: bytes) -> Header:
     reader = _reader_of(data)
     if reader is None:
         raise ImageFileError(f"a {list_names()} image", *_other_kind(data))
-    if reader.needs and not features.check(reader.needs):
-        raise unsupported(reader.name, "one, which the installed Pillow cannot decode")
+    _check_support(reader)
     header = reader.read(data)
     check_size(header.width, header.height)
     return header
@@ -87,6 +86,18 @@ def list_names() -> str:
 
 def _reader_of(data: bytes) -> FormatReader | None:
     return next((reader for reader in READERS if re.match(reader.magic, data, re.DOTALL)), None)
+
+
+def _check_support(reader: FormatReader) -> None:
+    if reader.needs and not features.check(reader.needs):
+        raise unsupported(reader.name, "one, which the installed Pillow cannot decode")
+    if reader.plugin and not plugins.load(reader.plugin):
+        package = reader.plugin.package
+        raise ImageFileError(
+            f"a {list_names()} image",
+            f"a {reader.name}, which only {package} decodes",
+            f"pip install {package}, or save the image as PNG or JPEG",
+        )
 
 
 def _other_kind(data: bytes) -> tuple[str, str]:
@@ -284,12 +295,14 @@ class FormatReader(NamedTuple):
         magic: a pattern that its files start with.
         read: reads the header of a file that starts so; raises ImageFileError.
         needs: what Pillow must be built with, in the words of `PIL.features`.
+        plugin: the package that decodes it, where Pillow does not.
     """
 
     name: str
     magic: bytes
     read: Callable[[bytes], Header]
     needs: str = ""
+    plugin: plugins.Plugin | None = None
 
 
 READERS = (
@@ -300,4 +313,5 @@ READERS = (
     FormatReader("BMP", rb"BM", _read_bmp),
     FormatReader("TIFF", rb"II\*\0|MM\0\*", read_tiff, "libtiff"),
     FormatReader("AVIF", rb"....ftyp(avif|avis|(mif1|msf1)(?=.{4,64}?avi[fs]))", read_avif, "avif"),
+    FormatReader("HEIC", rb"....ftyp(hei|hev|mif|msf)", read_heic, plugin=plugins.HEIF),
 )

@@ -40,6 +40,9 @@ IMAGE_FORMATS = (
         name="TIFF", mime="image/tiff", suffixes=(".tif", ".tiff"), is_shown_by_browsers=False
     ),
     ImageFormat(name="AVIF", mime="image/avif", suffixes=(".avif",), may_carry_graph=True),
+    ImageFormat(
+        name="HEIC", mime="image/heic", suffixes=(".heic", ".heif"), is_shown_by_browsers=False
+    ),
 )
 IMAGE_SUFFIXES = tuple(suffix for row in IMAGE_FORMATS for suffix in row.suffixes)
 
@@ -75,7 +78,7 @@ def list_names(last: str = "or") -> str:
     """Return the names of all formats for a message.
 
     >>> list_names("and")
-    'PNG, JPEG, WebP, GIF, BMP, TIFF and AVIF'
+    'PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF and HEIC'
     """
     *names, final = _BY_NAME
     return f"{', '.join(names)} {last} {final}"

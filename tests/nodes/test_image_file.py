@@ -43,8 +43,8 @@ def levels(path: Path) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("data", "expected", "got"),
     [
-        (b"", "a PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF image", "an empty file"),
-        (b"8BPS", "WebP, GIF, BMP, TIFF or AVIF image", "a PSD"),
+        (b"", "a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC image", "an empty file"),
+        (b"8BPS", "WebP, GIF, BMP, TIFF, AVIF or HEIC image", "a PSD"),
         (encoded(sample(), "JPEG")[:-9], "a complete JPEG file", "before its end mark"),
         (bomb(9000, 9000), "at most 64 megapixels", "9000×9000 (81.0 megapixels)"),
     ],

@@ -14,7 +14,7 @@ from latentloom.engine.files.image_formats import (
 )
 
 
-@pytest.mark.parametrize("name", ["a.png", "b.JPG", "c/d.jfif", "e.tiff", "f.avif"])
+@pytest.mark.parametrize("name", ["a.png", "b.JPG", "c/d.jfif", "e.tiff", "f.avif", "g.HEIC"])
 def test_an_image_is_known_by_its_suffix_in_any_case(name: str) -> None:
     assert is_image_name(name)
 
@@ -31,4 +31,4 @@ def test_no_suffix_name_or_type_stands_for_two_formats() -> None:
 
 
 def test_messages_name_all_formats() -> None:
-    assert list_names() == "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF"
+    assert list_names() == "PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
