@@ -17,6 +17,7 @@ from ..weights.config_file import read_config
 from ..weights.detect import check_weights
 from ..weights.headers import read_tensor_infos
 from ..weights.keys import StoredNetwork, count_members
+from ..weights.parameters import check_parameters, vision_sizes
 from . import devices
 from .finite import check_finite
 from .handles import NetworkHandle, Weights
@@ -99,7 +100,9 @@ def _read_part(path: Path) -> StoredNetwork:
         raise ModelFileError(f"{path.name} is not a CLIP image encoder") from error
     prefixes = ("vision_model.", "visual_projection.")
     names = [name for name in infos if name.startswith(prefixes) and "position_ids" not in name]
-    return StoredNetwork(config, {name: name for name in names})
+    network = StoredNetwork(config, {name: name for name in names})
+    check_parameters(path, network, vision_sizes)
+    return network
 
 
 def load_clip_vision(path: Path) -> ClipVision:

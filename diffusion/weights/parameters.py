@@ -175,14 +175,7 @@ def text_sizes(config: Mapping[str, Any]) -> Parameters:
     width, inner = config["hidden_size"], config["intermediate_size"]
     yield "embeddings.token_embedding.weight", config["vocab_size"] * width
     yield "embeddings.position_embedding.weight", config["max_position_embeddings"] * width
-    for number in range(config["num_hidden_layers"]):
-        layer = f"encoder.layers.{number}"
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            yield from _layer(f"{layer}.self_attn.{name}", width, width)
-        yield from _layer(f"{layer}.layer_norm1", width, 1)
-        yield from _layer(f"{layer}.mlp.fc1", inner, width)
-        yield from _layer(f"{layer}.mlp.fc2", width, inner)
-        yield from _layer(f"{layer}.layer_norm2", width, 1)
+    yield from _transformer("encoder.layers", width, inner, config["num_hidden_layers"])
     yield from _layer("final_layer_norm", width, 1)
 
 
@@ -190,6 +183,56 @@ def projected_text_sizes(config: Mapping[str, Any]) -> Parameters:
     """Yield the name and size of each parameter of a CLIP text encoder with its projection."""
     yield from text_sizes(config)
     yield "text_projection.weight", config["hidden_size"] * config["projection_dim"]
+
+
+def vision_sizes(config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of a CLIP image encoder with its projection."""
+    width, inner, patch = config["hidden_size"], config["intermediate_size"], config["patch_size"]
+    positions = (config["image_size"] // patch) ** 2 + 1
+    yield "vision_model.embeddings.class_embedding", width
+    yield "vision_model.embeddings.patch_embedding.weight", width * 3 * patch**2
+    yield "vision_model.embeddings.position_embedding.weight", positions * width
+    yield from _layer("vision_model.pre_layrnorm", width, 1)
+    layers = config["num_hidden_layers"]
+    yield from _transformer("vision_model.encoder.layers", width, inner, layers)
+    yield from _layer("vision_model.post_layernorm", width, 1)
+    yield "visual_projection.weight", config["projection_dim"] * width
+
+
+def rrdb_sizes(config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of an ESRGAN network."""
+    features, growth = config["features"], config["growth"]
+    yield from _layer("conv_first", features, 3 * config["unshuffle"] ** 2 * KERNEL)
+    for block in range(config["blocks"]):
+        for dense in (1, 2, 3):
+            for index in range(1, 6):
+                outputs = growth if index < 5 else features
+                inputs = (features + (index - 1) * growth) * KERNEL
+                yield from _layer(f"body.{block}.rdb{dense}.conv{index}", outputs, inputs)
+    for name in ("conv_body", *(f"conv_up.{up}" for up in range(config["ups"])), "conv_hr"):
+        yield from _layer(name, features, features * KERNEL)
+    yield from _layer("conv_last", 3, features * KERNEL)
+
+
+def compact_sizes(config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of a compact upscaling network."""
+    features, last = config["features"], 2 * config["layers"] + 2
+    for index in range(0, last, 2):
+        yield from _layer(f"body.{index}", features, (features if index else 3) * KERNEL)
+        yield f"body.{index + 1}.weight", features
+    yield from _layer(f"body.{last}", 3 * config["scale"] ** 2, features * KERNEL)
+
+
+def _transformer(name: str, width: int, inner: int, layers: int) -> Parameters:
+    """Yield the parameters of CLIP's layers; `inner` is the width within their networks."""
+    for number in range(layers):
+        layer = f"{name}.{number}"
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            yield from _layer(f"{layer}.self_attn.{part}", width, width)
+        yield from _layer(f"{layer}.layer_norm1", width, 1)
+        yield from _layer(f"{layer}.mlp.fc1", inner, width)
+        yield from _layer(f"{layer}.mlp.fc2", width, inner)
+        yield from _layer(f"{layer}.layer_norm2", width, 1)
 
 
 def _layer(name: str, outputs: int, inputs: int) -> Parameters:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..errors import ModelFileError
 from .headers import read_tensor_infos
 from .keys import StoredNetwork, TensorInfos
+from .parameters import check_parameters, compact_sizes, rrdb_sizes
 
 WRAPPERS = ("params_ema.", "params.", "module.")
 SUPPORTED = "ESRGAN network (RRDB) or compact one (SRVGG)"
@@ -33,16 +34,17 @@ def read_upscale_network(path: Path) -> StoredNetwork:
     """Return the network of a file; `kind` in its configuration is rrdb or compact.
 
     Raises:
-        ModelFileError: it is damaged, unsafe, or another network.
+        ModelFileError: it is damaged, unsafe, another network, or lacks weights.
     """
     infos = read_tensor_infos(path)
     plain = {_unwrap(name): name for name in infos}
+    is_compact = "body.0.weight" in plain
     try:
-        if "body.0.weight" in plain:
-            return _read_compact(infos, plain)
-        return _read_rrdb(infos, plain)
+        network = (_read_compact if is_compact else _read_rrdb)(infos, plain)
     except (KeyError, ValueError, IndexError) as error:
         raise ModelFileError(f"{path.name} holds no {SUPPORTED}") from error
+    check_parameters(path, network, compact_sizes if is_compact else rrdb_sizes)
+    return network
 
 
 def _unwrap(name: str) -> str:

@@ -19,6 +19,7 @@ from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.attention import find_cross_attentions
 from latentloom.diffusion.networks.clip_vision import (
     ClipVision,
+    check_clip_vision,
     encode_image,
     load_clip_vision,
     preprocess,
@@ -290,6 +291,14 @@ def test_an_encoder_in_one_file_equals_its_folder(vision: ClipVision, tmp_path: 
         encode_image(file, photo()), encode_image(vision, photo()), strict=True
     ):
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_an_encoder_that_lacks_a_weight_is_refused_by_the_check(tmp_path: Path) -> None:
+    tensors = load_file(write_vision(tmp_path) / "model.safetensors")
+    del tensors["vision_model.encoder.layers.1.mlp.fc2.bias"]
+    save_file(tensors, tmp_path / "cut.safetensors")
+    with pytest.raises(ModelFileError, match=r"lacks the weights .*layers\.1\.mlp\.fc2\.bias"):
+        check_clip_vision(tmp_path / "cut.safetensors")
 
 
 @pytest.mark.parametrize("missing", ["image_proj.", "ip_adapter.", "ip_adapter.1.to_v_ip"])

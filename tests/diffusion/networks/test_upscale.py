@@ -14,6 +14,8 @@ from torch.nn.functional import conv2d, interpolate, leaky_relu, pixel_shuffle, 
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.networks.tiles import apply_in_tiles, count_tiles
 from latentloom.diffusion.networks.upscale import load_upscaler, upscale
+from latentloom.diffusion.networks.upscale_nets import CompactNet, RrdbNet
+from latentloom.diffusion.weights.parameters import compact_sizes, rrdb_sizes
 from latentloom.diffusion.weights.upscale_file import read_upscale_network
 
 Keys = dict[str, Tensor]
@@ -213,11 +215,38 @@ def test_other_networks_are_rejected(tmp_path: Path, change: Keys) -> None:
         read_upscale_network(path)
 
 
-def test_a_missing_weight_is_named(tmp_path: Path) -> None:
+def test_a_missing_weight_is_named_by_the_check(tmp_path: Path) -> None:
     keys = first_release()
     del keys["model.1.sub.1.RDB2.conv3.0.bias"]
     with pytest.raises(ModelFileError, match=r"lacks the weights body\.1\.rdb2\.conv3\.bias"):
-        load_upscaler(write(tmp_path, keys))
+        read_upscale_network(write(tmp_path, keys))
+    keys = compact(2)
+    del keys["body.2.bias"]
+    with pytest.raises(ModelFileError, match=r"lacks the weights body\.2\.bias"):
+        read_upscale_network(write(tmp_path, keys))
+
+
+def test_an_unknown_or_misshapen_weight_is_named_by_the_check(tmp_path: Path) -> None:
+    unknown = {**compact(2), "body.2.scale_weight": torch.ones(1)}
+    with pytest.raises(ModelFileError, match=r"body\.2\.scale_weight is not a weight"):
+        read_upscale_network(write(tmp_path, unknown))
+    misshapen = {**first_release(), "model.10.bias": torch.ones(5)}
+    with pytest.raises(ModelFileError, match=r"model\.10\.bias: expected 3 numbers"):
+        read_upscale_network(write(tmp_path, misshapen))
+
+
+@pytest.mark.parametrize(("ups", "unshuffle"), [(0, 1), (2, 1), (2, 2)])
+def test_an_rrdb_network_has_these_parameters(ups: int, unshuffle: int) -> None:
+    config = {"features": 8, "growth": 4, "blocks": 2, "ups": ups, "unshuffle": unshuffle}
+    weights = RrdbNet(**config).state_dict()
+    assert dict(rrdb_sizes(config)) == {name: value.numel() for name, value in weights.items()}
+
+
+@pytest.mark.parametrize("layers", [0, 3])
+def test_a_compact_network_has_these_parameters(layers: int) -> None:
+    config = {"features": 8, "layers": layers, "scale": 4}
+    weights = CompactNet(**config).state_dict()
+    assert dict(compact_sizes(config)) == {name: value.numel() for name, value in weights.items()}
 
 
 @pytest.mark.parametrize(("size", "tile", "overlap"), [(9, 4, 1), (9, 4, 3), (4, 4, 2), (3, 9, 4)])
