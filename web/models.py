@@ -10,7 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
+from latentloom.engine.errors import FormatError
 from latentloom.engine.files.image_formats import IMAGE_SUFFIXES
+from latentloom.engine.formats.parsing import check_count
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import NodeSpec
 
@@ -26,7 +28,7 @@ FOLDERS = (
     "audio_encoders",
 )  # fmt: skip
 OLD_NAMES = {"unet": "diffusion_models", "clip": "text_encoders"}
-MAX_HEADER_BYTES = 100 * 2**20
+MAX_HEADER_BYTES = 32 * 2**20
 EXTENSIONS = [".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin"]
 
 
@@ -104,8 +106,10 @@ def read_metadata(path: Path) -> dict[str, str] | None:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > min(MAX_HEADER_BYTES, path.stat().st_size):
                 return None
-            header = json.loads(stream.read(length))
-    except (OSError, ValueError, struct.error, RecursionError):
+            text = stream.read(length).decode("utf-8")
+        check_count(text)
+        header = json.loads(text)
+    except (OSError, ValueError, FormatError, struct.error, RecursionError):
         return None
     entries = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(entries, dict):

@@ -5,6 +5,7 @@ Files are local, and reading them runs no code. A missing weight is an error, ne
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelFileError
-from ..weights.detect import find_torch_weights
+from ..weights.config_file import MAX_GROWTH, read_config
+from ..weights.detect import find_torch_weights, list_weight_files
 from ..weights.digest import content_digest
 from ..weights.headers import read_tensor_infos
 from ..weights.keys import StoredNetwork
@@ -144,6 +146,7 @@ def load_network_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     try:
         if torch_file is not None:
             return _load_torch_file(kind, torch_file, dtype)
+        _check_size(kind, folder)
         with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
             module, report = kind.from_pretrained(folder, **options, **{dtype_option: dtype})
@@ -157,16 +160,39 @@ def load_network_folder(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     return module
 
 
+def _configured(kind: Any, folder: Path) -> Callable[[], nn.Module]:
+    """Return what builds a network of a library's class from the configuration in a folder."""
+    if hasattr(kind, "load_config"):
+        return partial(kind.from_config, kind.load_config(folder, local_files_only=True))
+    return partial(kind, kind.config_class.from_pretrained(folder, local_files_only=True))
+
+
+def _check_size(kind: Any, folder: Path) -> None:
+    """Refuse a configuration of a far larger network than the weights are of, before it is made.
+
+    Raises:
+        ModelFileError: it is.
+    """
+    infos = [
+        info for file in list_weight_files(folder) for info in read_tensor_infos(file).values()
+    ]
+    read_config(folder / "config.json").check_layers(len(infos))
+    module = _make_empty(_configured(kind, folder))
+    expected = sum(tensor.numel() for tensor in module.state_dict().values())
+    stored = sum(math.prod(info.shape) for info in infos)
+    if expected > MAX_GROWTH * stored:
+        raise ModelFileError(
+            f"{folder.parent.name}/{folder.name}/config.json: expected the configuration of "
+            f"weights of {stored} numbers, got that of {expected}"
+        )
+
+
 def _load_torch_file(kind: Any, file: Path, dtype: torch.dtype) -> nn.Module:
     """Load a network of a library's class from a file in torch's own form and its configuration.
 
     Weights that the network does not have are ignored, as the libraries do.
     """
-    folder = file.parent
-    if hasattr(kind, "load_config"):
-        make = partial(kind.from_config, kind.load_config(folder, local_files_only=True))
-    else:
-        make = partial(kind, kind.config_class.from_pretrained(folder, local_files_only=True))
+    make = _configured(kind, file.parent)
     expected = _make_empty(make).state_dict().keys()
     names = {key: rename_old_attention(key) for key in read_tensor_infos(file)}
     short = {key: name.removeprefix("text_model.") for key, name in names.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,10 @@ from ..errors import ModelFileError
 
 MAX_BYTES = 2**20
 MAX_COUNT = 2**16
+MIN_MEMBERS = 64
+# Some networks hold a weight twice that their file holds once.
+MAX_GROWTH = 4
+_LAYER_COUNT = re.compile(r"(^|_)(layers?|blocks|depths?|stages)(_per_block)?$")
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,43 @@ class ConfigFile:
             raise self.error(key, f"a list of 1 to {max_length} items")
         return len(value)
 
+    def check_layers(self, tensors: int) -> None:
+        """Check that the network has no more layers than its weights have tensors.
+
+        Raises:
+            ModelFileError: it has; building it could take all memory.
+        """
+        limit = max(MIN_MEMBERS, tensors)
+        for key, value in _entries(self.values):
+            if isinstance(value, list) and len(value) > limit:
+                text = f"{self.name}: {key}: expected a list of at most {limit} items"
+                raise ModelFileError(f"{text} for weights of {tensors} tensors, got {len(value)}")
+            counts = _flat(value) if _LAYER_COUNT.search(key) else ()
+            for count in counts:
+                if isinstance(count, int) and count > limit:
+                    text = f"{self.name}: {key}: expected at most {limit}"
+                    raise ModelFileError(f"{text} for weights of {tensors} tensors, got {count}")
+
     def error(self, key: str, expected: str) -> ModelFileError:
         """Return the error for a value that is not the expected one."""
         got = repr(self.values.get(key))[:60] if key in self.values else "nothing"
         return ModelFileError(f"{self.name}: {key}: expected {expected}, got {got}")
+
+
+def _entries(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the entries of a configuration and of those inside it."""
+    for key, value in values.items():
+        yield key, value
+        if isinstance(value, Mapping):
+            yield from _entries(value)
+
+
+def _flat(value: object) -> Iterator[object]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _flat(item)
+    else:
+        yield value
 
 
 def read_config(path: Path) -> ConfigFile:

@@ -153,16 +153,18 @@ def check_weights(folder: Path, name: str) -> None:
     """Check that a network's folder has a weight file with a valid header.
 
     Raises:
-        ModelFileError: it has none.
+        ModelFileError: it has none, or its configuration has more layers than it has tensors.
     """
     label = f"{folder.parent.name}/{folder.name}"
     file = find_torch_weights(folder) or folder / name
     if not file.is_file():
         raise ModelFileError(f"{label}: expected {name}, got a folder without weights")
     try:
-        read_tensor_infos(file)
+        infos = read_tensor_infos(file)
     except ModelFileError as error:
         raise ModelFileError(f"{label}: {error}") from error
+    if (folder / "config.json").is_file():
+        read_config(folder / "config.json").check_layers(len(infos))
 
 
 def find_torch_weights(folder: Path) -> Path | None:

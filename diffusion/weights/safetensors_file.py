@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 from ..errors import ModelFileError
+from .file_cache import cache_while_unchanged
 from .tensor_info import DTYPE_BYTES, FileHeader, TensorInfo, TensorLocation, row_strides
 
 MAX_HEADER_BYTES = 100 * 2**20
+MAX_HEADER_KEYS = 500_000
+"""Keys in a header: four for each tensor, and those of the metadata."""
+HEADERS_CACHED = 4
+_STRING_OR_COLON = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|:', re.DOTALL)
 # First bytes of other files that carry this extension by mistake or to deceive.
 OTHER_FORMATS = {b"PK\x03\x04": "a zip", b"\x80\x02": "a pickle", b"\x80\x04": "a pickle"}
 
 
+@cache_while_unchanged(maxsize=HEADERS_CACHED)
 def read_safetensors(path: Path) -> FileHeader:
     """Read the tensors of a file, checked against the file's size.
 
@@ -24,6 +31,7 @@ def read_safetensors(path: Path) -> FileHeader:
     try:
         size = path.stat().st_size
         data = _read_header(path, size)
+        _check_count(data)
         header = json.loads(data, object_pairs_hook=_unique)
         if not isinstance(header, dict):
             raise ValueError("its header is not an object")
@@ -55,6 +63,17 @@ def _read_header(path: Path, size: int) -> bytes:
             formats = [name for magic, name in OTHER_FORMATS.items() if first.startswith(magic)]
             raise ValueError(f"it is {formats[0]}" if formats else "it is incomplete")
         return stream.read(length)
+
+
+def _check_count(data: bytes) -> None:
+    """Count the keys of a header before a parser makes objects of them."""
+    if data.count(b":") <= MAX_HEADER_KEYS:
+        return
+    keys = 0
+    for match in _STRING_OR_COLON.finditer(data):
+        keys += match.group() == b":"
+        if keys > MAX_HEADER_KEYS:
+            raise ValueError(f"its header has more than {MAX_HEADER_KEYS} keys")
 
 
 def _parse_entry(path: Path, name: str, entry: object) -> tuple[TensorInfo, tuple[int, int]]:

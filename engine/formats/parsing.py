@@ -40,7 +40,7 @@ def parse_json(text: str, numbers: Numbers = "finite") -> Any:
     """
     _check_size(text)
     _check_depth(text)
-    _check_count(text)
+    check_count(text)
     try:
         value = json.loads(
             text,
@@ -99,7 +99,7 @@ def _check_depth(text: str) -> None:
             raise FormatError(f"nested deeper than {MAX_DEPTH} levels at line {line}")
 
 
-def _check_count(text: str) -> None:
+def check_count(text: str) -> None:
     """Count keys and values by the marks between them, before a parser makes objects of them."""
     if text.count(",") + text.count(":") < MAX_VALUES:
         return

@@ -216,5 +216,24 @@ def test_out_of_memory_is_not_reported_as_a_broken_file(error: Exception, copy: 
         def from_pretrained(_folder: Path, **_options: object) -> None:
             raise error
 
+        load_config = from_config = from_pretrained
+
     with pytest.raises(type(error), match="no room"):
         load_network_folder(Network, copy / "unet", torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("part", "key"), [("text_encoder", "intermediate_size"), ("vae", "latent_channels")]
+)
+def test_a_configuration_of_a_far_larger_network_is_refused_before_it_is_made(
+    part: str, key: str, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffusers import AutoencoderKL
+    from transformers import CLIPTextModel
+
+    kind = CLIPTextModel if part == "text_encoder" else AutoencoderKL
+    file = copy / part / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), key: 2**15}), "utf-8")
+    monkeypatch.setattr(kind, "from_pretrained", lambda *_, **__: pytest.fail("it was made"))
+    with pytest.raises(ModelFileError, match="numbers, got that of"):
+        load_network_folder(kind, copy / part, torch.float32)
