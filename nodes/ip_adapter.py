@@ -92,10 +92,10 @@ class IPAdapterModelLoader:
 
     @staticmethod
     def check(ipadapter_file: Path) -> None:
-        from latentloom.diffusion.networks.ip_adapter import read_adapter_layout
+        from latentloom.diffusion.networks.ip_adapter import check_ip_adapter
 
         with as_input_error("ipadapter_file", IP_ADAPTER):
-            read_adapter_layout(ipadapter_file)
+            check_ip_adapter(ipadapter_file)
 
     @staticmethod
     def family(ipadapter_file: Path) -> str:

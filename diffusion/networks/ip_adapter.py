@@ -113,6 +113,18 @@ def read_adapter_family(path: Path) -> Family:
     return family_for(read_adapter_layout(path).text_dim)
 
 
+def check_ip_adapter(path: Path) -> None:
+    """Check from its header that an adapter's file can be loaded.
+
+    Raises:
+        ModelFileError: as `load_ip_adapter`.
+    """
+    read_adapter_layout(path)
+    infos = read_tensor_infos(path)
+    with torch.device("meta"):  # shapes without data
+        _make_projection(path, {name: torch.empty(infos[name].shape) for name in infos})
+
+
 def load_ip_adapter(path: Path) -> IpAdapter:
     """Load an IP-Adapter from a file; weights in use already are shared.
 

@@ -27,6 +27,7 @@ from latentloom.diffusion.networks.clip_vision import (
 from latentloom.diffusion.networks.ip_adapter import (
     ImageTokens,
     IpAdapter,
+    check_ip_adapter,
     encode_image_tokens,
     load_ip_adapter,
     read_adapter_layout,
@@ -291,6 +292,18 @@ def test_an_encoder_in_one_file_equals_its_folder(vision: ClipVision, tmp_path: 
         encode_image(file, photo()), encode_image(vision, photo()), strict=True
     ):
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_a_projection_that_cannot_be_read_is_refused_by_the_check(
+    tiny: Checkpoint, tmp_path: Path
+) -> None:
+    keys, path = {**plain_keys(), **layers(tiny)}, tmp_path / "adapter.safetensors"
+    save_file(keys, path)
+    check_ip_adapter(path)
+    del keys["image_proj.norm.bias"]
+    save_file(keys, path)
+    with pytest.raises(ModelFileError, match=r"adapter\.safetensors: its projection"):
+        check_ip_adapter(path)
 
 
 def test_an_encoder_that_lacks_a_weight_is_refused_by_the_check(tmp_path: Path) -> None:
