@@ -107,7 +107,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 DEPENDENCIES = ResultDependencies(
     folders=(PACKAGE / "nodes", PACKAGE / "diffusion", PACKAGE / "engine"),
     libraries=(
-        "torch", "diffusers", "transformers", "numpy", "pillow", "torchsde", "scipy",
+        "torch", "diffusers", "transformers", "numpy", "pillow", "pillow-heif", "torchsde", "scipy",
         "opencv-python-headless", "opencv-python",
     ),
     switches=("LATENTLOOM_COMFYUI",),
