@@ -11,7 +11,7 @@ from aiohttp import web
 from latentloom.engine.jobs.store import QueuedJob, State
 
 from .queueing import entry
-from .routes import RequestError, Routes, answer, query_int, read_object, string_list
+from .routes import RequestError, Routes, answer, done, query_int, read_object, string_list
 from .site import Site
 
 routes = Routes()
@@ -63,17 +63,11 @@ class Page:
 def _read_page(site: Site, page: Page, workflow: str) -> tuple[list[dict[str, Any]], int]:
     """Return the jobs of a page and the total number of jobs."""
     states = [state for state in STATES if STATUS.get(state, state) in page.statuses]
-    if page.sort == SORTS[0] and not workflow:
-        jobs, total = site.store.page(states, page.limit, page.offset, page.descending)
-        return [summary(job) for job in jobs], total
-    summaries = [summary(job) for job in site.store.all() if job.state in states]
-    if workflow:
-        summaries = [job for job in summaries if job.get("workflow_id") == workflow]
-    if page.sort != SORTS[0]:
-        summaries.sort(key=_duration)
-    if page.descending:
-        summaries.reverse()
-    return summaries[page.offset : page.offset + page.limit], len(summaries)
+    by_duration = page.sort != SORTS[0]
+    jobs, total = site.store.page(
+        states, page.limit, page.offset, page.descending, workflow, by_duration
+    )
+    return [summary(job) for job in jobs], total
 
 
 @routes.add("GET", "/jobs/{id}", "One job, with its workflow and outputs")
@@ -100,6 +94,15 @@ async def cancel_jobs(site: Site, request: web.Request) -> web.Response:
 @routes.add("POST", "/jobs/{id}/cancel", "Cancel a pending or running job")
 async def cancel_job(site: Site, request: web.Request) -> web.Response:
     return answer({"cancelled": await _cancel(site, request.match_info["id"])})
+
+
+@routes.add("POST", "/jobs/{id}/retry", "Queue a job again that failed or was cancelled")
+async def retry_job(site: Site, request: web.Request) -> web.Response:
+    if not await site.pools.queue.run(site.store.retry, request.match_info["id"]):
+        raise RequestError(404, "expected a job that failed or was cancelled")
+    site.worker.wake()
+    site.hub.status()
+    return done()
 
 
 async def _cancel(site: Site, id: str) -> bool:
@@ -164,7 +167,3 @@ def _workflow_id(extra: Mapping[str, Any]) -> str:
     workflow = info.get("workflow") if isinstance(info, Mapping) else None
     id = workflow.get("id") if isinstance(workflow, Mapping) else None
     return id if isinstance(id, str) else ""
-
-
-def _duration(job: Mapping[str, Any]) -> int:
-    return int(job.get("execution_end_time", 0) - job.get("execution_start_time", 0))

@@ -16,7 +16,10 @@ from .routes import (
     RequestError,
     Routes,
     answer,
+    answer_json,
     done,
+    json_array,
+    json_object,
     query_int,
     read_json,
     read_object,
@@ -60,15 +63,12 @@ async def submit(site: Site, request: web.Request) -> web.Response:
 
 @routes.add("GET", "/queue", "The running and pending jobs")
 async def queue(site: Site, request: web.Request) -> web.Response:
-    running, pending = await site.pools.queue.run(
-        lambda: (site.store.queued("running"), site.store.queued("pending"))
-    )
-    return answer(
-        {
-            "queue_running": [item(job) for job in running],
-            "queue_pending": [item(job) for job in pending],
-        }
-    )
+    def write() -> bytes:
+        running = json_array(item(job) for job in site.store.queued("running"))
+        pending = json_array(item(job) for job in site.store.queued("pending"))
+        return b'{"queue_running":%b,"queue_pending":%b}' % (running, pending)
+
+    return answer_json(await site.pools.queue.run(write))
 
 
 @routes.add("POST", "/queue", "Delete pending jobs by id, or all of them", body="json")
@@ -103,8 +103,12 @@ async def free(site: Site, request: web.Request) -> web.Response:
 async def history(site: Site, request: web.Request) -> web.Response:
     limit = query_int(request, "max_items")
     offset = query_int(request, "offset", low=-1)
-    jobs = await site.pools.queue.run(site.store.ended, limit, None if offset == -1 else offset)
-    return answer({job.id: entry(job) for job in jobs})
+
+    def write() -> bytes:
+        jobs = site.store.ended(limit, None if offset == -1 else offset)
+        return json_object((job.id, entry(job)) for job in jobs)
+
+    return answer_json(await site.pools.queue.run(write))
 
 
 @routes.add("GET", "/history/{prompt_id}", "One finished job; empty until it has finished")

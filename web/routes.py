@@ -10,7 +10,7 @@ import asyncio
 import errno
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -109,7 +109,23 @@ def storage_error(error: OSError, subject: str) -> RequestError:
 
 def answer(value: Any, status: int = 200) -> web.Response:
     """Return a JSON response."""
-    return web.Response(body=_to_json(value), status=status, content_type="application/json")
+    return answer_json(_to_json(value), status)
+
+
+def answer_json(body: bytes, status: int = 200) -> web.Response:
+    """Return a response of JSON that is written already."""
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+def json_array(values: Iterable[Any]) -> bytes:
+    """Return the JSON of a long array, written value by value so that other threads run."""
+    return b"[%b]" % b",".join(_to_json(value) for value in values)
+
+
+def json_object(entries: Iterable[tuple[str, Any]]) -> bytes:
+    """Return the JSON of a large object, written entry by entry so that other threads run."""
+    members = (b"%b:%b" % (_to_json(key), _to_json(value)) for key, value in entries)
+    return b"{%b}" % b",".join(members)
 
 
 def _to_json(value: Any) -> bytes:

@@ -29,6 +29,7 @@ from .worker import Worker
 
 log = logging.getLogger(__name__)
 MAX_LISTED = 10_000
+MAX_NAMED = 20
 UPLOADS_AT_ONCE = 3
 
 
@@ -75,6 +76,9 @@ class Site:
         self.store = JobStore(data / ".latentloom" / "queue.sqlite")
         if self.store.damage is not None:
             log.error("%s", self.store.damage)
+        if self.store.parked:
+            names = ", ".join(self.store.parked[:MAX_NAMED])
+            log.warning("%s jobs are not tried again: %s", len(self.store.parked), names)
         own = (self.user_dir / "workflows", self.user_dir / "subgraphs")
         for folder in (*self.folders.values(), *own):
             folder.mkdir(parents=True, exist_ok=True)

@@ -19,31 +19,16 @@ from typing import Any, Literal
 
 from ..errors import LatentloomError
 from .damage import COLUMNS, describe, is_damage, is_sound, restore, salvage, set_aside
+from .schema import DURATION, LAST_PLAUSIBLE_VERSION, SCHEMA, VERSION, WORKFLOW_ID
 
 State = Literal["pending", "running", "completed", "failed", "cancelled"]
 ENDED = ("completed", "failed", "cancelled")
 MAX_ENDED, PRUNE_EVERY = 10_000, 100
 MAX_ATTEMPTS = 2
-VERSION = 1
-LAST_PLAUSIBLE_VERSION = 255
-PARKED = "the server crashed twice while it ran this job, so it is not tried again"
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    number REAL NOT NULL,
-    state TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    created INTEGER NOT NULL,
-    prompt TEXT NOT NULL,
-    extra TEXT NOT NULL,
-    targets TEXT NOT NULL,
-    client TEXT,
-    record TEXT
-);
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, number, seq);
-"""
+PARKED = (
+    "the server crashed twice while it ran this job, so it is not tried again; "
+    "to try it again: POST /api/jobs/ID/retry"
+)
 
 
 class QueueError(LatentloomError):
@@ -228,18 +213,42 @@ class JobStore:
         return self._select("ORDER BY seq", ())
 
     def page(
-        self, states: Sequence[State], limit: int, offset: int, newest_first: bool = True
+        self,
+        states: Sequence[State],
+        limit: int,
+        offset: int,
+        is_descending: bool = True,
+        workflow: str = "",
+        by_duration: bool = False,
     ) -> tuple[list[QueuedJob], int]:
-        """Return a page of the jobs in these states by time of acceptance, and their number.
+        """Return a page of the jobs in these states, and the number of all such jobs.
 
         Only the jobs of the page are read.
+
+        Args:
+            workflow: id of the editor's workflow; empty for any.
+            by_duration: order by the duration of the run, not by the time of acceptance.
         """
         where = f"WHERE state IN ({', '.join('?' * len(states))})"
-        order = "DESC" if newest_first else "ASC"
+        values: tuple[str, ...] = tuple(states)
+        if workflow:
+            where, values = f"{where} AND {WORKFLOW_ID} = ?", (*values, workflow)
+        direction = "DESC" if is_descending else "ASC"
+        order = f"{DURATION} {direction}, seq" if by_duration else "seq"
         jobs = self._select(
-            f"{where} ORDER BY seq {order} LIMIT ? OFFSET ?", (*states, limit, offset)
+            f"{where} ORDER BY {order} {direction} LIMIT ? OFFSET ?", (*values, limit, offset)
         )
-        return jobs, int(self._one(f"SELECT count(*) FROM jobs {where}", tuple(states)))
+        return jobs, int(self._one(f"SELECT count(*) FROM jobs {where}", values))
+
+    def retry(self, id: str) -> bool:
+        """Queue a job again that failed or was cancelled; return False if it is none of these."""
+        with self._lock, self._transaction():
+            cursor = self._db.execute(
+                "UPDATE jobs SET state = 'pending', attempts = 0, record = NULL "
+                "WHERE id = ? AND state IN ('failed', 'cancelled')",
+                (id,),
+            )
+        return cursor.rowcount > 0
 
     def forget(self, ids: Iterable[str] | None = None) -> int:
         """Remove jobs that ended, by default all, and return how many were removed."""
@@ -315,7 +324,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise sqlite3.NotSupportedError("it was written by a newer version of Latentloom")
         if version == VERSION:
             db.execute(f"SELECT {COLUMNS} FROM jobs LIMIT 1").fetchone()
-        db.executescript(_SCHEMA)
+        db.executescript(SCHEMA)
         if not is_sound(db):
             raise sqlite3.DatabaseError("its content is damaged")
         if version < VERSION:

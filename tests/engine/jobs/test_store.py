@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from latentloom.engine.jobs.schema import VERSION
 from latentloom.engine.jobs.store import (
     MAX_ATTEMPTS,
-    VERSION,
     DuplicateError,
     JobStore,
     QueuedJob,
