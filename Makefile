@@ -14,7 +14,7 @@ serve: $(VENV)/.editor
 	$(BIN)/latentloom serve --data output/server
 
 test: lint
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-machines: $(VENV)/.dev
 	$(RUN) -m tests.machines

@@ -194,6 +194,8 @@ def test_an_uploaded_image_runs_and_the_result_carries_the_workflow(tmp_path: Pa
 
 @pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="folders cannot be opened as files")
 def test_a_folder_named_as_a_file_is_none_and_is_closed(tmp_path: Path) -> None:
+    rounds = 40
+
     def opened() -> int:
         """Return the lowest free file descriptor."""
         with Path(os.devnull).open() as probe:
@@ -203,13 +205,13 @@ def test_a_folder_named_as_a_file_is_none_and_is_closed(tmp_path: Path) -> None:
         (api.site.folders["input"] / "clipspace").mkdir()
         ref = json.dumps({"filename": "clipspace", "type": "input"})
         before = opened()
-        for _ in range(3):
+        for _ in range(rounds):
             assert (await api.get("/view?filename=clipspace&type=input"))[0] == 404
             assert (await api.get("/userdata/workflows"))[0] == 404
             form = aiohttp.FormData({"original_ref": ref})
             form.add_field("image", image(mode="RGBA"), filename="mask.png")
             status, _ = await api.ask("POST", "/upload/mask", data=form)
             assert status == 404
-        assert opened() - before < 3
+        assert opened() - before < rounds  # the server's threads and databases may take a few
 
     served(tmp_path, story)
