@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+IN_PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 NUMERIC = ("tests/diffusion", "tests/nodes", "tests/training", "tests/test_graphs.py")
 MACHINES: dict[str, dict[str, str]] = {
     "this machine, 1 thread": {"OMP_NUM_THREADS": "1"},
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
     failed = False
     for name, variables in MACHINES.items():
         begin = time.monotonic()
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", *arguments]
+        command = [sys.executable, "-m", "pytest", "-m", "not slow", *IN_PARALLEL, *arguments]
         run = subprocess.run(
             command, env={**os.environ, **variables}, check=False, capture_output=True, text=True
         )

@@ -15,11 +15,19 @@ import time
 import tomllib
 from pathlib import Path
 
+from tests.machines import IN_PARALLEL
 from tests.paths import ROOT
 
 VERSIONS = ("3.11", "3.12", "3.13")
 NEED_TORCH = {"diffusers", "torch", "torchsde", "transformers"}
-TESTS = ("hypothesis", "playwright", "pytest", "setuptools", "comfyui-frontend-package")
+TESTS = (
+    "hypothesis",
+    "playwright",
+    "pytest",
+    "pytest-xdist",
+    "setuptools",
+    "comfyui-frontend-package",
+)
 WITHOUT_TORCH = ("tests/engine", "tests/web", "tests/cli")
 
 
@@ -49,7 +57,7 @@ def _find(version: str) -> str | None:
 def _test(version: str, program: str, arguments: list[str]) -> bool:
     python = _environment(version, program)
     begin = time.monotonic()
-    command = [str(python), "-m", "pytest", "-m", "not slow", *arguments]
+    command = [str(python), "-m", "pytest", "-m", "not slow", *IN_PARALLEL, *arguments]
     run = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     lines = run.stdout.splitlines() or run.stderr.splitlines() or ["nothing printed"]
     failures = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
