@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.formats.native import read_value
+from latentloom.engine.formats.native_values import read_value
 from latentloom.engine.formats.parsing import parse_yaml
 from latentloom.engine.graph.graph import Graph
 from latentloom.engine.graph.literal import is_unicode
@@ -23,7 +23,8 @@ def apply_changes(
     """Return the graph with these changes, and the files that they name.
 
     Args:
-        inputs: (name, text) for inputs of the graph; an image may be anywhere on disk.
+        inputs: (name, text) for inputs of the graph; an image may be anywhere on disk, and a
+            list has commas between its values.
         node_inputs: (node.input, text); the text is read as the port's type.
 
     Raises:
@@ -39,10 +40,17 @@ def apply_changes(
 
 
 def _input_value(graph: Graph, name: str, text: str, granted: set[Path]) -> Any:
-    where, kind = f"--input {name}", graph.inputs[name].type if name in graph.inputs else ""
-    if kind in PATH_INPUTS:
-        return _file(where, text, granted)
-    return _text(where, text) if kind == "string" else _scalar(where, text)
+    where, declared = f"--input {name}", graph.inputs.get(name)
+    kind = declared.type if declared is not None else ""
+
+    def read(text: str) -> Any:
+        if kind in PATH_INPUTS:
+            return _file(where, text, granted)
+        return _text(where, text) if kind == "string" else _scalar(where, text)
+
+    if declared is None or not declared.is_list:
+        return read(text)
+    return [read(item.strip()) for item in text.strip("[]").split(",")]
 
 
 def _port_value(

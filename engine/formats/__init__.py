@@ -16,7 +16,7 @@ from .image_metadata import embed, read_image_graph
 from .losses import losses
 from .native import read_native, write_json, write_yaml
 from .output_names import name_outputs
-from .parsing import MAX_BYTES, parse_json, parse_yaml
+from .parsing import MAX_BYTES, parse_text
 from .readable import readable
 
 __all__ = [
@@ -53,21 +53,23 @@ def load_graph(path: Path, specs: Specs | None = None) -> Graph:
     except UnicodeDecodeError as error:
         raise FormatError(f"{path.name}: expected text in UTF-8: {error.reason}") from error
     try:
-        return replace(parse_graph(text, specs), source=path)
+        return replace(parse_graph(text, specs, path.parent), source=path)
     except FormatError as error:
         raise FormatError(f"{path.name}: {error}") from error
 
 
-def parse_graph(text: str, specs: Specs | None = None) -> Graph:
+def parse_graph(text: str, specs: Specs | None = None, folder: Path | None = None) -> Graph:
     """Parse a graph in YAML or JSON, in the native format or a ComfyUI format.
+
+    Args:
+        folder: where files lie whose parts it may import; None if it may not.
 
     Raises:
         FormatError: the text does not describe a graph.
     """
-    is_json = text.lstrip()[:1] in ("{", "[")
-    data = parse_json(text, numbers="file") if is_json else parse_yaml(text)
+    data = parse_text(text)
     if isinstance(data, dict) and "latentloom" in data:
-        return read_native(data, specs)
+        return read_native(data, specs, folder)
     if isinstance(data, dict) and is_prompt(data.get("prompt")):
         data = data["prompt"]  # the body of a request to ComfyUI
     if is_prompt(data):

@@ -12,7 +12,7 @@ from ..graph.graph import Graph, Link
 from ..node.spec import NodeSpec
 from .comfy_editor import read_workflow
 from .comfy_layout import LEFT_OUT, list_in
-from .native import thaw
+from .native_values import thaw
 from .output_names import outputs_by_index
 
 Specs = Mapping[str, NodeSpec]

@@ -23,7 +23,7 @@ from ..node.spec import NodeSpec
 from .comfy_placeholders import pack_of
 from .comfy_values import convert, lossy_values
 from .known_nodes import required_defaults
-from .native import refuse_unreadable, thaw
+from .native_values import refuse_unreadable, thaw
 from .output_names import declared
 
 Specs = Mapping[str, NodeSpec]

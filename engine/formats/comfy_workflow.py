@@ -23,7 +23,7 @@ from .comfy_layout import NAME_PROPERTY, list_in, mapping_in, note_node
 from .comfy_modes import with_left_out
 from .comfy_values import is_image, is_widget, start_value
 from .known_nodes import KnownNode, known_node
-from .native import refuse_unreadable, thaw
+from .native_values import refuse_unreadable, thaw
 from .output_names import outputs_by_index
 
 Specs = Mapping[str, NodeSpec]

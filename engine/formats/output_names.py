@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
-from ..graph.graph import Graph, Link
+from ..graph.graph import Graph, Link, Node
+from ..graph.parts import Part
 from ..node.spec import NodeSpec
 from .known_nodes import known_node
 
@@ -41,14 +43,27 @@ def declared(type_name: str, specs: Specs) -> NodeSpec | None:
 
 
 def _map_links(graph: Graph, specs: Specs, change: Callable[[Link, NodeSpec], Link]) -> Graph:
-    def changed(value: object) -> object:
-        if not isinstance(value, Link) or value.node not in graph.nodes:
-            return value
-        spec = declared(graph.nodes[value.node].type, specs)
-        return change(value, spec) if spec is not None else value
+    def changed(nodes: Mapping[str, Node], values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: change(value, spec)
+            if isinstance(value, Link)
+            and value.node in nodes
+            and (spec := declared(nodes[value.node].type, specs)) is not None
+            else value
+            for name, value in values.items()
+        }
 
-    nodes = {
-        id: replace(node, inputs={name: changed(value) for name, value in node.inputs.items()})
-        for id, node in graph.nodes.items()
-    }
-    return replace(graph, nodes=nodes)
+    def map_part(part: Part) -> Part:
+        nodes = map_nodes(part.body.nodes)
+        outputs = changed(nodes, part.outputs)
+        inputs = {
+            name: replace(item, **changed(graph.nodes, {"default": item.default}))
+            for name, item in part.inputs.items()
+        }
+        return replace(part, body=replace(part.body, nodes=nodes), inputs=inputs, outputs=outputs)
+
+    def map_nodes(nodes: Mapping[str, Node]) -> dict[str, Node]:
+        return {id: replace(node, inputs=changed(nodes, node.inputs)) for id, node in nodes.items()}
+
+    parts = {name: map_part(part) for name, part in graph.parts.items()}
+    return replace(graph, nodes=map_nodes(graph.nodes), parts=parts)

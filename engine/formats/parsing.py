@@ -18,11 +18,23 @@ from ..errors import FormatError
 from ..graph.literal import is_unicode
 
 Numbers = Literal["finite", "inputs", "file", "any"]
+VERSION = 1
+"""Of native files: the value of their key `latentloom`."""
 MAX_BYTES = 16 * 2**20
 MAX_VALUES = 1_000_000
 MAX_DEPTH = 64
 MIN_SIZE, MAX_VALUE = -(2**63), 2**64 - 1
 MAX_DIGITS = 400
+
+
+def parse_text(text: str) -> Any:
+    """Parse a file in JSON or YAML.
+
+    Raises:
+        FormatError: as `parse_json` with numbers of files, or `parse_yaml`.
+    """
+    is_json = text.lstrip()[:1] in ("{", "[")
+    return parse_json(text, numbers="file") if is_json else parse_yaml(text)
 
 
 def parse_json(text: str, numbers: Numbers = "finite") -> Any:

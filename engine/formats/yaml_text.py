@@ -26,7 +26,7 @@ def as_yaml(file: Mapping[str, Any]) -> str:
 
 
 def _section(key: str, value: Any) -> Iterator[str]:
-    if key in ("inputs", "nodes") and value:
+    if key in ("inputs", "parts", "nodes") and value:
         yield f"{key}:\n"
         yield from (_entry(name, item, 1) for name, item in value.items())
     elif key == "layout" and isinstance(value, Mapping):
@@ -57,12 +57,17 @@ def _item(value: Any) -> str:
 
 def _entry(name: str, value: Any, level: int, width: int = WIDTH) -> str:
     """Return the YAML of a key and its value: one line if it fits, else a block."""
-    inline = None if _has_lines(value) else _inline({name: value})
+    is_quoted = isinstance(value, str) and _plain(value) is None
+    inline = None if is_quoted or _has_lines(value) else _inline({name: value})
     if inline is not None:
         line = f"{'  ' * level}{inline[1:-1]}\n"
         # An explicit key (`? key : value`) means something else outside of the braces.
         if len(line) <= width and not line.lstrip().startswith("? "):
             return line
+    heading = _plain(name)
+    if isinstance(value, Mapping) and value and heading:
+        rows = (_entry(key, item, level + 1, width) for key, item in value.items())
+        return f"{'  ' * level}{heading}:\n{''.join(rows)}"
     return _indent(_block({name: value}), level)
 
 

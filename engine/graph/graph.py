@@ -2,142 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Integral, Real
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphError, Problem
+from .parts import Body, Part, PartUse, Passes
+from .passes import resize
+from .records import (
+    CONVERTED,
+    CORE_PACK,
+    IGNORED,
+    PACK,
+    POSITIONAL,
+    UNREAD,
+    Document,
+    GraphInput,
+    InputRef,
+    LeftOut,
+    Link,
+    Node,
+    freeze,
+)
 
 if TYPE_CHECKING:
     import networkx as nx
 
-IGNORED = "ignored inputs"
-"""The key in `Node.extra` of values for inputs that the node's type does not have."""
-UNREAD = "unread values"
-"""The key in `Node.extra` of an editor's values beyond those of the node's fields."""
-CONVERTED = "converted values"
-"""The key in `Node.extra` of values that lost something when they were converted."""
-
-POSITIONAL = "widgets_values"
-"""The key in `Node.extra` of the values in an editor's file whose names are not known."""
-
-PACK = "pack"
-"""The key in `Node.extra` of the pack that a node which is not installed comes from."""
-CORE_PACK = "comfy-core"
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The output of another node, by name, or by index as in ComfyUI's files."""
-
-    node: str
-    output: str | int
-
-    def __str__(self) -> str:
-        return f"${self.node}.{self.output}"
-
-
-@dataclass(frozen=True, slots=True)
-class InputRef:
-    """A reference to one of `Graph.inputs`."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return f"${{{self.name}}}"
-
-
-@dataclass(frozen=True)
-class Node:
-    """One node: its type, and for each input a literal, a Link or an InputRef.
-
-    `extra` holds the remaining contents of its file; it is stored and never in a cache key.
-    """
-
-    type: str
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    title: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        values = {name: freeze(value) for name, value in self.inputs.items()}
-        object.__setattr__(self, "inputs", MappingProxyType(values))
-
-    @property
-    def ignored(self) -> Mapping[str, Any]:
-        """Values in its file for inputs that its type does not have."""
-        ignored: Mapping[str, Any] = self.extra.get(IGNORED, {})
-        return ignored
-
-    @property
-    def unread(self) -> Sequence[Any]:
-        """Values without a name in an editor's file, beyond those of the node's fields."""
-        unread: Sequence[Any] = self.extra.get(UNREAD, ())
-        return unread
-
-    @property
-    def positional(self) -> Sequence[Any]:
-        """Values in an editor's file whose names are not known, as nothing declares the node."""
-        positional: Sequence[Any] = self.extra.get(POSITIONAL, ())
-        return positional
-
-    @property
-    def pack(self) -> str:
-        """The pack that a node which is not installed comes from, as its file says."""
-        return str(self.extra.get(PACK, ""))
-
-    @property
-    def converted(self) -> Mapping[str, Any]:
-        """Values in its file that lost something when they were converted to an input's type."""
-        converted: Mapping[str, Any] = self.extra.get(CONVERTED, {})
-        return converted
-
-    def links(self) -> Iterator[tuple[str, Link]]:
-        """Yield the names and values of inputs that are links."""
-        for name, value in self.inputs.items():
-            if isinstance(value, Link):
-                yield name, value
-
-
-@dataclass(frozen=True)
-class GraphInput:
-    """An input that a graph declares, with its type, default and range.
-
-    `type` is int, float, string, boolean, image, mask or file.
-    """
-
-    type: str
-    default: Any = None
-    min: float | None = None
-    max: float | None = None
-    choices: tuple[str, ...] | None = None
-    description: str = ""
-
-
-class LeftOut(NamedTuple):
-    """A node of a file that the graph does not have, and why."""
-
-    id: str
-    type: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Document:
-    """The parsed file that a graph was read from.
-
-    Attributes:
-        form: "comfy" or "editor", as in `formats.dump_graph`.
-        left_out: its nodes that no run needs.
-    """
-
-    form: str
-    data: Mapping[str, Any]
-    left_out: tuple[LeftOut, ...] = ()
+__all__ = [
+    "CONVERTED", "CORE_PACK", "IGNORED", "PACK", "POSITIONAL", "UNREAD", "Document", "Graph",
+    "GraphInput", "InputRef", "LeftOut", "Link", "Node", "freeze",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,6 +46,9 @@ class Graph:
         layout: positions, colours and notes for an editor; never in a cache key.
         source: the file it was read from, if any; its folder is searched for files that it names.
         document: what that file holds, in a form of ComfyUI; saved again, nothing of it is lost.
+        parts: pieces of graph by name, as files declare them.
+        uses: where parts are used; the nodes of a use are in `nodes`, one by one.
+        passes: parts that are used several times in a row, the passes being in `uses`.
     """
 
     nodes: Mapping[str, Node] = field(default_factory=dict)
@@ -158,10 +58,13 @@ class Graph:
     layout: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = field(default=None, compare=False)
     document: Document | None = field(default=None, compare=False, repr=False)
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    uses: Mapping[str, PartUse] = field(default_factory=dict)
+    passes: Mapping[str, Passes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "nodes", MappingProxyType(dict(self.nodes)))
-        object.__setattr__(self, "inputs", MappingProxyType(dict(self.inputs)))
+        for name in ("nodes", "inputs", "parts", "uses", "passes"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __hash__(self) -> int:
         return id(self)
@@ -179,33 +82,74 @@ class Graph:
         return self._with_nodes({id: node for id, node in self.nodes.items() if id not in ids})
 
     def set(self, path: str, value: Any) -> Graph:
-        """Return the graph with one input of a node changed.
+        """Return the graph with one input of a node changed, or of a part where it is used.
 
         Args:
-            path: `node.input`, such as `pass1.denoise`.
+            path: `node.input`, such as `pass1.denoise`; for all passes, such as `pass.cfg`.
             value: a literal, a Link or an InputRef.
 
         Raises:
             GraphError: there is no such node.
         """
         id, _, name = path.rpartition(".")
-        node = self._node(id)
-        old = node.inputs.get(name)
-        changed = replace(node, inputs={**node.inputs, name: value})
-        same_edges = not isinstance(old, Link) and not isinstance(value, Link)
-        return self._with_nodes({**self.nodes, id: changed}, same_edges=same_edges)
+        nodes, same_edges = dict(self.nodes), not isinstance(value, Link)
+        for node_id, port in self._ports_behind(id, name):
+            node = self._node(node_id)
+            same_edges &= not isinstance(node.inputs.get(port), Link)
+            nodes[node_id] = replace(nodes[node_id], inputs={**nodes[node_id].inputs, port: value})
+        return self._with_nodes(nodes, same_edges=same_edges)
+
+    def _ports_behind(self, id: str, name: str) -> list[tuple[str, str]]:
+        """Return the inputs of nodes that `id.name` stands for: one, or several inside parts."""
+        repeated = self.passes.get(id)
+        if repeated is not None:
+            names = repeated.uses[:1] if name in repeated.carry else repeated.uses
+        else:
+            names = (id,)
+        ports = [
+            (use.nodes[inner], port)
+            for use in map(self.uses.get, names)
+            if use is not None and use.part in self.parts
+            for inner, port in self.parts[use.part].ports_of(name)
+        ]
+        return [(node, port) for node, port in ports if node in self.nodes] or [(id, name)]
 
     def set_input(self, name: str, value: Any) -> Graph:
         """Return the graph with the default of one of its inputs changed.
 
+        A list for passes sets their number.
+
         Raises:
-            GraphError: there is no such input.
+            GraphError: there is no such input, or passes cannot have this number.
         """
         declared = self.inputs.get(name)
         if declared is None:
             raise GraphError([Problem.unknown_graph_input(name, self.inputs)])
-        inputs = {**self.inputs, name: replace(declared, default=freeze(value))}
-        return self._carry(replace(self, inputs=inputs), True)
+        value = freeze(value)
+        if declared.is_list and not isinstance(value, tuple):
+            value = (value,)
+        inputs = {**self.inputs, name: replace(declared, default=value)}
+        changed = self._carry(replace(self, inputs=inputs), True)
+        for id, repeated in self.passes.items():
+            if InputRef(name) in repeated.over.values():
+                changed = changed._resized(id)
+        return changed
+
+    def _resized(self, id: str) -> Graph:
+        """Return the graph with as many passes as the lists that they go over have values."""
+        repeated = self.passes[id]
+        count = repeated.count({name: item.default for name, item in self.inputs.items()})
+        if count == len(repeated.uses):
+            return self
+        return self._with_body(resize(self.body, id, self.parts[repeated.part], count))
+
+    @property
+    def body(self) -> Body:
+        """The nodes, and which of them are uses of parts."""
+        return Body(nodes=self.nodes, uses=self.uses, passes=self.passes)
+
+    def _with_body(self, body: Body) -> Graph:
+        return replace(self, nodes=body.nodes, uses=body.uses, passes=body.passes)
 
     def bound(self) -> Graph:
         """Return the graph with references to its inputs replaced by their values.
@@ -215,7 +159,7 @@ class Graph:
         changed: dict[str, Node] = {}
         for id, node in self.nodes.items():
             values = {
-                name: self.inputs[value.name].default
+                name: value.value_in(self.inputs[value.name].default)
                 for name, value in node.inputs.items()
                 if isinstance(value, InputRef) and value.name in self.inputs
             }
@@ -273,7 +217,8 @@ class Graph:
 
     def _node(self, id: str) -> Node:
         if id not in self.nodes:
-            raise GraphError([Problem.unknown_id(id, self.nodes)])
+            known = {**self.nodes, **self.uses, **self.passes}
+            raise GraphError([Problem.unknown_id(id, known)])
         return self.nodes[id]
 
     def _with_nodes(self, nodes: Mapping[str, Node], same_edges: bool = False) -> Graph:
@@ -286,19 +231,3 @@ class Graph:
                 if name in self.__dict__:
                     changed.__dict__[name] = self.__dict__[name]
         return changed
-
-
-def freeze(value: Any) -> Any:
-    """Return an immutable literal: lists become tuples, mappings read-only.
-
-    Numbers of other libraries become Python's own.
-    """
-    if isinstance(value, str | int | float | Link | InputRef) or value is None:
-        return value
-    if isinstance(value, Mapping):
-        return MappingProxyType({key: freeze(item) for key, item in value.items()})
-    if isinstance(value, Sequence):
-        return tuple(freeze(item) for item in value)
-    if isinstance(value, Integral):
-        return int(value)
-    return float(value) if isinstance(value, Real) else value

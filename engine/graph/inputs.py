@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,15 @@ def input_problems(graph: Graph) -> list[Problem]:
 
 
 def read_graph_input(name: str, graph_input: GraphInput, value: Any) -> Any:
-    """Return a value converted to the type of a graph input.
+    """Return a value converted to the type of a graph input; for a list, each of its values.
 
     Raises:
         LiteralError: the type is unknown, or the value has another type or is outside the range.
     """
+    if graph_input.is_list:
+        values = value if isinstance(value, list | tuple) else (value,)
+        one = replace(graph_input, default=None)
+        return tuple(read_graph_input(name, one, item) for item in values)
     if graph_input.type not in TYPES:
         raise LiteralError(
             "unknown_type", f"one of {', '.join(TYPES)}", describe_value(graph_input.type)

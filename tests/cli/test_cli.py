@@ -285,3 +285,16 @@ def test_ctrl_c_cancels_with_130(tmp_path: Path) -> None:
         assert "sample: step 2000" not in rest
         assert started.stdout.read() == ""
     assert not (tmp_path / "out").exists()
+
+
+def test_a_list_on_the_command_line_sets_the_number_of_passes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, plan = as_json(capsys, "plan", "multi_pass", "--input", "denoise=0.7, 0.4")
+    assert code == 0
+    assert [id for id, n in plan["nodes"].items() if n["type"] == "KSampler"] == ["pass1", "pass2"]
+    code, problems = as_json(capsys, "check", "multi_pass", "--input", "denoise=0.7,1.4")
+    assert (code, [e["input"] for e in problems["errors"]]) == (1, ["denoise"])
+    code, plan = as_json(capsys, "plan", "multi_pass", "--set", "pass2.seed=5")
+    assert code == 0
+    assert run(capsys, "plan", "multi_pass", "--input", "denoise=")[0] == 1
