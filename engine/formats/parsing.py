@@ -77,8 +77,7 @@ def parse_yaml(text: str) -> Any:
     """
     _check_size(text)
     try:
-        _check_events(text)
-        value = yaml.load(text, PlainLoader)
+        value = _YamlReader(text).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -123,24 +122,6 @@ def check_count(text: str) -> None:
 
 _SEPARATORS = re.compile(r'(?:"(?:[^"\\]++|\\.?)*+"?|[^",:]++)*+[,:]', re.DOTALL)
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.?)*+"?|[\[{\]}]', re.DOTALL)
-
-
-def _check_events(text: str) -> None:
-    depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=PlainLoader)):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        line = f"line {event.start_mark.line + 1}" if event.start_mark else ""
-        if depth > MAX_DEPTH:
-            raise FormatError(f"nested deeper than {MAX_DEPTH} levels at {line}")
-        if count > MAX_VALUES:
-            raise FormatError(f"more than {MAX_VALUES} values at {line}")
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise FormatError(f"anchors and aliases are not allowed ({line})")
-        if tag := getattr(event, "tag", None):
-            raise FormatError(f"tags are not allowed ({line}): {tag}")
 
 
 @dataclass(frozen=True)
@@ -268,58 +249,106 @@ def _pointer(path: _Path) -> str:
     return text.encode("ascii", "backslashreplace").decode() if not is_unicode(text) else text
 
 
-class PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """A SafeLoader of YAML 1.2's core values: null, true, false, numbers and strings."""
+class _YamlReader:
+    """Reads one document of YAML 1.2's core values: null, true, false, numbers and strings.
+
+    The values are built from the parser's events in one pass, so that the bounds hold before
+    there is anything that they bound. The nodes of the library's own loader double the time.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        self._count = 0
+
+    def document(self) -> Any:
+        """Return the value of the only document; None if there is none."""
+        try:
+            self._next()
+            if isinstance(self._next(), yaml.StreamEndEvent):
+                return None
+            value = self._value(self._next(), 1)
+            self._next()
+            if not isinstance(event := self._next(), yaml.StreamEndEvent):
+                raise FormatError(f"expected one document, got another document at {_line(event)}")
+            return value
+        finally:
+            self._parser.dispose()
+
+    def _next(self) -> Any:
+        event = self._parser.get_event()
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise FormatError(f"more than {MAX_VALUES} values at {_line(event)}")
+        return event
+
+    def _value(self, event: Any, depth: int) -> Any:
+        if event.anchor is not None:
+            raise FormatError(f"anchors and aliases are not allowed ({_line(event)})")
+        if event.tag is not None:
+            raise FormatError(f"tags are not allowed ({_line(event)}): {event.tag}")
+        if isinstance(event, yaml.ScalarEvent):
+            return _scalar(event)
+        if depth > MAX_DEPTH:
+            raise FormatError(f"nested deeper than {MAX_DEPTH} levels at {_line(event)}")
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(depth)
+        items: list[Any] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            items.append(self._value(event, depth + 1))
+        return items
+
+    def _mapping(self, depth: int) -> dict[str, Any]:
+        """Return a mapping with strings as keys; integer keys become strings, as in JSON."""
+        mapping: dict[str, Any] = {}
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            key = self._value(event, depth + 1)
+            if isinstance(key, int) and not isinstance(key, bool):
+                key = event.value
+            if not isinstance(key, str) or (key == "<<" and event.implicit[0]):
+                raise FormatError(f"the key at {_line(event)} must be a string")
+            if key in mapping:
+                raise FormatError(f"the key {key!r} is given twice ({_line(event)})")
+            mapping[key] = self._value(self._next(), depth + 1)
+        return mapping
 
 
-PlainLoader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("null", r"^(?:~|null|)$", ["~", "n", ""]),
-    ("bool", r"^(?:true|false)$", ["t", "f"]),
-    ("int", r"^[-+]?[0-9]+$", list("-+0123456789")),
-    (
-        "float",
-        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$",
-        list("-+.0123456789"),
-    ),
-    ("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", list("-+.")),
-):
-    PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+def _line(event: Any) -> str:
+    return f"line {event.start_mark.line + 1}"
 
 
-def _construct_mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
-    """Return a mapping with strings as keys; integer keys become strings, as in JSON."""
-    mapping: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        line = key_node.start_mark.line + 1
-        key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, int) and not isinstance(key, bool):
-            key = str(key_node.value)
-        if not isinstance(key, str) or (key == "<<" and not key_node.style):
-            raise FormatError(f"the key at line {line} must be a string")
-        if key in mapping:
-            raise FormatError(f"the key {key!r} is given twice (line {line})")
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
+def _scalar(event: Any) -> Any:
+    """Return the value of a scalar: a quoted one is a string."""
+    text: str = event.value
+    if event.implicit[0]:
+        for kind, pattern in RESOLVERS.get(text[:1], ()):
+            if pattern.match(text):
+                return _plain_scalar(kind, text, event)
+    return text
 
 
-def _construct_int(loader: Any, node: yaml.ScalarNode) -> int:
+def _plain_scalar(kind: str, text: str, event: Any) -> Any:
     try:
-        return _bounded_int(loader.construct_scalar(node))
+        match kind:
+            case "int":
+                return _bounded_int(text)
+            case "float" if "n" in text.lower():
+                raise FormatError(f"expected a finite number, got {text}")
+            case "float":
+                return _finite(text)
+        return {"true": True, "false": False}.get(text)
     except FormatError as error:
-        raise FormatError(f"{error} (line {node.start_mark.line + 1})") from None
+        raise FormatError(f"{error} ({_line(event)})") from None
 
 
-def _construct_float(loader: Any, node: yaml.ScalarNode) -> float:
-    text, line = str(loader.construct_scalar(node)), node.start_mark.line + 1
-    if "n" in text.lower():
-        raise FormatError(f"expected a finite number, got {text} (line {line})")
-    try:
-        return _finite(text)
-    except FormatError as error:
-        raise FormatError(f"{error} (line {line})") from None
-
-
-PlainLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
-PlainLoader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-PlainLoader.add_constructor("tag:yaml.org,2002:float", _construct_float)
+_KINDS = (
+    ("null", r"(?:~|null|)\Z", ("~", "n", "")),
+    ("bool", r"(?:true|false)\Z", "tf"),
+    ("int", r"[-+]?[0-9]+\Z", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z", "-+.0123456789"),
+    ("float", r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z", "-+."),
+)
+# What a plain scalar may be, by its first character.
+RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+for _kind, _pattern, _firsts in _KINDS:
+    for _first in _firsts:
+        RESOLVERS.setdefault(_first, []).append((_kind, re.compile(_pattern)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from .parsing import PlainLoader
+from .parsing import RESOLVERS
 
 WIDTH, MAX_INLINE_CHARS = 100, 60
 NEVER_FOLDED = 2**30
@@ -152,6 +152,6 @@ def _represent_float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
 
 _Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(float, _represent_float)
-for _first, _resolvers in PlainLoader.yaml_implicit_resolvers.items():
-    for _tag, _pattern in _resolvers:
-        _Dumper.add_implicit_resolver(_tag, _pattern, [_first])
+for _first, _resolvers in RESOLVERS.items():
+    for _kind, _pattern in _resolvers:
+        _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _pattern, [_first])
