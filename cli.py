@@ -211,7 +211,7 @@ def convert(options: argparse.Namespace) -> int:
     form = options.to or formats.form_of(target)
     lost = formats.losses(graph, form)
     is_foreign = graph.document is not None and form in ("yaml", "json")
-    written = formats.readable(graph) if is_foreign else graph
+    written = formats.readable(graph, registry) if is_foreign else graph
     formats.save_graph(written, target, registry, form)
     print_conversion(target, lost, file_warnings(graph, registry), options.json)
     return DONE

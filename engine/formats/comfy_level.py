@@ -30,6 +30,7 @@ class Level:
         outer_values: values that the instance gives to widgets inside.
         id: of the instance, in the level around it.
         is_group: it is an instance of a group node of older editors.
+        is_part: it is a subgraph by itself, whose inputs are those of a part.
     """
 
     data: Mapping[str, Any]
@@ -39,6 +40,7 @@ class Level:
     outer_values: WidgetValues = field(default_factory=dict)
     id: str = ""
     is_group: bool = False
+    is_part: bool = False
 
     @cached_property
     def nodes(self) -> dict[str, Mapping[str, Any]]:

@@ -58,7 +58,8 @@ def _left_out(graph: Graph, form: str) -> Iterator[Loss]:
     held = {str(node.get("id")) for node in list_in(graph.layout, LEFT_OUT)}
     for id, type, reason in graph.document.left_out if graph.document is not None else ():
         is_note = type in NOTES and ":" not in id
-        if not is_note and (form == "comfy" or id not in held):
+        is_part = form != "comfy" and id in graph.uses
+        if not is_note and not is_part and (form == "comfy" or id not in held):
             yield Loss(id, type, f"left out: {reason}")
 
 

@@ -32,7 +32,7 @@ from .parsing import MAX_BYTES, VERSION, parse_text
 KEYS = ("latentloom", "title", "description", "inputs", "parts", "nodes", "layout")
 PART_KEYS = ("description", "inputs", "nodes", "outputs")
 IMPORT_KEYS = ("import", "part")
-INPUT_KEYS = ("type", "default", "description")
+INPUT_KEYS = ("type", "default", "description", "optional")
 EXTENSIONS = (".yaml", ".yml", ".json")
 MAX_IMPORTED_FILES = 32
 MAX_NESTED_PARTS = 32
@@ -208,13 +208,17 @@ def _read_input(where: str, entry: Any) -> PartInput:
     check_keys(entry, INPUT_KEYS, where)
     default = read_value(where, entry.get("default"))
     types, description = text_in(entry, "type"), text_in(entry, "description")
-    return PartInput(default=default, type=types, description=description)
+    optional = entry.get("optional", False)
+    if not isinstance(optional, bool):
+        raise FormatError(f"{where}: expected true or false, got {describe_value(optional)}")
+    return PartInput(default=default, type=types, description=description, optional=optional)
 
 
 def _write_input(where: str, part_input: PartInput) -> Any:
     default = write_value(where, part_input.default)
-    details = {"type": part_input.type, "description": part_input.description}
-    details = {key: value for key, value in details.items() if value}
+    held = {"type": part_input.type, "description": part_input.description}
+    details: dict[str, Any] = {key: value for key, value in held.items() if value}
+    details |= {"optional": True} if part_input.optional else {}
     if not details and part_input.default is not None and not isinstance(default, dict):
         return default
     return details | ({} if part_input.default is None else {"default": default})

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..graph.graph import Graph, Link, Node
+from ..graph.parts import Body, Part, PartUse, use_ids
 from .comfy_layout import LEFT_OUT, list_in, mapping_in
+from .graph_inputs import NO_SPECS, Specs, with_inputs
+from .names import slug
 
-MAX_NAME_CHARS = 40
 ROLES = ("positive", "negative")
 _TYPE_NAMES: tuple[tuple[str, str], ...] = (
     (r"CheckpointLoader.*|unCLIPCheckpointLoader|ImageOnlyCheckpointLoader", "checkpoint"),
@@ -33,33 +35,70 @@ _TYPE_NAMES: tuple[tuple[str, str], ...] = (
 )
 _BY_TYPE = tuple((re.compile(pattern), name) for pattern, name in _TYPE_NAMES)
 _ENCODER = re.compile(r"\w*TextEncode\w*")
-_WORDS = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-def readable(graph: Graph) -> Graph:
+def readable(graph: Graph, specs: Specs = NO_SPECS) -> Graph:
     """Return the graph with names from titles, roles and types, in topological order.
 
-    Ids that are names already stay. Notes become the description.
-    """
-    order = _order(graph)
-    names = _names(graph, order)
+    Ids that are names already stay. Notes become the description. Values that a file of the editor
+    shares between nodes, or shows on its subgraphs, become inputs of the graph.
 
-    def renamed(value: Any) -> Any:
-        return Link(names.get(value.node, value.node), value.output) if _is_link(value) else value
+    Args:
+        specs: the installed nodes, which tell images from other strings.
+    """
+    parts, inner_names = _readable_parts(graph.parts)
+    items = _named_items(graph)
+    names: dict[str, str] = {}
+    uses: dict[str, PartUse] = {}
+    for name, (item, ids) in items.items():
+        use = graph.uses.get(item)
+        if use is None:
+            names[item] = name
+            continue
+        inner = inner_names[use.part]
+        new_ids = use_ids(name, [inner[id] for id in ids])
+        names |= {use.nodes[id]: new_ids[inner[id]] for id in ids}
+        uses[name] = replace(use, nodes=new_ids)
 
     def rename(node: Node) -> Node:
-        inputs = {name: renamed(value) for name, value in node.inputs.items()}
+        inputs = {name: _renamed(value, names) for name, value in node.inputs.items()}
         return replace(node, inputs=inputs)
 
-    decorations = mapping_in(graph.layout, "nodes")
     layout = dict(graph.layout)
+    decorations = mapping_in(layout, "nodes")
     if decorations:
-        layout["nodes"] = {names[id]: decorations[id] for id in order if id in decorations}
+        layout["nodes"] = {
+            name: decorations[item] for name, (item, _) in items.items() if item in decorations
+        }
     if LEFT_OUT in layout:
-        layout[LEFT_OUT] = [_renamed_links(node, names) for node in list_in(layout, LEFT_OUT)]
-    nodes = {names[id]: rename(graph.nodes[id]) for id in order}
-    return _with_description(replace(graph, nodes=nodes, layout=layout, document=None))
+        outer = {item: name for name, (item, _) in items.items()}
+        layout[LEFT_OUT] = [_renamed_links(node, outer) for node in list_in(layout, LEFT_OUT)]
+    nodes = {new: rename(graph.nodes[id]) for id, new in names.items()}
+    renamed = replace(graph, nodes=nodes, layout=layout, document=None, parts=parts, uses=uses)
+    shared = graph.document.shared if graph.document is not None else ()
+    return _with_description(with_inputs(renamed, shared, names, specs))
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if not isinstance(value, Link):
+        return value
+    return Link(names.get(value.node, value.node), value.output)
+
+
+def _readable_parts(
+    parts: Mapping[str, Part],
+) -> tuple[dict[str, Part], dict[str, dict[str, str]]]:
+    """Return parts whose nodes have names, and those names by part and former id."""
+    changed: dict[str, Part] = {}
+    names: dict[str, dict[str, str]] = {}
+    for part_name, part in parts.items():
+        inside = readable(Graph(part.body.nodes))
+        order = [item for item, _ in _named_items(Graph(part.body.nodes)).values()]
+        names[part_name] = dict(zip(order, inside.nodes, strict=True))
+        outputs = {name: _renamed(value, names[part_name]) for name, value in part.outputs.items()}
+        changed[part_name] = replace(part, body=Body(nodes=inside.nodes), outputs=outputs)
+    return changed, names
 
 
 def _renamed_links(node: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -68,10 +107,6 @@ def _renamed_links(node: Mapping[str, Any], names: Mapping[str, str]) -> dict[st
         for origin, output, target, name in node["links"]
     ]
     return {**node, "links": links}
-
-
-def _is_link(value: Any) -> bool:
-    return isinstance(value, Link)
 
 
 def _with_description(graph: Graph) -> Graph:
@@ -84,31 +119,38 @@ def _with_description(graph: Graph) -> Graph:
     return replace(graph, description=str(notes[0]["text"]), layout=layout)
 
 
-def _order(graph: Graph) -> list[str]:
-    """Return the ids in topological order, and else in that of the file."""
-    import networkx as nx
-
-    if graph.cycle() is not None:
-        return list(graph.nodes)
-    positions = {id: index for index, id in enumerate(graph.nodes)}
-    return list(nx.lexicographical_topological_sort(graph.network, key=positions.__getitem__))
-
-
-def _names(graph: Graph, order: Iterable[str]) -> Mapping[str, str]:
-    """Return a unique name for each id; of equal ones, the second is `name_2`."""
+def _named_items(graph: Graph) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return nodes and uses of parts by their new names, in order; of a use, its inner ids too."""
+    owners = {id: name for name, use in graph.uses.items() for id in use.nodes.values()}
     roles = _roles(graph)
-    names: dict[str, str] = {}
-    used: set[str] = set()
+    items: dict[str, tuple[str, tuple[str, ...]]] = {}
     counts: dict[str, int] = {}
-    for id in order:
-        base = id if _is_name(id) else _name(graph.nodes[id], roles.get(id, ""))
+    for item in _order(graph, owners):
+        use = graph.uses.get(item)
+        if use is not None:
+            base = slug(use.title) or use.part
+        else:
+            base = item if _is_name(item) else _name(graph.nodes[item], roles.get(item, ""))
         name = base
-        while name in used:
+        while name in items:
             counts[base] = counts.get(base, 1) + 1
             name = f"{base}_{counts[base]}"
-        used.add(name)
-        names[id] = name
-    return names
+        items[name] = (item, tuple(use.nodes) if use is not None else ())
+    return items
+
+
+def _order(graph: Graph, owners: Mapping[str, str]) -> list[str]:
+    """Return nodes and uses in topological order, and else in that of the file."""
+    import networkx as nx
+
+    items = {owners.get(id, id): index for index, id in reversed(list(enumerate(graph.nodes)))}
+    network: nx.DiGraph[str] = nx.DiGraph()
+    network.add_nodes_from(items)
+    ends = ((owners.get(a, a), owners.get(b, b)) for a, b in graph.network.edges)
+    network.add_edges_from((origin, target) for origin, target in ends if origin != target)
+    if not nx.is_directed_acyclic_graph(network):
+        return sorted(items, key=items.__getitem__)
+    return list(nx.lexicographical_topological_sort(network, key=items.__getitem__))
 
 
 def _is_name(id: str) -> bool:
@@ -116,18 +158,14 @@ def _is_name(id: str) -> bool:
 
 
 def _name(node: Node, role: str) -> str:
-    title = _slug(node.title)
-    if title and title != _slug(node.type) and not title.isdigit():
+    title = slug(node.title)
+    if title and title != slug(node.type) and not title.isdigit():
         return title
     if role:
         return role
     named = (name for pattern, name in _BY_TYPE if pattern.fullmatch(node.type))
-    name = next(named, None) or _slug(_CAMEL.sub(" ", node.type))
+    name = next(named, None) or slug(_CAMEL.sub(" ", node.type))
     return name if name and not name.isdigit() else "node"
-
-
-def _slug(text: str) -> str:
-    return "_".join(_WORDS.findall(text.lower()))[:MAX_NAME_CHARS].strip("_")
 
 
 def _roles(graph: Graph) -> dict[str, str]:

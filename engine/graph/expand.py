@@ -173,7 +173,9 @@ class _Expansion:
                 inner = Link(ids[value.node], value.output) if use is not None else value
                 values[name] = inner if use is not None else self.source(value)
             elif isinstance(value, InputRef) and use is not None:
-                values[name] = self.source(use.values[value.name])
+                given = self.source(use.values[value.name])
+                if given is not None or not use.part.inputs[value.name].optional:
+                    values[name] = given
             else:
                 values[name] = value
         return replace(node, inputs=values)
@@ -213,6 +215,8 @@ def _use(
         _check_input(f"node {name}", part, entry.part, port)
     values = {port: item.default for port, item in part.inputs.items()} | dict(given)
     for port in (port for port, value in values.items() if value is None):
+        if part.inputs[port].optional:
+            continue
         if port not in given and any(True for _ in part.ports_of(port)):
             expected = f"a value for {port}, an input of the part {entry.part}"
             raise _error(f"node {name}", expected, "none")

@@ -39,8 +39,12 @@ def find_values(part: Part, record: PartUse, nodes: Mapping[str, Node]) -> dict[
         node = nodes.get(record.nodes[inner])
         if node is None or _frame(node) != _frame(template):
             return None
+        if not node.inputs.keys() <= template.inputs.keys():
+            return None
         for name, expected in template.inputs.items():
-            value = node.inputs[name]
+            value = node.inputs.get(name)
+            if name not in node.inputs and not _may_lack(part, expected):
+                return None
             if isinstance(expected, InputRef):
                 is_fitting = is_same_literal(values.setdefault(expected.name, value), value)
             elif isinstance(expected, Link):
@@ -58,7 +62,11 @@ def is_same_literal(a: Any, b: Any) -> bool:
 
 
 def _frame(node: Node) -> Any:
-    return node.type, node.title, node.inputs.keys(), tuple(node.positional)
+    return node.type, node.title, tuple(node.positional)
+
+
+def _may_lack(part: Part, expected: Any) -> bool:
+    return isinstance(expected, InputRef) and part.inputs[expected.name].optional
 
 
 def _contents(nodes: Mapping[str, Node]) -> dict[str, Any]:
@@ -133,6 +141,8 @@ class _Folding:
 
     def _is_default(self, use: _Folded, port: str, value: Any) -> bool:
         default = use.part.inputs[port].default
+        if value is None and use.part.inputs[port].optional:
+            return True
         if isinstance(default, Link):
             return default in (value, self._outward_value(value))
         return default is not None and is_same_literal(value, default)

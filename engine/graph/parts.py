@@ -21,14 +21,16 @@ class PartInput:
     """An input of a part.
 
     Attributes:
-        default: a literal, or a Link or InputRef of the graph around the use; None if each use
-            must give a value.
+        default: a literal, or a Link or InputRef of the graph around the use; None if there is
+            none.
         type: the type of its port, if the file says so.
+        optional: without a value, what it feeds has none either.
     """
 
     default: Any = None
     type: str = ""
     description: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

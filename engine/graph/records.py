@@ -133,6 +133,13 @@ class LeftOut(NamedTuple):
     reason: str
 
 
+class SharedValue(NamedTuple):
+    """A value that a file holds once for several inputs, each by node and name."""
+
+    name: str
+    inputs: tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True)
 class Document:
     """The parsed file that a graph was read from.
@@ -140,11 +147,13 @@ class Document:
     Attributes:
         form: "comfy" or "editor", as in `formats.dump_graph`.
         left_out: its nodes that no run needs.
+        shared: values that it holds apart from the nodes that use them.
     """
 
     form: str
     data: Mapping[str, Any]
     left_out: tuple[LeftOut, ...] = ()
+    shared: tuple[SharedValue, ...] = ()
 
 
 def freeze(value: Any) -> Any:
