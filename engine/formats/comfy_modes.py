@@ -19,7 +19,7 @@ Specs = Mapping[str, NodeSpec]
 
 
 def with_left_out(
-    file: dict[str, Any], graph: Graph, numbers: Mapping[str, int], specs: Specs
+    file: dict[str, Any], graph: Graph, numbers: Mapping[str, int | str], specs: Specs
 ) -> dict[str, Any]:
     """Return a file with the nodes that the graph's layout holds as muted or bypassed.
 
@@ -40,7 +40,7 @@ def with_left_out(
     return added if same and len(reread.nodes) == len(graph.nodes) else file
 
 
-def _links(graph: Graph, numbers: Mapping[str, int] | None, specs: Specs) -> dict[Any, Any]:
+def _links(graph: Graph, numbers: Mapping[str, int | str] | None, specs: Specs) -> dict[Any, Any]:
     """Return (node, input) -> (origin, output), with the numbers of a file."""
 
     def number(id: str) -> str:
@@ -55,10 +55,10 @@ def _links(graph: Graph, numbers: Mapping[str, int] | None, specs: Specs) -> dic
 
 
 def _add(
-    file: dict[str, Any], held: list[dict[str, Any]], known: Mapping[str, int]
+    file: dict[str, Any], held: list[dict[str, Any]], known: Mapping[str, int | str]
 ) -> dict[str, Any]:
     free = itertools.count(file["last_node_id"] + 1)
-    numbers: dict[str, int] = {str(id): number for id, number in known.items()}
+    numbers = {str(id): number for id, number in known.items() if isinstance(number, int)}
     waiting: list[list[Any]] = []
     for node in held:
         waiting += node.pop("links")

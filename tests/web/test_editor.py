@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
+from latentloom.engine.formats import parse_graph
 from latentloom.engine.formats.comfy_editor import read_workflow
 from latentloom.engine.formats.comfy_prompt import read_prompt, write_prompt
+from latentloom.engine.formats.comfy_workflow import write_workflow
 from latentloom.engine.node.registry import Registry
 from tests.engine.formats.old_files import grouped, plain, proxied, proxied_twice
 from tests.engine.formats.test_comfy_editor import shape
+from tests.engine.formats.test_subgraph_parts import FILE as WITH_PARTS
 from tests.web.browser import CHROMIUM, Editor, Server, chromium_page
 
 pytestmark = [
@@ -282,11 +285,13 @@ def test_an_old_file_means_to_us_what_it_means_to_the_editor(editor: Editor) -> 
     files = [grouped(flow), proxied(flow)]
     files += [proxied_twice(flow, ["30", "text"], "outer")]
     files += [proxied_twice(flow, ["30", "6: denoise"], 0.5)]
+    parts = WITH_PARTS.partition("  preview:")[0]
+    files += [write_workflow(parse_graph(parts, registry), registry)]
     for file in files:
         editor.page.evaluate(
             "text => app.loadGraphData(JSON.parse(text)).then(() => null)", json.dumps(file)
         )
-        editor.wait("app.graph._nodes.length === 6")
+        editor.wait(f"app.graph._nodes.length === {len(file['nodes'])}")
         expected = editor.ask("app.graphToPrompt().then(found => JSON.stringify(found.output))")
         # Ids inside differ, so nodes are compared by what they are made of.
         theirs = read_prompt(json.loads(expected), registry)

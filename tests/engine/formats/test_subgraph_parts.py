@@ -97,3 +97,72 @@ def test_a_primitive_is_an_input_of_the_graph_by_its_title() -> None:
     graph = converted({"nodes": [*scales, primitive], "links": links})
     assert graph.inputs == {"how_much": GraphInput("float", 2.5)}
     assert [n.inputs["scale_by"] for n in graph.nodes.values()] == [InputRef("how_much")] * 2
+
+
+FILE = """\
+latentloom: 1
+parts:
+  bright:
+    inputs: {image: {}, by: 0.5, how: area}
+    nodes:
+      scale: {node: ImageScaleBy, image: '${image}', scale_by: '${by}', upscale_method: '${how}'}
+      invert: {node: ImageInvert, image: $scale.IMAGE}
+    outputs: {same: '${image}', image: $invert.IMAGE, small: $scale.IMAGE}
+nodes:
+  photo: {node: LoadImage, image: inputs/house.png}
+  first: {part: bright, title: One, image: $photo.IMAGE, by: 0.25}
+  second: {part: bright, image: $first.image}
+  save: {node: SaveImage, images: $second.image}
+  preview: {node: PreviewImage, images: $first.small}
+"""
+
+
+def written(text: str) -> dict[str, Any]:
+    graph = parse_graph(text, REGISTRY)
+    file: dict[str, Any] = json.loads(dump_graph(graph, "editor", REGISTRY))
+    return file
+
+
+def test_parts_are_written_as_subgraphs_and_read_again() -> None:
+    file = written(FILE)
+    (definition,) = file["definitions"]["subgraphs"]
+    instances = [node for node in file["nodes"] if node["type"] == definition["id"]]
+    assert definition["name"] == "bright"
+    assert [node["title"] for node in instances] == ["One", "bright"]
+    assert [node["widgets_values"] for node in instances] == [[0.25, "area"], [0.5, "area"]]
+    assert [port["name"] for port in definition["inputs"]] == ["image", "by", "how"]
+    again, before = read(file), parse_graph(FILE, REGISTRY)
+    assert sorted(map(str, shape(again))) == sorted(map(str, shape(before)))
+    graph = converted(file)
+    assert list(graph.uses) == ["one", "bright"]
+    assert graph.parts["bright"].inputs["by"].default == 0.5
+
+
+def test_links_of_a_subgraph_name_each_other() -> None:
+    (definition,) = written(FILE)["definitions"]["subgraphs"]
+    links = {link["id"]: link for link in definition["links"]}
+    for port in definition["inputs"]:
+        assert all(links[number]["origin_id"] == -10 for number in port["linkIds"])
+        assert port["linkIds"]
+    held = [n for node in definition["nodes"] for s in node["inputs"] if (n := s["link"])]
+    held += [n for port in definition["outputs"] for n in port["linkIds"]]
+    assert sorted(held) == sorted(links)
+
+
+def test_a_part_with_a_node_that_nothing_declares_is_written_node_by_node() -> None:
+    unheard = FILE.replace("node: ImageInvert", "node: Unheard")
+    file = written(unheard.replace("$invert.IMAGE", "$invert.0"))
+    assert "definitions" not in file
+    assert [n["type"] for n in file["nodes"]].count("Unheard") == 2
+
+
+def test_a_muted_node_beside_a_part_is_written_again() -> None:
+    data = twice()
+    muted = {"id": 30, "type": "PreviewImage", "mode": 2, "outputs": [], "widgets_values": []}
+    muted["inputs"] = [{"name": "images", "type": "IMAGE", "link": 7}]
+    data["nodes"].append(muted)
+    data["links"].append([7, 10, 0, 30, 0, "IMAGE"])
+    file = json.loads(dump_graph(converted(data), "editor", REGISTRY))
+    (again,) = [node for node in file["nodes"] if node.get("mode") == 2]
+    assert again["type"] == "PreviewImage"
+    assert again["inputs"][0]["link"] is not None
