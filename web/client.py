@@ -15,6 +15,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 
@@ -156,7 +157,7 @@ class Client:
 
     async def outcome(self, job: str) -> Outcome | None:
         """Return how a job ended, None before it has."""
-        entry = (await self.call("GET", f"/history/{job}")).get(job)
+        entry = (await self.call("GET", f"/history/{quote(job, safe='')}")).get(job)
         if entry is None:
             return None
         files = tuple(
@@ -174,7 +175,9 @@ class Client:
 
     async def cancel(self, job: str) -> bool:
         """Cancel a pending or running job; return False if it has ended."""
-        return bool((await self.call("POST", f"/api/jobs/{job}/cancel"))["cancelled"])
+        return bool(
+            (await self.call("POST", f"/api/jobs/{quote(job, safe='')}/cancel"))["cancelled"]
+        )
 
     async def fetch(self, file: SavedFile) -> bytes:
         """Return the content of a file that a job saved.

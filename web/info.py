@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import os
 import platform
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +18,7 @@ from aiohttp import web
 from . import machine
 from .object_info import definition, definitions
 from .routes import RequestError, Routes, answer, done, read_object
-from .site import Site
+from .site import MAX_LISTED, Site
 from .sockets import Hub
 
 routes = Routes()
@@ -116,19 +118,18 @@ async def socket(site: Site, request: web.Request) -> web.StreamResponse:
 
 
 def _newest_first(folder: Path) -> list[str]:
-    """Return the names of the files in a folder; none if it was removed."""
-    times: dict[str, int] = {}
-    try:
-        with os.scandir(folder) as scanned:
-            entries = [entry for entry in scanned if not entry.name.startswith(".")]
-    except FileNotFoundError:
-        return []
+    """Return the names of the newest files in a folder; none if it was removed."""
+    with suppress(FileNotFoundError), os.scandir(folder) as scanned:
+        return [name for _, name in heapq.nlargest(MAX_LISTED, _times(scanned))]
+    return []
+
+
+def _times(entries: Iterable[os.DirEntry[str]]) -> Iterator[tuple[int, str]]:
     for entry in entries:
         # A file may be removed meanwhile.
         with suppress(FileNotFoundError):
-            if entry.is_file(follow_symlinks=False):
-                times[entry.name] = entry.stat(follow_symlinks=False).st_mtime_ns
-    return sorted(times, key=lambda name: times[name], reverse=True)
+            if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+                yield entry.stat(follow_symlinks=False).st_mtime_ns, entry.name
 
 
 def _version(package: str) -> Any:

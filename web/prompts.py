@@ -21,10 +21,10 @@ from latentloom.engine.node.registry import Registry
 from .problems import missing_type, node_errors, prompt_error, summary
 from .sockets import MAX_CLIENT_CHARS
 
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
 MAX_NODES = 50_000
 MAX_ID_CHARS = 256
+MAX_JOB_ID_CHARS = 128
 
 
 class RejectedPromptError(Exception):
@@ -144,11 +144,13 @@ def _outputs(targets: Any, graph: Graph, registry: Registry) -> tuple[str, ...]:
 
 
 def _id(given: Any) -> str:
-    if given is None:
+    """Return the id of the job: any string, as in ComfyUI; a new one for null and ""."""
+    if given is None or given == "":
         return str(uuid.uuid4())
-    if isinstance(given, str) and ID.match(given):
-        return given
-    text = "prompt_id: expected at most 128 letters, digits, and . _ : -"
+    is_id = isinstance(given, str | int | float) and not isinstance(given, bool)
+    if is_id and len(str(given)) <= MAX_JOB_ID_CHARS:
+        return str(given)
+    text = f"prompt_id: expected a string of at most {MAX_JOB_ID_CHARS} characters"
     raise RejectedPromptError(prompt_error("invalid_prompt_id", text))
 
 

@@ -77,7 +77,7 @@ class Site:
         if self.store.damage is not None:
             log.error("%s", self.store.damage)
         if self.store.parked:
-            names = ", ".join(self.store.parked[:MAX_NAMED])
+            names = ", ".join(map(repr, self.store.parked[:MAX_NAMED]))
             log.warning("%s jobs are not tried again: %s", len(self.store.parked), names)
         own = (self.user_dir / "workflows", self.user_dir / "subgraphs")
         for folder in (*self.folders.values(), *own):

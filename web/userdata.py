@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import mimetypes
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from errno import ENOENT
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,7 @@ from .site import Site
 routes = Routes()
 MAX_FILE_BYTES = 64 * 2**20
 MAX_SETTINGS_BYTES = 4 * 2**20
+MAX_LISTED = 10_000
 SETTINGS = "comfy.settings.json"
 INLINE = {"user.css": "text/css"}
 
@@ -80,7 +84,7 @@ async def list_files(site: Site, request: web.Request) -> web.Response:
     folder = _inside(site, query.get("dir", ""), "dir")
     paths = await asyncio.to_thread(_list, folder, _yes(query.get("recurse")))
     if _yes(query.get("full_info")):
-        return answer([file_entry(path, folder) for path in paths])
+        return answer(await asyncio.to_thread(_file_entries, paths, folder))
     names = [path.relative_to(folder).as_posix() for path in paths]
     if _yes(query.get("split")):
         return answer([[name, *name.split("/")] for name in names])
@@ -232,24 +236,47 @@ def _yes(value: str | None) -> bool:
 def _list(folder: Path, recurse: bool) -> list[Path]:
     if not folder.is_dir():
         raise RequestError(404, "there is no such folder")
-    paths = folder.rglob("*") if recurse else folder.iterdir()
+    entries = itertools.islice(_scan(folder, recurse), MAX_LISTED)
     return sorted(
-        path
-        for path in paths
-        if path.is_file() and not path.is_symlink() and path.suffix != ".part"
+        path for entry in entries if entry.is_file() and (path := Path(entry)).suffix != ".part"
     )
+
+
+def _scan(folder: Path, recurse: bool) -> Iterator[os.DirEntry[str]]:
+    """Yield what is in a folder, without links; never the whole of it is in memory."""
+    waiting: list[str | Path] = [folder]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    continue
+                if recurse and entry.is_dir():
+                    waiting.append(entry.path)
+                yield entry
+
+
+def _file_entries(paths: list[Path], folder: Path) -> list[dict[str, Any]]:
+    """Return the files as the editor lists them, without those that were removed meanwhile."""
+    entries: list[dict[str, Any]] = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            entries.append(file_entry(path, folder))
+    return entries
 
 
 def _entries(folder: Path, root: Path) -> list[dict[str, Any]]:
     if not folder.is_dir():
         raise RequestError(404, "there is no such folder")
     entries: list[dict[str, Any]] = []
-    for path in sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name)):
-        if path.is_symlink():
-            continue
+    items = itertools.islice(_scan(folder, recurse=False), MAX_LISTED)
+    for item in sorted(items, key=lambda item: (item.is_file(), item.name)):
+        path = Path(item)
         entry: dict[str, Any] = {"name": path.name, "path": path.relative_to(root).as_posix()}
-        if path.is_file():
-            stat = path.stat()
+        if item.is_file():
+            try:
+                stat = path.stat()
+            except FileNotFoundError:  # removed meanwhile
+                continue
             entry |= {"type": "file", "size": stat.st_size, "modified": stat.st_mtime}
         else:
             entry["type"] = "directory"

@@ -160,7 +160,7 @@ class Worker:
             else:
                 self.store.finish(job.id, state, record)
         except Exception:
-            log.exception("the end of job %s cannot be recorded", job.id)
+            log.exception("the end of job %r cannot be recorded", job.id)
         self.hub.status()
         self.hub.send(job.client, "executing", {"node": None, "prompt_id": job.id})
 

@@ -134,7 +134,7 @@ class JobStore:
                     values,
                 )
         except sqlite3.IntegrityError as error:
-            raise DuplicateError(f"there is already a job {job.id}") from error
+            raise DuplicateError(f"there is already a job {job.id!r}") from error
 
     def take(self) -> QueuedJob | None:
         """Take the next job and mark it as running; return None if none waits."""

@@ -15,6 +15,7 @@ import pytest
 from latentloom.engine.errors import FormatError
 from latentloom.engine.formats.parsing import MAX_VALUES, parse_json
 from latentloom.engine.node.image_service import EncodedImage, ImageService
+from latentloom.web import info, userdata
 from latentloom.web.problems import MAX_CYCLE_NODES, MAX_SHOWN
 from latentloom.web.prompts import MAX_ID_CHARS
 from latentloom.web.routes import MAX_INLINE_CHARS
@@ -47,6 +48,39 @@ def test_the_documented_limit_is_that_of_the_code(number: str, module: str, name
 def test_every_row_of_the_table_is_compared() -> None:
     rows = (ROOT / "docs" / "limits.md").read_text("utf-8").count("\n| ")
     assert len(LIMITS) == rows - 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/userdata?dir=workflows&recurse=true", "/userdata?dir=workflows&full_info=true",
+             "/v2/userdata?path=workflows", "/internal/files/output"],
+)  # fmt: skip
+def test_a_list_of_files_has_a_length(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(userdata, "MAX_LISTED", 5)
+    monkeypatch.setattr(info, "MAX_LISTED", 5)
+
+    async def story(api: Served) -> None:
+        for folder in (api.site.user_dir / "workflows", api.site.folders["output"]):
+            for index in range(9):
+                (folder / f"{index}.json").touch()
+        _, listed = await api.get(path)
+        assert len(listed) == 5
+
+    served(tmp_path, story)
+
+
+def test_a_recursive_list_enters_folders_and_follows_no_links(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        folder = api.site.user_dir / "workflows"
+        (folder / "a" / "b").mkdir(parents=True)
+        (folder / "a" / "b" / "c.json").touch()
+        (folder / "a" / "loop").symlink_to(folder)
+        (folder / "d.json").touch()
+        path = "/userdata?dir=workflows&recurse=true"
+        assert await api.get(path) == (200, ["a/b/c.json", "d.json"])
+
+    served(tmp_path, story)
 
 
 @pytest.mark.parametrize("graph", [ring, bad_chain])

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -233,7 +234,9 @@ def test_a_wrong_input_is_told_in_the_shape_of_the_editor(
         ({"prompt": {"1": {"class_type": "Show"}}}, "invalid_prompt"),
         ({"prompt": prompt(n=("Number", {}))}, "prompt_no_outputs"),
         ({"prompt": prompt(n=("Nowhere", {}))}, "missing_node_type"),
-        ({"prompt": number(), "prompt_id": "a/b"}, "invalid_prompt_id"),
+        ({"prompt": number(), "prompt_id": "x" * 129}, "invalid_prompt_id"),
+        ({"prompt": number(), "prompt_id": True}, "invalid_prompt_id"),
+        ({"prompt": number(), "prompt_id": ["x"]}, "invalid_prompt_id"),
         ({"prompt": number(), "number": "first"}, "invalid_prompt"),
         ({"prompt": number(), "extra_data": 3}, "invalid_prompt"),
         ({"prompt": number(), "partial_execution_targets": ["n"]}, "prompt_no_outputs"),
@@ -245,6 +248,32 @@ def test_what_is_no_prompt_is_refused_with_its_kind(body: Any, kind: str, tmp_pa
         assert status == 400
         assert result["error"]["type"] == kind
         assert set(result["error"]) == {"type", "message", "details", "extra_info"}
+
+    served(tmp_path, story)
+
+
+@pytest.mark.parametrize("id", ["a/b", "my job", "%2F é ☃", "-", "a\nb", 7, "x" * 128])
+def test_any_string_is_the_id_of_a_job(id: Any, tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        assert await api.client.submit(number(), id=id) == str(id)
+        async for _ in api.client.follow(str(id)):
+            pass
+        assert await api.client.outcome(str(id)) is not None
+        assert not await api.client.cancel(str(id))
+        path = f"/api/jobs/{quote(str(id), safe='')}"
+        assert (await api.get(path))[1]["id"] == str(id)
+
+    served(tmp_path, story)
+
+
+@pytest.mark.parametrize("id", [None, ""])
+def test_a_job_without_an_id_is_given_one(id: Any, tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        ids = [
+            (await api.post("/prompt", {"prompt": number(value), "prompt_id": id}))[1]["prompt_id"]
+            for value in (1, 2)
+        ]
+        assert len({*ids, ""}) == 3
 
     served(tmp_path, story)
 
