@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -62,6 +63,75 @@ class _Connection(web.RequestHandler):
         return response
 
 
+class _Handshake(asyncio.Protocol):
+    """A connection that begins TLS. It counts from its first byte on.
+
+    asyncio's own TLS tells nobody of a connection before its handshake has ended.
+    """
+
+    def __init__(self, door: _Door) -> None:
+        self._door = door
+        self._secured = _Secured()
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the handshake, or close the connection if there are too many."""
+        accepted = cast(asyncio.Transport, transport)
+        if self._door.is_full():
+            accepted.abort()
+            return
+        accepted.pause_reading()
+        self._door.handshakes.add(self)
+        self._task = asyncio.get_running_loop().create_task(self._secure(accepted))
+
+    async def _secure(self, accepted: asyncio.Transport) -> None:
+        door, secured = self._door, self._secured
+        try:
+            transport = await asyncio.get_running_loop().start_tls(
+                accepted,
+                secured,
+                cast(ssl.SSLContext, door.tls),
+                server_side=True,
+                ssl_handshake_timeout=door.max_idle_s,
+            )
+            if transport is not None and not secured.is_lost:
+                secured.hand_over(transport, door.connection())
+        except OSError as error:
+            log.debug("a TLS handshake failed: %s", error)
+        finally:
+            door.handshakes.discard(self)
+
+
+class _Secured(asyncio.Protocol):
+    """Holds what arrives between the end of a handshake and the start of its connection."""
+
+    def __init__(self) -> None:
+        self.is_lost = False
+        self._data = bytearray()
+        self._is_ended = False
+
+    def data_received(self, data: bytes) -> None:
+        """Hold data."""
+        self._data += data
+
+    def eof_received(self) -> None:
+        """Hold the end of the data."""
+        self._is_ended = True
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Note that the connection is closed."""
+        self.is_lost = True
+
+    def hand_over(self, transport: asyncio.Transport, connection: _Connection) -> None:
+        """Start the connection, with what was held."""
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        if self._data:
+            connection.data_received(bytes(self._data))
+        if self._is_ended:
+            connection.eof_received()
+
+
 class _Busy(asyncio.Protocol):
     """A connection beyond the limit: it is answered with 503 and closed."""
 
@@ -70,6 +140,38 @@ class _Busy(asyncio.Protocol):
         writing = cast(asyncio.WriteTransport, transport)
         writing.write(BUSY)
         writing.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Door:
+    """Decides what a new connection becomes."""
+
+    server: web.Server
+    tls: ssl.SSLContext | None
+    max_connections: int
+    max_idle_s: float
+    handshakes: set[_Handshake] = field(default_factory=set)
+
+    def is_full(self) -> bool:
+        """Return whether there are as many connections and handshakes as there may be."""
+        return len(self.server.connections) + len(self.handshakes) >= self.max_connections
+
+    def protocol(self) -> asyncio.Protocol:
+        """Return what handles a new connection."""
+        if self.tls is not None:
+            return _Handshake(self)
+        return _Busy() if self.is_full() else self.connection()
+
+    def connection(self) -> _Connection:
+        """Return the handler of HTTP on a connection."""
+        return _Connection(
+            self.server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=self.max_idle_s,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            max_headers=MAX_HEADERS,
+        )
 
 
 async def hide_software(request: web.Request, response: web.StreamResponse) -> None:
@@ -88,30 +190,16 @@ async def listen(
     """Accept connections for a server.
 
     Args:
-        max_connections: connections at once, WebSockets included; further ones get 503.
+        max_connections: connections at once, WebSockets and TLS handshakes included; further
+            ones get 503, or are closed before the handshake.
         max_idle_s: time without a whole request header, from the start of a connection or the
             end of its last request, after which it is closed. TLS has as long to begin.
 
     Raises:
         OSError: the address is in use, or is none of this machine.
     """
-    loop = asyncio.get_running_loop()
-
-    def connect() -> asyncio.Protocol:
-        if len(server.connections) >= max_connections:
-            return _Busy()
-        return _Connection(
-            server,
-            loop=loop,
-            keepalive_timeout=max_idle_s,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_LINE_BYTES,
-            max_headers=MAX_HEADERS,
-        )
-
-    return await loop.create_server(
-        connect, host, port, ssl=tls, ssl_handshake_timeout=max_idle_s if tls else None
-    )
+    door = _Door(server=server, tls=tls, max_connections=max_connections, max_idle_s=max_idle_s)
+    return await asyncio.get_running_loop().create_server(door.protocol, host, port)
 
 
 def tls_context(certificate: Path, key: Path | None) -> ssl.SSLContext:

@@ -185,6 +185,52 @@ def test_a_certificate_makes_the_server_speak_https(
     connected(tmp_path / "data", story, tls=tls)
 
 
+def test_a_handshake_counts_as_a_connection_until_it_has_failed(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cert, key = certificate
+    tls = read_options(given("--tls-cert", str(cert), "--tls-key", str(key))).tls
+    trust = ssl.create_default_context(cafile=str(cert))
+
+    async def https(port: int) -> bytes:
+        """Return the answer over TLS; nothing if the connection was closed before it."""
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust)
+        except ConnectionError:
+            return b""
+        writer.write(ASK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        received = await reader.read()
+        await close(writer)
+        return received
+
+    async def story(port: int) -> None:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        assert (await https(port)).startswith(b"HTTP/1.1 200")
+        silent.append(await asyncio.open_connection("127.0.0.1", port))
+        while await https(port):
+            pass  # the connection that has ended is still being closed
+        silent[0][1].write(b"this is no handshake")
+        await silent[0][0].read()
+        while not await https(port):
+            await asyncio.sleep(0)
+        for _, writer in silent:
+            await close(writer)
+
+    connected(tmp_path / "data", story, tls=tls, max_connections=3)
+
+
+def test_a_handshake_that_does_not_end_is_closed(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cert, key = certificate
+    tls = read_options(given("--tls-cert", str(cert), "--tls-key", str(key))).tls
+
+    async def story(port: int) -> None:
+        assert await ask(port, b"\x16\x03\x01") == b""
+
+    connected(tmp_path / "data", story, tls=tls, max_idle_s=0.2)
+
+
 def test_the_key_may_be_in_the_file_of_the_certificate(
     certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
