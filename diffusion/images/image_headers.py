@@ -37,6 +37,7 @@ JPEG_LEFT_OUT = (frozenset(range(0xE0, 0xF0)) - {0xE0, JPEG_EXIF, JPEG_COLOUR_TA
 GIF_EXTENSION, GIF_FRAME, GIF_END = 0x21, 0x2C, 0x3B
 GIF_CONTROL = 0xF9
 MAX_GIF_BLOCKS = 2**22
+MAX_WEBP_CHUNKS = 2**16
 
 BMP_FILE_HEADER_BYTES = 14
 BMP_HEADER_BYTES = (12, 40, 52, 56, 64, 108, 124)
@@ -205,6 +206,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _read_webp(data: bytes) -> Header:
+    data = _padded_webp(data)
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data) or len(data) < 30:
         raise damaged("WebP", "it is shorter than it says")
@@ -220,6 +222,27 @@ def _read_webp(data: bytes) -> Header:
     else:
         raise damaged("WebP", "it has no header")
     return Header("WebP", width, height, data[:end])
+
+
+def _padded_webp(data: bytes) -> bytes:
+    """Return a WebP with the byte that makes its last chunk even.
+
+    Some writers leave it out of the file, or of the size that the file states.
+    """
+    end = 8 + int.from_bytes(data[4:8], "little")
+    even_end = end + end % 2
+    is_missing = end % 2 == 1 or even_end > len(data)
+    if not is_missing or even_end > len(data) + 1:
+        return data
+    position = 12
+    for _ in range(MAX_WEBP_CHUNKS):
+        size = int.from_bytes(data[position + 4 : position + 8], "little")
+        position += 8 + size + size % 2
+        if position >= even_end:
+            break
+    if position != even_end or size % 2 == 0:
+        return data
+    return data[:4] + (even_end - 8).to_bytes(4, "little") + data[8 : even_end - 1] + b"\0"
 
 
 def _read_gif(data: bytes) -> Header:

@@ -209,7 +209,7 @@ def test_a_handshake_counts_as_a_connection_until_it_has_failed(
         silent.append(await asyncio.open_connection("127.0.0.1", port))
         while await https(port):
             pass  # the connection that has ended is still being closed
-        silent[0][1].write(b"this is no handshake")
+        silent[0][1].write(b"hello, no handshake")
         await silent[0][0].read()
         while not await https(port):
             await asyncio.sleep(0)

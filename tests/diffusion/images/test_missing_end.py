@@ -54,6 +54,42 @@ def test_a_gif_without_its_end_mark_is_read() -> None:
     assert np.array_equal(pixels(GIF[:-1]), pixels(GIF))
 
 
+def odd_webp(**options: Any) -> bytes:
+    """A WebP whose last chunk has an odd size, and so a byte of padding behind it."""
+    data = encoded(sample(size=(40, 30)), "WEBP", **options)
+    end = data.rindex(b"VP8" if not options.get("exif") else b"EXIF")
+    size = int.from_bytes(data[end + 4 : end + 8], "little")
+    if size % 2:
+        return data
+    # A decoder reads no further than its image; the chunk may be longer.
+    return _with_size(
+        data[: end + 4] + (size + 1).to_bytes(4, "little") + data[end + 8 :] + b"\0\0"
+    )
+
+
+def _with_size(data: bytes) -> bytes:
+    return data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0odd"}], ids=str)
+def test_a_webp_without_its_last_padding_byte_is_read(
+    options: dict[str, Any],
+) -> None:
+    complete = odd_webp(**options)
+    shorter = _with_size(complete[:-1])
+    for data in (complete[:-1], shorter, shorter[:8] + complete[8:], shorter + b"more"):
+        assert np.array_equal(pixels(data), pixels(complete))
+
+
+def test_a_webp_that_lacks_a_byte_of_its_image_is_refused() -> None:
+    data = odd_webp()
+    size = int.from_bytes(data[16:20], "little") + 1
+    even = data[:16] + size.to_bytes(4, "little") + data[20:]
+    for cut in (even[:-1], data[:-2]):
+        with pytest.raises(ImageFileError, match="shorter than it says"):
+            read_header(cut)
+
+
 @given(st.sampled_from(sorted(JPEGS)), st.integers(3, 60))
 def test_a_jpeg_that_lacks_data_is_refused_unless_no_pixel_depends_on_it(
     name: str, lost: int
