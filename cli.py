@@ -1,4 +1,4 @@
-"""The command line: run, batch, plan, check, nodes, convert, models, cache, serve.
+"""The command line; `console.parser` lists its commands.
 
 Results go to stdout, progress and problems to stderr. Exit codes: 0 done, 1 the graph or an
 input is wrong, 2 usage, 3 a node failed, 130 cancelled.
@@ -12,18 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from latentloom.console.options import (
-    BUDGETS,
-    CACHE,
-    add_folders,
-    add_follow_links,
-    add_settings,
-    apply_settings,
-    assignment,
-    port_assignment,
-)
+from latentloom.console.options import apply_settings
 from latentloom.console.streams import prepare_streams
 from latentloom.engine.errors import FormatError, GraphError, InputError, LatentloomError, Problem
 from latentloom.nodes import registry as installed_nodes
@@ -217,6 +208,28 @@ def convert(options: argparse.Namespace) -> int:
     return DONE
 
 
+def diff(options: argparse.Namespace) -> int:
+    """`latentloom diff A B`."""
+    from latentloom.console.comparing import diff_as_git, print_diff
+
+    registry = installed_nodes()
+    if options.git:
+        return diff_as_git(options.files, registry)
+    if len(options.files) != 2:
+        print("latentloom diff: expected two files", file=sys.stderr)
+        return USAGE
+    old, new = (_find(name) for name in options.files)
+    return print_diff(old, new, registry, options.json)
+
+
+def merge(options: argparse.Namespace) -> int:
+    """`latentloom merge BASE OURS THEIRS`."""
+    from latentloom.console.comparing import print_merge
+
+    paths = (Path(options.base), Path(options.ours), Path(options.theirs))
+    return print_merge(paths, options.output, installed_nodes(), options.json)
+
+
 def serve(options: argparse.Namespace) -> int:
     """`latentloom serve`."""
     from latentloom.web.serving import serve as serve_until_stopped
@@ -315,78 +328,12 @@ def _complain(error: Exception, options: argparse.Namespace) -> None:
         print(format_error(error), file=sys.stderr)
 
 
-FILE = "a graph in YAML or JSON, a ComfyUI workflow, a saved image, or the name of a shipped graph"
-CHANGES = (
-    ("--set", port_assignment, "NODE.INPUT=VALUE", "set any input of any node; may be repeated"),
-    ("--input", assignment, "NAME=VALUE", "set an input of the graph; may be repeated"),
-)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="latentloom", description="Run and inspect graphs of diffusion nodes."
-    )
-    parser.add_argument("--version", action="version", version="latentloom 0.1.0")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> Any:
-        command_parser = commands.add_parser(name, help=text, description=text)
-        command_parser.set_defaults(command=command)
-        command_parser.add_argument("--json", action="store_true", help="print one JSON object")
-        return command_parser
-
-    for name, command, text in (
-        ("run", run, "Run a graph: a YAML or JSON file, a saved image, or a shipped graph."),
-        ("plan", plan, "Show what a run would do to each node, and why."),
-        ("check", check, "List every error in a graph, and warnings."),
-        ("batch", batch, "Run a graph for each image in a folder; an interrupted batch resumes."),
-    ):
-        command_parser = add(name, command, text)
-        command_parser.add_argument("file", metavar="FILE", help=FILE)
-        if command is batch:
-            command_parser.add_argument(
-                "folder", metavar="FOLDER", help="the source images; they are never modified"
-            )
-            text = (
-                "graph input, or NODE.INPUT, that receives the image; optional if there is only one"
-            )
-            command_parser.add_argument("--image-input", default="", metavar="NAME", help=text)
-        for option, read, shape, text in CHANGES:
-            more = {"action": "append", "default": [], "type": read}
-            command_parser.add_argument(option, **more, metavar=shape, help=text)
-        if command in (run, plan):
-            text = "node to compute, instead of every output node; may be repeated"
-            command_parser.add_argument("--target", action="append", metavar="NODE", help=text)
-        if command is not check:
-            add_settings(command_parser, CACHE if command is plan else (*CACHE, *BUDGETS))
-        add_folders(command_parser)
-    command_parser = add("nodes", nodes, "List the installed nodes, or describe one.")
-    command_parser.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
-    command_parser.add_argument("--markdown", action="store_true", help="print docs/nodes.md")
-    command_parser = add("convert", convert, "Convert a graph to another format.")
-    command_parser.add_argument("file", metavar="IN", help=FILE)
-    command_parser.add_argument(
-        "out",
-        metavar="OUT",
-        help=".yaml, .json, .api.json for ComfyUI's API, .editor.json for its editor",
-    )
-    command_parser.add_argument(
-        "--to", choices=("yaml", "json", "comfy", "editor"), help="default: by the extension of OUT"
-    )
-    command_parser.add_argument("--force", action="store_true", help="overwrite OUT")
-    add("models", models, "List the installed models.")
-    command_parser = add("cache", cache, "Show the disk cache, or clear it.")
-    command_parser.add_argument("--clear", action="store_true", help="delete all cached results")
-    add_settings(command_parser, CACHE)
+    from latentloom.console.parser import make_parser
     from latentloom.web.serving import add_options
 
-    command_parser = add(
-        "serve", serve, "Serve graphs over HTTP, for ComfyUI's editor and clients."
-    )
-    add_settings(command_parser, (*CACHE, *BUDGETS))
-    add_follow_links(command_parser)
-    add_options(command_parser)
-    return parser
+    commands = (run, plan, check, batch, nodes, convert, diff, merge, models, cache, serve)
+    return make_parser({command.__name__: command for command in commands}, add_options)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..graph.graph import Graph, Link, Node
+from ..graph.matching import is_name
 from ..graph.parts import Body, Part, PartUse, use_ids
 from .comfy_layout import LEFT_OUT, list_in, mapping_in
 from .graph_inputs import NO_SPECS, Specs, with_inputs
@@ -130,7 +131,7 @@ def _named_items(graph: Graph) -> dict[str, tuple[str, tuple[str, ...]]]:
         if use is not None:
             base = slug(use.title) or use.part
         else:
-            base = item if _is_name(item) else _name(graph.nodes[item], roles.get(item, ""))
+            base = item if is_name(item) else _name(graph.nodes[item], roles.get(item, ""))
         name = base
         while name in items:
             counts[base] = counts.get(base, 1) + 1
@@ -151,10 +152,6 @@ def _order(graph: Graph, owners: Mapping[str, str]) -> list[str]:
     if not nx.is_directed_acyclic_graph(network):
         return sorted(items, key=items.__getitem__)
     return list(nx.lexicographical_topological_sort(network, key=items.__getitem__))
-
-
-def _is_name(id: str) -> bool:
-    return not id.replace(":", "").isdigit()
 
 
 def _name(node: Node, role: str) -> str:

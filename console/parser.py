@@ -1,0 +1,107 @@
+"""The commands of the command line and their options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .options import (
+    BUDGETS,
+    CACHE,
+    add_folders,
+    add_follow_links,
+    add_settings,
+    assignment,
+    port_assignment,
+)
+
+Command = Callable[[argparse.Namespace], int]
+
+FILE = "a graph in YAML or JSON, a ComfyUI workflow, a saved image, or the name of a shipped graph"
+CHANGES = (
+    ("--set", port_assignment, "NODE.INPUT=VALUE", "set any input of any node; may be repeated"),
+    ("--input", assignment, "NAME=VALUE", "set an input of the graph; may be repeated"),
+)
+
+
+def make_parser(
+    commands: Mapping[str, Command], add_serve_options: Callable[[argparse.ArgumentParser], None]
+) -> argparse.ArgumentParser:
+    """Return the parser of all commands.
+
+    Args:
+        commands: the function of each command by its name.
+        add_serve_options: adds the options of `serve`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="latentloom", description="Run and inspect graphs of diffusion nodes."
+    )
+    parser.add_argument("--version", action="version", version="latentloom 0.1.0")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, text: str) -> Any:
+        command_parser = subparsers.add_parser(name, help=text, description=text)
+        command_parser.set_defaults(command=commands[name])
+        command_parser.add_argument("--json", action="store_true", help="print one JSON object")
+        return command_parser
+
+    for name, text in (
+        ("run", "Run a graph: a YAML or JSON file, a saved image, or a shipped graph."),
+        ("plan", "Show what a run would do to each node, and why."),
+        ("check", "List every error in a graph, and warnings."),
+        ("batch", "Run a graph for each image in a folder; an interrupted batch resumes."),
+    ):
+        command_parser = add(name, text)
+        command_parser.add_argument("file", metavar="FILE", help=FILE)
+        if name == "batch":
+            command_parser.add_argument(
+                "folder", metavar="FOLDER", help="the source images; they are never modified"
+            )
+            text = (
+                "graph input, or NODE.INPUT, that receives the image; optional if there is only one"
+            )
+            command_parser.add_argument("--image-input", default="", metavar="NAME", help=text)
+        for option, read, shape, text in CHANGES:
+            more = {"action": "append", "default": [], "type": read}
+            command_parser.add_argument(option, **more, metavar=shape, help=text)
+        if name in ("run", "plan"):
+            text = "node to compute, instead of every output node; may be repeated"
+            command_parser.add_argument("--target", action="append", metavar="NODE", help=text)
+        if name != "check":
+            add_settings(command_parser, CACHE if name == "plan" else (*CACHE, *BUDGETS))
+        add_folders(command_parser)
+    command_parser = add("nodes", "List the installed nodes, or describe one.")
+    command_parser.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
+    command_parser.add_argument("--markdown", action="store_true", help="print docs/nodes.md")
+    command_parser = add("convert", "Convert a graph to another format.")
+    command_parser.add_argument("file", metavar="IN", help=FILE)
+    command_parser.add_argument(
+        "out",
+        metavar="OUT",
+        help=".yaml, .json, .api.json for ComfyUI's API, .editor.json for its editor",
+    )
+    command_parser.add_argument(
+        "--to", choices=("yaml", "json", "comfy", "editor"), help="default: by the extension of OUT"
+    )
+    command_parser.add_argument("--force", action="store_true", help="overwrite OUT")
+    command_parser = add("diff", "Compare two graphs of any format, by nodes and inputs.")
+    command_parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="the old and the new graph"
+    )
+    command_parser.add_argument("--git", action="store_true", help="take the arguments of git")
+    command_parser = add("merge", "Merge the changes of two graphs, by node and input.")
+    command_parser.add_argument("base", metavar="BASE", help="the graph that both sides changed")
+    command_parser.add_argument("ours", metavar="OURS", help="one side; it decides conflicts")
+    command_parser.add_argument("theirs", metavar="THEIRS", help="the other side")
+    text = "file to write, in the form of OURS; default: the standard output"
+    command_parser.add_argument("-o", "--output", metavar="FILE", help=text)
+    add("models", "List the installed models.")
+    command_parser = add("cache", "Show the disk cache, or clear it.")
+    command_parser.add_argument("--clear", action="store_true", help="delete all cached results")
+    add_settings(command_parser, CACHE)
+    command_parser = add("serve", "Serve graphs over HTTP, for ComfyUI's editor and clients.")
+    add_settings(command_parser, (*CACHE, *BUDGETS))
+    add_follow_links(command_parser)
+    add_serve_options(command_parser)
+    return parser
