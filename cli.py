@@ -208,6 +208,22 @@ def convert(options: argparse.Namespace) -> int:
     return DONE
 
 
+def edit(options: argparse.Namespace) -> int:
+    """`latentloom edit FILE`."""
+    from latentloom.console.editing import edit_file
+
+    return edit_file(Path(options.file), options, installed_nodes())
+
+
+def schema(_options: argparse.Namespace) -> int:
+    """`latentloom schema`."""
+    from latentloom.console.views import to_json
+    from latentloom.engine.formats.schema import native_schema
+
+    print(to_json(native_schema(installed_nodes())))
+    return DONE
+
+
 def diff(options: argparse.Namespace) -> int:
     """`latentloom diff A B`."""
     from latentloom.console.comparing import diff_as_git, print_diff
@@ -332,7 +348,21 @@ def _parser() -> argparse.ArgumentParser:
     from latentloom.console.parser import make_parser
     from latentloom.web.serving import add_options
 
-    commands = (run, plan, check, batch, nodes, convert, diff, merge, models, cache, serve)
+    commands = (
+        run,
+        plan,
+        check,
+        batch,
+        nodes,
+        convert,
+        edit,
+        schema,
+        diff,
+        merge,
+        models,
+        cache,
+        serve,
+    )
     return make_parser({command.__name__: command for command in commands}, add_options)
 
 

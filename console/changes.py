@@ -57,6 +57,7 @@ def _port_value(
     graph: Graph, registry: Registry, target: str, text: str, granted: set[Path]
 ) -> Any:
     id, _, name = target.rpartition(".")
+    id, name = graph.ports_behind(id, name)[0]
     spec = registry.get(graph.nodes[id].type) if id in graph.nodes else None
     port = spec.port(name) if spec else None
     if text.startswith("$"):

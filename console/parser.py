@@ -85,6 +85,12 @@ def make_parser(
         "--to", choices=("yaml", "json", "comfy", "editor"), help="default: by the extension of OUT"
     )
     command_parser.add_argument("--force", action="store_true", help="overwrite OUT")
+    command_parser = add("edit", "Change values in a graph file; its comments and order stay.")
+    command_parser.add_argument("file", metavar="FILE", help="a graph file; it is written again")
+    for option, read, shape, text in CHANGES:
+        more = {"action": "append", "default": [], "type": read}
+        command_parser.add_argument(option, **more, metavar=shape, help=text)
+    add("schema", "Print the JSON schema of native files, with all installed nodes.")
     command_parser = add("diff", "Compare two graphs of any format, by nodes and inputs.")
     command_parser.add_argument(
         "files", nargs="+", metavar="FILE", help="the old and the new graph"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
+
+from latentloom.engine.formats.schema import native_schema
 
 from .routes import ROUTES, Route, Routes, answer
 from .site import Site
@@ -21,6 +24,11 @@ _PART = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 @routes.add("GET", "/openapi.json", "This description")
 async def openapi(site: Site, request: web.Request) -> web.Response:
     return answer(describe(request.app[ROUTES]))
+
+
+@routes.add("GET", "/latentloom.schema.json", "The JSON schema of native graph files")
+async def graph_schema(site: Site, request: web.Request) -> web.Response:
+    return answer(await asyncio.to_thread(native_schema, site.registry))
 
 
 def describe(routes: Sequence[Route]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ __all__ = [
     "parse_graph",
     "readable",
     "save_graph",
+    "save_text",
 ]
 
 
@@ -123,8 +124,12 @@ def save_graph(graph: Graph, path: Path, specs: Specs, form: str = "") -> None:
     Raises:
         FormatError: the extension is unknown, or the form cannot hold the graph.
     """
-    form = form or form_of(path)
-    data = dump_graph(graph, form, specs).encode("utf-8")
+    save_text(dump_graph(graph, form or form_of(path), specs), path)
+
+
+def save_text(text: str, path: Path) -> None:
+    """Write a string to a file, replacing an existing one atomically."""
+    data = text.encode("utf-8")
     if path.exists() and not path.is_file():  # a pipe, or a terminal
         path.write_bytes(data)
         return

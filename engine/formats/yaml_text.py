@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from ..errors import FormatError
+from ..graph.literal import describe_value
 from .parsing import RESOLVERS
 
 WIDTH, MAX_INLINE_CHARS = 100, 60
@@ -69,6 +71,18 @@ def _entry(name: str, value: Any, level: int, width: int = WIDTH) -> str:
         rows = (_entry(key, item, level + 1, width) for key, item in value.items())
         return f"{'  ' * level}{heading}:\n{''.join(rows)}"
     return _indent(_block({name: value}), level)
+
+
+def inline_yaml(value: Any) -> str:
+    """Return a value on one line, as it may stand inside of brackets.
+
+    Raises:
+        FormatError: it takes several lines.
+    """
+    inline = _inline([value])
+    if inline is None:
+        raise FormatError(f"{describe_value(value)} does not fit on one line of YAML")
+    return inline[1:-1]
 
 
 def _inline(value: Any) -> str | None:

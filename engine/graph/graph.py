@@ -93,13 +93,13 @@ class Graph:
         """
         id, _, name = path.rpartition(".")
         nodes, same_edges = dict(self.nodes), not isinstance(value, Link)
-        for node_id, port in self._ports_behind(id, name):
+        for node_id, port in self.ports_behind(id, name):
             node = self._node(node_id)
             same_edges &= not isinstance(node.inputs.get(port), Link)
             nodes[node_id] = replace(nodes[node_id], inputs={**nodes[node_id].inputs, port: value})
         return self._with_nodes(nodes, same_edges=same_edges)
 
-    def _ports_behind(self, id: str, name: str) -> list[tuple[str, str]]:
+    def ports_behind(self, id: str, name: str) -> list[tuple[str, str]]:
         """Return the inputs of nodes that `id.name` stands for: one, or several inside parts."""
         repeated = self.passes.get(id)
         if repeated is not None:

@@ -327,6 +327,14 @@ def test_a_plan_says_what_runs_and_why_before_it_runs(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
+def test_the_schema_of_native_files_is_served(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        _, schema = await api.get("/latentloom.schema.json")
+        assert "node Number" in schema["$defs"]
+
+    served(tmp_path, story)
+
+
 def test_the_description_lists_every_route(tmp_path: Path) -> None:
     async def story(api: Served) -> None:
         _, result = await api.get("/openapi.json")

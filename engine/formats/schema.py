@@ -1,0 +1,127 @@
+"""JSON schema of native files: editors complete node types, inputs, options and ranges with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..node.ports import ANY
+from ..node.spec import NodeSpec, Port
+from .comfy_values import is_widget
+from .native_inputs import INPUT_KEYS
+from .parsing import VERSION
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+MAX_OPTIONS = 200
+LINK = {"type": "string", "pattern": r"^\$[^$]", "description": "$node.OUTPUT, or ${input}"}
+_TYPES = {"INT": "integer", "FLOAT": "number", "BOOLEAN": "boolean", "STRING": "string"}
+GRAPH_INPUT_TYPES = ("int", "float", "string", "boolean", "image", "mask", "file")
+Schema = dict[str, Any]
+
+
+def native_schema(specs: Mapping[str, NodeSpec]) -> Schema:
+    """Return the schema of native files with these nodes; types that it does not know are allowed.
+
+    Args:
+        specs: the installed nodes.
+    """
+    nodes = {"type": "object", "additionalProperties": {"$ref": "#/$defs/entry"}}
+    anything: Schema = {}
+    inputs = {
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "required": ["type"],
+            "additionalProperties": False,
+            "properties": dict.fromkeys(INPUT_KEYS, anything)
+            | {"type": {"enum": list(GRAPH_INPUT_TYPES)}},
+        },
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "A graph of Latentloom",
+        "type": "object",
+        "required": ["latentloom"],
+        "additionalProperties": False,
+        "properties": {
+            "latentloom": {"const": VERSION},
+            "title": {"type": "string"},
+            "description": {"type": "string"},
+            "inputs": inputs,
+            "parts": {"type": "object", "additionalProperties": {"$ref": "#/$defs/part"}},
+            "nodes": nodes,
+            "layout": {"type": "object"},
+        },
+        "$defs": {
+            "entry": _entry(specs),
+            "part": _part(nodes),
+            **{f"node {name}": _node(spec) for name, spec in sorted(specs.items())},
+        },
+    }
+
+
+def _entry(specs: Mapping[str, NodeSpec]) -> Schema:
+    """Return the schema of a node, or of a use of a part."""
+    known = sorted(specs)
+    choices = [
+        {
+            "if": {"properties": {"node": {"const": name}}, "required": ["node"]},
+            "then": {"$ref": f"#/$defs/node {name}"},
+        }
+        for name in known
+    ]
+    keys = {
+        "node": {"anyOf": [{"enum": known}, {"type": "string"}]},
+        "part": {"type": "string"},
+        "repeat": {"type": "string"},
+    }
+    one_of = [{"required": [key], "properties": {key: {"type": "string"}}} for key in keys]
+    return {"type": "object", "properties": keys, "anyOf": one_of, "allOf": choices}
+
+
+def _part(nodes: Schema) -> Schema:
+    declared = {
+        "required": ["nodes"],
+        "properties": {
+            "description": {"type": "string"},
+            "inputs": {"type": "object"},
+            "nodes": nodes,
+            "outputs": {"type": "object"},
+        },
+    }
+    imported = {"required": ["import"], "properties": {"import": {"type": "string"}, "part": {}}}
+    return {"type": "object", "anyOf": [declared, imported]}
+
+
+def _node(spec: NodeSpec) -> Schema:
+    """Return the schema of a node of one type."""
+    ports = {port.name: _port(port) for port in spec.inputs}
+    former = {name: ports[port.name] for port in spec.inputs for name in port.former}
+    other = {
+        "node": {"const": spec.name},
+        "title": {"type": "string"},
+        "inputs": {"type": "object"},
+    }
+    schema: Schema = {
+        "description": spec.doc.partition("\n\n")[0],
+        "properties": {**ports, **former, **other},
+        "additionalProperties": False,
+    }
+    required = [p.name for p in spec.inputs if p.is_required and p.name not in other]
+    return schema | ({"required": required} if required and not former else {})
+
+
+def _port(port: Port) -> Schema:
+    details: Schema = {"description": port.tooltip} if port.tooltip else {}
+    if not port.is_required and port.default is not None:
+        details["default"] = port.default
+    if not is_widget(port):
+        return details if port.type == ANY else {**LINK, **details}
+    literal: Schema = {"type": _TYPES.get(port.type, "string")}
+    if port.between is not None:
+        literal |= {"minimum": port.between.low, "maximum": port.between.high}
+    options = port.options()
+    if options is not None and port.file is None and len(options) <= MAX_OPTIONS:
+        literal["enum"] = list(options)
+    choices = [literal, LINK] + ([{"type": "null"}] if port.optional else [])
+    return {"anyOf": choices, **details}
