@@ -224,6 +224,21 @@ def schema(_options: argparse.Namespace) -> int:
     return DONE
 
 
+def draw(options: argparse.Namespace) -> int:
+    """`latentloom draw FILE`."""
+    from latentloom.console.drawing import save_drawing
+
+    job = _open(options)
+    actions: dict[str, str] = {}
+    if options.plan:
+        with _engine(job.registry) as engine:
+            steps = engine.plan(job.graph, job.workspace).nodes
+            actions = {id: step.action for id, step in steps.items()}
+    save_drawing(job.graph, job.registry, Path(options.out), actions)
+    print(options.out)
+    return DONE
+
+
 def diff(options: argparse.Namespace) -> int:
     """`latentloom diff A B`."""
     from latentloom.console.comparing import diff_as_git, print_diff
@@ -355,6 +370,7 @@ def _parser() -> argparse.ArgumentParser:
         batch,
         nodes,
         convert,
+        draw,
         edit,
         schema,
         diff,

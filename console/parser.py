@@ -85,6 +85,17 @@ def make_parser(
         "--to", choices=("yaml", "json", "comfy", "editor"), help="default: by the extension of OUT"
     )
     command_parser.add_argument("--force", action="store_true", help="overwrite OUT")
+    command_parser = add("draw", "Draw a graph as SVG or PNG.")
+    command_parser.add_argument("file", metavar="FILE", help=FILE)
+    text = "the drawing, .svg or .png"
+    command_parser.add_argument("-o", "--out", required=True, metavar="FILE", help=text)
+    text = "colour nodes by what a run would do: run, reuse, skip"
+    command_parser.add_argument("--plan", action="store_true", help=text)
+    for option, read, shape, text in CHANGES:
+        more = {"action": "append", "default": [], "type": read}
+        command_parser.add_argument(option, **more, metavar=shape, help=text)
+    add_settings(command_parser, CACHE)
+    add_folders(command_parser)
     command_parser = add("edit", "Change values in a graph file; its comments and order stay.")
     command_parser.add_argument("file", metavar="FILE", help="a graph file; it is written again")
     for option, read, shape, text in CHANGES:
