@@ -11,7 +11,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-COLUMNS = "id, number, state, attempts, created, prompt, extra, targets, client, record"
+from .schema import COLUMNS, has_digests, row_digest
+
+MAX_NAMED, MAX_ID_CHARS = 20, 80
 STATES = ("pending", "running", "completed", "failed", "cancelled")
 DAMAGE_CODES = frozenset(
     {
@@ -23,22 +25,24 @@ DAMAGE_CODES = frozenset(
     }
 )
 
+_UNDIGESTED = 1 + len(COLUMNS.split(","))
+
 # Messages about a damaged schema contain its names, which may not be UTF-8.
 READ_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Salvage:
-    """Rows read from a damaged queue file, and the number of those that were not.
+    """Rows read from a damaged queue file, and names of those that were not.
 
     Attributes:
         rows: the readable rows of the table of jobs, `seq` first.
-        lost: how many jobs were listed and could not be read.
+        lost: ids of the jobs that were listed and could not be read; "?" for an unreadable id.
         is_complete: False if there may be further jobs that are not listed.
     """
 
     rows: tuple[tuple[Any, ...], ...] = ()
-    lost: int = 0
+    lost: tuple[str, ...] = ()
     is_complete: bool = False
 
 
@@ -60,13 +64,27 @@ def is_sound(db: sqlite3.Connection) -> bool:
     if db.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
         return False
     # An open cursor would keep the file locked after the connection is closed.
-    with closing(db.execute(f"SELECT seq, {COLUMNS} FROM jobs")) as rows:
+    with closing(db.execute(f"SELECT {_row_columns(db)} FROM jobs")) as rows:
         return all(is_readable(row) for row in rows)
 
 
+def _row_columns(db: sqlite3.Connection) -> str:
+    return f"seq, {COLUMNS}, digest" if has_digests(db) else f"seq, {COLUMNS}"
+
+
 def is_readable(row: tuple[Any, ...]) -> bool:
-    """Return whether a row, `seq` first, is a job: its state is known and its JSON is whole."""
-    _, id, number, state, attempts, created, prompt, extra, targets, client, record = row
+    """Return whether a row is a job as it was written.
+
+    Args:
+        row: `seq`, COLUMNS and the digest; without it, as in version 1, the state must be known
+            and the JSON complete.
+    """
+    *values, digest = row
+    if len(row) == _UNDIGESTED:
+        values = list(row)
+    elif digest != row_digest(*values):
+        return False
+    _, id, number, state, attempts, created, prompt, extra, targets, client, record = values
     if state not in STATES or not isinstance(id, str) or not isinstance(client, str | None):
         return False
     if not all(isinstance(value, int | float) for value in (number, attempts, created)):
@@ -99,10 +117,11 @@ def salvage(path: Path) -> Salvage:
         # A broken page ends the scan; what lies behind it is reached from the other end.
         downward, _ = ((), True) if is_complete else _sequence(db, "DESC")
         listed = sorted({*upward, *downward})
-        rows = tuple(row for seq in listed for row in _row(db, seq))
+        rows = {seq: row[:_UNDIGESTED] for seq in listed for row in _row(db, seq)}
+        lost = tuple(_id(db, seq) for seq in listed if seq not in rows)
     finally:
         db.close()
-    return Salvage(rows=rows, lost=len(listed) - len(rows), is_complete=is_complete)
+    return Salvage(rows=tuple(rows.values()), lost=lost, is_complete=is_complete)
 
 
 def _sequence(db: sqlite3.Connection, order: str) -> tuple[tuple[int, ...], bool]:
@@ -119,10 +138,19 @@ def _sequence(db: sqlite3.Connection, order: str) -> tuple[tuple[int, ...], bool
 
 def _row(db: sqlite3.Connection, seq: int) -> Iterable[tuple[Any, ...]]:
     try:
-        row = db.execute(f"SELECT seq, {COLUMNS} FROM jobs WHERE seq = ?", (seq,)).fetchone()
+        columns = _row_columns(db)
+        row = db.execute(f"SELECT {columns} FROM jobs WHERE seq = ?", (seq,)).fetchone()
     except READ_ERRORS:
         return ()
     return (row,) if row is not None and is_readable(row) else ()
+
+
+def _id(db: sqlite3.Connection, seq: int) -> str:
+    try:
+        (id,) = db.execute("SELECT id FROM jobs WHERE seq = ?", (seq,)).fetchone() or ("?",)
+    except READ_ERRORS:
+        return "?"
+    return repr(id)[:MAX_ID_CHARS]
 
 
 def set_aside(path: Path) -> Path:
@@ -151,8 +179,11 @@ def restore(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> int:
 
 def describe(path: Path, aside: Path, salvage: Salvage, refused: int) -> str:
     """Return the sentence that tells what was read from a damaged file and what was lost."""
-    lost = salvage.lost + refused
+    lost = len(salvage.lost) + refused
     count = f"{lost} lost" if salvage.is_complete else f"{lost} lost, perhaps others"
+    if salvage.lost:
+        more = ", ..." if len(salvage.lost) > MAX_NAMED else ""
+        count += f" ({', '.join(salvage.lost[:MAX_NAMED])}{more})"
     return (
         f"{path}: expected a sound queue, got a damaged file; {len(salvage.rows) - refused} jobs "
         f"were recovered, {count}. The damaged file is stored as {aside.name}"

@@ -18,8 +18,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import LatentloomError
-from .damage import COLUMNS, describe, is_damage, is_sound, restore, salvage, set_aside
-from .schema import DURATION, LAST_PLAUSIBLE_VERSION, SCHEMA, VERSION, WORKFLOW_ID
+from .damage import describe, is_damage, is_sound, restore, salvage, set_aside
+from .schema import (
+    COLUMNS,
+    DURATION,
+    LAST_PLAUSIBLE_VERSION,
+    SCHEMA,
+    VERSION,
+    WORKFLOW_ID,
+    prepare,
+)
 
 State = Literal["pending", "running", "completed", "failed", "cancelled"]
 ENDED = ("completed", "failed", "cancelled")
@@ -323,12 +331,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         if version > VERSION:
             raise sqlite3.NotSupportedError("it was written by a newer version of Latentloom")
         if version == VERSION:
-            db.execute(f"SELECT {COLUMNS} FROM jobs LIMIT 1").fetchone()
+            db.execute(f"SELECT {COLUMNS}, digest FROM jobs LIMIT 1").fetchone()
         db.executescript(SCHEMA)
         if not is_sound(db):
             raise sqlite3.DatabaseError("its content is damaged")
-        if version < VERSION:
-            db.execute(f"PRAGMA user_version = {VERSION}")
+        prepare(db)
     except UnicodeDecodeError as error:
         # The names of a damaged schema are decoded for the message.
         db.close()

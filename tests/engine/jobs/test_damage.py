@@ -39,7 +39,10 @@ def change(path: Path, sql: str) -> None:
 @pytest.mark.parametrize(
     "assignment",
     ["record = '{'", "prompt = '[1]'", "state = 'pendinh'", "targets = 7",
-     "prompt = CAST(x'ff' AS TEXT)", "number = 'first'"],
+     "prompt = CAST(x'ff' AS TEXT)", "number = 'first'",
+     "prompt = replace(prompt, 'xxx', 'xyx')", "number = 8.0", "attempts = 2",
+     "created = created + 1", "client = 'c'", "targets = '[]'", "digest = NULL",
+     "digest = digest || 'c'"],
 )  # fmt: skip
 def test_one_job_that_cannot_be_read_is_reported_and_the_others_are_recovered(
     assignment: str, path: Path
@@ -48,9 +51,58 @@ def test_one_job_that_cannot_be_read_is_reported_and_the_others_are_recovered(
     change(path, f"UPDATE jobs SET {assignment} WHERE id = 'job-7'")
     store = JobStore(path)
     assert store.damage is not None
-    assert f"{JOBS - 1} jobs were recovered, 1 lost." in store.damage
+    assert f"{JOBS - 1} jobs were recovered, 1 lost ('job-7')." in store.damage
     assert {job.id for job in store.all()} == {f"job-{n}" for n in range(JOBS)} - {"job-7"}
     assert path.with_name("queue.sqlite.damaged-1").exists()
+
+
+def version_1(path: Path) -> None:
+    """Make a queue into one of the first version, whose rows have no digests."""
+    change(path, "ALTER TABLE jobs DROP COLUMN digest")
+    change(path, "PRAGMA user_version = 1")
+
+
+def test_a_queue_of_the_first_version_is_given_digests(path: Path) -> None:
+    fill(path)
+    store = JobStore(path)
+    jobs = store.all()
+    store.close()
+    version_1(path)
+    store = JobStore(path)
+    assert (store.all(), store.damage) == (jobs, None)
+    store.close()
+    change(path, "UPDATE jobs SET prompt = '{}' WHERE id = 'job-7'")
+    assert "1 lost ('job-7')" in str(JobStore(path).damage)
+
+
+def test_a_damaged_queue_of_the_first_version_is_recovered(path: Path) -> None:
+    fill(path)
+    version_1(path)
+    change(path, "UPDATE jobs SET prompt = '{' WHERE id = 'job-7'")
+    store = JobStore(path)
+    assert "1 lost ('job-7')" in str(store.damage)
+    store.close()
+    assert JobStore(path).damage is None
+
+
+def test_a_row_that_another_program_wrote_is_damage(path: Path) -> None:
+    fill(path)
+    change(path, "UPDATE jobs SET seq = 1000 WHERE id = 'job-7'")
+    assert "1 lost ('job-7')" in str(JobStore(path).damage)
+
+
+def test_every_change_of_a_job_is_digested(path: Path) -> None:
+    fill(path)
+    store = JobStore(path)
+    assert store.take() is not None
+    store.finish("job-30", "failed", {"parked": "why"})
+    assert store.retry("job-30")
+    assert store.cancel("job-31", {})
+    assert store.take() is not None
+    store.close()
+    store = JobStore(path)
+    assert store.damage is None
+    assert len(store.all()) == JOBS
 
 
 def test_a_file_that_is_not_a_queue_is_set_aside_unchanged(path: Path) -> None:
@@ -102,12 +154,16 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 def test_damage_anywhere_never_loses_a_job_silently(seed: int, path: Path) -> None:
     fill(path)
     content, rng = path.read_bytes(), random.Random(seed)
+    store = JobStore(path)
+    sound = store.all()
+    store.close()
     for number in range(25):
         target = path.with_name(f"{number}.sqlite")
         target.write_bytes(damaged(content, rng))
         store = JobStore(target)
         jobs = store.all()
-        assert len(jobs) == JOBS or store.damage is not None
+        assert jobs == sound or store.damage is not None
+        assert all(job in sound for job in jobs)
         store.submit(QueuedJob("new", {}, ()))
         assert store.find("new") is not None
         store.close()

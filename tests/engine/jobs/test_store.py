@@ -118,7 +118,7 @@ def test_a_job_that_is_put_back_in_good_order_is_not_counted(path: Path) -> None
 def test_an_id_is_accepted_once(path: Path) -> None:
     store = JobStore(path)
     store.submit(job("a"))
-    with pytest.raises(DuplicateError, match="there is already a job a"):
+    with pytest.raises(DuplicateError, match="there is already a job 'a'"):
         store.submit(job("a"))
 
 
