@@ -149,6 +149,3 @@ class VAELoader:
         with as_input_error("vae_name", MODEL):
             name = detect_vae_family(vae_name).name
         return None if name == ANY_FAMILY else name
-
-
-MODEL = "a whole model"

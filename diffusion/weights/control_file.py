@@ -17,7 +17,7 @@ from .config_file import ConfigFile, read_config
 from .detect import MAX_LEVELS, WEIGHT_FILES, check_weights
 from .headers import read_tensor_infos
 from .keys import StoredNetwork, TensorInfos
-from .parameters import check_parameters, control_sizes
+from .parameters import check_parameters, control_sizes, union_sizes
 from .unet_keys import map_encoder_keys
 
 KINDS = ("ControlNetModel", "ControlNetUnionModel")
@@ -46,8 +46,7 @@ def check_control(path: Path, with_model: bool = False) -> None:
         return
     infos = read_tensor_infos(path)
     network = read_control_network(path.name, infos)
-    if UNION_KEY not in infos:
-        check_parameters(path, network, control_sizes)
+    check_parameters(path, network, union_sizes if UNION_KEY in infos else control_sizes)
     if DIFFERENCE_KEY in infos and not with_model:
         raise ModelFileError(
             f"{path.name} holds a difference to a model; load it with DiffControlNetLoader"

@@ -17,6 +17,7 @@ from ..families.family import (
     family_for,
 )
 from .config_file import ConfigFile, read_config
+from .folder_parameters import check_folder_parameters
 from .headers import read_tensor_infos
 from .missing_part import AUTOENCODER, TEXT_ENCODER, MissingPart
 from .parameters import (
@@ -165,6 +166,7 @@ def check_weights(folder: Path, name: str) -> None:
         raise ModelFileError(f"{label}: {error}") from error
     if (folder / "config.json").is_file():
         read_config(folder / "config.json").check_layers(len(infos))
+        check_folder_parameters(folder, file)
 
 
 def find_torch_weights(folder: Path) -> Path | None:

@@ -19,6 +19,7 @@ from .keys import StoredNetwork
 Parameters = Iterator[tuple[str, int]]
 Sizes = Callable[[Mapping[str, Any]], Parameters]
 KERNEL = 9
+TINY_WIDTH = 64
 
 
 def check_parameters(path: Path, network: StoredNetwork, sizes: Sizes) -> None:
@@ -98,6 +99,27 @@ def control_sizes(config: Mapping[str, Any]) -> Parameters:
     for index, size in enumerate(_skips(config)):
         yield from _layer(f"controlnet_down_blocks.{index}", size, size)
     yield from _layer("controlnet_mid_block", last, last)
+
+
+def union_sizes(config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of a union ControlNet."""
+    yield from control_sizes({"mid_block_type": "UNetMidBlock2DCrossAttn", **config})
+    kinds, width = config["num_control_type"], config["num_trans_channel"]
+    yield "task_embedding", kinds * width
+    for number in range(config["num_trans_layer"]):
+        block = f"transformer_layes.{number}"
+        yield f"{block}.attn.in_proj_weight", 3 * width * width
+        yield f"{block}.attn.in_proj_bias", 3 * width
+        yield from _layer(f"{block}.attn.out_proj", width, width)
+        yield from _layer(f"{block}.ln_1", width, 1)
+        yield from _layer(f"{block}.mlp.c_fc", 4 * width, width)
+        yield from _layer(f"{block}.mlp.c_proj", width, 4 * width)
+        yield from _layer(f"{block}.ln_2", width, 1)
+    yield from _layer("spatial_ch_projs", config["num_proj_channel"], width)
+    embedding = 4 * config["block_out_channels"][0]
+    numbers = kinds * config["addition_time_embed_dim"]
+    yield from _layer("control_add_embedding.linear_1", embedding, numbers)
+    yield from _layer("control_add_embedding.linear_2", embedding, embedding)
 
 
 def _encoder_sizes(config: Mapping[str, Any]) -> Parameters:
@@ -197,6 +219,33 @@ def vision_sizes(config: Mapping[str, Any]) -> Parameters:
     yield from _transformer("vision_model.encoder.layers", width, inner, layers)
     yield from _layer("vision_model.post_layernorm", width, 1)
     yield "visual_projection.weight", config["projection_dim"] * width
+
+
+def tiny_encoder_sizes(_config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of TAESD's encoder, numbered as in diffusers."""
+    yield from _layer("0", TINY_WIDTH, 3 * KERNEL)
+    yield from _tiny_block(1)
+    for first in (2, 6, 10):
+        yield f"{first}.weight", TINY_WIDTH * TINY_WIDTH * KERNEL
+        for block in (1, 2, 3):
+            yield from _tiny_block(first + block)
+    yield from _layer("14", 4, TINY_WIDTH * KERNEL)
+
+
+def tiny_decoder_sizes(_config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of TAESD's decoder, numbered as in diffusers."""
+    yield from _layer("0", TINY_WIDTH, 4 * KERNEL)
+    for first in (2, 7, 12):
+        for block in (0, 1, 2):
+            yield from _tiny_block(first + block)
+        yield f"{first + 4}.weight", TINY_WIDTH * TINY_WIDTH * KERNEL
+    yield from _tiny_block(17)
+    yield from _layer("18", 3, TINY_WIDTH * KERNEL)
+
+
+def _tiny_block(number: int) -> Parameters:
+    for layer in (0, 2, 4):
+        yield from _layer(f"{number}.conv.{layer}", TINY_WIDTH, TINY_WIDTH * KERNEL)
 
 
 def rrdb_sizes(config: Mapping[str, Any]) -> Parameters:

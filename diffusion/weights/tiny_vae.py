@@ -7,13 +7,15 @@ Source: github.com/madebyollin/taesd, which numbers the layers; diffusers has th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ModelFileError
 from ..families.family import SD15, SDXL, Family
 from .headers import read_tensor_infos
+from .keys import StoredNetwork
+from .parameters import Sizes, check_parameters, tiny_decoder_sizes, tiny_encoder_sizes
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderTiny
@@ -23,6 +25,7 @@ FAMILIES = {"taesd": SD15, "taesdxl": SDXL}
 EXTENSIONS = (".safetensors", ".pth")
 # TAESD counts the activation before the decoder as its first layer, diffusers does not.
 FIRST_LAYERS = {"encoder": 0, "decoder": 1}
+SIZES: Mapping[str, Sizes] = {"encoder": tiny_encoder_sizes, "decoder": tiny_decoder_sizes}
 
 
 class TinyVaeFiles(NamedTuple):
@@ -59,12 +62,21 @@ def check_tiny_vae(files: TinyVaeFiles) -> None:
     """Check from their headers that both files hold their network.
 
     Raises:
-        ModelFileError: one does not.
+        ModelFileError: one does not, or a weight is missing, unknown or of another size.
     """
     for path, side, channels in ((files.encoder, "encoder", 3), (files.decoder, "decoder", 4)):
-        info = read_tensor_infos(path).get(f"{FIRST_LAYERS[side]}.weight")
+        infos, first = read_tensor_infos(path), FIRST_LAYERS[side]
+        info = infos.get(f"{first}.weight")
         if info is None or info.shape[1:] != (channels, 3, 3):
             raise ModelFileError(f"{path.name} holds no {side} of TAESD")
+        names = {key: _parameter(key, first) for key in infos}
+        check_parameters(path, StoredNetwork({}, names), SIZES[side])
+
+
+def _parameter(key: str, first: int) -> str:
+    """Return diffusers' name of a key in a file whose first layer has this number."""
+    number, _, parameter = key.partition(".")
+    return f"{int(number) - first}.{parameter}" if number.isdecimal() else key
 
 
 def read_tiny_vae(files: TinyVaeFiles) -> AutoencoderTiny:
@@ -81,14 +93,11 @@ def read_tiny_vae(files: TinyVaeFiles) -> AutoencoderTiny:
     weights = {}
     for side, first in FIRST_LAYERS.items():
         path = files.encoder if side == "encoder" else files.decoder
-        for name, value in load_weights(path).items():
-            number, _, parameter = name.partition(".")
-            if not number.isdecimal():
-                raise ModelFileError(f"the {side} of {files.name} has unknown weights: {name}")
-            weights[f"{side}.layers.{int(number) - first}.{parameter}"] = value.float()
+        for key, value in load_weights(path).items():
+            weights[f"{side}.layers.{_parameter(key, first)}"] = value.float()
     network = AutoencoderTiny()
     try:
         network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ModelFileError(f"{files.name} is incomplete: {error}") from error
+    except RuntimeError as error:  # the sizes are right, and the shapes are not
+        raise ModelFileError(f"{files.name} cannot be used: {error}") from error
     return network
