@@ -39,6 +39,7 @@ def arguments(tmp_path: Path) -> tuple[str, ...]:
     return ("--output", str(tmp_path / "out"), "--input-dir", str(ROOT / "graphs"))
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 def test_sound_outputs_run_and_the_others_are_named(
     bad: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -54,6 +55,7 @@ def test_sound_outputs_run_and_the_others_are_named(
     assert planned["errors"]
 
 
+@pytest.mark.torch
 def test_json_has_the_problems_beside_the_outputs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,6 +79,7 @@ def test_without_a_sound_output_nothing_runs(
     assert err
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("targets", "code", "saved"),
     [(["3"], 0, 1), (["2"], 0, 0), (["5"], 1, 0), (["3", "5"], 0, 1), (["9"], 1, 0)],
@@ -94,6 +97,7 @@ def test_target_chooses_the_nodes(
     assert (got, len(out.split())) == (code, saved)
 
 
+@pytest.mark.torch
 def test_a_node_of_no_output_is_only_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
