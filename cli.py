@@ -224,6 +224,17 @@ def schema(_options: argparse.Namespace) -> int:
     return DONE
 
 
+def python(options: argparse.Namespace) -> int:
+    """`latentloom python FILE`."""
+    from latentloom.engine.formats import load_graph, name_outputs
+    from latentloom.engine.formats.builder_code import as_python
+
+    registry = installed_nodes()
+    graph = name_outputs(load_graph(_find(options.file), registry), registry)
+    print(as_python(graph, registry), end="")
+    return DONE
+
+
 def draw(options: argparse.Namespace) -> int:
     """`latentloom draw FILE`."""
     from latentloom.console.drawing import save_drawing
@@ -363,22 +374,8 @@ def _parser() -> argparse.ArgumentParser:
     from latentloom.console.parser import make_parser
     from latentloom.web.serving import add_options
 
-    commands = (
-        run,
-        plan,
-        check,
-        batch,
-        nodes,
-        convert,
-        draw,
-        edit,
-        schema,
-        diff,
-        merge,
-        models,
-        cache,
-        serve,
-    )
+    graphs = (run, plan, check, batch, convert, draw, edit, diff, merge, python)
+    commands = (*graphs, nodes, schema, models, cache, serve)
     return make_parser({command.__name__: command for command in commands}, add_options)
 
 

@@ -101,6 +101,8 @@ def make_parser(
     for option, read, shape, text in CHANGES:
         more = {"action": "append", "default": [], "type": read}
         command_parser.add_argument(option, **more, metavar=shape, help=text)
+    command_parser = add("python", "Print the Python code that builds a graph.")
+    command_parser.add_argument("file", metavar="FILE", help=FILE)
     add("schema", "Print the JSON schema of native files, with all installed nodes.")
     command_parser = add("diff", "Compare two graphs of any format, by nodes and inputs.")
     command_parser.add_argument(
