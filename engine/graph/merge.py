@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from .diff import ABSENT, relinked
 from .fold import is_same_literal
-from .graph import Graph, Node
+from .graph import Graph, Link, Node
 from .literal import describe_value
 from .matching import is_name, match_nodes
 
@@ -64,7 +64,7 @@ class _Merging:
             node = self._node(id, base.get(id), ours.get(id), theirs.get(id))
             if node is not None:
                 nodes[id] = node
-        self._check_links(nodes)
+        self._check_links(nodes, (ours, theirs))
         parts = self._mapping("part", "parts")
         graph = replace(
             self.ours,
@@ -171,17 +171,24 @@ class _Merging:
         }
         return merged | ({"nodes": both} if both else {})
 
-    def _check_links(self, nodes: Mapping[str, Node]) -> None:
-        """Report links that one side made to a node which the other side removed."""
+    def _check_links(
+        self, nodes: Mapping[str, Node], sides: tuple[Mapping[str, Node], ...]
+    ) -> None:
+        """Report links to removed nodes, unless they led nowhere on a side already."""
         for id, node in nodes.items():
             for name, link in node.links():
-                if link.node not in nodes and (
-                    link.node in self.ours.nodes or link.node in self.theirs.nodes
-                ):
+                if link.node in nodes or not any(link.node in side for side in sides):
+                    continue
+                if not any(_dangles(side, id, name, link) for side in sides):
                     self._conflict(f"{id}.{name}", f"it links to {link.node}, which was removed")
 
     def _conflict(self, subject: str, text: str) -> None:
         self.conflicts.append(Conflict(subject, text))
+
+
+def _dangles(side: Mapping[str, Node], id: str, name: str, link: Link) -> bool:
+    """Return whether a side has this link, but not the node that it leads to."""
+    return id in side and side[id].inputs.get(name) == link and link.node not in side
 
 
 def _union(*mappings: Iterable[K]) -> list[K]:

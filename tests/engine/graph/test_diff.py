@@ -146,6 +146,11 @@ def test_a_removed_node_that_the_other_side_needs_is_a_conflict(swapped: bool) -
     ]
 
 
+def test_a_link_that_led_nowhere_before_is_not_a_conflict() -> None:
+    side = BASE.remove("n")
+    assert merge(BASE, side, BASE).conflicts == merge(BASE, BASE, side).conflicts == ()
+
+
 def test_nodes_that_both_sides_added_under_one_number_stay_apart() -> None:
     base = Graph().add("1", "Number", value=1)
     merged = merge(base, base.add("2", "Number", value=2), base.add("2", "Scale", times=3))
