@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.stages.stage import Measure, Stage, train
+from training.stages.stage import Measure, Stage, half_precision, train
 from training.world.pool import draw_batch, held_out, load_pool, to_tensor
 from training.world.render import to_array
 from training.world.scenes import SIZE
@@ -196,7 +196,7 @@ def encode_images(vae: AutoencoderKL, images: Iterable[Image.Image]) -> Tensor:
     parts, images = [], iter(images)
     while few := [to_array(image) for image in islice(images, 16)]:
         batch = to_tensor(np.stack(few)).to(vae.device, memory_format=torch.channels_last)
-        with torch.autocast(vae.device.type, torch.bfloat16):
+        with half_precision(vae.device.type):
             means = vae.encode(batch).latent_dist.mean
         parts.append((means * SCALE).half().cpu())
     return torch.cat(parts).contiguous()

@@ -185,6 +185,15 @@ def _groups(
     ]
 
 
+def half_precision(device: str, enabled: bool = True) -> torch.autocast:
+    """Return a context that computes in bfloat16 where the processor is used for it.
+
+    torch's attention asks the processor for AVX-512 and fails if its settings forbid it.
+    """
+    is_able = device != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return torch.autocast(device, torch.bfloat16, enabled=enabled and is_able)
+
+
 def _step(
     stage: Stage,
     averages: Mapping[str, nn.Module],
@@ -196,7 +205,7 @@ def _step(
     for group in groups:
         group["lr"] = rate * group["factor"]
     device = next(next(iter(stage.modules.values())).parameters()).device.type
-    with torch.autocast(device, torch.bfloat16, enabled=stage.half):
+    with half_precision(device, stage.half):
         loss = stage.loss(step, generator_at(stage.seed, step))
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
