@@ -302,10 +302,13 @@ def cache(options: argparse.Namespace) -> int:
     """`latentloom cache`."""
     from latentloom.console.views import format_store, store_to_object, to_json
     from latentloom.engine.cache.generation import open_store
+    from latentloom.nodes.ports import stored_digests
 
     store = open_store(installed_nodes())
     if store is not None and options.clear:
         store.clear()
+        if digests := stored_digests():
+            digests.clear()
     print(to_json(store_to_object(store)) if options.json else format_store(store))
     return DONE
 

@@ -7,6 +7,7 @@ what to change or what is transparent; LATENT is in unscaled VAE space. Sizes ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         guidance,
         noise,
     )
+    from latentloom.diffusion.weights.digest_files import DigestFiles
 
 
 def _latent_space(family: str) -> str:
@@ -123,6 +125,21 @@ def check_model_folders() -> list[str]:
         raise FormatError(str(error)) from error
 
 
+def stored_digests() -> DigestFiles | None:
+    """Return the digests of model files in the cache folder; None if the disk cache is off."""
+    from latentloom.engine.cache.generation import cache_folder
+
+    folder = cache_folder()
+    return _open_digests(folder / "digests") if folder else None
+
+
+@lru_cache(4)
+def _open_digests(folder: Path) -> DigestFiles:
+    from latentloom.diffusion.weights.digest_files import DigestFiles
+
+    return DigestFiles(folder)
+
+
 def _models(kind: str) -> File:
     """Return a port type for the installed model files and folders of one kind."""
 
@@ -154,7 +171,7 @@ def _models(kind: str) -> File:
     def digest(path: Path) -> str:
         from latentloom.diffusion.weights.digest import content_digest
 
-        return content_digest(path)
+        return content_digest(path, stored_digests())
 
     return File(kind, names, resolve, describe, digest)
 

@@ -80,16 +80,23 @@ def open_store(registry: Registry) -> Store | None:
     Raises:
         CacheSizeError: its size is not a number of GiB.
     """
-    name = os.environ.get(VARIABLE, "")
-    if name == OFF:
+    folder = cache_folder()
+    if folder is None:
         return None
     size = os.environ.get(SIZE_VARIABLE, "")
     try:
         budget_bytes = int(parse_gibibytes(size) * GIB) if size else DEFAULT_BYTES
     except ValueError as error:
         raise CacheSizeError(f"{SIZE_VARIABLE}: {error}") from error
-    folder = Path(name).expanduser() if name else default_folder()
     return Store(folder, generation(registry), budget_bytes, packer=Packer.of(registry))
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of the disk cache as the environment sets it; None if it is off."""
+    name = os.environ.get(VARIABLE, "")
+    if name == OFF:
+        return None
+    return Path(name).expanduser() if name else default_folder()
 
 
 def default_folder() -> Path:

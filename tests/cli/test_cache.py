@@ -48,8 +48,12 @@ def test_the_command_prints_what_is_cached_and_clears_it(
     _, result = as_json(capsys, "cache")
     assert (result["folder"], result["budget"]) == (str(cache_dir), 20 * 2**30)
     assert result["entries"] >= 1
+    digest = cache_dir / "digests" / ("0" * 64)
+    digest.parent.mkdir(exist_ok=True)
+    digest.write_bytes(b"")
     code, out, _ = run(capsys, "cache", "--clear")
     assert (code, out) == (0, f"{cache_dir}: 0 results, 0.00 of 20 GiB\n")
+    assert not digest.exists()
     assert (tmp_path / "out" / "small_00001_.png").exists()
 
 
