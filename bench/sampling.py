@@ -30,17 +30,10 @@ from latentloom.diffusion.families.family import SD15, SDXL, Family
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks import devices
 from latentloom.diffusion.networks.control import Control, ControlNet, ControlWeights
-from latentloom.diffusion.networks.handles import (
-    Clip,
-    Model,
-    TextEncoder,
-    TextWeights,
-    UNetWeights,
-    Vae,
-    VaeWeights,
-)
+from latentloom.diffusion.networks.handles import Clip, Model, Vae
 from latentloom.diffusion.networks.load import make_sampling
 from latentloom.diffusion.networks.vae import decode, encode
+from latentloom.diffusion.networks.weights import TextEncoder, TextWeights, UNetWeights, VaeWeights
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.text.tokenizers import load_clip_l_tokenizer
 

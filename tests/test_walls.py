@@ -21,7 +21,7 @@ LIBRARIES = {
     "engine": {"networkx", "yaml"},
     "diffusion": {
         "torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "scipy", "torchsde",
-        "huggingface_hub", "instant_clip_tokenizer", "yaml", "cv2",
+        "huggingface_hub", "instant_clip_tokenizer", "yaml", "cv2", "triton",
     },
     "nodes": {"torch", "numpy"},
     "console": {"rich"},

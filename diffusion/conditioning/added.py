@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import SamplingError
 from ..families.family import Family
 from ..latents.latents import CELL_PX
-from ..networks.handles import AddedConditioning
+from ..networks.weights import AddedConditioning
 from .conditioning import PromptEntry, Sizes
 
 # Aesthetic scores of the refiner. The second side of a guider gets the negative one, as in ComfyUI.

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ..errors import PromptError
 from ..networks.finite import check_finite
-from ..networks.handles import Clip, TextEncoder
+from ..networks.handles import Clip
 from ..networks.residency import retry_when_out_of_memory
+from ..networks.weights import TextEncoder
 from ..text.prompt import Token, tokenize
 from ..weights.text_keys import TextKind
 from .conditioning import Conditioning, PromptEntry, Sizes

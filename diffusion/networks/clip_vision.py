@@ -20,9 +20,10 @@ from ..weights.keys import StoredNetwork, count_members
 from ..weights.parameters import check_parameters, vision_sizes
 from . import devices
 from .finite import check_finite
-from .handles import NetworkHandle, Weights
+from .handles import NetworkHandle
 from .network_files import load_network_file, load_network_folder, load_shared
 from .residency import retry_when_out_of_memory
+from .weights import Weights
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 SPREAD = (0.26862954, 0.26130258, 0.27577711)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from ..families.family import Family
 from ..images.resize import resize
 from ..schedules.model_sampling import ModelSampling
-from .finite import check_finite
-from .handles import ControlResiduals, NetworkHandle, UNetInputs, Weights, make_added_kwargs
-from .residency import residency
+from .finite import non_finite
+from .handles import NetworkHandle
 from .tiled_model import TileWindow
+from .weights import AddedConditioning, ControlResiduals, UNetInputs, Weights, make_added_kwargs
 
 # The kinds of hints that a union ControlNet takes, with their indices.
 UNION_KINDS = {
@@ -50,17 +50,26 @@ class ControlWeights(Weights):
             hint: B×3×H×W in 0..1, H and W those of the image.
             kind: of the hint, for union ControlNets; see UNION_KINDS.
         """
-        dtype = self.dtype
-        skips, middle = self.module(
-            inputs.x.to(dtype),
-            inputs.timestep,
-            inputs.context.to(dtype),
-            hint.to(dtype),
-            conditioning_scale=strength,
-            return_dict=False,
-            **make_added_kwargs(inputs.added, dtype),
-        )
+        dtype, use = self.dtype, self._in_use
+        context, hint = inputs.context.to(dtype), hint.to(dtype)
+        if use is not None and use.calls.is_untouched:
+            context, hint = use.calls.project(context), use.calls.embed_hint(hint)
+        changing = (inputs.x.to(dtype).contiguous(), inputs.timestep)
+        residuals = self._call("control", self._compute, changing, (context, hint, inputs.added))
+        *skips, middle = torch._foreach_mul(list(residuals), strength)
         return ControlResiduals(tuple(skips), middle)
+
+    def _compute(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        hint: Tensor,
+        added: AddedConditioning | None,
+    ) -> tuple[Tensor, ...]:
+        options = make_added_kwargs(added, x.dtype)
+        skips, middle = self.module(x, timestep, context, hint, return_dict=False, **options)
+        return (*skips, middle)
 
 
 class UnionWeights(ControlWeights):
@@ -140,7 +149,9 @@ class ControlRunner:
 
     def __init__(self, sampling: ModelSampling) -> None:
         self._sampling = sampling
-        self._hints: dict[tuple[int, int, int], tuple[Control, Tensor]] = {}
+        # By control, size and window; a control stays alive with its hint.
+        self._hints: dict[tuple[object, ...], tuple[Control, Tensor]] = {}
+        self._overflowed: Tensor | None = None
 
     def sum_residuals(
         self,
@@ -162,9 +173,9 @@ class ControlRunner:
             if self._is_active(control, sigma):
                 hint = self._hint(control, inputs.x, count, window)
                 net = control.net
-                with residency().use(net.weights):
+                with net.weights.use():
                     added = net.weights.predict(inputs, hint, control.strength, net.kind)
-                check_finite("the ControlNet", *added.skips, added.middle)
+                self._note_overflow(inputs.x, added)
                 total = added if total is None else _add(total, added)
         return total
 
@@ -179,17 +190,35 @@ class ControlRunner:
         factor = control.net.family.vae_factor
         rows, columns = (x.shape[-2], x.shape[-1]) if window is None else window.full_size
         width, height = columns * factor, rows * factor
-        key = (id(control), width, height)
+        batch = len(x) // count
+        key = (id(control), width, height, window, batch, count, x.shape[-2:])
         if key not in self._hints:
             pixels = control.hint[..., :3].movedim(-1, 1).float()
-            resized = resize(pixels, width, height, "nearest-exact", "center")
-            self._hints[key] = (control, resized.to(x.device))
-        hint, batch = self._hints[key][1], len(x) // count
-        if window is not None:
-            window_px = TileWindow(window.top * factor, window.left * factor, (height, width))
-            hint = window_px.crop(hint, x.shape[-2] * factor, x.shape[-1] * factor)
-        repeats = -(-batch // len(hint))
-        return hint.repeat(repeats, 1, 1, 1)[:batch].repeat(count, 1, 1, 1)
+            hint = resize(pixels, width, height, "nearest-exact", "center").to(x.device)
+            if window is not None:
+                full_size = (height, width)
+                window_px = TileWindow(window.top * factor, window.left * factor, full_size)
+                hint = window_px.crop(hint, x.shape[-2] * factor, x.shape[-1] * factor)
+            repeats = -(-batch // len(hint))
+            hint = hint.repeat(repeats, 1, 1, 1)[:batch].repeat(count, 1, 1, 1)
+            self._hints[key] = (control, hint.to(control.net.weights.dtype))
+        return self._hints[key][1]
+
+    def _note_overflow(self, x: Tensor, residuals: ControlResiduals) -> None:
+        """Note on the device, without waiting for it, if finite inputs gave NaN or infinity."""
+        sums = [part.sum(dtype=torch.float32) for part in (*residuals.skips, residuals.middle)]
+        overflowed = ~torch.stack(sums).isfinite().all() & x.isfinite().all()
+        before = self._overflowed
+        self._overflowed = overflowed if before is None else before | overflowed
+
+    def check(self) -> None:
+        """Check the residuals so far; this waits for the device.
+
+        Raises:
+            NonFiniteError: there was NaN or infinity in them.
+        """
+        if self._overflowed is not None and bool(self._overflowed):
+            raise non_finite("the ControlNet")
 
 
 def _add(first: ControlResiduals, second: ControlResiduals) -> ControlResiduals:

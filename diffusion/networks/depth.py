@@ -14,9 +14,10 @@ from ..weights.config_file import ConfigFile, read_config
 from ..weights.detect import check_weights
 from . import devices
 from .finite import check_finite
-from .handles import NetworkHandle, Weights
+from .handles import NetworkHandle
 from .network_files import load_network_folder, load_shared
 from .residency import retry_when_out_of_memory
+from .weights import Weights
 
 KIND = "DepthAnythingForDepthEstimation"
 FILE = "model.safetensors"

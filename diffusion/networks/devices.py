@@ -83,9 +83,18 @@ def network_dtype() -> torch.dtype:
 
 
 def vae_dtype() -> torch.dtype:
-    """Return the precision of autoencoders: bfloat16 where the GPU supports it, else float32.
+    """Return the precision of autoencoders: float16 on CUDA, else float32.
 
-    float16 overflows in some autoencoders; emulated bfloat16 is slow and coarse.
+    float16 is nearer to float32 than bfloat16 is; what overflows in it is computed again in
+    `wide_dtype`.
+    """
+    return torch.float16 if device().type == "cuda" else torch.float32
+
+
+def wide_dtype() -> torch.dtype:
+    """Return the precision for what overflows in float16: bfloat16 where it is fast, or float32.
+
+    Emulated bfloat16 is slow and coarse.
     """
     if device().type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16

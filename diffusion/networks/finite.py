@@ -15,7 +15,12 @@ def check_finite(network: str, *outputs: Tensor) -> None:
         NonFiniteError: there is NaN or infinity in them.
     """
     if not all(bool(torch.isfinite(output).all()) for output in outputs):
-        raise NonFiniteError(
-            f"{network} gave NaN or infinity; its weights or its input are damaged, or it "
-            "overflows at this precision: try another file of it"
-        )
+        raise non_finite(network)
+
+
+def non_finite(network: str) -> NonFiniteError:
+    """Return the error of a network that gives NaN or infinity."""
+    return NonFiniteError(
+        f"{network} gave NaN or infinity; its weights or its input are damaged, or it "
+        "overflows at this precision: try another file of it"
+    )

@@ -20,9 +20,10 @@ from ..weights.weight_file import load_weights
 from . import devices
 from .clip_vision import ClipVision, encode_blank, encode_image
 from .finite import check_finite
-from .handles import NetworkHandle, Weights
+from .handles import NetworkHandle
 from .network_files import load_shared
 from .residency import retry_when_out_of_memory
+from .weights import Weights
 
 PROJECTION, LAYERS = "image_proj.", "ip_adapter."
 KEY, VALUE = ".to_k_ip.weight", ".to_v_ip.weight"

@@ -29,17 +29,9 @@ from ..weights.single_file import ModelContents, read_checkpoint, read_contents
 from ..weights.text_keys import KIND_BY_WIDTH, KIND_ORDER, StoredTextEncoder, TextKind
 from ..weights.tiny_vae import TinyVaeFiles, find_tiny_vae_files, read_tiny_vae
 from . import devices
-from .handles import (
-    Clip,
-    Model,
-    TextEncoder,
-    TextWeights,
-    TinyVaeWeights,
-    UNetWeights,
-    Vae,
-    VaeWeights,
-)
+from .handles import Clip, Model, Vae
 from .network_files import load_network_file, load_network_folder, load_shared
+from .weights import TextEncoder, TextWeights, TinyVaeWeights, UNetWeights, VaeWeights
 
 # Models with OpenCLIP-H use its last layer but one, so that many files leave out the last.
 H_LAYERS = 24

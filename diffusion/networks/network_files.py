@@ -27,8 +27,8 @@ from ..weights.keys import StoredNetwork
 from ..weights.parameters import check_complete, unknown_weight
 from ..weights.vae_keys import rename_old_attention
 from ..weights.weight_file import open_weights
-from .handles import Weights
 from .residency import residency
+from .weights import Weights
 
 W = TypeVar("W", bound=Weights)
 

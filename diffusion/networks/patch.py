@@ -20,7 +20,14 @@ class Patch(Protocol):
 
 
 class ValuePatch:
-    """Base of patches that are frozen dataclasses of plain values."""
+    """Base of patches that are frozen dataclasses of plain values.
+
+    Attributes:
+        is_static: a patch of the network computes the same at every step, reading nothing but its
+            values and its inputs, so that a captured call may hold it.
+    """
+
+    is_static = False
 
     @property
     def fingerprint(self) -> str:

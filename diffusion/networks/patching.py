@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -17,6 +17,8 @@ def apply_patches(
     patches: Sequence[Patch],
     rounds_to_float16: bool = False,
     state: StepState | None = None,
+    *,
+    in_place: bool = False,
 ) -> Iterator[None]:
     """Use a network with patches applied in their order.
 
@@ -26,17 +28,23 @@ def apply_patches(
     Args:
         rounds_to_float16: round a changed weight to float16 if float16 holds the original exactly.
         state: of the run, for patches of the computation; without it only weights are changed.
+        in_place: write changed weights into the memory of the original ones, which captured
+            calls read.
     """
+    if not patches:
+        yield
+        return
     parameters = dict(module.named_parameters())
     weight_patches = [patch for patch in patches if isinstance(patch, WeightPatch)]
     originals: dict[str, Tensor] = {}
     try:
         for name, changes in group_by_parameter(weight_patches, parameters).items():
-            original = originals[name] = parameters[name].data
+            original = parameters[name].data
+            originals[name] = original.clone() if in_place else original
             weight = merge_patches(name, original, changes)
             is_float16 = rounds_to_float16 and _fits_float16(original)
             stored = torch.float16 if is_float16 else original.dtype
-            parameters[name].data = weight.to(stored).to(original.dtype)
+            _store(parameters[name], weight.to(stored).to(original.dtype), in_place)
         with ExitStack() as attached:
             for patch in patches:
                 if state is not None and isinstance(patch, NetworkPatch):
@@ -44,7 +52,33 @@ def apply_patches(
             yield
     finally:
         for name, original in originals.items():
-            parameters[name].data = original
+            _store(parameters[name], original, in_place)
+
+
+def _store(parameter: nn.Parameter, weight: Tensor, in_place: bool) -> None:
+    if in_place:
+        parameter.data.copy_(weight)
+    else:
+        parameter.data = weight
+
+
+def why_eager(patches: Sequence[Patch], state: StepState | None) -> str | None:
+    """Say which patch keeps a network from fast calls; None if none does."""
+    for patch in patches:
+        if state is not None and isinstance(patch, NetworkPatch) and not _is_static(patch):
+            return f"{type(patch).__name__} changes its computation"
+    return None
+
+
+def patch_keys(patches: Sequence[Patch]) -> tuple[Hashable, Hashable]:
+    """Return keys of the patches of weights, and of those of the computation."""
+    weights = tuple(patch.fingerprint for patch in patches if isinstance(patch, WeightPatch))
+    static = tuple(patch.fingerprint for patch in patches if isinstance(patch, NetworkPatch))
+    return weights, static
+
+
+def _is_static(patch: Patch) -> bool:
+    return bool(getattr(patch, "is_static", False))
 
 
 def group_by_parameter(

@@ -13,11 +13,12 @@ from torch.nn.functional import pad
 
 from ..weights.upscale_file import read_upscale_network
 from .finite import check_finite
-from .handles import NetworkHandle, Weights
+from .handles import NetworkHandle
 from .network_files import load_network_file, load_shared
 from .residency import retry_when_out_of_memory
 from .tiles import apply_in_tiles, count_tiles
 from .upscale_nets import CompactNet, RrdbNet
+from .weights import Weights
 
 TILE_PX, MIN_TILE_PX, OVERLAP_PX = 512, 128, 32
 OnProgress = Callable[[int, int], None]

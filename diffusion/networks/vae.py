@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..families.family import ANY_FAMILY
 from ..latents.latents import Latent
+from . import devices
 from .finite import check_finite
 from .handles import Vae
 from .preview import learn_colours
@@ -43,9 +44,10 @@ def decode(vae: Vae, latent: Latent) -> Tensor:
 
     def decode_whole() -> Tensor:
         with vae.weights.use():
-            pixels = _to_pixels(_decode(vae, latent.samples))
+            shown = _to_pixels(_decode(vae, latent.samples))
+        pixels = shown.to("cpu", copy=True)
         learn_colours(vae.family, latent.samples, pixels)
-        return pixels.clone()
+        return pixels
 
     return retry_when_out_of_memory(
         decode_whole, lambda: _decode_tiled(vae, latent, *DECODING_TILES)
@@ -79,7 +81,7 @@ def _decode_tiled(vae: Vae, latent: Latent, tile_px: int, overlap_px: int) -> Te
     overlap_px = min(overlap_px, tile_px // 4)
 
     def decode_tile(tile: Tensor) -> Tensor:
-        return _decode(vae, tile)
+        return _decode(vae, tile).cpu()
 
     with vae.weights.use():
         cells = (tile_px // factor, overlap_px // factor)
@@ -93,21 +95,40 @@ def _family_name(vae: Vae) -> str | None:
 
 def _encode(vae: Vae, pixels: Tensor) -> Tensor:
     weights = vae.weights
-    inputs = (pixels[..., :3].movedim(-1, 1) * 2 - 1).to(weights.device, weights.dtype)
-    samples = weights.encode(inputs).float().cpu()
-    check_finite("the VAE's encoder", samples)
-    return samples
+    inputs = (pixels[..., :3].movedim(-1, 1) * 2 - 1).to(weights.device)
+    return _compute(vae, weights.encode, inputs, "the VAE's encoder").float().cpu()
 
 
 def _decode(vae: Vae, samples: Tensor) -> Tensor:
+    """Decode latents to B×C×H×W, about -1..1, float32 on the device."""
     weights = vae.weights
-    pixels = weights.decode(samples.to(weights.device, weights.dtype)).float().cpu()
-    check_finite("the VAE's decoder", pixels)
-    return pixels
+    samples = samples.to(weights.device)
+    return _compute(vae, weights.decode, samples, "the VAE's decoder").to(torch.float32, copy=True)
+
+
+def _compute(
+    vae: Vae, function: Callable[[Tensor], Tensor], inputs: Tensor, network: str
+) -> Tensor:
+    """Call the VAE; what overflows in float16 is computed again with a wider range.
+
+    Which precision is used depends on the weights and the inputs alone, so that a result does not
+    depend on those before it.
+
+    Raises:
+        NonFiniteError: the wider range does not help.
+    """
+    weights = vae.weights
+    output = function(inputs.to(weights.dtype))
+    if weights.dtype == torch.float16 and not bool(torch.isfinite(output).all()):
+        with weights.widened(devices.wide_dtype()):
+            output = function(inputs.to(weights.dtype))
+    check_finite(network, output)
+    return output
 
 
 def _to_pixels(decoded: Tensor) -> Tensor:
-    return ((decoded + 1) / 2).clamp(0, 1).movedim(1, -1)
+    """Return images B×H×W×C in 0..1, on the same device."""
+    return ((decoded + 1) / 2).clamp(0, 1).movedim(1, -1).contiguous()
 
 
 def crop_to_cells(pixels: Tensor, factor: int) -> Tensor:

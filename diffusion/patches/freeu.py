@@ -34,6 +34,8 @@ class FreeU(ValuePatch):
     _: KW_ONLY
     version: int = 2
 
+    is_static = True
+
     def attach(self, network: nn.Module, _moment: StepState) -> Iterator[None]:
         """Change the inputs of the residual blocks of the second half."""
         config: Any = network.config

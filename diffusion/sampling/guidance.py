@@ -162,6 +162,10 @@ class GuidedDenoiser:
         guided, unguided = STYLES[self.guidance.style](self.guidance, sides, mix)
         return guided, torch.zeros_like(unguided) if self._zero_unguided else unguided
 
+    def check(self) -> None:
+        """Check the networks beside the model; see `SidesDenoiser.check`."""
+        self._denoise_sides.check()
+
     def _mix(
         self,
         x: Tensor,

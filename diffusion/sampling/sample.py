@@ -176,6 +176,7 @@ def sample_custom(
                 missing_is_zero=run.mode == "0.3.64",
             )
             results = _LatentRun(denoiser, latent, run).sample(counting)
+            denoiser.check()
         # Tensors made in inference mode take no part in other arithmetic; their clones do.
         return [samples.clone() for samples in results]
 

@@ -16,9 +16,10 @@ from ..conditioning.fitting import FittedEntry, fit_entries
 from ..conditioning.inpaint import inpaint_channels
 from ..latents.latents import Latent
 from ..networks.control import ControlRunner
-from ..networks.handles import AddedConditioning, Model, UNetInputs
+from ..networks.handles import Model
 from ..networks.patch import StepState
 from ..networks.tiled_model import TileWindow, find_tiling
+from ..networks.weights import AddedConditioning, UNetInputs
 from .hooks import Hooks
 
 # Keeps a side without any active entry at 0 instead of NaN.
@@ -96,6 +97,14 @@ class SidesDenoiser:
                 fitted.box.crop(weights[fitted.side]).add_(fitted.weight)
         return Sides(*(total / weight for total, weight in zip(sums, weights, strict=True)))
 
+    def check(self) -> None:
+        """Check what the ControlNets returned; this waits for the device.
+
+        Raises:
+            NonFiniteError: there was NaN or infinity in it.
+        """
+        self._controls.check()
+
     def _fit(self, x: Tensor) -> list[FittedEntry]:
         shape = tuple(x.shape)
         if shape not in self._fitted:
@@ -138,7 +147,8 @@ class SidesDenoiser:
             if family.in_channels != x.shape[1]:
                 channels = [fitted.box.crop(self._concat(x, fitted.entry)) for fitted in group]
                 concat = torch.cat(channels)
-            self._inputs[key] = GroupInputs(context.to(x.device), added, concat)
+            context = context.to(x.device, self._model.weights.dtype)
+            self._inputs[key] = GroupInputs(context, added, concat)
         return self._inputs[key]
 
     def _concat(self, x: Tensor, entry: PromptEntry) -> Tensor:

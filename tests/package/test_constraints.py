@@ -28,6 +28,8 @@ def normal_name(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", match.group()).lower()
 
 
+# torch for CUDA pins the Triton that it was built with.
+UNPINNED = {"triton"}
 PINNED = Counter(normal_name(line) for line in LINES)
 
 
@@ -39,6 +41,6 @@ def test_no_package_is_pinned_twice() -> None:
     assert [name for name, count in PINNED.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("name", sorted({normal_name(line) for line in REQUIREMENTS}))
+@pytest.mark.parametrize("name", sorted({normal_name(line) for line in REQUIREMENTS} - UNPINNED))
 def test_every_requirement_is_pinned(name: str) -> None:
     assert name in PINNED

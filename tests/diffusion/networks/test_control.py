@@ -22,9 +22,9 @@ from latentloom.diffusion.errors import ModelFileError, NonFiniteError
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.control import Control, ControlNet, ControlRunner
 from latentloom.diffusion.networks.control_load import load_control
-from latentloom.diffusion.networks.handles import ControlResiduals, UNetInputs
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.networks.tiled_model import TileWindow
+from latentloom.diffusion.networks.weights import ControlResiduals, UNetInputs
 from latentloom.diffusion.sampling.noise import start_noise
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.schedules.model_sampling import ModelSampling

@@ -70,12 +70,12 @@ def test_nodes_share_the_threads_by_their_kind(device: bool, kind: str, threads:
 
 
 @pytest.mark.parametrize(
-    ("device", "native", "network", "autoencoder"),
+    ("device", "native", "network", "autoencoder", "overflowing"),
     [
-        ("cpu", False, torch.float32, torch.float32),
-        ("cuda", True, torch.float16, torch.bfloat16),
-        ("cuda", False, torch.float16, torch.float32),
-        ("mps", False, torch.float16, torch.float32),
+        ("cpu", False, torch.float32, torch.float32, torch.float32),
+        ("cuda", True, torch.float16, torch.float16, torch.bfloat16),
+        ("cuda", False, torch.float16, torch.float16, torch.float32),
+        ("mps", False, torch.float16, torch.float32, torch.float32),
     ],
 )
 def test_precisions_follow_the_device(
@@ -84,6 +84,7 @@ def test_precisions_follow_the_device(
     native: bool,
     network: torch.dtype,
     autoencoder: torch.dtype,
+    overflowing: torch.dtype,
 ) -> None:
     def is_bf16_supported(including_emulation: bool = True) -> bool:
         return native or including_emulation
@@ -91,3 +92,4 @@ def test_precisions_follow_the_device(
     monkeypatch.setattr(devices, "device", lambda: torch.device(device))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
     assert (devices.network_dtype(), devices.vae_dtype()) == (network, autoencoder)
+    assert devices.wide_dtype() == overflowing

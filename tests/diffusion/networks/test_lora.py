@@ -18,10 +18,11 @@ from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptE
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.latents.latents import Latent
-from latentloom.diffusion.networks.handles import Model, UNetWeights
+from latentloom.diffusion.networks.handles import Model
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.lora import LoraPatch, apply_change, with_clip_lora, with_lora
 from latentloom.diffusion.networks.patching import apply_patches
+from latentloom.diffusion.networks.weights import UNetWeights
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.weights.lora_file import check_lora, detect_lora_family
 from latentloom.diffusion.weights.single_file import find_unet

@@ -14,9 +14,9 @@ from latentloom.diffusion.conditioning.conditioning import Conditioning
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import OutOfMemoryError
 from latentloom.diffusion.latents.latents import Latent, make_empty
-from latentloom.diffusion.networks.handles import UNetWeights, VaeWeights
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.networks.vae import decode, decode_tiled, encode, encode_tiled
+from latentloom.diffusion.networks.weights import UNetWeights, VaeWeights
 from latentloom.diffusion.patches.attention_gain import AttentionGain
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 

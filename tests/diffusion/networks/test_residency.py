@@ -119,7 +119,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limit memory to one network at a time."""
     tight = Residency(lambda: 2**62, 1)
     for name in (
-        "latentloom.diffusion.networks.handles",
+        "latentloom.diffusion.networks.weights",
         "latentloom.diffusion.networks.network_files",
         "latentloom.diffusion.networks.residency",
     ):

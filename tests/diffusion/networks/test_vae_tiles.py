@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from latentloom.diffusion.latents.latents import Latent
-from latentloom.diffusion.networks.handles import VaeWeights
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.networks.vae import decode_tiled, encode_tiled
+from latentloom.diffusion.networks.weights import VaeWeights
 
 FACTOR = 8
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latentloom.diffusion.networks.handles import UNetWeights
 from latentloom.diffusion.networks.patch import Patch, StepState
+from latentloom.diffusion.networks.weights import UNetWeights
 from latentloom.diffusion.patches.hypertile import (
     HyperTile,
     choose_parts,

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry
 from latentloom.diffusion.latents.latents import Latent
-from latentloom.diffusion.networks.handles import UNetWeights
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.networks.patch import GuidancePatch, GuidanceStep
+from latentloom.diffusion.networks.weights import UNetWeights
 from latentloom.diffusion.samplers.table import SamplerChoice
 from latentloom.diffusion.sampling.guidance import Guidance, GuidedDenoiser, Style
 from latentloom.diffusion.sampling.noise import NoiseChoice

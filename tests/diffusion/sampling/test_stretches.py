@@ -12,8 +12,8 @@ from torch import Tensor
 
 from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry, with_range
 from latentloom.diffusion.latents.latents import Latent
-from latentloom.diffusion.networks.handles import UNetWeights
 from latentloom.diffusion.networks.load import Checkpoint
+from latentloom.diffusion.networks.weights import UNetWeights
 from latentloom.diffusion.sampling.guidance import Guidance, GuidedDenoiser
 from latentloom.diffusion.sampling.masking import fit_mask
 from latentloom.diffusion.sampling.noise import start_noise
