@@ -13,8 +13,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.clock import time_call
+from bench.networks import synchronize
 
-SIDE, REPEATS, PRODUCTS = 8192, 7, 10
+SIDE, CPU_SIDE, REPEATS, PRODUCTS = 8192, 256, 7, 10
 
 
 def count_operations(work: Callable[[], object]) -> int:
@@ -27,13 +28,14 @@ def count_operations(work: Callable[[], object]) -> int:
 
 def measure_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Return the median rate of products of large matrices, in operations a second."""
-    first, second = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
+    side = SIDE if device.type == "cuda" else CPU_SIDE
+    first, second = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
 
     def multiply() -> None:
         for _ in range(PRODUCTS):
             torch.mm(first, second)
-        torch.cuda.synchronize(device)
+        synchronize(device)
 
     multiply()
     median_s = statistics.median(time_call(multiply) for _ in range(REPEATS))
-    return 2 * SIDE**3 * PRODUCTS / median_s
+    return 2 * side**3 * PRODUCTS / median_s

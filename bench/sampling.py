@@ -9,63 +9,44 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import platform
 import resource
 import statistics
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench.clock import time_call
 from bench.floor import count_operations, measure_rate
-from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry, with_control
+from bench.networks import (
+    SEED,
+    UNETS,
+    make_handles,
+    make_modules,
+    make_pipeline,
+    make_prompt,
+    make_text_encoder,
+    prompt_arguments,
+    quiet,
+    synchronize,
+)
+from latentloom.diffusion.conditioning.conditioning import with_control
 from latentloom.diffusion.conditioning.text import encode_text
-from latentloom.diffusion.families.family import SD15, SDXL, Family
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks import devices
-from latentloom.diffusion.networks.control import Control, ControlNet, ControlWeights
-from latentloom.diffusion.networks.handles import Clip, Model, Vae
-from latentloom.diffusion.networks.load import make_sampling
+from latentloom.diffusion.networks.control import Control
+from latentloom.diffusion.networks.handles import Clip
 from latentloom.diffusion.networks.vae import decode, encode
-from latentloom.diffusion.networks.weights import TextEncoder, TextWeights, UNetWeights, VaeWeights
+from latentloom.diffusion.networks.weights import TextEncoder, TextWeights
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.text.tokenizers import load_clip_l_tokenizer
 
-DENOISE, CFG, SEED = 0.5, 7.0, 1
+DENOISE, CFG = 0.5, 7.0
 MEGABYTE = 2**20
-UNETS: dict[str, dict[str, Any]] = {
-    "mini": {
-        "block_out_channels": (64, 128),
-        "layers_per_block": 1,
-        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        "cross_attention_dim": 768,
-    },
-    "sd15": {"cross_attention_dim": 768},
-    "sdxl": {
-        "block_out_channels": (320, 640, 1280),
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "transformer_layers_per_block": (1, 2, 10),
-        "use_linear_projection": True,
-        "attention_head_dim": (5, 10, 20),
-        "cross_attention_dim": 2048,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 2816,
-    },
-}
-VAE_CHANNELS = {
-    "mini": (32, 32, 64, 64),
-    "sd15": (128, 256, 512, 512),
-    "sdxl": (128, 256, 512, 512),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,36 +80,15 @@ class SamplingBench:
     def __init__(
         self, family: str, device: str, dtype: torch.dtype, repeats: int, steps: int
     ) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import diffusers
-
-            torch.manual_seed(SEED)
-            unet = diffusers.UNet2DConditionModel(sample_size=64, **UNETS[family])
-            channels = VAE_CHANNELS[family]
-            vae = diffusers.AutoencoderKL(
-                block_out_channels=channels,
-                down_block_types=("DownEncoderBlock2D",) * 4,
-                up_block_types=("UpDecoderBlock2D",) * 4,
-                layers_per_block=1 if family == "mini" else 2,
-                latent_channels=4,
-            )
-            control = diffusers.ControlNetModel.from_unet(unet)
-        self.diffusers, self.name, self.repeats, self.steps = diffusers, family, repeats, steps
-        self.family: Family = SDXL if family == "sdxl" else SD15
-        self.device = torch.device(device)
-        logging.disable(logging.WARNING)  # the libraries' warnings about casting
-        for module in (unet, vae, control):
-            module.to(self.device, dtype)
-        self.text = _text_encoder(2 if family == "mini" else 12).to(self.device)
-        self.unet, self.vae_module, self.dtype = unet, vae, dtype
-        unet_weights = UNetWeights(unet, "bench", self.device)
-        self.model = Model(unet_weights, self.family, make_sampling(self.family))
-        self.vae = Vae(VaeWeights(vae, "bench", self.device), self.family)
-        self.net = ControlNet(ControlWeights(control, "bench", self.device), self.family)
+        self.name, self.repeats, self.steps = family, repeats, steps
+        self.device, self.dtype = torch.device(device), dtype
+        self.modules = make_modules(family, self.device, dtype)
+        self.handles = make_handles(family, self.modules, self.device)
+        self.family = self.handles.family
+        self.text = make_text_encoder(2 if family == "mini" else 12).to(self.device)
         self.rate = measure_rate(self.device, dtype) if self.device.type == "cuda" else 0.0
         self.calls = 0
-        unet.register_forward_pre_hook(self._on_call)
+        self.modules.unet.register_forward_pre_hook(self._on_call)
 
     def compare_all(self, sizes: list[int], batches: list[int]) -> Iterator[Comparison]:
         """Measure every workload, one after another."""
@@ -160,26 +120,26 @@ class SamplingBench:
         def theirs() -> object:
             pixels = (image.movedim(-1, 1) * 2 - 1).to(self.device, self.dtype)
             with torch.inference_mode():
-                return self.vae_module.encode(pixels).latent_dist.mean.float().cpu()
+                return self.modules.vae.encode(pixels).latent_dist.mean.float().cpu()
 
-        return self._compare(f"VAE encode {size}", lambda: encode(self.vae, image), theirs)
+        return self._compare(f"VAE encode {size}", lambda: encode(self.handles.vae, image), theirs)
 
     def _compare_decoding(self, size: int) -> Comparison:
         latent = Latent(torch.randn(1, 4, size // 8, size // 8))
 
         def theirs() -> object:
             with torch.inference_mode():
-                pixels = self.vae_module.decode(latent.samples.to(self.device, self.dtype)).sample
+                pixels = self.modules.vae.decode(latent.samples.to(self.device, self.dtype)).sample
                 return (pixels.float().cpu() / 2 + 0.5).clamp(0, 1)
 
-        return self._compare(f"VAE decode {size}", lambda: decode(self.vae, latent), theirs)
+        return self._compare(f"VAE decode {size}", lambda: decode(self.handles.vae, latent), theirs)
 
     def _compare_img2img(self, size: int, batch: int, controlled: bool) -> Comparison:
         latent = Latent(torch.randn(batch, 4, size // 8, size // 8))
-        positive, negative = self._prompt(1), self._prompt(2)
+        positive, negative = make_prompt(self.family, 1), make_prompt(self.family, 2)
         hint = torch.rand(1, size, size, 3)
         total = int(self.steps / DENOISE)
-        arguments = self._prompt_arguments(positive, negative) | {
+        arguments = prompt_arguments(self.name, positive, negative, self.device, self.dtype) | {
             "image": self.family.to_model(latent.samples).to(self.device, self.dtype),
             "strength": DENOISE,
             "num_inference_steps": total,
@@ -188,14 +148,14 @@ class SamplingBench:
             "num_images_per_prompt": batch,
         }
         if controlled:
-            control = Control(self.net, hint)
+            control = Control(self.handles.control, hint)
             positive, negative = with_control(positive, control), with_control(negative, control)
             arguments["control_image"] = hint.movedim(-1, 1)
-        pipe = self._pipeline(controlled)
+        pipe = make_pipeline(self.name, self.modules, "Img2Img", controlled)
         plan = SamplePlan(SEED, self.steps, CFG, "euler", "normal", DENOISE)
 
         def ours() -> object:
-            return sample(self.model, latent, positive, negative, plan)
+            return sample(self.handles.model, latent, positive, negative, plan)
 
         def theirs() -> object:
             generator = torch.Generator("cpu").manual_seed(SEED)
@@ -203,49 +163,6 @@ class SamplingBench:
 
         label = f"img2img {size} x{batch}{' + ControlNet' if controlled else ''}"
         return self._compare(label, ours, theirs)
-
-    def _pipeline(self, controlled: bool) -> Any:
-        kind = "StableDiffusionXL" if self.name == "sdxl" else "StableDiffusion"
-        name = f"{kind}{'ControlNet' if controlled else ''}Img2ImgPipeline"
-        parts: dict[str, Any] = {"unet": self.unet, "vae": self.vae_module, "tokenizer": None}
-        parts |= {"text_encoder": None}
-        if self.name == "sdxl":
-            parts |= {"text_encoder_2": None, "tokenizer_2": None}
-        else:
-            parts |= {"safety_checker": None, "feature_extractor": None}
-            parts["requires_safety_checker"] = False
-        if controlled:
-            parts["controlnet"] = self.net.weights.module
-        scheduler = self.diffusers.EulerDiscreteScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            timestep_spacing="linspace",
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            pipe = getattr(self.diffusers, name)(**parts, scheduler=scheduler)
-        pipe.set_progress_bar_config(disable=True)
-        return pipe
-
-    def _prompt(self, seed: int) -> Conditioning:
-        generator = torch.Generator().manual_seed(seed)
-        tokens = torch.randn(1, 77, self.family.text_dim, generator=generator)
-        return (PromptEntry(tokens, torch.randn(1, 1280, generator=generator)),)
-
-    def _prompt_arguments(self, positive: Conditioning, negative: Conditioning) -> dict[str, Any]:
-        tensors: dict[str, Tensor | None] = {
-            "prompt_embeds": positive[0].tokens,
-            "negative_prompt_embeds": negative[0].tokens,
-        }
-        if self.name == "sdxl":
-            tensors["pooled_prompt_embeds"] = positive[0].pooled
-            tensors["negative_pooled_prompt_embeds"] = negative[0].pooled
-        return {
-            key: value.to(self.device, self.dtype)
-            for key, value in tensors.items()
-            if value is not None
-        }
 
     def _compare(
         self, name: str, ours: Callable[[], object], theirs: Callable[[], object]
@@ -274,11 +191,9 @@ class SamplingBench:
         return self.calls
 
     def _run(self, work: Callable[[], object]) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             work()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(self.device)
 
     def _on_call(self, *_: object) -> None:
         self.calls += 1
@@ -287,20 +202,6 @@ class SamplingBench:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / MEGABYTE
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _text_encoder(layers: int) -> torch.nn.Module:
-    """Return CLIP-L with random weights."""
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    config = CLIPTextConfig(
-        hidden_size=768,
-        intermediate_size=3072,
-        num_hidden_layers=layers,
-        num_attention_heads=12,
-    )
-    module: torch.nn.Module = CLIPTextModel(config).eval()
-    return module
 
 
 def main() -> None:
@@ -334,7 +235,7 @@ def main() -> None:
         rows.append(asdict(row))
     machine: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform()}
     machine |= {"torch": torch.__version__, "device": options.device, "dtype": options.dtype}
-    machine |= {"family": options.family, "diffusers": bench.diffusers.__version__}
+    machine |= {"family": options.family, "diffusers": version("diffusers")}
     machine |= {"steps": options.steps, "operations_a_second": bench.rate}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
