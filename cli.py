@@ -117,6 +117,7 @@ def plan(options: argparse.Namespace) -> int:
     from latentloom.console.views import format_plan, format_warnings, plan_to_object, to_json
     from latentloom.engine.graph.lint import lint
     from latentloom.engine.graph.sound import run_sound
+    from latentloom.engine.node.devices import device_notes
 
     job = _open(options)
     with _engine(job.registry) as engine:
@@ -127,12 +128,13 @@ def plan(options: argparse.Namespace) -> int:
         files = (job.registry, job.workspace)
         steps, problems = run_sound(job.graph, *files, options.target, start)
     warnings = lint(job.graph, job.registry, job.workspace)
+    notes = device_notes(job.registry)
     if options.json:
-        print(to_json(plan_to_object(steps, warnings, problems)))
+        print(to_json(plan_to_object(steps, warnings, problems, notes)))
     else:
         for problem in problems:
             print(problem, file=sys.stderr)
-        print(format_plan(steps) + format_warnings(warnings))
+        print(format_plan(steps, notes) + format_warnings(warnings))
     return DONE
 
 

@@ -16,7 +16,7 @@ import torch
 from bench.activity import Activity, trace, trace_steps
 from bench.clock import time_call
 from bench.networks import quiet, synchronize
-from latentloom.diffusion.networks.fast.support import VARIABLE
+from latentloom.diffusion.networks.fast.setting import VARIABLE
 from latentloom.diffusion.networks.weights import Weights
 
 MEGABYTE = 2**20

@@ -75,6 +75,25 @@ BUDGETS = (
 )  # fmt: skip
 
 
+def fast_mode(text: str) -> str:
+    """Parse `auto` or `off`; `auto` is the variable's default, nothing.
+
+    Raises:
+        argparse.ArgumentTypeError: it is something else.
+    """
+    if text not in ("auto", "off"):
+        raise argparse.ArgumentTypeError(f"expected auto or off, got {text[:40]!r}")
+    return "" if text == "auto" else text
+
+
+NETWORKS = (
+    Setting(
+        "--fast", "LATENTLOOM_FAST", fast_mode, "auto|off",
+        "fused kernels and captured calls where the GPU has them; default: auto",
+    ),
+)  # fmt: skip
+
+
 FOLDERS = (
     ("--output", "output", "folder for results"),
     ("--input-dir", "input", "folder for input images that are not next to the graph"),
@@ -111,7 +130,8 @@ def add_settings(parser: argparse.ArgumentParser, settings: tuple[Setting, ...])
 
 def apply_settings(options: argparse.Namespace) -> None:
     """Set the environment variables of the given options."""
-    for variable in (FOLLOW_LINKS_VARIABLE, *(setting.variable for setting in (*CACHE, *BUDGETS))):
+    settings = (*CACHE, *BUDGETS, *NETWORKS)
+    for variable in (FOLLOW_LINKS_VARIABLE, *(setting.variable for setting in settings)):
         value = getattr(options, variable, None)
         if value is not None:
             os.environ[variable] = str(value)

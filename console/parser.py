@@ -9,6 +9,7 @@ from typing import Any
 from .options import (
     BUDGETS,
     CACHE,
+    NETWORKS,
     add_folders,
     add_follow_links,
     add_settings,
@@ -69,7 +70,9 @@ def make_parser(
             text = "node to compute, instead of every output node; may be repeated"
             command_parser.add_argument("--target", action="append", metavar="NODE", help=text)
         if name != "check":
-            add_settings(command_parser, CACHE if name == "plan" else (*CACHE, *BUDGETS))
+            add_settings(command_parser, (*CACHE, *NETWORKS))
+        if name in ("run", "batch"):
+            add_settings(command_parser, BUDGETS)
         add_folders(command_parser)
     command_parser = add("nodes", "List the installed nodes, or describe one.")
     command_parser.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
@@ -120,7 +123,7 @@ def make_parser(
     command_parser.add_argument("--clear", action="store_true", help="delete all cached results")
     add_settings(command_parser, CACHE)
     command_parser = add("serve", "Serve graphs over HTTP, for ComfyUI's editor and clients.")
-    add_settings(command_parser, (*CACHE, *BUDGETS))
+    add_settings(command_parser, (*CACHE, *BUDGETS, *NETWORKS))
     add_follow_links(command_parser)
     add_serve_options(command_parser)
     return parser

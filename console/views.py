@@ -94,12 +94,16 @@ def print_conversion(
 
 
 def plan_to_object(
-    plan: Plan, warnings: Iterable[LintWarning] = (), problems: Iterable[Problem] = ()
+    plan: Plan,
+    warnings: Iterable[LintWarning] = (),
+    problems: Iterable[Problem] = (),
+    notes: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Return what `plan --json` prints.
 
     Args:
         problems: those of the outputs that would not run.
+        notes: sentences on how this machine's devices run nodes.
     """
     return {
         "status": "planned",
@@ -115,6 +119,7 @@ def plan_to_object(
             for id, step in plan.nodes.items()
         },
         "seconds": plan.seconds,
+        "notes": list(notes),
         "errors": [problem_to_object(problem) for problem in problems],
         "warnings": [warning_to_object(warning) for warning in warnings],
     }
@@ -185,8 +190,8 @@ def print_warnings(warnings: Iterable[LintWarning]) -> None:
         print(text, file=sys.stderr)
 
 
-def format_plan(plan: Plan) -> str:
-    """Return a plan as a table."""
+def format_plan(plan: Plan, notes: Iterable[str] = ()) -> str:
+    """Return a plan as a table, with notes on how it will run below."""
     steps = plan.nodes.items()
     rows = [
         (id, step.type, _format_action(step), _format_seconds(step.seconds), str(step.why))
@@ -194,7 +199,8 @@ def format_plan(plan: Plan) -> str:
     ]
     counts = f"{plan.count('run')} run, {plan.count('reuse')} reused, {plan.count('skip')} skipped"
     took = f"; what runs took {_format_seconds(plan.seconds)} last" if plan.seconds else ""
-    return f"{format_table(('node', 'type', 'plan', 'last took', 'why'), rows)}\n{counts}{took}"
+    table = format_table(("node", "type", "plan", "last took", "why"), rows)
+    return "\n".join((table, f"{counts}{took}", *notes))
 
 
 def _format_seconds(seconds: float | None) -> str:

@@ -21,7 +21,7 @@ from latentloom.engine.cache.packing import (
 )
 from latentloom.engine.execution.threads import ThreadSharing
 from latentloom.engine.files.image_formats import format_named
-from latentloom.engine.node.devices import Device, DeviceListing
+from latentloom.engine.node.devices import Device, DeviceListing, DeviceNote
 from latentloom.engine.node.image_service import (
     EncodedImage,
     ImageKind,
@@ -110,7 +110,7 @@ DEPENDENCIES = ResultDependencies(
         "torch", "diffusers", "transformers", "numpy", "pillow", "pillow-heif", "torchsde", "scipy",
         "opencv-python-headless", "opencv-python",
     ),
-    switches=("LATENTLOOM_COMFYUI",),
+    switches=("LATENTLOOM_COMFYUI", "LATENTLOOM_FAST"),
 )  # fmt: skip
 
 
@@ -164,10 +164,21 @@ def _image(make: Callable[[], Encoded]) -> EncodedImage:
     return EncodedImage(image.data, format_named(image.format).mime)
 
 
+def has_driver() -> bool:
+    """Return True on a machine with NVIDIA's driver."""
+    return Path("/proc/driver/nvidia").exists() or which("nvidia-smi") is not None
+
+
+def describe_networks() -> str | None:
+    """Say how networks run on the GPU; None without NVIDIA's driver."""
+    from latentloom.diffusion.networks.fast.setting import describe
+
+    return describe() if has_driver() else None
+
+
 def accelerators() -> list[Device]:
     """Return the accelerators that torch uses; torch is loaded only if there is a driver."""
-    driver = Path("/proc/driver/nvidia").exists() or which("nvidia-smi") is not None
-    if "torch" not in sys.modules and not driver and sys.platform != "darwin":
+    if "torch" not in sys.modules and not has_driver() and sys.platform != "darwin":
         return []
     from latentloom.diffusion.networks.devices import list_accelerators
 
@@ -203,3 +214,4 @@ TENSOR_TYPES = frozenset({
 THREADS = ThreadSharing(share_threads)
 IMAGE_FILES = ImageFiles()
 ACCELERATORS = DeviceListing(accelerators)
+NETWORKS = DeviceNote(describe_networks)

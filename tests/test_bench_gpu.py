@@ -17,7 +17,7 @@ from bench.gpu_lab import Lab
 from bench.gpu_rows import ROWS
 from bench.networks import make_modules
 from bench.records import Record, fast_setting
-from latentloom.diffusion.networks.fast.support import VARIABLE
+from latentloom.diffusion.networks.fast.setting import VARIABLE
 
 QUICK = ("--family", "mini", "--device", "cpu", "--steps", "1", "--repeats", "1")
 

@@ -25,6 +25,8 @@ class SamplePass:
         first_sigma: the sigma that it started at.
         model_calls: number of calls of the denoising network.
         seconds: wall-clock time of the run that computed the result.
+        captured_calls: number of those calls that were CUDA graphs.
+        eager_reason: why none of them could be, on a GPU; None if they could.
     """
 
     sampler: str
@@ -33,11 +35,13 @@ class SamplePass:
     first_sigma: float
     model_calls: int
     seconds: float
+    captured_calls: int = 0
+    eager_reason: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """A string of all fields but the seconds, which no result depends on."""
-        return repr(replace(self, seconds=0.0))
+        """A string of all fields but those on the course of the run, not its result."""
+        return repr(replace(self, seconds=0.0, captured_calls=0, eager_reason=None))
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,10 +101,16 @@ HEAD = (
 
 
 def to_table(report: PassReport) -> str:
-    """Return the report as a table, a line for each pass."""
-    lines = [HEAD, *(_cells(number, row) for number, row in enumerate(report.rows, start=1))]
+    """Return the report as a table, a line for each pass; why passes ran eagerly follows."""
+    rows = list(enumerate(report.rows, start=1))
+    lines = [HEAD, *(_cells(number, row) for number, row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    return "\n".join("  ".join(_pad(line, widths)).rstrip() for line in lines)
+    notes = [
+        f"pass {number} ran eagerly: {row.sampled.eager_reason}"
+        for number, row in rows
+        if row.sampled is not None and row.sampled.eager_reason is not None
+    ]
+    return "\n".join([*("  ".join(_pad(line, widths)).rstrip() for line in lines), *notes])
 
 
 def _pad(line: Iterable[str], widths: list[int]) -> Iterable[str]:
@@ -117,7 +123,7 @@ def _cells(number: int, row: PassRow) -> tuple[str, ...]:
     if done is not None:
         sampled = (
             f"{done.sampler}/{done.scheduler}", f"{done.steps}", f"{done.first_sigma:.3f}",
-            f"{done.model_calls}", f"{done.seconds:.2f}",
+            _format_calls(done), f"{done.seconds:.2f}",
         )  # fmt: skip
     changed = f"{row.outside.changed} of {row.outside.pixels}" if row.outside else "-"
     return (
@@ -127,6 +133,11 @@ def _cells(number: int, row: PassRow) -> tuple[str, ...]:
         *_format_change(row.outside),
         changed,
     )
+
+
+def _format_calls(done: SamplePass) -> str:
+    captured = f" ({done.captured_calls} captured)" if done.captured_calls else ""
+    return f"{done.model_calls}{captured}"
 
 
 def _format_change(change: ImageChange | None) -> tuple[str, str]:

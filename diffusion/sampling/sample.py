@@ -160,12 +160,13 @@ def sample_custom(
             "remove SetLatentNoiseMask, or upscale after sampling"
         )
     model, counter, start = guidance.model, _CallCounter(hooks), time.perf_counter()
+    weights, captured_before = model.weights, model.weights.captured_calls
     counting = replace(hooks, on_call=counter)
 
     def sample_with(one_by_one: bool) -> list[Tensor]:
         generator = generator_after_start(latent.samples.shape, run.noise.seed, latent.batch_index)
         state = StepState(model.sampling, generator=generator)
-        with model.weights.use(model.patches, state):
+        with weights.use(model.patches, state):
             denoiser = GuidedDenoiser(
                 guidance,
                 counting,
@@ -192,6 +193,8 @@ def sample_custom(
         float(run.sigmas[0]),
         counter.calls,
         time.perf_counter() - start,
+        weights.captured_calls - captured_before,
+        weights.eager_reason if weights.device.type == "cuda" else None,
     )
     passes = (*latent.passes, done)
     return SamplingResult(*(replace(latent, samples=samples, passes=passes) for samples in results))

@@ -33,6 +33,24 @@ class DeviceListing(Extension):
     list: Callable[[], Sequence[Device]]
 
 
+@dataclass(frozen=True)
+class DeviceNote(Extension):
+    """Says how nodes will run on this machine's devices, for plans.
+
+    Args:
+        describe: returns a sentence without its full stop, or nothing where there is nothing to
+            say; must not load heavy libraries.
+    """
+
+    describe: Callable[[], str | None]
+
+
+def device_notes(registry: Registry) -> list[str]:
+    """Return what the installed packs say of this machine's devices."""
+    notes = (note.describe() for note in registry.extensions(DeviceNote))
+    return [note for note in notes if note]
+
+
 def devices(registry: Registry) -> list[Device]:
     """Return the accelerators of this machine; empty if everything runs on the CPU."""
     return [device for listing in registry.extensions(DeviceListing) for device in listing.list()]

@@ -167,6 +167,29 @@ def test_check_lists_all_problems(graph: Path, capsys: pytest.CaptureFixture[str
     assert kinds == {"out_of_range", "not_in_list", "unknown_input"}
 
 
+@pytest.mark.parametrize(
+    ("option", "note"),
+    [
+        ("off", "networks run eagerly: fast networks are off"),
+        ("auto", "networks run fast on the GPU: fused kernels, calls captured from the second on"),
+    ],
+)
+def test_plan_says_how_networks_run_on_a_gpu(
+    graph: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    note: str,
+) -> None:
+    monkeypatch.setenv("LATENTLOOM_FAST", "")
+    monkeypatch.setattr("latentloom.nodes.codecs.has_driver", lambda: True)
+    monkeypatch.setattr("latentloom.diffusion.networks.fast.setting.find_spec", lambda _: object())
+    assert run(capsys, "plan", graph, "--fast", option)[1].splitlines()[-1] == note
+    assert as_json(capsys, "plan", graph, "--fast", option)[1]["notes"] == [note]
+    monkeypatch.setattr("latentloom.nodes.codecs.has_driver", lambda: False)
+    assert as_json(capsys, "plan", graph, "--fast", option)[1]["notes"] == []
+
+
 def test_plan_and_check_add_warnings_and_do_not_fail_for_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -31,6 +31,7 @@ from tests.paths import ROOT
         ["run", "g.yaml", "--what"],
         ["run", "g.yaml", "--vram", "much"],
         ["run", "g.yaml", "--reserve-vram", "-1"],
+        ["run", "g.yaml", "--fast", "on"],
         ["convert", "a"],
         ["convert", "a", "b", "--to", "xml"],
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 import latentloom
 from latentloom.diffusion.latents.latents import Latent, SamplePass
+from latentloom.diffusion.sampling.report import PassReport, PassRow, to_table
 from latentloom.engine.cache.fingerprint import Fingerprinter
 from latentloom.engine.errors import InputError
 from latentloom.engine.execution.events import AnyEvent, Finished
@@ -96,3 +98,13 @@ def test_passes_are_listed_with_their_figures(engine: Engine, tmp_path: Path) ->
     (text,) = [event.text for event in events if isinstance(event, Finished) and event.text]
     assert text.splitlines()[0].split()[:3] == ["pass", "sampler", "steps"]
     assert "heun/simple" in text.splitlines()[2]
+
+
+def test_the_table_says_which_calls_were_captured_and_why_not() -> None:
+    captured = SamplePass("euler", "normal", 20, 14.6, 20, 0.2, captured_calls=18)
+    eager = SamplePass("euler", "normal", 4, 2.0, 4, 0.4, eager_reason="Triton is not installed")
+    lines = to_table(PassReport((PassRow(captured), PassRow(eager), PassRow()))).splitlines()
+    assert "20 (18 captured)" in lines[1]
+    assert "captured" not in lines[2]
+    assert lines[4:] == ["pass 2 ran eagerly: Triton is not installed"]
+    assert captured.fingerprint == replace(captured, captured_calls=0).fingerprint

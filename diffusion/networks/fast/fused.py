@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from . import kernels
 
 # A group of this many values is read once and stays in registers; a larger one is read twice.
-MAX_GROUP_VALUES = 65_536
+MAX_GROUP_VALUES = 4_096
 # Values for each warp of a group in registers.
 VALUES_PER_WARP = 4_096
 # Chunks of an image whose channels are summed side by side.

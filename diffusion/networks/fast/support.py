@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import nn
 
-VARIABLE = "LATENTLOOM_FAST"
-SETTINGS = ("auto", "off")
+from .setting import why_not_set
+
 # Triton's kernels run from this compute capability on.
 MIN_CAPABILITY = (8, 0)
 CONTEXT_FREE = (None, "text_time")
-
-
-def setting() -> str:
-    """Return LATENTLOOM_FAST: `auto` or `off`; anything else counts as `auto`."""
-    return "off" if os.environ.get(VARIABLE) == "off" else "auto"
 
 
 def why_not_here(device: torch.device) -> str | None:
     """Say why networks on a device run without the fast forwards; None if they can."""
     if device.type != "cuda" or torch.version.cuda is None:
         return "no NVIDIA GPU"
-    if setting() == "off":
-        return "fast networks are off"
     if torch.cuda.get_device_capability(device) < MIN_CAPABILITY:
         return "the GPU is older than compute capability 8.0"
-    if find_spec("triton") is None:
-        return "Triton is not installed"
-    return None
+    return why_not_set()
 
 
 def why_not_network(network: Any) -> str | None:

@@ -13,7 +13,7 @@ from latentloom.engine.cache.fingerprint import TypeFingerprint
 from latentloom.engine.errors import InputError
 from latentloom.engine.graph.lint import LintRule
 from latentloom.engine.node import registry
-from latentloom.engine.node.devices import DeviceListing
+from latentloom.engine.node.devices import DeviceListing, DeviceNote, device_notes
 from latentloom.engine.node.image_service import ImageService, image_service
 from latentloom.engine.node.registry import ENTRY_POINT_GROUP, Registry
 
@@ -67,6 +67,11 @@ def test_extensions_are_collected_once_and_returned_by_class() -> None:
     assert both.extensions(TypeFingerprint) == (first, second)
     assert both.extensions(ImageService) == (service,)
     assert both.extensions(DeviceListing) == ()
+
+
+def test_notes_on_devices_are_listed_where_there_are_any() -> None:
+    registry = Registry.of(DeviceNote(lambda: "two GPUs"), DeviceNote(lambda: None))
+    assert device_notes(registry) == ["two GPUs"]
 
 
 def test_the_image_service_of_the_last_pack_is_used() -> None:

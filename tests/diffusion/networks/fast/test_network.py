@@ -277,7 +277,7 @@ def test_devices_say_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert why_not_here(torch.device("cpu")) == "no NVIDIA GPU"
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
-    module = "latentloom.diffusion.networks.fast.support.find_spec"
+    module = "latentloom.diffusion.networks.fast.setting.find_spec"
     monkeypatch.setattr(module, lambda _name: object())
     assert why_not_here(gpu) is None
     monkeypatch.setenv("LATENTLOOM_FAST", "off")
