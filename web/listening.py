@@ -10,7 +10,7 @@ import logging
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import hdrs, web
 
@@ -61,6 +61,12 @@ class _Connection(web.RequestHandler):
         )
         response.force_close()
         return response
+
+
+    def log_exception(self, *message: object, **options: Any) -> None:
+        """Log what failed, but not that the rest of a refused body cannot be read."""
+        if not isinstance(options.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*message, **options)
 
 
 class _Handshake(asyncio.Protocol):

@@ -116,6 +116,18 @@ def test_connections_beyond_the_limit_are_refused_until_one_closes(tmp_path: Pat
     connected(tmp_path, story, max_connections=3)
 
 
+def test_a_body_that_is_refused_and_cannot_be_decoded_is_not_an_error_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(port: int) -> None:
+        headers = b"Host: localhost\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+        request = b"POST /prompt HTTP/1.1\r\n" + headers + b"Content-Length: 7\r\n\r\nno gzip"
+        assert (await ask(port, request)).startswith(b"HTTP/1.1 415")
+
+    connected(tmp_path, story)
+    assert [record.getMessage() for record in caplog.records] == []
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [
