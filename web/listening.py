@@ -62,7 +62,6 @@ class _Connection(web.RequestHandler):
         response.force_close()
         return response
 
-
     def log_exception(self, *message: object, **options: Any) -> None:
         """Log what failed, but not that the rest of a refused body cannot be read."""
         if not isinstance(options.get("exc_info"), web.RequestPayloadError):

@@ -12,9 +12,10 @@ from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.formats import parse_graph
 from latentloom.engine.formats.comfy_editor import read_workflow
 from latentloom.engine.formats.comfy_prompt import read_prompt, write_prompt
+from latentloom.engine.formats.comfy_tokens import fill_tokens
 from latentloom.engine.formats.comfy_values import values_by_position
 from latentloom.engine.formats.parsing import parse_json
-from latentloom.engine.graph.graph import Link
+from latentloom.engine.graph.graph import Link, Node
 from latentloom.engine.graph.lint import lint
 from latentloom.engine.node.registry import Registry
 
@@ -70,13 +71,36 @@ def test_a_name_that_is_set_from_itself_is_refused() -> None:
         ("%My image.width%x%EmptyImage.height%", "16x24"),
         ("%EmptyImage.depth%_%date:yyyy%_%width%", "%EmptyImage.depth%_%date:yyyy%_%width%"),
         ("%LoadImage.image%", "sub_house.png"),
+        ("%ImageScaleBy.scale_by%_%RandomNoise.noise_seed%", "2_7"),
     ],
 )
 def test_values_of_other_nodes_are_filled_into_the_name_of_a_file(prefix: str, filled: str) -> None:
     image = {"id": 2, "type": "EmptyImage", "title": "My image", "widgets_values": [16, 24, 1, 0]}
     loader = {"id": 3, "type": "LoadImage", "widgets_values": ["sub/house.png", "image"]}
-    graph = read_workflow(workflow(image, loader, save_image(6, prefix, 2)), REGISTRY)
+    scale = {"id": 4, "type": "ImageScaleBy", "widgets_values": ["lanczos", 2.0]}
+    noise = {"id": 5, "type": "RandomNoise", "widgets_values": [7, "fixed"]}
+    graph = read_workflow(workflow(image, loader, scale, noise, save_image(6, prefix, 2)), REGISTRY)
     assert graph.nodes["6"].inputs["filename_prefix"] == filled
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2.0, "2"),
+        (0.1, "0.1"),
+        (-0.0, "0"),
+        (1e-5, "0.00001"),
+        (1e-7, "1e-7"),
+        (1e16, "10000000000000000"),
+        (1.25e22, "1.25e+22"),
+        (True, "true"),
+    ],
+)
+def test_numbers_in_the_name_of_a_file_are_written_as_the_editor_does(
+    value: float, text: str
+) -> None:
+    nodes = {"a": Node("A", {"x": value}), "b": Node("B", {"filename_prefix": "%A.x%"})}
+    assert fill_tokens(nodes)["b"].inputs["filename_prefix"] == text
 
 
 def test_true_or_false_after_a_seed_is_its_control() -> None:
