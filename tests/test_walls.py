@@ -15,7 +15,7 @@ import pytest
 from tests.paths import ROOT
 
 PACKAGE = ("engine", "diffusion", "nodes", "console", "web")
-DOORS = ("__init__.py", "cli.py", "server.py")
+DOORS = ("__init__.py", "__main__.py", "cli.py", "server.py")
 OURS = {*PACKAGE, *DOORS, "training", "bench", "tests"}
 LIBRARIES = {
     "engine": {"networkx", "yaml"},
@@ -27,6 +27,7 @@ LIBRARIES = {
     "console": {"rich"},
     "web": {"aiohttp"},
     "__init__.py": set[str](),
+    "__main__.py": set[str](),
     "cli.py": set[str](),
     "server.py": set[str](),
 }  # fmt: skip
@@ -37,6 +38,7 @@ MAY_IMPORT = {
     "console": {"engine", "console"},
     "web": {"engine", "web"},
     "__init__.py": {"engine", "nodes"},
+    "__main__.py": {"cli"},
     "cli.py": {"engine", "console", "web", "nodes"},
     "server.py": {"web", "nodes"},
 }

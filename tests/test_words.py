@@ -30,7 +30,7 @@ FILES = sorted(
     path
     for path in (
         *(path for folder in CODE for path in (ROOT / folder).rglob("*.py")),
-        *(ROOT / name for name in ("__init__.py", "cli.py", "server.py")),
+        *(ROOT / name for name in ("__init__.py", "__main__.py", "cli.py", "server.py")),
     )
     if is_done(path)
 )

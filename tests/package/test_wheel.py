@@ -50,6 +50,7 @@ def test_the_wheel_holds_the_code_the_graphs_and_the_model(wheel: Path) -> None:
     others = {
         "__init__.py",
         "py.typed",
+        "__main__.py",
         "cli.py",
         "server.py",
         "web/extension/plan.js",
@@ -114,7 +115,7 @@ def test_mypy_sees_the_types_of_the_installed_wheel(installed: Path, tmp_path: P
 def test_an_editable_install_works_under_any_folder_name(hostile: Path) -> None:
     checkout = hostile / "any name"
     checkout.mkdir()
-    for path in (*FOLDERS, "graphs", "models", "__init__.py", "cli.py", "server.py",
+    for path in (*FOLDERS, "graphs", "models", "__init__.py", "__main__.py", "cli.py", "server.py",
                  "pyproject.toml", "README.md", "LICENSE", "py.typed"):  # fmt: skip
         (checkout / path).symlink_to(ROOT / path)
     folder = hostile / "venv"
@@ -125,5 +126,6 @@ def test_an_editable_install_works_under_any_folder_name(hostile: Path) -> None:
         assert call(binaries / "python", "-c", code, cwd=location).strip() == str(
             checkout / "__init__.py"
         )
-    assert "KSampler" in call(binaries / "latentloom", "nodes", cwd=hostile)
+    for command in ([binaries / "latentloom"], [binaries / "python", "-m", "latentloom"]):
+        assert "KSampler" in call(*command, "nodes", cwd=hostile)
     assert "--port" in call(binaries / "python", checkout / "server.py", "--help", cwd=hostile)
