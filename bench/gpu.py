@@ -3,7 +3,9 @@
 Random weights of the true shapes, in one process, the contenders in turns. Rows, in this order:
 ceilings of the machine; image (sampling, and sampling with decoding); errors against float32;
 batch; decode; new-size, lora (first images that nothing was captured for); control; cold (a file
-in a fresh process); compiled (diffusers with torch.compile, only with --compile). A row is
+in a fresh process); trace (kernels, launches, waits and busy time of what was measured before,
+last, since a tracer may slow down what runs after it); compiled (diffusers with torch.compile,
+only with --compile). A row is
 printed, and the file of results written, when it is measured: a kill loses only the row at hand.
 On a CPU, `--family mini` shows that everything runs.
 """

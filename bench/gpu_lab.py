@@ -21,7 +21,7 @@ from bench.networks import (
     prompt_arguments,
     quiet,
 )
-from bench.records import Contender, Measuring, fast_setting
+from bench.records import Contender, Measured, Measuring, fast_setting
 from latentloom.diffusion.conditioning.conditioning import with_control
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks import devices
@@ -104,6 +104,7 @@ class Lab:
         self.plain = make_handles(name, self.modules, device)
         self.theirs = copy_modules(self.modules)
         self.theirs.vae.to(options.dtype)
+        self.measured: list[Measured] = []
         self.prompts = make_prompt(self.plain.family, 1), make_prompt(self.plain.family, 2)
 
     def ours(self, make: Callable[[Handles], Run]) -> list[Contender]:
@@ -169,13 +170,10 @@ class Lab:
         return work
 
     def measuring(self, steps: int, **options: Any) -> Measuring:
-        """Return how rows are measured."""
+        """Return how rows are measured; what they measure can be traced later."""
+        settings = {"measured": self.measured, "rate": self.options.rate, **options}
         return Measuring(
-            device=self.options.device,
-            repeats=self.options.repeats,
-            steps=steps,
-            rate=self.options.rate,
-            **options,
+            device=self.options.device, repeats=self.options.repeats, steps=steps, **settings
         )
 
     def count(self, work: Callable[[int], object], steps: int) -> float:

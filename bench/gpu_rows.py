@@ -148,6 +148,12 @@ def cold(lab: Lab) -> Iterator[Record]:
             )
 
 
+def traced(lab: Lab) -> Iterator[Record]:
+    """Trace what was measured before, each contender with its setting."""
+    for measured in lab.measured:
+        yield measured.trace()
+
+
 def compiled(lab: Lab) -> Iterator[Record]:
     """Measure diffusers with its UNet and its decoder compiled; compiling takes minutes."""
     size, steps = lab.rows.size, lab.options.steps
@@ -161,7 +167,7 @@ def compiled(lab: Lab) -> Iterator[Record]:
         work = lab.their_sampling(size, output, modules=modules)
         row = f"{lab.name} {size.width} {label}, {steps} steps"
         contender = Contender(name=f"diffusers {mode}", work=work)
-        yield from lab.measuring(steps, is_traced=False).measure(row, [contender])
+        yield from lab.measuring(steps, measured=None).measure(row, [contender])
 
 
 # By name, the most important first; a row that takes long is late.
@@ -174,6 +180,7 @@ ROWS: dict[str, Callable[[Lab], Iterator[Record]]] = {
     "lora": lora,
     "control": control,
     "cold": cold,
+    "trace": traced,
     "compiled": compiled,
 }
 
@@ -224,7 +231,7 @@ def _warm_up(lab: Lab) -> None:
 
 def _first_images(lab: Lab, row: str, make: Callable[[Handles], Run]) -> Iterator[Record]:
     """Measure both ways, and the first fast image relative to a usual plain one."""
-    measuring = lab.measuring(lab.options.steps, is_traced=False)
+    measuring = lab.measuring(lab.options.steps, measured=None)
     records = list(measuring.measure(row, lab.ours(make)))
     yield from records
     by_name = {record.contender: record for record in records}

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from bench.activity import Activity, trace, trace_steps
+from bench.activity import trace, trace_steps
 from bench.clock import time_call
 from bench.networks import quiet, synchronize
 from latentloom.diffusion.networks.fast.setting import VARIABLE
@@ -45,7 +45,7 @@ class Record:
     Attributes:
         value: the median.
         first: the first run, which may compile, capture or load.
-        kernels, launches, waits: of a step, or of a run without steps.
+        kernels, launches, waits: of a step, or of a run without steps; from a trace.
         busy: share of the time in which the device computes.
         floor: share of the time that the arithmetic takes at the ceiling.
         peak_mb: memory at its peak, beyond that before the first run.
@@ -149,7 +149,7 @@ class Measuring:
         operations: arithmetic of a run.
         rate: operations a second at the device's ceiling.
         aim: of the first contender, in the reported unit.
-        is_traced: count kernels and waits.
+        measured: collects what can be traced later; a tracer may slow down what runs after it.
     """
 
     device: torch.device
@@ -159,10 +159,10 @@ class Measuring:
     operations: float = 0
     rate: float = 0
     aim: float | None = None
-    is_traced: bool = True
+    measured: list[Measured] | None = None
 
     def measure(self, row: str, contenders: Sequence[Contender]) -> Iterator[Record]:
-        """Run the contenders once each, then in turns, then traced; yield a record of each.
+        """Run the contenders once each, then in turns; yield a record of each.
 
         One that fails, for lack of memory for instance, gets a record of its error.
         """
@@ -212,16 +212,29 @@ class Measuring:
             record = replace(record, floor=self.operations / self.rate / run_s)
         if contender.counted is not None:
             record = replace(record, calls=self._count_calls(contender, contender.counted))
-        if not self.is_traced:
-            return record
+        if self.measured is not None:
+            self.measured.append(Measured(self, contender, record))
+        return record
+
+    def trace(self, contender: Contender, record: Record) -> Record:
+        """Return the record of a contender's kernels, launches, waits and busy time."""
+        steps = self.steps or 1
         with fast_setting(contender.fast):
-            counted, run = self._trace(contender)
-        return replace(
-            record,
+            if self.steps:
+                activities = trace_steps(contender.work, self.device)
+                counted, run = activities.step, activities.of_run(steps)
+            else:
+                counted = run = trace(lambda: contender.work(0), self.device)
+        busy = run.busy_s * 1e3 / (steps if self.is_per_step else 1)
+        return Record(
+            row=record.row,
+            contender=record.contender,
+            value=busy,
+            unit="ms busy",
             kernels=counted.kernels,
             launches=counted.launches,
             waits=counted.waits,
-            busy=run.busy_s / run_s,
+            busy=busy / record.value if record.value else None,
         )
 
     def _count_calls(self, contender: Contender, weights: Weights) -> str:
@@ -231,13 +244,17 @@ class Measuring:
         reason = weights.eager_reason or (weights._fast.failure if weights._fast else None)
         return f"{captured} captured, {eager} eager{f': {reason}' if reason and eager else ''}"
 
-    def _trace(self, contender: Contender) -> tuple[Activity, Activity]:
-        """Return the activity to count, and that of a run."""
-        if not self.steps:
-            activity = trace(lambda: contender.work(0), self.device)
-            return activity, activity
-        activities = trace_steps(contender.work, self.device)
-        return activities.step, activities.of_run(self.steps)
+
+class Measured(NamedTuple):
+    """A contender whose time was measured, and its record."""
+
+    measuring: Measuring
+    contender: Contender
+    record: Record
+
+    def trace(self) -> Record:
+        """Return the record of its kernels, launches, waits and busy time."""
+        return self.measuring.trace(self.contender, self.record)
 
 
 def failure(row: str, contender: str, error: Exception) -> Record:

@@ -49,12 +49,20 @@ def one_row(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return rows
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row not in ("cold", "compiled")])
+@pytest.mark.parametrize("row", [row for row in ROWS if row not in ("cold", "trace", "compiled")])
 def test_a_row_runs_on_a_cpu(row: str, tmp_path: Path) -> None:
     records = measure(tmp_path / "gpu.json", "--rows", row)
     assert {"fast", "plain"} <= {record["contender"] for record in records}
     assert [record["error"] for record in records if record["error"]] == []
     assert all(record["value"] is not None for record in records)
+
+
+def test_what_was_measured_is_traced_afterwards(tmp_path: Path) -> None:
+    records = measure(tmp_path / "gpu.json", "--rows", "decode", "trace")
+    names = [record["contender"] for record in records]
+    assert names == ["fast", "plain", "diffusers"] * 2
+    assert [record["kernels"] for record in records] == [None] * 3 + [0] * 3
+    assert {record["unit"] for record in records[3:]} == {"ms busy"}
 
 
 def test_all_compute_the_same_with_random_weights_that_matter(tmp_path: Path) -> None:
