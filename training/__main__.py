@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
+import time
 from pathlib import Path
 
 import diffusers
@@ -13,6 +15,7 @@ import transformers
 
 from training.presets import PRESETS, Preset
 from training.workshop import STAGES, TRAINED, Workshop
+from training.world.crew import Crew
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,10 +23,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     _quiet()
+    deadline = time.monotonic() + 60 * options.minutes if options.minutes else None
     name = options.preset or ("large" if options.device == "cuda" else "full")
-    preset = dataclasses.replace(PRESETS[name], device=options.device)
+    preset = dataclasses.replace(PRESETS[name], device=options.device, copies=options.copies)
     preset = _with_steps(preset, dict(options.steps))
-    workshop = Workshop(preset, options.run, options.output, options.resume)
+    if options.device == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    crew = Crew(options.workers or len(os.sched_getaffinity(0)))
+    workshop = Workshop(preset, options.run, options.output, options.resume, deadline, crew)
     if options.finish:
         print(f"{options.finish} ends at step {workshop.finish(options.finish)}")
         return 0
@@ -63,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints")
     parser.add_argument("--finish", choices=TRAINED, help="let a stage under way end early")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, help="processes that draw; a core each if not said")
+    parser.add_argument("--minutes", type=float, help="train all stages within this time")
+    parser.add_argument("--copies", type=Path, help="a folder for copies of finished stages")
     return parser
 
 

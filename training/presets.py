@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from training.stages.stage import Plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Preset:
 
     `sheet_share`: how many of the images that the denoiser sees are sheets.
 
+    `copies`: a folder for copies of the finished stages.
+
     `autoencoder_crops`: up to which share of a stage a step has how many crops of which side.
     """
 
@@ -67,6 +73,7 @@ class Preset:
     toned: int = 400
     sheet_share: float = 0.35
     device: str = "cpu"
+    copies: Path | None = None
     half: bool = True
     seed: int = 1
     counts: Counts = Counts()
@@ -122,15 +129,21 @@ TINY = Preset(
 # For a GPU: the same networks on more images, in large batches.
 LARGE = replace(
     FULL,
-    scenes=60_000,
-    pairs=20_000,
+    scenes=48_000,
+    pairs=16_000,
     pool=12_000,
     textures=3_000,
-    denoiser=replace(FULL.denoiser, steps=20_000, rate=2e-3, fall=6_000),
-    controlnet=replace(FULL.controlnet, steps=5_000, rate=2e-3, fall=3_000),
-    autoencoder_crops=((0.7, 32, 96), (0.9, 12, 160), (1.0, 8, 256)),
-    batch=256,
-    control_batch=192,
+    autoencoder=replace(FULL.autoencoder, steps=7_000, fall=3_500),
+    decoder=replace(FULL.decoder, steps=3_000, fall=2_400),
+    denoiser=replace(
+        FULL.denoiser, steps=12_000, rate=1.25e-3, warmup=300, fall=4_800, average=0.999,
+        snapshots=45.0,
+    ),
+    controlnet=replace(FULL.controlnet, steps=2_500, rate=1.25e-3, fall=1_500, average=0.997),
+    adapter=replace(FULL.adapter, steps=400, fall=350),
+    autoencoder_crops=((0.7, 48, 96), (0.9, 18, 160), (1.0, 10, 256)),
+    batch=192,
+    control_batch=128,
     adapter_batch=64,
-)
+)  # fmt: skip
 PRESETS = {"full": FULL, "large": LARGE, "tiny": TINY}

@@ -13,13 +13,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from training.stages.autoencoder import encode_images
-from training.stages.denoiser import Lessons
-from training.stages.schedule import draw_timesteps, noise_schedule, weighted_error
+from training.stages.denoiser import Lessons, alike
+from training.stages.schedule import add_noise, draw_timesteps, weighted_error
 from training.stages.stage import Stage, train
-from training.stages.tokenizer import encode_tokens
-from training.world.captions import caption
-from training.world.render import render, to_array
-from training.world.scenes import TRAINING_SEEDS, sample_scene
+from training.stages.tokenizer import encode_captions, encode_tokens
+from training.world.render import to_array
+from training.world.tables import draw_scenes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,16 +108,15 @@ def _adding(down: nn.Module, up: nn.Module):  # type: ignore[no-untyped-def]
 
 
 @torch.no_grad()
-def toned_lessons(preset: Preset, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> Lessons:
+def toned_lessons(
+    preset: Preset, folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer
+) -> Lessons:
     """The first scenes of the pool in two tones, with their captions as they are."""
-    scenes = [sample_scene(TRAINING_SEEDS.start + index) for index in range(preset.toned)]
-    latents = encode_images(vae, (two_tones(render(scene)) for scene in scenes))
-    tokens = [
-        encode_tokens(tokenizer, [caption(scene, k) for k in range(preset.captions)])
-        for scene in scenes
-    ]
-    empty = encode_tokens(tokenizer, [""]).long()
-    return Lessons(latents, torch.stack(tokens), empty, torch.ones(len(latents)))
+    scenes = draw_scenes(0, preset.toned)
+    toned = np.stack([to_array(two_tones(Image.fromarray(scene))) for scene in scenes])
+    captions = encode_captions(folder / "tokenizer", preset.captions, 0, preset.toned)
+    empty, tokens = encode_tokens(tokenizer, [""]).long(), torch.from_numpy(captions)
+    return Lessons(encode_images(vae, toned), tokens, empty, torch.ones(len(toned)))
 
 
 def train_adapter(
@@ -136,20 +134,21 @@ def train_adapter(
     text_encoder = networks["text_encoder"].to(device).requires_grad_(False)
     adapter = Adapter(unet, preset.rank).to(device)
     adapter.attach(unet)
+    lessons = lessons.to(preset.device)
 
-    def loss(step: int, generator: torch.Generator) -> Tensor:
+    def loss(step: int, generator: torch.Generator | None) -> Tensor:
         picks = lessons.pick(preset.adapter_batch, generator)
         latents, tokens = lessons.draw(step, picks, generator)
-        timesteps = draw_timesteps(len(picks), generator)
-        noise = torch.randn(latents.shape, generator=generator)
-        noisy = noise_schedule().add_noise(latents, noise, timesteps)
+        timesteps = draw_timesteps(len(picks), generator, device)
+        noise = torch.randn(latents.shape, generator=generator, device=device)
+        noisy = add_noise(latents, noise, timesteps)
         with torch.no_grad():
-            states = text_encoder(tokens.to(device)).last_hidden_state
-        got = unet(noisy.to(device), timesteps.to(device), states).sample.float()
-        return weighted_error(got, noise.to(device), timesteps)
+            states = text_encoder(tokens).last_hidden_state
+        got = unet(noisy, timesteps, states).sample.float()
+        return weighted_error(got, noise, timesteps)
 
     modules, half = {"adapter": adapter}, preset.half
-    stage = Stage("adapter", modules, loss, preset.adapter, preset.seed + 4, half=half)
+    stage = Stage("adapter", modules, loss, preset.adapter, preset.seed + 4, half=half, alike=alike)
     average = train(stage, folder, resume=resume)["adapter"]
     if not isinstance(average, Adapter):
         raise TypeError("a stage returns averages of what it was given")

@@ -6,8 +6,9 @@ frozen; the decoder goes on alone, beside the denoiser, since the latents no lon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
+import math
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,17 +18,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.stages.stage import Measure, Stage, half_precision, train
-from training.world.pool import draw_batch, held_out, load_pool, to_tensor
-from training.world.render import to_array
+from training.world.pool import Images, draw_batch, gather_batch, held_out, load_pool
 from training.world.scenes import SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from PIL import Image
 
     from training.presets import Preset
+    from training.world.crew import Crew
 
 SCALE = 0.18215
 LATENTS = 4
@@ -119,17 +119,18 @@ def psnr(vae: AutoencoderKL, images: Tensor) -> float:
     return float((-10 * torch.cat(errors).log10()).mean())
 
 
-def train_autoencoder(preset: Preset, folder: Path, *, resume: bool) -> AutoencoderKL:
+def train_autoencoder(preset: Preset, folder: Path, crew: Crew, *, resume: bool) -> AutoencoderKL:
     """Train encoder and decoder together; return the folded average."""
-    images = load_pool(preset.pool, preset.textures, folder)
+    images = load_pool(preset, folder, crew)
     torch.manual_seed(preset.seed)
     vae = build(preset.autoencoder_channels)
-    sample = to_tensor(images[:: max(1, len(images) // 256)])
-    prepare(vae, sample[:64])
+    sample = images.sample(max(1, len(images) // 256))
+    prepare(vae, sample[: 64 if preset.device == "cpu" else 16])
     vae = vae.to(preset.device).to(memory_format=torch.channels_last)
+    source = images if preset.device == "cpu" else images.to(preset.device)
 
-    def loss(step: int, generator: torch.Generator) -> Tensor:
-        batch = _batch(preset, images, step / preset.autoencoder.steps, generator)
+    def loss(step: int, generator: torch.Generator | None) -> Tensor:
+        batch = _batch(preset, source, step / preset.autoencoder.steps, generator)
         posterior = vae.encode(batch).latent_dist
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
         latents = _with_noise(posterior.sample(generator), ENCODING_NOISE, generator)
@@ -137,46 +138,60 @@ def train_autoencoder(preset: Preset, folder: Path, *, resume: bool) -> Autoenco
         return total
 
     plan, half = preset.autoencoder, preset.half
-    stage = Stage("autoencoder", {"vae": vae}, loss, plan, preset.seed, _measure(), half)
-    average = train(stage, folder, resume=resume)["vae"].cpu()
-    fold(average, sample)
-    return average
+    alike = partial(_alike, preset, plan.steps)
+    stage = Stage("autoencoder", {"vae": vae}, loss, plan, preset.seed, _measure(), half, alike)
+    average = train(stage, folder, resume=resume)["vae"]
+    fold(average, sample.to(preset.device))
+    return average.cpu()
 
 
 def train_decoder(
-    preset: Preset, folder: Path, folded: AutoencoderKL, *, resume: bool
+    preset: Preset, folder: Path, crew: Crew, folded: AutoencoderKL, *, resume: bool
 ) -> AutoencoderKL:
     """Train the decoder alone on the folded, frozen encoder's latents; return the average."""
-    images = load_pool(preset.pool, preset.textures, folder)
+    images = load_pool(preset, folder, crew)
+    source = images if preset.device == "cpu" else images.to(preset.device)
     vae = folded.to(preset.device).to(memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
 
-    def loss(step: int, generator: torch.Generator) -> Tensor:
-        batch = _batch(preset, images, step / preset.decoder.steps, generator)
+    def loss(step: int, generator: torch.Generator | None) -> Tensor:
+        batch = _batch(preset, source, step / preset.decoder.steps, generator)
         with torch.no_grad():
             latents = vae.encode(batch).latent_dist.sample(generator)
         latents = _with_noise(latents, DECODING_NOISE / SCALE, generator)
         return reconstruction_loss(vae.decode(latents).sample, batch, low=2.0)
 
     plan, half = preset.decoder, preset.half
-    stage = Stage("decoder", {"vae": vae}, loss, plan, preset.seed + 1, _measure(), half)
+    alike = partial(_alike, preset, plan.steps)
+    stage = Stage("decoder", {"vae": vae}, loss, plan, preset.seed + 1, _measure(), half, alike)
     return train(stage, folder, resume=resume)["vae"].cpu()
 
 
-def _with_noise(latents: Tensor, most: float, generator: torch.Generator) -> Tensor:
+def _with_noise(latents: Tensor, most: float, generator: torch.Generator | None) -> Tensor:
     """Latents with noise, whose deviation is up to `most` and differs between images."""
-    strength = torch.rand(len(latents), 1, 1, 1, generator=generator) * most
-    return latents + (strength * torch.randn(latents.shape, generator=generator)).to(latents)
+    device = latents.device
+    strength = torch.rand(len(latents), 1, 1, 1, generator=generator, device=device) * most
+    noise = torch.randn(latents.shape, generator=generator, device=device)
+    return latents + (strength * noise).to(latents)
 
 
 def _batch(
-    preset: Preset, images: NDArray[np.uint8], done: float, generator: torch.Generator
+    preset: Preset, images: Images | Tensor, done: float, generator: torch.Generator | None
 ) -> Tensor:
     """Crops that grow to whole images as the stage goes on, from 0 to 1."""
     _, count, side = next(crops for crops in preset.autoencoder_crops if done < crops[0])
-    batch = draw_batch(images, count, side, generator).to(preset.device)
+    if isinstance(images, Tensor):
+        batch = gather_batch(images, count, side, generator)
+    else:
+        batch = draw_batch(images, count, side, generator)
     return batch.contiguous(memory_format=torch.channels_last)
+
+
+def _alike(preset: Preset, steps: int, _step: int, done: float) -> int:
+    """The first of the steps that have crops of the same size."""
+    starts = (0.0, *(end for end, _, _ in preset.autoencoder_crops))
+    return math.ceil(steps * max(start for start in starts[:-1] if start <= done))
 
 
 def _measure() -> Measure:
@@ -190,12 +205,15 @@ def _measure() -> Measure:
 
 
 @torch.no_grad()
-def encode_images(vae: AutoencoderKL, images: Iterable[Image.Image]) -> Tensor:
-    """Encode images to N×4×h×w latents of unit variance, in half precision, a few at a time."""
+def encode_images(vae: AutoencoderKL, images: NDArray[np.uint8]) -> Tensor:
+    """Encode N×H×W×3 bytes to N×4×h×w latents of unit variance, in half precision."""
     vae = vae.to(memory_format=torch.channels_last)
-    parts, images = [], iter(images)
-    while few := [to_array(image) for image in islice(images, 16)]:
-        batch = to_tensor(np.stack(few)).to(vae.device, memory_format=torch.channels_last)
+    parts, many = [], 16 if vae.device.type == "cpu" else 128
+    for first in range(0, len(images), many):
+        few = torch.from_numpy(np.array(images[first : first + many])).to(vae.device)
+        batch = (few.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(
+            memory_format=torch.channels_last
+        )
         with half_precision(vae.device.type):
             means = vae.encode(batch).latent_dist.mean
         parts.append((means * SCALE).half().cpu())

@@ -9,12 +9,10 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor
 
-from latentloom.diffusion.images.canny import canny
-from training.stages.schedule import draw_timesteps, noise_schedule, weighted_error
+from training.stages.denoiser import alike
+from training.stages.schedule import add_noise, draw_timesteps, weighted_error
 from training.stages.stage import Stage, train
-from training.world.edges import HIGH, LOW, to_tensor
-from training.world.render import render
-from training.world.scenes import TRAINING_SEEDS, sample_scene
+from training.world.tables import edges_table, scenes_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,30 +23,34 @@ if TYPE_CHECKING:
 
     from training.presets import Preset
     from training.stages.denoiser import Lessons
+    from training.world.crew import Crew
 
 # Often the edges alone must say what there is.
 EMPTY_SHARE = 0.3
 # The convolutions that start at zero let everything else through: they learn faster.
 FROM_ZERO = {"controlnet_": 4.0, "cond_embedding.conv_out": 4.0}
-# One image in four has the few edges that the usual thresholds of Canny's node find.
-USUAL_LOW, USUAL_HIGH = 0.4, 0.8
 
 
-def load_edges(preset: Preset, folder: Path) -> NDArray[np.uint8]:
-    """N×H×(W/8) bytes: the edges of the scenes, eight pixels a byte."""
-    path = folder / f"edges-{preset.scenes}.npy"
-    if not path.exists():
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, np.stack([_edges(index) for index in range(preset.scenes)]))
-        partial.replace(path)
-    edges: NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return edges
+def load_edges(preset: Preset, folder: Path, crew: Crew, count: int) -> NDArray[np.uint8]:
+    """N×H×(W/8) bytes: the edges of the first scenes, eight pixels a byte."""
+    images = scenes_table(folder, preset.scenes)
+    crew.load(images, count)
+    path = images.path if images.path.exists() else images.partial
+    return crew.load(edges_table(folder, path, count))
 
 
-def _edges(index: int) -> NDArray[np.uint8]:
-    pixels = to_tensor(render(sample_scene(TRAINING_SEEDS.start + index)))
-    limits = (LOW, HIGH) if index % 4 else (USUAL_LOW, USUAL_HIGH)
-    return np.packbits(canny(pixels, *limits)[0, ..., 0].bool().numpy(), axis=1)
+def start_edges(preset: Preset, folder: Path, crew: Crew, count: int) -> None:
+    """Have the crew find the edges of scenes that are drawn."""
+    images = scenes_table(folder, preset.scenes)
+    path = images.path if images.path.exists() else images.partial
+    crew.start(edges_table(folder, path, count))
+
+
+def build_controlnet(preset: Preset, unet: nn.Module) -> ControlNetModel:
+    """A ControlNet that starts from a denoiser and adds nothing yet."""
+    return ControlNetModel.from_unet(
+        unet, conditioning_embedding_out_channels=preset.hint_channels
+    ).requires_grad_(True)
 
 
 def train_controlnet(
@@ -56,6 +58,7 @@ def train_controlnet(
     folder: Path,
     lessons: Lessons,
     networks: Mapping[str, nn.Module],
+    crew: Crew,
     *,
     resume: bool,
 ) -> nn.Module:
@@ -64,23 +67,21 @@ def train_controlnet(
     device = torch.device(preset.device)
     unet = networks["unet"].to(device).requires_grad_(False)
     text_encoder = networks["text_encoder"].to(device).requires_grad_(False)
-    net = ControlNetModel.from_unet(
-        unet, conditioning_embedding_out_channels=preset.hint_channels
-    ).requires_grad_(True)
-    edges = load_edges(preset, folder)
+    net = build_controlnet(preset, unet)
+    edges = torch.from_numpy(np.array(load_edges(preset, folder, crew, len(lessons.latents))))
+    edges, lessons = edges.to(device), lessons.to(preset.device)
+    bits = torch.arange(7, -1, -1, dtype=torch.uint8, device=device)
 
-    def loss(step: int, generator: torch.Generator) -> Tensor:
+    def loss(step: int, generator: torch.Generator | None) -> Tensor:
         picks = lessons.pick(preset.control_batch, generator)
         latents, tokens = lessons.draw(step, picks, generator, EMPTY_SHARE)
-        timesteps = draw_timesteps(len(picks), generator)
-        noise = torch.randn(latents.shape, generator=generator)
-        noisy = noise_schedule().add_noise(latents, noise, timesteps)
-        noisy = noisy.to(device, memory_format=torch.channels_last)
-        hint = torch.from_numpy(np.unpackbits(edges[picks.numpy()], axis=2)).float()
-        hint = hint[:, None].expand(-1, 3, -1, -1).to(device)
-        when = timesteps.to(device)
+        when = draw_timesteps(len(picks), generator, device)
+        noise = torch.randn(latents.shape, generator=generator, device=device)
+        noisy = add_noise(latents, noise, when).contiguous(memory_format=torch.channels_last)
+        hint = (edges[picks][..., None] >> bits & 1).flatten(2).float()
+        hint = hint[:, None].expand(-1, 3, -1, -1)
         with torch.no_grad():
-            states = text_encoder(tokens.to(device)).last_hidden_state
+            states = text_encoder(tokens).last_hidden_state
         down, middle = net(noisy, when, states, controlnet_cond=hint, return_dict=False)
         got = unet(
             noisy,
@@ -89,7 +90,7 @@ def train_controlnet(
             down_block_additional_residuals=down,
             mid_block_additional_residual=middle,
         ).sample.float()
-        return weighted_error(got, noise.to(device), timesteps)
+        return weighted_error(got, noise, when)
 
     modules = {"controlnet": net.to(device, memory_format=torch.channels_last)}
     stage = Stage(
@@ -99,6 +100,7 @@ def train_controlnet(
         preset.controlnet,
         preset.seed + 3,
         half=preset.half,
+        alike=alike,
         faster=dict(FROM_ZERO),
     )
     return train(stage, folder, resume=resume)["controlnet"]

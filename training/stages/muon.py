@@ -49,6 +49,19 @@ class Muon(torch.optim.Optimizer):
         parameter.mul_(1 - rate * decay).sub_(step.view(parameter.shape), alpha=rate)
 
 
+def orthogonal_all(matrices: Tensor) -> Tensor:
+    """`orthogonal` of each of N×rows×columns."""
+    turns = matrices.shape[1] > matrices.shape[2]
+    width = matrices.mT if turns else matrices
+    x = (width / (width.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    a, b, c = QUINTIC
+    for _ in range(ROUNDS):
+        square = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    turned: Tensor = (x.mT if turns else x).to(matrices.dtype)
+    return turned
+
+
 def orthogonal(matrix: Tensor) -> Tensor:
     """The nearest matrix whose singular values are about 1 (between 0.7 and 1.2)."""
     width = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T

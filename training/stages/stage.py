@@ -7,6 +7,7 @@ gives the weights of an uninterrupted one. Schedules depend on the step, never o
 from __future__ import annotations
 
 import copy
+import json
 import math
 import sys
 import time
@@ -31,7 +32,7 @@ from training.stages.muon import Muon, is_hidden
 if TYPE_CHECKING:
     from pathlib import Path
 
-Loss = Callable[[int, torch.Generator], Tensor]
+Loss = Callable[[int, torch.Generator | None], Tensor]
 Measure = Callable[[Mapping[str, nn.Module], int], str]
 
 
@@ -42,6 +43,9 @@ class Plan:
     The rate stays the same until the last `fall` steps, so that training may go on or end at
     any step: what came before does not depend on it. With `muon` the matrices inside the
     networks learn by Muon, at so many times the rate, and the rest by AdamW.
+
+    With `seconds` a stage takes so long instead of `steps`, of which only the share of `fall`
+    counts then; and every so many seconds `snapshots` of the averages are written.
     """
 
     steps: int
@@ -54,6 +58,8 @@ class Plan:
     muon: float = 0.0
     save_every: int = 250
     show_every: int = 100
+    seconds: float = 0.0
+    snapshots: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,9 @@ class Stage:
 
     `measure` gets the averages and the steps done, and says in a few words how good they are.
     `half` computes in bfloat16 where that loses little; weights and their steps stay float32.
-    `faster` has factors of the rate for parameters whose name holds a part.
+    `alike` gives, for a step and the share of the stage that is done, a step whose loss is
+    computed in the same shapes. `faster` has factors of the rate for parameters whose name holds
+    a part. `copies` is a folder for copies of the files of the averages.
     Modules train on the device that they lie on; `loss` brings its batches there.
     """
 
@@ -73,7 +81,9 @@ class Stage:
     seed: int
     measure: Measure | None = None
     half: bool = False
+    alike: Callable[[int, float], int] = lambda step, _done: step
     faster: Mapping[str, float] = field(default_factory=dict)
+    copies: Path | None = None
 
 
 @dataclass
@@ -119,6 +129,10 @@ def train(stage: Stage, folder: Path, *, resume: bool) -> dict[str, nn.Module]:
         folder: where `<name>.checkpoint.pt` is kept.
         resume: go on from the checkpoint, if there is one; a finished stage costs nothing.
     """
+    if stage.plan.seconds or _device_of(stage) != "cpu":
+        from training.stages.timed import train_timed
+
+        return train_timed(stage, folder)
     averages = {name: copy.deepcopy(module).eval() for name, module in stage.modules.items()}
     optimizers = _optimizers(stage)
     path = folder / f"{stage.name}.checkpoint.pt"
@@ -137,10 +151,13 @@ def train(stage: Stage, folder: Path, *, resume: bool) -> dict[str, nn.Module]:
 
 def read_history(folder: Path, stage: str) -> History:
     """The history of a stage in a run folder; an empty one if it has not begun."""
-    path = folder / f"{stage}.checkpoint.pt"
-    if not path.exists():
-        return History()
-    return History(**torch.load(path, weights_only=True, mmap=True)["history"])
+    timed = folder / f"{stage}.history.json"
+    if timed.exists():
+        return History(**json.loads(timed.read_text()))
+    for path in (folder / f"{stage}.checkpoint.pt", folder / f"{stage}.part1.pt"):
+        if path.exists():
+            return History(**torch.load(path, weights_only=True, mmap=True)["history"])
+    return History()
 
 
 def generator_at(seed: int, step: int) -> torch.Generator:
@@ -185,13 +202,17 @@ def _groups(
     ]
 
 
-def half_precision(device: str, enabled: bool = True) -> torch.autocast:
+def half_precision(device: str, enabled: bool = True, *, cache: bool = True) -> torch.autocast:
     """Return a context that computes in bfloat16 where the processor is used for it.
 
     torch's attention asks the processor for AVX-512 and fails if its settings forbid it.
     """
     is_able = device != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    return torch.autocast(device, torch.bfloat16, enabled=enabled and is_able)
+    return torch.autocast(device, torch.bfloat16, enabled=enabled and is_able, cache_enabled=cache)
+
+
+def _device_of(stage: Stage) -> str:
+    return next(next(iter(stage.modules.values())).parameters()).device.type
 
 
 def _step(
@@ -204,8 +225,7 @@ def _step(
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     for group in groups:
         group["lr"] = rate * group["factor"]
-    device = next(next(iter(stage.modules.values())).parameters()).device.type
-    with half_precision(device, stage.half):
+    with half_precision(_device_of(stage), stage.half):
         loss = stage.loss(step, generator_at(stage.seed, step))
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
@@ -266,6 +286,7 @@ class Report:
         self.first, self.before = history.done, history.seconds
         self.start = time.monotonic()
         self.recent = history.losses[-1][1] if history.losses else math.nan
+        self.told = 0.0
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -295,9 +316,29 @@ class Report:
         plan = self.stage.plan
         if done % plan.show_every and done != end:
             return
+        self._print(done, end, averages, is_judged=done % (5 * plan.show_every) == 0 or done == end)
+
+    def tell(self, done: int, share: float, loss: float, averages: Mapping[str, nn.Module]) -> None:
+        """Tell about the steps of a stage that goes by the clock: a line for each hundredth."""
+        if not math.isnan(loss):
+            self.recent = loss if math.isnan(self.recent) else 0.7 * self.recent + 0.3 * loss
+        seconds = time.monotonic() - self.start
+        self.history.done, self.history.seconds = done, self.before + seconds
+        end = done if share >= 1 else max(done + 1, round(done / max(share, 1e-6)))
+        self.bar.update(self.task, completed=done, total=end, loss=self.recent)
+        if share < 1 and share < self.told + 0.02:
+            return
+        is_judged = share >= 1 or (share >= 0.5 > self.told)
+        self.told = share
+        self._print(done, end, averages, is_judged=is_judged)
+
+    def _print(
+        self, done: int, end: int, averages: Mapping[str, nn.Module], *, is_judged: bool
+    ) -> None:
+        seconds = time.monotonic() - self.start
         self.history.losses.append((done, self.recent))
         judged = ""
-        if self.stage.measure and (done % (5 * plan.show_every) == 0 or done == end):
+        if self.stage.measure and is_judged:
             with torch.no_grad():
                 judged = "  " + self.stage.measure(averages, done)
         pace = seconds / (done - self.first)

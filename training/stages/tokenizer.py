@@ -7,18 +7,23 @@ so any text can be encoded; words of the captions are one token each.
 from __future__ import annotations
 
 import json
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from training.world.captions import caption
-from training.world.scenes import sample_scene
+from training.world.changes import change
+from training.world.crew import Table
+from training.world.scenes import TRAINING_SEEDS, sample_scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Tensor
     from transformers import CLIPTokenizer
 
@@ -97,3 +102,40 @@ def encode_tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
     """N×77 token numbers."""
     batch = tokenizer(texts, padding="max_length", max_length=LENGTH, truncation=True)
     return torch.tensor(batch.input_ids, dtype=torch.int16)
+
+
+@cache
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The tokenizer of a folder."""
+    from transformers import CLIPTokenizer  # slow: only the workers that need it wait for it
+
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def captions_table(folder: Path, count: int, captions: int) -> Table:
+    """So many captions of each of the first scenes, as token numbers: N×captions×77."""
+    job = partial(encode_captions, folder / "tokenizer", captions)
+    path = folder / f"tokens-{count}-{captions}.npy"
+    return Table(path, job, count, (captions, LENGTH), "int16")
+
+
+def asked_table(folder: Path, count: int) -> Table:
+    """The captions of the first scenes after a change: N×77."""
+    job = partial(encode_asked, folder / "tokenizer")
+    return Table(folder / f"tokens-views-{count}.npy", job, count, (LENGTH,), "int16")
+
+
+def encode_captions(tokenizer: Path, captions: int, first: int, last: int) -> NDArray[np.int16]:
+    """The captions of scenes of consecutive seeds."""
+    scenes = [sample_scene(TRAINING_SEEDS.start + index) for index in range(first, last)]
+    texts = [caption(scene, variant) for scene in scenes for variant in range(captions)]
+    tokens: NDArray[np.int16] = encode_tokens(load_tokenizer(tokenizer), texts).numpy()
+    return tokens.reshape(len(scenes), captions, LENGTH)
+
+
+def encode_asked(tokenizer: Path, first: int, last: int) -> NDArray[np.int16]:
+    """What the captions of scenes of consecutive seeds say after a change."""
+    seeds = range(TRAINING_SEEDS.start + first, TRAINING_SEEDS.start + last)
+    texts = [change(seed).text for seed in seeds]
+    tokens: NDArray[np.int16] = encode_tokens(load_tokenizer(tokenizer), texts).numpy()
+    return tokens

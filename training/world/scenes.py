@@ -24,6 +24,8 @@ PLACES = {
     "top": (0.5, 0.28),
     "bottom": (0.5, 0.72),
 }
+# How many scenes are landscapes.
+LANDSCAPES = 0.6
 # How far from the middle of a sheet a thing may be whose place is not said ("").
 ROAM = 0.13
 SIDES = ("left", "center", "right")
@@ -102,7 +104,12 @@ Scene = Sheet | Landscape
 def sample_scene(seed: int) -> Scene:
     """The scene of a seed; three of five are landscapes."""
     dice = random.Random(seed)
-    return sample_landscape(dice, seed) if dice.random() < 0.6 else sample_sheet(dice, seed)
+    return sample_landscape(dice, seed) if dice.random() < LANDSCAPES else sample_sheet(dice, seed)
+
+
+def is_sheet(seed: int) -> bool:
+    """Whether the scene of a seed is a sheet."""
+    return random.Random(seed).random() >= LANDSCAPES
 
 
 def sample_sheet(dice: random.Random, seed: int) -> Sheet:

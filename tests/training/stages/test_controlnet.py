@@ -8,6 +8,7 @@ import numpy as np
 
 from training.presets import TINY
 from training.stages.controlnet import load_edges
+from training.world.crew import Crew
 from training.world.edges import edges_of
 from training.world.render import render
 from training.world.scenes import SIZE, sample_scene
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_edges_belong_to_the_scenes_of_the_pool(tmp_path: Path) -> None:
-    edges = np.unpackbits(load_edges(TINY, tmp_path), axis=2).astype(bool)
+    edges = np.unpackbits(load_edges(TINY, tmp_path, Crew(), TINY.scenes), axis=2).astype(bool)
 
     assert edges.shape == (TINY.scenes, SIZE, SIZE)
     for index in (1, 2, 3):
@@ -25,7 +26,7 @@ def test_edges_belong_to_the_scenes_of_the_pool(tmp_path: Path) -> None:
 
 
 def test_one_image_in_four_has_the_edges_of_the_usual_thresholds(tmp_path: Path) -> None:
-    edges = np.unpackbits(load_edges(TINY, tmp_path), axis=2).astype(bool)
+    edges = np.unpackbits(load_edges(TINY, tmp_path, Crew(), TINY.scenes), axis=2).astype(bool)
 
     few = edges[4]
     assert few.sum() < edges_of(render(sample_scene(4))).sum()

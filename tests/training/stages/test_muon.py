@@ -29,7 +29,7 @@ def make_stage(kill_at: int = -1, steps: int = PLAN.steps) -> Stage:
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 4))
 
-    def loss(step: int, generator: torch.Generator) -> Tensor:
+    def loss(step: int, generator: torch.Generator | None) -> Tensor:
         if step == kill_at:
             raise Killed
         batch = torch.randn(16, 4, generator=generator)

@@ -6,9 +6,10 @@ import re
 
 import torch
 
-from training.stages.redrawn import CAPTION_LEADS, IMAGE_LEADS, Redrawn, blend, draw_pairs
+from training.stages.redrawn import CAPTION_LEADS, IMAGE_LEADS, Redrawn, blend
 from training.stages.schedule import noise_between, noise_schedule
 from training.world.captions import SEASON_WORDS
+from training.world.changes import draw_pairs
 from training.world.scenes import Landscape
 
 

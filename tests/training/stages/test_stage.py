@@ -26,7 +26,7 @@ def make_stage(kill_at: int = -1, plan: Plan = PLAN) -> Stage:
     torch.manual_seed(0)
     layer = nn.Linear(3, 3)
 
-    def loss(step: int, generator: torch.Generator) -> Tensor:
+    def loss(step: int, generator: torch.Generator | None) -> Tensor:
         if step == kill_at:
             raise Killed
         batch = torch.randn(8, 3, generator=generator)
