@@ -41,7 +41,7 @@ class DigestFiles:
     """Stores the digests of files. Safe to use from threads and processes; reading takes no lock.
 
     Args:
-        folder: made when something is stored, readable by its user only.
+        folder: made when something is stored, as the one above it, readable by its user only.
         max_entries: files whose digests are stored; those that were used least recently go first.
         min_file_bytes: smaller files are hashed faster than an entry pays for.
     """
@@ -83,7 +83,8 @@ class DigestFiles:
             return
         entry = self._entry(path)
         with contextlib.suppress(OSError), self._lock:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self.folder.parent, self.folder):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._reserve()
             descriptor, name = tempfile.mkstemp(prefix=entry.name, dir=self.folder)
             temporary = Path(name)

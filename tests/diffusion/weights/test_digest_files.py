@@ -295,6 +295,16 @@ def test_a_folder_is_read_while_it_is_written(model: Path, stored: DigestFiles) 
 
 
 @pytest.mark.usefixtures("settled")
+def test_the_cache_folder_that_it_makes_is_readable_by_its_user_only(
+    model: Path, tmp_path: Path
+) -> None:
+    stored = DigestFiles(tmp_path / "cache" / "digests", min_file_bytes=1)
+    stored.put(model, file_version(model), "0" * 64)
+    folders = (stored.folder.parent, stored.folder, *entries(stored))
+    assert [folder.stat().st_mode & 0o077 for folder in folders] == [0, 0, 0]
+
+
+@pytest.mark.usefixtures("settled")
 def test_clear_removes_every_entry(model: Path, stored: DigestFiles) -> None:
     stored.put(model, file_version(model), "0" * 64)
     stored.clear()
