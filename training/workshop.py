@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import traceback
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,26 +93,37 @@ class Workshop:
             self.clean()
         self.run.mkdir(parents=True, exist_ok=True)
         try:
-            self.train_all()
+            failures = self.train_all()
         finally:
             self.crew.close()
         if self.deadline is not None:
-            return 0
+            return failures
         return self.run_only("export") or self.run_only("evaluate")
 
-    def train_all(self) -> None:
-        """Every stage that is trained, while the crew draws what the next ones need."""
-        self.tokenizer()
+    def train_all(self) -> int:
+        """Every stage that is trained, while the crew draws what the next ones need.
+
+        Within a given time the last stages do without each other; return how many failed.
+        """
         for table in pool_tables(self.preset, self.run):
             self.crew.start(table)
+        self.tokenizer()
         self.crew.start(views_table(self.run, self.preset.pairs))
         self.crew.start(captions_table(self.run, self.preset.scenes, self.preset.captions))
         self.crew.start(asked_table(self.run, self.preset.pairs))
         self.folded()
         self.denoiser(resume=self.resume)
-        self.decoder(resume=self.resume)
-        self.controlnet(resume=self.resume)
-        self.adapter(resume=self.resume)
+        failures = 0
+        for stage in (self.decoder, self.controlnet, self.adapter):
+            try:
+                stage(resume=self.resume)
+            except Exception:
+                if self.deadline is None:
+                    raise
+                # There may be no second try: what can still be made is made.
+                traceback.print_exc()
+                failures += 1
+        return failures
 
     def run_only(self, stage: str) -> int:
         """One stage, on what the earlier ones left in the run folder."""
@@ -162,8 +174,9 @@ class Workshop:
     def folded(self) -> AutoencoderKL:
         """The autoencoder with its encoder finished and its latents folded."""
         folder = self.run / "folded"
-        if is_finished(self.run, "autoencoder"):
-            return self._finished_autoencoder("autoencoder").to(self.preset.device)
+        for stage in ("autoencoder", "decoder"):
+            if is_finished(self.run, stage):
+                return self._finished_autoencoder(stage).to(self.preset.device)
         if not (folder / "config.json").exists():
             preset = self._with_time("autoencoder")
             vae = train_autoencoder(preset, self.run, self.crew, resume=self.resume)
@@ -182,6 +195,10 @@ class Workshop:
         preset = self._with_time("decoder")
         vae = train_decoder(preset, self.run, self.crew, self.folded(), resume=resume)
         self._save("decoder", {"vae": vae})
+        if self.preset.copies:
+            # The decoder's file has the encoder too.
+            for path in self.preset.copies.glob("autoencoder.part*.pt"):
+                path.unlink()
         return vae
 
     def lessons(self) -> Lessons:

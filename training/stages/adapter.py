@@ -130,7 +130,8 @@ def train_adapter(
     """Train the pairs on the frozen `unet` and `text_encoder`; return their average."""
     torch.manual_seed(preset.seed)
     device = torch.device(preset.device)
-    unet = networks["unet"].to(device).requires_grad_(False)
+    unet = networks["unet"].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    unet.requires_grad_(False)
     text_encoder = networks["text_encoder"].to(device).requires_grad_(False)
     adapter = Adapter(unet, preset.rank).to(device)
     adapter.attach(unet)

@@ -65,7 +65,8 @@ def train_controlnet(
     """Train a ControlNet beside the frozen `unet` and `text_encoder`; return its average."""
     torch.manual_seed(preset.seed)
     device = torch.device(preset.device)
-    unet = networks["unet"].to(device).requires_grad_(False)
+    unet = networks["unet"].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    unet.requires_grad_(False)
     text_encoder = networks["text_encoder"].to(device).requires_grad_(False)
     net = build_controlnet(preset, unet)
     edges = torch.from_numpy(np.array(load_edges(preset, folder, crew, len(lessons.latents))))

@@ -6,6 +6,7 @@ applies.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -234,6 +235,8 @@ def train_denoiser(
     def measure(averages: Mapping[str, nn.Module], done: int) -> str:
         path = folder / f"glimpse-{done:06}.png"
         draw_glimpse(averages, vae.to(device), glimpses, path)
+        if preset.copies:
+            shutil.copyfile(path, preset.copies / "glimpse.png")
         errors = (f"{when}: {noise_error(averages, check, when):.4f}" for when in CHECKED)
         return f"held-out error at {', '.join(errors)}; samples in {path.name}"
 
