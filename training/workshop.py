@@ -105,12 +105,15 @@ class Workshop:
 
         Within a given time the last stages do without each other; return how many failed.
         """
-        for table in pool_tables(self.preset, self.run):
-            self.crew.start(table)
+        # Where the time is short only the last scenes are missing.
+        scenes, textures = pool_tables(self.preset, self.run)
+        self.crew.start(textures)
+        self.crew.start(scenes, self.preset.pool)
         self.tokenizer()
-        self.crew.start(views_table(self.run, self.preset.pairs))
         self.crew.start(captions_table(self.run, self.preset.scenes, self.preset.captions))
         self.crew.start(asked_table(self.run, self.preset.pairs))
+        self.crew.start(views_table(self.run, self.preset.pairs))
+        self.crew.start(scenes)
         self.folded()
         self.denoiser(resume=self.resume)
         failures = 0

@@ -54,17 +54,23 @@ class Crew:
     tasks: dict[Path, list[AsyncResult[None]]] = field(default_factory=dict)
     pool: Pool | None = None
 
-    def start(self, table: Table) -> None:
-        """Fill a table in the background; what is long done or small is left to `load`."""
+    def start(self, table: Table, rows: int | None = None) -> None:
+        """Fill a table in the background; what is long done or small is left to `load`.
+
+        Args:
+            table: what to fill; what was started first is drawn first.
+            rows: leave what comes after so many rows to the next call; all if None.
+        """
         few = self.workers < 2 or table.count <= ROWS * self.workers
-        if few or table.path.exists() or table.path in self.tasks:
+        if few or table.path.exists():
             return
-        _create(table)
-        pool = self._workers()
-        self.tasks[table.path] = [
-            pool.apply_async(_fill, (table.partial, table.job, first, last))
-            for first, last in _spans(table.count)
-        ]
+        if table.path not in self.tasks:
+            _create(table)
+        pool, tasks = self._workers(), self.tasks.setdefault(table.path, [])
+        for first, last in _spans(table.count)[len(tasks) :]:
+            if rows is not None and first >= rows:
+                break
+            tasks.append(pool.apply_async(_fill, (table.partial, table.job, first, last)))
 
     def load(
         self, table: Table, needed: int | None = None, until: float | None = None

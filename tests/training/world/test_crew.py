@@ -46,6 +46,17 @@ def test_a_table_is_filled_once(tmp_path: Path) -> None:
     assert np.array_equal(again, first[:2])
 
 
+def test_a_table_that_is_started_in_two_parts_is_whole(tmp_path: Path, crew: Crew) -> None:
+    table = textures_table(tmp_path, COUNT)
+    crew.start(table, ROWS)
+    started = len(crew.tasks[table.path])
+
+    rows = crew.load(table)
+
+    assert started == 1
+    assert np.array_equal(rows, Crew().load(textures_table(tmp_path / "one", COUNT)))
+
+
 def test_from_a_time_on_the_rows_that_are_there_must_do(tmp_path: Path, crew: Crew) -> None:
     table = textures_table(tmp_path, 10 * ROWS)
     crew.load(table, needed=ROWS)
