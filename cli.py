@@ -64,12 +64,12 @@ def run(options: argparse.Namespace) -> int:
     from latentloom.console.interrupts import interrupts
     from latentloom.console.progress import reporter
     from latentloom.console.views import print_warnings, result_to_object, to_json
-    from latentloom.engine.graph.lint import file_warnings
+    from latentloom.engine.graph.lint import file_warnings, settings_warnings
     from latentloom.engine.graph.sound import run_sound
     from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
-    print_warnings(file_warnings(job.graph, job.registry))
+    print_warnings(file_warnings(job.graph, job.registry) + settings_warnings(job.graph))
     with (
         _engine(job.registry) as engine,
         reporter(options.json, job.graph) as report,

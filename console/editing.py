@@ -12,6 +12,7 @@ from latentloom.engine.formats import dump_graph, load_graph, parse_graph, save_
 from latentloom.engine.formats.editing import edit_yaml
 from latentloom.engine.graph.diff import diff
 from latentloom.engine.graph.graph import Graph
+from latentloom.engine.graph.records import SETTINGS_FORM
 from latentloom.engine.graph.validate import check
 from latentloom.engine.node.registry import Registry
 
@@ -30,6 +31,8 @@ def edit_file(path: Path, options: argparse.Namespace, registry: Registry) -> in
     if is_image_name(path):
         raise FormatError(f"{path.name}: expected a graph file, got an image")
     graph = load_graph(path, registry)
+    if graph.document is not None and graph.document.form == SETTINGS_FORM:
+        raise FormatError(f"{path.name}: expected a graph file, got settings of A1111; convert it")
     changed, _ = apply_changes(graph, registry, options.input, options.set)
     files = Workspace(graph_dir=path.parent)
     before = set(check(graph, registry, files))

@@ -9,6 +9,8 @@ from ..errors import FormatError
 from ..files.folder import open_folder
 from ..files.image_formats import is_image_name
 from ..graph.graph import Graph
+from .a1111_graph import parameters_graph
+from .a1111_text import is_parameters, parse_parameters
 from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt_json
 from .comfy_workflow import write_workflow_json
@@ -68,6 +70,8 @@ def parse_graph(text: str, specs: Specs | None = None, folder: Path | None = Non
     Raises:
         FormatError: the text does not describe a graph.
     """
+    if text.lstrip()[:1] != "{" and is_parameters(text):
+        return parameters_graph(parse_parameters(text), specs or {})
     data = parse_text(text)
     if isinstance(data, dict) and "latentloom" in data:
         return read_native(data, specs, folder)

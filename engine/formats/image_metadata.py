@@ -1,35 +1,25 @@
-"""Graphs in image files: this project's form first, then those of ComfyUI.
+"""Graphs in image files: this project's form first, then those of ComfyUI, then A1111's settings.
 
-A PNG holds them as text chunks. Other formats hold them in EXIF, each as the text `key:graph` of
-some tag; ComfyUI writes `prompt:` and `workflow:` so.
+`image_texts` finds the texts that hold them.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError
-from ..files.image_formats import IMAGE_FORMATS
 from ..graph.graph import Graph
+from .a1111_graph import parameters_graph
+from .a1111_text import parse_parameters
 from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt
+from .image_texts import COMFY, EDITOR, EXPECTED, KEYS, OURS, SETTINGS, read_texts
 from .native import read_native, to_native
 from .parsing import parse_json
-
-OURS, COMFY, EDITOR = "latentloom", "prompt", "workflow"
-CARRIERS = tuple(image.name for image in IMAGE_FORMATS if image.may_carry_graph)
-EXPECTED = f"a {', '.join(CARRIERS[:-1])} or {CARRIERS[-1]} saved by latentloom or ComfyUI"
-# What Pillow raises on damaged files.
-READ_ERRORS = (
-    OSError, ValueError, SyntaxError, TypeError, LookupError, AttributeError, ArithmeticError,
-    RuntimeError, MemoryError, struct.error,
-)  # fmt: skip
 
 
 def embed(graph: Graph, specs: Specs) -> dict[str, str]:
@@ -54,7 +44,7 @@ def read_image_graph(path: Path, specs: Specs | None = None) -> Graph:
     Raises:
         FormatError: the format holds no graphs, or the file none that can be read.
     """
-    chunks = _texts(path)
+    chunks = read_texts(path)
     try:
         if OURS in chunks:
             return read_native(_mapping(parse_json(chunks[OURS])), specs)
@@ -62,8 +52,10 @@ def read_image_graph(path: Path, specs: Specs | None = None) -> Graph:
             return read_prompt(_prompt(chunks[COMFY]), specs, clamp_seeds=True)
         if EDITOR in chunks:
             return read_workflow(_workflow(chunks[EDITOR]), specs or {})
+        if SETTINGS in chunks:
+            return parameters_graph(parse_parameters(chunks[SETTINGS]), specs or {})
     except FormatError as error:
-        key = next(key for key in (OURS, COMFY, EDITOR) if key in chunks)
+        key = next(key for key in KEYS if key in chunks)
         raise FormatError(f"{path.name}, its text {key!r}: {error}") from error
     raise FormatError(f"{path.name}: expected {EXPECTED}, got an image without a graph")
 
@@ -86,51 +78,3 @@ def _mapping(data: Any) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise FormatError("expected a graph")
     return data
-
-
-def _texts(path: Path) -> dict[str, str]:
-    """Return the texts of an image by their keys: text chunks, and tags of EXIF."""
-    from PIL import Image, UnidentifiedImageError
-
-    Image.init()
-    formats = [name.upper() for name in CARRIERS if name.upper() in Image.OPEN]
-    try:
-        with warnings.catch_warnings():
-            # No pixel is decoded here, so that a large image needs no warning.
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=formats) as image:
-                info: dict[Any, Any] = dict(image.info)
-                tags = list(_exif_tags(image))
-    except UnidentifiedImageError as error:
-        raise FormatError(f"{path.name}: expected {EXPECTED}, got something else") from error
-    except Image.DecompressionBombError as error:
-        raise FormatError(f"{path.name} is too large: {error}") from error
-    except READ_ERRORS as error:
-        raise FormatError(f"{path.name}: expected {EXPECTED}: {error}") from error
-    chunks = {key: value for key, value in info.items() if isinstance(value, str)}
-    return _keyed(tags) | chunks
-
-
-def _exif_tags(image: Any) -> Iterator[object]:
-    """Yield the values of the EXIF tags; none where EXIF cannot be read."""
-    with suppress(*READ_ERRORS):
-        exif = image.getexif()
-        for tag in list(exif):
-            with suppress(*READ_ERRORS):
-                yield exif[tag]
-
-
-def _keyed(tags: Iterable[object]) -> dict[str, str]:
-    """Return the tags of the form `key:text` whose key is that of a graph, in any case."""
-    texts: dict[str, str] = {}
-    for value in tags:
-        key, _, text = _as_text(value).partition(":")
-        if key.lower() in (OURS, COMFY, EDITOR):
-            texts.setdefault(key.lower(), text)
-    return texts
-
-
-def _as_text(value: object) -> str:
-    """Return a tag as text; Pillow decodes ASCII tags as Latin-1, and some programs write UTF-8."""
-    data = value.encode("latin-1", "replace") if isinstance(value, str) else value
-    return data.decode("utf-8", "replace").strip("\0 ") if isinstance(data, bytes) else ""

@@ -17,6 +17,7 @@ from ..node.registry import Registry
 from .graph import Graph, InputRef, Link, Node
 from .literal import describe_value
 from .prepared import Files, Prepared
+from .records import SETTINGS_FORM
 from .validate import prepare
 
 
@@ -26,7 +27,7 @@ class LintWarning:
 
     Attributes:
         rule: a stable word for programs, such as `same-seed`.
-        node, type: id and type of the node.
+        node, type: id and type of the node; empty if the warning concerns the file.
         port: the input; empty if the warning concerns the whole node.
         text: the consequence.
         hint: what to do instead.
@@ -41,6 +42,7 @@ class LintWarning:
 
     def __str__(self) -> str:
         subject = f"{self.type} ({self.node})" + (f" .{self.port}" if self.port else "")
+        subject = subject if self.node else "the file"
         return f"{subject}: {self.text}\n  try:     {self.hint}"
 
 
@@ -131,11 +133,11 @@ def lint(graph: Graph, registry: Registry, files: Files) -> tuple[LintWarning, .
         if node.spec.name in rule.types
         for finding in rule.check(NodeView(node, prepared.nodes))
     ]
-    warnings += file_warnings(graph, registry)
+    warnings += file_warnings(graph, registry) + settings_warnings(graph)
     if prepared.targets:
         warnings += [_unused(id, graph.nodes[id], registry) for id, _ in prepared.unneeded]
     order = {id: position for position, id in enumerate(graph.nodes)}
-    return tuple(sorted(warnings, key=lambda warning: order[warning.node]))
+    return tuple(sorted(warnings, key=lambda warning: order.get(warning.node, -1)))
 
 
 def _warning(rule: LintRule, node: Prepared, finding: Finding) -> LintWarning:
@@ -145,6 +147,22 @@ def _warning(rule: LintRule, node: Prepared, finding: Finding) -> LintWarning:
 def file_warnings(graph: Graph, registry: Registry) -> list[LintWarning]:
     """Return warnings of values in the graph's file that are not used, or not as they stand."""
     return _ignored_inputs(graph, registry) + _converted_values(graph)
+
+
+def settings_warnings(graph: Graph) -> list[LintWarning]:
+    """Return warnings of settings in the file, those of another program, that no node holds."""
+    if graph.document is None or graph.document.form != SETTINGS_FORM:
+        return []
+    return [
+        LintWarning(
+            rule="not-carried",
+            node="",
+            type="",
+            text=f"not carried: {item.reason}",
+            hint="convert the file, and add nodes for what matters",
+        )
+        for item in graph.document.left_out
+    ]
 
 
 def _ignored_inputs(graph: Graph, registry: Registry) -> list[LintWarning]:

@@ -21,6 +21,8 @@ POSITIONAL = "widgets_values"
 PACK = "pack"
 """The key in `Node.extra` of the pack that a node which is not installed comes from."""
 CORE_PACK = "comfy-core"
+SETTINGS_FORM = "a1111"
+"""The form of documents that hold settings of A1111 instead of nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Document:
     """The parsed file that a graph was read from.
 
     Attributes:
-        form: "comfy" or "editor", as in `formats.dump_graph`.
+        form: "comfy" or "editor", as in `formats.dump_graph`, or SETTINGS_FORM.
         left_out: its nodes that no run needs.
         shared: values that it holds apart from the nodes that use them.
     """

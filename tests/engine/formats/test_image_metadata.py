@@ -146,7 +146,7 @@ def test_an_image_without_a_graph_is_refused(tmp_path: Path, chunks: dict[str, s
 
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"not an image")
-    expected = "expected a PNG, JPEG, WebP or AVIF saved by latentloom or ComfyUI, got something"
+    expected = "expected a PNG, JPEG, WebP or AVIF saved by latentloom, ComfyUI or A1111, got"
     with pytest.raises(FormatError, match=expected):
         load_graph(tmp_path / "a.png")
 
