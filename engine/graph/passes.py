@@ -17,7 +17,7 @@ def resize(body: Body, name: str, part: Part, count: int) -> Body:
     A new pass is as the one before it, with its own values of what the passes go over.
 
     Raises:
-        GraphError: there is no value for a pass, or no pass left.
+        GraphError: there is no value for a pass, no pass left, or a link to one that goes.
     """
     passes = body.passes[name]
     if not 1 <= count <= MAX_PASSES:
@@ -82,11 +82,23 @@ def _remove_passes(body: Body, name: str, count: int) -> Body:
     renamed = {
         id: last.nodes[inner] for use in dropped for inner, id in body.uses[use].nodes.items()
     }
+    _check_unused(body, name, dropped[:-1])
     return Body(
         nodes={id: _relinked(n, renamed) for id, n in body.nodes.items() if id not in renamed},
         uses={id: use for id, use in body.uses.items() if id not in dropped},
         passes={**body.passes, name: replace(passes, uses=passes.uses[:count])},
     )
+
+
+def _check_unused(body: Body, name: str, dropped: tuple[str, ...]) -> None:
+    """Check that no node but those of passes has a link to these passes."""
+    owners = {id: use for use in dropped for id in body.uses[use].nodes.values()}
+    inside = {id for use in body.passes[name].uses for id in body.uses[use].nodes.values()}
+    for id, node in body.nodes.items():
+        for port, link in node.links() if owners and id not in inside else ():
+            if link.node in owners:
+                expected, hint = f"{owners[link.node]} among the passes", f"link to ${name}, the last"
+                raise GraphError([_problem(id, port, expected, "fewer passes", hint, node.type)])
 
 
 def _relinked(node: Node, renamed: Mapping[str, str]) -> Node:
@@ -99,7 +111,9 @@ def _relinked(node: Node, renamed: Mapping[str, str]) -> Node:
     return replace(node, inputs={**node.inputs, **changed}) if changed else node
 
 
-def _problem(name: str, port: str, expected: str, got: str, hint: str = "") -> Problem:
+def _problem(
+    name: str, port: str, expected: str, got: str, hint: str = "", type: str = "passes"
+) -> Problem:
     return Problem(
-        kind="passes", node=name, type="passes", port=port, expected=expected, got=got, hint=hint
+        kind="passes", node=name, type=type, port=port, expected=expected, got=got, hint=hint
     )

@@ -106,7 +106,9 @@ def test_a_list_sets_the_number_of_passes_and_only_new_ones_run() -> None:
         result = engine.run(graph.set_input("amounts", [1, 2, 3, 4]))
         ran = {id for id, report in result.nodes.items() if report.state == "ran"}
         assert (result["show"], ran) == (20, {"pass4:add", "show"})
-        assert engine.run(graph.set_input("amounts", 5))["show"] == 15
+        assert engine.run(graph.set_input("amounts", [5, 6]))["show"] == 21
+        alone = parse_graph(PASSES.replace("pass2.odd", "pass.odd")).set_input("amounts", 5)
+        assert engine.run(alone)["show"] == 15
         plan = engine.plan(graph.set("pass3.by", 7))
     assert {id for id, step in plan.nodes.items() if step.action == "run"} == {"pass3:add", "show"}
 
@@ -124,6 +126,16 @@ def test_setting_a_list_gives_what_the_file_with_that_list_gives(
     expected = read(first)
     assert graph.bound().nodes == expected.bound().nodes
     assert parse_graph(dump_graph(graph, "yaml", {})).nodes == graph.nodes
+
+
+def test_the_last_pass_by_its_number_is_the_last_pass_and_an_earlier_one_stays() -> None:
+    graph = parse_graph(PASSES.replace("$pass.value", "$pass3.value"))
+    assert graph == parse_graph(PASSES)
+    longer = graph.set_input("amounts", [1, 2, 3, 4])
+    assert longer.nodes["show"].inputs["value"] == Link("pass4:add", "INT")
+    assert longer.nodes["middle"].inputs["value"] == Link("pass2:odd", "INT")
+    with pytest.raises(GraphError, match=r"Show \(middle\) .value: expected pass2 among"):
+        graph.set_input("amounts", [1])
 
 
 def test_an_input_of_a_part_is_set_where_it_is_used() -> None:
