@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo serve soak test test-machines test-pythons test-slow lint model evaluate sheets bench clean
+.PHONY: demo serve soak test test-machines test-pythons test-fuzz test-slow lint model evaluate sheets bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/latentloom run graphs/img2img.yaml --output output
@@ -21,6 +21,9 @@ test-machines: $(VENV)/.dev
 
 test-pythons: $(VENV)/.dev
 	$(RUN) -m tests.pythons
+
+test-fuzz: $(VENV)/.dev
+	$(RUN) -m tests.fuzz 100000
 
 test-slow: $(VENV)/.dev
 	$(RUN) -m pytest -m slow

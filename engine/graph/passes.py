@@ -97,7 +97,10 @@ def _check_unused(body: Body, name: str, dropped: tuple[str, ...]) -> None:
     for id, node in body.nodes.items():
         for port, link in node.links() if owners and id not in inside else ():
             if link.node in owners:
-                expected, hint = f"{owners[link.node]} among the passes", f"link to ${name}, the last"
+                expected, hint = (
+                    f"{owners[link.node]} among the passes",
+                    f"link to ${name}, the last",
+                )
                 raise GraphError([_problem(id, port, expected, "fewer passes", hint, node.type)])
 
 

@@ -122,6 +122,7 @@ class _NodeReader:
         self.graph, self.registry, self.files, self.problems = graph, registry, files, problems
         self.written = written
         self.reported = {(problem.port, "") for problem in problems if problem.node == INPUTS}
+        self.has_wrong_value: set[str] = set()
         self.families = FamilyCheck(problems)
         self.unavailable: dict[str, Mapping[str, Unavailable]] = {}
 
@@ -145,7 +146,7 @@ class _NodeReader:
             else:
                 prepared.literals[port.name] = port.default
         self._report_unknown(prepared, node)
-        if len(self.problems) == count:
+        if len(self.problems) == count and id not in self.has_wrong_value:
             self._call_methods(prepared)
         self.families.visit(prepared)
         return prepared
@@ -201,6 +202,7 @@ class _NodeReader:
 
     def _report_literal(self, node: Prepared, port: Port, error: LiteralError) -> None:
         """Report a wrong value; one that a graph input gives to several nodes only once."""
+        self.has_wrong_value.add(node.id)
         source, value = "", self.written.nodes[node.id].inputs[port.name]
         if isinstance(value, InputRef):
             if self.reported & {(value.name, ""), (value.name, error.expected)}:

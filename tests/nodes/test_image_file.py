@@ -14,8 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import latentloom
 from latentloom.engine.errors import InputError, RunCancelledError
 from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph import validate
+from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Node
 from latentloom.engine.node.context import Context
 from latentloom.nodes.image_file import LoadImage, LoadImageMask, SaveImage, preview_image
 from tests.diffusion.images.images import bomb, encoded, sample
@@ -184,3 +187,13 @@ def test_a_cancelled_run_saves_nothing(context: Context) -> None:
     with pytest.raises(RunCancelledError):
         SaveImage.run(IMAGES, context)
     assert not list(context.output_dir.rglob("*.*"))
+
+
+def test_nodes_that_share_a_missing_image_are_one_problem() -> None:
+    nodes = {id: Node("LoadImage", {"image": InputRef("photo")}) for id in ("a", "b")}
+    graph = Graph(nodes, {"photo": GraphInput("image", "gone.png")})
+    problems = validate.check(graph, latentloom.registry(), Workspace())
+    assert [str(problem).partition(":")[0] for problem in problems] == [
+        "graph",
+        "LoadImage (a) .image",
+    ]
