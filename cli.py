@@ -12,11 +12,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from latentloom.console.options import apply_settings
 from latentloom.console.streams import prepare_streams
 from latentloom.engine.errors import FormatError, GraphError, InputError, LatentloomError, Problem
+from latentloom.engine.graph.library import find_file
 from latentloom.nodes import registry as installed_nodes
 
 if TYPE_CHECKING:
@@ -98,22 +99,35 @@ def run(options: argparse.Namespace) -> int:
 def batch(options: argparse.Namespace) -> int:
     """`latentloom batch FILE FOLDER`."""
     from latentloom.console.batch import run_batch
+
+    source = (Path(options.folder), options.image_input)
+    return _run_many(options, run_batch, source)
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """`latentloom sweep FILE --over INPUT=VALUES`."""
+    from latentloom.console.sweeping import run_sweep
+
+    return _run_many(options, run_sweep, options)
+
+
+def _run_many(options: argparse.Namespace, start: Callable[..., Sequence[Any]], how: Any) -> int:
+    """Run a graph many times: `start` is `run_batch` or `run_sweep`, `how` its own argument."""
     from latentloom.console.interrupts import interrupts
     from latentloom.console.progress import reporter
     from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
-    source = (Path(options.folder), options.image_input)
     with _engine(job.registry) as engine, reporter(True) as report, interrupts(token):
-        files = (job.graph, job.workspace, source)
-        items = run_batch(engine, *files, report, token, options.json)
+        outcomes = start(job.graph, job.workspace, how, engine, report, token, options.json)
     if token.is_set():
         return CANCELLED
-    return FAILED if any(item.state == "failed" for item in items) else DONE
+    return FAILED if any(outcome.state == "failed" for outcome in outcomes) else DONE
 
 
 def plan(options: argparse.Namespace) -> int:
     """`latentloom plan FILE`."""
+    from latentloom.console.sweeping import print_sweep_plan
     from latentloom.console.views import format_plan, format_warnings, plan_to_object, to_json
     from latentloom.engine.graph.lint import lint
     from latentloom.engine.graph.sound import run_sound
@@ -121,6 +135,8 @@ def plan(options: argparse.Namespace) -> int:
 
     job = _open(options)
     with _engine(job.registry) as engine:
+        if options.over or options.replace:
+            return print_sweep_plan(job.graph, job.workspace, options, engine)
 
         def start(graph: Graph, targets: Sequence[str] | None) -> Plan:
             return engine.plan(graph, job.workspace, targets)
@@ -196,7 +212,7 @@ def convert(options: argparse.Namespace) -> int:
     from latentloom.engine.graph.lint import file_warnings
 
     registry = installed_nodes()
-    read = formats.load_graph(_find(options.file), registry)
+    read = formats.load_graph(find_file(options.file), registry)
     graph = formats.name_outputs(read, registry)
     target = Path(options.out)
     if target.exists() and not options.force:
@@ -232,7 +248,7 @@ def python(options: argparse.Namespace) -> int:
     from latentloom.engine.formats.builder_code import as_python
 
     registry = installed_nodes()
-    graph = name_outputs(load_graph(_find(options.file), registry), registry)
+    graph = name_outputs(load_graph(find_file(options.file), registry), registry)
     print(as_python(graph, registry), end="")
     return DONE
 
@@ -262,7 +278,7 @@ def diff(options: argparse.Namespace) -> int:
     if len(options.files) != 2:
         print("latentloom diff: expected two files", file=sys.stderr)
         return USAGE
-    old, new = (_find(name) for name in options.files)
+    old, new = (find_file(name) for name in options.files)
     return print_diff(old, new, registry, options.json)
 
 
@@ -338,7 +354,7 @@ def _open(options: argparse.Namespace) -> Invocation:
     from latentloom.engine.graph.library import graphs_dir
 
     registry = installed_nodes()
-    path = _find(options.file)
+    path = find_file(options.file)
     graph = load_graph(path, registry)
     graph, granted = apply_changes(graph, registry, options.input, options.set)
     workspace = Workspace(
@@ -349,21 +365,6 @@ def _open(options: argparse.Namespace) -> Invocation:
         granted=granted,
     )
     return Invocation(graph, workspace, registry)
-
-
-def _find(name: str) -> Path:
-    from latentloom.engine.errors import did_you_mean
-    from latentloom.engine.graph.library import find_graph, graph_names
-
-    path = Path(name)
-    if path.is_file():
-        return path
-    shipped = find_graph(name)
-    if shipped is None:
-        hint = did_you_mean(name, graph_names())
-        what = f"{name} is a folder" if path.is_dir() else f"there is no graph file {name}"
-        raise FileNotFoundError(f"{what}\n  try:     {hint}" if hint else what)
-    return shipped
 
 
 def _complain(error: Exception, options: argparse.Namespace) -> None:
@@ -379,7 +380,7 @@ def _parser() -> argparse.ArgumentParser:
     from latentloom.console.parser import make_parser
     from latentloom.web.serving import add_options
 
-    graphs = (run, plan, check, batch, convert, draw, edit, diff, merge, python)
+    graphs = (run, plan, check, batch, sweep, convert, draw, edit, diff, merge, python)
     commands = (*graphs, nodes, schema, models, cache, serve)
     return make_parser({command.__name__: command for command in commands}, add_options)
 

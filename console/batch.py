@@ -25,10 +25,10 @@ STATE_TEXT = {
 
 
 def run_batch(
-    engine: Engine,
     graph: Graph,
     workspace: Workspace,
     source: tuple[Path, str],
+    engine: Engine,
     report: Reporter,
     cancel: CancelToken,
     as_json: bool,

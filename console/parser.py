@@ -26,6 +26,20 @@ CHANGES = (
 )
 
 
+def _add_axes(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the axes of a sweep."""
+    more: dict[str, Any] = {"action": "append", "default": [], "type": assignment}
+    text = (
+        "an axis: an input of the graph or node.input, and from:to:step, a list with commas, "
+        "@lines.txt, @table.csv:column, or files such as photos/*.png; may be repeated"
+    )
+    parser.add_argument("--over", **more, metavar="INPUT=VALUES", help=text)
+    text = "an axis of texts in place of one in a prompt; may be repeated"
+    parser.add_argument("--replace", **more, metavar="INPUT:TEXT=VALUES", help=text)
+    text = "move all axes together, value by value, instead of combining them"
+    parser.add_argument("--zip", action="store_true", help=text)
+
+
 def make_parser(
     commands: Mapping[str, Command], add_serve_options: Callable[[argparse.ArgumentParser], None]
 ) -> argparse.ArgumentParser:
@@ -52,6 +66,7 @@ def make_parser(
         ("plan", "Show what a run would do to each node, and why."),
         ("check", "List every error in a graph, and warnings."),
         ("batch", "Run a graph for each image in a folder; an interrupted batch resumes."),
+        ("sweep", "Run a graph for each combination of values; an interrupted sweep resumes."),
     ):
         command_parser = add(name, text)
         command_parser.add_argument("file", metavar="FILE", help=FILE)
@@ -66,12 +81,14 @@ def make_parser(
         for option, read, shape, text in CHANGES:
             more = {"action": "append", "default": [], "type": read}
             command_parser.add_argument(option, **more, metavar=shape, help=text)
+        if name in ("sweep", "plan"):
+            _add_axes(command_parser)
         if name in ("run", "plan"):
             text = "node to compute, instead of every output node; may be repeated"
             command_parser.add_argument("--target", action="append", metavar="NODE", help=text)
         if name != "check":
             add_settings(command_parser, (*CACHE, *NETWORKS))
-        if name in ("run", "batch"):
+        if name in ("run", "batch", "sweep"):
             add_settings(command_parser, BUDGETS)
         add_folders(command_parser)
     command_parser = add("nodes", "List the installed nodes, or describe one.")

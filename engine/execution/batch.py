@@ -7,9 +7,6 @@ skipped; a changed graph or image has another key, and runs again.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +21,7 @@ from ..node.cancel import CancelToken
 from ..node.registry import Registry
 from .events import OnEvent
 from .executor import Engine
-from .plan import Plan
+from .progress_file import ProgressFile, plan_key
 
 PROGRESS_FILE = ".latentloom-batch.jsonl"
 NAME_INPUT = "name"
@@ -107,7 +104,7 @@ def run_folder(
             hint="choose another one",
         )
         raise GraphError([problem])
-    progress = _ProgressFile(workspace.output_dir)
+    progress = ProgressFile(workspace.output_dir / PROGRESS_FILE)
     for image in images_in(folder):
         if token.is_set():
             return
@@ -125,12 +122,12 @@ def _run_image(
     graph: Graph,
     workspace: Workspace,
     image: Path,
-    progress: _ProgressFile,
+    progress: ProgressFile,
     on_event: OnEvent | None,
     token: CancelToken,
 ) -> BatchItem:
     try:
-        key = _key(engine.plan(graph, workspace))
+        key = plan_key(engine.plan(graph, workspace))
         finished = progress.saved(key)
         if finished is not None:
             return BatchItem(image, "skipped", finished)
@@ -174,49 +171,3 @@ def _choose_input(graph: Graph, registry: Registry, name: str) -> str:
         hint="choose one with --image-input" if known else "add a LoadImage",
     )
     raise GraphError([problem])
-
-
-def _key(plan: Plan) -> str:
-    keys = "\n".join(f"{id} {step.key}" for id, step in sorted(plan.nodes.items()))
-    return hashlib.sha256(keys.encode()).hexdigest()
-
-
-class _ProgressFile:
-    """The finished images of a batch, in a file that lines are appended to."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / PROGRESS_FILE
-        self._finished: dict[str, tuple[Path, ...]] = {}
-        content = self.path.read_text("utf-8", "replace") if self.path.is_file() else ""
-        for line in content.splitlines():
-            try:
-                entry = json.loads(line)
-                saved = tuple(folder / str(name) for name in entry["saved"])
-                self._finished[str(entry["key"])] = saved
-            except (ValueError, LookupError, TypeError, RecursionError):
-                continue  # a crash cut this line short: the image runs again
-
-    def saved(self, key: str) -> tuple[Path, ...] | None:
-        """Return the files of a finished image; None if it is not finished, or one is missing."""
-        paths = self._finished.get(key)
-        return paths if paths is not None and all(path.is_file() for path in paths) else None
-
-    def add(self, key: str, image: str, saved: tuple[Path, ...]) -> None:
-        """Note that an image is finished; the line is on disk when this returns."""
-        names = [os.path.relpath(path, self.folder) for path in saved]
-        line = json.dumps({"key": key, "image": image, "saved": names}, ensure_ascii=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(f"\n{line}\n" if _is_cut_short(self.path) else f"{line}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        self._finished[key] = saved
-
-
-def _is_cut_short(path: Path) -> bool:
-    """Return whether the last line of a file has no line break."""
-    with path.open("rb") as stream:
-        if not stream.seek(0, os.SEEK_END):
-            return False
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1) != b"\n"

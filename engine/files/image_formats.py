@@ -56,6 +56,12 @@ def is_image_name(name: str | PurePath) -> bool:
     return PurePath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
+def format_of_file(name: str | PurePath) -> ImageFormat | None:
+    """Return the format that a name stands for by its suffix; None if it is not an image's."""
+    suffix = PurePath(name).suffix.lower()
+    return next((format for format in IMAGE_FORMATS if suffix in format.suffixes), None)
+
+
 def format_named(name: str) -> ImageFormat:
     """Return the format of a name.
 

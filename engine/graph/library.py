@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..errors import did_you_mean
+
 EXTENSIONS = (".yaml", ".yml", ".json")
 
 
@@ -20,6 +22,23 @@ def find_graph(name: str) -> Path | None:
         return None
     candidates = (folder / f"{name}{extension}" for extension in EXTENSIONS)
     return next((path for path in candidates if path.is_file()), None)
+
+
+def find_file(name: str) -> Path:
+    """Return the path of a file, or that of the shipped graph of this name.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = find_graph(name)
+    if shipped is None:
+        hint = did_you_mean(name, graph_names())
+        what = f"{name} is a folder" if path.is_dir() else f"there is no graph file {name}"
+        raise FileNotFoundError(f"{what}\n  try:     {hint}" if hint else what)
+    return shipped
 
 
 def graph_names() -> list[str]:

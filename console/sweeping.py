@@ -1,0 +1,96 @@
+"""`latentloom sweep`: the cells of a sweep as they end, and their results as files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.execution.sweep import CellResult, Sweep, SweepPlan
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph.graph import Graph
+from latentloom.engine.node.cancel import CancelToken
+
+from .axes import build_with, parse_axis, parse_replacement
+from .batch import STATE_TEXT
+from .progress import Reporter
+from .sweep_page import cell_to_object, write_results
+from .views import to_json
+
+
+def run_sweep(
+    graph: Graph,
+    workspace: Workspace,
+    options: argparse.Namespace,
+    engine: Engine,
+    report: Reporter,
+    cancel: CancelToken,
+    as_json: bool,
+) -> list[CellResult]:
+    """Run the sweep of the command line, print each outcome, and write the results."""
+    sweep = _open_sweep(graph, workspace, options, engine)
+    results: list[CellResult] = []
+    total, start, ran = len(sweep.cells), time.monotonic(), 0
+    for result in sweep.run(report, cancel):
+        results.append(result)
+        ran += result.state != "skipped"
+        if not as_json:
+            left = (time.monotonic() - start) / max(1, ran) * (total - len(results))
+            line = f"{len(results)} of {total}: {result.cell.label}: {STATE_TEXT[result.state]}"
+            more = f"; about {left:.0f} s left" if ran and len(results) < total else ""
+            print(line + more, file=sys.stderr, flush=True)
+            for error in result.errors:
+                print(error, file=sys.stderr)
+    targets = [axis.target for axis in sweep.axes]
+    files = write_results(workspace.output_dir, graph.title, targets, results)
+    failed = sum(result.state == "failed" for result in results)
+    if as_json:
+        cells = [cell_to_object(result) for result in results]
+        print(to_json({"cells": cells, "of": total, "files": [str(path) for path in files]}))
+        return results
+    for path in files:
+        print(path)
+    if failed:
+        print(f"{failed} of {total} cells failed", file=sys.stderr)
+    return results
+
+
+def _open_sweep(
+    graph: Graph, workspace: Workspace, options: argparse.Namespace, engine: Engine
+) -> Sweep:
+    """Return the sweep of the command line's axes."""
+    axes = [parse_axis(name, text) for name, text in options.over]
+    axes += [parse_replacement(name, text) for name, text in options.replace]
+    return Sweep(engine, workspace, axes, build_with(graph, engine.registry), options.zip)
+
+
+def print_sweep_plan(
+    graph: Graph, workspace: Workspace, options: argparse.Namespace, engine: Engine
+) -> int:
+    """Print what a sweep would do; return the exit code."""
+    plan = _open_sweep(graph, workspace, options, engine).plan()
+    print(to_json(sweep_plan_to_object(plan)) if options.json else format_sweep_plan(plan))
+    return 0
+
+
+def format_sweep_plan(plan: SweepPlan) -> str:
+    """Return what a sweep will do as a sentence."""
+    took = "" if plan.seconds is None else f", {plan.seconds:.1f} s by their last durations"
+    done = f", {plan.finished} already done" if plan.finished else ""
+    return (
+        f"{plan.cells} cells{done}: {plan.nodes} nodes run{took}; "
+        f"separate runs without caches: {plan.unshared}"
+    )
+
+
+def sweep_plan_to_object(plan: SweepPlan) -> dict[str, object]:
+    """Return what `plan --over --json` prints."""
+    return {
+        "status": "planned",
+        "cells": plan.cells,
+        "finished": plan.finished,
+        "nodes": plan.nodes,
+        "unshared_nodes": plan.unshared,
+        "seconds": plan.seconds,
+    }

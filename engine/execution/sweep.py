@@ -1,0 +1,257 @@
+"""Run one graph over the cells of a sweep: one for each combination of values on its axes.
+
+What cells have in common is computed once, since they share one engine's caches. The order in
+which cells run keeps it in memory: the axis that changes most of the graph changes least often.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+from ..cache.release import release_memory
+from ..errors import FormatError, GraphError, LatentloomError
+from ..files.workspace import Workspace
+from ..graph.graph import Graph
+from ..node.cancel import CancelToken
+from .events import OnEvent
+from .executor import Engine
+from .progress_file import ProgressFile, plan_key
+
+PROGRESS_FILE = ".latentloom-sweep.jsonl"
+MAX_CELLS = 10_000
+PREFIX = "filename_prefix"
+MAX_LABEL = 100
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An input of the graph or of a node, and its values as on the command line."""
+
+    target: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of values.
+
+    Attributes:
+        index: its position of the axes, the last one fastest.
+        values: by the target of each axis.
+    """
+
+    index: int
+    values: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """The values in a form for names of files, such as `denoise=0.4,seed=2`."""
+        text = ",".join(f"{short_name(name, self.values)}={v}" for name, v in self.values.items())
+        return re.sub(r"[^\w.,=+-]", "-", text)[:MAX_LABEL]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """The outcome of one cell.
+
+    Attributes:
+        state: "skipped" if an earlier sweep finished it.
+        saved: the files that were saved for it, in this sweep or before.
+        errors: why it failed.
+    """
+
+    cell: Cell
+    state: Literal["ran", "skipped", "failed", "cancelled"]
+    saved: tuple[Path, ...] = ()
+    errors: tuple[LatentloomError, ...] = ()
+    model_calls: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """The work of a sweep before it runs.
+
+    Attributes:
+        cells: number of cells, of which `finished` were done by an earlier sweep.
+        nodes: number of node calls, and `unshared`, those of separate runs without caches.
+        seconds: of these calls by their last durations; None if one is unknown.
+    """
+
+    cells: int
+    finished: int
+    nodes: int
+    unshared: int
+    seconds: float | None
+
+
+# Takes the values of a cell; returns its graph, and the files that the values name.
+Build = Callable[[Mapping[str, str]], tuple[Graph, frozenset[Path]]]
+
+
+class Sweep:
+    """The cells of a sweep, in the order in which they run.
+
+    Args:
+        axes: at least one, with at least one value each.
+        build: makes the graph of a cell.
+        zipped: move all axes together, value by value, instead of combining them.
+
+    Raises:
+        FormatError: there are no values or too many cells, or axes that move together differ
+            in length.
+        GraphError: there is no input that an axis names.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        workspace: Workspace,
+        axes: Sequence[Axis],
+        build: Build,
+        zipped: bool = False,
+    ) -> None:
+        self._engine, self._workspace, self._build = engine, workspace, build
+        self.axes = tuple(axes)
+        _check(self.axes, zipped)
+        self.cells = _cells(self.axes, zipped)
+        self._progress = ProgressFile(workspace.output_dir / PROGRESS_FILE)
+        if not zipped:
+            self.cells = self._ordered()
+
+    def plan(self) -> SweepPlan:
+        """Return what `run` will do; equal nodes of several cells count once."""
+        finished, unshared, calls = 0, 0, dict[str, float | None]()
+        for cell in self.cells:
+            graph, workspace = self._prepare(cell)
+            try:
+                plan = self._engine.plan(graph, workspace)
+            except GraphError:
+                continue  # `run` marks this cell as failed
+            if self._progress.saved(plan_key(plan)) is not None:
+                finished += 1
+                continue
+            steps = [step for step in plan.nodes.values() if step.action != "skip"]
+            unshared += len(steps)
+            calls |= {step.key: step.seconds for step in steps if step.action == "run"}
+        known = [seconds for seconds in calls.values() if seconds is not None]
+        total = math.fsum(known) if len(known) == len(calls) else None
+        return SweepPlan(len(self.cells), finished, len(calls), unshared, total)
+
+    def run(
+        self, on_event: OnEvent | None = None, cancel: CancelToken | None = None
+    ) -> Iterator[CellResult]:
+        """Run the cells, and yield the outcome of each as it ends; a failed one stops nothing.
+
+        Args:
+            cancel: stops the current cell, and leaves out the rest.
+
+        Raises:
+            OSError: the progress file cannot be written.
+        """
+        token = cancel or CancelToken()
+        for cell in self.cells:
+            if token.is_set():
+                return
+            yield self._run(cell, on_event, token)
+        release_memory()
+
+    def _run(self, cell: Cell, on_event: OnEvent | None, token: CancelToken) -> CellResult:
+        try:
+            graph, workspace = self._prepare(cell)
+            key = plan_key(self._engine.plan(graph, workspace))
+            finished = self._progress.saved(key)
+            if finished is not None:
+                return CellResult(cell, "skipped", finished)
+            result = self._engine.run(graph, workspace, on_event=on_event, cancel=token)
+        except (GraphError, FormatError) as error:
+            return CellResult(cell, "failed", errors=(error,))
+        saved = tuple(dict.fromkeys(path for _, path in result.saved))
+        cost = (result.model_calls, result.seconds)
+        if result.status == "cancelled":
+            return CellResult(cell, "cancelled", saved, (), *cost)
+        if result.errors:
+            return CellResult(cell, "failed", saved, tuple(result.errors), *cost)
+        self._progress.add(key, cell.label, saved)
+        return CellResult(cell, "ran", saved, (), *cost)
+
+    def _prepare(self, cell: Cell) -> tuple[Graph, Workspace]:
+        """Return the graph of a cell, whose files are named by its values."""
+        graph, files = self._build(cell.values)
+        for id, node in graph.nodes.items():
+            prefix = node.inputs.get(PREFIX)
+            if isinstance(prefix, str):
+                graph = graph.set(f"{id}.{PREFIX}", f"{prefix}_{cell.label}")
+        return graph, replace(self._workspace, granted=self._workspace.granted | files)
+
+    def _ordered(self) -> tuple[Cell, ...]:
+        """Return the cells with the axes that change most nodes outermost."""
+        first = {axis.target: axis.values[0] for axis in self.axes}
+        base = self._keys(first)
+        changed = {
+            axis.target: _count_other(base, self._keys(first | {axis.target: axis.values[1]}))
+            for axis in self.axes
+            if len(axis.values) > 1
+        }
+        order = sorted(changed, key=lambda target: -changed[target])
+        ranks = {axis.target: {v: i for i, v in enumerate(axis.values)} for axis in self.axes}
+        return tuple(
+            sorted(
+                self.cells,
+                key=lambda cell: [ranks[target][cell.values[target]] for target in order],
+            )
+        )
+
+    def _keys(self, values: Mapping[str, str]) -> dict[str, str]:
+        """Return the key of each node; none for a cell that cannot run, which `run` reports."""
+        graph, files = self._build(values)
+        workspace = replace(self._workspace, granted=self._workspace.granted | files)
+        try:
+            plan = self._engine.plan(graph, workspace)
+        except GraphError:
+            return {}
+        return {id: step.key for id, step in plan.nodes.items()}
+
+
+def short_name(target: str, targets: Mapping[str, str]) -> str:
+    """Return the last part of a target if no other one ends so, else the target."""
+    name = target.rpartition(".")[2]
+    return name if sum(other.rpartition(".")[2] == name for other in targets) == 1 else target
+
+
+def _check(axes: Sequence[Axis], zipped: bool) -> None:
+    if not axes:
+        raise FormatError("--over: expected at least one axis, got none")
+    for axis in axes:
+        if not axis.values:
+            raise FormatError(f"--over {axis.target}: expected values, got none")
+        if not zipped and len(set(axis.values)) < len(axis.values):
+            raise FormatError(f"--over {axis.target}: expected different values, got one twice")
+    if len({axis.target for axis in axes}) < len(axes):
+        raise FormatError("--over: expected different inputs, got one twice")
+    lengths = [len(axis.values) for axis in axes]
+    if zipped and len(set(lengths)) > 1:
+        got = ", ".join(f"{axis.target} {len(axis.values)}" for axis in axes)
+        raise FormatError(f"--zip: expected as many values on each axis, got {got}")
+    count = lengths[0] if zipped else math.prod(lengths)
+    if count > MAX_CELLS:
+        raise FormatError(f"--over: expected at most {MAX_CELLS} cells, got {count}")
+
+
+def _cells(axes: Sequence[Axis], zipped: bool) -> tuple[Cell, ...]:
+    columns = [axis.values for axis in axes]
+    rows = zip(*columns, strict=True) if zipped else product(*columns)
+    targets = [axis.target for axis in axes]
+    return tuple(
+        Cell(index, dict(zip(targets, row, strict=True))) for index, row in enumerate(rows)
+    )
+
+
+def _count_other(first: Mapping[str, str], second: Mapping[str, str]) -> int:
+    return sum(second.get(id) != key for id, key in first.items())

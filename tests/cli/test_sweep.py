@@ -1,0 +1,116 @@
+"""`latentloom sweep`: axes from text, and results as files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latentloom.console.axes import parse_axis, parse_replacement
+from latentloom.engine.errors import FormatError
+from tests.cli.commands import as_json, run
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0.3:0.8:0.1", ("0.3", "0.4", "0.5", "0.6", "0.7", "0.8")),
+        ("1:3", ("1", "2", "3")),
+        ("3:1:-1", ("3", "2", "1")),
+        ("1:2:0.3", ("1.0", "1.3", "1.6", "1.9")),
+        ("a, b,c", ("a", "b", "c")),
+        ('red,"a, b"', ("red", "a, b")),
+        ("16:9", None),
+        ("euler", ("euler",)),
+    ],
+)
+def test_values_of_an_axis(text: str, values: tuple[str, ...] | None) -> None:
+    if values is None:
+        with pytest.raises(FormatError, match="a step that leads from 16 to 9"):
+            parse_axis("x", text)
+    else:
+        assert parse_axis("x", text).values == values
+
+
+def test_values_from_files(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("one\n\n two \n")
+    (tmp_path / "table.csv").write_text("name,prompt\na,x\nb,y\n")
+    assert parse_axis("p", f"@{tmp_path}/lines.txt").values == ("one", "two")
+    assert parse_axis("p", f"@{tmp_path}/table.csv:prompt").values == ("x", "y")
+    files = parse_axis("p", f"{tmp_path}/*.txt").values
+    assert files == (str(tmp_path / "lines.txt"),)
+    with pytest.raises(FormatError, match="one of the columns name, prompt, got size"):
+        parse_axis("p", f"@{tmp_path}/table.csv:size")
+    with pytest.raises(FormatError, match="cannot be read"):
+        parse_axis("p", f"@{tmp_path}/missing.txt")
+
+
+@pytest.mark.parametrize("text", ["1:2:0", "1:nan", "0:1e9:1e-9"])
+def test_ranges_without_an_end_are_refused(text: str) -> None:
+    with pytest.raises(FormatError, match="--over x"):
+        parse_axis("x", text)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_values_or_a_typed_error(text: str) -> None:
+    try:
+        values = parse_axis("x", text).values
+    except FormatError as error:
+        values = (str(error).partition("--over x")[1],)
+    assert all(isinstance(value, str) for value in values)
+
+
+def test_a_replacement_names_what_it_replaces() -> None:
+    assert parse_replacement("prompt:house", "castle,barn").values == ("castle", "barn")
+    with pytest.raises(FormatError, match="expected INPUT:TEXT=VALUES"):
+        parse_replacement("prompt", "castle")
+
+
+def test_a_sweep_writes_its_table_and_its_page(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    options = ("--over", "size=8,16", "--over", "small.height=8,12", "--output", output)
+    code, outcome = as_json(capsys, "sweep", graph, *options)
+    assert (code, outcome["of"]) == (0, 4)
+    with (output / "sweep.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["size"], row["small.height"]) for row in rows] == [
+        ("8", "8"), ("8", "12"), ("16", "8"), ("16", "12"),
+    ]  # fmt: skip
+    assert rows[0]["file"] == "small_size=8,height=8_00001_.png"
+    assert (output / rows[3]["file"]).is_file()
+    cells = json.loads((output / "sweep.json").read_text())["cells"]
+    assert [cell["state"] for cell in cells] == ["ran"] * 4
+    page = (output / "sweep.html").read_text()
+    assert page.count("<img src='data:image/png;base64,") == 4
+    assert "size 16, small.height 12" in page
+    assert as_json(capsys, "sweep", graph, *options)[1]["cells"][0]["state"] == "skipped"
+
+
+def test_a_plan_over_axes(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "plan", graph, "--over", "size=8,16")
+    assert code == 0
+    assert out.startswith("2 cells: 7 nodes run")
+    assert as_json(capsys, "plan", graph, "--over", "size=8,16")[1]["unshared_nodes"] == 8
+
+
+def test_a_failed_cell_is_marked(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    code, _, err = run(capsys, "sweep", graph, "--over", "size=8,999", "--output", output)
+    assert code == 3
+    assert "1 of 2 cells failed" in err
+    assert "<figure class=failed" in (output / "sweep.html").read_text()
+
+
+def test_an_unknown_input_is_refused(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "sweep", graph, "--over", "sizes=8,16")
+    assert code == 1
+    assert "sizes" in err
+    assert "size" in err

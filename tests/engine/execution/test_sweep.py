@@ -1,0 +1,126 @@
+"""Sweeps: cells share their work, resume, and run in the order that keeps what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from latentloom.engine.errors import FormatError
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.execution.sweep import MAX_CELLS, Axis, Cell, Sweep
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph.graph import Graph, Link, Node
+from latentloom.engine.node.cancel import CancelToken
+from tests.engine.fakes import REGISTRY, calls
+
+GRAPH = Graph({
+    "start": Node("Number", {"value": 5}),
+    "middle": Node("Add", {"a": Link("start", 0), "b": 1}),
+    "end": Node("Scale", {"a": Link("middle", 0), "times": 2}),
+    "show": Node("Show", {"value": Link("end", 0)}),
+})  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_calls() -> None:
+    calls.clear()
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with Engine(REGISTRY) as engine:
+        yield engine
+
+
+def build(values: Mapping[str, str]) -> tuple[Graph, frozenset[Path]]:
+    graph = GRAPH
+    for target, value in values.items():
+        graph = graph.set(target, int(value))
+    return graph, frozenset()
+
+
+def make(engine: Engine, folder: Path, *axes: Axis, zipped: bool = False) -> Sweep:
+    return Sweep(engine, Workspace(output_dir=folder), axes, build, zipped)
+
+
+def axis(target: str, *values: int) -> Axis:
+    return Axis(target, tuple(map(str, values)))
+
+
+def count(name: str) -> int:
+    return sum(call.split()[0] == name for call in calls)
+
+
+def test_what_cells_share_runs_once(engine: Engine, tmp_path: Path) -> None:
+    sweep = make(engine, tmp_path, axis("end.times", 1, 2, 3), axis("middle.b", 4, 5))
+    results = list(sweep.run())
+    assert [result.state for result in results] == ["ran"] * 6
+    assert (count("Number"), count("Add"), count("Scale")) == (1, 2, 6)
+
+
+def test_the_axis_that_changes_most_changes_least_often(engine: Engine, tmp_path: Path) -> None:
+    sweep = make(engine, tmp_path, axis("end.times", 1, 2), axis("start.value", 7, 8))
+    order = [(cell.values["start.value"], cell.values["end.times"]) for cell in sweep.cells]
+    assert order == [("7", "1"), ("7", "2"), ("8", "1"), ("8", "2")]
+    assert [cell.index for cell in sweep.cells] == [0, 2, 1, 3]
+
+
+def test_zipped_axes_move_together(engine: Engine, tmp_path: Path) -> None:
+    sweep = make(engine, tmp_path, axis("middle.b", 1, 1), axis("end.times", 3, 4), zipped=True)
+    assert [tuple(cell.values.values()) for cell in sweep.cells] == [("1", "3"), ("1", "4")]
+
+
+def test_a_plan_says_what_sharing_saves(engine: Engine, tmp_path: Path) -> None:
+    plan = make(engine, tmp_path, axis("middle.b", 1, 2), axis("end.times", 3, 4)).plan()
+    assert (plan.cells, plan.finished, plan.nodes, plan.unshared) == (4, 0, 11, 16)
+    assert plan.seconds is None
+    assert calls == []
+
+
+def test_a_sweep_resumes_without_repeating_a_cell(engine: Engine, tmp_path: Path) -> None:
+    axes = (axis("middle.b", 1, 2), axis("end.times", 3, 4))
+    token = CancelToken()
+    for result in make(engine, tmp_path, *axes).run(cancel=token):
+        assert result.state == "ran"
+        if result.cell.values == {"middle.b": "1", "end.times": "4"}:
+            token.cancel()
+    calls.clear()
+    with Engine(REGISTRY) as fresh:
+        sweep = make(fresh, tmp_path, *axes)
+        assert sweep.plan().finished == 2
+        states = [result.state for result in sweep.run()]
+    assert states == ["skipped", "skipped", "ran", "ran"]
+    assert count("Scale") == 2
+
+
+def test_a_failed_cell_stops_nothing(engine: Engine, tmp_path: Path) -> None:
+    results = list(make(engine, tmp_path, axis("end.times", 1, 99, 3)).run())
+    assert [result.state for result in results] == ["ran", "failed", "ran"]
+    assert "99" in str(results[1].errors[0])
+
+
+def test_files_are_named_by_the_values(engine: Engine, tmp_path: Path) -> None:
+    sweep = make(engine, tmp_path, axis("middle.b", 1), axis("end.times", 3))
+    assert sweep.cells[0].label == "b=1,times=3"
+    assert Cell(0, {"middle.b": "1", "start.b": "3"}).label == "middle.b=1,start.b=3"
+    assert Cell(0, {"middle.b": "../a b"}).label == "b=..-a-b"
+
+
+@pytest.mark.parametrize(
+    ("axes", "zipped", "expected"),
+    [
+        ((), False, "at least one axis"),
+        ((axis("a.b"),), False, "expected values"),
+        ((axis("a.b", 1, 1),), False, "different values"),
+        ((axis("a.b", 1), axis("a.b", 2)), False, "different inputs"),
+        ((axis("a.b", 1, 2), axis("a.c", 2)), True, "as many values on each axis"),
+        ((axis("a.b", *range(200)), axis("a.c", *range(51))), False, f"at most {MAX_CELLS}"),
+    ],
+)
+def test_axes_that_make_no_sweep_are_refused(
+    engine: Engine, tmp_path: Path, axes: tuple[Axis, ...], zipped: bool, expected: str
+) -> None:
+    with pytest.raises(FormatError, match=expected):
+        make(engine, tmp_path, *axes, zipped=zipped)
