@@ -363,6 +363,7 @@ def _open(options: argparse.Namespace) -> Invocation:
         output_dir=Path(options.output),
         library_dir=graphs_dir(),
         granted=granted,
+        embeds_graph=not getattr(options, "no_metadata", False),
     )
     return Invocation(graph, workspace, registry)
 

@@ -116,6 +116,12 @@ def add_follow_links(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_no_metadata(parser: argparse.ArgumentParser) -> None:
+    """Add the option that leaves graphs out of saved images."""
+    text = "save images without the graph that made them"
+    parser.add_argument("--no-metadata", action="store_true", help=text)
+
+
 def add_settings(parser: argparse.ArgumentParser, settings: tuple[Setting, ...]) -> None:
     """Add these options to a command."""
     for setting in settings:

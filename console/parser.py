@@ -12,6 +12,7 @@ from .options import (
     NETWORKS,
     add_folders,
     add_follow_links,
+    add_no_metadata,
     add_settings,
     assignment,
     port_assignment,
@@ -90,6 +91,8 @@ def make_parser(
             add_settings(command_parser, (*CACHE, *NETWORKS))
         if name in ("run", "batch", "sweep"):
             add_settings(command_parser, BUDGETS)
+        if name in ("run", "plan", "batch"):
+            add_no_metadata(command_parser)
         add_folders(command_parser)
     command_parser = add("nodes", "List the installed nodes, or describe one.")
     command_parser.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")

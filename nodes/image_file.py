@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from latentloom.engine.errors import InputError
 from latentloom.engine.files.folder import read_resolved
 from latentloom.engine.node.context import Context, Saved
+from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
 from .checks import as_filename_error, as_input_error, check_filename_prefix, check_mask
 from .ports import FilenamePrefix, Image, ImageAndMask, ImageFile, Mask
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 PREVIEW_PREFIX = "ComfyUI_temp"
 PREVIEW_COMPRESSION, SAVE_COMPRESSION = 1, 4
 FileChannel = Literal["alpha", "red", "green", "blue"]
+SavedFormat = Literal["png", "webp", "jpeg"]
+SUFFIXES: Mapping[str, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+Quality = Annotated[int, Between(1, 100)]
 
 
 @node("LoadImage", category="image")
@@ -73,7 +81,7 @@ class LoadImageMask:
 
 @node("SaveImage", category="image", output=True)
 class SaveImage:
-    """Save images as PNG files with the graph embedded.
+    """Save images as PNG, WebP or JPEG files with the graph embedded.
 
     Files are named `<prefix>_00001_.png`, `<prefix>_00002_.png`, ...; numbering continues after
     existing files, which are never overwritten.
@@ -83,14 +91,31 @@ class SaveImage:
         filename_prefix: file name in the output folder, optionally with subfolders. These are
             replaced: %width%, %height%, %year%, %month%, %day%, %hour%, %minute%, %second% and
             %date:yyyy-MM-dd%.
+        format: png is lossless; jpeg drops alpha, and holds graphs of up to 64 KiB.
+        quality: of webp and jpeg, 1 to 100; 100 makes webp lossless.
 
     Raises:
-        InputError: the prefix leaves the output folder, or the file cannot be written.
+        InputError: the prefix leaves the output folder, the file cannot be written, or the
+            format cannot hold the image or the graph.
     """
 
     @staticmethod
-    def run(images: Image, context: Context, filename_prefix: FilenamePrefix = "ComfyUI") -> Saved:
-        return _save(images, context, context.output_dir, filename_prefix, SAVE_COMPRESSION)
+    def run(
+        images: Image,
+        context: Context,
+        filename_prefix: FilenamePrefix = "ComfyUI",
+        format: SavedFormat = "png",
+        quality: Quality = 90,
+    ) -> Saved:
+        def encode(image: Tensor, text: Mapping[str, str]) -> bytes:
+            from latentloom.diffusion.images.encode import encode
+
+            with as_input_error("images"):
+                return encode(image, format, text, quality=quality, level=SAVE_COMPRESSION)
+
+        return _save(
+            images, context, context.output_dir, filename_prefix, (encode, SUFFIXES[format])
+        )
 
     @staticmethod
     def check(filename_prefix: str = "ComfyUI") -> None:
@@ -105,7 +130,7 @@ def preview_image(images: Image, context: Context) -> Saved:
     Args:
         images: images B×H×W×C; values are clamped to 0..1.
     """
-    return _save(images, context, context.temp_dir, PREVIEW_PREFIX, PREVIEW_COMPRESSION)
+    return _save(images, context, context.temp_dir, PREVIEW_PREFIX, (_encode_preview, ".png"))
 
 
 @node("MaskPreview", category="mask", output=True)
@@ -118,7 +143,8 @@ def mask_preview(mask: Mask, context: Context) -> Saved:
     from latentloom.diffusion.images.masks import to_image
 
     check_mask("mask", mask)
-    return _save(to_image(mask), context, context.temp_dir, PREVIEW_PREFIX, PREVIEW_COMPRESSION)
+    encoder = (_encode_preview, ".png")
+    return _save(to_image(mask), context, context.temp_dir, PREVIEW_PREFIX, encoder)
 
 
 def _check_image(image: Path) -> None:
@@ -128,8 +154,20 @@ def _check_image(image: Path) -> None:
         check_file(image, read_resolved)
 
 
-def _save(images: Image, context: Context, folder: Path, prefix: str, compression: int) -> Saved:
+def _encode_preview(image: Tensor, text: Mapping[str, str]) -> bytes:
     from latentloom.diffusion.images.images import encode_png
+
+    return encode_png(image, text, PREVIEW_COMPRESSION)
+
+
+def _save(
+    images: Image,
+    context: Context,
+    folder: Path,
+    prefix: str,
+    encoder: tuple[Callable[[Tensor, Mapping[str, str]], bytes], str],
+) -> Saved:
+    """Save images; the encoder is a function and the extension of its files."""
     from latentloom.engine.files.saving import (
         expand_prefix,
         next_number,
@@ -141,13 +179,13 @@ def _save(images: Image, context: Context, folder: Path, prefix: str, compressio
         expected = "images B×H×W×C with 1, 3 or 4 channels"
         raise InputError("images", expected, tuple(images.shape))
     expanded = expand_prefix(prefix, images.shape[2], images.shape[1], datetime.now())
-    text, paths = context.embedded(), []
+    text, paths, (encode, suffix) = context.embedded(), [], encoder
     with as_filename_error(expanded, folder):
         target = prepare_target(expanded, folder)
         number = next_number(target)
         for image in images:
             context.check()
-            path, number = write_numbered(target, encode_png(image, text, compression), number)
+            path, number = write_numbered(target, encode(image, text), number, suffix)
             paths.append(path)
             number += 1
     return Saved(tuple(paths))

@@ -69,6 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="previews while sampling; auto: TAESD if it is installed and there is a GPU, "
         "else latent2rgb",
     )
+    add("--no-metadata", action="store_true", help="save images without their graphs")
 
 
 def read_options(given: argparse.Namespace) -> Options:
@@ -99,6 +100,7 @@ def read_options(given: argparse.Namespace) -> Options:
         origins=tuple(given.allow_origin),
         previews=None if given.preview_method == "none" else given.preview_method,
         tls=_tls(given),
+        embeds_graph=not given.no_metadata,
     )
 
 

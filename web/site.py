@@ -43,6 +43,7 @@ class Options:
         origins: other origins whose pages may use the server; none by default.
         previews: the preview method while sampling; None sends no previews.
         tls: certificate and key; None for plain HTTP.
+        embeds_graph: saved images carry the graph that made them.
     """
 
     data: Path
@@ -54,6 +55,7 @@ class Options:
     max_upload_bytes: int = 100 * 2**20
     previews: PreviewMethod | None = "auto"
     tls: ssl.SSLContext | None = None
+    embeds_graph: bool = True
 
 
 @dataclass
@@ -88,6 +90,7 @@ class Site:
             output_dir=self.folders["output"],
             temp_dir=self.folders["temp"],
             library_dir=self.library,
+            embeds_graph=self.options.embeds_graph,
         )
         self.engine = Engine(self.registry, store=open_store(self.registry))
         self.image_service = image_service(self.registry)

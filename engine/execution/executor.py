@@ -198,7 +198,9 @@ class Engine:
         with _without_collection():
             preparation = prepare(graph, self.registry, workspace, targets).checked()
             output_dir = os.path.abspath(workspace.output_dir)  # noqa: PTH100 - symlinks stay
-            tasks = plan_tasks(preparation, self.shared, log, output_dir)
+            # A file without the graph is another result than one with it.
+            output = output_dir if workspace.embeds_graph else f"{output_dir}\0"
+            tasks = plan_tasks(preparation, self.shared, log, output)
         return preparation, tasks
 
     def _context_maker(
@@ -210,6 +212,8 @@ class Engine:
         temp_dir = workspace.temp_dir or Path(tempfile.gettempdir()) / "latentloom"
 
         def embedded() -> Mapping[str, str]:
+            if not workspace.embeds_graph:
+                return {}
             from ..formats import embed
 
             return {**metadata, **embed(public, self.registry)}

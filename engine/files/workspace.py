@@ -36,6 +36,7 @@ class Workspace:
         temp_dir: the folder of previews; None for a temporary folder of the system.
         library_dir: the shipped graphs, searched last for their input images.
         granted: paths that the user named, which may be anywhere.
+        embeds_graph: saved images carry the graph that made them.
     """
 
     graph_dir: Path | None = None
@@ -44,6 +45,7 @@ class Workspace:
     temp_dir: Path | None = None
     library_dir: Path | None = None
     granted: frozenset[Path] = frozenset()
+    embeds_graph: bool = True
 
     def resolve(self, kind: str, name: str) -> Path:
         """Return the path of a file that a graph names, links resolved.

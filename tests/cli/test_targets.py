@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.cli.commands import as_json, run
 from tests.paths import ROOT
@@ -107,3 +108,17 @@ def test_a_node_of_no_output_is_only_named(
     assert code == 0
     assert "Image Comparer (rgthree) (4)" in out
     assert run(capsys, "run", path, *arguments(tmp_path))[0] == 0
+
+
+@pytest.mark.torch
+def test_images_without_metadata_are_other_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = file(tmp_path, GOOD)
+    code, out, _ = run(capsys, "run", path, *arguments(tmp_path))
+    assert code == 0
+    code, plain, _ = run(capsys, "run", path, "--no-metadata", *arguments(tmp_path))
+    assert code == 0
+    with Image.open(out.strip()) as carrying, Image.open(plain.strip()) as bare:
+        assert "prompt" in carrying.info
+        assert bare.info == {}

@@ -17,10 +17,18 @@ from PIL import Image
 import latentloom
 from latentloom.engine.errors import InputError, RunCancelledError
 from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.formats import embed, load_graph
 from latentloom.engine.graph import validate
 from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Node
 from latentloom.engine.node.context import Context
-from latentloom.nodes.image_file import LoadImage, LoadImageMask, SaveImage, preview_image
+from latentloom.nodes import registry
+from latentloom.nodes.image_file import (
+    LoadImage,
+    LoadImageMask,
+    SavedFormat,
+    SaveImage,
+    preview_image,
+)
 from tests.diffusion.images.images import bomb, encoded, sample
 
 LOADERS = (LoadImage.run, LoadImage.check, LoadImageMask.run, LoadImageMask.check)
@@ -40,6 +48,41 @@ def context(tmp_path: Path) -> Context:
 def levels(path: Path) -> torch.Tensor:
     with Image.open(path) as image:
         return torch.from_numpy(np.array(image))
+
+
+@pytest.mark.parametrize(("format", "suffix"), [("webp", ".webp"), ("jpeg", ".jpg")])
+def test_other_formats_carry_the_graph_in_exif(
+    format: SavedFormat, suffix: str, tmp_path: Path
+) -> None:
+    graph = Graph({"a": Node("Note", {"text": "größer 大"})})
+    texts = embed(graph, registry())
+    context = Context(output_dir=tmp_path, metadata=lambda: texts)
+    (path,) = SaveImage.run(IMAGES[:1], context, "x", format).paths
+    assert path.name == f"x_00001_{suffix}"
+    assert load_graph(path, registry()) == graph
+    with Image.open(path) as image:
+        assert image.getexif()[0x010F].startswith("prompt:")
+
+
+def test_lossless_webp_holds_the_levels(context: Context) -> None:
+    (path, _) = SaveImage.run(IMAGES, context, "x", "webp", 100).paths
+    assert torch.equal(levels(path), (IMAGES[0] * 255).to(torch.uint8))
+
+
+def test_a_graph_that_jpeg_cannot_hold_is_refused(tmp_path: Path) -> None:
+    texts = {"latentloom": "x" * 70_000, "prompt": "x" * 60_000}
+    context = Context(output_dir=tmp_path, metadata=lambda: texts)
+    (path,) = SaveImage.run(IMAGES[:1], context, "x", "jpeg").paths
+    with Image.open(path) as image:
+        assert next(iter(image.getexif().values())).startswith("prompt:x")
+    texts["prompt"] = texts["latentloom"]
+    with pytest.raises(InputError, match="at most 65000 bytes for jpeg"):
+        SaveImage.run(IMAGES[:1], context, "x", "jpeg")
+
+
+def test_an_image_that_webp_cannot_hold_is_refused(context: Context) -> None:
+    with pytest.raises(InputError, match="at most 16383 pixels a side for webp"):
+        SaveImage.run(torch.zeros(1, 1, 16_384, 3), context, "x", "webp")
 
 
 @pytest.mark.parametrize("load", LOADERS)
