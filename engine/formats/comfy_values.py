@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from ..node.spec import NodeSpec, Port
-from .known_nodes import KnownNode, has_dynamic_prompt
+from .known_nodes import KnownNode, has_dynamic_prompt, is_own_input
 
 INPUT_FILE = "input"
 MAX_DEPTH = 32
@@ -88,7 +88,10 @@ def _missing_defaults(spec: NodeSpec, values: Container[str]) -> dict[str, Any]:
     starts = {
         port.name: start_value(port)
         for port in spec.inputs
-        if is_widget(port) and port.name not in values and not (port.optional and port.is_required)
+        if is_widget(port)
+        and port.name not in values
+        and not (port.optional and port.is_required)
+        and not is_own_input(spec.name, port)
     }
     return {name: value for name, value in starts.items() if value is not None}
 

@@ -17,7 +17,7 @@ from ..node.ports import ANY
 from ..node.spec import NodeSpec, Output, Port
 from .comfy_layout import NAME_PROPERTY, mapping_in
 from .comfy_values import is_image, is_widget, start_value
-from .known_nodes import KnownNode, known_node
+from .known_nodes import KnownNode, is_own_input, known_node
 from .native_values import thaw
 
 Specs = Mapping[str, NodeSpec]
@@ -214,9 +214,10 @@ def _socket(port: Port, link: int | None) -> dict[str, Any]:
 def _values(spec: NodeSpec, node: Node) -> list[Any]:
     """Return the values of the widgets by position, with those that the editor adds itself."""
     values: list[Any] = []
-    for port in spec.inputs:
-        if not is_widget(port):
-            continue
+    ports = [port for port in spec.inputs if is_widget(port)]
+    while ports and ports[-1].name not in node.inputs and is_own_input(spec.name, ports[-1]):
+        ports.pop()
+    for port in ports:
         value = node.inputs.get(port.name, None if port.is_required else port.default)
         values.append(_value(port, None if isinstance(value, Link) else value))
         if port.seeded:

@@ -45,6 +45,7 @@ def _with_defaults(graph: Graph, specs: Specs) -> Graph:
             for port in spec.inputs
             if not port.is_required and port.default is not None
         }
-        return replace(node, inputs={**defaults, **node.inputs})
+        is_complete = defaults.keys() <= node.inputs.keys()
+        return node if is_complete else replace(node, inputs={**defaults, **node.inputs})
 
     return replace(graph, nodes={id: filled(node) for id, node in graph.nodes.items()})

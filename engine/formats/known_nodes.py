@@ -54,7 +54,7 @@ def declaration_of(node: Mapping[str, Any], specs: Mapping[str, NodeSpec]) -> No
 
 def required_defaults(type_name: str) -> Mapping[str, Any] | None:
     """Return the defaults of the inputs that ComfyUI requires; None for a node it does not have."""
-    known = known_node(type_name)
+    known = _newest(type_name) if type_name in _declarations() else None
     if known is None:
         return None
     return {
@@ -64,11 +64,27 @@ def required_defaults(type_name: str) -> Mapping[str, Any] | None:
     }
 
 
+def is_own_input(type_name: str, port: Port) -> bool:
+    """Return whether a node that ComfyUI has too has an input with a default that it lacks there.
+
+    The editor does not know such an input, so that its files do not start it.
+    """
+    entries = _declarations().get(type_name, ())
+    declared = any(port.name == name for entry in entries for name, *_ in entry["inputs"])
+    return bool(entries) and not declared and not port.is_required
+
+
 def has_dynamic_prompt(type_name: str, port: Port) -> bool:
     """Return whether the editor replaces `{a|b}` in a string by one of its alternatives."""
-    known = known_node(type_name)
+    known = _newest(type_name) if type_name in _declarations() else None
     declared = known.port(port.name) if known is not None else None
     return port.type == "STRING" and (declared or port).multiline
+
+
+@cache
+def _newest(type_name: str) -> KnownNode | None:
+    """Return the newest declaration of a node that ComfyUI has, with its default options."""
+    return known_node(type_name)
 
 
 @cache

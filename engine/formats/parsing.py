@@ -10,6 +10,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeGuard
 
 import yaml
@@ -53,19 +54,21 @@ def parse_json(text: str, numbers: Numbers = "finite") -> Any:
     _check_size(text)
     _check_depth(text)
     check_count(text)
+    marked: list[_Bad] = []
     try:
         value = json.loads(
             text,
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_int=_json_int,
-            parse_float=_json_float,
+            object_pairs_hook=partial(_unique, marked),
+            parse_constant=partial(_refuse_constant, marked),
+            parse_int=partial(_json_int, marked),
+            parse_float=partial(_json_float, marked),
         )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise FormatError(f"not JSON: {error.msg} at {where}") from error
-    is_native = isinstance(value, dict) and "latentloom" in value
-    _check_values(value, "finite" if is_native else numbers)
+    if marked or _SURROGATE.search(text) or not is_unicode(text):
+        is_native = isinstance(value, dict) and "latentloom" in value
+        _check_values(value, "finite" if is_native else numbers)
     return value
 
 
@@ -100,13 +103,13 @@ def _check_depth(text: str) -> None:
     """
     depth = 0
     for match in _BRACKETS.finditer(text):
-        token = match.group()[0]
+        token = match[1]
         if token in "[{":
             depth += 1
         elif token in "]}":
             depth -= 1
         if depth > MAX_DEPTH:
-            line = text.count("\n", 0, match.start()) + 1
+            line = text.count("\n", 0, match.start(1)) + 1
             raise FormatError(f"nested deeper than {MAX_DEPTH} levels at line {line}")
 
 
@@ -121,7 +124,8 @@ def check_count(text: str) -> None:
 
 
 _SEPARATORS = re.compile(r'(?:"(?:[^"\\]++|\\.?)*+"?|[^",:]++)*+[,:]', re.DOTALL)
-_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.?)*+"?|[\[{\]}]', re.DOTALL)
+_BRACKETS = re.compile(r'(?:"(?:[^"\\]++|\\.?)*+"?|[^"\[{\]}]++)*+([\[{\]}]|\Z)', re.DOTALL)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True)
@@ -139,36 +143,42 @@ class _Bad:
     integer: int | None = None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _mark(marked: list[_Bad], bad: _Bad) -> _Bad:
+    marked.append(bad)
+    return bad
+
+
+def _unique(marked: list[_Bad], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                mapping[key] = _Bad("the key is given twice")
+                mapping[key] = _mark(marked, _Bad("the key is given twice"))
             seen.add(key)
     return mapping
 
 
-def _refuse_constant(name: str) -> _Bad:
-    return _Bad(f"expected a finite number, got {name}", is_number=True)
+def _refuse_constant(marked: list[_Bad], name: str) -> _Bad:
+    return _mark(marked, _Bad(f"expected a finite number, got {name}", is_number=True))
 
 
-def _json_int(text: str) -> int | _Bad:
+def _json_int(marked: list[_Bad], text: str) -> int | _Bad:
     try:
         return _bounded_int(text)
     except FormatError as error:
         number = float(text)
         replacement = number if math.isfinite(number) else None
         integer = int(text) if len(text) <= MAX_DIGITS else None
-        return _Bad(str(error), is_number=True, replacement=replacement, integer=integer)
+        bad = _Bad(str(error), is_number=True, replacement=replacement, integer=integer)
+        return _mark(marked, bad)
 
 
-def _json_float(text: str) -> float | _Bad:
+def _json_float(marked: list[_Bad], text: str) -> float | _Bad:
     try:
         return _finite(text)
     except FormatError as error:
-        return _Bad(str(error), is_number=True)
+        return _mark(marked, _Bad(str(error), is_number=True))
 
 
 def _bounded_int(text: str) -> int:

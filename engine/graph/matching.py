@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from .graph import Graph, InputRef, Link, Node
@@ -26,6 +27,8 @@ def match_nodes(old: Graph, new: Graph) -> dict[str, str]:
     for id in old.nodes:
         if is_name(id) and id in new.nodes:
             matching.add_named(id)
+    if not matching.has_free_nodes():
+        return matching.pairs
     digests = _digests(old), _digests(new)
     matching.add_equal(_with_users(old, digests[0]), _with_users(new, digests[1]))
     matching.add_equal(*digests)
@@ -42,6 +45,10 @@ class _Matching:
         self._taken: set[str] = set()
         self._waiting: list[tuple[str, str]] = []
         self._old_users, self._new_users = _users(old), _users(new)
+
+    def has_free_nodes(self) -> bool:
+        """Return whether both graphs have nodes that are not matched yet."""
+        return len(self.pairs) < min(len(self._old.nodes), len(self._new.nodes))
 
     def add(self, old: str, new: str) -> None:
         """Match two nodes if both are free, and of one type."""
@@ -60,15 +67,15 @@ class _Matching:
 
     def add_equal(self, old_keys: Mapping[str, Any], new_keys: Mapping[str, Any]) -> None:
         """Match free nodes with equal keys, in order."""
-        free: dict[Any, list[str]] = defaultdict(list)
+        free: dict[Any, deque[str]] = defaultdict(deque)
         for id, key in new_keys.items():
             if id not in self._taken:
                 free[key].append(id)
         for id, key in old_keys.items():
             while free.get(key) and free[key][0] in self._taken:
-                free[key].pop(0)
+                free[key].popleft()
             if id not in self.pairs and free.get(key):
-                self.add(id, free[key].pop(0))
+                self.add(id, free[key].popleft())
                 self.follow_links()
 
     def follow_links(self) -> None:
@@ -161,4 +168,4 @@ def _content(node: Node, digests: Mapping[str, int] | None) -> tuple[Any, ...]:
         else (name, value.name if isinstance(value, InputRef) else repr(value))
         for name, value in node.inputs.items()
     )
-    return node.type, tuple(sorted(inputs, key=str))
+    return node.type, tuple(sorted(inputs, key=itemgetter(0)))

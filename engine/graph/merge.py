@@ -94,7 +94,9 @@ class _Merging:
         taken = set(self.ours.nodes)
         for id in self.base.nodes:
             mine, their = to_ours.get(id), to_theirs.get(id)
-            if mine is not None and (mine != id or their is None or their in taken - {id}):
+            if mine is not None and (
+                mine != id or their is None or (their != id and their in taken)
+            ):
                 merged[id] = mine
             else:
                 merged[id] = their if their is not None else id
@@ -102,13 +104,14 @@ class _Merging:
         ours = {new: merged[old] for old, new in to_ours.items()}
         theirs = {new: merged[old] for old, new in to_theirs.items()}
         held = set(merged.values())
+        occupied = held | self.ours.nodes.keys()
         for graph, table in ((self.ours, ours), (self.theirs, theirs)):
             for id in graph.nodes:
                 if id in table:
                     continue
                 other = self.ours.nodes.get(id) if table is theirs else None
                 is_other = other is not None and not is_name(id) and other != graph.nodes[id]
-                table[id] = _free(id, held | self.ours.nodes.keys() if is_other else held)
+                table[id] = _free(id, occupied if is_other else held)
         return merged, ours, theirs
 
     def _node(
