@@ -225,8 +225,9 @@ def test_the_traffic_of_a_run_is_linear_in_its_nodes(tmp_path: Path) -> None:
                     return total
 
     async def story(api: Served) -> None:
-        short, long = await traffic(api, 50), await traffic(api, 500)
-        assert long < short * 14
+        # Three messages for each node, fewer where stale ones are merged; a message that named
+        # all nodes would take a hundred times as much.
+        assert await traffic(api, 500) < 500 * 1000
 
     served(tmp_path, story)
 
