@@ -9,6 +9,7 @@ from ..errors import FormatError
 from ..files.folder import open_folder
 from ..files.image_formats import is_image_name
 from ..graph.graph import Graph
+from ..graph.migrations import migrated
 from .a1111_graph import parameters_graph
 from .a1111_text import is_parameters, parse_parameters
 from .comfy_editor import read_workflow
@@ -47,7 +48,7 @@ def load_graph(path: Path, specs: Specs | None = None) -> Graph:
         OSError: the file cannot be read.
     """
     if is_image_name(path):
-        return replace(read_image_graph(path, specs), source=path)
+        return replace(migrated(read_image_graph(path, specs), specs), source=path)
     if path.stat().st_size > MAX_BYTES:
         got = f"{path.stat().st_size} bytes"
         raise FormatError(f"{path.name}: expected at most {MAX_BYTES} bytes, got {got}")
@@ -64,12 +65,18 @@ def load_graph(path: Path, specs: Specs | None = None) -> Graph:
 def parse_graph(text: str, specs: Specs | None = None, folder: Path | None = None) -> Graph:
     """Parse a graph in YAML or JSON, in the native format or a ComfyUI format.
 
+    Nodes under former names become those that replaced them, where a pack declares a migration.
+
     Args:
         folder: where files lie whose parts it may import; None if it may not.
 
     Raises:
         FormatError: the text does not describe a graph.
     """
+    return migrated(_parse(text, specs, folder), specs)
+
+
+def _parse(text: str, specs: Specs | None, folder: Path | None) -> Graph:
     if text.lstrip()[:1] != "{" and is_parameters(text):
         return parameters_graph(parse_parameters(text), specs or {})
     data = parse_text(text)

@@ -19,6 +19,7 @@ from ..graph.graph import (
     Link,
     Node,
 )
+from ..graph.records import MIGRATED
 from ..node.spec import NodeSpec
 from .comfy_placeholders import pack_of
 from .comfy_values import convert, lossy_values
@@ -136,7 +137,7 @@ def _entry(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, Any]:
     for name, value in node.ignored.items():
         inputs.setdefault(name, _write_value(graph, f"{node.type} ({id}) .{name}", value, specs))
     entry: dict[str, Any] = {"class_type": node.type, "inputs": inputs}
-    own = (IGNORED, UNREAD, CONVERTED, POSITIONAL, PACK)
+    own = (IGNORED, UNREAD, CONVERTED, POSITIONAL, PACK, MIGRATED)
     entry |= {key: thaw(value) for key, value in node.extra.items() if key not in own}
     if node.title:
         entry["_meta"] = {"title": node.title, **entry.get("_meta", {})}

@@ -45,6 +45,11 @@ def check_file(data: Mapping[Any, Any]) -> None:
         FormatError: they are others.
     """
     version = data.get("latentloom")
+    if type(version) is int and version > VERSION:
+        raise FormatError(
+            f"expected `latentloom: {VERSION}`, got {version}: a later release wrote the file; "
+            "update latentloom"
+        )
     if type(version) is not int or version != VERSION:
         raise FormatError(f"expected `latentloom: {VERSION}`, got {describe_value(version)}")
     check_keys(data, KEYS, "the file")

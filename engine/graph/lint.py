@@ -146,7 +146,7 @@ def _warning(rule: LintRule, node: Prepared, finding: Finding) -> LintWarning:
 
 def file_warnings(graph: Graph, registry: Registry) -> list[LintWarning]:
     """Return warnings of values in the graph's file that are not used, or not as they stand."""
-    return _ignored_inputs(graph, registry) + _converted_values(graph)
+    return _migrated_nodes(graph) + _ignored_inputs(graph, registry) + _converted_values(graph)
 
 
 def settings_warnings(graph: Graph) -> list[LintWarning]:
@@ -162,6 +162,20 @@ def settings_warnings(graph: Graph) -> list[LintWarning]:
             hint="convert the file, and add nodes for what matters",
         )
         for item in graph.document.left_out
+    ]
+
+
+def _migrated_nodes(graph: Graph) -> list[LintWarning]:
+    return [
+        LintWarning(
+            rule="migrated",
+            node=id,
+            type=node.type,
+            text=f"{node.former_type!r} in the file is read as {node.type}, which replaced it",
+            hint="convert the file, so that it has the present node",
+        )
+        for id, node in graph.nodes.items()
+        if node.former_type
     ]
 
 

@@ -21,6 +21,8 @@ POSITIONAL = "widgets_values"
 PACK = "pack"
 """The key in `Node.extra` of the pack that a node which is not installed comes from."""
 CORE_PACK = "comfy-core"
+MIGRATED = "former type"
+"""The key in `Node.extra` of the type that a node has in its file, where another replaced it."""
 SETTINGS_FORM = "a1111"
 """The form of documents that hold settings of A1111 instead of nodes."""
 
@@ -92,6 +94,11 @@ class Node:
     def pack(self) -> str:
         """The pack that a node which is not installed comes from, as its file says."""
         return str(self.extra.get(PACK, ""))
+
+    @property
+    def former_type(self) -> str:
+        """Its type in its file, where another node replaced that; empty otherwise."""
+        return str(self.extra.get(MIGRATED, ""))
 
     @property
     def converted(self) -> Mapping[str, Any]:
