@@ -270,7 +270,7 @@ def draw(options: argparse.Namespace) -> int:
 
 def diff(options: argparse.Namespace) -> int:
     """`latentloom diff A B`."""
-    from latentloom.console.comparing import diff_as_git, print_diff
+    from latentloom.console.comparing import DiffPage, diff_as_git, print_diff
 
     registry = installed_nodes()
     if options.git:
@@ -279,7 +279,12 @@ def diff(options: argparse.Namespace) -> int:
         print("latentloom diff: expected two files", file=sys.stderr)
         return USAGE
     old, new = (find_file(name) for name in options.files)
-    return print_diff(old, new, registry, options.json)
+    if not options.html:
+        return print_diff(old, new, registry, options.json)
+    with _engine(registry) as engine:
+        folders = _workspace(options, old), _workspace(options, new)
+        page = DiffPage(Path(options.html), engine, folders)
+        return print_diff(old, new, registry, options.json, page)
 
 
 def merge(options: argparse.Namespace) -> int:
@@ -349,15 +354,22 @@ def _engine(registry: Registry) -> Engine:
 def _open(options: argparse.Namespace) -> Invocation:
     """Open the graph with the changes of the command line."""
     from latentloom.console.changes import apply_changes
-    from latentloom.engine.files.workspace import Workspace
     from latentloom.engine.formats import load_graph
-    from latentloom.engine.graph.library import graphs_dir
 
     registry = installed_nodes()
     path = find_file(options.file)
     graph = load_graph(path, registry)
     graph, granted = apply_changes(graph, registry, options.input, options.set)
-    workspace = Workspace(
+    return Invocation(graph, _workspace(options, path, granted), registry)
+
+
+def _workspace(
+    options: argparse.Namespace, path: Path, granted: frozenset[Path] = frozenset()
+) -> Workspace:
+    from latentloom.engine.files.workspace import Workspace
+    from latentloom.engine.graph.library import graphs_dir
+
+    return Workspace(
         graph_dir=path.parent,
         input_dir=Path(options.input_dir),
         output_dir=Path(options.output),
@@ -365,7 +377,6 @@ def _open(options: argparse.Namespace) -> Invocation:
         granted=granted,
         embeds_graph=not getattr(options, "no_metadata", False),
     )
-    return Invocation(graph, workspace, registry)
 
 
 def _complain(error: Exception, options: argparse.Namespace) -> None:

@@ -6,12 +6,16 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.formats import dump_graph, load_graph
+from latentloom.engine.execution.executor import Engine
+from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.formats import dump_graph, load_graph, save_text
 from latentloom.engine.formats.comparable import comparable
+from latentloom.engine.formats.diff_page import Side, diff_page
 from latentloom.engine.formats.native_values import write_value
 from latentloom.engine.formats.output_names import name_outputs
 from latentloom.engine.graph.diff import ABSENT, Change, GraphDiff, diff
@@ -19,26 +23,68 @@ from latentloom.engine.graph.graph import Graph, GraphInput, Node
 from latentloom.engine.graph.merge import Merge, merge
 from latentloom.engine.node.registry import Registry
 
+from .results import read_results
 from .views import to_json
 
 SAME, DIFFERENT = 0, 1
 GIT_ARGUMENTS = 7
 
 
-def print_diff(old: Path, new: Path, registry: Registry, as_json: bool) -> int:
+def print_diff(
+    old: Path, new: Path, registry: Registry, as_json: bool, page: DiffPage | None = None
+) -> int:
     """Print the differences of two graphs; return 0 if there are none, else 1.
+
+    Args:
+        page: writes them as HTML too.
 
     Raises:
         FormatError: a file is not a graph.
-        OSError: a file cannot be read.
+        OSError: a file cannot be read, or the page not written.
     """
-    changes = _diff(load_graph(old, registry), load_graph(new, registry), registry).changes
+    graphs = load_graph(old, registry), load_graph(new, registry)
+    difference = _diff(*graphs, registry)
+    changes = difference.changes
+    if page is not None:
+        page.write((old, new), graphs, difference)
     if as_json:
         status = "different" if changes else "same"
         print(to_json({"status": status, "changes": [_to_object(change) for change in changes]}))
     elif changes:
         print("\n".join(map(str, changes)))
     return DIFFERENT if changes else SAME
+
+
+@dataclass(frozen=True)
+class DiffPage:
+    """Where the differences are written as HTML, and what knows the results of both graphs."""
+
+    path: Path
+    engine: Engine
+    workspaces: tuple[Workspace, Workspace]
+
+    def write(
+        self, paths: tuple[Path, Path], graphs: tuple[Graph, Graph], difference: GraphDiff
+    ) -> None:
+        """Write the page, with the images of both graphs that exist.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        registry = self.engine.registry
+        names = [path.name for path in paths]
+        names = names if names[0] != names[1] else [str(path) for path in paths]
+        old, new = (
+            Side(
+                name,
+                name_outputs(graph, registry),
+                read_results(path, graph, self.engine, workspace),
+            )
+            for name, path, graph, workspace in zip(
+                names, paths, graphs, self.workspaces, strict=True
+            )
+        )
+        save_text(diff_page(old, new, difference, registry), self.path)
 
 
 def diff_as_git(arguments: Sequence[str], registry: Registry) -> int:

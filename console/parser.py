@@ -132,6 +132,10 @@ def make_parser(
         "files", nargs="+", metavar="FILE", help="the old and the new graph"
     )
     command_parser.add_argument("--git", action="store_true", help="take the arguments of git")
+    text = "write both graphs, their differences and the results that exist as one page"
+    command_parser.add_argument("--html", metavar="FILE", help=text)
+    add_settings(command_parser, CACHE)
+    add_folders(command_parser)
     command_parser = add("merge", "Merge the changes of two graphs, by node and input.")
     command_parser.add_argument("base", metavar="BASE", help="the graph that both sides changed")
     command_parser.add_argument("ours", metavar="OURS", help="one side; it decides conflicts")

@@ -8,6 +8,7 @@ form, drawn, compared and merged. A failure is printed with its seed, which runs
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import random
 import signal
@@ -155,12 +156,12 @@ def _changed(chance: random.Random, data: Any) -> Any:
             if isinstance(item[key], dict | list):
                 waiting.append(item[key])
     if not slots:
-        return chance.choice(ODD)
+        return copy.deepcopy(chance.choice(ODD))
     parent, key = chance.choice(slots)
     origin, origin_key = chance.choice(slots)
     action = chance.random()
     if action < 0.45:
-        parent[key] = chance.choice(ODD)
+        parent[key] = copy.deepcopy(chance.choice(ODD))
     elif action < 0.6:
         del parent[key]
     elif action < 0.8:

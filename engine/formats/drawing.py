@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,7 +18,11 @@ WIDTH, HEAD, ROW, PAD, MARGIN = 250, 40, 18, 8, 24
 MAX_DRAWN, MAX_TEXT_CHARS, MAX_ROWS = 2000, 34, 12
 NODE, EDGE, INK, MUTED_INK, PAPER = "#ffffff", "#c3c9d2", "#1f2933", "#68737f", "#f4f6f8"
 FRESH = "#e8ecf1"
-PLAN_COLOURS = {"run": "#f5a623", "reuse": "#58b368", "skip": "#b8c0c9"}
+STATE_COLOURS = {
+    "run": "#f5a623", "reuse": "#58b368", "skip": "#b8c0c9",
+    "added": "#58b368", "removed": "#e0787f", "changed": "#f5a623",
+}  # fmt: skip
+MARK = "#b3261e"
 TYPE_COLOURS = {
     "MODEL": "#8a6fd1", "CLIP": "#d9a400", "VAE": "#d1495b", "CONDITIONING": "#d9822b",
     "LATENT": "#c15fb0", "IMAGE": "#2f80c9", "MASK": "#3c9d5f", "CONTROL_NET": "#2aa198",
@@ -66,18 +70,30 @@ class Curve(NamedTuple):
 
 @dataclass
 class Drawing:
-    """Shapes from the back to the front, on a page of this size in px."""
+    """Shapes from the back to the front, on a page of this size in px.
+
+    Attributes:
+        corners: the upper left corner of each node.
+    """
 
     width: float = 0
     height: float = 0
     shapes: list[Rect | Words | Dot | Curve] = field(default_factory=list)
+    corners: Mapping[str, Point] = field(default_factory=dict)
 
 
-def draw(graph: Graph, specs: Specs, actions: Mapping[str, str] | None = None) -> Drawing:
+def draw(
+    graph: Graph,
+    specs: Specs,
+    states: Mapping[str, str] | None = None,
+    marked: Container[tuple[str, str]] = (),
+) -> Drawing:
     """Return a drawing of a graph.
 
     Args:
-        actions: run, reuse or skip by node, as a plan says; nodes have their colours.
+        states: run, reuse or skip by node, as a plan says, or added, removed or changed; nodes
+            have their colours.
+        marked: inputs of nodes that stand out, as pairs of node and input.
 
     Raises:
         FormatError: the graph has a cycle, or more than MAX_DRAWN nodes.
@@ -95,8 +111,9 @@ def draw(graph: Graph, specs: Specs, actions: Mapping[str, str] | None = None) -
     layout = layered_layout(graph, sizes)
     corners = {id: Point(x + MARGIN, y + MARGIN) for id, (x, y) in layout.corners.items()}
     drawing = Drawing(
-        max((corners[id].x for id in graph.nodes), default=0) + WIDTH + MARGIN,
-        max(
+        corners=corners,
+        width=max((corners[id].x for id in graph.nodes), default=0) + WIDTH + MARGIN,
+        height=max(
             (corner.y + (sizes[id].height if id in sizes else 0) for id, corner in corners.items()),
             default=0,
         )
@@ -118,8 +135,8 @@ def draw(graph: Graph, specs: Specs, actions: Mapping[str, str] | None = None) -
                 colour = _colour(origin.output_type(link.output))
                 drawing.shapes.append(Curve(tuple(points), colour))
     for id, box in boxes.items():
-        action = (actions or {}).get(id, "")
-        drawing.shapes += box.shapes(corners[id], PLAN_COLOURS.get(action, ""))
+        colour = STATE_COLOURS.get((states or {}).get(id, ""), "")
+        drawing.shapes += box.shapes(corners[id], colour, marked)
     return drawing
 
 
@@ -133,9 +150,9 @@ class _Box:
         values = [
             (name, value) for name, value in node.inputs.items() if not isinstance(value, Link)
         ]
-        self._values = [f"{name}: {_shown(value)}" for name, value in values[:MAX_ROWS]]
+        self._values = [(name, f"{name}: {_shown(value)}") for name, value in values[:MAX_ROWS]]
         if len(values) > MAX_ROWS:
-            self._values.append(f"and {len(values) - MAX_ROWS} more")
+            self._values.append(("", f"and {len(values) - MAX_ROWS} more"))
 
     @property
     def height(self) -> float:
@@ -164,8 +181,15 @@ class _Box:
         row = self._inputs.index(name)
         return Point(corner.x, corner.y + HEAD + ROW * (row + 0.5))
 
-    def shapes(self, corner: Point, colour: str) -> list[Rect | Words | Dot | Curve]:
-        """Return the shapes of the node; its head in the colour of the plan, if there is one."""
+    def shapes(
+        self, corner: Point, colour: str, marked: Container[tuple[str, str]]
+    ) -> list[Rect | Words | Dot | Curve]:
+        """Return the shapes of the node; its head in the colour of its state, if there is one."""
+
+        def style(name: str, ink: str) -> tuple[str, int, bool]:
+            is_marked = (self._id, name) in marked
+            return MARK if is_marked else ink, 11, is_marked
+
         x, y = corner
         shapes: list[Rect | Words | Dot | Curve] = [
             Rect(x, y, WIDTH, self.height, NODE, colour or EDGE),
@@ -177,14 +201,15 @@ class _Box:
             at = self.input_port(corner, name)
             port = self._spec.port(name) if self._spec is not None else None
             shapes.append(Dot(*at, _colour(port.type if port is not None else "")))
-            shapes.append(Words(at.x + PAD + 2, at.y + 4, _cut(name), MUTED_INK, 11))
+            shapes.append(Words(at.x + PAD + 2, at.y + 4, _cut(name), *style(name, MUTED_INK)))
         for row, name in enumerate(self._outputs):
             at = self.output_port(corner, row)
             shapes.append(Dot(*at, _colour(self.output_type(name))))
             shapes.append(Words(at.x - PAD - 2, at.y + 4, _cut(name), MUTED_INK, 11, is_right=True))
         top = y + HEAD + ROW * max(len(self._inputs), len(self._outputs))
-        for row, text in enumerate(self._values):
-            shapes.append(Words(x + PAD + 2, top + ROW * row + 13, _cut(text), INK, 11))
+        for row, (name, text) in enumerate(self._values):
+            at = Point(x + PAD + 2, top + ROW * row + 13)
+            shapes.append(Words(at.x, at.y, _cut(text), *style(name, INK)))
         return shapes
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +41,48 @@ def test_a_changed_value_is_one_line_and_exit_1(
             "text": "small.height: 16 -> 20",
         }
     ]  # fmt: skip
+
+
+def page_of(folder: Path, capsys: pytest.CaptureFixture[str], old: Path, new: Path) -> str:
+    page, output = folder / "page.html", folder / "out"
+    assert run(capsys, "diff", old, new, "--html", page, "--output", output)[0] == 1
+    return page.read_text("utf-8")
+
+
+def test_a_page_has_both_graphs_with_their_changes_and_loads_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = GRADIENT.replace("height: 16", "height: 20").replace("default: 24", "default: 25")
+    changed = changed.replace("  save:", "  '<b>': {node: EmptyImage}\n  save:")
+    old, new = write(tmp_path, "a.yaml", GRADIENT), write(tmp_path, "b.yaml", changed)
+    page = page_of(tmp_path, capsys, old, new)
+    assert "3 differences" in page
+    assert page.count("<svg") == 2
+    assert ">height: 16</text>" in page
+    marked = [line for line in page.splitlines() if 'font-weight="600">height: ' in line]
+    assert len(marked) == 2
+    assert page.count('font-weight="600">width: ') == 2
+    assert "&lt;b&gt;: added, EmptyImage" in page
+    assert "<b>" not in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert "default-src 'none'" in page
+    assert "<img" not in page
+
+
+def test_a_page_shows_what_both_graphs_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = write(tmp_path, "a.yaml", GRADIENT)
+    new = write(tmp_path, "b.yaml", GRADIENT.replace("area", "bicubic"))
+    images = []
+    for path in (old, new):
+        images += run(capsys, "run", path, "--output", tmp_path / "out")[1].split()
+    page = page_of(tmp_path, capsys, old, new)
+    encoded = [base64.b64encode(Path(image).read_bytes()).decode() for image in images]
+    assert re.findall(r"base64,([^\"]+)", page) == encoded
+    assert page.count('type="range"') == 1
+    of_images = page_of(tmp_path, capsys, Path(images[0]), Path(images[1]))
+    assert re.findall(r"base64,([^\"]+)", of_images) == encoded
 
 
 @pytest.mark.parametrize("name", ["inpaint_passes.yaml", "two_controlnets.yaml"])

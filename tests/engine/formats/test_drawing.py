@@ -11,7 +11,7 @@ from PIL import Image
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.formats import load_graph
-from latentloom.engine.formats.drawing import MAX_DRAWN, PLAN_COLOURS, TYPE_COLOURS, draw
+from latentloom.engine.formats.drawing import MAX_DRAWN, STATE_COLOURS, TYPE_COLOURS, draw
 from latentloom.engine.formats.drawing_files import as_png, as_svg
 from latentloom.engine.graph.graph import Graph, Link, Node
 from latentloom.engine.graph.library import graphs_dir
@@ -51,7 +51,7 @@ def test_ports_values_and_types_are_shown() -> None:
 def test_a_plan_colours_the_nodes() -> None:
     actions = {"photo": "reuse", "bright": "run"}
     svg = as_svg(draw(SMALL, REGISTRY, actions))
-    assert [svg.count(f'fill="{PLAN_COLOURS[key]}"') for key in ("run", "reuse", "skip")] == [
+    assert [svg.count(f'fill="{STATE_COLOURS[key]}"') for key in ("run", "reuse", "skip")] == [
         1, 1, 0,
     ]  # fmt: skip
 
