@@ -141,8 +141,7 @@ def plan(options: argparse.Namespace) -> int:
         def start(graph: Graph, targets: Sequence[str] | None) -> Plan:
             return engine.plan(graph, job.workspace, targets)
 
-        files = (job.registry, job.workspace)
-        steps, problems = run_sound(job.graph, *files, options.target, start)
+        steps, problems = run_sound(job.graph, job.registry, job.workspace, options.target, start)
     warnings = lint(job.graph, job.registry, job.workspace)
     notes = device_notes(job.registry)
     if options.json:
@@ -282,7 +281,7 @@ def diff(options: argparse.Namespace) -> int:
     if not options.html:
         return print_diff(old, new, registry, options.json)
     with _engine(registry) as engine:
-        folders = _workspace(options, old), _workspace(options, new)
+        folders = (_workspace(options, old), _workspace(options, new))
         page = DiffPage(Path(options.html), engine, folders)
         return print_diff(old, new, registry, options.json, page)
 
@@ -291,7 +290,7 @@ def merge(options: argparse.Namespace) -> int:
     """`latentloom merge BASE OURS THEIRS`."""
     from latentloom.console.comparing import print_merge
 
-    paths = (Path(options.base), Path(options.ours), Path(options.theirs))
+    paths = Path(options.base), Path(options.ours), Path(options.theirs)
     return print_merge(paths, options.output, installed_nodes(), options.json)
 
 

@@ -57,7 +57,7 @@ def print_diff(
 
 @dataclass(frozen=True)
 class DiffPage:
-    """Where the differences are written as HTML, and what knows the results of both graphs."""
+    """The file for the differences as HTML, and the engine that has the results of both graphs."""
 
     path: Path
     engine: Engine

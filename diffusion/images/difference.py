@@ -1,4 +1,4 @@
-"""How far two images of one size differ: PSNR, SSIM, CIEDE2000, and agreement of edges."""
+"""Differences of two images of one size: PSNR, SSIM, CIEDE2000, and agreement of edges."""
 
 from __future__ import annotations
 
