@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentloom.console.options import apply_settings
 from latentloom.console.streams import prepare_streams
-from latentloom.engine.errors import FormatError, GraphError, InputError, LatentloomError, Problem
+from latentloom.engine.errors import FormatError, InputError, LatentloomError
 from latentloom.engine.graph.library import find_file
 from latentloom.nodes import registry as installed_nodes
 
@@ -183,24 +183,9 @@ def check(options: argparse.Namespace) -> int:
 
 def nodes(options: argparse.Namespace) -> int:
     """`latentloom nodes [NAME]`."""
-    from latentloom.console.views import format_node, format_node_table, node_to_object, to_json
+    from latentloom.console.listing import print_nodes
 
-    registry = installed_nodes()
-    if options.markdown:
-        from latentloom.console.node_table import node_page
-
-        print(node_page(registry), end="")
-        return DONE
-    if not options.name:
-        specs = {name: node_to_object(spec) for name, spec in sorted(registry.items())}
-        print(to_json(specs) if options.json else format_node_table(registry))
-        return DONE
-    spec = registry.get(options.name)
-    if spec is None:
-        near = registry.near(options.name)
-        remedy = "see: latentloom nodes"
-        raise GraphError([Problem.unknown_node(options.name, near, remedy=remedy)])
-    print(to_json(node_to_object(spec)) if options.json else format_node(spec))
+    print_nodes(options, installed_nodes())
     return DONE
 
 

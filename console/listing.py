@@ -1,18 +1,46 @@
-"""The installed models as objects and as a table, from their headers alone."""
+"""The installed nodes, and the installed models from their headers alone."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from latentloom.engine.errors import GraphError, Problem
+from latentloom.engine.formats.stubs import write_stubs
 from latentloom.engine.node.ports import File
 from latentloom.engine.node.registry import Registry
 
-from .views import format_table
+from .node_table import node_page
+from .views import format_node, format_node_table, format_table, node_to_object, to_json
 
 COLUMNS = ("kind", "name", "family", "precision", "size", "hash", "path")
 SHORT_HASH = 10
 UNITS = ("B", "kB", "MB", "GB")
+
+
+def print_nodes(options: argparse.Namespace, registry: Registry) -> None:
+    """Print all nodes or the one that is asked for: text, JSON, Markdown, or stubs for Python.
+
+    Raises:
+        GraphError: there is no such node.
+        OSError: the stubs cannot be written.
+    """
+    if options.markdown:
+        print(node_page(registry), end="")
+    elif options.stubs:
+        print(write_stubs(registry, Path(options.stubs)))
+    elif not options.name:
+        specs = {name: node_to_object(spec) for name, spec in sorted(registry.items())}
+        print(to_json(specs) if options.json else format_node_table(registry))
+    else:
+        spec = registry.get(options.name)
+        if spec is None:
+            near = registry.near(options.name)
+            remedy = "see: latentloom nodes"
+            raise GraphError([Problem.unknown_node(options.name, near, remedy=remedy)])
+        print(to_json(node_to_object(spec)) if options.json else format_node(spec))
 
 
 def model_objects(registry: Registry) -> list[dict[str, Any]]:

@@ -97,6 +97,8 @@ def make_parser(
     command_parser = add("nodes", "List the installed nodes, or describe one.")
     command_parser.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
     command_parser.add_argument("--markdown", action="store_true", help="print docs/nodes.md")
+    text = "write a Python module whose types are those of all installed nodes, packs included"
+    command_parser.add_argument("--stubs", metavar="DIR", help=text)
     command_parser = add("convert", "Convert a graph to another format.")
     command_parser.add_argument("file", metavar="IN", help=FILE)
     command_parser.add_argument(

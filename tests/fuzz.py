@@ -147,7 +147,7 @@ def _written(chance: random.Random, data: Any) -> str:
 def _changed(chance: random.Random, data: Any) -> Any:
     """Return a tree with one value replaced, removed, doubled, renamed or moved."""
     slots: list[tuple[Any, Any]] = []
-    waiting = [data]
+    waiting = [data] if isinstance(data, dict | list) else []
     while waiting:
         item = waiting.pop()
         keys = item.keys() if isinstance(item, dict) else range(len(item))

@@ -91,9 +91,14 @@ class NodeView:
         return type(self)(origin, self._nodes) if origin is not None else None
 
     def chain(self, port: str, through: str) -> Iterator[Self]:
-        """Yield the node linked to an input, the one linked to its input `through`, and so on."""
+        """Yield the node linked to an input, the one linked to its input `through`, and so on.
+
+        Each node is yielded once, also where links form a cycle.
+        """
+        visited: set[str] = set()
         node = self.origin(port)
-        while node is not None:
+        while node is not None and node._node.id not in visited:
+            visited.add(node._node.id)
             yield node
             node = node.origin(through)
 

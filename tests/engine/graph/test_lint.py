@@ -99,3 +99,20 @@ def test_a_graph_with_problems_gets_the_warnings_that_can_be_given() -> None:
 
     broken = graph(n=("Number", {}), s=("Show", {}), t=("Show", {"value": "$n.INT"}))
     assert [warning.node for warning in warnings(broken, look)] == ["n"]
+
+
+def test_a_chain_ends_where_links_form_a_cycle() -> None:
+    chains: list[list[str]] = []
+
+    @rule("Show")
+    def look(node: NodeView) -> Iterator[Finding]:
+        chains.append([above.id for above in node.chain("value", "a")])
+        yield from ()
+
+    round_trip = graph(
+        a=("Add", {"a": "$b.INT"}),
+        b=("Add", {"a": "$a.INT"}),
+        show=("Show", {"value": "$a.INT"}),
+    )
+    warnings(round_trip, look)
+    assert chains == [["a", "b"]]
