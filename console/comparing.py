@@ -57,7 +57,7 @@ def print_diff(
 
 @dataclass(frozen=True)
 class DiffPage:
-    """The file for the differences as HTML, and the engine that has the results of both graphs."""
+    """A page of HTML with the differences, and the engine that knows the results of both graphs."""
 
     path: Path
     engine: Engine

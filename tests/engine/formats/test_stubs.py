@@ -42,7 +42,7 @@ WRONG = {
     "b.NoSuchNode()": 'has no attribute "NoSuchNode"',
     "b.EmptyLatentImage(width='x')": 'incompatible type "str"; expected "int',
     "b.ImageScaleBy(image=b.EmptyImage(), upscale_method='blurry')": "Literal['blurry']",
-    "b.ImageInvert(picture=b.EmptyImage())": 'Unexpected keyword argument "picture"',
+    "b.ImageInvert(photo=b.EmptyImage())": 'Unexpected keyword argument "photo"',
 }
 
 UNREAD = (
