@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..errors import NonFiniteError
 from ..families.family import ANY_FAMILY
 from ..latents.latents import Latent
 from . import devices
@@ -119,10 +120,14 @@ def _compute(
     """
     weights = vae.weights
     output = function(inputs.to(weights.dtype))
-    if weights.dtype == torch.float16 and not bool(torch.isfinite(output).all()):
+    try:
+        check_finite(network, output)
+    except NonFiniteError:
+        if weights.dtype != torch.float16:
+            raise
         with weights.widened(devices.wide_dtype()):
             output = function(inputs.to(weights.dtype))
-    check_finite(network, output)
+        check_finite(network, output)
     return output
 
 

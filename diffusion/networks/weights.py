@@ -74,7 +74,8 @@ class Weights:
         device: that computes with it.
         rounds_to_float16: round patched weights to float16 where the file has them so.
         captured_calls, eager_calls: numbers of calls, captured as CUDA graphs or not.
-        eager_reason: why the last use ran without the fast forwards; None if it ran with them.
+        eager_reason: why the last use ran without the fast forwards, or why nothing is captured
+            any more; None otherwise.
     """
 
     rounds_to_float16 = False
@@ -168,6 +169,7 @@ class Weights:
             self.eager_calls += 1
             return function(*changing, *constant)
         is_captured, outputs = use.calls.run((name, use.key), function, changing, constant)
+        self.eager_reason = use.calls.failure
         self.captured_calls += is_captured
         self.eager_calls += not is_captured
         return outputs

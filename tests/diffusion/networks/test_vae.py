@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from latentloom.diffusion.families.family import SD15
 from latentloom.diffusion.latents.latents import Latent
+from latentloom.diffusion.networks.handles import Vae
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.networks.vae import decode, decode_tiled, encode, encode_tiled
+from latentloom.diffusion.networks.weights import VaeWeights
+from tests.closeness import mean_error
+from tests.diffusion.networks.fast.networks import make_vae
 
 
 def image(height: int, width: int) -> Tensor:
@@ -83,3 +91,17 @@ def test_small_and_narrow_images_survive(tiny: Checkpoint, size: tuple[int, int]
     assert (
         decode_tiled(tiny.vae, encode_tiled(tiny.vae, pixels, 64, 0), 64, 0).shape == pixels.shape
     )
+
+
+def test_what_overflows_in_float16_is_computed_with_a_wider_range() -> None:
+    network = make_vae()
+    first: Any = network.get_submodule("decoder.conv_in")
+    first.weight.data *= 1e5
+    latent = Latent(torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)))
+    half = VaeWeights(copy.deepcopy(network).half(), "half", torch.device("cpu"))
+    with half.use():
+        assert not bool(half.decode(latent.samples.half()).isfinite().all())
+    expected = decode(Vae(VaeWeights(network, "full", torch.device("cpu")), SD15), latent)
+    got = decode(Vae(half, SD15), latent)
+    assert mean_error(got, expected) < 0.01
+    assert half.dtype == torch.float16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -222,6 +222,17 @@ def test_another_processor_runs_eagerly(monkeypatch: pytest.MonkeyPatch, tools: 
     layer.processor = own
     assert largest_error(changed, before) > 0.01
     assert torch.equal(predict(weights, inputs)[0], before)
+
+
+def test_a_failed_capture_is_a_reason(monkeypatch: pytest.MonkeyPatch, tools: Tools) -> None:
+    def fail(_work: object) -> NoReturn:
+        raise RuntimeError("no such operation")
+
+    weights, inputs = unet_weights(**SD15), inputs_for(SD15)
+    use_stand_ins(monkeypatch, tools._replace(record=fail))
+    predict(weights, inputs, times=3)
+    assert weights.captured_calls == 0
+    assert weights.eager_reason == "a call could not be captured: no such operation"
 
 
 def test_hooks_see_every_call(monkeypatch: pytest.MonkeyPatch, tools: Tools) -> None:
