@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from ..cache.release import release_memory
-from ..errors import GraphError, LatentloomError, Problem
+from ..errors import GraphError, Problem
 from ..files.image_formats import is_image_name
 from ..files.workspace import Workspace
 from ..graph.graph import Graph
@@ -21,28 +20,18 @@ from ..node.cancel import CancelToken
 from ..node.registry import Registry
 from .events import OnEvent
 from .executor import Engine
-from .progress_file import ProgressFile, plan_key
+from .progress_file import ItemOutcome, ProgressFile
 
 PROGRESS_FILE = ".latentloom-batch.jsonl"
 NAME_INPUT = "name"
 IMAGE_KIND = "input"
 
 
-@dataclass(frozen=True)
-class BatchItem:
-    """The outcome of one image.
-
-    Attributes:
-        state: "skipped" if an earlier batch finished it.
-        saved: the files that were saved for it, in this batch or before.
-        errors: why it failed.
-    """
+@dataclass(frozen=True, kw_only=True)
+class BatchItem(ItemOutcome):
+    """The outcome of one image."""
 
     image: Path
-    state: Literal["ran", "skipped", "failed", "cancelled"]
-    saved: tuple[Path, ...] = ()
-    errors: tuple[LatentloomError, ...] = ()
-    model_calls: int = 0
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -113,34 +102,9 @@ def run_folder(
         if graph.inputs.get(NAME_INPUT) and graph.inputs[NAME_INPUT].type == "string":
             image_graph = image_graph.set_input(NAME_INPUT, image.stem)
         granted = replace(workspace, granted=workspace.granted | {image.absolute()})
-        yield _run_image(engine, image_graph, granted, image, progress, on_event, token)
+        outcome = progress.run(engine, image_graph, granted, image.name, on_event, token)
+        yield BatchItem(**vars(outcome), image=image)
     release_memory()
-
-
-def _run_image(
-    engine: Engine,
-    graph: Graph,
-    workspace: Workspace,
-    image: Path,
-    progress: ProgressFile,
-    on_event: OnEvent | None,
-    token: CancelToken,
-) -> BatchItem:
-    try:
-        key = plan_key(engine.plan(graph, workspace))
-        finished = progress.saved(key)
-        if finished is not None:
-            return BatchItem(image, "skipped", finished)
-        result = engine.run(graph, workspace, on_event=on_event, cancel=token)
-    except GraphError as error:
-        return BatchItem(image, "failed", errors=(error,))
-    saved = tuple(dict.fromkeys(path for _, path in result.saved))
-    if result.status == "cancelled":
-        return BatchItem(image, "cancelled", saved, model_calls=result.model_calls)
-    if result.errors:
-        return BatchItem(image, "failed", saved, tuple(result.errors), result.model_calls)
-    progress.add(key, image.name, saved)
-    return BatchItem(image, "ran", saved, model_calls=result.model_calls)
 
 
 def _choose_input(graph: Graph, registry: Registry, name: str) -> str:

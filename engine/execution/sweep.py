@@ -12,16 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Literal
 
 from ..cache.release import release_memory
-from ..errors import FormatError, GraphError, LatentloomError
+from ..errors import FormatError, GraphError
 from ..files.workspace import Workspace
 from ..graph.graph import Graph
 from ..node.cancel import CancelToken
 from .events import OnEvent
 from .executor import Engine
-from .progress_file import ProgressFile, plan_key
+from .progress_file import ItemOutcome, ProgressFile, plan_key
 
 PROGRESS_FILE = ".latentloom-sweep.jsonl"
 MAX_CELLS = 10_000
@@ -56,22 +55,11 @@ class Cell:
         return re.sub(r"[^\w.,=+-]", "-", text)[:MAX_LABEL]
 
 
-@dataclass(frozen=True)
-class CellResult:
-    """The outcome of one cell.
-
-    Attributes:
-        state: "skipped" if an earlier sweep finished it.
-        saved: the files that were saved for it, in this sweep or before.
-        errors: why it failed.
-    """
+@dataclass(frozen=True, kw_only=True)
+class CellResult(ItemOutcome):
+    """The outcome of one cell."""
 
     cell: Cell
-    state: Literal["ran", "skipped", "failed", "cancelled"]
-    saved: tuple[Path, ...] = ()
-    errors: tuple[LatentloomError, ...] = ()
-    model_calls: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -165,21 +153,11 @@ class Sweep:
     def _run(self, cell: Cell, on_event: OnEvent | None, token: CancelToken) -> CellResult:
         try:
             graph, workspace = self._prepare(cell)
-            key = plan_key(self._engine.plan(graph, workspace))
-            finished = self._progress.saved(key)
-            if finished is not None:
-                return CellResult(cell, "skipped", finished)
-            result = self._engine.run(graph, workspace, on_event=on_event, cancel=token)
         except (GraphError, FormatError) as error:
-            return CellResult(cell, "failed", errors=(error,))
-        saved = tuple(dict.fromkeys(path for _, path in result.saved))
-        cost = (result.model_calls, result.seconds)
-        if result.status == "cancelled":
-            return CellResult(cell, "cancelled", saved, (), *cost)
-        if result.errors:
-            return CellResult(cell, "failed", saved, tuple(result.errors), *cost)
-        self._progress.add(key, cell.label, saved)
-        return CellResult(cell, "ran", saved, (), *cost)
+            return CellResult(state="failed", errors=(error,), cell=cell)
+        files = (self._engine, graph, workspace)
+        outcome = self._progress.run(*files, cell.label, on_event, token)
+        return CellResult(**vars(outcome), cell=cell)
 
     def _prepare(self, cell: Cell) -> tuple[Graph, Workspace]:
         """Return the graph of a cell, whose files are named by its values."""

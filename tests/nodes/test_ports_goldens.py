@@ -33,6 +33,8 @@ DIFFERENCES = {
     "ResizeAndPadImage.interpolation.options": SORTED,
     "SamplerSASolver.simple_order_2.default": "ComfyUI declares none and uses the same value",
     "SamplerSASolver.use_pece.default": "ComfyUI declares none and uses the same value",
+    "SaveImage.format": "an input of this project's own, left out of files for ComfyUI",
+    "SaveImage.quality": "an input of this project's own, left out of files for ComfyUI",
     "VAELoader.vae_name.options": "no supported family works on pixels",
 }
 SHOWN = ("type", "optional", "default", "min", "max", "step", "multiline")
