@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from latentloom.engine.errors import FormatError
@@ -15,6 +16,8 @@ from latentloom.engine.node.registry import Registry
 from .changes import apply_changes
 
 MAX_LIST_BYTES = 2**20
+# Of the numbers of a range, in powers of ten.
+MAX_EXPONENT = 30
 
 
 def parse_axis(name: str, text: str) -> Axis:
@@ -34,9 +37,7 @@ def parse_axis(name: str, text: str) -> Axis:
     if numbers is not None:
         return Axis(name, numbers)
     if "*" in text and "," not in text:
-        folder, pattern = Path(text).parent, Path(text).name
-        files = sorted(path for path in folder.glob(pattern) if path.is_file())
-        return Axis(name, tuple(map(str, files)))
+        return Axis(name, _matching(where, Path(text)))
     try:
         rows = list(csv.reader([text], skipinitialspace=True))
     except csv.Error as error:
@@ -68,7 +69,7 @@ def build_with(
         for name, value in values.items():
             target, colon, searched = name.partition(":")
             if colon and searched:
-                text = replaced.get(target) or _text_of(graph, target)
+                text = replaced[target] if target in replaced else _text_of(graph, target)
                 if searched not in text:
                     raise FormatError(
                         f"--replace {name}: expected text with {searched!r}, got {text[:60]!r}"
@@ -102,14 +103,27 @@ def _parse_range(where: str, text: str) -> tuple[str, ...] | None:
     except InvalidOperation:
         return None
     step = rest[0] if rest else Decimal(1)
-    if not (start.is_finite() and end.is_finite() and step.is_finite()) or step == 0:
+    if not all(map(_is_plain, (start, end, step))) or step == 0:
         raise FormatError(f"{where}: expected from:to:step with a step other than 0, got {text!r}")
-    count = int((end - start) / step) + 1
-    if count < 1 or (end - start) / step < 0:
+    if (end - start) * step < 0:
         raise FormatError(f"{where}: expected a step that leads from {start} to {end}, got {step}")
-    if count > MAX_CELLS:
-        raise FormatError(f"{where}: expected at most {MAX_CELLS} values, got {count}")
+    if abs(end - start) >= abs(step) * MAX_CELLS:
+        raise FormatError(f"{where}: expected at most {MAX_CELLS} values, got more")
+    count = int((end - start) / step) + 1
     return tuple(f"{start + index * step:f}" for index in range(count))
+
+
+def _is_plain(number: Decimal) -> bool:
+    """Return whether a number is finite, and has few enough digits to be written out."""
+    return number.is_finite() and abs(number.adjusted()) <= MAX_EXPONENT
+
+
+def _matching(where: str, pattern: Path) -> tuple[str, ...]:
+    try:
+        files = [path for path in pattern.parent.iterdir() if path.is_file()]
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{where}: {pattern.parent} cannot be read: {error}") from error
+    return tuple(sorted(str(path) for path in files if fnmatchcase(path.name, pattern.name)))
 
 
 def _from_file(where: str, name: str) -> tuple[str, ...]:
@@ -117,7 +131,7 @@ def _from_file(where: str, name: str) -> tuple[str, ...]:
     try:
         with Path(path).open(encoding="utf-8", newline="") as stream:
             text = stream.read(MAX_LIST_BYTES + 1)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise FormatError(f"{where}: {path} cannot be read: {error}") from error
     if len(text) > MAX_LIST_BYTES:
         raise FormatError(f"{where}: {path}: expected at most {MAX_LIST_BYTES} bytes, got more")

@@ -91,7 +91,7 @@ def make_parser(
             add_settings(command_parser, (*CACHE, *NETWORKS))
         if name in ("run", "batch", "sweep"):
             add_settings(command_parser, BUDGETS)
-        if name in ("run", "plan", "batch"):
+        if name in ("run", "plan", "batch", "sweep"):
             add_no_metadata(command_parser)
         add_folders(command_parser)
     command_parser = add("nodes", "List the installed nodes, or describe one.")

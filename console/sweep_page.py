@@ -6,6 +6,7 @@ import base64
 import csv
 import html
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,9 @@ def write_results(
         writer.writerow([*targets, "state", "seconds", "model calls", "file"])
         for row in rows:
             values = [row.cell.values[target] for target in targets]
-            names = " ".join(path.name for path in row.saved)
+            names = " ".join(_names(row, folder))
             writer.writerow([*values, row.state, f"{row.seconds:.3f}", row.model_calls, names])
-    cells = [cell_to_object(row) for row in rows]
+    cells = [cell_to_object(row, folder) for row in rows]
     content = {"latentloom_sweep": 1, "title": title, "axes": list(targets), "cells": cells}
     manifest.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     starts = range(0, max(1, len(rows)), PAGE_CELLS)
@@ -76,16 +77,20 @@ def write_results(
     return [table, manifest, *pages]
 
 
-def cell_to_object(result: CellResult) -> dict[str, Any]:
-    """Return what `sweep --json` prints of a cell."""
+def cell_to_object(result: CellResult, folder: Path) -> dict[str, Any]:
+    """Return what `sweep --json` prints of a cell; its files are named from a folder."""
     return {
         "values": dict(result.cell.values),
         "state": result.state,
-        "files": [path.name for path in result.saved],
+        "files": _names(result, folder),
         "seconds": round(result.seconds, 3),
         "model_calls": result.model_calls,
         "errors": [str(error) for error in result.errors],
     }
+
+
+def _names(result: CellResult, folder: Path) -> list[str]:
+    return [Path(os.path.relpath(path, folder)).as_posix() for path in result.saved]
 
 
 def _page(

@@ -46,7 +46,7 @@ def run_sweep(
     files = write_results(workspace.output_dir, graph.title, targets, results)
     failed = sum(result.state == "failed" for result in results)
     if as_json:
-        cells = [cell_to_object(result) for result in results]
+        cells = [cell_to_object(result, workspace.output_dir) for result in results]
         print(to_json({"cells": cells, "of": total, "files": [str(path) for path in files]}))
         return results
     for path in files:

@@ -49,8 +49,10 @@ def test_values_from_files(tmp_path: Path) -> None:
         parse_axis("p", f"@{tmp_path}/missing.txt")
 
 
-@pytest.mark.parametrize("text", ["1:2:0", "1:nan", "0:1e9:1e-9"])
-def test_ranges_without_an_end_are_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["1:2:0", "1:nan", "0:1e9:1e-9", "0:1e999999", "0:1:1e-999999", "@a\0", "\0/*", "no/*"]
+)
+def test_what_is_no_axis_is_refused(text: str) -> None:
     with pytest.raises(FormatError, match="--over x"):
         parse_axis("x", text)
 
@@ -62,6 +64,15 @@ def test_any_text_is_values_or_a_typed_error(text: str) -> None:
     except FormatError as error:
         values = (str(error).partition("--over x")[1],)
     assert all(isinstance(value, str) for value in values)
+
+
+@pytest.mark.parametrize("text", ["a**b", "[*", "**"])
+def test_patterns_of_any_form_match_names(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-b").touch()
+    assert parse_axis("x", text).values in ((), ("a-b",))
 
 
 def test_a_replacement_names_what_it_replaces() -> None:
