@@ -51,7 +51,7 @@ class Record:
         peak_mb: memory at its peak, beyond that before the first run.
         aim: value to stay under.
         calls: of the network in a run, captured or eager, and why.
-        error: why there is no value.
+        error: the reason, where the row has no value.
     """
 
     row: str
