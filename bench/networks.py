@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -89,11 +91,11 @@ def make_modules(
         control = diffusers.ControlNetModel.from_unet(unet)
         for layer in (*control.controlnet_down_blocks, control.controlnet_mid_block):
             nn.init.normal_(layer.weight, std=CONTROL_GAIN * layer.in_channels**-0.5)
-    logging.disable(logging.WARNING)  # the libraries' warnings about casting
     modules = Modules(unet, vae, control)
-    for module in modules:
-        module.to(device, dtype).eval().requires_grad_(False)
-    vae.to(vae_dtype or dtype)
+    with quiet():
+        for module in modules:
+            module.to(device, dtype).eval().requires_grad_(False)
+        vae.to(vae_dtype or dtype)
     return modules
 
 
@@ -179,9 +181,16 @@ def prompt_arguments(
     return {key: value.to(device, dtype) for key, value in tensors.items() if value is not None}
 
 
-def quiet() -> warnings.catch_warnings[None]:
-    """Return a context without warnings, which the libraries give of their own code."""
-    return warnings.catch_warnings(action="ignore")
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Enter a context without the warnings, logged or not, that libraries give of their code."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def synchronize(device: torch.device) -> None:

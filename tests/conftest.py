@@ -5,7 +5,9 @@ Where torch is not installed, what needs it is skipped: see tests/pythons.py.
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -27,3 +29,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that computes images where torch is not installed."""
     if not HAS_TORCH and item.get_closest_marker("torch") is not None:
         pytest.skip("torch is not installed")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Fail a test that leaves logging turned off: those after it would read empty logs."""
+    before = logging.root.manager.disable
+    yield
+    assert logging.root.manager.disable == before
