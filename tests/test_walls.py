@@ -52,7 +52,7 @@ FLOORS = {
     "engine": ("execution", "cache", "formats", "graph", "node", "files", "jobs", "errors"),
     "diffusion": (
         "sampling", "conditioning", "patches", "networks", "text", "latents", "samplers",
-        "schedules", "weights", "images", "families", "compatibility", "errors",
+        "schedules", "weights", "families", "images", "compatibility", "errors",
     ),
 }  # fmt: skip
 

@@ -1,1 +1,1 @@
-"""Model families and the numbers that define them."""
+"""Model families: how each is recognized, built and called. Importing this room loads no torch."""

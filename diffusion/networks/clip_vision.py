@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..errors import ModelFileError
+from ..families.stored import StoredNetwork, count_members
 from ..weights.config_file import read_config
 from ..weights.detect import check_weights
 from ..weights.headers import read_tensor_infos
-from ..weights.keys import StoredNetwork, count_members
 from ..weights.parameters import check_parameters, vision_sizes
 from . import devices
 from .finite import check_finite

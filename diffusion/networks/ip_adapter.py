@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..errors import ModelFileError
 from ..families.family import Family, family_for
+from ..families.stored import TensorInfos
 from ..weights.headers import read_tensor_infos
-from ..weights.keys import TensorInfos
 from ..weights.weight_file import load_weights
 from . import devices
 from .clip_vision import ClipVision, encode_blank, encode_image

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from ..compatibility import CompatibilityMode, compatibility_mode
 from ..errors import ModelFileError
+from ..families.unet_names import map_original_layers
 from ..weights.digest import content_digest
 from ..weights.lora_file import LayerChange, LoraTarget, Role, read_lora_contents
-from ..weights.unet_names import map_original_layers
 from ..weights.weight_file import open_weights
 from .handles import Clip, Model
 

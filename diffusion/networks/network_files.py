@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelFileError
+from ..families.stored import StoredNetwork
 from ..weights.config_file import MAX_GROWTH, read_config
 from ..weights.detect import find_torch_weights, list_weight_files
 from ..weights.digest import content_digest
 from ..weights.headers import read_tensor_infos
-from ..weights.keys import StoredNetwork
 from ..weights.parameters import check_complete, unknown_weight
 from ..weights.vae_keys import rename_old_attention
 from ..weights.weight_file import open_weights

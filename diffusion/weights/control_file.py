@@ -13,12 +13,12 @@ from typing import Any
 
 from ..errors import ModelFileError
 from ..families.family import Family, family_for
+from ..families.stored import StoredNetwork, TensorInfos
+from ..families.unet_keys import map_encoder_keys
 from .config_file import ConfigFile, read_config
 from .detect import MAX_LEVELS, WEIGHT_FILES, check_weights
 from .headers import read_tensor_infos
-from .keys import StoredNetwork, TensorInfos
 from .parameters import check_parameters, control_sizes, union_sizes
-from .unet_keys import map_encoder_keys
 
 KINDS = ("ControlNetModel", "ControlNetUnionModel")
 # A key that only union ControlNets have, which take several kinds of images.

@@ -16,6 +16,7 @@ from ..families.family import (
     SizeInputs,
     family_for,
 )
+from ..families.unet_sizes import unet_sizes
 from .config_file import ConfigFile, read_config
 from .folder_parameters import check_folder_parameters
 from .headers import read_tensor_infos
@@ -24,7 +25,6 @@ from .parameters import (
     check_parameters,
     projected_text_sizes,
     text_sizes,
-    unet_sizes,
     vae_sizes,
 )
 from .single_file import (

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFileError
+from ..families.stored import Parameters, Sizes, TensorInfos
+from ..families.unet_sizes import unet_sizes
 from .config_file import ConfigFile, read_config
 from .headers import read_tensor_infos
-from .keys import TensorInfos
 from .parameters import (
-    Parameters,
-    Sizes,
     check_complete,
     control_sizes,
     projected_text_sizes,
     text_sizes,
-    unet_sizes,
     union_sizes,
     vae_sizes,
 )

@@ -9,8 +9,8 @@ import struct
 from pathlib import Path
 
 from ..errors import ModelFileError
+from ..families.tensor_info import FileHeader, TensorInfo, row_strides
 from .safetensors_file import read_safetensors
-from .tensor_info import FileHeader, TensorInfo, row_strides
 from .torch_file import TORCH_EXTENSIONS, read_torch
 
 FLOAT_FORMATS = {"F32": "f", "F16": "e", "F64": "d", "BF16": "f"}

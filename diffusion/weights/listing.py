@@ -15,14 +15,14 @@ from pathlib import Path
 
 from ..errors import ModelFileError
 from ..families.family import ANY_FAMILY, FAMILY_BY_TEXT_DIM, SDXL
+from ..families.stored import TensorInfos
+from ..families.tensor_info import DTYPE_BYTES, TensorInfo
 from .control_file import detect_control_family
 from .detect import detect_checkpoint_family, detect_vae_family, list_weight_files
 from .folders import CONFIG, PIPELINE
 from .headers import read_header_bytes, read_tensor_infos
-from .keys import TensorInfos
 from .lora_file import detect_lora_family
 from .single_file import read_contents
-from .tensor_info import DTYPE_BYTES, TensorInfo
 from .tiny_vae import find_tiny_vae_files
 from .upscale_file import read_upscale_network
 

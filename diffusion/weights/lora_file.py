@@ -15,8 +15,8 @@ from typing import Literal
 
 from ..errors import ModelFileError
 from ..families.family import family_for
+from ..families.tensor_info import TensorInfo
 from .headers import read_tensor_infos
-from .tensor_info import TensorInfo
 
 LoraTarget = Literal["unet", "text", "text_2"]
 Role = str

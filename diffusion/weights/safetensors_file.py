@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from ..errors import ModelFileError
+from ..families.tensor_info import DTYPE_BYTES, FileHeader, TensorInfo, TensorLocation, row_strides
 from .file_cache import cache_while_unchanged
-from .tensor_info import DTYPE_BYTES, FileHeader, TensorInfo, TensorLocation, row_strides
 
 MAX_HEADER_BYTES = 100 * 2**20
 MAX_HEADER_KEYS = 500_000

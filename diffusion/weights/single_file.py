@@ -12,11 +12,11 @@ from pathlib import Path
 
 from ..errors import ModelFileError
 from ..families.family import FAMILY_BY_TEXT_DIM, REFINER, SD21, SDXL, Family, family_for
+from ..families.stored import StoredNetwork, TensorInfos, rename_infos
+from ..families.unet_keys import SIZE_DIM, map_unet_keys, read_unet_config
 from .file_cache import cache_while_unchanged
 from .headers import read_floats, read_tensor_infos
-from .keys import StoredNetwork, TensorInfos, rename_infos
 from .text_keys import StoredTextEncoder, find_text_encoders
-from .unet_keys import SIZE_DIM, map_unet_keys, read_unet_config
 from .vae_keys import map_vae_keys, read_vae_config
 
 UNET_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "unet.", "")

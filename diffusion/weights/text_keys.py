@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import ModelFileError
-from .keys import StoredNetwork, TensorInfos, count_members
+from ..families.stored import StoredNetwork, TensorInfos, count_members
 
 TextKind = Literal["l", "h", "g"]
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ModelFileError
 from ..families.family import SD15, SDXL, Family
+from ..families.stored import Sizes, StoredNetwork
 from .headers import read_tensor_infos
-from .keys import StoredNetwork
-from .parameters import Sizes, check_parameters, tiny_decoder_sizes, tiny_encoder_sizes
+from .parameters import check_parameters, tiny_decoder_sizes, tiny_encoder_sizes
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderTiny

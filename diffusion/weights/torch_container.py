@@ -16,8 +16,8 @@ from typing import NamedTuple
 from zipfile import ZipFile
 from zlib import crc32
 
+from ..families.tensor_info import DTYPE_BYTES
 from .pickled_values import DamagedPickleError, UnsafePickleError, printable, require_type
-from .tensor_info import DTYPE_BYTES
 from .torch_pickle import read_pickle
 
 MAX_SMALL_PART_BYTES = 2**24

@@ -14,9 +14,9 @@ from typing import Any
 from zipfile import BadZipFile
 
 from ..errors import ModelFileError
+from ..families.tensor_info import DTYPE_BYTES, FileHeader, TensorInfo, TensorLocation
 from .file_cache import cache_while_unchanged
 from .pickled_values import PickledParameters, PickledTensor, UnsafePickleError, printable
-from .tensor_info import DTYPE_BYTES, FileHeader, TensorInfo, TensorLocation
 from .torch_container import ByteRange, read_container
 
 TORCH_EXTENSIONS = (".ckpt", ".pt", ".pth", ".bin")

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from ..errors import ModelFileError
+from ..families.stored import StoredNetwork, TensorInfos
 from .headers import read_tensor_infos
-from .keys import StoredNetwork, TensorInfos
 from .parameters import check_parameters, compact_sizes, rrdb_sizes
 
 WRAPPERS = ("params_ema.", "params.", "module.")

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ..errors import ModelFileError
-from .keys import TensorInfos, count_members
+from ..families.stored import TensorInfos, count_members
 
 ATTENTION = {
     "norm": "group_norm",

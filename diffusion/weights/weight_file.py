@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelFileError
-from .tensor_info import DTYPE_BYTES
+from ..families.tensor_info import DTYPE_BYTES
 from .torch_file import TORCH_EXTENSIONS, read_torch
 
 DTYPES = {

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry, with_control
 from latentloom.diffusion.errors import ModelFileError, NonFiniteError
+from latentloom.diffusion.families.tensor_info import TensorInfo
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.control import Control, ControlNet, ControlRunner
 from latentloom.diffusion.networks.control_load import load_control
@@ -33,7 +34,6 @@ from latentloom.diffusion.weights.control_file import (
     detect_control_family,
     read_control_network,
 )
-from latentloom.diffusion.weights.tensor_info import TensorInfo
 from tests.paths import ROOT
 from tests.tiny_model import write_tiny_control
 

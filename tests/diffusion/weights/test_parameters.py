@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.families.stored import Sizes
+from latentloom.diffusion.families.tensor_info import TensorInfo
+from latentloom.diffusion.families.unet_sizes import unet_sizes
 from latentloom.diffusion.networks.load import load_checkpoint
 from latentloom.diffusion.weights.control_file import check_control, read_control_network
 from latentloom.diffusion.weights.detect import (
@@ -24,15 +27,12 @@ from latentloom.diffusion.weights.detect import (
     check_vae,
 )
 from latentloom.diffusion.weights.parameters import (
-    Sizes,
     control_sizes,
     projected_text_sizes,
     text_sizes,
-    unet_sizes,
     vae_sizes,
 )
 from latentloom.diffusion.weights.single_file import find_unet, find_vae
-from latentloom.diffusion.weights.tensor_info import TensorInfo
 from latentloom.diffusion.weights.text_keys import find_text_encoders
 from tests.original_keys import text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_control, write_tiny_model

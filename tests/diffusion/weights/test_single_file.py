@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.families.tensor_info import TensorInfo
 from latentloom.diffusion.latents.latents import make_empty
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.vae import decode
@@ -25,7 +26,6 @@ from latentloom.diffusion.weights.detect import check_checkpoint, detect_checkpo
 from latentloom.diffusion.weights.folders import MODELS_VARIABLE
 from latentloom.diffusion.weights.headers import read_tensor_infos
 from latentloom.diffusion.weights.single_file import read_contents
-from latentloom.diffusion.weights.tensor_info import TensorInfo
 from latentloom.diffusion.weights.vae_keys import to_diffusers_key
 from tests.original_keys import open_clip_keys, text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_sdxl

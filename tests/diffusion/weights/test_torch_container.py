@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.families.tensor_info import FileHeader
 from latentloom.diffusion.weights.headers import read_tensor_infos
-from latentloom.diffusion.weights.tensor_info import FileHeader
 from latentloom.diffusion.weights.torch_file import read_torch
 from tests.torch_files import legacy_file, push, tensor_dict, zip_file
 

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.families.tensor_info import TensorInfo
 from latentloom.diffusion.weights.headers import (
     read_floats,
     read_header_bytes,
     read_metadata,
     read_tensor_infos,
 )
-from latentloom.diffusion.weights.tensor_info import TensorInfo
 from latentloom.diffusion.weights.weight_file import DTYPES, load_weights
 from tests.torch_files import (
     SYSTEM,

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .tensor_info import TensorInfo
 
 TensorInfos = Mapping[str, TensorInfo]
+# The name and the number of elements of each parameter of a network.
+Parameters = Iterator[tuple[str, int]]
+# From the configuration of a network to its parameters.
+Sizes = Callable[[Mapping[str, Any]], Parameters]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ModelFileError
 from . import unet_names
-from .keys import TensorInfos, count_members, rename_module
+from .stored import TensorInfos, count_members, rename_module
 
 HEAD_CHANNELS = 64
 SD15_HEADS = 8
