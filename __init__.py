@@ -28,6 +28,7 @@ from latentloom.engine.errors import (
     RunError,
     SpecError,
 )
+from latentloom.engine.execution.environment import PROGRAM_VERSION
 from latentloom.engine.execution.events import AnyEvent, OnEvent
 from latentloom.engine.execution.executor import Engine, NodeReport, Result
 from latentloom.engine.execution.plan import Plan, Step
@@ -66,7 +67,7 @@ __all__ = [
     "registry", "run", "run_async", "save", "workspace",
 ]  # fmt: skip
 
-__version__ = "0.1.0"
+__version__ = PROGRAM_VERSION
 GraphOrPath = Graph | str | os.PathLike[str]
 
 

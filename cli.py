@@ -217,12 +217,11 @@ def edit(options: argparse.Namespace) -> int:
     return edit_file(Path(options.file), options, installed_nodes())
 
 
-def schema(_options: argparse.Namespace) -> int:
+def schema(options: argparse.Namespace) -> int:
     """`latentloom schema`."""
-    from latentloom.console.views import to_json
-    from latentloom.engine.formats.schema import native_schema
+    from latentloom.console.listing import print_schema
 
-    print(to_json(native_schema(installed_nodes())))
+    print_schema(options.of, installed_nodes())
     return DONE
 
 
@@ -360,6 +359,7 @@ def _workspace(
         library_dir=graphs_dir(),
         granted=granted,
         embeds_graph=not getattr(options, "no_metadata", False),
+        writes_manifests=getattr(options, "manifest", False),
     )
 
 

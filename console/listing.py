@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import GraphError, Problem
+from latentloom.engine.formats.manifest import MANIFEST_SCHEMA
+from latentloom.engine.formats.schema import native_schema
 from latentloom.engine.formats.stubs import write_stubs
 from latentloom.engine.node.ports import File
 from latentloom.engine.node.registry import Registry
@@ -41,6 +43,11 @@ def print_nodes(options: argparse.Namespace, registry: Registry) -> None:
             remedy = "see: latentloom nodes"
             raise GraphError([Problem.unknown_node(options.name, near, remedy=remedy)])
         print(to_json(node_to_object(spec)) if options.json else format_node(spec))
+
+
+def print_schema(of: str, registry: Registry) -> None:
+    """Print the JSON schema of native files, or of manifests."""
+    print(to_json(MANIFEST_SCHEMA if of == "manifest" else native_schema(registry)))
 
 
 def model_objects(registry: Registry) -> list[dict[str, Any]]:

@@ -118,8 +118,14 @@ def add_follow_links(parser: argparse.ArgumentParser) -> None:
 
 def add_no_metadata(parser: argparse.ArgumentParser) -> None:
     """Add the option that leaves graphs out of saved images."""
-    text = "save images without the graph that made them"
+    text = "save images without the graph that made them, and without their manifest"
     parser.add_argument("--no-metadata", action="store_true", help=text)
+
+
+def add_manifest(parser: argparse.ArgumentParser) -> None:
+    """Add the option that writes manifests beside saved files."""
+    text = "write FILE.manifest.json beside each saved file: how it was made, with times"
+    parser.add_argument("--manifest", action="store_true", help=text)
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: tuple[Setting, ...]) -> None:

@@ -6,12 +6,15 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from latentloom.engine.execution.environment import PROGRAM_VERSION
+
 from .options import (
     BUDGETS,
     CACHE,
     NETWORKS,
     add_folders,
     add_follow_links,
+    add_manifest,
     add_no_metadata,
     add_settings,
     assignment,
@@ -53,7 +56,7 @@ def make_parser(
     parser = argparse.ArgumentParser(
         prog="latentloom", description="Run and inspect graphs of diffusion nodes."
     )
-    parser.add_argument("--version", action="version", version="latentloom 0.1.0")
+    parser.add_argument("--version", action="version", version=f"latentloom {PROGRAM_VERSION}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, text: str) -> Any:
@@ -93,6 +96,8 @@ def make_parser(
             add_settings(command_parser, BUDGETS)
         if name in ("run", "plan", "batch", "sweep"):
             add_no_metadata(command_parser)
+        if name in ("run", "batch", "sweep"):
+            add_manifest(command_parser)
         add_folders(command_parser)
     command_parser = add("nodes", "List the installed nodes, or describe one.")
     command_parser.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
@@ -128,7 +133,11 @@ def make_parser(
         command_parser.add_argument(option, **more, metavar=shape, help=text)
     command_parser = add("python", "Print the Python code that builds a graph.")
     command_parser.add_argument("file", metavar="FILE", help=FILE)
-    add("schema", "Print the JSON schema of native files, with all installed nodes.")
+    command_parser = add("schema", "Print a JSON schema: of native files, or of others.")
+    text = "graph (native files, with all installed nodes) or manifest; default: graph"
+    command_parser.add_argument(
+        "of", nargs="?", choices=("graph", "manifest"), default="graph", help=text
+    )
     command_parser = add("diff", "Compare two graphs of any format, by nodes and inputs.")
     command_parser.add_argument(
         "files", nargs="+", metavar="FILE", help="the old and the new graph"

@@ -21,7 +21,12 @@ from latentloom.engine.cache.packing import (
 )
 from latentloom.engine.execution.threads import ThreadSharing
 from latentloom.engine.files.image_formats import format_named
-from latentloom.engine.node.devices import Device, DeviceListing, DeviceNote
+from latentloom.engine.node.devices import (
+    Device,
+    DeviceListing,
+    DeviceNote,
+    MachineDescription,
+)
 from latentloom.engine.node.image_service import (
     EncodedImage,
     ImageKind,
@@ -196,6 +201,24 @@ def accelerators() -> list[Device]:
     ]
 
 
+def describe_machine() -> dict[str, str]:
+    """Return the device, the processor, its instructions and the threads that torch computes on."""
+    import platform
+
+    import torch
+
+    from latentloom.diffusion.networks.devices import THREADS
+
+    device = ", ".join(item.name for item in accelerators()) or "cpu"
+    return {
+        "device": device,
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(THREADS),
+    }
+
+
 def share_threads(spec: NodeSpec) -> AbstractContextManager[object]:
     """Give all threads to device nodes, and one thread to others that hold tensors.
 
@@ -215,3 +238,4 @@ THREADS = ThreadSharing(share_threads)
 IMAGE_FILES = ImageFiles()
 ACCELERATORS = DeviceListing(accelerators)
 NETWORKS = DeviceNote(describe_networks)
+MACHINE = MachineDescription(describe_machine)

@@ -81,7 +81,7 @@ class LoadImageMask:
 
 @node("SaveImage", category="image", output=True)
 class SaveImage:
-    """Save images as PNG, WebP or JPEG files with the graph embedded.
+    """Save images as PNG, WebP or JPEG files with the graph and a manifest embedded.
 
     Files are named `<prefix>_00001_.png`, `<prefix>_00002_.png`, ...; numbering continues after
     existing files, which are never overwritten.
@@ -91,7 +91,8 @@ class SaveImage:
         filename_prefix: file name in the output folder, optionally with subfolders. These are
             replaced: %width%, %height%, %year%, %month%, %day%, %hour%, %minute%, %second% and
             %date:yyyy-MM-dd%.
-        format: png is lossless; jpeg drops alpha, and holds graphs of up to 64 KiB.
+        format: png is lossless; jpeg drops alpha, and holds graphs of up to 64 KiB;
+            its manifest is left out where it does not fit.
         quality: of webp and jpeg, 1 to 100; 100 makes webp lossless.
 
     Raises:

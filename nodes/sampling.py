@@ -221,7 +221,7 @@ def _hooks(context: Context, model: Model) -> Hooks:
     def on_step(step: int, total: int, denoised: Tensor) -> None:
         context.progress(step, total, LatentPreview(denoised, model.family))
 
-    return Hooks(on_step, context.count_model_call)
+    return Hooks(on_step, context.count_model_call, context.note)
 
 
 def _check_channels(model: Model, latent: Latent) -> None:

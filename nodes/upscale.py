@@ -192,5 +192,5 @@ def ultimate_sd_upscale(
 
     plan = SamplePlan(seed, steps, cfg, sampler_name, scheduler, denoise)
     tiles = TilePlan(tile_width, tile_height, tile_padding)
-    hooks = Hooks(on_step, context.count_model_call)
+    hooks = Hooks(on_step, context.count_model_call, context.note)
     return refine(larger, (model, vae), (positive, negative), plan, tiles, hooks)

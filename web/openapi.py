@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from latentloom.engine.execution.environment import PROGRAM_VERSION
 from latentloom.engine.formats.schema import native_schema
 
 from .routes import ROUTES, Route, Routes, answer
@@ -39,7 +40,7 @@ def describe(routes: Sequence[Route]) -> dict[str, Any]:
         paths.setdefault(path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Latentloom", "version": "0.1.0"},
+        "info": {"title": "Latentloom", "version": PROGRAM_VERSION},
         "servers": [{"url": "/"}, {"url": "/api"}],
         "paths": dict(sorted(paths.items())),
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},

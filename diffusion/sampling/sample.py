@@ -167,6 +167,9 @@ def sample_custom(
         generator = generator_after_start(latent.samples.shape, run.noise.seed, latent.batch_index)
         state = StepState(model.sampling, generator=generator)
         with weights.use(model.patches, state):
+            hooks.note("sigmas", run.sigmas.tolist())
+            hooks.note("dtype", str(weights.dtype).removeprefix("torch."))
+            hooks.note("device", weights.device.type)
             denoiser = GuidedDenoiser(
                 guidance,
                 counting,

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..files.folder import open_regular, read_regular
-from .entry_file import decode_entry, encode_entry, read_entry
+from .entry_file import EntryRecord, decode_entry, encode_entry, read_entry, read_record
 from .memory import Entry
 from .packing import CorruptEntryError, MissingOutputError, Packer, UnstorableError
 
@@ -108,6 +108,14 @@ class Store:
             self._remove(path)
             return None
         return entry
+
+    def describe(self, input_key: str) -> EntryRecord | None:
+        """Return what an entry says of its outputs, without reading them; None if it cannot be."""
+        try:
+            with open_regular(self._path("entries", input_key)) as stream:
+                return read_record(stream, input_key)
+        except (OSError, CorruptEntryError):
+            return None
 
     def put(self, input_key: str, key: str, entry: Entry, seconds: float, is_costly: bool) -> None:
         """Store an entry, in the background; `flush` waits for it.

@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import Any, BinaryIO
+from collections.abc import Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 from .memory import Entry, size_of
 from .packing import Array, CorruptEntryError, Packer
 
 MAX_HEADER_BYTES = 16 * 2**20
+
+
+class EntryRecord(NamedTuple):
+    """The digests and the notes of an entry, without its outputs; see `memory.Entry`."""
+
+    digests: tuple[str | None, ...]
+    notes: Mapping[str, Any] | None
 
 
 def encode_entry(entry: Entry, input_key: str, packer: Packer) -> list[bytes]:
@@ -29,6 +37,8 @@ def encode_entry(entry: Entry, input_key: str, packer: Packer) -> list[bytes]:
         }  # fmt: skip
     digests = [entry.digest(index) for index in range(len(entry.outputs))]
     record = {"input_key": input_key, "tree": tree, "digests": digests}
+    if entry.notes:
+        record["notes"] = dict(entry.notes)
     metadata = {"entry": json.dumps(record, separators=(",", ":")), "sum": ""}
     header["__metadata__"] = metadata
     data = [bytes(array.data) for array in arrays]
@@ -85,12 +95,38 @@ def decode_entry(data: bytearray, input_key: str, packer: Packer) -> Entry:
             raise CorruptEntryError("it is the file of another entry")
         arrays = [_array(header[str(number)], view) for number in range(len(header) - 1)]
         outputs = packer.unpack(record["tree"], arrays)
-        digests = tuple(record["digests"])
+        digests, notes = _record(record)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptEntryError(f"it is not an entry: {error}") from error
     if not isinstance(outputs, tuple) or len(digests) != len(outputs):
         raise CorruptEntryError("its outputs are missing")
-    return Entry(outputs, size_of(outputs), digests)
+    return Entry(outputs, size_of(outputs), digests, notes=notes)
+
+
+def read_record(stream: BinaryIO, input_key: str) -> EntryRecord:
+    """Return what an entry's file says of it, from its header alone.
+
+    Raises:
+        CorruptEntryError: it is not the file of this input key.
+        OSError: the file cannot be read.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    length = int.from_bytes(stream.read(8), "little")
+    try:
+        header = json.loads(stream.read(_header_length(length, size)))
+        record = json.loads(header["__metadata__"]["entry"])
+        if record["input_key"] != input_key:
+            raise CorruptEntryError("it is the file of another entry")
+        return _record(record)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptEntryError(f"it is not an entry: {error}") from error
+
+
+def _record(record: Mapping[str, Any]) -> EntryRecord:
+    notes = record.get("notes")
+    if notes is not None and not isinstance(notes, dict):
+        raise CorruptEntryError("its notes are not a mapping")
+    return EntryRecord(tuple(record["digests"]), notes)
 
 
 def _array(head: dict[str, Any], view: memoryview) -> Array:

@@ -18,6 +18,7 @@ from ..errors import LatentloomError
 from ..node.extension import Extension
 from ..node.registry import Registry
 from .disk import DEFAULT_BYTES, Store
+from .fingerprint import Sink
 from .gibibytes import GIB, parse_gibibytes
 from .packing import Packer
 
@@ -48,16 +49,33 @@ def generation(registry: Registry) -> str:
     """Return the digest of all that packs declare; equal on machines that have the same."""
     packs = registry.extensions(ResultDependencies)
     sink = hashlib.sha256()
+    _feed_code(packs, sink)
+    for library, number in library_versions(packs).items():
+        sink.update(f"{library}=={number}\n".encode())
+    sink.update(read_switches(switch_names(registry)).encode("utf-8", "surrogateescape"))
+    return sink.hexdigest()[:LENGTH]
+
+
+def code_digest(packs: Iterable[ResultDependencies]) -> str:
+    """Return the digest of the source that packs declare; equal on all systems."""
+    sink = hashlib.sha256()
+    _feed_code(packs, sink)
+    return sink.hexdigest()[:LENGTH]
+
+
+def library_versions(packs: Iterable[ResultDependencies]) -> dict[str, str]:
+    """Return the public versions of the libraries that packs declare, sorted by name."""
+    names = sorted({library for pack in packs for library in pack.libraries})
+    return {library: _version(library) for library in names}
+
+
+def _feed_code(packs: Iterable[ResultDependencies], sink: Sink) -> None:
     folders = {folder.resolve() for pack in packs for folder in pack.folders}
     for folder in sorted(folders, key=lambda folder: folder.name):
         for file in sorted(folder.rglob("*.py")):
             code = file.read_bytes().replace(b"\r\n", b"\n")
             name = file.relative_to(folder).as_posix()
             sink.update(f"{folder.name}/{name} {len(code)}\n".encode() + code)
-    for library in sorted({library for pack in packs for library in pack.libraries}):
-        sink.update(f"{library}=={_version(library)}\n".encode())
-    sink.update(read_switches(switch_names(registry)).encode("utf-8", "surrogateescape"))
-    return sink.hexdigest()[:LENGTH]
 
 
 def switch_names(registry: Registry) -> tuple[str, ...]:

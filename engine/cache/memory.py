@@ -27,12 +27,14 @@ class Entry:
         nbytes: memory that they hold.
         digests: one for each output, once asked for; None for a type without a fingerprint.
         fingerprinter: computes the digests.
+        notes: what the call said of itself for manifests, as `Context.note` takes it.
     """
 
     outputs: tuple[Any, ...]
     nbytes: int
     digests: tuple[str | None, ...] | None = field(default=None, compare=False)
     fingerprinter: Fingerprinter = field(default=PLAIN, compare=False, repr=False)
+    notes: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def digest(self, index: int) -> str | None:
         """Return the digest of one output, computed once; None if its type has no fingerprint."""

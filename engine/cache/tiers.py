@@ -7,6 +7,7 @@ from typing import Literal
 from ..node.context import Saved
 from ..node.spec import NodeSpec
 from .disk import Store
+from .entry_file import EntryRecord
 from .memory import Entry, MemoryCache
 
 Tier = Literal["memory", "disk"]
@@ -55,12 +56,28 @@ class Tiers:
             return "disk"
         return "memory"
 
+    def describe(self, key: str) -> EntryRecord | None:
+        """Return what either tier says of the outputs for a key; None if neither has them."""
+        entry = self.memory.by_key(key)
+        if entry is not None:
+            return describe_entry(entry)
+        input_key = self.disk.find(key) if self.disk is not None else None
+        if self.disk is None or input_key is None:
+            return None
+        return self.disk.describe(input_key)
+
     def put(self, input_key: str, key: str, spec: NodeSpec, entry: Entry, seconds: float) -> None:
         """Cache the outputs of a call; on disk if it was slow, needed weights, or saved files."""
         self.memory.put(input_key, key, entry)
         if self.disk is not None:
             saved = spec.output_node and any(isinstance(value, Saved) for value in entry.outputs)
             self.disk.put(input_key, key, entry, seconds, spec.device or saved)
+
+
+def describe_entry(entry: Entry) -> EntryRecord:
+    """Return the digests of an entry's outputs, and its notes."""
+    digests = tuple(entry.digest(index) for index in range(len(entry.outputs)))
+    return EntryRecord(digests, entry.notes)
 
 
 def usable(entry: Entry | None) -> Entry | None:

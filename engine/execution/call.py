@@ -80,7 +80,8 @@ def call(
                     context.on_progress = _offset_progress(report, index, len(argument_sets))
                     results.append(_outputs(spec, spec.run(**arguments, **hidden)))
                 outputs = gather(spec, results)
-        result = Entry(outputs, size_of(outputs), fingerprinter=fingerprinter)
+        size, notes = size_of(outputs), context.notes or None
+        result = Entry(outputs, size, fingerprinter=fingerprinter, notes=notes)
         if digest:
             result.digest(0)
         entry = result

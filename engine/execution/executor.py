@@ -15,12 +15,13 @@ The life of a run, and the record that each stage hands on:
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,15 +29,19 @@ from typing import Any, Literal
 from ..cache.disk import Store
 from ..cache.memory import DEFAULT_BYTES, MemoryCache
 from ..cache.tiers import Tier, Tiers
-from ..errors import LatentloomError, Problem
+from ..errors import FormatError, LatentloomError, Problem
 from ..files.workspace import Workspace
+from ..formats.image_texts import MANIFEST
+from ..formats.manifest import write_manifest
 from ..graph.graph import Graph
 from ..graph.prepared import Preparation
 from ..graph.validate import check, prepare
 from ..node.cancel import CancelToken
 from ..node.context import Context
 from ..node.registry import Registry
+from .environment import read_environment
 from .events import Closed, OnEvent, Status
+from .manifests import make_manifest, write_manifest_files
 from .plan import Plan, plan_tasks
 from .reasons import Cancelled, Reason, Unneeded
 from .run import Run
@@ -167,13 +172,19 @@ class Engine:
         preparation, tasks = self._plan_tasks(graph, workspace, targets, log)
         if on_plan is not None:
             on_plan(Plan.of(preparation, tasks))
-        make_context = self._context_maker(graph, workspace, metadata or {})
+        make_context = self._context_maker(graph, workspace, tasks, metadata or {})
         cancel = cancel or CancelToken()
         run = Run(self.shared, tasks, preparation.targets, make_context, on_event, cancel)
         status = run.execute()
         if any(task.state == "ran" for task in tasks.values()):
             nodes = [task.inputs for task in tasks.values()]
             log.save(nodes, lambda inputs: history.last_seconds(inputs, log))
+        if workspace.writes_manifests:
+            environment = read_environment(self.registry)
+            seconds = {id: history.last_seconds(task.inputs, log) for id, task in tasks.items()}
+            write_manifest_files(
+                tasks, environment, self.shared.tiers, workspace.output_dir, seconds
+            )
         if on_event is not None:
             on_event(Closed(status))
         with _without_collection():
@@ -204,22 +215,35 @@ class Engine:
         return preparation, tasks
 
     def _context_maker(
-        self, graph: Graph, workspace: Workspace, metadata: Mapping[str, str]
+        self,
+        graph: Graph,
+        workspace: Workspace,
+        tasks: Mapping[str, NodeTask],
+        metadata: Mapping[str, str],
     ) -> Callable[[str], Context]:
         """Return the function that makes the context of each node of a run."""
         output_dir = workspace.output_dir
-        public = _without_folders(graph, workspace)
         temp_dir = workspace.temp_dir or Path(tempfile.gettempdir()) / "latentloom"
 
-        def embedded() -> Mapping[str, str]:
-            if not workspace.embeds_graph:
-                return {}
+        @functools.cache
+        def embedded_graph() -> Mapping[str, str]:
             from ..formats import embed
 
-            return {**metadata, **embed(public, self.registry)}
+            return embed(_without_folders(graph, workspace), self.registry)
+
+        def embedded(id: str) -> Mapping[str, str]:
+            if not workspace.embeds_graph:
+                return {}
+            texts = {**metadata, **embedded_graph()}
+            environment = read_environment(self.registry)
+            with suppress(FormatError):
+                manifest = make_manifest(tasks, id, environment, self.shared.tiers)
+                texts[MANIFEST] = write_manifest(manifest)
+            return texts
 
         def make_context(id: str) -> Context:
-            return Context(id, output_dir, temp_dir, metadata=embedded)
+            metadata = functools.partial(embedded, id)
+            return Context(id, output_dir, temp_dir, metadata=metadata)
 
         return make_context
 

@@ -302,7 +302,7 @@ class Run:
         for source in task.origins:
             source.readers -= 1
             if source.readers == 0 and source.id not in self._retained:
-                source.entry = None
+                source.let_go()
         task.origins.clear()
 
     def _fail(self, task: NodeTask, error: LatentloomError) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..cache.entry_file import EntryRecord
 from ..cache.memory import Entry
-from ..cache.tiers import Tier
+from ..cache.tiers import Tier, describe_entry
 from ..graph.prepared import Prepared
 from .node_inputs import NodeInputs
 from .reasons import NoConsumerRuns, Reason
@@ -33,6 +34,7 @@ class NodeTask:
         links: the links that it needs: lazy ones only once it has asked for them.
         output_dir: where output nodes write.
         entry: its outputs; let go once no node will read them.
+        record: what its outputs were, once they are let go.
         tier: the cache that has its outputs; None if none has.
         input_key: the key of its entry on disk, then that of the values that came in.
         last_seconds: duration of its last call, where it is to run and that is known.
@@ -50,6 +52,7 @@ class NodeTask:
     links: list[LinkedInput]
     output_dir: str
     entry: Entry | None = None
+    record: EntryRecord | None = None
     tier: Tier | None = None
     input_key: str = ""
     action: Action = "skip"
@@ -67,6 +70,17 @@ class NodeTask:
     def id(self) -> str:
         """The id of the node."""
         return self.inputs.node.id
+
+    def let_go(self) -> None:
+        """Drop the outputs; their digests and notes stay."""
+        if self.entry is not None:
+            self.record = describe_entry(self.entry)
+        self.entry = None
+
+    def describe(self) -> EntryRecord | None:
+        """Return what its outputs are or were; None if it has had none in this run."""
+        entry = self.entry
+        return self.record if entry is None else describe_entry(entry)
 
     @property
     def node(self) -> Prepared:

@@ -36,7 +36,8 @@ class Workspace:
         temp_dir: the folder of previews; None for a temporary folder of the system.
         library_dir: the shipped graphs, searched last for their input images.
         granted: paths that the user named, which may be anywhere.
-        embeds_graph: saved images carry the graph that made them.
+        embeds_graph: saved images carry the graph that made them, and their manifest.
+        writes_manifests: a file beside each saved file holds its manifest, with times.
     """
 
     graph_dir: Path | None = None
@@ -46,6 +47,7 @@ class Workspace:
     library_dir: Path | None = None
     granted: frozenset[Path] = frozenset()
     embeds_graph: bool = True
+    writes_manifests: bool = False
 
     def resolve(self, kind: str, name: str) -> Path:
         """Return the path of a file that a graph names, links resolved.

@@ -21,6 +21,7 @@ from .a1111_text import is_parameters
 from .parsing import MAX_BYTES
 
 OURS, COMFY, EDITOR, SETTINGS = KEYS = ("latentloom", "prompt", "workflow", "parameters")
+MANIFEST = "latentloom_manifest"
 CARRIERS = tuple(image.name for image in IMAGE_FORMATS if image.may_carry_graph)
 EXPECTED = f"a {', '.join(CARRIERS[:-1])} or {CARRIERS[-1]} saved by latentloom, ComfyUI or A1111"
 EXIF_FOLDER, XMP_CHUNK = 0x8769, "XML:com.adobe.xmp"
@@ -76,7 +77,7 @@ def _keyed(tags: Iterable[object]) -> dict[str, str]:
     for value in tags:
         tag = _as_text(value)
         key, _, text = tag.partition(":")
-        if key.lower() in (OURS, COMFY, EDITOR):
+        if key.lower() in (OURS, COMFY, EDITOR, MANIFEST):
             texts.setdefault(key.lower(), text)
         elif is_parameters(tag):
             texts.setdefault(SETTINGS, tag)

@@ -6,10 +6,12 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import RunCancelledError
 
 OnProgress = Callable[[int, int, object | None], None]
+MAX_NOTES = 64
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Context:
         output_dir: folder that output nodes write to; they must stay inside it.
         temp_dir: folder for previews.
         model_calls: evaluations of the denoising network so far.
+        notes: what the call says of itself for manifests; see `note`.
     """
 
     node: str = ""
@@ -42,6 +45,7 @@ class Context:
     on_progress: OnProgress = _nothing
     metadata: Callable[[], Mapping[str, str]] = dict
     model_calls: int = 0
+    notes: dict[str, list[Any]] = field(default_factory=dict)
 
     def progress(self, step: int, total: int, preview: object | None = None) -> None:
         """Report `step` of `total`, with a value that clients may show as a preview.
@@ -65,6 +69,17 @@ class Context:
         """Count one evaluation of the denoising network, and stop here if cancelled."""
         self.check()
         self.model_calls += 1
+
+    def note(self, name: str, value: Any) -> None:
+        """Add a value to what manifests say of this call, such as its sigmas.
+
+        Args:
+            value: plain JSON, decided by the node's inputs alone. A value that is noted already
+                is not noted again; no more than `MAX_NOTES` are.
+        """
+        noted = self.notes.setdefault(name, [])
+        if value not in noted and len(noted) < MAX_NOTES:
+            noted.append(value)
 
     def embedded(self) -> dict[str, str]:
         """Return the metadata of images, by key, with which an image can be run again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .extension import Extension
@@ -43,6 +43,25 @@ class DeviceNote(Extension):
     """
 
     describe: Callable[[], str | None]
+
+
+@dataclass(frozen=True)
+class MachineDescription(Extension):
+    """Says what computes, as far as results depend on it, for manifests.
+
+    Args:
+        describe: returns strings by name, such as `device`; may load heavy libraries.
+    """
+
+    describe: Callable[[], Mapping[str, str]]
+
+
+def describe_machine(registry: Registry) -> dict[str, str]:
+    """Return what the installed packs say of what computes."""
+    machine: dict[str, str] = {}
+    for description in registry.extensions(MachineDescription):
+        machine |= description.describe()
+    return machine
 
 
 def device_notes(registry: Registry) -> list[str]:

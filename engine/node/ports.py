@@ -75,7 +75,8 @@ class File:
         resolve: name -> Path, raising LookupError, ValueError or OSError with a plain sentence;
             None if the workspace resolves it (kind "input").
         describe: Path -> properties of the file by name for listings, raising as `resolve` does.
-        digest: Path -> a digest of its content, if the pack caches digests itself.
+        digest: Path -> the SHA-256 of its content as hexadecimal digits, if the pack caches
+            digests itself.
     """
 
     kind: str
