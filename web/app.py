@@ -32,6 +32,7 @@ from .pools import Pool
 from .prompts import RejectedPromptError
 from .redact import without_folders
 from .routes import POOLS, ROUTES, RequestError, Route, answer, storage_error
+from .sending import Sender
 from .site import Site
 
 log = logging.getLogger(__name__)
@@ -65,11 +66,12 @@ def paths_of(route: Route) -> Iterator[str]:
 
 def make_app(site: Site) -> web.Application:
     """Return the application of a site; its clean-up closes the site."""
-    guard = Guard(site.options)
+    guard, sender = Guard(site.options), Sender()
     app = web.Application(
-        middlewares=[guard.middleware, _errors], client_max_size=site.options.max_upload_bytes
+        middlewares=[sender.middleware, guard.middleware, _errors],
+        client_max_size=site.options.max_upload_bytes,
     )
-    app[SITE], app[GUARD] = site, guard
+    app[SITE], app[GUARD], app[SENDER] = site, guard, sender
     app[POOLS] = site.pools
     app[ROUTES] = tuple(all_routes())
     for route in app[ROUTES]:
@@ -85,6 +87,7 @@ def make_app(site: Site) -> web.Application:
 
 SITE = web.AppKey("SITE", Site)
 GUARD = web.AppKey("GUARD", Guard)
+SENDER = web.AppKey("SENDER", Sender)
 
 
 def _bind(route: Route, site: Site) -> Any:
