@@ -28,7 +28,7 @@ from . import (
 )
 from .guard import Guard
 from .listening import hide_software
-from .pools import Pool
+from .pools import ClosedPoolError, Pool
 from .prompts import RejectedPromptError
 from .redact import without_folders
 from .routes import POOLS, ROUTES, RequestError, Route, answer, storage_error
@@ -36,6 +36,8 @@ from .sending import Sender
 from .site import Site
 
 log = logging.getLogger(__name__)
+# Seconds for results that wait to be written to the disk cache when the server stops.
+CLOSE_S = 1.0
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # The editor comes last: its files match every path that is left.
 ROUTE_MODULES = (
@@ -81,6 +83,7 @@ def make_app(site: Site) -> web.Application:
             if route.method == "GET":
                 app.router.add_route("HEAD", path, handler)
     app.cleanup_ctx.append(_lifetime)
+    app.on_shutdown.append(_begin_stop)
     app.on_response_prepare.append(hide_software)
     return app
 
@@ -118,6 +121,8 @@ async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
         return answer({"error": error.reason}, error.status)
     except LatentloomError as error:
         return answer({"error": without_folders(str(error))}, 409)
+    except ClosedPoolError as error:
+        return answer({"error": str(error)}, 503)
     except sqlite3.Error as error:
         log.error("the queue cannot be used: %s", error)
         return answer({"error": f"the queue cannot be used: {error}"}, 503)
@@ -132,6 +137,14 @@ async def _errors(request: web.Request, handler: Next) -> web.StreamResponse:
         return answer({"error": "internal error; see the server's log"}, 500)
 
 
+async def _begin_stop(app: web.Application) -> None:
+    """Begin to stop everything at once, before open connections are waited for."""
+    site = app[SITE]
+    site.worker.begin_stop()
+    site.pools.close()
+    await site.hub.close()
+
+
 async def _lifetime(app: web.Application) -> AsyncIterator[None]:
     """Start the worker with the event loop, and shut it down in order."""
     site = app[SITE]
@@ -143,9 +156,12 @@ async def _lifetime(app: web.Application) -> AsyncIterator[None]:
     site.logs.on_line = lambda client, data: site.hub.send(client, "logs", data)
     site.worker.start()
     yield
-    await site.hub.close()
     # A thread of its own: those of the pools may be busy for a while.
-    with Pool("closing", 1) as closing:
-        await closing.run(site.close)
-    site.pools.close()
+    closing = Pool("closing", 1)
+    try:
+        async with asyncio.timeout(site.worker.grace_s() + CLOSE_S):
+            await closing.run(site.close)
+    except TimeoutError:
+        site.stuck = True
+    closing.shutdown(wait=False)
     logger.removeHandler(site.logs)

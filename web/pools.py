@@ -21,6 +21,10 @@ FILES_AT_ONCE = 8
 LARGE_BODIES_AT_ONCE = 4
 
 
+class ClosedPoolError(RuntimeError):
+    """The server stops; no new work is begun."""
+
+
 class Pool(ThreadPoolExecutor):
     """A thread pool that knows how many of its calls have not ended."""
 
@@ -40,9 +44,9 @@ class Pool(ThreadPoolExecutor):
             self._unfinished += 1
         try:
             future = super().submit(fn, *args, **kwargs)
-        except BaseException:
+        except RuntimeError as error:
             self._end()
-            raise
+            raise ClosedPoolError("the server is stopping") from error
         future.add_done_callback(lambda _future: self._end())
         return future
 

@@ -129,10 +129,12 @@ async def _run(options: Options, registry: Registry) -> None:
     from .app import GUARD, make_app
     from .listening import listen
     from .site import Site
+    from .worker import GRACE_S
 
     site = Site(options, registry)
     app = make_app(site)
-    runner = web.AppRunner(app, shutdown_timeout=3, handler_cancellation=False)
+    # aiohttp waits twice: for handlers to end, then for their connections.
+    runner = web.AppRunner(app, shutdown_timeout=GRACE_S / 2, handler_cancellation=False)
     await runner.setup()
     listener = None
     try:

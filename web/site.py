@@ -127,9 +127,9 @@ class Site:
         """Stop the worker and release the data folder."""
         self.stuck = not self.worker.stop()
         self.hub.detach()
+        self.store.close()
         if not self.stuck:
             self.engine.close()
-        self.store.close()
 
     def _send_preview(self, client: str | None, value: object, ids: Mapping[str, Any]) -> None:
         """Send a preview if the client is connected and the value can be shown."""

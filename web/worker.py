@@ -22,7 +22,7 @@ from .sockets import Hub
 log = logging.getLogger(__name__)
 IDLE_S = 5.0
 MIN_ABANDONED_S = 3600.0
-GRACE_S = 10.0
+GRACE_S = 2.0
 
 SendPreview = Callable[[str | None, object, Mapping[str, Any]], None]
 
@@ -48,6 +48,7 @@ class Worker:
         self.workspace, self.folders, self.send_preview = workspace, folders, send_preview
         self._wake = threading.Event()
         self._stopping = False
+        self._give_up: float | None = None
         self._lock = threading.Lock()
         self._current: tuple[str, CancelToken] | None = None
         self._thread = threading.Thread(target=self._loop, name="latentloom-worker", daemon=True)
@@ -74,17 +75,27 @@ class Worker:
             token.cancel()
             return not was_cancelled
 
+    def begin_stop(self) -> None:
+        """Cancel the running job and take no other; `stop` waits for the end."""
+        self._stopping = True
+        if self._give_up is None:
+            self._give_up = time.monotonic() + GRACE_S
+        self.interrupt()
+        self._wake.set()
+
+    def grace_s(self) -> float:
+        """Return the seconds that a running node still has to react to a stop."""
+        return GRACE_S if self._give_up is None else max(0.0, self._give_up - time.monotonic())
+
     def stop(self) -> bool:
-        """Stop and put the running job back into the queue.
+        """Stop and put the running job back into the queue, GRACE_S after the stop began.
 
         Returns:
             True if the thread ended, False if a node does not react to cancel.
         """
-        self._stopping = True
-        self.interrupt()
-        self._wake.set()
+        self.begin_stop()
         if self._thread.is_alive():
-            self._thread.join(GRACE_S)
+            self._thread.join(self.grace_s())
         if not self._thread.is_alive():
             return True
         with self._lock:

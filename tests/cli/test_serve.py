@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -185,6 +185,36 @@ def test_a_signal_to_stop_does_not_wait_for_a_request(tmp_path: Path) -> None:
             assert process.wait(60) == 0
         assert process.stderr is not None
         assert "a request runs; exiting without it" in process.stderr.read()
+
+
+# A server that would wait ten minutes for what does not end.
+PATIENT = """
+import sys
+from tests.engine import fakes
+from latentloom.web import worker
+from latentloom.web.serving import main
+worker.GRACE_S = 600.0
+raise SystemExit(main(sys.argv[1:], lambda: fakes.REGISTRY))
+"""
+
+
+def test_open_connections_do_not_hold_the_server(tmp_path: Path) -> None:
+    with started("-c", PATIENT, "--data", str(tmp_path)) as (process, url):
+        host, _, port = urlsplit(url).netloc.partition(":")
+        upgrade = (
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        )
+        with ExitStack() as clients:
+            for path, headers in (("/ws", upgrade), ("/prompt", ""), ("/prompt", "")):
+                client = socket.create_connection((host, int(port)), timeout=60)
+                clients.enter_context(closing(client))
+                client.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n".encode())
+                assert client.recv(8) == b"HTTP/1.1"
+            # One has sent a part of a request.
+            client.sendall(b"POST /prompt HTTP/1.1\r\nHost:")
+            process.terminate()
+            assert process.wait(60) == 0
 
 
 def until_runs(url: str, id: str) -> None:
