@@ -196,17 +196,14 @@ def convert(options: argparse.Namespace) -> int:
     from latentloom.engine.graph.lint import file_warnings
 
     registry = installed_nodes()
-    read = formats.load_graph(find_file(options.file), registry)
-    graph = formats.name_outputs(read, registry)
+    graph = formats.load_graph(find_file(options.file), registry)
     target = Path(options.out)
     if target.exists() and not options.force:
         raise FormatError(f"{target} exists; choose another name or use --force")
     form = options.to or formats.form_of(target)
-    lost = formats.losses(graph, form)
-    is_foreign = graph.document is not None and form in ("yaml", "json")
-    written = formats.readable(graph, registry) if is_foreign else graph
-    formats.save_graph(written, target, registry, form)
-    print_conversion(target, lost, file_warnings(graph, registry), options.json)
+    converted = formats.convert_graph(graph, form, registry)
+    formats.save_text(converted.text, target)
+    print_conversion(target, converted.lost, file_warnings(graph, registry), options.json)
     return DONE
 
 

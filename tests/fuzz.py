@@ -11,6 +11,7 @@ import contextlib
 import copy
 import json
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -88,7 +89,9 @@ def main(arguments: list[str]) -> int:
             slowest = max(slowest, (time.monotonic() - started, seed))
             if (seed + 1) % 1000 == 0:
                 spent = time.monotonic() - begin
-                sys.stdout.write(f"{seed + 1 - first} cases, {failed} failed, {spent:.0f} s\n")
+                memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+                done = f"{seed + 1 - first} cases, {failed} failed"
+                sys.stdout.write(f"{done}, {spent:.0f} s, {memory_mb} MB at most\n")
                 sys.stdout.flush()
     sys.stdout.write(f"done; the slowest took {slowest[0]:.2f} s, seed {slowest[1]}\n")
     return int(failed > 0)

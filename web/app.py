@@ -15,6 +15,7 @@ from latentloom.engine.errors import FormatError, InputError, LatentloomError
 from latentloom.engine.files.workspace import UnsafePathError
 
 from . import (
+    converting,
     editor,
     files,
     info,
@@ -49,6 +50,7 @@ ROUTE_MODULES = (
     models,
     templates,
     planning,
+    converting,
     openapi,
     editor,
 )

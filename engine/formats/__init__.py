@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import FormatError
 from ..files.folder import open_folder
@@ -16,13 +17,15 @@ from .comfy_editor import read_workflow
 from .comfy_prompt import Specs, is_editor_workflow, is_prompt, read_prompt, write_prompt_json
 from .comfy_workflow import write_workflow_json
 from .image_metadata import embed, read_image_graph
-from .losses import losses
+from .losses import Loss, losses
 from .native import read_native, write_json, write_yaml
 from .output_names import name_outputs
 from .parsing import MAX_BYTES, parse_text
 from .readable import readable
 
 __all__ = [
+    "Conversion",
+    "convert_graph",
     "dump_graph",
     "embed",
     "form_of",
@@ -107,6 +110,30 @@ def dump_graph(graph: Graph, form: str, specs: Specs) -> str:
     if form == "editor":
         return write_workflow_json(graph, specs)
     return write_json(graph) if form == "json" else write_yaml(graph)
+
+
+class Conversion(NamedTuple):
+    """The text of a graph in another form, and what of it the text does not hold."""
+
+    text: str
+    lost: list[Loss]
+
+
+def convert_graph(graph: Graph, form: str, specs: Specs) -> Conversion:
+    """Return a graph, just read, as the text of a file.
+
+    In native files outputs have names, and nodes from files of ComfyUI get names.
+
+    Args:
+        form: as in `dump_graph`.
+
+    Raises:
+        FormatError: the form cannot hold a part of the graph.
+    """
+    graph = name_outputs(graph, specs)
+    is_foreign = graph.document is not None and form in ("yaml", "json")
+    written = readable(graph, specs) if is_foreign else graph
+    return Conversion(dump_graph(written, form, specs), losses(graph, form))
 
 
 def form_of(path: Path) -> str:

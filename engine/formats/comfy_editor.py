@@ -16,6 +16,7 @@ from .comfy_level import (
 )
 from .comfy_parts import read_parts, settled, shared_values
 from .comfy_reader import WorkflowReader
+from .native_marks import title_in
 
 Specs = Mapping[str, NodeSpec]
 
@@ -43,4 +44,6 @@ def read_workflow(data: Mapping[str, Any], specs: Specs) -> Graph:
     parts, uses = read_parts(root, reader, nodes)
     layout = read_layout(root, [*nodes, *uses])
     document = Document("editor", data, tuple(reader.left_out), shared_values(root, reader, nodes))
-    return Graph(nodes, layout=layout, document=document, parts=parts, uses=uses)
+    return Graph(
+        nodes, title=title_in(data), layout=layout, document=document, parts=parts, uses=uses
+    )

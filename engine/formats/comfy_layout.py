@@ -22,6 +22,8 @@ from .parsing import MAX_VALUE, MIN_SIZE
 NOTES = frozenset({"Note", "MarkdownNote"})
 NAME_PROPERTY = "Node name for S&R"
 LEFT_OUT = "left_out"
+EXTRA, MARKS = "extra", "latentloom"
+"""Where a file carries names, inputs and title of a native graph: see `native_marks`."""
 MAX_LEVELS_CARRIED = 40
 _GRAPH_KEYS = frozenset(
     {"nodes", "links", "groups", "definitions", "config", "version", "state", "floatingLinks"}
@@ -51,11 +53,19 @@ def read_layout(level: Level, ids: Sequence[str]) -> dict[str, Any]:
         LEFT_OUT: list(_left_out(level)),
         "workflow": {
             str(key): _plain(value)
-            for key, value in data.items()
+            for key, value in without_marks(data).items()
             if key not in _GRAPH_KEYS and value not in ({}, [], None)
         },
     }
     return {key: value for key, value in layout.items() if value}
+
+
+def without_marks(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a file without what it carries of a native graph, which is read apart."""
+    extra = data.get(EXTRA)
+    if not isinstance(extra, Mapping) or MARKS not in extra:
+        return data
+    return {**data, EXTRA: {key: value for key, value in extra.items() if key != MARKS}}
 
 
 def _left_out(level: Level) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from .comfy_layout import list_in, mapping_in, note_node
 from .comfy_modes import with_left_out
 from .comfy_subgraphs import NAMESPACE, split_level
 from .comfy_writer import LevelWriter
+from .native_marks import write_marks
 from .native_values import refuse_unreadable, thaw
 from .output_names import outputs_by_index
 
@@ -28,12 +29,13 @@ def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
     """Return a graph as a workflow, version 0.4, with graph inputs replaced by their values.
 
     Positions, groups, notes and unknown keys come from the graph's layout. A node that nothing
-    declares gets the inputs and outputs that the graph uses.
+    declares gets the inputs and outputs that the graph uses. Names, inputs and title are under
+    `extra`, for who reads the file again.
 
     Raises:
         FormatError: the graph has a cycle, or a link to an output that does not exist.
     """
-    graph = graph.bound()
+    native, graph = graph, graph.bound()
     if graph.cycle() is not None:
         raise FormatError("the editor's form cannot hold a cycle")
     level = split_level(graph, specs)
@@ -42,6 +44,11 @@ def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
     last = max((node["id"] for node in nodes), default=0)
     notes = _notes(graph)
     nodes += [note_node(note, last + index) for index, note in enumerate(notes, 1)]
+    definitions = level.definitions(last + len(notes))
+    numbers = level.numbers(writer.numbers)
+    carried = thaw(mapping_in(graph.layout, "workflow"))
+    marks = write_marks(native, writer.numbers, numbers)
+    extra = {"ds": {"scale": 0.7, "offset": [140, 160]}, **mapping_in(carried, "extra"), **marks}
     file = refuse_unreadable(
         {
             "id": str(uuid.uuid5(NAMESPACE, graph.title or "graph")),
@@ -52,13 +59,13 @@ def write_workflow(graph: Graph, specs: Specs) -> dict[str, Any]:
             "links": writer.links,
             "groups": [thaw(group) for group in list_in(graph.layout, "groups")],
             "config": {},
-            **level.definitions(last + len(notes)),
-            "extra": {"ds": {"scale": 0.7, "offset": [140, 160]}},
+            **definitions,
             "version": 0.4,
-            **thaw(mapping_in(graph.layout, "workflow")),
+            **carried,
+            "extra": extra,
         }
     )
-    return with_left_out(file, graph, level.numbers(writer.numbers), specs)
+    return with_left_out(file, graph, numbers, specs)
 
 
 def _notes(graph: Graph) -> list[Mapping[str, Any]]:

@@ -9,6 +9,7 @@ from ..graph.graph import CONVERTED, IGNORED, PACK, POSITIONAL, UNREAD, Graph
 from ..graph.literal import describe_value
 from ..graph.records import MIGRATED
 from .comfy_layout import LEFT_OUT, NOTES, list_in, mapping_in
+from .native_marks import carried_inputs
 
 _MODES = ("randomize", "increment", "decrement")
 _OWN = frozenset({CONVERTED, IGNORED, MIGRATED, PACK, POSITIONAL, UNREAD, "_meta"})
@@ -45,12 +46,14 @@ def losses(graph: Graph, form: str) -> list[Loss]:
     if form == "comfy":
         lost += _layout_losses(graph)
     if form in ("comfy", "editor"):
+        carried = carried_inputs(graph) if form == "editor" else frozenset()
         lost += [
             Loss("", "", f"the input {name!r} is written as its value where it is used")
             for name in graph.inputs
+            if name not in carried
         ]
-        description = graph.description if form == "comfy" else ""
-        texts = (("title", graph.title), ("description", description))
+    if form == "comfy":
+        texts = (("title", graph.title), ("description", graph.description))
         lost += [Loss("", "", f"the {key} is left out") for key, text in texts if text]
     return lost
 

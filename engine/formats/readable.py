@@ -13,6 +13,7 @@ from ..graph.parts import Body, Part, PartUse, use_ids
 from .comfy_layout import LEFT_OUT, list_in, mapping_in
 from .graph_inputs import NO_SPECS, Specs, with_inputs
 from .names import slug
+from .native_marks import names_in, with_marked_inputs
 
 ROLES = ("positive", "negative")
 _TYPE_NAMES: tuple[tuple[str, str], ...] = (
@@ -42,8 +43,9 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 def readable(graph: Graph, specs: Specs = NO_SPECS) -> Graph:
     """Return the graph with names from titles, roles and types, in topological order.
 
-    Ids that are names already stay. Notes become the description. Values that a file of the editor
-    shares between nodes, or shows on its subgraphs, become inputs of the graph.
+    Ids that are names already stay, as do names and inputs of a native graph that the file
+    carries. Notes become the description. Values that a file of the editor shares between nodes, or
+    shows on its subgraphs, become inputs of the graph.
 
     Args:
         specs: the installed nodes, which tell images from other strings.
@@ -77,6 +79,7 @@ def readable(graph: Graph, specs: Specs = NO_SPECS) -> Graph:
         layout[LEFT_OUT] = [_renamed_links(node, outer) for node in list_in(layout, LEFT_OUT)]
     nodes = {new: rename(graph.nodes[id]) for id, new in names.items()}
     renamed = replace(graph, nodes=nodes, layout=layout, document=None, parts=parts, uses=uses)
+    renamed = with_marked_inputs(renamed, graph, names)
     shared = graph.document.shared if graph.document is not None else ()
     return _with_description(with_inputs(renamed, shared, names, specs))
 
@@ -123,17 +126,19 @@ def _with_description(graph: Graph) -> Graph:
 def _named_items(graph: Graph) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return nodes and uses of parts by their new names, in order; of a use, its inner ids too."""
     owners = {id: name for name, use in graph.uses.items() for id in use.nodes.values()}
-    roles = _roles(graph)
+    roles, marked = _roles(graph), names_in(graph)
+    reserved = set(marked.values())
     items: dict[str, tuple[str, tuple[str, ...]]] = {}
     counts: dict[str, int] = {}
     for item in _order(graph, owners):
         use = graph.uses.get(item)
-        if use is not None:
+        base = marked.get(item, "")
+        if not base and use is not None:
             base = slug(use.title) or use.part
-        else:
+        elif not base:
             base = item if is_name(item) else _name(graph.nodes[item], roles.get(item, ""))
         name = base
-        while name in items:
+        while name in items or (name in reserved and item not in marked):
             counts[base] = counts.get(base, 1) + 1
             name = f"{base}_{counts[base]}"
         items[name] = (item, tuple(use.nodes) if use is not None else ())

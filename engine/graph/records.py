@@ -128,6 +128,9 @@ class GraphInput:
     choices: tuple[str, ...] | None = None
     description: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "default", freeze(self.default))
+
     @property
     def is_list(self) -> bool:
         """True if the input is a list of values."""

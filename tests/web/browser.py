@@ -114,6 +114,21 @@ class Editor:
         """Run statements in JavaScript."""
         self.page.evaluate(f"() => {{ {statements} }}")
 
+    def drop(self, name: str, text: str) -> None:
+        """Drop a file on the canvas."""
+        self.page.evaluate(
+            """([name, text]) => {
+              const dataTransfer = new DataTransfer()
+              dataTransfer.items.add(new File([text], name))
+              const canvas = document.getElementById('graph-canvas')
+              for (const kind of ['dragenter', 'dragover', 'drop'])
+                canvas.dispatchEvent(
+                  new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true })
+                )
+            }""",
+            [name, text],
+        )
+
     def node(self, type: str) -> str:
         """An expression for the first node of a type."""
         return f"app.graph._nodes.find(node => node.type === {json.dumps(type)})"

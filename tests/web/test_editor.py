@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from latentloom.engine.formats import parse_graph
+from latentloom.engine.formats import load_graph, parse_graph
 from latentloom.engine.formats.comfy_editor import read_workflow
 from latentloom.engine.formats.comfy_prompt import read_prompt, write_prompt
 from latentloom.engine.formats.comfy_workflow import write_workflow
+from latentloom.engine.formats.comparable import comparable
+from latentloom.engine.graph.diff import diff
+from latentloom.engine.graph.library import find_graph
 from latentloom.engine.node.registry import Registry
 from tests.engine.formats.old_files import grouped, plain, proxied, proxied_twice
 from tests.engine.formats.test_comfy_editor import shape
@@ -297,6 +300,38 @@ def test_an_old_file_means_to_us_what_it_means_to_the_editor(editor: Editor) -> 
         theirs = read_prompt(json.loads(expected), registry)
         assert shape(read_workflow(file, registry)) == shape(theirs)
     assert editor.errors == []
+
+
+def test_native_yaml_is_opened_by_drop_and_exported_from_the_menu(
+    editor: Editor, tmp_path: Path
+) -> None:
+    editor.page.keyboard.press("Escape")
+    source = find_graph("multi_pass") or Path()
+    editor.drop("three.yaml", source.read_text())
+    editor.wait("app.graph._nodes.length === 10")
+    editor.do(f"{editor.node('KSampler')}.widgets.find(w => w.name === 'denoise').value = 0.25")
+    editor.page.get_by_role("button", name="Menu").first.click()
+    editor.page.get_by_text("File", exact=True).first.click()
+    item = editor.page.get_by_text("Export (Latentloom YAML)").first
+    item.wait_for()
+    editor.shot("11-the-menu")
+    with editor.page.expect_download() as download:
+        item.click()
+    exported = tmp_path / download.value.suggested_filename
+    download.value.save_as(exported)
+    registry = Registry.from_package("latentloom.nodes")
+    before, after = load_graph(source, registry), load_graph(exported, registry)
+    assert exported.name == "three.yaml"
+    assert (after.title, set(after.nodes)) == (before.title, set(before.nodes))
+    assert after.inputs["denoise"].default == (0.25, 0.3, 0.2)
+    assert (
+        diff(*comparable(before.set_input("denoise", (0.25, 0.3, 0.2)), after, registry)).changes
+        == ()
+    )
+    assert editor.errors == []
+    editor.drop("bad.yaml", "latentloom: 1\nnodes: [a]\n")
+    editor.page.get_by_text("bad.yaml was not opened").first.wait_for()
+    editor.shot("12-a-bad-file")
 
 
 def test_a_workflow_is_there_again_after_a_restart(tmp_path: Path) -> None:

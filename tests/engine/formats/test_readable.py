@@ -21,7 +21,9 @@ from latentloom.engine.formats import (
     yaml_text,
 )
 from latentloom.engine.formats.comfy_workflow import write_workflow
+from latentloom.engine.formats.comparable import comparable
 from latentloom.engine.formats.losses import losses
+from latentloom.engine.graph.diff import diff
 from latentloom.engine.graph.graph import Graph, Link, Node
 from latentloom.engine.graph.library import graphs_dir
 from latentloom.engine.node.registry import Registry
@@ -42,6 +44,7 @@ def editor_file(name: str) -> dict[str, Any]:
     file = write_workflow(load_graph(path, REGISTRY), REGISTRY)
     for node in file["nodes"]:
         node.pop("title", None)
+    del file["extra"]["latentloom"]
     return file
 
 
@@ -78,8 +81,73 @@ def test_the_same_runs_under_the_new_names(path: Path) -> None:
     graph = name_outputs(parse_graph(json.dumps(file), REGISTRY), REGISTRY)
     text = dump_graph(readable(graph), "yaml", REGISTRY)
     again = parse_graph(text, REGISTRY)
-    assert sorted(map(str, shape(again))) == sorted(map(str, shape(graph)))
+    assert sorted(map(str, shape(again.bound()))) == sorted(map(str, shape(graph)))
     assert dump_graph(again, "yaml", REGISTRY) == text
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_names_inputs_and_title_stay_in_a_file_of_the_editor(path: Path) -> None:
+    graph = load_graph(path, REGISTRY)
+    again = converted(write_workflow(graph, REGISTRY))
+    assert diff(*comparable(graph, again, REGISTRY)).changes == ()
+    assert again.nodes.keys() == graph.nodes.keys()
+    for id, node in name_outputs(graph, REGISTRY).nodes.items():
+        assert node.inputs.items() <= again.nodes[id].inputs.items()
+    assert (again.inputs, again.title) == (graph.inputs, graph.title)
+    assert "latentloom" not in dump_graph(again, "yaml", REGISTRY).partition("\n")[2]
+    assert losses(graph, "editor") == []
+
+
+NATIVE = """
+latentloom: 1
+inputs:
+  seed: {type: int, default: 3, description: Of both.}
+  cfg: {type: float, default: [4.0, 5.0]}
+nodes:
+  a: {node: KSampler, seed: '${seed}', cfg: '${cfg[0]}'}
+  b: {node: KSampler, seed: '${seed}', cfg: '${cfg[1]}', latent_image: $a.LATENT}
+"""
+
+
+def test_values_that_the_editor_changed_are_the_defaults_of_inputs() -> None:
+    file = write_workflow(parse_graph(NATIVE, REGISTRY), REGISTRY)
+    for node in file["nodes"]:
+        node["widgets_values"][0], node["widgets_values"][3] = 8, 7.5
+    graph = converted(file)
+    seed, cfg = graph.inputs["seed"], graph.inputs["cfg"]
+    assert (seed.default, seed.description, cfg.default) == (8, "Of both.", (7.5, 7.5))
+    file["nodes"][1]["widgets_values"][0] = 9
+    graph = converted(file)
+    assert list(graph.inputs) == ["cfg"]
+    assert [node.inputs["seed"] for node in graph.nodes.values()] == [8, 9]
+
+
+def test_a_node_that_the_editor_added_takes_no_name_of_another() -> None:
+    file = write_workflow(parse_graph(NATIVE.replace("b:", "sample:"), REGISTRY), REGISTRY)
+    node = {"id": 9, "type": "KSampler", "inputs": [], "outputs": []}
+    file["nodes"].insert(0, node)
+    assert sorted(converted(file).nodes) == ["a", "sample", "sample_2"]
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        3, {"names": 3, "title": 4, "inputs": []}, {"names": {"1": "$x y", "2": 7}},
+        {"names": {"1": "a", "2": "a", "99": "c"}},
+        {"inputs": {"seed": 4, "$": {"type": "int"}}},
+        {"inputs": {"x": {"type": "int", "for": [["1", "steps"], ["1", "seed", True]]}}},
+        {"inputs": {"x": {"type": "int", "for": [["1", 3, 5], ["1", "seed", 4]]}}},
+        {"inputs": {"x": {"type": 3, "for": 3}, "y": {"type": "int", "min": "a"}}},
+    ],
+)  # fmt: skip
+def test_a_damaged_note_on_a_native_graph_is_passed_over(marks: Any) -> None:
+    file = write_workflow(parse_graph(NATIVE, REGISTRY), REGISTRY)
+    file["extra"]["latentloom"] = marks
+    graph = converted(file)
+    assert graph.inputs == {}
+    again = parse_graph(dump_graph(graph, "yaml", REGISTRY), REGISTRY)
+    assert again.nodes.keys() == graph.nodes.keys()
+    assert len(graph.nodes) == 2
 
 
 def test_the_order_of_nodes_in_the_file_does_not_change_the_names() -> None:

@@ -134,7 +134,7 @@ def test_parts_are_written_as_subgraphs_and_read_again() -> None:
     again, before = read(file), parse_graph(FILE, REGISTRY)
     assert sorted(map(str, shape(again))) == sorted(map(str, shape(before)))
     graph = converted(file)
-    assert list(graph.uses) == ["one", "bright"]
+    assert list(graph.uses) == ["first", "second"]
     assert graph.parts["bright"].inputs["by"].default == 0.5
 
 
