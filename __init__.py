@@ -41,7 +41,16 @@ from latentloom.engine.graph.lint import LintWarning
 from latentloom.engine.graph.lint import lint as find_warnings
 from latentloom.engine.node.cancel import CancelToken
 from latentloom.engine.node.context import Context
-from latentloom.engine.node.ports import Between, Choices, Socket, Text
+from latentloom.engine.node.ports import (
+    Between,
+    Branches,
+    Choices,
+    Growing,
+    Lazy,
+    Matched,
+    Socket,
+    Text,
+)
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import node
 from latentloom.nodes import registry
@@ -58,13 +67,13 @@ from latentloom.nodes.ports import (
 )
 
 __all__ = [
-    "Between", "Builder", "CancelToken", "Choices", "Clip", "Conditioning", "Context",
-    "ControlNet", "Engine", "FormatError", "Graph", "GraphError", "GraphInput", "Image",
-    "InputError", "InputRef", "Latent", "LatentloomError", "Link", "LintWarning", "Mask",
-    "Model", "Node", "NodeError", "NodeReport", "Plan", "Problem", "Registry", "Result",
-    "RunCancelledError", "RunError", "Seed", "Socket", "SpecError", "Step", "Text", "Vae",
-    "Workspace", "build", "check", "default_engine", "lint", "load", "loads", "node", "plan",
-    "registry", "run", "run_async", "save", "workspace",
+    "Between", "Branches", "Builder", "CancelToken", "Choices", "Clip", "Conditioning",
+    "Context", "ControlNet", "Engine", "FormatError", "Graph", "GraphError", "GraphInput",
+    "Growing", "Image", "InputError", "InputRef", "Latent", "LatentloomError", "Lazy", "Link",
+    "LintWarning", "Mask", "Matched", "Model", "Node", "NodeError", "NodeReport", "Plan",
+    "Problem", "Registry", "Result", "RunCancelledError", "RunError", "Seed", "Socket",
+    "SpecError", "Step", "Text", "Vae", "Workspace", "build", "check", "default_engine", "lint",
+    "load", "loads", "node", "plan", "registry", "run", "run_async", "save", "workspace",
 ]  # fmt: skip
 
 __version__ = PROGRAM_VERSION

@@ -85,7 +85,7 @@ def build_with(
 
 
 def _text_of(graph: Graph, target: str) -> str:
-    id, _, port = target.rpartition(".")
+    id, port = graph.split(target)
     if not id:
         declared = graph.inputs.get(target)
         return str(declared.default) if declared is not None else ""

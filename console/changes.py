@@ -56,10 +56,11 @@ def _input_value(graph: Graph, name: str, text: str, granted: set[Path]) -> Any:
 def _port_value(
     graph: Graph, registry: Registry, target: str, text: str, granted: set[Path]
 ) -> Any:
-    id, _, name = target.rpartition(".")
+    id, name = graph.split(target)
     id, name = graph.ports_behind(id, name)[0]
     spec = registry.get(graph.nodes[id].type) if id in graph.nodes else None
-    port = spec.port(name) if spec else None
+    given = {**graph.nodes[id].inputs, name: text} if spec else {}
+    port = spec.fitted(given).port(name) if spec else None
     if text.startswith("$"):
         return read_value(target, text)
     where = f"--set {target}"

@@ -66,7 +66,7 @@ def _edited(
         return dump_graph(changed, "json", registry)
     values = {name: changed.inputs[name].default for name, _ in options.input}
     for target, _ in options.set:
-        id, _, name = target.rpartition(".")
+        id, name = changed.split(target)
         node, port = changed.ports_behind(id, name)[0]
         values[target] = changed.nodes[node].inputs[port]
     return edit_yaml(text, graph, values)

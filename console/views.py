@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -225,12 +225,42 @@ def format_node_table(registry: Registry) -> str:
 
 def format_node(spec: NodeSpec) -> str:
     """Return the documentation of a node, its inputs with ranges, and its outputs."""
-    rows = [(port.name, _type(port), _default(port), _allowed(port)) for port in spec.inputs]
+    rows = [row for port in spec.inputs for row in _rows(port)]
     parts = [f"{spec.name}  ({spec.category})", "", spec.doc, ""]
     if rows:
         parts += [format_table(("input", "type", "default", "allowed"), rows), ""]
     parts.append(f"outputs: {_outputs(spec) or 'none'}")
     return "\n".join(parts)
+
+
+def _rows(port: Port) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the row of an input, and those of the inputs that its choices add."""
+    yield port.name, _type(port), _default(port), _allowed(port)
+    for branch in port.branches:
+        for inner in branch.ports:
+            name = f"{port.name}.{inner.name} ({branch.choice})"
+            yield name, _type(inner), _default(inner), _allowed(inner)
+
+
+def _port_object(port: Port) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "type": port.type,
+        "list": port.many,
+        "required": port.is_required,
+        "default": None if port.default is MISSING else port.default,
+        "min": port.between.low if port.between else None,
+        "max": port.between.high if port.between else None,
+        "choices": list(port.options() or ()) or None,
+        "tooltip": port.tooltip,
+    }
+    if port.growing is not None:
+        described["names"] = list(port.growing.keys)
+    if port.branches:
+        described["branches"] = {
+            branch.choice: {inner.name: _port_object(inner) for inner in branch.ports}
+            for branch in port.branches
+        }
+    return described
 
 
 def node_to_object(spec: NodeSpec) -> dict[str, Any]:
@@ -240,19 +270,7 @@ def node_to_object(spec: NodeSpec) -> dict[str, Any]:
         "category": spec.category,
         "description": spec.doc,
         "output_node": spec.output_node,
-        "inputs": {
-            port.name: {
-                "type": port.type,
-                "list": port.many,
-                "required": port.is_required,
-                "default": None if port.default is MISSING else port.default,
-                "min": port.between.low if port.between else None,
-                "max": port.between.high if port.between else None,
-                "choices": list(port.options() or ()) or None,
-                "tooltip": port.tooltip,
-            }
-            for port in spec.inputs
-        },
+        "inputs": {port.name: _port_object(port) for port in spec.inputs},
         "outputs": [
             {"name": output.name, "type": output.type, "list": output.many}
             for output in spec.outputs
@@ -280,6 +298,9 @@ def _outputs(spec: NodeSpec) -> str:
 
 
 def _type(end: Port | Output) -> str:
+    if isinstance(end, Port) and end.growing is not None:
+        first, second = (f"{end.name}.{end.growing.key(index)}" for index in (0, 1))
+        return f"{end.type} for each of {first}, {second}, ..."
     return f"list of {end.type}" if end.many else end.type
 
 

@@ -14,7 +14,7 @@ PorterDuffMode = Literal[
 ]  # fmt: skip
 
 
-@node("JoinImageWithAlpha", category="mask/compositing")
+@node("JoinImageWithAlpha", category="image/compositing")
 def join_image_with_alpha(image: Image, alpha: Mask) -> Image:
     """Add an alpha channel to images.
 
@@ -27,7 +27,7 @@ def join_image_with_alpha(image: Image, alpha: Mask) -> Image:
     return join_alpha(image, alpha)
 
 
-@node("SplitImageWithAlpha", category="mask/compositing")
+@node("SplitImageWithAlpha", category="image/compositing")
 def split_image_with_alpha(image: Image) -> ImageAndMask:
     """Split images into colours and a mask of their transparency.
 
@@ -39,7 +39,7 @@ def split_image_with_alpha(image: Image) -> ImageAndMask:
     return ImageAndMask(*split_alpha(image))
 
 
-@node("PorterDuffImageComposite", category="mask/compositing")
+@node("PorterDuffImageComposite", category="image/compositing")
 def porter_duff_image_composite(
     source: Image,
     source_alpha: Mask,

@@ -12,7 +12,7 @@ from .ports import Clip, Conditioning, Percent, Share
 Layer = Annotated[int, Between(-24, -1)]
 
 
-@node("CLIPSetLastLayer", category="conditioning")
+@node("CLIPSetLastLayer", category="model/conditioning")
 def clip_set_last_layer(clip: Clip, stop_at_clip_layer: Layer = -1) -> Clip:
     """Encode prompts by an earlier layer of the text encoder ("clip skip").
 
@@ -27,7 +27,7 @@ def clip_set_last_layer(clip: Clip, stop_at_clip_layer: Layer = -1) -> Clip:
     return replace(clip, layer=stop_at_clip_layer)
 
 
-@node("ConditioningCombine", category="conditioning")
+@node("ConditioningCombine", category="model/conditioning/transform")
 def conditioning_combine(
     conditioning_1: Conditioning, conditioning_2: Conditioning
 ) -> Conditioning:
@@ -39,7 +39,7 @@ def conditioning_combine(
     return (*conditioning_1, *conditioning_2)
 
 
-@node("ConditioningConcat", category="conditioning")
+@node("ConditioningConcat", category="model/conditioning/transform")
 def conditioning_concat(
     conditioning_to: Conditioning, conditioning_from: Conditioning
 ) -> Conditioning:
@@ -54,7 +54,7 @@ def conditioning_concat(
     return concat(conditioning_to, conditioning_from)
 
 
-@node("ConditioningAverage", category="conditioning")
+@node("ConditioningAverage", category="model/conditioning/transform")
 def conditioning_average(
     conditioning_to: Conditioning,
     conditioning_from: Conditioning,
@@ -72,7 +72,7 @@ def conditioning_average(
     return average(conditioning_to, conditioning_from, conditioning_to_strength)
 
 
-@node("ConditioningZeroOut", category="advanced/conditioning")
+@node("ConditioningZeroOut", category="model/conditioning/transform")
 def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
     """Set a conditioning to zeros, which some models use for an empty prompt.
 
@@ -84,7 +84,7 @@ def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
     return zero_out(conditioning)
 
 
-@node("ConditioningSetTimestepRange", category="advanced/conditioning")
+@node("ConditioningSetTimestepRange", category="model/conditioning/transform")
 def conditioning_set_timestep_range(
     conditioning: Conditioning, start: Percent = 0.0, end: Percent = 1.0
 ) -> Conditioning:

@@ -35,7 +35,7 @@ class ControlledPair(NamedTuple):
     negative: Conditioning
 
 
-@node("ControlNetLoader", category="loaders", device=True)
+@node("ControlNetLoader", category="model/loaders", device=True)
 class ControlNetLoader:
     """Load a ControlNet.
 
@@ -70,7 +70,7 @@ class ControlNetLoader:
             return detect_control_family(control_net_name).name
 
 
-@node("DiffControlNetLoader", category="loaders", device=True)
+@node("DiffControlNetLoader", category="model/loaders", device=True)
 class DiffControlNetLoader:
     """Load a ControlNet whose weights are stored as a difference from a model's.
 
@@ -106,7 +106,7 @@ class DiffControlNetLoader:
             return detect_control_family(control_net_name).name
 
 
-@node("SetUnionControlNetType", category="conditioning/controlnet")
+@node("SetUnionControlNetType", category="model/conditioning/controlnet")
 def set_union_controlnet_type(control_net: ControlNet, type: UnionKind = "auto") -> ControlNet:
     """Set the control type of a union ControlNet.
 
@@ -129,7 +129,7 @@ def set_union_controlnet_type(control_net: ControlNet, type: UnionKind = "auto")
     return replace(control_net, kind=kind)
 
 
-@node("ControlNetApplyAdvanced", category="conditioning/controlnet")
+@node("ControlNetApplyAdvanced", category="model/conditioning/controlnet")
 def controlnet_apply_advanced(
     positive: Conditioning,
     negative: Conditioning,
@@ -165,7 +165,7 @@ def controlnet_apply_advanced(
     return ControlledPair(with_control(positive, control), with_control(negative, control))
 
 
-@node("ControlNetApply", category="conditioning/controlnet", deprecated=True)
+@node("ControlNetApply", category="model/conditioning/controlnet", deprecated=True)
 def controlnet_apply(
     conditioning: Conditioning,
     control_net: ControlNet,

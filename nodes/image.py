@@ -14,7 +14,7 @@ BlendMode = Literal["normal", "multiply", "screen", "overlay", "soft_light", "di
 ImageIndex = Annotated[int, Between(0, 4095)]
 
 
-@node("ImageBatch", category="image")
+@node("ImageBatch", category="image/batch")
 def image_batch(image1: Image, image2: Image) -> Image:
     """Join two batches of images.
 
@@ -80,7 +80,7 @@ def empty_image(
     return fill_color(width, height, batch_size, color)
 
 
-@node("ImageInvert", category="image")
+@node("ImageInvert", category="image/color")
 def image_invert(image: Image) -> Image:
     """Invert the colours of images: 1 - v in every channel.
 
@@ -90,7 +90,7 @@ def image_invert(image: Image) -> Image:
     return 1.0 - image
 
 
-@node("ImageBlend", category="image/postprocessing")
+@node("ImageBlend", category="image/filters")
 def image_blend(
     image1: Image, image2: Image, blend_factor: Share = 0.5, blend_mode: BlendMode = "normal"
 ) -> Image:
@@ -107,7 +107,7 @@ def image_blend(
     return blend(image1, image2, blend_factor, blend_mode)
 
 
-@node("ImageCompositeMasked", category="image")
+@node("ImageCompositeMasked", category="image/compositing")
 def image_composite_masked(
     destination: Image,
     source: Image,

@@ -54,7 +54,7 @@ class LoadImage:
         _check_image(image)
 
 
-@node("LoadImageMask", category="mask")
+@node("LoadImageMask", category="image")
 class LoadImageMask:
     """Load one channel of an image file as a mask 1×H×W.
 
@@ -134,7 +134,7 @@ def preview_image(images: Image, context: Context) -> Saved:
     return _save(images, context, context.temp_dir, PREVIEW_PREFIX, (_encode_preview, ".png"))
 
 
-@node("MaskPreview", category="mask", output=True)
+@node("MaskPreview", category="image/mask", output=True)
 def mask_preview(mask: Mask, context: Context) -> Saved:
     """Preview masks as greyscale images, saved as PNG files in the temporary folder.
 

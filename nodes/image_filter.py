@@ -19,7 +19,7 @@ MorphologyOperation = Literal[
 KernelSize = Annotated[int, Between(3, 999)]
 
 
-@node("ImageBlur", category="image/postprocessing")
+@node("ImageBlur", category="image/filters")
 def image_blur(image: Image, blur_radius: KernelRadius = 1, sigma: BlurSigma = 1.0) -> Image:
     """Apply a Gaussian blur to images.
 
@@ -33,7 +33,7 @@ def image_blur(image: Image, blur_radius: KernelRadius = 1, sigma: BlurSigma = 1
     return blur(image, blur_radius, sigma)
 
 
-@node("ImageSharpen", category="image/postprocessing")
+@node("ImageSharpen", category="image/filters")
 def image_sharpen(
     image: Image,
     sharpen_radius: KernelRadius = 1,
@@ -53,7 +53,7 @@ def image_sharpen(
     return sharpen(image, sharpen_radius, sigma, alpha)
 
 
-@node("ImageAddNoise", category="image")
+@node("ImageAddNoise", category="image/filters")
 def image_add_noise(image: Image, seed: Seed = 0, strength: Share = 0.5) -> Image:
     """Add Gaussian noise to images; values are clamped to 0..1.
 
@@ -67,7 +67,7 @@ def image_add_noise(image: Image, seed: Seed = 0, strength: Share = 0.5) -> Imag
     return add_noise(image, seed, strength)
 
 
-@node("ImageQuantize", category="image/postprocessing")
+@node("ImageQuantize", category="image/filters")
 def image_quantize(image: Image, colors: Colors = 256, dither: Dither = "none") -> Image:
     """Reduce each image to a palette of its own (median cut).
 
@@ -85,7 +85,7 @@ def image_quantize(image: Image, colors: Colors = 256, dither: Dither = "none") 
     return quantize(image, colors, dither)
 
 
-@node("Morphology", category="image/postprocessing")
+@node("Morphology", category="image/filters")
 def morphology(
     image: Image, operation: MorphologyOperation = "erode", kernel_size: KernelSize = 3
 ) -> Image:

@@ -31,7 +31,7 @@ def image_crop(
     return crop(image, x, y, width, height)
 
 
-@node("ImagePadForOutpaint", category="image")
+@node("ImagePadForOutpaint", category="image/transform")
 def image_pad_for_outpaint(
     image: Image,
     left: Margin = 0,

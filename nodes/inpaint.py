@@ -24,7 +24,7 @@ class ImageConditioning(NamedTuple):
     latent: Latent
 
 
-@node("VAEEncodeForInpaint", category="latent/inpaint", device=True)
+@node("VAEEncodeForInpaint", category="model/latent", device=True)
 def vae_encode_for_inpaint(
     pixels: Image, vae: Vae, mask: Mask, grow_mask_by: GrowthSquare = 6
 ) -> Latent:
@@ -48,7 +48,7 @@ def vae_encode_for_inpaint(
     return encode_for_inpaint(vae, pixels, mask, grow_mask_by)
 
 
-@node("InpaintModelConditioning", category="conditioning/inpaint", device=True)
+@node("InpaintModelConditioning", category="model/conditioning", device=True)
 def inpaint_model_conditioning(
     positive: Conditioning,
     negative: Conditioning,
@@ -86,7 +86,7 @@ def inpaint_model_conditioning(
     )
 
 
-@node("InstructPixToPixConditioning", category="conditioning/instructpix2pix", device=True)
+@node("InstructPixToPixConditioning", category="model/conditioning/instructpix2pix", device=True)
 def instruct_pix_to_pix_conditioning(
     positive: Conditioning, negative: Conditioning, vae: Vae, pixels: Image
 ) -> ImageConditioning:
@@ -113,7 +113,7 @@ def instruct_pix_to_pix_conditioning(
     return ImageConditioning(positive, negative, empty)
 
 
-@node("DifferentialDiffusion", category="_for_testing")
+@node("DifferentialDiffusion", category="experimental")
 def differential_diffusion(model: Model, strength: Share = 1.0) -> Model:
     """Make soft noise masks work per pixel: a pixel of value v changes in the last v of sampling.
 

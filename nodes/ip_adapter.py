@@ -24,7 +24,7 @@ IMAGE_ENCODER = "a CLIP image encoder in a transformers folder"
 IP_ADAPTER = "an IP-Adapter for images"
 
 
-@node("CLIPVisionLoader", category="loaders", device=True)
+@node("CLIPVisionLoader", category="model/loaders", device=True)
 class CLIPVisionLoader:
     """Load a CLIP image encoder.
 
@@ -52,7 +52,7 @@ class CLIPVisionLoader:
             check_clip_vision(clip_name)
 
 
-@node("CLIPVisionEncode", category="conditioning", device=True)
+@node("CLIPVisionEncode", category="model/conditioning", device=True)
 def clip_vision_encode(
     clip_vision: ClipVision, image: Image, crop: Literal["center", "none"] = "center"
 ) -> VisionOutput:

@@ -28,7 +28,7 @@ LatentCount = Annotated[int, Between(1, 64)]
 LatentIndex = Annotated[int, Between(0, 63)]
 
 
-@node("EmptyLatentImage", category="latent")
+@node("EmptyLatentImage", category="model/latent")
 def empty_latent_image(
     width: LatentPixels | None = None,
     height: LatentPixels | None = None,
@@ -53,7 +53,7 @@ def empty_latent_image(
     return make_empty(width, height, batch_size, family.latent_channels, family.name)
 
 
-@node("SetLatentNoiseMask", category="latent/inpaint")
+@node("SetLatentNoiseMask", category="model/latent")
 def set_latent_noise_mask(samples: Latent, mask: Mask) -> Latent:
     """Set the noise mask of latents: the region that sampling may change.
 
@@ -66,7 +66,7 @@ def set_latent_noise_mask(samples: Latent, mask: Mask) -> Latent:
     return replace(samples, noise_mask=mask)
 
 
-@node("LatentUpscale", category="latent")
+@node("LatentUpscale", category="model/latent")
 def latent_upscale(
     samples: Latent,
     upscale_method: LatentResize = "nearest-exact",
@@ -88,7 +88,7 @@ def latent_upscale(
     return upscale(samples, upscale_method, width, height, crop)
 
 
-@node("LatentUpscaleBy", category="latent")
+@node("LatentUpscaleBy", category="model/latent")
 def latent_upscale_by(
     samples: Latent, upscale_method: LatentResize = "nearest-exact", scale_by: ScaleFactor = 1.5
 ) -> Latent:
@@ -104,7 +104,7 @@ def latent_upscale_by(
     return upscale_by(samples, upscale_method, scale_by)
 
 
-@node("LatentBlend", category="_for_testing")
+@node("LatentBlend", category="experimental")
 def latent_blend(samples1: Latent, samples2: Latent, blend_factor: Share = 0.5) -> Latent:
     """Blend two latents linearly.
 
@@ -122,7 +122,7 @@ def latent_blend(samples1: Latent, samples2: Latent, blend_factor: Share = 0.5) 
     return blend(samples1, samples2, blend_factor)
 
 
-@node("LatentComposite", category="latent")
+@node("LatentComposite", category="model/latent")
 def latent_composite(
     samples_to: Latent,
     samples_from: Latent,
@@ -147,7 +147,7 @@ def latent_composite(
     return paste(samples_to, samples_from, x // CELL_PX, y // CELL_PX, feather // CELL_PX)
 
 
-@node("RepeatLatentBatch", category="latent/batch")
+@node("RepeatLatentBatch", category="model/latent/batch")
 def repeat_latent_batch(samples: Latent, amount: LatentCount = 1) -> Latent:
     """Repeat a batch of latents; each repetition is sampled with different noise.
 
@@ -160,7 +160,7 @@ def repeat_latent_batch(samples: Latent, amount: LatentCount = 1) -> Latent:
     return repeat(samples, amount)
 
 
-@node("LatentFromBatch", category="latent/batch")
+@node("LatentFromBatch", category="model/latent/batch")
 def latent_from_batch(
     samples: Latent, batch_index: LatentIndex = 0, length: LatentCount = 1
 ) -> Latent:

@@ -11,7 +11,7 @@ from latentloom.engine.node.spec import node
 from .checks import as_filename_error, as_input_error, check_filename_prefix
 from .ports import FilenamePrefix, Latent, LatentFile
 
-CATEGORY = "_for_testing"
+CATEGORY = "model/latent"
 LATENT_FILE = "a .latent file"
 
 

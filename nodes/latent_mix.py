@@ -20,7 +20,7 @@ from .ports import (
     WindowSide,
 )
 
-ADVANCED, TRANSFORM = "latent/advanced", "latent/transform"
+ADVANCED, TRANSFORM = "model/latent/advanced", "model/latent/transform"
 
 
 @node("LatentAdd", category=ADVANCED)
@@ -88,7 +88,7 @@ def latent_interpolate(samples1: Latent, samples2: Latent, ratio: Share = 1.0) -
     return interpolate(samples1, samples2, ratio)
 
 
-@node("LatentBatch", category="latent/batch")
+@node("LatentBatch", category="model/latent/batch")
 def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
     """Join two batches of latents; each latent keeps the noise that it has in its own batch.
 
@@ -105,7 +105,7 @@ def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
     return join(samples1, samples2)
 
 
-@node("RebatchLatents", category="latent/batch")
+@node("RebatchLatents", category="model/latent/batch")
 def rebatch_latents(latents: list[Latent], batch_size: BatchSize = 1) -> list[Latent]:
     """Regroup latents into batches of another size; the nodes that follow run once per batch.
 
@@ -184,7 +184,7 @@ def latent_rotate(samples: Latent, rotation: Rotation) -> Latent:
     return rotate(samples, turns[rotation])
 
 
-@node("LatentCompositeMasked", category="latent")
+@node("LatentCompositeMasked", category="model/latent")
 def latent_composite_masked(
     destination: Latent,
     source: Latent,

@@ -10,7 +10,7 @@ from latentloom.engine.node.spec import node
 
 from .ports import BlurSigma, KernelRadius, Latent, LatentOperation, Model, SharpenAlpha
 
-CATEGORY = "latent/advanced/operations"
+CATEGORY = "model/latent/advanced/operations"
 ToneMultiplier = Annotated[float, Between(0.01, 100.0, step=0.01)]
 
 

@@ -22,7 +22,7 @@ class CheckpointOutputs(NamedTuple):
     VAE: Vae
 
 
-@node("CheckpointLoaderSimple", category="loaders", device=True)
+@node("CheckpointLoaderSimple", category="model/loaders", device=True)
 class CheckpointLoaderSimple:
     """Load a checkpoint: its diffusion model, text encoder and VAE.
 
@@ -70,7 +70,7 @@ class CheckpointLoaderSimple:
             }
 
 
-@node("DiffusersLoader", category="advanced/loaders/deprecated", device=True)
+@node("DiffusersLoader", category="model/loaders", device=True)
 class DiffusersLoader:
     """Load a checkpoint in the diffusers layout, from `models/diffusers`.
 
@@ -105,7 +105,7 @@ class DiffusersLoader:
             return detect_checkpoint_family(model_path).name
 
 
-@node("VAELoader", category="loaders", device=True)
+@node("VAELoader", category="model/loaders", device=True)
 class VAELoader:
     """Load a VAE.
 

@@ -22,7 +22,7 @@ class ModelAndClip(NamedTuple):
     CLIP: Clip
 
 
-@node("LoraLoader", category="loaders")
+@node("LoraLoader", category="model/loaders")
 class LoraLoader:
     """Apply a LoRA to a model and its text encoder.
 
@@ -67,7 +67,7 @@ class LoraLoader:
         return _family(lora_name)
 
 
-@node("LoraLoaderModelOnly", category="loaders")
+@node("LoraLoaderModelOnly", category="model/loaders")
 class LoraLoaderModelOnly:
     """Apply a LoRA to a model, but not to its text encoder.
 

@@ -16,7 +16,7 @@ MaskGrowth = Annotated[int, Between(-16_384, 16_384)]
 MaskOperation = Literal["multiply", "add", "subtract", "and", "or", "xor"]
 
 
-@node("ImageToMask", category="mask")
+@node("ImageToMask", category="image/mask")
 def image_to_mask(image: Image, channel: Channel = "red") -> Mask:
     """Use one channel of images as masks.
 
@@ -34,7 +34,7 @@ def image_to_mask(image: Image, channel: Channel = "red") -> Mask:
         return from_image(image, channel)
 
 
-@node("ImageColorToMask", category="mask")
+@node("ImageColorToMask", category="image/mask")
 def image_color_to_mask(image: Image, color: Color = 0) -> Mask:
     """Create masks that are 1 where images have exactly one colour.
 
@@ -51,7 +51,7 @@ def image_color_to_mask(image: Image, color: Color = 0) -> Mask:
     return from_color(image, color)
 
 
-@node("MaskToImage", category="mask")
+@node("MaskToImage", category="image/mask")
 def mask_to_image(mask: Mask) -> Image:
     """Convert masks to greyscale images.
 
@@ -63,7 +63,7 @@ def mask_to_image(mask: Mask) -> Image:
     return to_image(mask)
 
 
-@node("SolidMask", category="mask")
+@node("SolidMask", category="image/mask")
 def solid_mask(value: Share = 1.0, width: Pixels = 512, height: Pixels = 512) -> Mask:
     """Create a mask of one value.
 
@@ -76,7 +76,7 @@ def solid_mask(value: Share = 1.0, width: Pixels = 512, height: Pixels = 512) ->
     return solid(value, width, height)
 
 
-@node("InvertMask", category="mask")
+@node("InvertMask", category="image/mask")
 def invert_mask(mask: Mask) -> Mask:
     """Invert masks: 1 - v.
 
@@ -88,7 +88,7 @@ def invert_mask(mask: Mask) -> Mask:
     return invert(mask)
 
 
-@node("ThresholdMask", category="mask")
+@node("ThresholdMask", category="image/mask")
 def threshold_mask(mask: Mask, value: Share = 0.5) -> Mask:
     """Make masks binary: 1 where they are above a threshold, 0 elsewhere.
 
@@ -101,7 +101,7 @@ def threshold_mask(mask: Mask, value: Share = 0.5) -> Mask:
     return threshold(mask, value)
 
 
-@node("GrowMask", category="mask")
+@node("GrowMask", category="image/mask")
 def grow_mask(mask: Mask, expand: MaskGrowth = 0, tapered_corners: bool = True) -> Mask:
     """Grow or shrink masks.
 
@@ -117,7 +117,7 @@ def grow_mask(mask: Mask, expand: MaskGrowth = 0, tapered_corners: bool = True) 
     return grow(mask, expand, tapered_corners)
 
 
-@node("FeatherMask", category="mask")
+@node("FeatherMask", category="image/mask")
 def feather_mask(
     mask: Mask, left: Offset = 0, top: Offset = 0, right: Offset = 0, bottom: Offset = 0
 ) -> Mask:
@@ -135,7 +135,7 @@ def feather_mask(
     return feather(mask, left, top, right, bottom)
 
 
-@node("CropMask", category="mask")
+@node("CropMask", category="image/mask")
 def crop_mask(
     mask: Mask, x: Offset = 0, y: Offset = 0, width: Pixels = 512, height: Pixels = 512
 ) -> Mask:
@@ -157,7 +157,7 @@ def crop_mask(
     return crop(mask, x, y, width, height)
 
 
-@node("MaskComposite", category="mask")
+@node("MaskComposite", category="image/mask")
 def mask_composite(
     destination: Mask,
     source: Mask,

@@ -6,7 +6,7 @@ from latentloom.engine.node.spec import node
 
 from .ports import Clip, Model, Multiplier, Share
 
-MERGING = "advanced/model_merging"
+MERGING = "model/merging"
 
 
 @node("ModelMergeSimple", category=MERGING)

@@ -11,7 +11,7 @@ from latentloom.engine.node.spec import node
 
 from .ports import Model
 
-CATEGORY = "advanced/model"
+CATEGORY = "model/patch"
 DiscreteKind = Literal["eps", "v_prediction", "lcm", "x0", "img_to_img"]
 ContinuousKind = Literal["v_prediction", "edm", "edm_playground_v2.5", "eps", "cosmos_rflow"]
 SigmaEnd = Annotated[float, Between(0.0, 1000.0, step=0.001)]
@@ -43,7 +43,7 @@ def model_sampling_discrete(
     return replace(model, sampling=ModelSampling(prediction, zsnr, *betas))
 
 
-@node("ModelSamplingSD3", category=CATEGORY)
+@node("ModelSamplingSD3", category="model/patch/stable diffusion")
 def model_sampling_sd3(model: Model, shift: Shift = 3.0) -> Model:
     """Set up a model for flow matching, with sigma times 1000 as timestep.
 
@@ -73,7 +73,7 @@ def model_sampling_aura_flow(model: Model, shift: Shift = 1.73) -> Model:
     return replace(model, sampling=FlowSampling(shift=shift, multiplier=1.0))
 
 
-@node("ModelSamplingFlux", category=CATEGORY)
+@node("ModelSamplingFlux", category="model/patch/flux")
 def model_sampling_flux(
     model: Model,
     max_shift: FluxShift = 1.15,

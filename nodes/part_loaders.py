@@ -23,7 +23,7 @@ UNET = "a file with a diffusion model"
 CLIP = "a file with a CLIP text encoder"
 
 
-@node("UNETLoader", category="advanced/loaders", device=True)
+@node("UNETLoader", category="model/loaders", device=True)
 class UNETLoader:
     """Load a diffusion model from `models/diffusion_models` or `models/unet`.
 
@@ -59,7 +59,7 @@ class UNETLoader:
             return detect_file_family(unet_name).name
 
 
-@node("CLIPLoader", category="advanced/loaders", device=True)
+@node("CLIPLoader", category="model/loaders", device=True)
 class CLIPLoader:
     """Load a text encoder from `models/text_encoders` or `models/clip`.
 
@@ -100,7 +100,7 @@ class CLIPLoader:
             return detect_clip_family((clip_name,)).name
 
 
-@node("DualCLIPLoader", category="advanced/loaders", device=True)
+@node("DualCLIPLoader", category="model/loaders", device=True)
 class DualCLIPLoader:
     """Load the two text encoders of SDXL from separate files, in either order.
 

@@ -12,7 +12,7 @@ from .ports import Model, Percent, Share
 if TYPE_CHECKING:
     from latentloom.diffusion.networks.patch import Patch
 
-UNET = "model_patches/unet"
+UNET = "model/patch/unet"
 Gain = Annotated[float, Between(0.0, 10.0, step=0.01)]
 GuidanceScale = Annotated[float, Between(0.0, 100.0, step=0.01)]
 SelfAttentionScale = Annotated[float, Between(-2.0, 5.0, step=0.01)]
@@ -32,7 +32,7 @@ class PatchedModel(NamedTuple):
     patched_model: Model
 
 
-@node("RescaleCFG", category="advanced/model")
+@node("RescaleCFG", category="model/patch")
 def rescale_cfg(model: Model, multiplier: Share = 0.7) -> Model:
     """Rescale guidance to the contrast of the positive prediction; mainly for v-prediction models.
 
@@ -64,7 +64,7 @@ def perturbed_attention_guidance(model: Model, scale: GuidanceScale = 3.0) -> Mo
     return _with(model, PerturbedAttention(scale))
 
 
-@node("SelfAttentionGuidance", category="_for_testing")
+@node("SelfAttentionGuidance", category="experimental")
 def self_attention_guidance(
     model: Model, scale: SelfAttentionScale = 0.5, blur_sigma: AttentionBlur = 2.0
 ) -> Model:
@@ -118,7 +118,7 @@ def free_u_v2(
     return _with(model, FreeU(b1, b2, s1, s2))
 
 
-@node("UNetSelfAttentionMultiply", category="_for_testing/attention_experiments")
+@node("UNetSelfAttentionMultiply", category="experimental/attention_experiments")
 def unet_self_attention_multiply(
     model: Model, q: Gain = 1.0, k: Gain = 1.0, v: Gain = 1.0, out: Gain = 1.0
 ) -> Model:
@@ -133,7 +133,7 @@ def unet_self_attention_multiply(
     return _with(model, AttentionGain(q, k, v, out))
 
 
-@node("FreSca", category="_for_testing")
+@node("FreSca", category="experimental")
 def fresca(
     model: Model, scale_low: Gain = 1.0, scale_high: Gain = 1.25, freq_cutoff: FrequencyCutoff = 20
 ) -> Model:
@@ -152,7 +152,7 @@ def fresca(
     return _with(model, FrequencyGuidance(scale_low, scale_high, freq_cutoff))
 
 
-@node("Mahiro", category="_for_testing")
+@node("Mahiro", category="experimental")
 def mahiro(model: Model) -> PatchedModel:
     """Guide along the positive prediction where it disagrees with the negative one.
 

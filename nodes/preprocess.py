@@ -23,7 +23,7 @@ GreyLevel = Annotated[int, Between(0, 255)]
 Seed32 = Annotated[int, Between(0, 2**32 - 1), Seeded()]
 
 
-@node("Canny", category=PREPROCESSORS)
+@node("Canny", category="image/filters")
 def canny(image: Image, low_threshold: Threshold = 0.4, high_threshold: Threshold = 0.8) -> Image:
     """Detect edges with the Canny algorithm: white lines on black, one pixel wide.
 

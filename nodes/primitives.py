@@ -13,7 +13,7 @@ AnyInt = Annotated[int, Between(-(2**63 - 1), 2**63 - 1), Seeded()]
 AnyFloat = Annotated[float, Between(-(2**63 - 1), 2**63 - 1)]
 
 
-@node("PrimitiveInt", category="utils/primitive")
+@node("PrimitiveInt", category="utilities/primitive")
 def primitive_int(value: AnyInt) -> int:
     """Return an integer, to use for several inputs.
 
@@ -23,7 +23,7 @@ def primitive_int(value: AnyInt) -> int:
     return value
 
 
-@node("PrimitiveFloat", category="utils/primitive")
+@node("PrimitiveFloat", category="utilities/primitive")
 def primitive_float(value: AnyFloat) -> float:
     """Return a number, to use for several inputs.
 
@@ -33,7 +33,7 @@ def primitive_float(value: AnyFloat) -> float:
     return value
 
 
-@node("PrimitiveString", category="utils/primitive")
+@node("PrimitiveString", category="utilities/primitive")
 def primitive_string(value: str) -> str:
     """Return a string, to use for several inputs.
 
@@ -43,7 +43,7 @@ def primitive_string(value: str) -> str:
     return value
 
 
-@node("PrimitiveBoolean", category="utils/primitive")
+@node("PrimitiveBoolean", category="utilities/primitive")
 def primitive_boolean(value: bool) -> bool:
     """Return a boolean, to use for several inputs.
 

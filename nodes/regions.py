@@ -12,7 +12,7 @@ from .ports import Conditioning, LatentOffset, Mask, Share, WindowSide
 Weight = Annotated[float, Between(0.0, 10.0, step=0.01)]
 
 
-@node("ConditioningSetArea", category="conditioning")
+@node("ConditioningSetArea", category="model/conditioning/transform")
 def conditioning_set_area(
     conditioning: Conditioning,
     width: WindowSide = 64,
@@ -42,7 +42,7 @@ def conditioning_set_area(
     return with_area(conditioning, Area(rows, columns, top, left), strength)
 
 
-@node("ConditioningSetAreaPercentage", category="conditioning")
+@node("ConditioningSetAreaPercentage", category="model/conditioning/transform")
 def conditioning_set_area_percentage(
     conditioning: Conditioning,
     width: Share = 1.0,
@@ -67,7 +67,7 @@ def conditioning_set_area_percentage(
     return with_area(conditioning, Area(height, width, y, x, is_relative=True), strength)
 
 
-@node("ConditioningSetAreaStrength", category="conditioning")
+@node("ConditioningSetAreaStrength", category="model/conditioning/transform")
 def conditioning_set_area_strength(
     conditioning: Conditioning, strength: Weight = 1.0
 ) -> Conditioning:
@@ -84,7 +84,7 @@ def conditioning_set_area_strength(
     return with_strength(conditioning, strength)
 
 
-@node("ConditioningSetMask", category="conditioning")
+@node("ConditioningSetMask", category="model/conditioning/transform")
 def conditioning_set_mask(
     conditioning: Conditioning,
     mask: Mask,

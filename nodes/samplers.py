@@ -23,9 +23,9 @@ from .ports import (
     SmallCoefficient,
 )
 
-SAMPLERS = "sampling/custom_sampling/samplers"
-NOISE = "sampling/custom_sampling/noise"
-GUIDERS = "sampling/custom_sampling/guiders"
+SAMPLERS = "model/sampling/samplers"
+NOISE = "model/sampling/noise"
+GUIDERS = "model/sampling/guiders"
 Order = Annotated[int, Between(1, 100)]
 NoiseDevice = Literal["gpu", "cpu"]
 
@@ -214,7 +214,7 @@ def dual_cfg_guider(
     return Guidance(model, cond1, negative, cfg_conds, cond2, cfg_cond2_negative, style)
 
 
-@node("PerpNegGuider", category="_for_testing")
+@node("PerpNegGuider", category="experimental")
 def perp_neg_guider(
     model: Model,
     positive: Conditioning,
@@ -240,7 +240,7 @@ def perp_neg_guider(
     return Guidance(model, positive, negative, cfg, empty_conditioning, neg_scale, "perpendicular")
 
 
-@node("AddNoise", category="_for_testing/custom_sampling/noise")
+@node("AddNoise", category="model/sampling/noise")
 def add_noise(model: Model, noise: Noise, sigmas: Sigmas, latent_image: Latent) -> Latent:
     """Add noise to a latent, for a sampler with add_noise off or DisableNoise.
 

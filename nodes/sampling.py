@@ -38,7 +38,7 @@ class Samples(NamedTuple):
     denoised_output: Latent
 
 
-@node("KSampler", category="sampling", device=True)
+@node("KSampler", category="model/sampling", device=True)
 def ksampler(
     *,
     model: Model,
@@ -81,7 +81,7 @@ def ksampler(
     return sample(model, latent_image, positive, negative, plan, _hooks(context, model))
 
 
-@node("KSamplerAdvanced", category="sampling", device=True)
+@node("KSamplerAdvanced", category="model/sampling", device=True)
 def ksampler_advanced(
     *,
     model: Model,
@@ -139,7 +139,7 @@ def ksampler_advanced(
     return sample(model, latent_image, positive, negative, plan, _hooks(context, model))
 
 
-@node("SamplerCustom", category="sampling/custom_sampling", device=True)
+@node("SamplerCustom", category="model/sampling/custom", device=True)
 def sampler_custom(
     *,
     model: Model,
@@ -182,7 +182,7 @@ def sampler_custom(
     return Samples(*sample_custom(guidance, latent_image, run, _hooks(context, model)))
 
 
-@node("SamplerCustomAdvanced", category="sampling/custom_sampling", device=True)
+@node("SamplerCustomAdvanced", category="model/sampling/custom", device=True)
 def sampler_custom_advanced(
     *,
     noise: Noise,

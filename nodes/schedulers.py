@@ -14,8 +14,8 @@ from .ports import Denoise, Model, SchedulerName, Sigmas, StepIndex, Steps
 if TYPE_CHECKING:
     from torch import Tensor
 
-CATEGORY = "sampling/custom_sampling/schedulers"
-SIGMAS = "sampling/custom_sampling/sigmas"
+CATEGORY = "model/sampling/schedulers"
+SIGMAS = "model/sampling/sigmas"
 Sigma = Annotated[float, Between(0.0, 5000.0, step=0.01)]
 FirstSigma = Annotated[float, Between(0.0, 20_000.0, step=0.001)]
 Rho = Annotated[float, Between(0.0, 100.0, step=0.01)]

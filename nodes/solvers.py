@@ -10,7 +10,7 @@ from latentloom.engine.node.spec import node
 
 from .ports import Coefficient, Model, Percent, Sampler, SmallCoefficient
 
-CATEGORY = "sampling/custom_sampling/samplers"
+CATEGORY = "model/sampling/samplers"
 AdaptiveOrder = Annotated[int, Between(2, 3)]
 Stage = Annotated[int, Between(1, 3)]
 Predictor = Annotated[int, Between(1, 6)]

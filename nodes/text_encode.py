@@ -17,7 +17,7 @@ SizeInput = Annotated[int, Between(0, 16_384)]
 Score = Annotated[float, Between(0.0, 1000.0, step=0.01)]
 
 
-@node("CLIPTextEncode", category="conditioning", device=True)
+@node("CLIPTextEncode", category="model/conditioning", device=True)
 class CLIPTextEncode:
     """Encode a prompt.
 
@@ -48,7 +48,7 @@ class CLIPTextEncode:
         return _files(text=text)
 
 
-@node("CLIPTextEncodeSDXL", category="advanced/conditioning", device=True)
+@node("CLIPTextEncodeSDXL", category="model/conditioning/stable diffusion", device=True)
 class CLIPTextEncodeSDXL:
     """Encode a prompt for each text encoder of SDXL, with its size conditioning.
 
@@ -95,7 +95,7 @@ class CLIPTextEncodeSDXL:
         return _files(text_g=text_g, text_l=text_l)
 
 
-@node("CLIPTextEncodeSDXLRefiner", category="advanced/conditioning", device=True)
+@node("CLIPTextEncodeSDXLRefiner", category="model/conditioning/stable diffusion", device=True)
 class CLIPTextEncodeSDXLRefiner:
     """Encode a prompt for the refiner of SDXL, with an aesthetic score.
 

@@ -40,7 +40,7 @@ SeamFix = Literal["None", "Band Pass", "Half Tile", "Half Tile + Intersections"]
 UPSCALER = "an ESRGAN (RRDB) or compact (SRVGG) network"
 
 
-@node("UpscaleModelLoader", category="loaders", device=True)
+@node("UpscaleModelLoader", category="model/loaders", device=True)
 class UpscaleModelLoader:
     """Load an upscaling network.
 

@@ -18,7 +18,7 @@ TemporalSize = Annotated[int, Between(8, 4096, step=4)]
 TemporalOverlap = Annotated[int, Between(4, 4096, step=4)]
 
 
-@node("VAEEncode", category="latent", device=True)
+@node("VAEEncode", category="model/latent", device=True)
 def vae_encode(pixels: Image, vae: Vae) -> Latent:
     """Encode images into latents.
 
@@ -37,7 +37,7 @@ def vae_encode(pixels: Image, vae: Vae) -> Latent:
     return encode(vae, pixels)
 
 
-@node("VAEDecode", category="latent", device=True)
+@node("VAEDecode", category="model/latent", device=True)
 def vae_decode(samples: Latent, vae: Vae) -> Image:
     """Decode latents into images.
 
@@ -56,7 +56,7 @@ def vae_decode(samples: Latent, vae: Vae) -> Image:
     return decode(vae, samples)
 
 
-@node("VAEEncodeTiled", category="_for_testing", device=True)
+@node("VAEEncodeTiled", category="model/latent", device=True)
 def vae_encode_tiled(
     pixels: Image,
     vae: Vae,
@@ -87,7 +87,7 @@ def vae_encode_tiled(
     return encode_tiled(vae, pixels, tile_size, overlap)
 
 
-@node("VAEDecodeTiled", category="_for_testing", device=True)
+@node("VAEDecodeTiled", category="model/latent", device=True)
 def vae_decode_tiled(
     samples: Latent,
     vae: Vae,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from latentloom.engine.formats.comfy_values import is_image, is_seed, is_widget
-from latentloom.engine.node.ports import ANY
+from latentloom.engine.node.ports import ANY, Growing
 from latentloom.engine.node.spec import NodeSpec, Port
 
 Names = Callable[[], Sequence[str]]
@@ -30,18 +31,16 @@ def definitions(registry: Mapping[str, NodeSpec], images: Names) -> dict[str, An
     }
 
 
+MATCHED, GROWING, BRANCHES = "COMFY_MATCHTYPE_V3", "COMFY_AUTOGROW_V3", "COMFY_DYNAMICCOMBO_V3"
+
+
 def definition(spec: NodeSpec, images: Names) -> dict[str, Any]:
     """Return the definition of one node in the shape of /object_info."""
-    sections: dict[str, dict[str, Any]] = {"required": {}, "optional": {}}
-    for port in spec.inputs:
-        sections[_section(port)][port.name] = input_config(port, images)
-    inputs = {
-        section: ports for section, ports in sections.items() if ports or section == "required"
-    }
+    inputs = _sections(spec.inputs, images)
     entry: dict[str, Any] = {
         "input": inputs,
         "input_order": {section: list(ports) for section, ports in inputs.items()},
-        "output": [output.type for output in spec.outputs],
+        "output": [MATCHED if output.matched else output.type for output in spec.outputs],
         "output_is_list": [output.many for output in spec.outputs],
         "output_name": [output.name for output in spec.outputs],
         "name": spec.name,
@@ -51,11 +50,13 @@ def definition(spec: NodeSpec, images: Names) -> dict[str, Any]:
         "category": spec.category,
         "output_node": spec.output_node,
     }
+    if any(output.matched for output in spec.outputs):
+        entry["output_matchtypes"] = [output.matched or None for output in spec.outputs]
     if any(port.many for port in spec.inputs):
         entry["is_input_list"] = True
     if spec.deprecated:
         entry["deprecated"] = True
-    if spec.category.startswith("_for_testing"):
+    if spec.category.startswith("experimental"):
         entry["experimental"] = True
     return entry
 
@@ -67,8 +68,30 @@ def _python_module(spec: NodeSpec) -> str:
     return module.removeprefix("latentloom.") if is_core else f"custom_nodes.{module}"
 
 
+def _sections(ports: Iterable[Port], images: Names) -> dict[str, dict[str, Any]]:
+    """Return the declarations of inputs by section and name."""
+    sections: dict[str, dict[str, Any]] = {"required": {}, "optional": {}}
+    for port in ports:
+        sections[_section(port)][port.name] = input_config(port, images)
+    return {section: named for section, named in sections.items() if named or section == "required"}
+
+
+def _template(port: Port, growing: Growing, images: Names) -> dict[str, Any]:
+    """Return the names of a group's inputs, and the declaration that they share."""
+    one = input_config(replace(port, growing=None, tooltip=""), images)
+    names = (
+        {"names": list(growing.names)}
+        if growing.names
+        else {"prefix": growing.prefix or growing.item, "max": growing.high}
+    )
+    return {"input": {"required": {growing.item: one}}, **names, "min": growing.low}
+
+
 def input_config(port: Port, images: Names) -> list[Any]:
     """Return an input as `[type, options]`, or as `[[choices], options]`."""
+    if port.growing is not None:
+        tip = {"tooltip": port.tooltip} if port.tooltip else {}
+        return [GROWING, {**tip, "template": _template(port, port.growing, images)}]
     options: dict[str, Any] = {"tooltip": port.tooltip} if port.tooltip else {}
     if port.file is not None and port.file.kind == INPUT_FILE:
         return [list(images()), {**options, "image_upload": True}]
@@ -76,6 +99,15 @@ def input_config(port: Port, images: Names) -> list[Any]:
         options["default"] = port.default
     if port.lazy:
         options["lazy"] = True
+    if port.branches:
+        added = [
+            {"key": branch.choice, "inputs": _sections(branch.ports, images)}
+            for branch in port.branches
+        ]
+        return [BRANCHES, {**options, "options": added}]
+    if port.matched:
+        template = {"template_id": port.matched, "allowed_types": port.type}
+        return [MATCHED, {**options, "template": template}]
     if port.type == "COMBO":
         return [list(port.options() or ()), options]
     if port.between is not None:

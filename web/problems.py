@@ -123,7 +123,7 @@ def _error(
     cycle: list[str] | None,
 ) -> dict[str, Any]:
     spec = registry.get(graph.nodes[id].type) if id in graph.nodes else None
-    port = spec.port(problem.port) if spec is not None else None
+    port = spec.fitted(graph.nodes[id].inputs).port(problem.port) if spec is not None else None
     value = graph.nodes[id].inputs.get(problem.port) if id in graph.nodes else None
     type_name, message = _type(problem, port, value)
     extra: dict[str, Any] = {}

@@ -114,7 +114,7 @@ def _choose_input(graph: Graph, registry: Registry, name: str) -> str:
         f"{id}.{port.name}"
         for id, node in graph.nodes.items()
         if (spec := registry.get(node.type)) is not None
-        for port in spec.inputs
+        for port in spec.fitted(node.inputs).inputs
         if port.file is not None
         and port.file.kind == IMAGE_KIND
         and isinstance(node.inputs.get(port.name), str)

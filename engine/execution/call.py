@@ -59,7 +59,8 @@ def call(
         sharing: sets the threads that it may compute with.
     """
     spec = node.spec
-    arguments = {**node.literals, **linked}
+    unasked = (port.name for port in spec.inputs if port.lazy and port.name in node.links)
+    arguments = {**dict.fromkeys(unasked), **node.literals, **linked}
     start = time.perf_counter()
     entry: Entry | None = None
     failure: LatentloomError | None = None
@@ -73,12 +74,13 @@ def call(
         argument_sets = spread(arguments)
         with sharing(spec):
             if argument_sets is None:
-                outputs = _outputs(spec, spec.run(**arguments, **hidden))
+                outputs = _outputs(spec, spec.run(**spec.nested(arguments), **hidden))
             else:
                 report, results = context.on_progress, []
                 for index, arguments in enumerate(argument_sets):
                     context.on_progress = _offset_progress(report, index, len(argument_sets))
-                    results.append(_outputs(spec, spec.run(**arguments, **hidden)))
+                    values = spec.nested(arguments)
+                    results.append(_outputs(spec, spec.run(**values, **hidden)))
                 outputs = gather(spec, results)
         size, notes = size_of(outputs), context.notes or None
         result = Entry(outputs, size, fingerprinter=fingerprinter, notes=notes)
@@ -104,7 +106,7 @@ def needed(node: Prepared, linked: Mapping[str, Any]) -> list[str]:
     asked = [
         name
         for argument_set in (argument_sets if argument_sets is not None else [arguments])
-        for name in node.spec.needs(**argument_set)
+        for name in node.spec.needs(**node.spec.nested(argument_set))
     ]
     return [name for name in dict.fromkeys(asked) if name in node.links and name not in linked]
 

@@ -12,8 +12,8 @@ from typing import Any
 from ..errors import FormatError
 from ..graph.graph import POSITIONAL
 from ..node.spec import NodeSpec
+from .comfy_declaration import declaration_of
 from .comfy_values import CONTROLS, is_control, is_image, is_seed, is_widget
-from .known_nodes import declaration_of
 
 PREFIXES = ("workflow>", "workflow/")
 INPUTS, OUTPUTS = -10, -20

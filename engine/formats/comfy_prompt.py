@@ -95,6 +95,7 @@ def _read_node(entry: Mapping[str, Any], specs: Specs, clamp_seeds: bool) -> Nod
     extra |= pack_of(entry["class_type"], details, specs)
     if spec is not None:
         values = spec.current_names(values)
+        spec = spec.fitted(values)
         ignored = {name: value for name, value in values.items() if spec.port(name) is None}
         lossy = lossy_values(spec, values, clamp_seeds)
         values = {
@@ -151,8 +152,10 @@ def _required_defaults(node: Node, specs: Specs) -> Mapping[str, Any]:
         return {}
     return {
         port.name: port.default
-        for port in spec.inputs
-        if port.name in known and not port.is_required and port.default is not None
+        for port in spec.fitted(node.inputs).inputs
+        if port.name.partition(".")[0] in known
+        and not port.is_required
+        and port.default is not None
     }
 
 

@@ -14,6 +14,7 @@ from ..errors import FormatError
 from ..graph.graph import CONVERTED, IGNORED, UNREAD, InputRef, LeftOut, Link, Node
 from ..node.spec import NodeSpec
 from .comfy_broadcast import Broadcasts, Feed
+from .comfy_declaration import declaration_of
 from .comfy_groups import as_subgraph, group_of, group_widget_values
 from .comfy_level import (
     BYPASSED,
@@ -39,7 +40,7 @@ from .comfy_values import (
     widget_values,
 )
 from .comfy_virtual import GETTERS, PASSING, PRIMITIVE, SEED_EVERYWHERE, VIRTUAL
-from .known_nodes import KnownNode, declaration_of
+from .known_nodes import KnownNode
 
 Specs = Mapping[str, NodeSpec]
 

@@ -145,7 +145,8 @@ def _spec(name: str, part: Part, specs: Specs) -> PartSpec | None:
 
 def _port(part: Part, id: str, name: str, specs: Specs) -> Port | None:
     spec = declared(part.body.nodes[id].type, specs)
-    return spec.port(name) if spec is not None else None
+    given = part.body.nodes[id].inputs
+    return spec.fitted(given).port(name) if spec is not None else None
 
 
 def _id(name: str) -> str:

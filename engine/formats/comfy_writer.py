@@ -149,7 +149,8 @@ class LevelWriter:
             node = self.graph.nodes.get(id)
             if node is None:
                 raise FormatError(f"node {id}: expected a node of the graph, got none")
-            spec = self.specs.get(node.type)
+            installed = self.specs.get(node.type)
+            spec = installed.fitted(node.inputs) if installed is not None else None
             if spec is None and not node.positional:
                 spec = known_node(node.type, named=node.inputs)
                 used = self.used_outputs.get(id, 0)

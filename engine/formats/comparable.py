@@ -42,7 +42,7 @@ def _with_defaults(graph: Graph, specs: Specs) -> Graph:
             return node
         defaults: dict[str, Any] = {
             port.name: port.default
-            for port in spec.inputs
+            for port in spec.fitted(node.inputs).inputs
             if not port.is_required and port.default is not None
         }
         is_complete = defaults.keys() <= node.inputs.keys()

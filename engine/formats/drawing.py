@@ -197,9 +197,10 @@ class _Box:
             Words(x + PAD, y + 16, _cut(self._id), size=13, is_bold=True),
             Words(x + PAD, y + 30, _cut(self._node.type), INK if colour else MUTED_INK, 10),
         ]
+        spec = self._spec.fitted(self._node.inputs) if self._spec is not None else None
         for name in self._inputs:
             at = self.input_port(corner, name)
-            port = self._spec.port(name) if self._spec is not None else None
+            port = spec.port(name) if spec is not None else None
             shapes.append(Dot(*at, _colour(port.type if port is not None else "")))
             shapes.append(Words(at.x + PAD + 2, at.y + 4, _cut(name), *style(name, MUTED_INK)))
         for row, name in enumerate(self._outputs):

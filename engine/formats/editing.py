@@ -38,9 +38,9 @@ def edit_yaml(text: str, graph: Graph, changes: Mapping[str, Any]) -> str:
 
 def _locate(graph: Graph, target: str, value: Any) -> tuple[Keys, Any]:
     """Return where a value stands in the file, and what stands there afterwards."""
-    node, dot, name = target.rpartition(".")
+    node, name = graph.split(target)
     written = write_value(target, value)
-    if not dot:
+    if not node:
         return ("inputs", name, "default"), written
     for id, passes in graph.passes.items():
         if node in passes.uses:

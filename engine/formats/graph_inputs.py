@@ -57,7 +57,7 @@ def _kind(nodes: Mapping[str, Node], ports: list[tuple[str, str]], value: Any, s
     """Return the type of a graph input for a value; empty if there is none."""
     id, name = ports[0]
     spec = specs.get(nodes[id].type)
-    port = spec.port(name) if spec is not None else None
+    port = spec.fitted(nodes[id].inputs).port(name) if spec is not None else None
     if port is not None and port.file is not None and port.file.kind == IMAGE_KIND:
         return "image"
     return _TYPES.get(type(value), "")

@@ -45,13 +45,6 @@ def known_node(
     return next(fitting, None) or next(iter(versions), None)
 
 
-def declaration_of(node: Mapping[str, Any], specs: Mapping[str, NodeSpec]) -> NodeSpec | None:
-    """Return the declaration of an editor's node that is installed, or that ComfyUI has."""
-    values = node.get("widgets_values")
-    listed = values if isinstance(values, list) else ()
-    return specs.get(node["type"]) or known_node(node["type"], listed)
-
-
 def required_defaults(type_name: str) -> Mapping[str, Any] | None:
     """Return the defaults of the inputs that ComfyUI requires; None for a node it does not have."""
     known = _newest(type_name) if type_name in _declarations() else None
@@ -70,7 +63,8 @@ def is_own_input(type_name: str, port: Port) -> bool:
     The editor does not know such an input, so that its files do not start it.
     """
     entries = _declarations().get(type_name, ())
-    declared = any(port.name == name for entry in entries for name, *_ in entry["inputs"])
+    own_name = port.name.partition(".")[0]
+    declared = any(own_name == name for entry in entries for name, *_ in entry["inputs"])
     return bool(entries) and not declared and not port.is_required
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..node.fitting import every_port
 from ..node.ports import ANY
 from ..node.spec import NodeSpec, Port
 from .comfy_values import is_widget
@@ -95,7 +96,11 @@ def _part(nodes: Schema) -> Schema:
 
 def _node(spec: NodeSpec) -> Schema:
     """Return the schema of a node of one type."""
-    ports = {port.name: _port(port) for port in spec.inputs}
+    ports: dict[str, Schema] = {}
+    for port in every_port(spec.inputs):
+        own = _port(port)
+        known = ports.get(port.name, own)
+        ports[port.name] = own if known == own else {"anyOf": [known, own]}
     former = {name: ports[port.name] for port in spec.inputs for name in port.former}
     other = {
         "node": {"const": spec.name},
@@ -107,7 +112,10 @@ def _node(spec: NodeSpec) -> Schema:
         "properties": {**ports, **former, **other},
         "additionalProperties": False,
     }
-    required = [p.name for p in spec.inputs if p.is_required and p.name not in other]
+    needed = spec.fitted({}).inputs
+    required = [
+        p.name for p in needed if p.is_required and p.name not in other and "." not in p.name
+    ]
     return schema | ({"required": required} if required and not former else {})
 
 

@@ -127,9 +127,11 @@ def _handle(spec: NodeSpec, names: Mapping[str, str]) -> str:
 def _method(spec: NodeSpec, names: Mapping[str, str]) -> str:
     named = [p for p in spec.inputs if _is_name(p.name) and p.name not in OWN_PARAMETERS]
     parameters = [
-        f"{port.name}: {_type(port, names)}{'' if port.is_required else ' = ...'}" for port in named
+        f"{port.name}: {_type(port, names)}"
+        + ("" if port.is_required and port.growing is None else " = ...")
+        for port in named
     ]
-    has_all = len(named) == len(spec.inputs)
+    has_all = len(named) == len(spec.inputs) and spec.fitted({}) is spec
     parameters += ['id: str = ""', 'title: str = ""', *(() if has_all else ("**inputs: Any",))]
     doc = spec.doc.strip().partition("\n")[0].replace("\\", "\\\\").replace('"', "'")
     lines = [
@@ -150,6 +152,8 @@ def _type(port: Port, names: Mapping[str, str]) -> str:
         types.insert(0, LITERALS[port.type])
     elif port.type == "COMBO":
         types.insert(0, _choices(port))
+    if port.growing is not None:
+        types = ["list[Any]", "dict[str, Any]"]
     if port.many:
         types.append("list[Any]")
     return " | ".join([*types, "None"] if port.optional or port.default is None else types)

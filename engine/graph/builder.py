@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import GraphError, Problem
+from ..node.fitting import spread_groups
 from ..node.ports import accepts
 from ..node.registry import Registry
 from ..node.spec import NodeSpec, Port
@@ -54,7 +55,7 @@ class Builder:
     """Records nodes as they are called; `graph` has those recorded so far.
 
     Each node type of the registry is a method that takes its inputs by name, and optionally `id`
-    and `title`. Inputs are checked immediately.
+    and `title`. Inputs are checked immediately. An input that grows takes a list.
 
     >>> from engine.node.registry import Registry
     >>> from engine.node.spec import node
@@ -112,6 +113,8 @@ class Builder:
         if spec is None:
             near = self._registry.near(type_name)
             raise GraphError([Problem.unknown_node(type_name, near, node=id)])
+        inputs = spread_groups(spec.inputs, inputs)
+        spec = spec.fitted(inputs)
         values: dict[str, Any] = {}
         problems: list[Problem] = []
         if id in self._nodes:

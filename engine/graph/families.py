@@ -30,6 +30,8 @@ class FamilyCheck:
 
         Inputs whose values several families share say less about the node's family; they come last.
         """
+        if any(output.matched for output in node.spec.outputs):
+            self._pass_on(node)
         if node.spec.family is None and not any(port.family for port in node.spec.inputs):
             return
         inputs = self._inputs(node)
@@ -44,6 +46,14 @@ class FamilyCheck:
                 self._report(node, port.name, expected, f"family {family}", made_by)
         if any(output.family for output in node.spec.outputs):
             self._families[node.id] = (node.family, maker)
+
+    def _pass_on(self, node: Prepared) -> None:
+        """Set the family of a node whose output is one of its inputs, if theirs is one."""
+        matched = {port.name for port in node.spec.inputs if port.matched}
+        origins = [source.node for name, source in node.links.items() if name in matched]
+        families = [self._families.get(origin, (None, "")) for origin in origins]
+        if families and len({family for family, _ in families}) == 1:
+            self._families[node.id] = families[0]
 
     def _inputs(self, node: Prepared) -> list[FamilyInput]:
         ports = sorted(node.spec.inputs, key=lambda port: port.compatible is not None)

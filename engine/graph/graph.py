@@ -91,13 +91,24 @@ class Graph:
         Raises:
             GraphError: there is no such node.
         """
-        id, _, name = path.rpartition(".")
+        id, name = self.split(path)
         nodes, same_edges = dict(self.nodes), not isinstance(value, Link)
         for node_id, port in self.ports_behind(id, name):
             node = self._node(node_id)
             same_edges &= not isinstance(node.inputs.get(port), Link)
             nodes[node_id] = replace(nodes[node_id], inputs={**nodes[node_id].inputs, port: value})
         return self._with_nodes(nodes, same_edges=same_edges)
+
+    def split(self, path: str) -> tuple[str, str]:
+        """Return the id and the input of `node.input`; either may have dots: `save.format.depth`.
+
+        The id is the longest that a node, a use of a part or passes have; empty without a dot.
+        """
+        id, _, name = path.rpartition(".")
+        shorter = id
+        while shorter and not any(shorter in ids for ids in (self.nodes, self.uses, self.passes)):
+            shorter = shorter.rpartition(".")[0]
+        return (shorter, path[len(shorter) + 1 :]) if shorter else (id, name)
 
     def ports_behind(self, id: str, name: str) -> list[tuple[str, str]]:
         """Return the inputs of nodes that `id.name` stands for: one, or several inside parts."""

@@ -139,10 +139,22 @@ def lint(graph: Graph, registry: Registry, files: Files) -> tuple[LintWarning, .
         for finding in rule.check(NodeView(node, prepared.nodes))
     ]
     warnings += file_warnings(graph, registry) + settings_warnings(graph)
+    warnings += [_lacking(problem) for lacks in prepared.lacking.values() for problem in lacks]
     if prepared.targets:
         warnings += [_unused(id, graph.nodes[id], registry) for id, _ in prepared.unneeded]
     order = {id: position for position, id in enumerate(graph.nodes)}
     return tuple(sorted(warnings, key=lambda warning: order.get(warning.node, -1)))
+
+
+def _lacking(problem: Problem) -> LintWarning:
+    return LintWarning(
+        rule="lacking",
+        node=problem.node,
+        type=problem.type,
+        port=problem.port,
+        text=f"a run that asks for it fails: expected {problem.expected}, got {problem.got}",
+        hint=problem.hint or "choose the other input of the switch",
+    )
 
 
 def _warning(rule: LintRule, node: Prepared, finding: Finding) -> LintWarning:
@@ -212,7 +224,7 @@ def _converted_values(graph: Graph) -> list[LintWarning]:
 
 def _ignored(id: str, node: Node, name: str, registry: Registry) -> LintWarning:
     spec = registry.get(node.type)
-    names = [port.name for port in spec.inputs] if spec is not None else []
+    names = [port.name for port in spec.fitted(node.inputs).inputs] if spec is not None else []
     value = node.ignored[name]
     return LintWarning(
         rule="unknown-input",

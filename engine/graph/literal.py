@@ -67,11 +67,17 @@ def coerce(port: Port, value: Any) -> Any:
         if not is_unicode(value):
             raise LiteralError("wrong_type", "valid Unicode", ascii(value)[:MAX_LENGTH])
         return _one_of_options(port, value) if kind == "COMBO" else value
-    if kind == ANY:
+    if kind == ANY or ("," in kind and _type_of(value) in kind.split(",")):
         return value
-    raise LiteralError(
-        "wrong_type", f"a link to an output of type {kind}", f"the literal {describe_value(value)}"
-    )
+    expected = f"a link to an output of type {kind}" if port.is_edge else f"one of {kind}"
+    raise LiteralError("wrong_type", expected, f"the literal {describe_value(value)}")
+
+
+def _type_of(value: Any) -> str:
+    """Return the type of a literal; empty if it is none of an input's, or not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
+    return {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING"}.get(type(value), "")
 
 
 def missing_hint(port: Port) -> str:

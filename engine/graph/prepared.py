@@ -52,10 +52,11 @@ class Prepared:
 
     def known_arguments(self, method: Callable[..., Any]) -> dict[str, Any] | None:
         """Return the arguments of a spec's method, None if one is not known before the run."""
-        names = parameter_names(method)
-        if any(name not in self.literals for name in names):
+        names, values = parameter_names(method), self.spec.nested(self.literals)
+        linked = {name.partition(".")[0] for name in self.links}
+        if any(name not in values or name in linked for name in names):
             return None
-        return {name: self.literals[name] for name in names}
+        return {name: values[name] for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,7 @@ class Preparation:
 
     Attributes:
         nodes: the targets and all that they depend on, in topological order.
+        lacking: what nodes lack that only a lazy input may ask for; a stand-in is in `nodes`.
         unneeded: (id, type) of the other nodes, which may be of types that are not installed.
     """
 
@@ -71,6 +73,7 @@ class Preparation:
     targets: tuple[str, ...]
     problems: tuple[Problem, ...]
     unneeded: tuple[tuple[str, str], ...] = ()
+    lacking: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
     def checked(self) -> Preparation:
         """Return itself.

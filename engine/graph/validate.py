@@ -17,7 +17,9 @@ from ..node.spec import Port, Unavailable
 from .families import FamilyCheck
 from .graph import Graph, InputRef, Link, Node
 from .inputs import INPUTS, input_problems
+from .late import certainly_needed, stand_in, undeclared
 from .literal import LiteralError, coerce, missing_hint
+from .matched import MatchedTypes
 from .prepared import Files, NamedFile, Preparation, Prepared, Source, parameter_names
 
 MAX_CYCLE_SHOWN = 20
@@ -60,7 +62,9 @@ def prepare(
     needed = graph.upstream(chosen) if chosen else graph.nodes.keys()
     ids = graph.nodes.keys() if all_nodes else needed
     order = graph.nodes if cycle else (id for layer in graph.generations for id in layer)
-    reader = _NodeReader(graph, written, registry, files, problems)
+    certain = certainly_needed(graph, registry, chosen) if chosen else needed
+    late = frozenset(needed) - certain
+    reader = _NodeReader(graph, written, registry, files, problems, late)
     nodes = {
         id: prepared for id in order if id in ids and (prepared := reader.read(id)) is not None
     }
@@ -68,6 +72,7 @@ def prepare(
         nodes=nodes,
         targets=chosen,
         problems=tuple(problems),
+        lacking={id: tuple(lacks) for id, lacks in reader.lacking.items()},
         unneeded=tuple((id, node.type) for id, node in graph.nodes.items() if id not in needed),
     )
 
@@ -118,13 +123,17 @@ class _NodeReader:
         registry: Registry,
         files: Files,
         problems: list[Problem],
+        late: frozenset[str],
     ) -> None:
         self.graph, self.registry, self.files, self.problems = graph, registry, files, problems
+        self.late = late
+        self.lacking: dict[str, list[Problem]] = {}
         self.written = written
         self.reported = {(problem.port, "") for problem in problems if problem.node == INPUTS}
         self.has_wrong_value: set[str] = set()
         self.families = FamilyCheck(problems)
         self.unavailable: dict[str, Mapping[str, Unavailable]] = {}
+        self.matched = MatchedTypes()
 
     def read(self, id: str) -> Prepared | None:
         """Return the prepared node; None if its type is unknown."""
@@ -134,8 +143,12 @@ class _NodeReader:
             # The name in a file of ComfyUI is exact: a similar one is another node.
             near = () if self.graph.document is not None else self.registry.near(node.type)
             problem = Problem.unknown_node(node.type, near, node=id, pack=node.pack)
+            if id in self.late:
+                self.lacking[id] = [problem]
+                return stand_in(id, node.type, [problem], undeclared(id, node.type))
             self.problems.append(problem)
             return None
+        spec = spec.fitted(node.inputs)
         count = len(self.problems)
         prepared = Prepared(id, spec)
         for port in spec.inputs:
@@ -149,6 +162,8 @@ class _NodeReader:
         if len(self.problems) == count and id not in self.has_wrong_value:
             self._call_methods(prepared)
         self.families.visit(prepared)
+        if id in self.lacking:
+            return stand_in(id, spec.name, self.lacking[id], prepared)
         return prepared
 
     def _report_missing(self, node: Prepared, port: Port) -> None:
@@ -209,7 +224,11 @@ class _NodeReader:
                 return
             self.reported.add((value.name, error.expected))
             source = f"the graph's input {value.name}"
-        self.problems.append(error.problem(node.id, node.spec.name, port.name, source))
+        problem = error.problem(node.id, node.spec.name, port.name, source)
+        if node.id in self.late and error.kind in ("file", "not_in_list") and port.file is not None:
+            self.lacking.setdefault(node.id, []).append(problem)
+        else:
+            self.problems.append(problem)
 
     def _find_file(self, node: Prepared, port: Port, name: str) -> None:
         file = port.file
@@ -230,6 +249,10 @@ class _NodeReader:
             hint, got = did_you_mean(link.node, self.graph.nodes), f"{link}: no such node"
             self._report(node, port, "dangling_link", _expected(port), got, hint=hint)
             return
+        if port.branches:
+            hint = "write the choice into the graph: it decides which inputs the node has"
+            self._report(node, port, "linked_choice", "a choice", f"the link {link}", hint=hint)
+            return
         if port.file is not None:
             hint = "name the file in the graph, or make it an input of the graph: ${name}"
             got = f"the link {link}"
@@ -237,6 +260,8 @@ class _NodeReader:
             return
         spec = self.registry.get(origin.type)
         if spec is None:
+            if link.node in self.late:  # what stands in for it has no outputs
+                node.links[port.name] = Source(link.node, 0)
             return
         index = spec.output_index(link.output)
         if index is None:
@@ -246,8 +271,10 @@ class _NodeReader:
             self._report(node, port, "dangling_link", expected, got, hint=hint)
             return
         output, source = spec.outputs[index], f"{origin.type} ({link.node})"
-        if not accepts(port.type, output.type):
-            self._report(node, port, "wrong_type", _expected(port), output.type, source=source)
+        given = self.matched.type_of(link.node, output)
+        expected = self.matched.expected(node, port) or _expected(port)
+        if not accepts(port.type, given) or not self.matched.add(node, port, given):
+            self._report(node, port, "wrong_type", expected, given, source=source)
             return
         absence = self.unavailable.get(link.node, {}).get(output.name)
         if absence is not None:

@@ -5,13 +5,29 @@ For example `Annotated[float, Between(0.0, 1.0)]` or `Annotated[Any, Socket("IMA
 
 from __future__ import annotations
 
+import inspect
+import sys
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from ..errors import SpecError
-from .ports import Between, Choices, File, Formerly, Lazy, Seeded, Socket, Text
+from .declaration import MISSING, Branch, Port
+from .docstring import read_tooltips
+from .ports import (
+    Between,
+    Branches,
+    Choices,
+    File,
+    Formerly,
+    Growing,
+    Lazy,
+    Matched,
+    Seeded,
+    Socket,
+    Text,
+)
 
 PRIMITIVES = {int: "INT", float: "FLOAT", str: "STRING", bool: "BOOLEAN"}
 M = TypeVar("M")
@@ -27,6 +43,18 @@ def read_input(subject: str, annotation: Any) -> dict[str, Any]:
         SpecError: it is not the type of an input.
     """
     base, markers = _unwrap(annotation)
+    branches = find_marker(Branches, markers)
+    if branches is not None:
+        return {
+            "type": "COMBO",
+            "choices": tuple(branches.classes),
+            "branches": _read_branches(subject, branches.classes),
+        }
+    growing = find_marker(Growing, markers)
+    if growing is not None:
+        if get_origin(base) is not dict:
+            raise SpecError(f"{subject}: a growing input must be a dict[str, X]")
+        return {**read_input(subject, get_args(base)[1]), "growing": growing}
     optional = get_origin(base) in (types.UnionType, typing.Union)
     if optional:
         members = [member for member in get_args(base) if member is not type(None)]
@@ -60,6 +88,30 @@ def find_marker(kind: type[M], markers: Iterable[object]) -> M | None:
     return next((marker for marker in markers if isinstance(marker, kind)), None)
 
 
+def read_fields(subject: str, make: type[Any]) -> tuple[Port, ...]:
+    """Return the inputs that the fields of a NamedTuple declare.
+
+    Raises:
+        SpecError: a field is not an input.
+    """
+    scope, tips = vars(sys.modules[make.__module__]), read_tooltips(inspect.getdoc(make) or "")
+    defaults: Mapping[str, Any] = make._field_defaults
+    ports = []
+    for name, annotation in make.__annotations__.items():
+        declared = read_input(f"{subject}.{name}", evaluate_field(annotation, scope))
+        default, tooltip = defaults.get(name, MISSING), tips.get(name, "")
+        ports.append(Port(name=name, default=default, tooltip=tooltip, **declared))
+    return tuple(ports)
+
+
+def _read_branches(subject: str, classes: Mapping[str, type[Any]]) -> tuple[Branch, ...]:
+    if len(set(classes.values())) != len(classes):
+        raise SpecError(f"{subject}: two of its choices have one class")
+    return tuple(
+        Branch(choice, make, read_fields(subject, make)) for choice, make in classes.items()
+    )
+
+
 def evaluate_field(annotation: Any, scope: dict[str, Any]) -> Any:
     """Return a NamedTuple field's type, which the class holds as a string of its module."""
     is_reference = isinstance(annotation, typing.ForwardRef)
@@ -72,6 +124,8 @@ def _type_fields(subject: str, base: Any, markers: tuple[Any, ...]) -> dict[str,
     for marker in markers:
         if isinstance(marker, Socket):
             return {"type": marker.type, "family": marker.family, "compatible": marker.compatible}
+        if isinstance(marker, Matched):
+            return {"type": marker.allowed, "matched": marker.name}
         if isinstance(marker, File):
             return {"type": "COMBO" if marker.names else "STRING", "file": marker}
         if isinstance(marker, Choices):

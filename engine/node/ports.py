@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 ANY = "*"
@@ -99,8 +100,64 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Growing:
+    """A group of inputs, as many as a graph gives: `images.image0`, `images.image1`, ...
+
+    Put it on a parameter of type `dict[str, X]`, which gets their values by name, in order.
+
+    Args:
+        item: the name of one input, which is followed by a number from 0.
+        prefix: what comes before the number, if it is not `item`.
+        names: the names of the inputs, if they have no numbers.
+        low: so many must be given, the first ones.
+        high: the largest number of inputs with numbers.
+    """
+
+    item: str
+    prefix: str = ""
+    names: tuple[str, ...] = ()
+    low: int = 1
+    high: int = 50
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The names of all inputs of the group, in order."""
+        return tuple(self.key(index) for index in range(len(self.names) or self.high))
+
+    def key(self, index: int) -> str:
+        """Return the name of an input, also of one too many."""
+        is_named = index < len(self.names)
+        return self.names[index] if is_named else f"{self.prefix or self.item}{index}"
+
+
+@dataclass(frozen=True)
+class Branches:
+    """A choice that decides which further inputs a node has: `format`, `format.bit_depth`.
+
+    Args:
+        classes: for each choice the NamedTuple of its inputs, of which the parameter gets one; no
+            class stands for two choices. The first choice is the default.
+    """
+
+    classes: Mapping[str, type]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A value of any type, the same for all inputs and outputs with this name.
+
+    Args:
+        name: of what they share, within the node.
+        allowed: the types that it may have, as in `accepts`.
+    """
+
+    name: str
+    allowed: str = "*"
+
+
+@dataclass(frozen=True)
 class Lazy:
-    """An input that is computed only when the node's `needs` asks for it."""
+    """An input that is computed only when the node's `needs` asks for it; None if it was not."""
 
 
 @dataclass(frozen=True)

@@ -7,105 +7,23 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_origin
+from typing import Any, Self, TypeVar, get_origin
 
 from ..errors import SpecError
 from .annotation import PRIMITIVES, evaluate_field, find_marker, read_input, unwrap_list
 from .context import Context
+from .declaration import MISSING, Output, Port, Unavailable
 from .docstring import read_tooltips
-from .ports import ANY, Between, Choices, File, Socket
+from .fitting import fit, nest
+from .ports import Matched, Socket
+
+__all__ = ["MISSING", "NodeSpec", "Output", "Port", "Unavailable", "node", "spec_of"]
 
 METHODS = ("check", "family", "needs", "reads", "unavailable")
 """The optional methods of a class that is declared as a node."""
-
-
-class _Missing:
-    def __repr__(self) -> str:
-        return "required"
-
-
-MISSING: Any = _Missing()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Port:
-    """One input of a node.
-
-    Attributes:
-        type: "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", or an edge type such as "IMAGE".
-        default: MISSING if the graph must give a value.
-        optional: it accepts None.
-        many: it takes all values of an edge at once, as a list.
-        between: the range of a number; None if it has none.
-        choices: the allowed strings of a COMBO, or what lists them.
-        file: the kind of file that its value names.
-        mentions: the kind of file that words of its value may name.
-        former: names that the input had in earlier versions.
-    """
-
-    name: str
-    type: str
-    default: Any = MISSING
-    optional: bool = False
-    many: bool = False
-    between: Between | None = None
-    choices: tuple[str, ...] | Choices | None = None
-    file: File | None = None
-    tooltip: str = ""
-    lazy: bool = False
-    multiline: bool = False
-    seeded: bool = False
-    family: bool = False
-    compatible: Callable[[str], str] | None = None
-    mentions: File | None = None
-    former: tuple[str, ...] = ()
-
-    @property
-    def is_required(self) -> bool:
-        """True if the graph must give a value."""
-        return self.default is MISSING
-
-    def options(self) -> tuple[str, ...] | None:
-        """Return the strings that are allowed now, None if any string is."""
-        if isinstance(self.choices, Choices):
-            return tuple(self.choices.list())
-        if self.file is not None and self.file.names is not None:
-            return tuple(self.file.names())
-        return self.choices
-
-    @property
-    def file_kinds(self) -> tuple[File, ...]:
-        """The kinds of files that its value may name or mention."""
-        return tuple(file for file in (self.file, self.mentions) if file is not None)
-
-    @property
-    def is_edge(self) -> bool:
-        """True if only a link can feed it: its values have no literal form."""
-        return self.type not in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", ANY)
-
-
-@dataclass(frozen=True)
-class Output:
-    """One output of a node, identified by name in native files and by index in ComfyUI's.
-
-    Attributes:
-        many: its value is a list; a node that takes single values runs once for each.
-    """
-
-    name: str
-    type: str
-    family: bool = False
-    many: bool = False
-
-
-class Unavailable(NamedTuple):
-    """Why an output has no value, and what to use instead."""
-
-    reason: str
-    remedy: str
 
 
 @dataclass(frozen=True)
@@ -124,6 +42,7 @@ class NodeSpec:
         lists: the inputs that take all values of an edge at once.
         gives_many: an output of it is a list.
         returns: the NamedTuple that `run` returns; None if it returns a bare value.
+        declared: the declaration that `fitted` made this one of; None if none did.
     """
 
     name: str
@@ -143,6 +62,7 @@ class NodeSpec:
     reads: Callable[..., Mapping[str, Path]] | None = None
     unavailable: Callable[..., Mapping[str, Unavailable]] | None = None
     returns: type[tuple[Any, ...]] | None = None
+    declared: Self | None = field(default=None, repr=False, compare=False)
     lists: tuple[str, ...] = field(init=False, repr=False, compare=False)
     gives_many: bool = field(init=False, repr=False, compare=False)
     _ports: Mapping[str, Port] = field(init=False, repr=False, compare=False)
@@ -162,6 +82,23 @@ class NodeSpec:
         object.__setattr__(self, "_former", former)
         object.__setattr__(self, "lists", tuple(port.name for port in self.inputs if port.many))
         object.__setattr__(self, "gives_many", any(output.many for output in self.outputs))
+
+    def fitted(self, given: Mapping[str, Any]) -> Self:
+        """Return the declaration with the inputs that a node of a graph has.
+
+        It differs where inputs grow, or a choice adds some; see `engine.node.fitting`.
+
+        Args:
+            given: the node's inputs by name.
+        """
+        declared = self.declared or self
+        if not any(port.growing or port.branches for port in declared.inputs):
+            return self
+        return replace(declared, inputs=fit(declared.inputs, given), declared=declared)
+
+    def nested(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values of the inputs by name as the arguments of the function."""
+        return dict(values) if self.declared is None else nest(self.declared.inputs, values)
 
     @property
     def has_bare_result(self) -> bool:
@@ -297,8 +234,17 @@ def _port(name: str, parameter: inspect.Parameter, annotation: Any, tooltip: str
     default = MISSING if parameter.default is parameter.empty else parameter.default
     declared = read_input(subject, annotation)
     port = Port(name=parameter.name, default=default, tooltip=tooltip, **declared)
+    if port.branches and default is not MISSING:
+        port = replace(port, default=_default_choice(subject, port))
     _check_default(subject, port)
     return port
+
+
+def _default_choice(subject: str, port: Port) -> str:
+    for branch in port.branches:
+        if branch.make is type(port.default) and branch.make() == port.default:
+            return branch.choice
+    raise SpecError(f"{subject}: its default must be a choice's class, called without arguments")
 
 
 def _check_default(subject: str, port: Port) -> None:
@@ -341,6 +287,9 @@ def _output(name: str, field_name: str, annotation: Any) -> Output:
     socket = find_marker(Socket, markers)
     if socket is not None:
         return Output(field_name or socket.type, socket.type, socket.family, many)
+    matched = find_marker(Matched, markers)
+    if matched is not None:
+        return Output(field_name or matched.name, matched.allowed, False, many, matched.name)
     if base in PRIMITIVES:
         return Output(field_name or PRIMITIVES[base], PRIMITIVES[base], many=many)
     label = f" {field_name}" if field_name else ""

@@ -1,18 +1,19 @@
 """Nodes with ComfyUI's names have its inputs, defaults, ranges, choices, outputs and categories.
 
-`tests/goldens/ports.json` holds the declarations of ComfyUI 0.3.64. Differences are listed here,
+`tests/goldens/ports.json` holds the declarations of ComfyUI 0.33. Differences are listed here,
 each with its reason.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 import latentloom
-from latentloom.web.object_info import definition
+from latentloom.web.object_info import BRANCHES, GROWING, MATCHED, definition
 from tests.paths import ROOT
 
 GOLDENS: dict[str, Any] = json.loads((ROOT / "tests" / "goldens/ports.json").read_text())
@@ -20,22 +21,43 @@ REGISTRY = latentloom.registry()
 NO_RESULT = "0 would divide by 0"
 WIDGET = "only links are optional in the editor; API prompts may still leave it out"
 SORTED = "the same choices and default, in the order of other nodes"
+FAMILIES = "the types of text encoders that are supported"
+OLDER = "as in 0.3.64"
 DIFFERENCES = {
     "CLIPLoader.device.optional": WIDGET,
+    "CLIPLoader.type.options": FAMILIES,
     "DifferentialDiffusion.strength.optional": WIDGET,
     "DualCLIPLoader.device.optional": WIDGET,
+    "DualCLIPLoader.type.options": FAMILIES,
     "EmptyLatentImage.model": "an additional input, for the native size and channels of a model",
+    "ImageFromBatch.batch_index.max": OLDER,
+    "ImageFromBatch.batch_index.min": OLDER,
     "ImageScaleToMaxDimension.upscale_method.options": SORTED,
+    "ImageScaleToTotalPixels.resolution_steps": OLDER,
+    "KSampler.sampler_name.options": OLDER,
+    "KSamplerAdvanced.sampler_name.options": OLDER,
+    "KSamplerSelect.sampler_name.options": OLDER,
+    "LatentFromBatch.batch_index.max": OLDER,
+    "LatentFromBatch.batch_index.min": OLDER,
     "LatentOperationTonemapReinhard.multiplier.min": NO_RESULT,
     "LoadLatent.latent.type": "the name of any file in the input folder, later ones included",
+    "MaskPreview.lists": OLDER,
+    "MaskPreview.outputs": OLDER,
     "ModelSamplingAuraFlow.shift.min": NO_RESULT,
+    "ModelSamplingDiscrete.sampling.options": OLDER,
     "ModelSamplingSD3.shift.min": NO_RESULT,
+    "PreviewImage.lists": OLDER,
+    "PreviewImage.outputs": OLDER,
     "ResizeAndPadImage.interpolation.options": SORTED,
+    "SamplerER_SDE.eta.max": OLDER,
     "SamplerSASolver.simple_order_2.default": "ComfyUI declares none and uses the same value",
     "SamplerSASolver.use_pece.default": "ComfyUI declares none and uses the same value",
     "SaveImage.format": "an input of this project's own, left out of files for ComfyUI",
+    "SaveImage.lists": OLDER,
+    "SaveImage.outputs": OLDER,
     "SaveImage.quality": "an input of this project's own, left out of files for ComfyUI",
-    "VAELoader.vae_name.options": "no supported family works on pixels",
+    "SaveLatent.lists": OLDER,
+    "SaveLatent.outputs": OLDER,
 }
 SHOWN = ("type", "optional", "default", "min", "max", "step", "multiline")
 
@@ -43,20 +65,39 @@ SHOWN = ("type", "optional", "default", "min", "max", "step", "multiline")
 def describe_node(name: str) -> dict[str, Any]:
     """Return the declaration of our node in the form of the goldens."""
     shown = definition(REGISTRY[name], lambda: ["example.png"])
-    inputs: dict[str, Any] = {}
-    for section, ports in shown["input"].items():
-        for port, (kind, options) in ports.items():
-            choices = kind if isinstance(kind, list) else options.get("options")
-            values = {"type": "COMBO" if isinstance(kind, list) else kind}
-            values |= {key: options[key] for key in SHOWN if key in options}
-            inputs[port] = values | {"optional": section == "optional", "options": choices}
     return {
-        "inputs": inputs,
+        "inputs": describe_inputs(shown["input"]),
         "outputs": [list(pair) for pair in zip(shown["output_name"], shown["output"], strict=True)],
         "lists": shown["output_is_list"],
         "category": shown["category"],
         "output_node": shown["output_node"],
     }
+
+
+def describe_inputs(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        name: describe_input(*config) | {"optional": section == "optional"}
+        for section, ports in sections.items()
+        for name, config in ports.items()
+    }
+
+
+def describe_input(kind: str | list[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an input, with those that a choice adds, or that a group is made of."""
+    shown: dict[str, Any] = {"type": "COMBO" if isinstance(kind, list) else kind}
+    shown |= {key: options[key] for key in SHOWN if key in options}
+    shown["options"] = kind if isinstance(kind, list) else options.get("options")
+    if kind == BRANCHES:
+        shown["options"] = None
+        shown["branches"] = {
+            branch["key"]: describe_inputs(branch["inputs"]) for branch in options["options"]
+        }
+    if kind == MATCHED:
+        shown["template"] = options["template"]
+    if kind == GROWING:
+        template = options["template"]
+        shown["template"] = template | {"input": describe_inputs(template["input"])}
+    return shown
 
 
 def differences(name: str) -> set[str]:
@@ -66,20 +107,38 @@ def differences(name: str) -> set[str]:
         for key in ("outputs", "category", "output_node", "lists")
         if key in expected and expected[key] != got[key]
     }
-    paths |= {f"{name}.{port}" for port in expected["inputs"].keys() ^ got["inputs"].keys()}
-    for port, values in expected["inputs"].items():
-        own = got["inputs"].get(port, {})
-        if values["type"] == "COMBO":
-            own.setdefault("default", next(iter(own.get("options") or ()), None))
-        for key, value in ({"optional": False} | values).items():
-            own_value = own.get(key, value if key == "step" else None)
-            if own_value != value:
-                paths.add(f"{name}.{port}.{key}")
-        if own.get("default") is not None and "default" not in values and values["type"] != "COMBO":
-            paths.add(f"{name}.{port}.default")
+    paths |= ports_differences(name, expected["inputs"], got["inputs"])
     order = [port for port in got["inputs"] if port in expected["inputs"]]
     if order != [port for port in expected["inputs"] if port in got["inputs"]]:
         paths.add(f"{name} order")
+    return paths
+
+
+def input_differences(path: str, values: Mapping[str, Any], own: dict[str, Any]) -> set[str]:
+    paths = set()
+    if values["type"] == "COMBO":
+        own.setdefault("default", next(iter(own.get("options") or ()), None))
+    for key, value in {"optional": False, **values}.items():
+        own_value: Any = own.get(key, value if key == "step" else None)
+        if key == "branches":
+            for choice in value.keys() | own_value.keys():
+                paths |= ports_differences(path, value.get(choice, {}), own_value.get(choice, {}))
+        elif key == "template" and "input" in value:
+            paths |= ports_differences(path, value["input"], own_value["input"])
+            if value | {"input": 0} != own_value | {"input": 0}:
+                paths.add(f"{path}.{key}")
+        elif own_value != value:
+            paths.add(f"{path}.{key}")
+    has_default = "default" in values or values["type"] in ("COMBO", BRANCHES)
+    if own.get("default") is not None and not has_default:
+        paths.add(f"{path}.default")
+    return paths
+
+
+def ports_differences(path: str, expected: Mapping[str, Any], got: Mapping[str, Any]) -> set[str]:
+    paths = {f"{path}.{port}" for port in expected.keys() ^ got.keys()}
+    for port in expected.keys() & got.keys():
+        paths |= input_differences(f"{path}.{port}", expected[port], got[port])
     return paths
 
 
@@ -95,5 +154,5 @@ def test_the_goldens_are_of_registered_nodes() -> None:
 
 @pytest.mark.parametrize("key", ["min", "max", "default"])
 def test_a_changed_number_is_detected(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(GOLDENS["KSampler"]["inputs"]["steps"], key, 3)
-    assert differences("KSampler") == {f"KSampler.steps.{key}"}
+    monkeypatch.setitem(GOLDENS["EmptyImage"]["inputs"]["width"], key, 3)
+    assert differences("EmptyImage") == {f"EmptyImage.width.{key}"}
