@@ -153,12 +153,15 @@ def _id(db: sqlite3.Connection, seq: int) -> str:
     return repr(id)[:MAX_ID_CHARS]
 
 
+def free_name(path: Path) -> Path:
+    """Return the path for the next copy of a damaged queue file."""
+    targets = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
+    return next(target for target in targets if not target.exists())
+
+
 def set_aside(path: Path) -> Path:
     """Rename a queue file, and its log if there is one, and return the new path."""
-    for number in count(1):
-        target = path.with_name(f"{path.name}.damaged-{number}")
-        if not target.exists():
-            break
+    target = free_name(path)
     for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)
         if part.exists():

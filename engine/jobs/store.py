@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import LatentloomError
-from .damage import describe, is_damage, is_sound, restore, salvage, set_aside
+from .damage import describe, free_name, is_damage, is_sound, restore, salvage, set_aside
 from .schema import (
     COLUMNS,
     DURATION,
@@ -28,6 +28,7 @@ from .schema import (
     WORKFLOW_ID,
     prepare,
 )
+from .write_ahead import copy_aside, count_lost, describe_log
 
 State = Literal["pending", "running", "completed", "failed", "cancelled"]
 ENDED = ("completed", "failed", "cancelled")
@@ -96,7 +97,7 @@ class JobStore:
                 if was_emptied and path.with_name(path.name + "-wal").exists():
                     # SQLite would delete the log, which may hold jobs.
                     raise sqlite3.DatabaseError("it is empty")
-                self._db = _connect(path)
+                self._db, self.damage = _connect(path)
             except sqlite3.Error as error:
                 if not is_damage(error):
                     raise
@@ -311,8 +312,8 @@ class JobStore:
         self._db.execute("COMMIT")
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open a sound queue, or a new one.
+def _connect(path: Path) -> tuple[sqlite3.Connection, str | None]:
+    """Open a sound queue, or a new one, and return it with what was lost in its log.
 
     Raises:
         sqlite3.Error: the file is damaged, in use, or cannot be opened.
@@ -325,6 +326,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("BEGIN IMMEDIATE")
         db.execute("COMMIT")
+        damage = _check_log(db, path)
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > LAST_PLAUSIBLE_VERSION:
             raise sqlite3.DatabaseError("its version is damaged")
@@ -343,14 +345,24 @@ def _connect(path: Path) -> sqlite3.Connection:
     except BaseException:
         db.close()
         raise
-    return db
+    return db, damage
+
+
+def _check_log(db: sqlite3.Connection, path: Path) -> str | None:
+    """Copy an open queue whose log is damaged, before the next change overwrites it."""
+    lost = count_lost(db, path)
+    if not lost:
+        return None
+    aside = free_name(path)
+    copy_aside(db, path, aside)
+    return describe_log(path, aside, lost)
 
 
 def _rebuild(path: Path) -> tuple[sqlite3.Connection, str]:
     """Set a damaged file aside and open a new one with the jobs that can be read."""
     aside = set_aside(path)
     readable = salvage(aside)
-    db = _connect(path)
+    db, _ = _connect(path)
     db.execute("BEGIN IMMEDIATE")
     refused = restore(db, readable.rows)
     db.execute("COMMIT")

@@ -167,3 +167,60 @@ def test_damage_anywhere_never_loses_a_job_silently(seed: int, path: Path) -> No
         store.submit(QueuedJob("new", {}, ()))
         assert store.find("new") is not None
         store.close()
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A queue as a killed process leaves it: its log holds the last changes."""
+    path = tmp_path_factory.mktemp("killed") / "queue.sqlite"
+    fill(path)
+    store = JobStore(path)
+    for number in range(20):
+        store.submit(QueuedJob(f"late-{number}", {"1": {"text": "y" * 6000}}, ("1",)))
+    for name in ("queue.sqlite", "queue.sqlite-wal"):
+        copy = path.with_name(name.replace("queue", "copy"))
+        copy.write_bytes(path.with_name(name).read_bytes())
+    store.close()
+    return path.with_name("copy.sqlite")
+
+
+def copied(killed: Path, path: Path, log: bytes) -> Path:
+    path.write_bytes(killed.read_bytes())
+    path.with_name(f"{path.name}-wal").write_bytes(log)
+    return path
+
+
+def test_a_log_of_a_killed_process_is_sound(killed: Path, path: Path) -> None:
+    log = killed.with_name("copy.sqlite-wal").read_bytes()
+    store = JobStore(copied(killed, path, log))
+    assert store.damage is None
+    assert len(store.all()) == JOBS + 20
+    store.close()
+    assert JobStore(path).damage is None
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_damage_to_the_log_is_never_silent(seed: int, killed: Path, tmp_path: Path) -> None:
+    log, rng = killed.with_name("copy.sqlite-wal").read_bytes(), random.Random(seed)
+    for number in range(25):
+        changed = bytearray(log)
+        position = rng.choice((rng.randrange(len(log)), rng.randrange(32), len(log) - 4100))
+        changed[position] ^= 1 << rng.randrange(8)
+        target = copied(killed, tmp_path / f"{number}.sqlite", bytes(changed))
+        store = JobStore(target)
+        assert store.damage is not None
+        assert all(job.id.startswith(("job-", "late-")) for job in store.all())
+        aside = target.with_name(f"{target.name}.damaged-1")
+        assert aside.with_name(f"{aside.name}-wal").read_bytes() == changed
+        store.close()
+        assert JobStore(target).damage is None
+
+
+def test_a_change_that_a_kill_interrupted_is_not_damage(killed: Path, path: Path) -> None:
+    log = killed.with_name("copy.sqlite-wal").read_bytes()
+    page_bytes = int.from_bytes(log[8:12], "big")
+    # The last change has several pages; without the last one it was not acknowledged.
+    store = JobStore(copied(killed, path, log[: -page_bytes - 24]))
+    assert store.damage is None
+    assert store.find("late-18") is not None
+    assert store.find("late-19") is None
