@@ -21,7 +21,8 @@ LIBRARIES = {
     "engine": {"networkx", "yaml"},
     "diffusion": {
         "torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "scipy", "torchsde",
-        "huggingface_hub", "instant_clip_tokenizer", "yaml", "cv2", "triton",
+        "huggingface_hub", "instant_clip_tokenizer", "sentencepiece", "tiktoken", "tokenizers",
+        "yaml", "cv2", "triton",
     },
     "nodes": {"torch", "numpy"},
     "console": {"rich"},

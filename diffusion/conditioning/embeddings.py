@@ -20,7 +20,7 @@ from ..weights.weight_file import load_weights
 log = logging.getLogger(__name__)
 
 # Keys of the vectors in files for several text encoders.
-KEYS: Mapping[TextKind, str] = {"l": "clip_l", "h": "clip_h", "g": "clip_g"}
+KEYS: Mapping[TextKind, str] = {"l": "clip_l", "h": "clip_h", "g": "clip_g", "t5xxl": "t5xxl"}
 
 
 def embedding_vectors(name: str, kind: TextKind, width: int) -> Sequence[Tensor] | None:
@@ -58,7 +58,7 @@ def read_vectors(path: Path, kind: TextKind) -> Tensor:
     if path.stat().st_size > MAX_EMBEDDING_BYTES:
         raise ModelFileError(f"{path.name} is too large for an embedding")
     tensors = load_weights(path)
-    vectors = tensors.get(KEYS[kind], next(iter(tensors.values()), None))
+    vectors = tensors.get(KEYS.get(kind, ""), next(iter(tensors.values()), None))
     if vectors is None or vectors.ndim not in (1, 2) or not vectors.numel():
         raise ModelFileError(f"{path.name}: expected the vectors of an embedding")
     return vectors.reshape(-1, vectors.shape[-1])

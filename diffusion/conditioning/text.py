@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..errors import PromptError
 from ..networks.finite import check_finite
@@ -16,27 +16,33 @@ from ..networks.handles import Clip
 from ..networks.residency import retry_when_out_of_memory
 from ..networks.weights import TextEncoder
 from ..text.prompt import Token, tokenize
-from ..weights.text_keys import TextKind
+from ..text.recipes import Join
+from ..weights.text_keys import KIND_BY_WIDTH, TextKind
 from .conditioning import Conditioning, PromptEntry, Sizes
 from .embeddings import embedding_vectors
+from .sequences import encode_sequence, replace_words
 
 Chunks = list[list[Token]]
+Encoded = tuple[Tensor, Tensor | None]
+CLIP_KINDS = frozenset(KIND_BY_WIDTH.values())
+T5_WIDTH = 4096
 
 
 def encode_text(clip: Clip, text: str, sizes: Sizes | None = None) -> Conditioning:
-    """Encode a prompt.
+    """Encode a prompt, as the recipe of its text encoders says.
 
-    Chunks of 77 tokens are encoded separately and joined. A weight moves a token's encoding away
-    from that of the empty prompt at its position, without renormalising. If a model has several
-    text encoders, each encodes the prompt, and their encodings are concatenated.
+    A weight moves a token's encoding away from that of the empty prompt at its position, without
+    renormalising. CLIP encodes chunks of 77 tokens separately and joins them; if a model has
+    several CLIPs, each encodes the prompt, and their encodings are concatenated. T5 and language
+    models encode one sequence, within a template if their recipe has one.
 
     Returns:
-        One entry: tokens 1×77k×d, pooled 1×d of the last encoder's first chunk.
+        One entry: tokens 1×n×d; pooled 1×d of the first chunk of CLIP, if the recipe has it.
 
     Raises:
         PromptError: the prompt cannot be read.
     """
-    return encode_prompts(clip, {part.kind: text for part in clip.weights.encoders}, sizes)
+    return encode_prompts(clip, dict.fromkeys(clip.recipe.kinds, text), sizes)
 
 
 def encode_prompts(
@@ -49,29 +55,74 @@ def encode_prompts(
     """
     tokens, pooled = retry_when_out_of_memory(lambda: _encode_all(clip, prompts))
     # Clones, since tensors made in inference mode take no part in other arithmetic.
-    return (PromptEntry(tokens.clone(), pooled.clone(), sizes=sizes),)
+    pooled = None if pooled is None else pooled.clone()
+    return (PromptEntry(tokens.clone(), pooled, sizes=sizes),)
 
 
-def _encode_all(clip: Clip, prompts: Mapping[TextKind, str]) -> tuple[Tensor, Tensor]:
-    """Return 1×77k×d of all encoders, concatenated, and 1×d pooled of the last."""
-    weights = clip.weights
-    with weights.use(clip.patches):
-        encoders = weights.encoders
-        missing = [encoder.kind for encoder in encoders if encoder.kind not in prompts]
+def _encode_all(clip: Clip, prompts: Mapping[TextKind, str]) -> Encoded:
+    with clip.weights.use(clip.patches):
+        encoders = {encoder.kind: encoder for encoder in clip.weights.encoders}
+        missing = encoders.keys() - prompts.keys()
         if missing:
-            expected = ", ".join(encoder.kind for encoder in encoders)
             raise PromptError(
-                f"expected prompts for the text encoders {expected}, got {', '.join(prompts)}"
+                f"expected prompts for the text encoders {', '.join(encoders)}, "
+                f"got {', '.join(prompts)}"
             )
-        chunks = [_tokenize(encoder, prompts[encoder.kind]) for encoder in encoders]
-        count = max(map(len, chunks))
-        for encoder, own in zip(encoders, chunks, strict=True):
-            own += _tokenize(encoder, "") * (count - len(own))
-        encodings = [
-            _encode(encoder, own, clip.layer, weights.device)
-            for encoder, own in zip(encoders, chunks, strict=True)
+        clips = [encoder for encoder in encoders.values() if encoder.kind in CLIP_KINDS]
+        sequences = [encoder for encoder in encoders.values() if encoder.kind not in CLIP_KINDS]
+        device = clip.weights.device
+        chunks = _encode_clips(clips, prompts, clip.layer, device) if clips else []
+        sequence = [
+            encode_sequence(encoder, clip.recipe, prompts[encoder.kind], device)
+            for encoder in sequences
         ]
-        return torch.cat([tokens for tokens, _ in encodings], dim=-1), encodings[-1][1]
+        return JOINS[clip.recipe.join](chunks, sequence)
+
+
+def _encode_clips(
+    encoders: Sequence[TextEncoder],
+    prompts: Mapping[TextKind, str],
+    layer: int | None,
+    device: torch.device,
+) -> list[tuple[Tensor, Tensor]]:
+    """Return 1×77k×d and 1×d pooled of each CLIP; shorter prompts get empty chunks."""
+    chunks = [_tokenize(encoder, prompts[encoder.kind]) for encoder in encoders]
+    count = max(map(len, chunks))
+    for encoder, own in zip(encoders, chunks, strict=True):
+        own += _tokenize(encoder, "") * (count - len(own))
+    pairs = zip(encoders, chunks, strict=True)
+    return [_encode(encoder, own, layer, device) for encoder, own in pairs]
+
+
+def _join_chunks(chunks: Sequence[tuple[Tensor, Tensor]], _sequence: Sequence[Tensor]) -> Encoded:
+    """Return the encodings of CLIPs side by side, and the pooled one of the last."""
+    return torch.cat([tokens for tokens, _ in chunks], dim=-1), chunks[-1][1]
+
+
+def _join_pooled(chunks: Sequence[tuple[Tensor, Tensor]], sequence: Sequence[Tensor]) -> Encoded:
+    """Return the sequence, and the pooled encoding of CLIP."""
+    return sequence[0], chunks[0][1]
+
+
+def _join_sd3(chunks: Sequence[tuple[Tensor, Tensor]], sequence: Sequence[Tensor]) -> Encoded:
+    """Return both CLIPs side by side, padded to T5's width, then T5; and both pooled encodings."""
+    parts = list(sequence)
+    pooled = None
+    if chunks:
+        tokens = torch.cat([tokens for tokens, _ in chunks], dim=-1)
+        parts.insert(0, functional.pad(tokens, (0, T5_WIDTH - tokens.shape[-1])))
+        pooled = torch.cat([pooled for _, pooled in chunks], dim=-1)
+    return torch.cat(parts, dim=1), pooled
+
+
+def _join_sequence(_chunks: Sequence[tuple[Tensor, Tensor]], sequence: Sequence[Tensor]) -> Encoded:
+    return sequence[0], None
+
+
+JOINS: Mapping[Join, Callable[[Sequence[tuple[Tensor, Tensor]], Sequence[Tensor]], Encoded]] = {
+    "chunks": _join_chunks, "pooled_l": _join_pooled, "sd3": _join_sd3,
+    "sequence": _join_sequence,
+}  # fmt: skip
 
 
 def _tokenize(encoder: TextEncoder, prompt: str) -> Chunks:
@@ -99,40 +150,15 @@ def _encode_chunks(
     module = encoder.module
     ids = torch.tensor([[token.id for token in chunk] for chunk in chunks])
     network = module.get_submodule("text_model") if _has_text_model(module) else module
-    with _replace_words(module, chunks):
+    with replace_words(module, chunks):
         output = network(ids.clamp(min=0).to(device), output_hidden_states=True)
     hidden = _select_layer(encoder, network, output, encoder.layer if layer is None else layer)
     first_end = (ids == encoder.tokenizer.special_tokens.end).int().argmax(dim=1)
     pooled = output.last_hidden_state[torch.arange(len(chunks)), first_end]
-    if hasattr(module, "text_projection"):
+    if encoder.is_projected and hasattr(module, "text_projection"):
         pooled = module.get_submodule("text_projection")(pooled)
     check_finite(f"the text encoder {encoder.kind}", hidden, pooled)
     return hidden.float().cpu(), pooled.float().cpu()
-
-
-@contextmanager
-def _replace_words(module: nn.Module, chunks: Chunks) -> Iterator[None]:
-    """Replace the words that stand for embeddings by their vectors."""
-    vectors = [
-        (row, column, token.vector)
-        for row, chunk in enumerate(chunks)
-        for column, token in enumerate(chunk)
-        if token.vector is not None
-    ]
-
-    def put(_module: nn.Module, _inputs: Any, words: Tensor) -> Tensor:
-        words = words.clone()
-        for row, column, vector in vectors:
-            words[row, column] = vector.to(words)
-        return words
-
-    table: nn.Module = module.get_input_embeddings()  # type: ignore[operator]
-    hook = table.register_forward_hook(put) if vectors else None
-    try:
-        yield
-    finally:
-        if hook is not None:
-            hook.remove()
 
 
 def _select_layer(encoder: TextEncoder, network: nn.Module, output: Any, layer: int) -> Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 from ..families.family import Family
 from ..schedules.model_sampling import ModelSampling
+from ..text.recipes import CLIP_RECIPE, TextRecipe
 from .patch import Patch
 from .weights import TextWeights, UNetWeights, VaeWeights, Weights
 
@@ -58,6 +59,7 @@ class Clip(NetworkHandle):
     family: Family
     layer: int | None = None
     patches: tuple[Patch, ...] = ()
+    recipe: TextRecipe = CLIP_RECIPE
 
 
 @dataclass(frozen=True, eq=False)

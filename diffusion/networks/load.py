@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from ..errors import ModelFileError
 from ..families.family import Family
 from ..schedules.model_sampling import ContinuousSampling, ModelSampling
-from ..text.tokenizers import Tokenizer, load_clip_l_tokenizer, load_tokenizer
 from ..weights.detect import (
     check_checkpoint,
     check_vae,
     detect_checkpoint_family,
-    detect_clip_family,
     detect_vae_family,
-    find_text_folders,
-    has_projection,
     read_noise_schedule,
 )
 from ..weights.missing_part import AUTOENCODER, TEXT_ENCODER
 from ..weights.single_file import ModelContents, read_checkpoint, read_contents
-from ..weights.text_keys import KIND_BY_WIDTH, KIND_ORDER, StoredTextEncoder, TextKind
 from ..weights.tiny_vae import TinyVaeFiles, find_tiny_vae_files, read_tiny_vae
 from . import devices
 from .handles import Clip, Model, Vae
+from .load_text import load_text_files, load_text_folders
 from .network_files import load_network_file, load_network_folder, load_shared
-from .weights import TextEncoder, TextWeights, TinyVaeWeights, UNetWeights, VaeWeights
+from .weights import TextWeights, TinyVaeWeights, UNetWeights, VaeWeights
 
-# Models with OpenCLIP-H use its last layer but one, so that many files leave out the last.
-H_LAYERS = 24
-OPEN_CLIP_PAD = 0
 STORED = {
     "default": None,
     "fp8_e4m3fn": torch.float8_e4m3fn,
@@ -64,7 +55,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     model = Model(
         _load_unet_folder(path), family, ModelSampling(**asdict(read_noise_schedule(path)))
     )
-    return Checkpoint(model, Clip(_load_text_folders(path, family), family), load_vae(path / "vae"))
+    return Checkpoint(model, Clip(load_text_folders(path, family), family), load_vae(path / "vae"))
 
 
 def load_unet(path: Path, stored: str = "default") -> Model:
@@ -78,18 +69,6 @@ def load_unet(path: Path, stored: str = "default") -> Model:
     """
     contents, family = read_checkpoint(path), detect_checkpoint_family(path)
     return Model(_load_unet_file(path, contents, STORED[stored]), family, make_sampling(family))
-
-
-def load_clip(paths: tuple[Path, ...], on_cpu: bool = False) -> Clip:
-    """Load the text encoders of one file or of two.
-
-    Raises:
-        ModelFileError: one is corrupt, or they do not belong together.
-    """
-    family = detect_clip_family(paths)
-    files = [(path, stored) for path in paths for stored in read_contents(path).text_encoders]
-    files.sort(key=lambda file: KIND_ORDER.index(file[1].kind))
-    return Clip(_load_text_files(files, family, on_cpu), family)
 
 
 def load_vae(path: Path) -> Vae:
@@ -117,7 +96,7 @@ def _load_checkpoint_file(path: Path) -> Checkpoint:
     contents, family = read_checkpoint(path), detect_checkpoint_family(path)
     text_encoders: TextWeights = TEXT_ENCODER.placeholder(path)
     if contents.text_encoders:
-        text_encoders = _load_text_files(
+        text_encoders = load_text_files(
             [(path, stored) for stored in contents.text_encoders], family
         )
     vae: VaeWeights = AUTOENCODER.placeholder(path)
@@ -169,48 +148,6 @@ def _load_tiny_vae(files: TinyVaeFiles) -> VaeWeights:
     return load_shared(files.name, make, files.encoder, files.decoder)
 
 
-def _load_text_files(
-    files: Sequence[tuple[Path, StoredTextEncoder]], family: Family, on_cpu: bool = False
-) -> TextWeights:
-    """Load text encoders from the files that hold them."""
-
-    def make(digest: str) -> TextWeights:
-        encoders = [_load_text_file(path, stored, family) for path, stored in files]
-        return TextWeights(encoders, digest, torch.device("cpu") if on_cpu else None)
-
-    part = f"text_encoder{' on the CPU' if on_cpu else ''} of {family.name}"
-    return load_shared(part, make, *dict.fromkeys(path for path, _ in files))
-
-
-def _load_text_file(path: Path, stored: StoredTextEncoder, family: Family) -> TextEncoder:
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    kind = CLIPTextModelWithProjection if stored.has_projection else CLIPTextModel
-    config = stored.network.config
-
-    module = load_network_file(
-        path, stored.network, lambda: kind(CLIPTextConfig(**config)), torch.float32
-    )
-    tokenizer = load_clip_l_tokenizer()
-    if stored.kind != "l":
-        special_tokens = tokenizer.special_tokens._replace(pad=OPEN_CLIP_PAD)
-        tokenizer = replace(tokenizer, special_tokens=special_tokens)
-    _check_vocabulary(path.name, tokenizer, config["vocab_size"])
-    return _make_encoder(stored.kind, module, tokenizer, family, config["num_hidden_layers"])
-
-
-def _make_encoder(
-    kind: TextKind, module: torch.nn.Module, tokenizer: Tokenizer, family: Family, layers: int
-) -> TextEncoder:
-    """Make a text encoder with the layer that its family uses."""
-    encoder = TextEncoder(kind, module, tokenizer)
-    if family.size_inputs != "none":
-        return replace(encoder, layer=-2, final_norm=False)
-    if kind == "h":
-        return replace(encoder, layer=-2, dropped=int(layers == H_LAYERS - 1))
-    return encoder
-
-
 def _load_unet_folder(path: Path) -> UNetWeights:
     def make(digest: str) -> UNetWeights:
         from diffusers import UNet2DConditionModel
@@ -219,38 +156,3 @@ def _load_unet_folder(path: Path) -> UNetWeights:
         return UNetWeights(module, digest)
 
     return load_shared("unet", make, path / "unet")
-
-
-def _load_text_folders(path: Path, family: Family) -> TextWeights:
-    folders = find_text_folders(path)
-
-    def make(digest: str) -> TextWeights:
-        encoders = [
-            _load_text_folder(path / encoder, path / tokenizer, family)
-            for encoder, tokenizer in folders
-        ]
-        return TextWeights(encoders, digest)
-
-    paths = [path / name for pair in folders for name in pair]
-    return load_shared("text_encoder", make, *paths)
-
-
-def _load_text_folder(folder: Path, tokenizer_folder: Path, family: Family) -> TextEncoder:
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection
-
-    tokenizer = load_tokenizer(tokenizer_folder)
-    network: Any = CLIPTextModelWithProjection if has_projection(folder) else CLIPTextModel
-    module = load_network_folder(network, folder, torch.float32)
-    config = module.config
-    _check_vocabulary(folder.parent.name, tokenizer, config.vocab_size)
-    second: TextKind = "g" if folder.name.endswith("_2") else "l"
-    kind = KIND_BY_WIDTH.get(config.hidden_size, second)
-    return _make_encoder(kind, module, tokenizer, family, config.num_hidden_layers)
-
-
-def _check_vocabulary(name: str, tokenizer: Tokenizer, size: int) -> None:
-    max_id = tokenizer.max_id
-    if max_id >= size:
-        raise ModelFileError(
-            f"{name}: the tokenizer has token {max_id}, the text encoder only {size} tokens"
-        )

@@ -27,6 +27,7 @@ from ..weights.headers import read_tensor_infos
 from ..weights.parameters import check_complete, unknown_weight
 from ..weights.vae_keys import rename_old_attention
 from ..weights.weight_file import open_weights
+from .narrow import list_narrow_weights
 from .residency import residency
 from .weights import Weights
 
@@ -70,17 +71,21 @@ def load_network_file(
     make: Callable[[], nn.Module],
     dtype: torch.dtype,
     stored: torch.dtype | None = None,
+    *,
+    is_narrow: bool = False,
 ) -> nn.Module:
     """Build a network without weights and fill it from a memory-mapped file, tensor by tensor.
 
     Args:
         stored: a narrower type that weights are rounded to first.
+        is_narrow: leave the weights of linear layers and tables in the precision of the file.
 
     Raises:
         ModelFileError: the file lacks weights, or has some that the network does not have.
     """
     module = _make_empty(make)
     expected = module.state_dict()
+    narrow = frozenset(list_narrow_weights(module) if is_narrow else ())
     weights: dict[str, Tensor] = {}
 
     def add(key: str, parameter: str, weight: Tensor) -> None:
@@ -91,7 +96,10 @@ def load_network_file(
         if shape.numel() != weight.numel():
             raise ModelFileError(_wrong_shape(f"{path.name}: {key}", shape, weight.shape))
         weight = weight if stored is None else weight.to(stored)
-        weights[name] = weight.reshape(shape).to(dtype).contiguous()
+        if not weight.dtype.is_floating_point:
+            raise ModelFileError(f"{path.name}: {key}: weights in {weight.dtype} are not supported")
+        own = min(weight.dtype, dtype, key=lambda one: one.itemsize) if name in narrow else dtype
+        weights[name] = weight.reshape(shape).to(own).contiguous()
 
     with open_weights(path) as file:
         for key, parameter in part.names.items():
@@ -104,10 +112,20 @@ def load_network_file(
     check_complete(path.name, expected.keys() - weights.keys())
     module.load_state_dict(weights, assign=True)
     for owner in module.modules():
-        for name, buffer in owner.named_buffers(recurse=False):
-            if buffer.is_meta and name == "position_ids":
-                owner.register_buffer(name, torch.arange(buffer.shape[-1])[None], persistent=False)
+        _fill_buffers(owner)
     return module
+
+
+def _fill_buffers(owner: nn.Module) -> None:
+    """Compute the buffers of a layer that was built without weights and that no file holds."""
+    empty = {name: buffer for name, buffer in owner.named_buffers(recurse=False) if buffer.is_meta}
+    if "position_ids" in empty:
+        ids = torch.arange(empty.pop("position_ids").shape[-1])[None]
+        owner.register_buffer("position_ids", ids, persistent=False)
+    if empty:  # frequencies of rotary positions
+        made = dict(type(owner)(owner.config).named_buffers())
+        for name in empty:
+            owner.register_buffer(name, made[name], persistent=False)
 
 
 def _wrong_shape(subject: str, expected: Sequence[int], got: Sequence[int]) -> str:

@@ -283,10 +283,11 @@ class TextEncoder:
     """One text encoder.
 
     Attributes:
-        kind: l, h or g; also the network's name where a model has several encoders.
-        layer: that its encoding comes from, counted from the end.
+        kind: also the network's name where a model has several encoders.
+        layer: that the encoding of a CLIP comes from, counted from the end.
         final_norm: apply the final norm to the encoding of an earlier layer too.
         dropped: unused layers at the end, which the file leaves out.
+        is_projected: its pooled encoding goes through its projection, if it has one.
     """
 
     kind: TextKind
@@ -296,6 +297,7 @@ class TextEncoder:
     layer: int = -1
     final_norm: bool = True
     dropped: int = 0
+    is_projected: bool = True
 
 
 class TextWeights(Weights):

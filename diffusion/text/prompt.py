@@ -157,6 +157,17 @@ def tokenize(
     Raises:
         PromptError: the prompt is too long.
     """
+    return pack(split_pieces(text, encode, embedding), special_tokens)
+
+
+def split_pieces(
+    text: str, encode: Encode, embedding: Embedding | None = None
+) -> list[list[Token]]:
+    """Return the weighted tokens of a prompt, in pieces of one weight; see `tokenize`.
+
+    Raises:
+        PromptError: the prompt is too long.
+    """
     find = embedding or _no_embedding
     pieces: list[list[Token]] = []
     for segment, weight in parse_weights(text):
@@ -166,7 +177,7 @@ def tokenize(
                 pieces.append([Token(EMBEDDING_ID, weight, vector) for vector in vectors])
             if rest or not name:
                 pieces.append([Token(id, weight) for id in encode(rest)])
-    return pack(pieces, special_tokens)
+    return pieces
 
 
 def find_embedding_names(text: str) -> set[str]:

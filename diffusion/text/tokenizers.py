@@ -8,6 +8,7 @@ user allows it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ from .prompt import SpecialTokens
 CLIP_L_NAMES = ("clip-l", "clip_l", "clip-vit-large-patch14")
 CLIP_L_HUB = "openai/clip-vit-large-patch14"
 CLIP_L_SPECIAL_TOKENS = SpecialTokens(49406, 49407, 49407)
+CLIP_L_WORDS = {"<|startoftext|>": 49406, "<|endoftext|>": 49407}
 NETWORK_VARIABLE = "LATENTLOOM_NETWORK"
 
 
@@ -121,9 +123,12 @@ def _load_instant() -> Tokenizer:
     import instant_clip_tokenizer
 
     tokenizer: Any = instant_clip_tokenizer.Tokenizer()
+    split = re.compile(f"({'|'.join(map(re.escape, CLIP_L_WORDS))})")
 
     def encode(text: str) -> Sequence[int]:
-        ids: list[int] = tokenizer.encode(text)
+        ids: list[int] = []
+        for part in split.split(text):  # the library takes special tokens for plain words
+            ids += [CLIP_L_WORDS[part]] if part in CLIP_L_WORDS else tokenizer.encode(part)
         return ids
 
     return Tokenizer(encode, CLIP_L_SPECIAL_TOKENS, CLIP_L_SPECIAL_TOKENS.end)

@@ -16,10 +16,12 @@ from ..families.family import (
     SizeInputs,
     family_for,
 )
+from ..families.stored import Sizes
 from ..families.unet_sizes import unet_sizes
 from .config_file import ConfigFile, read_config
 from .folder_parameters import check_folder_parameters
 from .headers import read_tensor_infos
+from .language_keys import language_sizes, t5_sizes
 from .missing_part import AUTOENCODER, TEXT_ENCODER, MissingPart
 from .parameters import (
     check_parameters,
@@ -77,7 +79,7 @@ def check_checkpoint(path: Path) -> None:
     if path.is_file():
         check_unet_file(path)
         contents = read_checkpoint(path)
-        _check_text_parameters(path, contents)
+        check_text_parameters(path, contents)
         if contents.vae is not None:
             check_parameters(path, contents.vae, vae_sizes)
         return
@@ -100,20 +102,16 @@ def check_unet_file(path: Path) -> None:
     check_parameters(path, unet, unet_sizes)
 
 
-def check_clip_files(paths: tuple[Path, ...]) -> None:
-    """Check that files have the text encoders of a family, and that they can be loaded.
+def check_text_parameters(path: Path, contents: ModelContents) -> None:
+    """Check that the text encoders of a file have all their weights, and no others.
 
     Raises:
-        ModelFileError: as detect_clip_family, or one lacks weights or has others.
+        ModelFileError: a weight is missing, unknown or of another size.
     """
-    detect_clip_family(paths)
-    for path in paths:
-        _check_text_parameters(path, read_contents(path))
-
-
-def _check_text_parameters(path: Path, contents: ModelContents) -> None:
     for encoder in contents.text_encoders:
-        sizes = projected_text_sizes if encoder.has_projection else text_sizes
+        sizes: Sizes = projected_text_sizes if encoder.has_projection else text_sizes
+        if not encoder.is_clip:
+            sizes = t5_sizes if encoder.kind == "t5xxl" else language_sizes
         check_parameters(path, encoder.network, sizes)
 
 
@@ -243,29 +241,6 @@ def _vae_file_family(path: Path) -> Family:
         latent_channels=config["latent_channels"],
         vae_factor=2 ** (len(config["block_out_channels"]) - 1),
     )
-
-
-def detect_clip_family(paths: tuple[Path, ...]) -> Family:
-    """Return the family of the models that use the text encoders of these files.
-
-    Raises:
-        ModelFileError: a file holds none, or no family combines them.
-    """
-    kinds: list[str] = []
-    width = 0
-    for path in paths:
-        text_encoders = read_contents(path).text_encoders
-        if not text_encoders:
-            raise ModelFileError(f"{path.name} holds no CLIP text encoder")
-        kinds += [text_encoder.kind for text_encoder in text_encoders]
-        width += sum(text_encoder.width for text_encoder in text_encoders)
-    names = " and ".join(path.name for path in paths)
-    if len({*kinds}) != len(kinds) or (len(paths) > 1 and {*kinds} != {"l", "g"}):
-        clips = " and ".join(kind.upper() for kind in kinds)
-        raise ModelFileError(f"{names} hold CLIP {clips}; a model has one L and one G")
-    if len(kinds) == 1 or width == SDXL.text_dim:
-        return family_for(width)
-    return replace(SDXL, name=f"sd-{width}", text_dim=width)
 
 
 def find_text_folders(path: Path) -> list[tuple[str, str]]:

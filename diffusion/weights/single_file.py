@@ -16,6 +16,7 @@ from ..families.stored import StoredNetwork, TensorInfos, rename_infos
 from ..families.unet_keys import SIZE_DIM, map_unet_keys, read_unet_config
 from .file_cache import cache_while_unchanged
 from .headers import read_floats, read_tensor_infos
+from .language_keys import find_language_models
 from .text_keys import StoredTextEncoder, find_text_encoders
 from .vae_keys import map_vae_keys, read_vae_config
 
@@ -59,12 +60,13 @@ def read_contents(path: Path) -> ModelContents:
     infos = read_tensor_infos(path)
     try:
         unet, vae = find_unet(infos), find_vae(infos)
-        text_encoders = find_text_encoders(infos)
+        text_encoders = (*find_text_encoders(infos), *find_language_models(infos))
     except ModelFileError as error:
         raise ModelFileError(f"{path.name}: {error}") from error
     width = sum(text_encoder.width for text_encoder in text_encoders)
     if unet is None:
-        family = family_for(width) if text_encoders else None
+        clips = [encoder for encoder in text_encoders if encoder.is_clip]
+        family = family_for(width) if clips == [*text_encoders] != [] else None
         return ModelContents(unet, text_encoders, vae, family)
     family = _unet_family(path, infos, unet, text_encoders)
     if text_encoders and width != family.text_dim:

@@ -1,4 +1,7 @@
-"""CLIP text encoders by their keys: transformers' names or OpenCLIP's. No torch here."""
+"""CLIP text encoders by their keys: transformers' names or OpenCLIP's. No torch here.
+
+`language_keys` reads those of T5 and of language models.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,18 @@ from typing import Any, Literal
 from ..errors import ModelFileError
 from ..families.stored import StoredNetwork, TensorInfos, count_members
 
-TextKind = Literal["l", "h", "g"]
+TextKind = Literal["l", "h", "g", "t5xxl", "qwen3", "qwen25"]
 
 VOCABULARY_FILES = ("vocab.json", "merges.txt")
 TOKEN_EMBEDDING = "token_embedding.weight"
 POSITIONS = 77
 HEAD_WIDTH = 64
 KIND_BY_WIDTH: dict[int, TextKind] = {768: "l", 1024: "h", 1280: "g"}
-KIND_ORDER = list(KIND_BY_WIDTH.values())
+KIND_ORDER: list[TextKind] = [*KIND_BY_WIDTH.values(), "t5xxl", "qwen3", "qwen25"]
+KIND_NAMES: dict[TextKind, str] = {
+    "l": "CLIP L", "h": "CLIP H", "g": "CLIP G", "t5xxl": "T5", "qwen3": "Qwen 3",
+    "qwen25": "Qwen 2.5",
+}  # fmt: skip
 PROJECTION = "text_projection.weight"
 JOINED_ATTENTION = "attn.in_proj_"
 OPEN_CLIP_MODULES = {
@@ -32,20 +39,27 @@ class StoredTextEncoder:
     """A text encoder in a file.
 
     Attributes:
-        kind: CLIP-L, OpenCLIP-H or OpenCLIP-G, by its width. Encoders of another width count as
-            G if they have OpenCLIP's names or a projection, else as L.
+        kind: CLIP-L, OpenCLIP-H or OpenCLIP-G, by its width, or the language model. CLIP encoders
+            of another width count as G if they have OpenCLIP's names or a projection, else as L.
         has_projection: it projects its pooled output.
+        has_vision: a language model with a vision tower.
     """
 
     kind: TextKind
     network: StoredNetwork
-    has_projection: bool
+    has_projection: bool = False
+    has_vision: bool = False
 
     @property
     def width(self) -> int:
         """The width of its encoding."""
         width: int = self.network.config["hidden_size"]
         return width
+
+    @property
+    def is_clip(self) -> bool:
+        """True for CLIP, False for T5 and language models."""
+        return self.kind in KIND_BY_WIDTH.values()
 
 
 def find_text_encoders(infos: TensorInfos) -> tuple[StoredTextEncoder, ...]:

@@ -117,9 +117,10 @@ def test_eight_bit_weights_change_the_result_slightly(engine: Engine) -> None:
     ("node", "inputs", "port", "message"),
     [
         ("UNETLoader", {"unet_name": "original.safetensor"}, "unet_name", "did you mean"),
-        ("CLIPLoader", {"clip_name": "clip_l.safetensors", "type": "wan"}, "type", "the only"),
+        ("CLIPLoader", {"clip_name": "clip_l.safetensors", "type": "wan"}, "type",
+         "expected sd3 or stable_diffusion or sdxl for CLIP L, got wan"),
         ("DualCLIPLoader", {"clip_name1": "clip_l.safetensors", "clip_name2": "clip_l.safetensors"},
-         "clip_name2", "hold CLIP L and L; a model has one L and one G"),
+         "clip_name2", "hold CLIP L and CLIP L; a model has one L and one G"),
         ("DualCLIPLoader", {"clip_name1": "clip_l.safetensors", "clip_name2": "clip_g.safetensors",
                             "type": "flux"}, "type", "got flux"),
         ("VAELoader", {"vae_name": "nothing.safetensors"}, "vae_name", "did you mean"),

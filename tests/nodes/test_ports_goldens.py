@@ -21,14 +21,11 @@ REGISTRY = latentloom.registry()
 NO_RESULT = "0 would divide by 0"
 WIDGET = "only links are optional in the editor; API prompts may still leave it out"
 SORTED = "the same choices and default, in the order of other nodes"
-FAMILIES = "the types of text encoders that are supported"
 OLDER = "as in 0.3.64"
 DIFFERENCES = {
     "CLIPLoader.device.optional": WIDGET,
-    "CLIPLoader.type.options": FAMILIES,
     "DifferentialDiffusion.strength.optional": WIDGET,
     "DualCLIPLoader.device.optional": WIDGET,
-    "DualCLIPLoader.type.options": FAMILIES,
     "EmptyLatentImage.model": "an additional input, for the native size and channels of a model",
     "ImageFromBatch.batch_index.max": OLDER,
     "ImageFromBatch.batch_index.min": OLDER,

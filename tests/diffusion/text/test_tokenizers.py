@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.networks.load import OPEN_CLIP_PAD
+from latentloom.diffusion.networks.load_text import OPEN_CLIP_PAD
 from latentloom.diffusion.text import tokenizers
 from latentloom.diffusion.text.prompt import tokenize
 from latentloom.diffusion.text.tokenizers import load_clip_l_tokenizer, load_tokenizer

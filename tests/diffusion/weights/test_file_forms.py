@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.networks.load import load_checkpoint, load_clip, load_unet, load_vae
+from latentloom.diffusion.networks.load import load_checkpoint, load_unet, load_vae
+from latentloom.diffusion.networks.load_text import load_clip
 from latentloom.diffusion.schedules.model_sampling import ContinuousSampling
 from latentloom.diffusion.weights.detect import check_checkpoint
 from latentloom.diffusion.weights.folders import MODELS_VARIABLE

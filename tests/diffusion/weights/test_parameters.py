@@ -19,10 +19,10 @@ from latentloom.diffusion.families.stored import Sizes
 from latentloom.diffusion.families.tensor_info import TensorInfo
 from latentloom.diffusion.families.unet_sizes import unet_sizes
 from latentloom.diffusion.networks.load import load_checkpoint
+from latentloom.diffusion.text.clip_files import check_clip_files
 from latentloom.diffusion.weights.control_file import check_control, read_control_network
 from latentloom.diffusion.weights.detect import (
     check_checkpoint,
-    check_clip_files,
     check_unet_file,
     check_vae,
 )
@@ -183,7 +183,7 @@ CHANGES: dict[str, tuple[str, Tensor | None, str]] = {
 
 
 def check_clip_file(path: Path) -> None:
-    check_clip_files((path,))
+    check_clip_files((path,), "stable_diffusion")
 
 
 CHECKS: dict[str, Callable[[Path], None]] = {"vae": check_vae, "text": check_clip_file}
@@ -216,7 +216,7 @@ def test_a_part_may_be_used_where_another_is_incomplete(
 ) -> None:
     path = changed(weights, "missing", tmp_path / "a.safetensors")
     check_vae(path)
-    check_clip_files((path,))
+    check_clip_files((path,), "stable_diffusion")
 
 
 def test_a_complete_checkpoint_passes(weights: dict[str, Tensor], tmp_path: Path) -> None:
