@@ -99,8 +99,9 @@ def run(options: argparse.Namespace) -> int:
 def batch(options: argparse.Namespace) -> int:
     """`latentloom batch FILE FOLDER`."""
     from latentloom.console.batch import run_batch
+    from latentloom.engine.execution.batch import BatchSource
 
-    source = (Path(options.folder), options.image_input)
+    source = BatchSource(Path(options.folder), options.image_input, options.recursive)
     return _run_many(options, run_batch, source)
 
 

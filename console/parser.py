@@ -82,6 +82,8 @@ def make_parser(
                 "graph input, or NODE.INPUT, that receives the image; optional if there is only one"
             )
             command_parser.add_argument("--image-input", default="", metavar="NAME", help=text)
+            text = "take the images of subfolders too; results go to subfolders of the same names"
+            command_parser.add_argument("--recursive", action="store_true", help=text)
         for option, read, shape, text in CHANGES:
             more = {"action": "append", "default": [], "type": read}
             command_parser.add_argument(option, **more, metavar=shape, help=text)

@@ -13,7 +13,7 @@ from latentloom.engine.graph.graph import Graph
 from latentloom.engine.node.cancel import CancelToken
 
 from .axes import build_with, parse_axis, parse_replacement
-from .batch import STATE_TEXT
+from .batch import STATE_TEXT, summarize
 from .progress import Reporter
 from .sweep_page import cell_to_object, write_results
 from .views import to_json
@@ -44,15 +44,14 @@ def run_sweep(
                 print(error, file=sys.stderr)
     targets = [axis.target for axis in sweep.axes]
     files = write_results(workspace.output_dir, graph.title, targets, results)
-    failed = sum(result.state == "failed" for result in results)
     if as_json:
         cells = [cell_to_object(result, workspace.output_dir) for result in results]
         print(to_json({"cells": cells, "of": total, "files": [str(path) for path in files]}))
         return results
     for path in files:
         print(path)
-    if failed:
-        print(f"{failed} of {total} cells failed", file=sys.stderr)
+    for line in summarize([(result.cell.label, result) for result in results], total):
+        print(line, file=sys.stderr)
     return results
 
 

@@ -191,7 +191,7 @@ def test_another_seed_for_one_variation_pays_for_that_one(run: Any) -> None:
 def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
     engine: Engine, tmp_path: Path
 ) -> None:
-    from latentloom.engine.execution.batch import run_folder
+    from latentloom.engine.execution.batch import BatchSource, run_folder
 
     inputs, folder = ROOT / "graphs" / "inputs", tmp_path / "images"
     folder.mkdir()
@@ -200,10 +200,10 @@ def test_a_folder_goes_through_one_graph_and_is_left_as_it_was(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     graph = latentloom.load("batch_folder")
     where = latentloom.workspace(graph, output_dir=tmp_path / "out")
-    turns = list(run_folder(engine, graph, where, folder))
+    turns = list(run_folder(engine, graph, where, BatchSource(folder)))
     assert [turn.state for turn in turns] == ["ran", "ran"]
     assert [turn.saved[0].name for turn in turns] == ["house_00001_.png", "lake_00001_.png"]
-    again = list(run_folder(engine, graph, where, folder))
+    again = list(run_folder(engine, graph, where, BatchSource(folder)))
     assert [(turn.state, turn.model_calls) for turn in again] == [("skipped", 0)] * 2
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

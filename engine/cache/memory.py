@@ -97,6 +97,17 @@ class MemoryCache:
             while self.nbytes > self.budget:
                 self._drop(next(iter(self._entries)))
 
+    def drop(self, key: str) -> None:
+        """Forget a key, and drop its entry unless another key leads to it."""
+        with self._lock:
+            input_key = self._input_keys.pop(key, None)
+            if input_key is None:
+                return
+            keys = self._keys[input_key]
+            keys.remove(key)
+            if not any(self._input_keys.get(other) == input_key for other in keys):
+                self._drop(input_key)
+
     def clear(self) -> None:
         """Drop everything."""
         with self._lock:

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,6 +104,31 @@ class Result:
         return entry.outputs[0] if task.node.spec.has_bare_result else entry.outputs
 
 
+class PlannedRun:
+    """A run that is planned; `execute` may be called once."""
+
+    def __init__(
+        self,
+        make_plan: Callable[[], Plan],
+        execute: Callable[[OnEvent | None, CancelToken, Mapping[str, str]], Result],
+    ) -> None:
+        self._make_plan, self._execute = make_plan, execute
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What it will do, and why; ask before it is executed."""
+        return self._make_plan()
+
+    def execute(
+        self,
+        on_event: OnEvent | None = None,
+        cancel: CancelToken | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Result:
+        """Run what was planned; arguments are those of `Engine.run`."""
+        return self._execute(on_event, cancel or CancelToken(), metadata or {})
+
+
 class Engine:
     """Runs graphs; one for a process is enough, and several threads may use it at once.
 
@@ -166,29 +192,47 @@ class Engine:
         Raises:
             GraphError: the graph cannot run; nothing was run.
         """
-        start = time.perf_counter()
-        workspace = workspace or Workspace()
-        log, history = RunLog(graph, self.store), self.shared.history
-        preparation, tasks = self._plan_tasks(graph, workspace, targets, log)
+        planned = self.plan_run(graph, workspace, targets)
         if on_plan is not None:
-            on_plan(Plan.of(preparation, tasks))
-        make_context = self._context_maker(graph, workspace, tasks, metadata or {})
-        cancel = cancel or CancelToken()
-        run = Run(self.shared, tasks, preparation.targets, make_context, on_event, cancel)
-        status = run.execute()
-        if any(task.state == "ran" for task in tasks.values()):
-            nodes = [task.inputs for task in tasks.values()]
-            log.save(nodes, lambda inputs: history.last_seconds(inputs, log))
-        if workspace.writes_manifests:
-            environment = read_environment(self.registry)
-            seconds = {id: history.last_seconds(task.inputs, log) for id, task in tasks.items()}
-            write_manifest_files(
-                tasks, environment, self.shared.tiers, workspace.output_dir, seconds
-            )
-        if on_event is not None:
-            on_event(Closed(status))
-        with _without_collection():
-            return self._result(run, preparation, status, time.perf_counter() - start)
+            on_plan(planned.plan)
+        return planned.execute(on_event, cancel, metadata)
+
+    def plan_run(
+        self,
+        graph: Graph,
+        workspace: Workspace | None = None,
+        targets: Iterable[str] | None = None,
+    ) -> PlannedRun:
+        """Plan a run, to be executed or not; arguments and errors are those of `run`."""
+        start, workspace = time.perf_counter(), workspace or Workspace()
+        log = RunLog(graph, self.store)
+        preparation, tasks = self._plan_tasks(graph, workspace, targets, log)
+
+        def execute(
+            on_event: OnEvent | None, cancel: CancelToken, metadata: Mapping[str, str]
+        ) -> Result:
+            make_context = self._context_maker(graph, workspace, tasks, metadata)
+            run = Run(self.shared, tasks, preparation.targets, make_context, on_event, cancel)
+            status = run.execute()
+            if any(task.state == "ran" for task in tasks.values()):
+                nodes, history = [task.inputs for task in tasks.values()], self.shared.history
+                log.save(nodes, lambda inputs: history.last_seconds(inputs, log))
+            if workspace.writes_manifests:
+                self._write_manifests(tasks, workspace, log)
+            if on_event is not None:
+                on_event(Closed(status))
+            with _without_collection():
+                return self._result(run, preparation, status, time.perf_counter() - start)
+
+        return PlannedRun(lambda: Plan.of(preparation, tasks), execute)
+
+    def _write_manifests(
+        self, tasks: Mapping[str, NodeTask], workspace: Workspace, log: RunLog
+    ) -> None:
+        """Write the manifests of the files that a run saved."""
+        environment, history = read_environment(self.registry), self.shared.history
+        seconds = {id: history.last_seconds(task.inputs, log) for id, task in tasks.items()}
+        write_manifest_files(tasks, environment, self.shared.tiers, workspace.output_dir, seconds)
 
     def close(self) -> None:
         """Clear the memory cache, finish writing to disk, and end the threads."""

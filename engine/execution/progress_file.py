@@ -6,43 +6,9 @@ value or file has another key, and runs again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
-
-from ..errors import GraphError, LatentloomError
-from ..files.workspace import Workspace
-from ..graph.graph import Graph
-from ..node.cancel import CancelToken
-from .events import OnEvent
-from .executor import Engine
-from .plan import Plan
-
-
-@dataclass(frozen=True)
-class ItemOutcome:
-    """The outcome of one item.
-
-    Attributes:
-        state: "skipped" if an earlier run of the batch or sweep finished it.
-        saved: the files that were saved for it, now or before.
-        errors: why it failed.
-    """
-
-    state: Literal["ran", "skipped", "failed", "cancelled"]
-    saved: tuple[Path, ...] = ()
-    errors: tuple[LatentloomError, ...] = ()
-    model_calls: int = 0
-    seconds: float = 0.0
-
-
-def plan_key(plan: Plan) -> str:
-    """Return the key of a run: that of all its nodes."""
-    keys = "\n".join(f"{id} {step.key}" for id, step in sorted(plan.nodes.items()))
-    return hashlib.sha256(keys.encode()).hexdigest()
 
 
 class ProgressFile:
@@ -60,42 +26,6 @@ class ProgressFile:
                 self._finished[str(entry["key"])] = saved
             except (ValueError, LookupError, TypeError, RecursionError):
                 continue  # a crash cut this line short: the item runs again
-
-    def run(
-        self,
-        engine: Engine,
-        graph: Graph,
-        workspace: Workspace,
-        name: str,
-        on_event: OnEvent | None,
-        cancel: CancelToken,
-    ) -> ItemOutcome:
-        """Run a graph unless it is finished, and note that it is; a failure is an outcome.
-
-        Args:
-            name: of the item, for people who read the file.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        try:
-            key = plan_key(engine.plan(graph, workspace))
-            finished = self.saved(key)
-            if finished is not None:
-                return ItemOutcome("skipped", finished)
-            result = engine.run(graph, workspace, on_event=on_event, cancel=cancel)
-        except GraphError as error:
-            return ItemOutcome("failed", errors=(error,))
-        saved = tuple(dict.fromkeys(path for _, path in result.saved))
-        outcome = ItemOutcome(
-            "ran", saved, tuple(result.errors), result.model_calls, result.seconds
-        )
-        if result.status == "cancelled":
-            return replace(outcome, state="cancelled", errors=())
-        if result.errors:
-            return replace(outcome, state="failed")
-        self.add(key, name, saved)
-        return outcome
 
     def saved(self, key: str) -> tuple[Path, ...] | None:
         """Return the files of a finished item; None if it is not finished, or one is missing."""

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from ..cache.release import release_memory
 from ..errors import FormatError, GraphError
 from ..files.workspace import Workspace
 from ..graph.graph import Graph
 from ..node.cancel import CancelToken
 from .events import OnEvent
 from .executor import Engine
-from .progress_file import ItemOutcome, ProgressFile, plan_key
+from .item_memory import forget_values
+from .items import Item, ItemOutcome, ItemRunner
 
 PROGRESS_FILE = ".latentloom-sweep.jsonl"
 MAX_CELLS = 10_000
@@ -109,9 +109,11 @@ class Sweep:
         self.axes = tuple(axes)
         _check(self.axes, zipped)
         self.cells = _cells(self.axes, zipped)
-        self._progress = ProgressFile(workspace.output_dir / PROGRESS_FILE)
+        self._runner = ItemRunner(engine, workspace.output_dir / PROGRESS_FILE)
+        self._changing = self._find_changing(zipped)
         if not zipped:
             self.cells = self._ordered()
+        self._last_uses: dict[frozenset[str], dict[tuple[str, ...], int]] = {}
 
     def plan(self) -> SweepPlan:
         """Return what `run` will do; equal nodes of several cells count once."""
@@ -122,7 +124,7 @@ class Sweep:
                 plan = self._engine.plan(graph, workspace)
             except GraphError:
                 continue  # `run` marks this cell as failed
-            if self._progress.saved(plan_key(plan)) is not None:
+            if self._runner.is_finished(plan):
                 finished += 1
                 continue
             steps = [step for step in plan.nodes.values() if step.action != "skip"]
@@ -144,20 +146,30 @@ class Sweep:
             OSError: the progress file cannot be written.
         """
         token = cancel or CancelToken()
-        for cell in self.cells:
-            if token.is_set():
-                return
-            yield self._run(cell, on_event, token)
-        release_memory()
+        try:
+            for index, cell in enumerate(self.cells):
+                if token.is_set():
+                    return
+                yield self._run(index, cell, on_event, token)
+        finally:
+            self._runner.close()
 
-    def _run(self, cell: Cell, on_event: OnEvent | None, token: CancelToken) -> CellResult:
+    def _run(
+        self, index: int, cell: Cell, on_event: OnEvent | None, token: CancelToken
+    ) -> CellResult:
         try:
             graph, workspace = self._prepare(cell)
         except (GraphError, FormatError) as error:
+            forget_values(error)
             return CellResult(state="failed", errors=(error,), cell=cell)
-        files = (self._engine, graph, workspace)
-        outcome = self._progress.run(*files, cell.label, on_event, token)
-        return CellResult(**vars(outcome), cell=cell)
+        item = Item(
+            index=index,
+            name=cell.label,
+            graph=graph,
+            workspace=workspace,
+            last_use=lambda id: self._last_use(id, cell),
+        )
+        return CellResult(**vars(self._runner.run(item, on_event, token)), cell=cell)
 
     def _prepare(self, cell: Cell) -> tuple[Graph, Workspace]:
         """Return the graph of a cell, whose files are named by its values."""
@@ -168,16 +180,24 @@ class Sweep:
                 graph = graph.set(f"{id}.{PREFIX}", f"{prefix}_{cell.label}")
         return graph, replace(self._workspace, granted=self._workspace.granted | files)
 
-    def _ordered(self) -> tuple[Cell, ...]:
-        """Return the cells with the axes that change most nodes outermost."""
-        first = {axis.target: axis.values[0] for axis in self.axes}
+    def _find_changing(self, zipped: bool) -> dict[str, frozenset[str]]:
+        """Return the ids of the nodes that each axis changes; all move as one if zipped."""
+        first = self.cells[0].values
         base = self._keys(first)
-        changed = {
-            axis.target: _count_other(base, self._keys(first | {axis.target: axis.values[1]}))
+        others = {
+            axis.target: self.cells[1].values if zipped else {**first, axis.target: axis.values[1]}
             for axis in self.axes
             if len(axis.values) > 1
         }
-        order = sorted(changed, key=lambda target: -changed[target])
+        changed: dict[str, frozenset[str]] = {}
+        for target, values in others.items():
+            keys = self._keys(values)
+            changed[target] = frozenset(id for id, key in base.items() if keys.get(id) != key)
+        return changed
+
+    def _ordered(self) -> tuple[Cell, ...]:
+        """Return the cells with the axes that change most nodes outermost."""
+        order = sorted(self._changing, key=lambda target: -len(self._changing[target]))
         ranks = {axis.target: {v: i for i, v in enumerate(axis.values)} for axis in self.axes}
         return tuple(
             sorted(
@@ -185,6 +205,15 @@ class Sweep:
                 key=lambda cell: [ranks[target][cell.values[target]] for target in order],
             )
         )
+
+    def _last_use(self, id: str, cell: Cell) -> int:
+        """Return the position of the last cell in which a node has the key of this cell."""
+        axes = frozenset(target for target, ids in self._changing.items() if id in ids)
+        if axes not in self._last_uses:
+            self._last_uses[axes] = {
+                _values(other, axes): index for index, other in enumerate(self.cells)
+            }
+        return self._last_uses[axes][_values(cell, axes)]
 
     def _keys(self, values: Mapping[str, str]) -> dict[str, str]:
         """Return the key of each node; none for a cell that cannot run, which `run` reports."""
@@ -231,5 +260,6 @@ def _cells(axes: Sequence[Axis], zipped: bool) -> tuple[Cell, ...]:
     )
 
 
-def _count_other(first: Mapping[str, str], second: Mapping[str, str]) -> int:
-    return sum(second.get(id) != key for id, key in first.items())
+def _values(cell: Cell, targets: frozenset[str]) -> tuple[str, ...]:
+    """Return the values of a cell on some axes."""
+    return tuple(value for target, value in cell.values.items() if target in targets)

@@ -10,7 +10,7 @@ from PIL import Image
 
 import latentloom
 from latentloom.engine.errors import GraphError
-from latentloom.engine.execution.batch import PROGRESS_FILE, images_in, run_folder
+from latentloom.engine.execution.batch import PROGRESS_FILE, BatchSource, list_folder, run_folder
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.node.cancel import CancelToken
@@ -99,15 +99,15 @@ def test_a_stopped_run_goes_on_where_it_was(graph: Path, folder: Path, tmp_path:
     path = Workspace(output_dir=tmp_path / "out")
     with Engine(latentloom.registry()) as engine:
         turns = []
-        for turn in run_folder(engine, loaded, path, folder, cancel=token):
+        for turn in run_folder(engine, loaded, path, BatchSource(folder), cancel=token):
             turns.append(turn)
             token.cancel()
         assert [turn.image.name for turn in turns] == ["a.png"]
         with (tmp_path / "out" / PROGRESS_FILE).open("a") as progress:
             progress.write('{"key": "torn by a cra')
-        rest = list(run_folder(engine, loaded, path, folder))
+        rest = list(run_folder(engine, loaded, path, BatchSource(folder)))
         assert [turn.state for turn in rest] == ["skipped", "ran", "ran"]
-        last = list(run_folder(engine, loaded, path, folder))
+        last = list(run_folder(engine, loaded, path, BatchSource(folder)))
         assert [turn.state for turn in last] == ["skipped"] * 3
 
 
@@ -129,19 +129,50 @@ def test_the_end_names_what_failed_and_what_was_passed_over(
     (folder / "b.JPG").write_bytes(b"broken")
     (folder / "sub").mkdir()
     code, _, err = run(capsys, "batch", graph, folder, "--output", tmp_path / "out")
-    lines = err.splitlines()
-    assert (code, lines[-1]) == (3, "1 of 3 failed: b.JPG")
-    assert lines[0] == "not images, passed over: notes.txt, sub/"
+    lines = err.splitlines()[-4:]
+    assert (code, lines[0]) == (3, "3 in all: 2 done, 1 failed")
+    assert lines[1].startswith("failed: b.JPG: LoadImage (photo) .image: expected")
+    assert lines[2] == "not images, passed over: notes.txt"
+    assert lines[3] == "subfolders, passed over: sub/; --recursive takes their images too"
+
+
+@pytest.mark.torch
+def test_recursive_takes_subfolders_and_leaves_out_results(
+    graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("sub/deep/a.png", "sub/.hidden/b.png"):
+        (folder / name).parent.mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(folder / name)
+    (folder / "link").symlink_to(folder / "sub")
+    options = ("--recursive", "--output", folder / "out")
+    code, outcome = as_json(capsys, "batch", graph, folder, *options)
+    assert (code, outcome["of"], outcome["passed_over"]) == (0, 4, ["link/", "notes.txt"])
+    assert (folder / "out" / "sub" / "deep" / "a_00001_.png").is_file()
+    code, again = as_json(capsys, "batch", graph, folder, *options)
+    assert [turn["state"] for turn in again["images"]] == ["skipped"] * 4
+
+
+@pytest.mark.torch
+def test_a_batch_holds_the_outputs_of_its_last_image_only(
+    graph: Path, folder: Path, tmp_path: Path
+) -> None:
+    with Engine(latentloom.registry()) as engine:
+        workspace = Workspace(output_dir=tmp_path / "out")
+        turns = run_folder(engine, latentloom.load(graph), workspace, BatchSource(folder))
+        assert [len(engine.cache) for _ in turns] == [3, 3, 3]
+        assert (len(engine.cache), engine.cache.nbytes) == (0, 0)
 
 
 def test_the_end_of_a_batch_returns_memory(
     graph: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    monkeypatch.setattr("latentloom.engine.execution.batch.release_memory", lambda: calls.append(1))
+    monkeypatch.setattr(
+        "latentloom.engine.execution.item_memory.release_memory", lambda: calls.append(1)
+    )
     with Engine(latentloom.registry()) as engine:
         workspace = Workspace(output_dir=tmp_path / "out")
-        items = list(run_folder(engine, latentloom.load(graph), workspace, folder))
+        items = list(run_folder(engine, latentloom.load(graph), workspace, BatchSource(folder)))
     assert (len(items), calls) == (3, [1])
 
 
@@ -164,8 +195,9 @@ def test_the_input_of_the_images_must_be_clear(
     image_input: str, more: str, said: str, folder: Path, tmp_path: Path
 ) -> None:
     graph = latentloom.loads(GRAPH.replace("nodes:", f"{more}nodes:"))
+    source, workspace = BatchSource(folder, image_input), Workspace(output_dir=tmp_path / "o")
     with Engine(latentloom.registry()) as engine, pytest.raises(GraphError, match=said):
-        list(run_folder(engine, graph, Workspace(output_dir=tmp_path / "o"), folder, image_input))
+        list(run_folder(engine, graph, workspace, source))
 
 
 @pytest.mark.torch
@@ -227,7 +259,11 @@ def test_a_batch_takes_every_format(
 
 
 def test_images_come_by_name(folder: Path) -> None:
-    assert [path.name for path in images_in(folder)] == ["a.png", "b.JPG", "c.webp"]
+    assert [path.name for path in list_folder(BatchSource(folder)).images] == [
+        "a.png",
+        "b.JPG",
+        "c.webp",
+    ]
 
 
 @pytest.mark.torch

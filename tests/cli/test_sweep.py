@@ -116,7 +116,8 @@ def test_a_failed_cell_is_marked(
     output = tmp_path / "out"
     code, _, err = run(capsys, "sweep", graph, "--over", "size=8,999", "--output", output)
     assert code == 3
-    assert "1 of 2 cells failed" in err
+    assert "2 in all: 1 done, 1 failed" in err
+    assert "failed: size=999: " in err
     assert "<figure class=failed" in (output / "sweep.html").read_text()
 
 

@@ -47,6 +47,17 @@ def test_putting_twice_counts_once() -> None:
     assert cache.nbytes == 12
 
 
+def test_a_dropped_key_leaves_the_entry_to_the_others() -> None:
+    cache = MemoryCache(100)
+    cache.put("a", "ka", entry(10))
+    cache.by_input_key("a", "other")
+    cache.drop("ka")
+    assert (cache.by_key("ka"), cache.by_key("other")) == (None, entry(10))
+    cache.drop("other")
+    cache.drop("unknown")
+    assert (len(cache), cache.nbytes) == (0, 0)
+
+
 def test_sizes_add_up() -> None:
     class Tensor:
         nbytes = 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -99,6 +100,60 @@ def test_a_failed_cell_stops_nothing(engine: Engine, tmp_path: Path) -> None:
     results = list(make(engine, tmp_path, axis("end.times", 1, 99, 3)).run())
     assert [result.state for result in results] == ["ran", "failed", "ran"]
     assert "99" in str(results[1].errors[0])
+
+
+def test_a_sweep_holds_what_a_later_cell_can_use(engine: Engine, tmp_path: Path) -> None:
+    sweep = make(engine, tmp_path, axis("middle.b", 1, 2), axis("start.value", 7, 8))
+    assert [cell.values["start.value"] for cell in sweep.cells] == ["7", "7", "8", "8"]
+    # Four nodes of the cell that ran last; the number of two cells is one of them.
+    assert [len(engine.cache) for _ in sweep.run()] == [4, 4, 4, 4]
+    assert (count("Number"), count("Add")) == (2, 4)
+    assert len(engine.cache) == 0
+
+
+def test_what_was_cached_before_a_sweep_stays(engine: Engine, tmp_path: Path) -> None:
+    engine.run(GRAPH)
+    list(make(engine, tmp_path, axis("end.times", 2, 3)).run())
+    assert len(engine.cache) == len(GRAPH.nodes)
+    assert engine.plan(GRAPH).count("run") == 0
+
+
+def test_equal_values_under_other_keys_are_used_from_the_cell_before(
+    engine: Engine, tmp_path: Path
+) -> None:
+    def build_odd(values: Mapping[str, str]) -> tuple[Graph, frozenset[Path]]:
+        graph = Graph({
+            "start": Node("Number", {"value": int(values["start.value"])}),
+            "odd": Node("Parity", {"a": Link("start", 0)}),
+            "end": Node("Scale", {"a": Link("odd", 0), "times": 2}),
+            "show": Node("Show", {"value": Link("end", 0)}),
+        })  # fmt: skip
+        return graph, frozenset()
+
+    workspace = Workspace(output_dir=tmp_path)
+    results = Sweep(engine, workspace, [axis("start.value", 1, 3, 5, 7)], build_odd).run()
+    assert len(list(results)) == 4
+    assert (count("Parity"), count("Scale")) == (4, 1)
+
+
+def test_errors_of_a_sweep_hold_no_values(engine: Engine, tmp_path: Path) -> None:
+    graph = Graph({
+        "start": Node("Number", {"value": 1}),
+        "bad": Node("Break", {"a": Link("start", 0)}),
+        "show": Node("Show", {"value": Link("bad", 0)}),
+    })  # fmt: skip
+    workspace = Workspace(output_dir=tmp_path)
+
+    def build_broken(values: Mapping[str, str]) -> tuple[Graph, frozenset[Path]]:
+        return graph.set("start.value", int(values["start.value"])), frozenset()
+
+    (result,) = Sweep(engine, workspace, [axis("start.value", 1)], build_broken).run()
+    cause = result.errors[0].__cause__
+    assert cause is not None
+    assert cause.__traceback__ is not None
+    frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
+    assert frames
+    assert [frame.f_locals for frame in frames] == [{}] * len(frames)
 
 
 def test_files_are_named_by_the_values(engine: Engine, tmp_path: Path) -> None:
