@@ -89,6 +89,12 @@ def make_parser(
             command_parser.add_argument(option, **more, metavar=shape, help=text)
         if name in ("sweep", "plan"):
             _add_axes(command_parser)
+        if name == "sweep":
+            text = (
+                "rank cells by the numbers of nodes that measure, such as "
+                "'edges.f1 - 0.01 * change.delta_e'; the highest is the best"
+            )
+            command_parser.add_argument("--best", metavar="EXPRESSION", help=text)
         if name in ("run", "plan"):
             text = "node to compute, instead of every output node; may be repeated"
             command_parser.add_argument("--target", action="append", metavar="NODE", help=text)

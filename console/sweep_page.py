@@ -1,17 +1,15 @@
-"""The results of a sweep as files: a table, a list for programs, and a page of the images."""
+"""The results of a sweep as pages of HTML that hold the images, to filter and to compare."""
 
 from __future__ import annotations
 
 import base64
-import csv
 import html
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from latentloom.engine.execution.sweep import CellResult
+from latentloom.engine.execution.sweep_table import SweepTable
 from latentloom.engine.files.image_formats import format_of_file
 
 PAGE_CELLS = 200
@@ -19,7 +17,8 @@ STYLE = """
 body{font:15px/1.4 system-ui,sans-serif;margin:1.5rem;background:#fff;color:#111}
 form{display:flex;gap:1rem;flex-wrap:wrap;margin-bottom:1rem}
 main{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(18rem,100%),1fr));gap:1rem}
-figure{margin:0}figure.failed figcaption{color:#b00020}figure.chosen img{outline:4px solid #1769e0}
+figure{margin:0}figure.best img{outline:4px solid #e0a100}
+figure.failed figcaption{color:#b00020}figure.chosen img{outline:4px solid #1769e0}
 figure img{max-width:100%;display:block;cursor:pointer}figcaption{padding-top:.3rem}
 #pair{position:relative;display:inline-block;margin-bottom:1rem}#pair img{display:block}
 #pair img+img{position:absolute;inset:0}#pair[hidden],#slide[hidden]{display:none}
@@ -44,57 +43,21 @@ pair.hidden=slide.hidden=false;move();pair.scrollIntoView()};
 """
 
 
-def write_results(
-    folder: Path, title: str, targets: Sequence[str], results: Sequence[CellResult]
-) -> list[Path]:
-    """Write `sweep.csv`, `sweep.json` and pages `sweep.html`, `sweep-2.html`; return their paths.
-
-    Args:
-        folder: the output folder, which holds the images.
-        targets: of the axes.
-        results: in any order; they are written in that of their cells.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = sorted(results, key=lambda result: result.cell.index)
-    table, manifest = folder / "sweep.csv", folder / "sweep.json"
-    with table.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([*targets, "state", "seconds", "model calls", "file"])
-        for row in rows:
-            values = [row.cell.values[target] for target in targets]
-            names = " ".join(_names(row, folder))
-            writer.writerow([*values, row.state, f"{row.seconds:.3f}", row.model_calls, names])
-    cells = [cell_to_object(row, folder) for row in rows]
-    content = {"latentloom_sweep": 1, "title": title, "axes": list(targets), "cells": cells}
-    manifest.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def write_pages(folder: Path, title: str, table: SweepTable) -> list[Path]:
+    """Write pages `sweep.html`, `sweep-2.html` with the images of all cells; return their paths."""
+    rows = table.results
     starts = range(0, max(1, len(rows)), PAGE_CELLS)
     pages = [
         folder / ("sweep.html" if not n else f"sweep-{n + 1}.html") for n in range(len(starts))
     ]
     for page, start in zip(pages, starts, strict=True):
         with page.open("w", encoding="utf-8") as stream:
-            stream.writelines(_page(title, targets, rows[start : start + PAGE_CELLS], pages))
-    return [table, manifest, *pages]
-
-
-def cell_to_object(result: CellResult, folder: Path) -> dict[str, Any]:
-    """Return what `sweep --json` prints of a cell; its files are named from a folder."""
-    return {
-        "values": dict(result.cell.values),
-        "state": result.state,
-        "files": _names(result, folder),
-        "seconds": round(result.seconds, 3),
-        "model_calls": result.model_calls,
-        "errors": [str(error) for error in result.errors],
-    }
-
-
-def _names(result: CellResult, folder: Path) -> list[str]:
-    return [Path(os.path.relpath(path, folder)).as_posix() for path in result.saved]
+            stream.writelines(_page(title, table, rows[start : start + PAGE_CELLS], pages))
+    return pages
 
 
 def _page(
-    title: str, targets: Sequence[str], rows: Sequence[CellResult], pages: Sequence[Path]
+    title: str, table: SweepTable, rows: Sequence[CellResult], pages: Sequence[Path]
 ) -> Iterable[str]:
     name = html.escape(title)
     yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}</title>"
@@ -104,7 +67,7 @@ def _page(
         links = (f"<a href='{page.name}'>{n}</a>" for n, page in enumerate(pages, start=1))
         yield f"<nav>Pages {' '.join(links)}</nav>\n"
     yield "<form>"
-    for target in targets:
+    for target in (axis.target for axis in table.axes):
         values = dict.fromkeys(row.cell.values[target] for row in rows)
         options = "".join(f"<option>{html.escape(value)}</option>" for value in values)
         label = html.escape(target)
@@ -114,15 +77,16 @@ def _page(
     yield "<div id=pair hidden></div><input id=slide type=range value=50 hidden "
     yield "aria-label='Share of the first image'>\n<main>\n"
     for row in rows:
-        yield from _figure(row)
+        yield from _figure(row, table)
     yield f"</main><script>{SCRIPT}</script></html>\n"
 
 
-def _figure(row: CellResult) -> Iterable[str]:
+def _figure(row: CellResult, table: SweepTable) -> Iterable[str]:
     values = html.escape(json.dumps(dict(row.cell.values)))
     caption = ", ".join(f"{name} {value}" for name, value in row.cell.values.items())
     failed = row.state in ("failed", "cancelled")
-    yield f"<figure class={'failed' if failed else row.state} data-values='{values}'>"
+    kind = "failed" if failed else "best" if row in table.best else row.state
+    yield f"<figure class={kind} data-values='{values}'>"
     for path in row.saved:
         format = format_of_file(path)
         if format is not None and format.is_shown_by_browsers and path.is_file():
@@ -131,4 +95,8 @@ def _figure(row: CellResult) -> Iterable[str]:
             yield f"<img src='data:{format.mime};base64,{data}' alt='{alt}' title='{alt}'>"
     errors = "".join(f"<br>{html.escape(str(error))}" for error in row.errors)
     state = f"<br>{row.state}" if failed else ""
-    yield f"<figcaption>{html.escape(caption)}{state}{errors}</figcaption></figure>\n"
+    scores = "".join(f"<br>{html.escape(name)} {row.scores[name]:.4g}" for name in row.scores)
+    value = table.value(row)
+    ranked = f"<br><b>value {value:.4g}</b>" if value is not None else ""
+    yield f"<figcaption>{html.escape(caption)}{state}{errors}{scores}{ranked}"
+    yield "</figcaption></figure>\n"

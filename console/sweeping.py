@@ -7,7 +7,9 @@ import sys
 import time
 
 from latentloom.engine.execution.executor import Engine
+from latentloom.engine.execution.scores import Ranking
 from latentloom.engine.execution.sweep import CellResult, Sweep, SweepPlan
+from latentloom.engine.execution.sweep_table import SweepTable
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.graph.graph import Graph
 from latentloom.engine.node.cancel import CancelToken
@@ -15,7 +17,7 @@ from latentloom.engine.node.cancel import CancelToken
 from .axes import build_with, parse_axis, parse_replacement
 from .batch import STATE_TEXT, summarize
 from .progress import Reporter
-from .sweep_page import cell_to_object, write_results
+from .sweep_files import table_to_object, write_results
 from .views import to_json
 
 
@@ -30,6 +32,9 @@ def run_sweep(
 ) -> list[CellResult]:
     """Run the sweep of the command line, print each outcome, and write the results."""
     sweep = _open_sweep(graph, workspace, options, engine)
+    ranking = Ranking(options.best) if options.best else None
+    if ranking is not None:
+        ranking.check(graph, engine.registry)
     results: list[CellResult] = []
     total, start, ran = len(sweep.cells), time.monotonic(), 0
     for result in sweep.run(report, cancel):
@@ -42,16 +47,18 @@ def run_sweep(
             print(line + more, file=sys.stderr, flush=True)
             for error in result.errors:
                 print(error, file=sys.stderr)
-    targets = [axis.target for axis in sweep.axes]
-    files = write_results(workspace.output_dir, graph.title, targets, results)
+    table = SweepTable(sweep.axes, results, ranking)
+    files = write_results(workspace.output_dir, graph.title, table)
     if as_json:
-        cells = [cell_to_object(result, workspace.output_dir) for result in results]
-        print(to_json({"cells": cells, "of": total, "files": [str(path) for path in files]}))
+        content = table_to_object(table, graph.title, workspace.output_dir)
+        print(to_json({**content, "of": total, "files": [str(path) for path in files]}))
         return results
     for path in files:
         print(path)
     for line in summarize([(result.cell.label, result) for result in results], total):
         print(line, file=sys.stderr)
+    for rank, result in enumerate(table.best, start=1):
+        print(f"best {rank}: {result.cell.label}: {table.value(result):.6g}", file=sys.stderr)
     return results
 
 

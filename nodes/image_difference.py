@@ -29,7 +29,7 @@ class EdgeScore(NamedTuple):
     f1: float
 
 
-@node("ImageDifference", category="image/report")
+@node("ImageDifference", category="image/report", score=True)
 def image_difference(image1: Image, image2: Image, mask: Mask | None = None) -> Difference:
     """Measure how far two images differ, as saved in 8 bits.
 
@@ -65,7 +65,7 @@ def image_difference(image1: Image, image2: Image, mask: Mask | None = None) -> 
     return Difference(measured.psnr_db, measured.ssim, measured.delta_e)
 
 
-@node("EdgeAgreement", category="image/report")
+@node("EdgeAgreement", category="image/report", score=True)
 def edge_agreement(
     image1: Image,
     image2: Image,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Report = Annotated["report.PassReport", Socket("REPORT")]
 
 
-@node("PassReport", category="image/report")
+@node("PassReport", category="image/report", score=True)
 def pass_report(
     source: Image,
     image: Image,

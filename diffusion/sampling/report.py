@@ -46,6 +46,19 @@ class PassReport:
 
     rows: tuple[PassRow, ...] = ()
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """The change that the last row has, such as `outside_delta_e`; no PSNR without change."""
+        last = self.rows[-1] if self.rows else PassRow()
+        parts = {"inside": last.inside, "outside": last.outside}
+        return {
+            f"{name}_{measure}": number
+            for name, part in parts.items()
+            if part is not None
+            for measure, number in asdict(part).items()
+            if number is not None
+        }
+
 
 def extend(
     report: PassReport,

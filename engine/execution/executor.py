@@ -116,7 +116,7 @@ class PlannedRun:
 
     @cached_property
     def plan(self) -> Plan:
-        """What it will do, and why; ask before it is executed."""
+        """Return what it will do, and why; to be asked before it is executed."""
         return self._make_plan()
 
     def execute(

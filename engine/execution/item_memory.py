@@ -1,4 +1,4 @@
-"""What the items of a batch or a sweep leave in the memory cache, and for how long."""
+"""The outputs that items of a batch or a sweep leave in the memory cache, and for how long."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,8 @@ from .events import OnEvent
 from .executor import Engine, PlannedRun, Result
 from .item_memory import ItemMemory, forget_values
 from .plan import Plan
-from .progress_file import ProgressFile
+from .progress_file import FinishedItem, ProgressFile
+from .scores import read_scores, targets_with_scores
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ItemOutcome:
         state: "skipped" if an earlier run of the batch or sweep finished it.
         saved: the files that were saved for it, now or before.
         errors: why it failed.
+        scores: the numbers of the nodes that measure, by `node.output`.
     """
 
     state: Literal["ran", "skipped", "failed", "cancelled"]
@@ -34,6 +36,7 @@ class ItemOutcome:
     errors: tuple[LatentloomError, ...] = ()
     model_calls: int = 0
     seconds: float = 0.0
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +75,22 @@ class ItemRunner:
         Raises:
             OSError: the progress file cannot be written.
         """
+        registry = self._engine.registry
         try:
-            planned = self._engine.plan_run(item.graph, item.workspace)
+            targets = targets_with_scores(item.graph, registry)
+            planned = self._engine.plan_run(item.graph, item.workspace, targets)
             key, result = self._execute(item, planned, on_event, cancel)
+            if isinstance(result, FinishedItem):
+                return ItemOutcome("skipped", result.saved, scores=result.scores)
+            return self._finish(item, key, result)
         except GraphError as error:
             forget_values(error)
             return ItemOutcome("failed", errors=(error,))
         finally:
             self._memory.end(item.index)
-        if result is None:
-            return ItemOutcome("skipped", self.progress.saved(key) or ())
+
+    def _finish(self, item: Item, key: str, result: Result) -> ItemOutcome:
+        """Return the outcome of an item that ran, and note it if it is finished."""
         saved = tuple(dict.fromkeys(path for _, path in result.saved))
         outcome = ItemOutcome("ran", saved, result.errors, result.model_calls, result.seconds)
         if result.status == "cancelled":
@@ -90,12 +99,13 @@ class ItemRunner:
             for failure in result.errors:
                 forget_values(failure)
             return replace(outcome, state="failed")
-        self.progress.add(key, item.name, saved)
-        return outcome
+        scores = read_scores(item.graph, self._engine.registry, result)
+        self.progress.add(key, item.name, FinishedItem(saved, scores))
+        return replace(outcome, scores=scores)
 
     def is_finished(self, plan: Plan) -> bool:
         """Return whether an item with this plan is finished, and its files are there."""
-        return self.progress.saved(plan_key(plan)) is not None
+        return self.progress.finished(plan_key(plan)) is not None
 
     def close(self) -> None:
         """Drop what the items left in the memory cache."""
@@ -107,14 +117,12 @@ class ItemRunner:
         planned: PlannedRun,
         on_event: OnEvent | None,
         cancel: CancelToken | None,
-    ) -> tuple[str, Result | None]:
-        """Return the key of an item, and its result; None if it is finished."""
+    ) -> tuple[str, Result | FinishedItem]:
+        """Return the key of an item, and its result, or what it has if it is finished."""
         steps = planned.plan.nodes
         self._memory.begin({step.key: item.last_use(id) for id, step in steps.items() if step.key})
         key = plan_key(planned.plan)
-        if self.progress.saved(key) is not None:
-            return key, None
-        return key, planned.execute(on_event, cancel)
+        return key, self.progress.finished(key) or planned.execute(on_event, cancel)
 
 
 def plan_key(plan: Plan) -> str:

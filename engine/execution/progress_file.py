@@ -7,8 +7,18 @@ value or file has another key, and runs again.
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+
+class FinishedItem(NamedTuple):
+    """The files that were saved for an item, and its scores by `node.output`."""
+
+    saved: tuple[Path, ...]
+    scores: Mapping[str, float]
 
 
 class ProgressFile:
@@ -17,31 +27,38 @@ class ProgressFile:
     def __init__(self, path: Path) -> None:
         self.path, folder = path, path.parent
         self.folder = folder
-        self._finished: dict[str, tuple[Path, ...]] = {}
+        self._finished: dict[str, FinishedItem] = {}
         content = self.path.read_text("utf-8", "replace") if self.path.is_file() else ""
         for line in content.splitlines():
             try:
                 entry = json.loads(line)
                 saved = tuple(folder / str(name) for name in entry["saved"])
-                self._finished[str(entry["key"])] = saved
-            except (ValueError, LookupError, TypeError, RecursionError):
+                scores = _read_scores(entry.get("scores", {}))
+                self._finished[str(entry["key"])] = FinishedItem(saved, scores)
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 continue  # a crash cut this line short: the item runs again
 
-    def saved(self, key: str) -> tuple[Path, ...] | None:
-        """Return the files of a finished item; None if it is not finished, or one is missing."""
-        paths = self._finished.get(key)
-        return paths if paths is not None and all(path.is_file() for path in paths) else None
+    def finished(self, key: str) -> FinishedItem | None:
+        """Return a finished item; None if it is not finished, or a file of it is missing."""
+        item = self._finished.get(key)
+        return item if item is not None and all(path.is_file() for path in item.saved) else None
 
-    def add(self, key: str, name: str, saved: tuple[Path, ...]) -> None:
+    def add(self, key: str, name: str, item: FinishedItem) -> None:
         """Note that an item is finished; the line is on disk when this returns."""
-        names = [os.path.relpath(path, self.folder) for path in saved]
-        line = json.dumps({"key": key, "name": name, "saved": names}, ensure_ascii=True)
+        names = [os.path.relpath(path, self.folder) for path in item.saved]
+        entry = {"key": key, "name": name, "saved": names, "scores": dict(item.scores)}
+        line = json.dumps(entry, ensure_ascii=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(f"\n{line}\n" if _is_cut_short(self.path) else f"{line}\n")
             stream.flush()
             os.fsync(stream.fileno())
-        self._finished[key] = saved
+        self._finished[key] = item
+
+
+def _read_scores(scores: Mapping[str, float]) -> dict[str, float]:
+    numbers = {str(name): float(number) for name, number in scores.items()}
+    return {name: number for name, number in numbers.items() if math.isfinite(number)}
 
 
 def _is_cut_short(path: Path) -> bool:

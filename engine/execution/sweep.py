@@ -21,6 +21,8 @@ from .events import OnEvent
 from .executor import Engine
 from .item_memory import forget_values
 from .items import Item, ItemOutcome, ItemRunner
+from .plan import Plan
+from .scores import targets_with_scores
 
 PROGRESS_FILE = ".latentloom-sweep.jsonl"
 MAX_CELLS = 10_000
@@ -121,7 +123,7 @@ class Sweep:
         for cell in self.cells:
             graph, workspace = self._prepare(cell)
             try:
-                plan = self._engine.plan(graph, workspace)
+                plan = self._plan(graph, workspace)
             except GraphError:
                 continue  # `run` marks this cell as failed
             if self._runner.is_finished(plan):
@@ -215,12 +217,16 @@ class Sweep:
             }
         return self._last_uses[axes][_values(cell, axes)]
 
+    def _plan(self, graph: Graph, workspace: Workspace) -> Plan:
+        targets = targets_with_scores(graph, self._engine.registry)
+        return self._engine.plan(graph, workspace, targets)
+
     def _keys(self, values: Mapping[str, str]) -> dict[str, str]:
         """Return the key of each node; none for a cell that cannot run, which `run` reports."""
         graph, files = self._build(values)
         workspace = replace(self._workspace, granted=self._workspace.granted | files)
         try:
-            plan = self._engine.plan(graph, workspace)
+            plan = self._plan(graph, workspace)
         except GraphError:
             return {}
         return {id: step.key for id, step in plan.nodes.items()}

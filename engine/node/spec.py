@@ -35,6 +35,7 @@ class NodeSpec:
         hidden: name of the parameter that receives the Context, if any.
         device: it uses the accelerator, so that only one such node runs at a time.
         output_node: graphs run for its sake.
+        score: it measures: sweeps run it, and list its numbers or the `scores` of its value.
         check, family, needs, reads, unavailable: optional methods of a class-form node. `reads`
             gets the inputs that are known before a run, None for the others, and returns the files
             that the node will read besides those that its inputs name. `unavailable` returns the
@@ -54,6 +55,7 @@ class NodeSpec:
     version: int = 1
     device: bool = False
     output_node: bool = False
+    score: bool = False
     deprecated: bool = False
     hidden: str | None = None
     check: Callable[..., None] | None = None
@@ -154,6 +156,7 @@ def node(
     version: int = 1,
     device: bool = False,
     output: bool = False,
+    score: bool = False,
     deprecated: bool = False,
 ) -> Callable[[F], F]:
     """Declare a function, or a class with a static `run`, as a node.
@@ -167,6 +170,8 @@ def node(
         version: increase it when the same inputs give another result.
         device: it uses the accelerator.
         output: graphs run for its sake (a saver).
+        score: it measures: sweeps run it, and list its numbers, or those in the mapping `scores`
+            of its value.
         deprecated: it loads, but listings leave it out.
 
     Raises:
@@ -183,7 +188,7 @@ def node(
             for method in METHODS
             if isinstance(target, type) and method in target.__dict__
         }
-        options = {"version": version, "device": device, "output_node": output}
+        options = {"version": version, "device": device, "output_node": output, "score": score}
         doc = inspect.getdoc(target) or inspect.getdoc(run) or ""
         spec = _read(name, category, run, doc, {**options, "deprecated": deprecated, **methods})
         target.__node__ = spec  # type: ignore[union-attr]

@@ -121,6 +121,49 @@ def test_a_failed_cell_is_marked(
     assert "<figure class=failed" in (output / "sweep.html").read_text()
 
 
+SCORED = """\
+latentloom: 1
+inputs:
+  shade: {type: float, default: 0.5}
+nodes:
+  white: {node: EmptyImage, width: 32, height: 32, color: 16777215}
+  mask: {node: SolidMask, value: "${shade}", width: 32, height: 32}
+  grey: {node: MaskToImage, mask: $mask.MASK}
+  change: {node: ImageDifference, image1: $white.IMAGE, image2: $grey.IMAGE}
+"""
+
+
+@pytest.mark.torch
+def test_scores_are_columns_and_rank_the_cells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph, output = tmp_path / "graph.yaml", tmp_path / "out"
+    graph.write_text(SCORED)
+    options = ("--over", "shade=0.2,0.9,0.5", "--best=-change.delta_e", "--output", output)
+    code, _, err = run(capsys, "sweep", graph, *options)
+    assert code == 0
+    assert [line[:18] for line in err.splitlines()[-3:]] == [
+        "best 1: shade=0.9:", "best 2: shade=0.5:", "best 3: shade=0.2:",
+    ]  # fmt: skip
+    with (output / "sweep.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["shade"] for row in rows] == ["0.2", "0.9", "0.5"]
+    assert [float(row["value"]) for row in rows] == [-float(row["change.delta_e"]) for row in rows]
+    manifest = json.loads((output / "sweep.json").read_text())
+    assert manifest["best"]["cells"][0] == {"shade": "0.9"}
+    assert manifest["cells"][0]["scores"].keys() == {"change.psnr", "change.ssim", "change.delta_e"}
+    again = as_json(capsys, "sweep", graph, *options)[1]
+    assert [cell["state"] for cell in again["cells"]] == ["skipped"] * 3
+    assert [cell["scores"] for cell in again["cells"]] == [
+        cell["scores"] for cell in manifest["cells"]
+    ]
+
+
+def test_an_unknown_score_is_refused(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "sweep", graph, "--over", "size=8", "--best", "a.b")
+    assert (code, "expected a score of: none" in err) == (1, True)
+
+
 def test_an_unknown_input_is_refused(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "sweep", graph, "--over", "sizes=8,16")
     assert code == 1

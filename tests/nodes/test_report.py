@@ -41,6 +41,17 @@ def test_a_change_of_ten_levels_inside_a_mask_is_measured() -> None:
     assert row.outside.delta_e == 0.0
 
 
+def test_scores_are_the_change_of_the_last_row() -> None:
+    changed = SOURCE.clone()
+    changed[:, :2] += 10 / 255
+    report = pass_report(SOURCE, changed, LATENT, previous=pass_report(SOURCE, SOURCE, LATENT))
+    assert report.scores.keys() == {
+        "inside_pixels", "inside_changed", "inside_psnr_db", "inside_delta_e",
+    }  # fmt: skip
+    assert report.scores["inside_changed"] == 16
+    assert PassReport().scores == {}
+
+
 def test_without_a_mask_everything_is_inside() -> None:
     (row,) = pass_report(SOURCE, SOURCE[:, :5, :3], LATENT).rows
     assert row.inside is not None

@@ -1,0 +1,75 @@
+"""The results of a sweep as files: a table, a list for programs, and pages of the images."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from latentloom.engine.execution.sweep import CellResult
+from latentloom.engine.execution.sweep_table import SweepTable, file_names
+
+from .sweep_page import write_pages
+
+
+def write_results(folder: Path, title: str, table: SweepTable) -> list[Path]:
+    """Write `sweep.csv`, `sweep.json` and pages `sweep.html`, `sweep-2.html`; return their paths.
+
+    Args:
+        folder: the output folder, which holds the images.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, manifest = folder / "sweep.csv", folder / "sweep.json"
+    with rows.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows(_lines(table, folder))
+    content = json.dumps(table_to_object(table, title, folder), indent=2)
+    manifest.write_text(f"{content}\n", encoding="utf-8")
+    return [rows, manifest, *write_pages(folder, title, table)]
+
+
+def table_to_object(table: SweepTable, title: str, folder: Path) -> dict[str, Any]:
+    """Return the manifest of a sweep: its axes, its cells, and the best of them."""
+    ranking = table.ranking
+    best = [dict(result.cell.values) for result in table.best]
+    return {
+        "latentloom_sweep": 1,
+        "title": title,
+        "axes": [{"input": axis.target, "values": list(axis.values)} for axis in table.axes],
+        "best": {"of": ranking.text, "cells": best} if ranking is not None else None,
+        "cells": [_cell_to_object(result, table, folder) for result in table.results],
+    }
+
+
+def _cell_to_object(result: CellResult, table: SweepTable, folder: Path) -> dict[str, Any]:
+    return {
+        "values": dict(result.cell.values),
+        "state": result.state,
+        "files": file_names(result, folder),
+        "seconds": round(result.seconds, 3),
+        "model_calls": result.model_calls,
+        "scores": dict(result.scores),
+        "value": table.value(result),
+        "errors": [str(error) for error in result.errors],
+    }
+
+
+def _lines(table: SweepTable, folder: Path) -> list[list[Any]]:
+    """Return the head of the table and its rows; a cell without a score has an empty field."""
+    targets = [axis.target for axis in table.axes]
+    value = ["value"] if table.ranking is not None else []
+    head = [*targets, "state", "seconds", "model calls", *table.columns, *value, "file"]
+    lines: list[list[Any]] = [head]
+    for result in table.results:
+        scores = [result.scores.get(name, "") for name in table.columns]
+        ranked = table.value(result)
+        lines.append([
+            *(result.cell.values[target] for target in targets),
+            result.state,
+            f"{result.seconds:.3f}",
+            result.model_calls,
+            *(f"{score:.6g}" if score != "" else "" for score in scores),
+            *(["" if ranked is None else f"{ranked:.6g}"] if value else []),
+            " ".join(file_names(result, folder)),
+        ])  # fmt: skip
+    return lines
