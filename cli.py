@@ -276,6 +276,13 @@ def merge(options: argparse.Namespace) -> int:
     return print_merge(paths, options.output, installed_nodes(), options.json)
 
 
+def replay(options: argparse.Namespace) -> int:
+    """`latentloom replay IMAGE`."""
+    from latentloom.console.replaying import replay_image
+
+    return replay_image(options, installed_nodes(), _workspace(options, Path(options.file)))
+
+
 def serve(options: argparse.Namespace) -> int:
     """`latentloom serve`."""
     from latentloom.web.serving import serve as serve_until_stopped
@@ -375,7 +382,7 @@ def _parser() -> argparse.ArgumentParser:
     from latentloom.web.serving import add_options
 
     graphs = (run, plan, check, batch, sweep, convert, draw, edit, diff, merge, python)
-    commands = (*graphs, nodes, schema, models, cache, serve)
+    commands = (*graphs, replay, nodes, schema, models, cache, serve)
     return make_parser({command.__name__: command for command in commands}, add_options)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from latentloom.engine.execution.environment import PROGRAM_VERSION
+from latentloom.engine.execution.replay import TOLERANCE_LEVELS
 
 from .options import (
     BUDGETS,
@@ -161,6 +162,16 @@ def make_parser(
     command_parser.add_argument("theirs", metavar="THEIRS", help="the other side")
     text = "file to write, in the form of OURS; default: the standard output"
     command_parser.add_argument("-o", "--output", metavar="FILE", help=text)
+    command_parser = add("replay", "Make an image again from its manifest, and compare it.")
+    command_parser.add_argument("file", metavar="IMAGE", help="a saved image with a manifest")
+    text = "only say what is missing or differs; run nothing"
+    command_parser.add_argument("--check", action="store_true", help=text)
+    text = f"levels of 255 up to which images are the same; default: {TOLERANCE_LEVELS}"
+    command_parser.add_argument(
+        "--within", type=int, default=TOLERANCE_LEVELS, metavar="LEVELS", help=text
+    )
+    add_settings(command_parser, (*BUDGETS, *NETWORKS))
+    add_folders(command_parser)
     add("models", "List the installed models.")
     command_parser = add("cache", "Show the disk cache, or clear it.")
     command_parser.add_argument("--clear", action="store_true", help="delete all cached results")

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING
@@ -29,8 +30,10 @@ from latentloom.engine.node.devices import (
 )
 from latentloom.engine.node.image_service import (
     EncodedImage,
+    ImageComparison,
     ImageKind,
     ImageService,
+    PartComparison,
     PreviewMethod,
 )
 from latentloom.engine.node.spec import NodeSpec
@@ -152,6 +155,28 @@ class ImageFiles(ImageService):
         from latentloom.diffusion.images.transcode import replace_alpha
 
         return _image(lambda: replace_alpha(original, mask))
+
+    def compare(self, first: bytes, second: bytes, mask: bytes | None = None) -> ImageComparison:
+        from latentloom.diffusion.images.image_comparison import compare_files
+
+        with as_input_error("image"):
+            result = compare_files(first, second, mask)
+        everything, inside, outside = (
+            None if part is None else PartComparison(**asdict(part))
+            for part in (result.everything, result.inside, result.outside)
+        )
+        assert everything is not None
+        return ImageComparison(
+            width=result.width,
+            height=result.height,
+            everything=everything,
+            inside=inside,
+            outside=outside,
+            max_levels=result.max_levels,
+            alpha_changed=result.alpha_changed,
+            grid=result.grid,
+            heat=EncodedImage(result.heat, "image/png"),
+        )
 
     def preview(self, value: object, method: PreviewMethod) -> EncodedImage | None:
         # Only previews need torch.

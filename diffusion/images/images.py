@@ -38,7 +38,11 @@ def load(path: Path, read: Read = read_all) -> LoadedImage:
     Raises:
         ImageFileError: the file cannot be used as an image.
     """
-    image = read_image(path, read)
+    return from_pillow(read_image(path, read))
+
+
+def from_pillow(image: Pillow.Image) -> LoadedImage:
+    """Return a decoded image and its mask, as `load` does."""
     if image.mode.startswith("I"):
         levels = np.asarray(image)
         grey = torch.from_numpy(levels.astype(np.float32) / 65535.0)

@@ -20,7 +20,6 @@ from ..formats.manifest import (
 )
 from ..graph.graph import Graph, Link, Node
 from ..graph.prepared import Prepared, Source
-from .node_inputs import NodeInputs
 from .task import NodeTask
 
 SHOWN_STATES = ("ran", "reused")
@@ -48,7 +47,7 @@ def make_manifest(
     return Manifest(
         node=id,
         graph=resolved_graph({node_id: tasks[node_id].node for node_id in ids}),
-        files=used_files(tasks[node_id].inputs for node_id in ids),
+        files=used_files((tasks[node_id].node, tasks[node_id].inputs.files) for node_id in ids),
         seeds={
             f"{node_id}.{port.name}": seed
             for node_id in ids
@@ -112,13 +111,16 @@ def resolved_graph(nodes: Mapping[str, Prepared]) -> Graph:
     return Graph(nodes=written)
 
 
-def used_files(nodes: Iterable[NodeInputs]) -> tuple[UsedFile, ...]:
-    """Return the files that nodes read, each once, with the inputs that name it."""
+def used_files(nodes: Iterable[tuple[Prepared, Mapping[str, str]]]) -> tuple[UsedFile, ...]:
+    """Return the files that nodes read, each once, with the inputs that name it.
+
+    Args:
+        nodes: each with the digests of its files by input.
+    """
     users: dict[tuple[str, str, str], list[str]] = {}
-    for inputs in nodes:
-        node = inputs.node
+    for node, digests in nodes:
         for name, file in node.files.items():
-            key = kind_of(node, name), public_name(file.name), inputs.files[name]
+            key = kind_of(node, name), public_name(file.name), digests[name]
             users.setdefault(key, []).append(f"{node.id}.{name}")
     return tuple(UsedFile(*key, tuple(used_by)) for key, used_by in users.items())
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,48 @@ class EncodedImage:
 
     data: bytes
     mime: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartComparison:
+    """The difference of a part of two images, in 8-bit levels.
+
+    Attributes:
+        pixels, changed: number of pixels, and of those whose colour differs.
+        psnr_db: peak signal to noise ratio; 200 if no pixel differs.
+        ssim: mean structural similarity of luma; None for a part that is too small.
+        delta_e: mean CIEDE2000.
+    """
+
+    pixels: int
+    changed: int
+    psnr_db: float
+    ssim: float | None
+    delta_e: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageComparison:
+    """The difference of two images of one size.
+
+    Attributes:
+        inside, outside: of the parts that a mask covers and does not; None without a mask, or
+            for an empty part.
+        max_levels: the largest difference of a value, alpha included, of 255.
+        alpha_changed: number of pixels whose alpha differs.
+        grid: mean CIEDE2000 of rectangles, row by row.
+        heat: an image of the differences.
+    """
+
+    width: int
+    height: int
+    everything: PartComparison
+    inside: PartComparison | None
+    outside: PartComparison | None
+    max_levels: int
+    alpha_changed: int
+    grid: Sequence[Sequence[float]]
+    heat: EncodedImage
 
 
 class ImageService(Extension):
@@ -52,6 +95,10 @@ class ImageService(Extension):
 
     def replace_alpha(self, original: bytes, mask: bytes) -> EncodedImage:
         """Return a PNG of the original with the alpha of another image; its text is kept."""
+        raise _unreadable()
+
+    def compare(self, first: bytes, second: bytes, mask: bytes | None = None) -> ImageComparison:
+        """Return the difference of two images of one size, also inside and outside a mask."""
         raise _unreadable()
 
     def preview(self, value: object, method: PreviewMethod) -> EncodedImage | None:
