@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry
-from latentloom.diffusion.families.family import SD15, SDXL, Family
+from latentloom.diffusion.families.family import Family
+from latentloom.diffusion.families.sd15 import SD15
+from latentloom.diffusion.families.sdxl import SDXL
 from latentloom.diffusion.networks.control import ControlNet, ControlWeights
 from latentloom.diffusion.networks.handles import Model, Vae
 from latentloom.diffusion.networks.load import make_sampling

@@ -142,10 +142,8 @@ class VAELoader:
         return {} if files is None else {"decoder": files.decoder}
 
     @staticmethod
-    def family(vae_name: Path) -> str | None:
-        from latentloom.diffusion.families.family import ANY_FAMILY
+    def family(vae_name: Path) -> str:
         from latentloom.diffusion.weights.detect import detect_vae_family
 
         with as_input_error("vae_name", MODEL):
-            name = detect_vae_family(vae_name).name
-        return None if name == ANY_FAMILY else name
+            return detect_vae_family(vae_name).name

@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from latentloom.diffusion.weights.digest_files import DigestFiles
 
 
-def _latent_space(family: str) -> str:
-    from latentloom.diffusion.families.family import latent_space
+def _share_space(first: str, second: str) -> bool:
+    from latentloom.diffusion.families.table import share_space
 
-    return latent_space(family)
+    return share_space(first, second)
 
 
 Image = Annotated["Tensor", Socket("IMAGE")]
 Mask = Annotated["Tensor", Socket("MASK")]
-Latent = Annotated["latents.Latent", Socket("LATENT", family=True, compatible=_latent_space)]
+Latent = Annotated["latents.Latent", Socket("LATENT", family=True, compatible=_share_space)]
 Conditioning = Annotated["conditioning.Conditioning", Socket("CONDITIONING", family=True)]
 Model = Annotated["handles.Model", Socket("MODEL", family=True)]
 Clip = Annotated["handles.Clip", Socket("CLIP", family=True)]
-Vae = Annotated["handles.Vae", Socket("VAE", family=True, compatible=_latent_space)]
+Vae = Annotated["handles.Vae", Socket("VAE", family=True, compatible=_share_space)]
 ControlNet = Annotated["control.ControlNet", Socket("CONTROL_NET", family=True)]
 Sigmas = Annotated["Tensor", Socket("SIGMAS")]
 Sampler = Annotated["table.SamplerChoice", Socket("SAMPLER")]

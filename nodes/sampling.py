@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from latentloom.engine.errors import InputError
 from latentloom.engine.node.context import Context
 from latentloom.engine.node.spec import node
 
+from .checks import as_input_error
 from .ports import (
     Cfg,
     Conditioning,
@@ -225,11 +225,7 @@ def _hooks(context: Context, model: Model) -> Hooks:
 
 
 def _check_channels(model: Model, latent: Latent) -> None:
-    expected, got = model.family.latent_channels, latent.samples.shape[1]
-    if expected != got:
-        raise InputError(
-            "latent_image",
-            f"a latent with {expected} channels, as family {model.family.name} has",
-            f"{got} channels",
-            "encode with the VAE of the checkpoint that this node samples with",
-        )
+    from latentloom.diffusion.latents.latents import fit_space
+
+    with as_input_error("latent_image"):
+        fit_space(latent, model.family.space)

@@ -79,8 +79,8 @@ class CLIPTextEncodeSDXL:
         text_g: EncodedPrompt,
         text_l: EncodedPrompt,
     ) -> Conditioning:
-        from latentloom.diffusion.conditioning.conditioning import Sizes
         from latentloom.diffusion.conditioning.text import encode_prompts
+        from latentloom.diffusion.families.conditions import Sizes
 
         sizes = Sizes(width, height, crop_w, crop_h, target_width, target_height)
         with as_input_error("text_g", READABLE):
@@ -120,8 +120,8 @@ class CLIPTextEncodeSDXLRefiner:
         text: EncodedPrompt,
         clip: Clip,
     ) -> Conditioning:
-        from latentloom.diffusion.conditioning.conditioning import Sizes
         from latentloom.diffusion.conditioning.text import encode_text
+        from latentloom.diffusion.families.conditions import Sizes
 
         with as_input_error("text", READABLE):
             return encode_text(clip, text, Sizes(width, height, score=ascore))

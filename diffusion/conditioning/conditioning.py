@@ -7,29 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..families.conditions import InpaintMask, Sizes
 from ..networks.control import Control
-from .inpaint import InpaintMask
 from .regions import Area, Region
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The size conditioning of SDXL; None is the size of the image to sample, or the default.
-
-    Attributes:
-        width, height: of the original image, in pixels.
-        crop_w, crop_h: pixels cropped at its left and at its top.
-        target_width, target_height: of the cropped image.
-        score: aesthetic score, 0 to 10, for the refiner.
-    """
-
-    width: int | None = None
-    height: int | None = None
-    crop_w: int = 0
-    crop_h: int = 0
-    target_width: int | None = None
-    target_height: int | None = None
-    score: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

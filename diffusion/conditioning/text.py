@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import PromptError
+from ..families.conditions import Sizes
 from ..networks.finite import check_finite
 from ..networks.handles import Clip
 from ..networks.residency import retry_when_out_of_memory
@@ -18,7 +19,7 @@ from ..networks.weights import TextEncoder
 from ..text.prompt import Token, tokenize
 from ..text.recipes import Join
 from ..weights.text_keys import KIND_BY_WIDTH, TextKind
-from .conditioning import Conditioning, PromptEntry, Sizes
+from .conditioning import Conditioning, PromptEntry
 from .embeddings import embedding_vectors
 from .sequences import encode_sequence, replace_words
 

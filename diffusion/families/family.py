@@ -1,15 +1,108 @@
-"""Model families: the numbers that distinguish them and that sampling needs. No torch here."""
+"""The record of a model family, and of the class of its networks. No torch here.
+
+How a family is added:
+
+1. A file in this folder holds its `Family`: latent space, prediction, sigmas, native size, and
+   `recognize`, which returns the family of a network that was read from a file, or None.
+2. Its latent space is one of `space.py`, or a new line there.
+3. Its `Architecture` is that of another family (SDXL is a UNet, as SD1.5), or a new one: the
+   class of diffusers, its name for each key of a file, its configuration from the shapes, and
+   three functions of tensors: `gather` collects the extra conditioning of prompts, `concat` makes
+   extra input channels, `predict` calls the network. They import torch inside.
+4. A line in `table.py`.
+
+Nothing else asks which family a model is of: loading, sampling, previews, LoRA files, lint and
+`latentloom models` ask the record. tests/diffusion/families/test_table.py looks for such
+comparisons elsewhere. The tests of a family compare it with goldens or diffusers' pipeline on
+small random weights.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from .space import SD, LatentSpace
+from .stored import OriginalLayers, ParameterSizes, StoredNetwork, TensorInfos
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from .conditions import Prompt, SourceLatent
 
 Prediction = Literal["eps", "v", "x0", "edm", "lcm", "img_to_img", "flow"]
 SizeInputs = Literal["none", "sizes", "score"]
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """A file with a denoising network, for `Family.recognize`.
+
+    Attributes:
+        name: of the file, for errors.
+        infos: its tensors.
+        network: its denoising network.
+        text_widths: of the CLIP text encoders that it has too.
+        read_floats: returns the numbers of one of its tensors.
+    """
+
+    name: str
+    infos: TensorInfos
+    network: StoredNetwork
+    text_widths: tuple[int, ...]
+    read_floats: Callable[[str], Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Architecture:
+    """A class of denoising networks.
+
+    Attributes:
+        class_name: of diffusers' network.
+        folder: of the network in diffusers' layout.
+        find: returns the network of a file by its keys; None if it has none of this class.
+        sizes: the parameters of a configuration.
+        original_layers: our layers by the original code's name, from our names; several where it
+            joins them, one below the other.
+        gather: the extra conditioning of a batch: `(family, x, prompts, sides)` to a tuple of
+            tensors, which `predict` takes, or None. x is B×C×h×w; each prompt has B rows. A side
+            is 0 for a positive prompt.
+        concat: extra input channels of one prompt: `(family, x, prompt, source)`; None if the
+            network takes only the channels of a latent.
+        predict: the raw output: `(module, x, timestep, context, added, control)`; x scaled for
+            the network with its extra channels, B timesteps, context B×n×d, `added` of `gather`,
+            and the sum of the ControlNets' residuals.
+        joins: returns True if one call can take two prompts of equal length.
+        repeats_tokens: prompts of different lengths can be brought to one by repeating them,
+            because the network only attends to them.
+    """
+
+    class_name: str
+    folder: str
+    find: Callable[[TensorInfos], StoredNetwork | None]
+    sizes: ParameterSizes
+    original_layers: OriginalLayers
+    gather: Callable[[Family, Tensor, Sequence[Prompt], Sequence[int]], Any]
+    concat: Callable[[Family, Tensor, Prompt, SourceLatent | None], Tensor | None]
+    predict: Callable[[nn.Module, Tensor, Tensor, Tensor, Any, Any], Tensor]
+    joins: Callable[[Prompt, Prompt], bool]
+    repeats_tokens: bool = False
+
+
+@dataclass(frozen=True)
+class FlowLevels:
+    """The sigmas of a model that predicts the flow; see `schedules.flow`.
+
+    Attributes:
+        shift: of the sigmas; 1 is none.
+        multiplier: timestep that the network receives for sigma 1.
+        timesteps: length of the table.
+    """
+
+    shift: float = 1.0
+    multiplier: float = 1000.0
+    timesteps: int = 1000
 
 
 @dataclass(frozen=True)
@@ -18,31 +111,46 @@ class Family:
 
     Attributes:
         name: unique name; networks of one name can be combined.
-        latent_channels: channels of a latent.
-        latent_scale: factor from VAE space to the space that the network samples in.
+        architecture: the class of its networks.
+        recognize: returns the family, with what is special about this model, of a network of
+            its architecture; None if it is of another family.
+        space: its latents.
         text_dim: width of the text encoding.
         prediction: what the network predicts.
         zsnr: the highest sigma of the schedule leaves no signal (zero terminal SNR).
         native_size: width and height in pixels that the model was trained at.
-        vae_factor: width and height in pixels of one latent cell.
         in_channels: input channels of the network: those of a latent; for editing, those of an
             image's latent too; for inpainting, a mask and the masked image's latent too.
         size_inputs: extra conditioning of the network: none; image and crop sizes (SDXL); sizes
             and an aesthetic score (SDXL's refiner).
         sigma_range: lowest and highest sigma of a model that takes any sigma between them.
+        flow: sigmas of a model that predicts the flow.
+        form: what this model is for beyond text to image, such as inpaint; empty for nothing.
     """
 
     name: str
-    latent_channels: int = 4
-    latent_scale: float = 0.18215
+    architecture: Architecture = field(repr=False)
+    recognize: Callable[[NetworkFile], Family | None] = field(repr=False, compare=False)
+    space: LatentSpace = SD
     text_dim: int = 768
     prediction: Prediction = "eps"
     zsnr: bool = False
     native_size: int = 512
-    vae_factor: int = 8
     in_channels: int = 4
     size_inputs: SizeInputs = "none"
     sigma_range: tuple[float, float] | None = None
+    flow: FlowLevels | None = None
+    form: str = ""
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+        return self.space.channels
+
+    @property
+    def vae_factor(self) -> int:
+        """Width and height in pixels of one latent cell."""
+        return self.space.cell_px
 
     @property
     def is_edit_model(self) -> bool:
@@ -51,33 +159,8 @@ class Family:
 
     def to_model(self, latent: Tensor) -> Tensor:
         """Return latents of VAE space in the space that the network samples in."""
-        return latent * self.latent_scale
+        return self.space.to_model(latent)
 
     def to_vae(self, latent: Tensor) -> Tensor:
         """Return latents that the network sampled in VAE space; the inverse of `to_model`."""
-        return latent / self.latent_scale
-
-
-SD15 = Family("sd15")
-SD21 = Family("sd21", text_dim=1024)
-SDXL = Family("sdxl", latent_scale=0.13025, text_dim=2048, native_size=1024, size_inputs="sizes")
-REFINER = Family(
-    "sdxl-refiner", latent_scale=0.13025, text_dim=1280, native_size=1024, size_inputs="score"
-)
-FAMILY_BY_TEXT_DIM = {family.text_dim: family for family in (SD15, SD21, SDXL, REFINER)}
-
-# The family name of an autoencoder in a separate file, whose keys do not say its family.
-ANY_FAMILY = "any"
-
-# Families that share the latent space of another family.
-LATENT_SPACES = {"sd21": "sd15", "sdxl-refiner": "sdxl"}
-
-
-def family_for(text_dim: int) -> Family:
-    """Return the known family of networks with this text width, or a new one named after it."""
-    return FAMILY_BY_TEXT_DIM.get(text_dim) or Family(f"sd-{text_dim}", text_dim=text_dim)
-
-
-def latent_space(name: str) -> str:
-    """Return the name of the family whose latent space, and so whose VAE, a family uses."""
-    return LATENT_SPACES.get(name, name)
+        return self.space.to_vae(latent)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,10 @@ from .tensor_info import TensorInfo
 TensorInfos = Mapping[str, TensorInfo]
 # The name and the number of elements of each parameter of a network.
 Parameters = Iterator[tuple[str, int]]
+# From our layers to those by the original code's name, several where it joins them.
+OriginalLayers = Callable[[Iterable[str]], Mapping[str, tuple[str, ...]]]
 # From the configuration of a network to its parameters.
-Sizes = Callable[[Mapping[str, Any]], Parameters]
+ParameterSizes = Callable[[Mapping[str, Any]], Parameters]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class StoredNetwork:
 def count_members(infos: TensorInfos, prefix: str) -> int:
     """Return the length of the module list whose keys begin with a prefix."""
     return len({name[len(prefix) :].partition(".")[0] for name in infos if name.startswith(prefix)})
+
+
+def has_keys(infos: TensorInfos, prefix: str, *names: str) -> bool:
+    """Return True if a file has these keys after a prefix."""
+    return all(prefix + name in infos for name in names)
 
 
 def rename_module(infos: TensorInfos, theirs: str, ours: str) -> dict[str, str]:

@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..errors import UnsuitableValueError
+from ..families.space import LatentSpace
 from ..images.compose import match_batches, repeat_to_batch
 from ..images.resize import resize
 
 CELL_PX = 8
 MIN_SIDE_PX = 64
+FRAMES_AXES = 5
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Latent:
             once.
         family: its model family; None for any family with this number of channels.
         passes: the sampler runs that it went through, in order.
+        cell_px: width and height in pixels of a cell, of an empty latent whose size a model with
+            other cells is to adapt; None leaves the size.
     """
 
     samples: Tensor
@@ -62,6 +67,7 @@ class Latent:
     batch_index: tuple[int, ...] | None = None
     family: str | None = None
     passes: tuple[SamplePass, ...] = ()
+    cell_px: int | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -72,7 +78,35 @@ def make_empty(
     width: int, height: int, batch: int = 1, channels: int = 4, family: str | None = None
 ) -> Latent:
     """Return zeros for an image of `width`×`height` pixels, each rounded down to whole cells."""
-    return Latent(torch.zeros(batch, channels, height // CELL_PX, width // CELL_PX), family=family)
+    samples = torch.zeros(batch, channels, height // CELL_PX, width // CELL_PX)
+    return Latent(samples, family=family, cell_px=CELL_PX)
+
+
+def fit_space(latent: Latent, space: LatentSpace) -> Latent:
+    """Return a latent of a model's space: all zeros take its form, any other must have it.
+
+    Zeros get the channels, an axis of frames if the space has one, and the size that the same
+    image has in its cells.
+
+    Raises:
+        UnsuitableValueError: it has another form, with values in it.
+    """
+    samples = latent.samples
+    if samples.ndim == space.axes and samples.shape[1] == space.channels:
+        is_fitting = latent.cell_px in (None, space.cell_px)
+        if is_fitting or bool(samples.any()):
+            return latent
+    elif bool(samples.any()):
+        frames = "frames×" if samples.ndim == FRAMES_AXES else ""
+        got = f"{samples.shape[1]} channels ({frames}{samples.shape[-2]}×{samples.shape[-1]} cells)"
+        hint = "encode with the VAE of the model that this node samples with"
+        raise UnsuitableValueError(f"a latent with {space.describe()}", got, hint)
+    factor = (latent.cell_px or space.cell_px) / space.cell_px
+    height, width = (max(1, round(side * factor)) for side in samples.shape[-2:])
+    frames_axis = (samples.shape[2] if samples.ndim == FRAMES_AXES else 1,)
+    shape = (*(frames_axis if space.has_frames else ()), height, width)
+    empty = samples.new_zeros(len(samples), space.channels, *shape)
+    return replace(latent, samples=empty, cell_px=None)
 
 
 def upscale(latent: Latent, method: str, width: int, height: int, crop: str = "disabled") -> Latent:

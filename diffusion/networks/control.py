@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..families.added import AddedConditioning, make_added_kwargs
 from ..families.family import Family
+from ..families.unet import ControlResiduals
 from ..images.resize import resize
 from ..schedules.model_sampling import ModelSampling
 from .finite import non_finite
 from .handles import NetworkHandle
 from .tiled_model import TileWindow
-from .weights import AddedConditioning, ControlResiduals, UNetInputs, Weights, make_added_kwargs
+from .weights import UNetInputs, Weights
 
 # The kinds of hints that a union ControlNet takes, with their indices.
 UNION_KINDS = {

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelFileError
-from ..families.family import Family, family_for
+from ..families.family import Family
 from ..families.stored import TensorInfos
+from ..families.table import family_for
 from ..weights.headers import read_tensor_infos
 from ..weights.weight_file import load_weights
 from . import devices

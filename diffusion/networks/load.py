@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from ..families.family import Family
+from ..families.family import Architecture, Family
+from ..schedules.flow import FlowSampling
 from ..schedules.model_sampling import ContinuousSampling, ModelSampling
 from ..weights.detect import (
     check_checkpoint,
@@ -53,7 +54,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return _load_checkpoint_file(path)
     family = detect_checkpoint_family(path)
     model = Model(
-        _load_unet_folder(path), family, ModelSampling(**asdict(read_noise_schedule(path)))
+        _load_unet_folder(path, family.architecture),
+        family,
+        ModelSampling(**asdict(read_noise_schedule(path))),
     )
     return Checkpoint(model, Clip(load_text_folders(path, family), family), load_vae(path / "vae"))
 
@@ -111,6 +114,9 @@ def make_sampling(family: Family) -> ModelSampling:
     if family.sigma_range is not None:
         low, high = family.sigma_range
         return ContinuousSampling(family.prediction, low=low, high=high)
+    if family.flow is not None:
+        flow = family.flow
+        return FlowSampling(shift=flow.shift, multiplier=flow.multiplier, timesteps=flow.timesteps)
     return ModelSampling(family.prediction, family.zsnr)
 
 
@@ -118,13 +124,13 @@ def _load_unet_file(
     path: Path, contents: ModelContents, stored: torch.dtype | None = None
 ) -> UNetWeights:
     def make(digest: str) -> UNetWeights:
-        from diffusers import UNet2DConditionModel
-
-        part = contents.unet
+        part, family = contents.unet, contents.family
         assert part is not None
-        build = partial(UNet2DConditionModel, **part.config)
+        assert family is not None
+        build = partial(network_class(family.architecture), **part.config)
         module = load_network_file(path, part, build, devices.network_dtype(), stored)
-        return UNetWeights(module, f"{digest}{stored or ''}")
+        digest = f"{digest}{stored or ''}"
+        return UNetWeights(module, digest, architecture=family.architecture)
 
     return load_shared(f"unet {stored or ''}", make, path)
 
@@ -148,11 +154,19 @@ def _load_tiny_vae(files: TinyVaeFiles) -> VaeWeights:
     return load_shared(files.name, make, files.encoder, files.decoder)
 
 
-def _load_unet_folder(path: Path) -> UNetWeights:
+def network_class(architecture: Architecture) -> Any:
+    """Return diffusers' class of a family's networks."""
+    import diffusers
+
+    return getattr(diffusers, architecture.class_name)
+
+
+def _load_unet_folder(path: Path, architecture: Architecture) -> UNetWeights:
+    folder = path / architecture.folder
+
     def make(digest: str) -> UNetWeights:
-        from diffusers import UNet2DConditionModel
+        kind = network_class(architecture)
+        module = load_network_folder(kind, folder, devices.network_dtype())
+        return UNetWeights(module, digest, architecture=architecture)
 
-        module = load_network_folder(UNet2DConditionModel, path / "unet", devices.network_dtype())
-        return UNetWeights(module, digest)
-
-    return load_shared("unet", make, path / "unet")
+    return load_shared("unet", make, folder)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..compatibility import CompatibilityMode, compatibility_mode
 from ..errors import ModelFileError
-from ..families.unet_names import map_original_layers
+from ..families.stored import OriginalLayers
 from ..weights.digest import content_digest
 from ..weights.lora_file import LayerChange, LoraTarget, Role, read_lora_contents
 from ..weights.weight_file import open_weights
@@ -57,6 +57,20 @@ class LoraPatch:
         return apply_change(weight, roles, self.strength, self.mode)
 
 
+@dataclass(frozen=True)
+class LoraNetwork:
+    """A network that a LoRA file changes.
+
+    Attributes:
+        prefix: of its parameters' names in a patch.
+        original_layers: its layers by the original code's names; see `Architecture`.
+    """
+
+    prefix: str
+    module: nn.Module
+    original_layers: OriginalLayers = lambda _layers: {}
+
+
 def with_lora(model: Model, path: Path, strength: float) -> Model:
     """Add a LoRA to a model; at strength 0, return the model itself.
 
@@ -65,7 +79,10 @@ def with_lora(model: Model, path: Path, strength: float) -> Model:
     """
     if strength == 0:
         return model
-    patch = _make_patch(path, {"unet": ("", model.weights.module)}, strength)
+    networks: dict[LoraTarget, LoraNetwork] = {
+        "unet": LoraNetwork("", model.weights.module, model.weights.architecture.original_layers)
+    }
+    patch = _make_patch(path, networks, strength)
     return replace(model, patches=(*model.patches, patch)) if patch else model
 
 
@@ -79,10 +96,9 @@ def with_clip_lora(clip: Clip, path: Path, strength: float) -> Clip:
         return clip
     encoders = clip.weights.encoders
     has_several = len(encoders) > 1
-    networks: dict[LoraTarget, tuple[str, nn.Module]] = {
-        "text_2" if encoder.kind == "g" and has_several else "text": (
-            f"{encoder.kind}." if has_several else "",
-            encoder.module,
+    networks: dict[LoraTarget, LoraNetwork] = {
+        "text_2" if encoder.kind == "g" and has_several else "text": LoraNetwork(
+            f"{encoder.kind}." if has_several else "", encoder.module
         )
         for encoder in encoders
     }
@@ -232,28 +248,24 @@ def _dora(weight: Tensor, difference: Tensor, scale: Tensor, mode: Compatibility
 
 
 def _make_patch(
-    path: Path, networks: Mapping[LoraTarget, tuple[str, nn.Module]], strength: float
+    path: Path, networks: Mapping[LoraTarget, LoraNetwork], strength: float
 ) -> LoraPatch | None:
-    """Make the patch of a file for networks; None if the file has no changes of them.
-
-    Args:
-        networks: each with the prefix of its parameters' names.
-    """
+    """Make the patch of a file for networks; None if the file has no changes of them."""
     contents = read_lora_contents(path)
     of_side = [
         change for change in contents.changes if ("unet" in networks) == (change.target == "unet")
     ]
     unused = set(contents.unknown).union(*(change.keys.values() for change in of_side))
     changes: dict[str, Mapping[Role, Tensor]] = {}
-    for part, (prefix, module) in networks.items():
-        parameters = dict(module.named_parameters())
+    for part, network in networks.items():
+        parameters = dict(network.module.named_parameters())
         keys = _match_keys(
-            [change for change in of_side if change.target == part], part, parameters
+            [change for change in of_side if change.target == part], network, parameters
         )
         for name, roles in _read_tensors(path, keys).items():
             used = _check_shapes(path.name, name, roles, parameters[name])
             unused -= {keys[name][role] for role in used}
-            changes[prefix + name] = roles
+            changes[network.prefix + name] = roles
     if not changes and (fitting := [c.layer for c in of_side if c.target in networks]):
         raise ModelFileError(f"nothing in {path.name} fits: the network has no layer {fitting[0]}")
     if unused:
@@ -262,13 +274,13 @@ def _make_patch(
 
 
 def _match_keys(
-    changes: Iterable[LayerChange], part: LoraTarget, parameters: Iterable[str]
+    changes: Iterable[LayerChange], network: LoraNetwork, parameters: Iterable[str]
 ) -> dict[str, dict[Role, str]]:
     """Return the file's keys by their roles, by the name of a network's parameter.
 
     Layers that the network does not have are left out, as in ComfyUI.
     """
-    layers = _layers_by_key(parameters, part)
+    layers = _layers_by_key(parameters, network)
     keys: dict[str, dict[Role, str]] = {}
     for change in changes:
         layer = layers.get(change.layer) or layers.get(f"{change.layer}_0")
@@ -290,13 +302,12 @@ def _read_tensors(
         }
 
 
-def _layers_by_key(parameters: Iterable[str], part: LoraTarget) -> dict[str, str]:
+def _layers_by_key(parameters: Iterable[str], network: LoraNetwork) -> dict[str, str]:
     """Return our layers by their keys with underscores: our own, and the original code's."""
     layers = {name.rpartition(".")[0] for name in parameters}
     by_key = {layer.removeprefix("text_model.").replace(".", "_"): layer for layer in layers}
-    if part == "unet":
-        for original, layer in map_original_layers(layers).items():
-            by_key.setdefault(original.replace(".", "_"), layer)
+    for original, (layer, *_) in network.original_layers(layers).items():
+        by_key.setdefault(original.replace(".", "_"), layer)
     return by_key
 
 

@@ -1,7 +1,7 @@
 """Previews of latents while sampling: a linear map of latent channels to colours, or TAESD.
 
-The map of a family is not a table of constants. It is fitted by least squares to the latents and
-images of the family's autoencoder in this process, which costs next to nothing; before the first
+The map of a latent space is not a table of constants. It is fitted by least squares to the latents
+and images of its autoencoder in this process, which costs next to nothing; before the first
 of them there is no preview. TAESD shows more, if it is installed, at about a hundredth of the
 cost of the autoencoder.
 """
@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from ..errors import ModelFileError
-from ..families.family import ANY_FAMILY, Family, latent_space
+from ..families.family import Family
+from ..families.space import LatentSpace
 from ..weights.file_cache import FileVersion, file_version
 from ..weights.folders import find_tiny_vae
 from ..weights.tiny_vae import TinyVaeFiles, read_tiny_vae
@@ -42,7 +43,7 @@ class LatentPreview:
 
 @dataclass
 class _NormalEquations:
-    """The normal equations of one family's map: cells × cells and cells × colours."""
+    """The normal equations of one latent space's map: cells × cells and cells × colours."""
 
     cells: Tensor
     colours: Tensor
@@ -60,13 +61,14 @@ def learn_colours(family: Family, samples: Tensor, pixels: Tensor) -> None:
         samples: latents B×C×h×w in unscaled VAE space.
         pixels: their images B×H×W×C in 0..1.
     """
-    equations = _fitted.get(family.name)
-    if family.name == ANY_FAMILY or (equations is not None and equations.pairs >= MAX_PAIRS):
+    key = _key(family.space)
+    equations = _fitted.get(key)
+    if samples.ndim != 4 or (equations is not None and equations.pairs >= MAX_PAIRS):
         return
     small = adaptive_avg_pool2d(
         pixels[:1, ..., :3].movedim(-1, 1), (samples.shape[-2], samples.shape[-1])
     )
-    values = _with_one(family.to_model(samples[:1]))
+    values = _with_one(samples[:1])
     colours = (small * 2 - 1)[0].flatten(1).T.double()
     step = max(1, len(values) // MAX_CELLS)
     values, colours = values[::step], colours[::step]
@@ -75,7 +77,7 @@ def learn_colours(family: Family, samples: Tensor, pixels: Tensor) -> None:
     with _lock:
         count = values.shape[1]
         equations = _fitted.setdefault(
-            family.name,
+            key,
             _NormalEquations(torch.zeros(count, count).double(), torch.zeros(count, 3).double()),
         )
         equations.cells += values.T @ values / len(values)
@@ -83,16 +85,27 @@ def learn_colours(family: Family, samples: Tensor, pixels: Tensor) -> None:
         equations.pairs += 1
 
 
+def _key(space: LatentSpace) -> str:
+    """Return the name of a space, or its layout where the autoencoder's file does not say more."""
+    return space.name or space.describe()
+
+
+def _find_fit(space: LatentSpace) -> _NormalEquations | None:
+    """Return the fit of a space, else that of an unnamed autoencoder with such latents."""
+    return _fitted.get(space.name) or _fitted.get(space.describe())
+
+
 def map_to_colours(preview: LatentPreview) -> Tensor | None:
     """Map the first latent of a batch to h×w×3 in 0..1; None before its family's first pair."""
     with _lock:
-        equations = _fitted.get(preview.family.name)
+        equations = _find_fit(preview.family.space)
         if equations is None or equations.cells.shape[0] != preview.denoised.shape[1] + 1:
             return None
         ridge = RIDGE * equations.pairs * torch.eye(equations.cells.shape[0]).double()
         to_colours = torch.linalg.solve(equations.cells + ridge, equations.colours)
     height, width = preview.denoised.shape[-2:]
-    colours: Tensor = _with_one(preview.denoised[:1].detach().cpu()) @ to_colours
+    latent = preview.family.to_vae(preview.denoised[:1].detach().cpu())
+    colours: Tensor = _with_one(latent) @ to_colours
     return _to_unit_range(colours.reshape(height, width, 3)).float()
 
 
@@ -121,7 +134,7 @@ def render_jpeg(preview: LatentPreview, method: Method = "auto") -> bytes | None
 
 def decode_with_taesd(preview: LatentPreview) -> Tensor | None:
     """Decode the first latent of a batch with TAESD to H×W×3 in 0..1; None if that fails."""
-    files = find_tiny_vae(latent_space(preview.family.name))
+    files = find_tiny_vae(preview.family.space.tiny_vae)
     latent = preview.denoised[:1].detach()
     if files is None or latent.shape[1] != files.family.latent_channels:
         return None

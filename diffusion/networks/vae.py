@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ..errors import NonFiniteError
-from ..families.family import ANY_FAMILY
 from ..latents.latents import Latent
 from . import devices
 from .finite import check_finite
@@ -91,7 +90,7 @@ def _decode_tiled(vae: Vae, latent: Latent, tile_px: int, overlap_px: int) -> Te
 
 
 def _family_name(vae: Vae) -> str | None:
-    return None if vae.family.name == ANY_FAMILY else vae.family.name
+    return vae.family.name if vae.family.space.name else None
 
 
 def _encode(vae: Vae, pixels: Tensor) -> Tensor:

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ..families.family import Family
+from ..families.family import Architecture, Family
+from ..families.unet import UNET
 from ..text.tokenizers import Tokenizer
 from ..weights.text_keys import TextKind
 from . import devices
@@ -25,22 +26,11 @@ if TYPE_CHECKING:
     from .fast.capture import Function
 
 
-class ControlResiduals(NamedTuple):
-    """Tensors that ControlNets add to a UNet's skip connections and to its middle block."""
+class Residuals(Protocol):
+    """The sum of ControlNets' outputs, as an architecture's `predict` takes it."""
 
-    skips: tuple[Tensor, ...]
-    middle: Tensor
-
-    def to(self, dtype: torch.dtype) -> ControlResiduals:
+    def to(self, dtype: torch.dtype) -> Residuals:
         """Return the residuals in another precision."""
-        return ControlResiduals(tuple(skip.to(dtype) for skip in self.skips), self.middle.to(dtype))
-
-
-class AddedConditioning(NamedTuple):
-    """Conditioning besides the prompt: pooled encodings B×d, and sizes and scores B×n."""
-
-    text_embeds: Tensor
-    time_ids: Tensor
 
 
 class UNetInputs(NamedTuple):
@@ -49,14 +39,7 @@ class UNetInputs(NamedTuple):
     x: Tensor
     timestep: Tensor
     context: Tensor
-    added: AddedConditioning | None = None
-
-
-def make_added_kwargs(added: AddedConditioning | None, dtype: torch.dtype) -> dict[str, Any]:
-    """Return `added_cond_kwargs` for diffusers' networks, or no argument without it."""
-    if added is None:
-        return {}
-    return {"added_cond_kwargs": {key: value.to(dtype) for key, value in added._asdict().items()}}
+    added: Any = None
 
 
 class FastUse(NamedTuple):
@@ -234,15 +217,29 @@ class Weights:
 
 
 class UNetWeights(Weights):
-    """A denoising network."""
+    """A denoising network.
+
+    Args:
+        architecture: its class, which says how it is called.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        digest: str,
+        device: torch.device | None = None,
+        architecture: Architecture = UNET,
+    ) -> None:
+        super().__init__(module, digest, device)
+        self.architecture = architecture
 
     def predict(
         self,
         x: Tensor,
         timestep: Tensor,
         context: Tensor,
-        added: AddedConditioning | None = None,
-        control: ControlResiduals | None = None,
+        added: Any = None,
+        control: Residuals | None = None,
     ) -> Tensor:
         """Return the raw output, float32.
 
@@ -250,7 +247,7 @@ class UNetWeights(Weights):
             x: B×C×h×w, scaled for the network.
             timestep: B numbers.
             context: B×n×d text encoding.
-            added: for families with `size_inputs`.
+            added: extra conditioning, from the architecture's `gather`.
             control: the sum of the ControlNets' residuals.
         """
         dtype, use = self.dtype, self._in_use
@@ -263,19 +260,10 @@ class UNetWeights(Weights):
         return output.to(torch.float32, copy=True)
 
     def _compute(
-        self,
-        x: Tensor,
-        timestep: Tensor,
-        control: ControlResiduals | None,
-        context: Tensor,
-        added: AddedConditioning | None,
+        self, x: Tensor, timestep: Tensor, control: Any, context: Tensor, added: Any
     ) -> tuple[Tensor]:
-        options = make_added_kwargs(added, x.dtype)
-        if control is not None:
-            options["down_block_additional_residuals"] = list(control.skips)
-            options["mid_block_additional_residual"] = control.middle
-        result = self.module(x, timestep, context, return_dict=False, **options)
-        return (result[0],)
+        predict = self.architecture.predict
+        return (predict(self.module, x, timestep, context, added, control),)
 
 
 @dataclass(frozen=True, eq=False)

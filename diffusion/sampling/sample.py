@@ -17,7 +17,7 @@ from torch import Tensor
 from ..compatibility import CompatibilityMode, compatibility_mode
 from ..conditioning.conditioning import Conditioning
 from ..errors import SamplingError
-from ..latents.latents import Latent, SamplePass
+from ..latents.latents import Latent, SamplePass, fit_space
 from ..networks.handles import Model
 from ..networks.patch import StepState
 from ..networks.residency import retry_when_out_of_memory
@@ -150,7 +150,9 @@ def sample_custom(
     Raises:
         SamplingError: the model gave NaN or infinity, or the sampler changes the size of a
             latent with a noise mask.
+        UnsuitableValueError: the latent is of another space than the model, and not empty.
     """
+    latent = fit_space(latent, guidance.model.family.space)
     if not len(run.sigmas):
         return SamplingResult(latent, latent)
     spec = SAMPLER_TABLE[run.sampler.name]
@@ -200,7 +202,8 @@ def sample_custom(
         weights.eager_reason if weights.device.type == "cuda" else None,
     )
     passes = (*latent.passes, done)
-    return SamplingResult(*(replace(latent, samples=samples, passes=passes) for samples in results))
+    latent = replace(latent, passes=passes, cell_px=None)
+    return SamplingResult(*(replace(latent, samples=samples) for samples in results))
 
 
 def add_latent_noise(model: Model, latent: Latent, noise: NoiseChoice, sigmas: Tensor) -> Latent:
@@ -208,6 +211,7 @@ def add_latent_noise(model: Model, latent: Latent, noise: NoiseChoice, sigmas: T
 
     A single sigma adds all of its noise; without sigmas the latent stays unchanged.
     """
+    latent = fit_space(latent, model.family.space)
     if not len(sigmas):
         return latent
     sigma = (sigmas[0] - sigmas[-1]).abs() if len(sigmas) > 1 else sigmas[0]

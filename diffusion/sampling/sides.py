@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..conditioning.added import added_inputs
 from ..conditioning.conditioning import Conditioning, PromptEntry
-from ..conditioning.editing import image_channels
 from ..conditioning.fitting import FittedEntry, fit_entries
-from ..conditioning.inpaint import inpaint_channels
+from ..families.family import Architecture
 from ..latents.latents import Latent
 from ..networks.control import ControlRunner
 from ..networks.handles import Model
 from ..networks.patch import StepState
 from ..networks.tiled_model import TileWindow, find_tiling
-from ..networks.weights import AddedConditioning, UNetInputs
+from ..networks.weights import UNetInputs
 from .hooks import Hooks
 
 # Keeps a side without any active entry at 0 instead of NaN.
@@ -43,11 +41,12 @@ class GroupInputs(NamedTuple):
 
     Attributes:
         context: the tokens, on the device.
+        added: extra conditioning, from the architecture's `gather`.
         concat: extra input channels of an inpainting or editing model.
     """
 
     context: Tensor
-    added: AddedConditioning | None
+    added: Any
     concat: Tensor | None
 
 
@@ -91,7 +90,10 @@ class SidesDenoiser:
         ]
         sums = [torch.zeros_like(x) for _ in ALL_SIDES]
         weights = [torch.full_like(x, TINY) for _ in ALL_SIDES]
-        for group in [[fitted] for fitted in active] if self._one_by_one else _group(active):
+        architecture = self._model.family.architecture
+        is_single = self._one_by_one
+        groups = [[one] for one in active] if is_single else _group(architecture, active)
+        for group in groups:
             for fitted, denoised in zip(group, self._evaluate(x, sigma, group), strict=True):
                 fitted.box.crop(sums[fitted.side]).add_(denoised * fitted.weight)
                 fitted.box.crop(weights[fitted.side]).add_(fitted.weight)
@@ -142,30 +144,31 @@ class SidesDenoiser:
             entries, family = [fitted.entry for fitted in group], self._model.family
             length = math.lcm(*(entry.tokens.shape[1] for entry in entries))
             context = torch.cat([_repeat_tokens(entry, length, len(x)) for entry in entries])
-            added = added_inputs(family, x, entries, [fitted.side for fitted in group])
-            concat = None
-            if family.in_channels != x.shape[1]:
-                channels = [fitted.box.crop(self._concat(x, fitted.entry)) for fitted in group]
-                concat = torch.cat(channels)
+            network = family.architecture
+            added = network.gather(family, x, entries, [fitted.side for fitted in group])
+            extra = [network.concat(family, x, entry, self._source) for entry in entries]
+            crops = [
+                fitted.box.crop(channels)
+                for fitted, channels in zip(group, extra, strict=True)
+                if channels is not None
+            ]
+            concat = torch.cat(crops) if crops else None
             context = context.to(x.device, self._model.weights.dtype)
             self._inputs[key] = GroupInputs(context, added, concat)
         return self._inputs[key]
 
-    def _concat(self, x: Tensor, entry: PromptEntry) -> Tensor:
-        if self._model.family.is_edit_model:
-            return image_channels(x, entry.image, entry.inpaint)
-        return inpaint_channels(x, entry.inpaint, self._source, self._model.family)
 
-
-def _group(entries: Sequence[FittedEntry]) -> list[list[FittedEntry]]:
+def _group(architecture: Architecture, entries: Sequence[FittedEntry]) -> list[list[FittedEntry]]:
     """Group entries for one evaluation each: same controls and size, about as many tokens."""
+    max_repeats = MAX_REPEATS if architecture.repeats_tokens else 1
     groups: list[list[FittedEntry]] = []
     for fitted in entries:
         for group in groups:
             lengths = [member.entry.tokens.shape[1] for member in (*group, fitted)]
             is_alike = fitted.entry.controls == group[0].entry.controls
             is_alike &= fitted.box[:2] == group[0].box[:2]
-            if is_alike and math.lcm(*lengths) <= MAX_REPEATS * min(lengths):
+            is_alike &= architecture.joins(fitted.entry, group[0].entry)
+            if is_alike and math.lcm(*lengths) <= max_repeats * min(lengths):
                 group.append(fitted)
                 break
         else:

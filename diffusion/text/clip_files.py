@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ModelFileError
-from ..families.family import SDXL, Family, family_for
+from ..families.family import Family
+from ..families.table import family_named, family_of_encoders
 from ..weights.detect import check_text_parameters
 from ..weights.single_file import read_contents
 from ..weights.text_keys import KIND_NAMES, StoredTextEncoder, TextKind
@@ -65,17 +65,14 @@ def detect_clip_family(paths: Sequence[Path], type: str) -> Family:
     """
     recipe = detect_recipe(paths, type)
     if recipe != CLIP_RECIPE:
-        return Family(recipe.family)
+        return family_named(recipe.family)
     encoders = _list_encoders(paths)
     kinds = [encoder.kind for encoder in encoders]
-    width = sum(encoder.width for encoder in encoders)
     if len(kinds) > 1 and {*kinds} != {"l", "g"}:
         names = " and ".join(path.name for path in paths)
         clips = " and ".join(kind.upper() for kind in kinds)
         raise ModelFileError(f"{names} hold CLIP {clips}; a model has one L and one G")
-    if len(kinds) == 1 or width == SDXL.text_dim:
-        return family_for(width)
-    return replace(SDXL, name=f"sd-{width}", text_dim=width)
+    return family_of_encoders([encoder.width for encoder in encoders])
 
 
 def _list_encoders(paths: Sequence[Path]) -> list[StoredTextEncoder]:

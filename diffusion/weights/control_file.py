@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFileError
-from ..families.family import Family, family_for
+from ..families.family import Family
 from ..families.stored import StoredNetwork, TensorInfos
+from ..families.table import family_for
 from ..families.unet_keys import map_encoder_keys
 from .config_file import ConfigFile, read_config
 from .detect import MAX_LEVELS, WEIGHT_FILES, check_weights
@@ -68,9 +69,8 @@ def detect_control_family(path: Path) -> Family:
             raise config.error("_class_name", " or ".join(KINDS))
     # Each level of the hint's own network halves its size, down to that of a latent.
     levels = config.read_length(HINT_CHANNELS, 4, MAX_LEVELS)
-    return replace(
-        family_for(config.read_count("cross_attention_dim")), vae_factor=2 ** (levels - 1)
-    )
+    family = family_for(config.read_count("cross_attention_dim"))
+    return replace(family, space=replace(family.space, cell_px=2 ** (levels - 1)))
 
 
 def is_union_control(path: Path) -> bool:

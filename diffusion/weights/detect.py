@@ -6,18 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ModelFileError
-from ..families.family import (
-    ANY_FAMILY,
-    FAMILY_BY_TEXT_DIM,
-    SD15,
-    SDXL,
-    Family,
-    Prediction,
-    SizeInputs,
+from ..families.family import Family, Prediction, SizeInputs
+from ..families.other_unet import SCORE_NUMBERS
+from ..families.stored import ParameterSizes
+from ..families.table import (
+    autoencoder_family,
     family_for,
+    is_known,
+    scaled_space,
 )
-from ..families.stored import Sizes
-from ..families.unet_sizes import unet_sizes
+from ..families.unet import unet_family, with_in_channels
 from .config_file import ConfigFile, read_config
 from .folder_parameters import check_folder_parameters
 from .headers import read_tensor_infos
@@ -30,7 +28,6 @@ from .parameters import (
     vae_sizes,
 )
 from .single_file import (
-    SCORE_NUMBERS,
     ModelContents,
     detect_file_family,
     read_checkpoint,
@@ -97,9 +94,11 @@ def check_unet_file(path: Path) -> None:
     Raises:
         ModelFileError: it has none, or one that lacks weights or has others.
     """
-    unet = read_checkpoint(path).unet
+    contents = read_checkpoint(path)
+    unet = contents.unet
     assert unet is not None
-    check_parameters(path, unet, unet_sizes)
+    assert contents.family is not None
+    check_parameters(path, unet, contents.family.architecture.sizes)
 
 
 def check_text_parameters(path: Path, contents: ModelContents) -> None:
@@ -109,7 +108,7 @@ def check_text_parameters(path: Path, contents: ModelContents) -> None:
         ModelFileError: a weight is missing, unknown or of another size.
     """
     for encoder in contents.text_encoders:
-        sizes: Sizes = projected_text_sizes if encoder.has_projection else text_sizes
+        sizes: ParameterSizes = projected_text_sizes if encoder.has_projection else text_sizes
         if not encoder.is_clip:
             sizes = t5_sizes if encoder.kind == "t5xxl" else language_sizes
         check_parameters(path, encoder.network, sizes)
@@ -192,24 +191,25 @@ def detect_checkpoint_family(path: Path) -> Family:
         return detect_file_family(path)
     unet = read_config(path / "unet" / "config.json")
     family = family_for(unet.read_count("cross_attention_dim"))
-    if family.name not in [known.name for known in FAMILY_BY_TEXT_DIM.values()]:
+    if not is_known(family):
         family = replace(family, size_inputs=_size_inputs(path, unet))
     family = _with_latents(family, read_config(path / "vae" / "config.json"))
     cells = _sample_size(unet, family.native_size // family.vae_factor)
     schedule = read_noise_schedule(path)
+    family = with_in_channels(family, unet.read_count("in_channels", family.latent_channels))
     return replace(
         family,
         prediction=schedule.prediction,
         zsnr=schedule.zsnr,
         native_size=cells * family.vae_factor,
-        in_channels=unet.read_count("in_channels", family.latent_channels),
     )
 
 
 def detect_vae_family(path: Path) -> Family:
     """Return the family of an autoencoder: that of the checkpoint that it is part of, if any.
 
-    The keys of an autoencoder in a separate file do not say its family: it is ANY_FAMILY.
+    The keys of an autoencoder in a separate file do not say its family; it is named after the
+    layout of its latents.
 
     Raises:
         ModelFileError: a configuration is missing or unreadable, or a file holds none.
@@ -222,12 +222,12 @@ def detect_vae_family(path: Path) -> Family:
     if (path.parent / "unet" / "config.json").is_file():
         return detect_checkpoint_family(path.parent)
     config = read_config(path / "config.json")
-    scale = config.read_positive("scaling_factor", SD15.latent_scale)
-    is_sdxl = abs(scale - SDXL.latent_scale) < 1e-4
-    family = _with_latents(SDXL if is_sdxl else SD15, config)
-    if family.latent_channels == 4:
+    scale = config.read_positive("scaling_factor", scaled_space(0.0).read_scale())
+    space = scaled_space(scale)
+    family = _with_latents(unet_family(space.name, space=space), config)
+    if family.latent_channels == space.channels:
         return family
-    return replace(family, name=f"latent-{family.latent_channels}")
+    return autoencoder_family(family.latent_channels, family.vae_factor)
 
 
 def _vae_file_family(path: Path) -> Family:
@@ -235,12 +235,11 @@ def _vae_file_family(path: Path) -> Family:
     if contents.vae is None:
         raise ModelFileError(f"{path.name} holds no autoencoder")
     config = contents.vae.config
-    unet_family = contents.family if contents.unet is not None else None
-    return replace(
-        unet_family or replace(SD15, name=ANY_FAMILY),
-        latent_channels=config["latent_channels"],
-        vae_factor=2 ** (len(config["block_out_channels"]) - 1),
-    )
+    channels, cell_px = config["latent_channels"], 2 ** (len(config["block_out_channels"]) - 1)
+    if contents.unet is None or contents.family is None:
+        return autoencoder_family(channels, cell_px)
+    space = replace(contents.family.space, channels=channels, cell_px=cell_px)
+    return replace(contents.family, space=space)
 
 
 def find_text_folders(path: Path) -> list[tuple[str, str]]:
@@ -295,12 +294,13 @@ def read_noise_schedule(path: Path) -> NoiseSchedule:
 def _with_latents(family: Family, vae: ConfigFile) -> Family:
     """Return the family with the latent space of its autoencoder."""
     levels = vae.read_length("block_out_channels", 4, MAX_LEVELS)
-    return replace(
-        family,
-        latent_channels=vae.read_count("latent_channels", 4),
-        latent_scale=vae.read_positive("scaling_factor", family.latent_scale),
-        vae_factor=2 ** (levels - 1),
+    space = replace(
+        family.space,
+        channels=vae.read_count("latent_channels", 4),
+        scale=vae.read_positive("scaling_factor", family.space.read_scale()),
+        cell_px=2 ** (levels - 1),
     )
+    return replace(family, space=space)
 
 
 def _sample_size(unet: ConfigFile, default: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFileError
-from ..families.stored import Parameters, Sizes, TensorInfos
+from ..families.stored import Parameters, ParameterSizes, TensorInfos
 from ..families.unet_sizes import unet_sizes
 from .config_file import ConfigFile, read_config
 from .headers import read_tensor_infos
@@ -137,7 +137,7 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _denoiser(
-    values: Mapping[str, Any], more: Mapping[str, Any], sizes: Sizes
+    values: Mapping[str, Any], more: Mapping[str, Any], sizes: ParameterSizes
 ) -> Parameters | None:
     config: dict[str, Any] = DENOISER | dict(more) | _given(values)
     levels, heads = len(config["block_out_channels"]), config["attention_head_dim"]

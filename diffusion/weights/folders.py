@@ -105,9 +105,9 @@ def find_embedding(name: str) -> Path | None:
     return next((paths[candidate] for candidate in candidates if candidate in paths), None)
 
 
-def find_tiny_vae(family: str) -> TinyVaeFiles | None:
-    """Return the TAESD of a family's latents; None if it is not installed."""
-    return next((files for files in _tiny_vaes() if files.family.name == family), None)
+def find_tiny_vae(name: str) -> TinyVaeFiles | None:
+    """Return the files of a TAESD; None if it is not installed."""
+    return next((files for files in _tiny_vaes() if files.name == name), None)
 
 
 def _tiny_vaes() -> Iterator[TinyVaeFiles]:

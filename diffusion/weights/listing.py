@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelFileError
-from ..families.family import ANY_FAMILY, FAMILY_BY_TEXT_DIM, SDXL
 from ..families.stored import TensorInfos
+from ..families.table import FAMILY_BY_TEXT_DIM, family_of_encoders
 from ..families.tensor_info import DTYPE_BYTES, TensorInfo
 from .control_file import detect_control_family
 from .detect import detect_checkpoint_family, detect_vae_family, list_weight_files
@@ -29,6 +29,7 @@ from .upscale_file import read_upscale_network
 PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 # Names of the vectors of an embedding in a file.
 EMBEDDING_KEYS = {"emb_params", "clip_l", "clip_h", "clip_g"}
+PAIR = ("clip_l", "clip_g")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ def describe_model(path: Path) -> ModelDescription:
     holds, family = _detect_folder(path) if path.is_dir() else _detect_file(path)
     return ModelDescription(
         holds=holds,
-        family="" if family == ANY_FAMILY else family,
+        family=family,
         precision=_main_precision(infos),
         size=sum(file.stat().st_size for file in files),
         hash=sink.hexdigest(),
@@ -83,7 +84,13 @@ def _detect_folder(path: Path) -> tuple[str, str]:
     control_family = _control_family(path)
     if control_family is not None:
         return "controlnet", control_family
-    return "autoencoder", detect_vae_family(path).name
+    return "autoencoder", _vae_family(path)
+
+
+def _vae_family(path: Path) -> str:
+    """Return the family of an autoencoder; nothing if only the shape of its latents is known."""
+    family = detect_vae_family(path)
+    return family.name if family.space.name else ""
 
 
 def _detect_file(path: Path) -> tuple[str, str]:
@@ -126,9 +133,9 @@ def _find_vectors(infos: TensorInfos) -> TensorInfos:
 
 
 def _embedding_family(vectors: TensorInfos) -> str:
-    """Return SDXL for vectors of both of its text encoders, else the family of their width."""
-    if {"clip_l", "clip_g"} <= vectors.keys():
-        return SDXL.name
+    """Return the family of the text encoders that the vectors are for, by their width."""
+    if set(PAIR) <= vectors.keys():
+        return family_of_encoders([vectors[key].shape[-1] for key in PAIR]).name
     width = next(iter(vectors.values())).shape[-1:]
     known = FAMILY_BY_TEXT_DIM.get(width[0]) if width else None
     return known.name if known else ""

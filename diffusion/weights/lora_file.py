@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import ModelFileError
-from ..families.family import family_for
+from ..families.table import family_for
 from ..families.tensor_info import TensorInfo
 from .headers import read_tensor_infos
 

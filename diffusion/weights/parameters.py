@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFileError
-from ..families.stored import Parameters, Sizes, StoredNetwork
+from ..families.stored import Parameters, ParameterSizes, StoredNetwork
 from ..families.unet_sizes import (
     KERNEL,
     encoder_sizes,
@@ -26,7 +26,7 @@ from .headers import read_tensor_infos
 TINY_WIDTH = 64
 
 
-def check_parameters(path: Path, network: StoredNetwork, sizes: Sizes) -> None:
+def check_parameters(path: Path, network: StoredNetwork, sizes: ParameterSizes) -> None:
     """Check that a file has all weights of a network, and no others.
 
     Args:

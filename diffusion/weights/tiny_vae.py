@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ModelFileError
-from ..families.family import SD15, SDXL, Family
-from ..families.stored import Sizes, StoredNetwork
+from ..families.family import Family
+from ..families.stored import ParameterSizes, StoredNetwork
+from ..families.table import FAMILIES
 from .headers import read_tensor_infos
 from .parameters import check_parameters, tiny_decoder_sizes, tiny_encoder_sizes
 
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderTiny
 
 FOLDER = "vae_approx"
-FAMILIES = {"taesd": SD15, "taesdxl": SDXL}
+FAMILY_BY_TINY_VAE = {
+    family.space.tiny_vae: family for family in reversed(FAMILIES) if family.space.tiny_vae
+}
 EXTENSIONS = (".safetensors", ".pth")
 # TAESD counts the activation before the decoder as its first layer, diffusers does not.
 FIRST_LAYERS = {"encoder": 0, "decoder": 1}
-SIZES: Mapping[str, Sizes] = {"encoder": tiny_encoder_sizes, "decoder": tiny_decoder_sizes}
+SIZES: Mapping[str, ParameterSizes] = {"encoder": tiny_encoder_sizes, "decoder": tiny_decoder_sizes}
 
 
 class TinyVaeFiles(NamedTuple):
@@ -38,12 +41,12 @@ class TinyVaeFiles(NamedTuple):
     @property
     def family(self) -> Family:
         """The family whose latents it encodes and decodes."""
-        return FAMILIES[self.name]
+        return FAMILY_BY_TINY_VAE[self.name]
 
 
 def list_tiny_vaes(folder: Path) -> Iterator[TinyVaeFiles]:
     """Yield those of a folder that have both files."""
-    for name in FAMILIES:
+    for name in FAMILY_BY_TINY_VAE:
         for extension in EXTENSIONS:
             paths = (folder / f"{name}_{side}{extension}" for side in FIRST_LAYERS)
             files = TinyVaeFiles(name, *paths)

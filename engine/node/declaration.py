@@ -50,7 +50,7 @@ class Port:
     multiline: bool = False
     seeded: bool = False
     family: bool = False
-    compatible: Callable[[str], str] | None = None
+    compatible: Callable[[str, str], bool] | None = None
     mentions: File | None = None
     former: tuple[str, ...] = ()
     growing: Growing | None = None
@@ -101,6 +101,7 @@ class Output:
     Attributes:
         many: its value is a list; a node that takes single values runs once for each.
         matched: as in Port.
+        is_shared: several families share its values, as they do latents.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Output:
     family: bool = False
     many: bool = False
     matched: str = ""
+    is_shared: bool = False
 
 
 class Unavailable(NamedTuple):

@@ -21,13 +21,13 @@ class Socket:
 
     Args:
         family: its values belong to a model family, which is checked on edges.
-        compatible: maps a family to the name of the group that shares values of this type; None
-            if each family has its own.
+        compatible: returns True if values of two families can stand for each other; None if
+            each family has its own.
     """
 
     type: str
     family: bool = False
-    compatible: Callable[[str], str] | None = None
+    compatible: Callable[[str, str], bool] | None = None
 
 
 @dataclass(frozen=True)

@@ -291,7 +291,10 @@ def _output(name: str, field_name: str, annotation: Any) -> Output:
     many, base, markers = unwrap_list(annotation)
     socket = find_marker(Socket, markers)
     if socket is not None:
-        return Output(field_name or socket.type, socket.type, socket.family, many)
+        is_shared = socket.compatible is not None
+        return Output(
+            field_name or socket.type, socket.type, socket.family, many, is_shared=is_shared
+        )
     matched = find_marker(Matched, markers)
     if matched is not None:
         return Output(field_name or matched.name, matched.allowed, False, many, matched.name)

@@ -117,7 +117,7 @@ def test_img2img_equals_the_pipeline_with_denoise_as_its_strength(tiny: Checkpoi
     source = encode(tiny.vae, photo())
     latent = sample(tiny.model, source, positive, negative, plan(2, 0.5))
     pipe = make_pipeline("StableDiffusionImg2ImgPipeline", tiny, **SD)
-    scaled = source.samples * tiny.model.family.latent_scale
+    scaled = source.samples * tiny.model.family.space.read_scale()
     generator = torch.Generator().manual_seed(SEED)
     expected = run(pipe, image=scaled, strength=0.5, generator=generator, **arguments)
     assert torch.allclose(decode(tiny.vae, latent), expected, atol=TOLERANCE)
@@ -132,7 +132,7 @@ def right_half() -> Tensor:
 
 def inpaint_arguments(model: Checkpoint, source: Latent, mask: Tensor) -> dict[str, Any]:
     """Return the arguments of a pipeline that inpaints with half of the steps."""
-    scaled = source.samples * model.model.family.latent_scale
+    scaled = source.samples * model.model.family.space.read_scale()
     return {
         "image": scaled,
         "masked_image_latents": scaled,
@@ -188,7 +188,7 @@ def test_sdxl_img2img_equals_the_pipeline(sdxl: Checkpoint) -> None:
     source = encode(sdxl.vae, photo())
     latent = sample(sdxl.model, source, positive, negative, plan(2, 0.5))
     pipe = make_sdxl_pipeline("StableDiffusionXLImg2ImgPipeline", sdxl)
-    scaled = source.samples * sdxl.model.family.latent_scale
+    scaled = source.samples * sdxl.model.family.space.read_scale()
     generator = torch.Generator().manual_seed(SEED)
     expected = run(pipe, image=scaled, strength=0.5, generator=generator, **arguments)
     assert torch.allclose(decode(sdxl.vae, latent), expected, atol=TOLERANCE)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import latentloom
-from latentloom.diffusion.conditioning.conditioning import PromptEntry, Sizes
-from latentloom.diffusion.conditioning.inpaint import InpaintMask
+from latentloom.diffusion.conditioning.conditioning import PromptEntry
 from latentloom.diffusion.conditioning.regions import Area, Region
+from latentloom.diffusion.families.conditions import InpaintMask, Sizes
 from latentloom.diffusion.latents.latents import Latent, SamplePass
 from latentloom.diffusion.networks.control import Control, ControlNet
 from latentloom.engine.cache.disk import Store

@@ -160,11 +160,11 @@ def test_a_text_encoder_loaded_as_a_unet_is_reported(models: Path) -> None:
 
 
 def test_the_refiner_shares_the_latent_space_of_the_base() -> None:
-    from latentloom.diffusion.families.family import latent_space
+    from latentloom.diffusion.families.table import share_space
 
-    assert latent_space("sdxl-refiner") == latent_space("sdxl") == "sdxl"
-    assert latent_space("sd21") == latent_space("sd15")
-    assert latent_space("sdxl") != latent_space("sd15")
+    assert share_space("sdxl-refiner", "sdxl")
+    assert share_space("sd21", "sd15")
+    assert not share_space("sdxl", "sd15")
 
 
 def test_missing_parts_of_a_checkpoint_are_reported_before_anything_runs(engine: Engine) -> None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from latentloom.diffusion.conditioning.conditioning import with_image
-from latentloom.diffusion.conditioning.editing import image_channels
-from latentloom.diffusion.conditioning.inpaint import InpaintMask
 from latentloom.diffusion.conditioning.text import encode_text
+from latentloom.diffusion.families.conditions import InpaintMask
+from latentloom.diffusion.families.image_inputs import image_channels
 from latentloom.diffusion.latents.latents import make_empty
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.vae import encode

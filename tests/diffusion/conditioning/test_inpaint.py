@@ -11,15 +11,16 @@ from torch import Tensor
 
 from latentloom.diffusion.conditioning.conditioning import Conditioning, with_inpaint_mask
 from latentloom.diffusion.conditioning.inpaint import (
-    GREY_LATENT,
-    InpaintMask,
     encode_for_inpaint,
     encode_for_inpaint_model,
-    inpaint_channels,
 )
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.families.family import SD15, Family
+from latentloom.diffusion.families.conditions import InpaintMask
+from latentloom.diffusion.families.image_inputs import GREY_LATENT, inpaint_channels
+from latentloom.diffusion.families.sd15 import SD15
+from latentloom.diffusion.families.space import LatentSpace
+from latentloom.diffusion.families.unet import unet_family
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.vae import encode
@@ -138,7 +139,8 @@ def test_sizes_are_cropped_to_multiples_of_eight_alike(tiny: Checkpoint) -> None
 
 def test_without_an_inpaint_mask_the_noise_mask_is_used() -> None:
     x, latent = torch.zeros(2, 4, 8, 8), torch.randn(1, 4, 8, 8)
-    channels = inpaint_channels(x, None, Latent(latent, box()), Family("double", latent_scale=2.0))
+    double = unet_family("double", space=LatentSpace("double", scale=2.0))
+    channels = inpaint_channels(x, None, Latent(latent, box()), double)
     assert channels.shape == (2, 5, 8, 8)
     assert torch.equal(channels[:, 1:], (latent * 2.0).repeat(2, 1, 1, 1))
     assert torch.equal(channels[0, 0], box()[0, ::8, ::8])

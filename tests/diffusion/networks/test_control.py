@@ -20,12 +20,13 @@ from safetensors.torch import load_file, save_file
 from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry, with_control
 from latentloom.diffusion.errors import ModelFileError, NonFiniteError
 from latentloom.diffusion.families.tensor_info import TensorInfo
+from latentloom.diffusion.families.unet import ControlResiduals
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.control import Control, ControlNet, ControlRunner
 from latentloom.diffusion.networks.control_load import load_control
 from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.networks.tiled_model import TileWindow
-from latentloom.diffusion.networks.weights import ControlResiduals, UNetInputs
+from latentloom.diffusion.networks.weights import UNetInputs
 from latentloom.diffusion.sampling.noise import start_noise
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.schedules.model_sampling import ModelSampling

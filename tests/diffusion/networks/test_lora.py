@@ -18,6 +18,7 @@ from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptE
 from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.families.tensor_info import TensorInfo
+from latentloom.diffusion.families.unet import find_unet
 from latentloom.diffusion.families.unet_names import map_original_layers
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import Model
@@ -27,7 +28,6 @@ from latentloom.diffusion.networks.patching import apply_patches
 from latentloom.diffusion.networks.weights import UNetWeights
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.weights.lora_file import check_lora, detect_lora_family
-from latentloom.diffusion.weights.single_file import find_unet
 from tests.paths import ROOT
 from tests.tiny_model import write_tiny_sdxl
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from latentloom.diffusion.families.family import Family
+from latentloom.diffusion.families.unet import unet_family
 from latentloom.diffusion.networks import preview
 from latentloom.diffusion.networks.preview import (
     LatentPreview,
@@ -21,7 +22,7 @@ from latentloom.diffusion.networks.preview import (
 @pytest.fixture
 def family() -> Family:
     preview._fitted.clear()
-    return Family("test")
+    return unet_family("test")
 
 
 def pair(seed: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,9 +35,9 @@ def pair(seed: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_linear_autoencoder_is_fitted_by_one_image(family: Family) -> None:
-    learn_colours(family, *pair(0, family.latent_scale))
-    latent, pixels = pair(1, family.latent_scale)
-    colours = map_to_colours(LatentPreview(latent * family.latent_scale, family))
+    learn_colours(family, *pair(0, family.space.read_scale()))
+    latent, pixels = pair(1, family.space.read_scale())
+    colours = map_to_colours(LatentPreview(latent * family.space.read_scale(), family))
     assert colours is not None
     assert (colours - pixels[0, ::8, ::8]).abs().max() < 0.01
 
@@ -46,12 +47,12 @@ def test_there_is_no_preview_before_the_first_fit(family: Family) -> None:
 
 
 def test_a_preview_is_a_jpeg_eight_times_as_large(family: Family) -> None:
-    learn_colours(family, *pair(0, family.latent_scale))
+    learn_colours(family, *pair(0, family.space.read_scale()))
     data = render_jpeg(LatentPreview(torch.full((2, 4, 6, 8), torch.nan), family))
     assert data is not None
     assert Image.open(io.BytesIO(data)).size == (64, 48)
 
 
 def test_a_latent_of_other_channels_has_no_preview(family: Family) -> None:
-    learn_colours(family, *pair(0, family.latent_scale))
+    learn_colours(family, *pair(0, family.space.read_scale()))
     assert map_to_colours(LatentPreview(torch.zeros(1, 16, 8, 8), family)) is None

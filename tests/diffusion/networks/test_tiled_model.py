@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from latentloom.diffusion.conditioning.conditioning import with_inpaint_mask
-from latentloom.diffusion.conditioning.inpaint import InpaintMask
 from latentloom.diffusion.conditioning.text import encode_text
+from latentloom.diffusion.families.conditions import InpaintMask
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
 from latentloom.diffusion.networks.tiled_model import TiledModel, TileWindow

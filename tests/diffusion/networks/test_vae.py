@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.diffusion.families.family import SD15
+from latentloom.diffusion.families.sd15 import SD15
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import Vae
 from latentloom.diffusion.networks.load import Checkpoint

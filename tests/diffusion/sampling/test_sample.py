@@ -321,7 +321,7 @@ def test_the_older_mode_takes_no_single_step_of_unipc(
         plan = SamplePlan(5, 1, 1.0, "uni_pc", "sgm_uniform", mode=mode)
         empty = replace(latent, samples=torch.zeros_like(latent.samples))
         done = sample(tiny.model, empty, positive, positive, plan)
-        samples[mode] = done.samples * tiny.model.family.latent_scale
+        samples[mode] = done.samples * tiny.model.family.space.read_scale()
     noise = start_noise(tuple(latent.shape), 5)
     assert torch.allclose(samples["0.3.64"], noise, atol=1e-4)
     assert not torch.allclose(samples["current"], noise, atol=1e-1)
@@ -344,6 +344,7 @@ def test_the_older_mode_takes_a_missing_prediction_for_zero(
         )
         empty = replace(latent, samples=torch.zeros_like(latent.samples))
         samples = (
-            sample_custom(guidance, empty, run).output.samples * tiny.model.family.latent_scale
+            sample_custom(guidance, empty, run).output.samples
+            * tiny.model.family.space.read_scale()
         )
         assert torch.allclose(samples, expected, atol=1e-4)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.families.stored import Sizes
+from latentloom.diffusion.families.stored import ParameterSizes
 from latentloom.diffusion.families.tensor_info import TensorInfo
+from latentloom.diffusion.families.unet import find_unet
 from latentloom.diffusion.families.unet_sizes import unet_sizes
 from latentloom.diffusion.networks.load import load_checkpoint
 from latentloom.diffusion.text.clip_files import check_clip_files
@@ -32,7 +33,7 @@ from latentloom.diffusion.weights.parameters import (
     text_sizes,
     vae_sizes,
 )
-from latentloom.diffusion.weights.single_file import find_unet, find_vae
+from latentloom.diffusion.weights.single_file import find_vae
 from latentloom.diffusion.weights.text_keys import find_text_encoders
 from tests.original_keys import text_keys, unet_keys, vae_keys
 from tests.tiny_model import write_tiny_control, write_tiny_model
@@ -140,7 +141,7 @@ def test_an_autoencoder_has_these_parameters(
     ("kind", "sizes"),
     [(CLIPTextModel, text_sizes), (CLIPTextModelWithProjection, projected_text_sizes)],
 )
-def test_a_text_encoder_has_these_parameters(kind: Any, sizes: Sizes) -> None:
+def test_a_text_encoder_has_these_parameters(kind: Any, sizes: ParameterSizes) -> None:
     config = CLIPTextConfig(
         vocab_size=99, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
         num_attention_heads=2, projection_dim=64, bos_token_id=97, eos_token_id=98,

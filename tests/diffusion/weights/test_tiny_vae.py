@@ -14,7 +14,10 @@ from torch import Tensor
 
 import latentloom
 from latentloom.diffusion.errors import ModelFileError
-from latentloom.diffusion.families.family import SD15, SDXL, Family
+from latentloom.diffusion.families.family import Family
+from latentloom.diffusion.families.sd15 import SD15
+from latentloom.diffusion.families.sdxl import SDXL
+from latentloom.diffusion.families.unet import unet_family
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks import preview
 from latentloom.diffusion.networks.load import load_vae
@@ -67,8 +70,8 @@ def test_it_encodes_and_decodes_at_the_scale_of_its_family(
         decoded = network.decode(scaled).sample  # type: ignore[operator]
     latent = encode(vae, image)
     assert vae.family is family
-    assert torch.allclose(latent.samples * vae.family.latent_scale, scaled, atol=1e-5)
-    got = decode(vae, Latent(scaled / vae.family.latent_scale))
+    assert torch.allclose(latent.samples * vae.family.space.read_scale(), scaled, atol=1e-5)
+    got = decode(vae, Latent(scaled / vae.family.space.read_scale()))
     assert torch.allclose(got, ((decoded + 1) / 2).clamp(0, 1).movedim(1, -1), atol=1e-5)
 
 
@@ -151,6 +154,8 @@ def test_a_damaged_file_gives_no_preview(folder: Path) -> None:
     assert decode_with_taesd(LatentPreview(torch.zeros(1, 4, 4, 4), SDXL)) is None
 
 
-@pytest.mark.parametrize("other", [Family("other"), replace(SD15, latent_channels=16)])
+@pytest.mark.parametrize(
+    "other", [unet_family("other"), replace(SD15, space=replace(SD15.space, channels=16))]
+)
 def test_latents_of_other_spaces_get_no_preview_from_it(other: Family, folder: Path) -> None:
     assert decode_with_taesd(LatentPreview(torch.zeros(1, 16, 4, 4), other)) is None

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentloom.diffusion.families.unet import ControlResiduals
 from latentloom.diffusion.networks.fast.calls import FastCalls, Tools
 from latentloom.diffusion.networks.fast.capture import (
     Capture,
@@ -18,7 +19,6 @@ from latentloom.diffusion.networks.fast.capture import (
     tensors_in,
     with_tensors,
 )
-from latentloom.diffusion.networks.weights import ControlResiduals
 from tests.diffusion.networks.fast.networks import make_vae
 from tests.diffusion.networks.fast.standins import Formulas, record, stand_ins
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from latentloom.diffusion.conditioning.conditioning import Conditioning, PromptEntry, with_control
-from latentloom.diffusion.families.family import SD15 as SD15_FAMILY
-from latentloom.diffusion.families.family import SDXL as SDXL_FAMILY
+from latentloom.diffusion.families.sd15 import SD15 as SD15_FAMILY
+from latentloom.diffusion.families.sdxl import SDXL as SDXL_FAMILY
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.control import Control, ControlNet, ControlWeights
 from latentloom.diffusion.networks.handles import Model, Vae

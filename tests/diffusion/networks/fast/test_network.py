@@ -10,16 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from latentloom.diffusion.families.added import AddedConditioning
+from latentloom.diffusion.families.unet import ControlResiduals
 from latentloom.diffusion.networks.control import ControlWeights
 from latentloom.diffusion.networks.fast.calls import Tools
 from latentloom.diffusion.networks.fast.support import why_not_here, why_not_network
 from latentloom.diffusion.networks.patch import Patch, StepState, ValuePatch
-from latentloom.diffusion.networks.weights import (
-    AddedConditioning,
-    ControlResiduals,
-    UNetInputs,
-    UNetWeights,
-)
+from latentloom.diffusion.networks.weights import UNetInputs, UNetWeights
 from latentloom.diffusion.patches.freeu import FreeU
 from latentloom.diffusion.patches.token_merging import TokenMerging
 from latentloom.diffusion.schedules.model_sampling import ModelSampling

@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentloom.diffusion.conditioning.added import added_inputs
-from latentloom.diffusion.conditioning.conditioning import PromptEntry, Sizes
+from latentloom.diffusion.conditioning.conditioning import PromptEntry
 from latentloom.diffusion.errors import SamplingError
-from latentloom.diffusion.families.family import REFINER, SD15, SDXL, Family
+from latentloom.diffusion.families.added import added_inputs
+from latentloom.diffusion.families.conditions import Sizes
+from latentloom.diffusion.families.family import Family
+from latentloom.diffusion.families.refiner import REFINER
+from latentloom.diffusion.families.sd15 import SD15
+from latentloom.diffusion.families.sdxl import SDXL
 
 X = torch.zeros(2, 4, 8, 12)  # 64 pixels high, 96 wide
 POOLED = torch.arange(3.0)[None]
