@@ -39,12 +39,14 @@ from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Link, Nod
 from latentloom.engine.graph.library import find_graph, graphs_dir
 from latentloom.engine.graph.lint import LintWarning
 from latentloom.engine.graph.lint import lint as find_warnings
+from latentloom.engine.graph.migrations import migration, rename_inputs, rename_options
 from latentloom.engine.node.cancel import CancelToken
 from latentloom.engine.node.context import Context
 from latentloom.engine.node.ports import (
     Between,
     Branches,
     Choices,
+    Formerly,
     Growing,
     Lazy,
     Matched,
@@ -68,12 +70,13 @@ from latentloom.nodes.ports import (
 
 __all__ = [
     "Between", "Branches", "Builder", "CancelToken", "Choices", "Clip", "Conditioning",
-    "Context", "ControlNet", "Engine", "FormatError", "Graph", "GraphError", "GraphInput",
-    "Growing", "Image", "InputError", "InputRef", "Latent", "LatentloomError", "Lazy", "Link",
-    "LintWarning", "Mask", "Matched", "Model", "Node", "NodeError", "NodeReport", "Plan",
-    "Problem", "Registry", "Result", "RunCancelledError", "RunError", "Seed", "Socket",
+    "Context", "ControlNet", "Engine", "FormatError", "Formerly", "Graph", "GraphError",
+    "GraphInput", "Growing", "Image", "InputError", "InputRef", "Latent", "LatentloomError",
+    "Lazy", "Link", "LintWarning", "Mask", "Matched", "Model", "Node", "NodeError", "NodeReport",
+    "Plan", "Problem", "Registry", "Result", "RunCancelledError", "RunError", "Seed", "Socket",
     "SpecError", "Step", "Text", "Vae", "Workspace", "build", "check", "default_engine", "lint",
-    "load", "loads", "node", "plan", "registry", "run", "run_async", "save", "workspace",
+    "load", "loads", "migration", "node", "plan", "registry", "rename_inputs", "rename_options",
+    "run", "run_async", "save", "workspace",
 ]  # fmt: skip
 
 __version__ = PROGRAM_VERSION

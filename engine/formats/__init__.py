@@ -10,7 +10,7 @@ from ..errors import FormatError
 from ..files.folder import open_folder
 from ..files.image_formats import is_image_name
 from ..graph.graph import Graph
-from ..graph.migrations import migrated
+from ..graph.migrations import migrated, with_versions
 from .a1111_graph import parameters_graph
 from .a1111_text import is_parameters, parse_parameters
 from .comfy_editor import read_workflow
@@ -105,6 +105,7 @@ def dump_graph(graph: Graph, form: str, specs: Specs) -> str:
     Raises:
         FormatError: the form cannot hold a part of the graph.
     """
+    graph = with_versions(graph, specs)
     if form == "comfy":
         return write_prompt_json(graph, specs)
     if form == "editor":

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .comfy_level import BYPASSED, MUTED, Level, mode_of, sockets_of
+from .comfy_placeholders import VERSION_PROPERTY
 from .comfy_virtual import VIRTUAL
 from .parsing import MAX_VALUE, MIN_SIZE
 
@@ -92,8 +93,10 @@ def node_layout(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a node of the editor holds besides its type, title, values and links."""
     decoration = {str(key): _plain(value) for key, value in node.items() if key not in _NODE_KEYS}
     properties = decoration.get("properties")
-    if isinstance(properties, dict) and properties.get(NAME_PROPERTY) == node["type"]:
-        del properties[NAME_PROPERTY]
+    if isinstance(properties, dict):
+        properties.pop(VERSION_PROPERTY, None)
+        if properties.get(NAME_PROPERTY) == node["type"]:
+            del properties[NAME_PROPERTY]
     return {key: value for key, value in decoration.items() if value not in ({}, [], None)}
 
 

@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..graph.graph import CORE_PACK, PACK, POSITIONAL
+from ..graph.records import NODE_VERSION
 from ..node.spec import NodeSpec
 from .comfy_values import CONTROLS, EDITOR_WIDGETS
 from .known_nodes import known_node
 
 SEED_NAMES = ("seed", "noise_seed")
 MAX_PACK_CHARS = 120
+VERSION_PROPERTY = "latentloom_version"
+"""The property of a node in files of ComfyUI that has the version of its type."""
 
 
 def placeholder_values(
@@ -61,6 +64,18 @@ def pack_of(type_name: str, properties: Any, specs: Mapping[str, NodeSpec]) -> d
     is_shown = name != CORE_PACK and isinstance(version, str) and version
     shown = f"{name} {version}" if is_shown else name
     return {PACK: shown[:MAX_PACK_CHARS]}
+
+
+def version_of(properties: Any) -> dict[str, int]:
+    """Return the version of its type that a node is written for, for `Node.extra`.
+
+    Args:
+        properties: as in `pack_of`.
+    """
+    held = properties.get(VERSION_PROPERTY) if isinstance(properties, Mapping) else None
+    if isinstance(held, bool) or not isinstance(held, int) or held <= 0:
+        return {}
+    return {NODE_VERSION: held}
 
 
 def _by_socket(node: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any] | None:

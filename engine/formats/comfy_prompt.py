@@ -19,9 +19,9 @@ from ..graph.graph import (
     Link,
     Node,
 )
-from ..graph.records import MIGRATED
+from ..graph.records import MIGRATED, NODE_VERSION
 from ..node.spec import NodeSpec
-from .comfy_placeholders import pack_of
+from .comfy_placeholders import VERSION_PROPERTY, pack_of, version_of
 from .comfy_values import convert, lossy_values
 from .known_nodes import required_defaults
 from .native_values import refuse_unreadable, thaw
@@ -88,11 +88,14 @@ def _read_node(entry: Mapping[str, Any], specs: Specs, clamp_seeds: bool) -> Nod
     meta = entry.get("_meta")
     details = dict(meta) if isinstance(meta, Mapping) else {}
     title = details.pop("title", "")
+    version = version_of(details)
+    if version:
+        del details[VERSION_PROPERTY]
     extra: dict[str, Any] = {
         key: value for key, value in entry.items() if key not in ("class_type", "inputs", "_meta")
     }
     extra |= {"_meta": details} if details else {}
-    extra |= pack_of(entry["class_type"], details, specs)
+    extra |= pack_of(entry["class_type"], details, specs) | version
     if spec is not None:
         values = spec.current_names(values)
         spec = spec.fitted(values)
@@ -138,8 +141,10 @@ def _entry(graph: Graph, id: str, node: Node, specs: Specs) -> dict[str, Any]:
     for name, value in node.ignored.items():
         inputs.setdefault(name, _write_value(graph, f"{node.type} ({id}) .{name}", value, specs))
     entry: dict[str, Any] = {"class_type": node.type, "inputs": inputs}
-    own = (IGNORED, UNREAD, CONVERTED, POSITIONAL, PACK, MIGRATED)
+    own = (IGNORED, UNREAD, CONVERTED, POSITIONAL, PACK, MIGRATED, NODE_VERSION)
     entry |= {key: thaw(value) for key, value in node.extra.items() if key not in own}
+    if node.version:
+        entry["_meta"] = {**entry.get("_meta", {}), VERSION_PROPERTY: node.version}
     if node.title:
         entry["_meta"] = {"title": node.title, **entry.get("_meta", {})}
     return entry

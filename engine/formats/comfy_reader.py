@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from ..errors import FormatError
 from ..graph.graph import CONVERTED, IGNORED, UNREAD, InputRef, LeftOut, Link, Node
+from ..graph.migrations import has_own_fields
+from ..graph.records import NODE_VERSION
 from ..node.spec import NodeSpec
 from .comfy_broadcast import Broadcasts, Feed
 from .comfy_declaration import declaration_of
@@ -27,7 +29,7 @@ from .comfy_level import (
     mode_of,
     sockets_of,
 )
-from .comfy_placeholders import pack_of, placeholder_values
+from .comfy_placeholders import pack_of, placeholder_values, version_of
 from .comfy_proxies import MAX_DEPTH, own_values, proxies
 from .comfy_values import (
     connects,
@@ -127,13 +129,19 @@ class WorkflowReader:
             (inputs if is_input else ignored)[current or name] = value
         title = node.get("title")
         title = title if isinstance(title, str) else ""
-        pack = pack_of(node["type"], node.get("properties"), self.specs)
+        properties = node.get("properties")
+        origin: dict[str, Any] = {
+            **pack_of(node["type"], properties, self.specs),
+            **version_of(properties),
+        }
         return Node(
-            node["type"], inputs, title, {**extra, **pack, **_extra(ignored, unread, lossy)}
+            node["type"], inputs, title, {**extra, **origin, **_extra(ignored, unread, lossy)}
         )
 
     def _declaration(self, node: Mapping[str, Any]) -> NodeSpec | None:
-        return declaration_of(node, self.specs)
+        version = version_of(node.get("properties")).get(NODE_VERSION, 0)
+        is_former = has_own_fields(node["type"], version, self.specs)
+        return None if is_former else declaration_of(node, self.specs)
 
     def _source(self, level: Level, id: str, index: int, type: str, seen: frozenset[Any]) -> Value:
         """Return the source of an input of a node: of its link, or of a node that feeds it."""

@@ -16,6 +16,7 @@ from ..graph.graph import Graph, InputRef, Link, Node
 from ..node.ports import ANY
 from ..node.spec import NodeSpec, Output, Port
 from .comfy_layout import NAME_PROPERTY, mapping_in
+from .comfy_placeholders import VERSION_PROPERTY
 from .comfy_values import is_image, is_widget, start_value
 from .known_nodes import KnownNode, is_own_input, known_node
 from .native_values import thaw
@@ -96,6 +97,7 @@ class LevelWriter:
             entry["widgets_values_named"] = dict(named)
         decoration = thaw(mapping_in(self.graph.layout, "nodes", id))
         properties = {NAME_PROPERTY: node.type, **mapping_in(decoration, "properties")}
+        properties |= {VERSION_PROPERTY: node.version} if node.version else {}
         return {**entry, **decoration, "properties": properties}
 
     def _with_defaults(self, node: Node) -> Node:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import FormatError
 from ..graph.graph import Graph
+from ..graph.migrations import with_versions
 from .a1111_graph import parameters_graph
 from .a1111_text import parse_parameters
 from .comfy_editor import read_workflow
@@ -27,6 +28,7 @@ def embed(graph: Graph, specs: Specs) -> dict[str, str]:
 
     A form that cannot hold the graph is left out, such as ComfyUI's where a node is not installed.
     """
+    graph = with_versions(graph, specs)
     writers: dict[str, Callable[[], dict[str, Any]]] = {
         OURS: lambda: to_native(graph),
         COMFY: lambda: write_prompt(graph, specs),

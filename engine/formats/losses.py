@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from ..graph.graph import CONVERTED, IGNORED, PACK, POSITIONAL, UNREAD, Graph
 from ..graph.literal import describe_value
-from ..graph.records import MIGRATED
+from ..graph.records import MIGRATED, NODE_VERSION
 from .comfy_layout import LEFT_OUT, NOTES, list_in, mapping_in
 from .native_marks import carried_inputs
 
 _MODES = ("randomize", "increment", "decrement")
-_OWN = frozenset({CONVERTED, IGNORED, MIGRATED, PACK, POSITIONAL, UNREAD, "_meta"})
+_OWN = frozenset({CONVERTED, IGNORED, MIGRATED, NODE_VERSION, PACK, POSITIONAL, UNREAD, "_meta"})
 
 
 class Loss(NamedTuple):

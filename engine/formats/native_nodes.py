@@ -9,7 +9,9 @@ from ..errors import FormatError
 from ..graph.expand import Entry, PassesEntry, UseEntry
 from ..graph.graph import POSITIONAL, InputRef, Node, freeze
 from ..graph.literal import describe_value
+from ..graph.migrations import read_versioned, versioned
 from ..graph.parts import Count
+from ..graph.records import NODE_VERSION
 from ..node.spec import NodeSpec
 from .comfy_layout import mapping_in
 from .comfy_placeholders import pack_of
@@ -54,7 +56,7 @@ def write_entry(id: str, entry: Entry) -> dict[str, Any]:
         FormatError: a part of it would not be read back unchanged.
     """
     if isinstance(entry, Node):
-        written: dict[str, Any] = {"node": entry.type}
+        written: dict[str, Any] = {"node": versioned(entry.type, entry.version)}
         keys = NODE_KEYS
     else:
         key = "repeat" if isinstance(entry, PassesEntry) else "part"
@@ -85,13 +87,15 @@ def _read_node(
     inputs = _read_inputs(where, entry, NODE_KEYS)
     if POSITIONAL in entry and not isinstance(positional, list):
         inputs[POSITIONAL] = read_value(f"{where}, {POSITIONAL}", positional)
-    spec = specs.get(entry["node"])
+    type_name, version = read_versioned(entry["node"])
+    spec = specs.get(type_name)
     if spec is not None:
         inputs = spec.current_names(inputs)
     extra: dict[str, Any] = {POSITIONAL: tuple(positional)} if isinstance(positional, list) else {}
     properties = mapping_in(layout, "nodes", id).get("properties")
-    extra |= pack_of(entry["node"], properties, specs)
-    return Node(entry["node"], inputs, text_in(entry, "title"), extra)
+    extra |= pack_of(type_name, properties, specs)
+    extra |= {NODE_VERSION: version} if version else {}
+    return Node(type_name, inputs, text_in(entry, "title"), extra)
 
 
 def _read_inputs(where: str, entry: Mapping[Any, Any], keys: tuple[str, ...]) -> dict[str, Any]:

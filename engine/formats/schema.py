@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..graph.migrations import versioned
 from ..node.fitting import every_port
 from ..node.ports import ANY
 from ..node.spec import NodeSpec, Port
@@ -66,18 +67,24 @@ def _entry(specs: Mapping[str, NodeSpec]) -> Schema:
     known = sorted(specs)
     choices = [
         {
-            "if": {"properties": {"node": {"const": name}}, "required": ["node"]},
+            "if": {"properties": {"node": {"enum": _written(specs[name])}}, "required": ["node"]},
             "then": {"$ref": f"#/$defs/node {name}"},
         }
         for name in known
     ]
+    listed = [versioned(name, specs[name].version) for name in known]
     keys = {
-        "node": {"anyOf": [{"enum": known}, {"type": "string"}]},
+        "node": {"anyOf": [{"enum": listed}, {"type": "string"}]},
         "part": {"type": "string"},
         "repeat": {"type": "string"},
     }
     one_of = [{"required": [key], "properties": {key: {"type": "string"}}} for key in keys]
     return {"type": "object", "properties": keys, "anyOf": one_of, "allOf": choices}
+
+
+def _written(spec: NodeSpec) -> list[str]:
+    """Return a type as files have it: with each of its versions, the present one first."""
+    return [versioned(spec.name, version) for version in range(spec.version, 0, -1)]
 
 
 def _part(nodes: Schema) -> Schema:
@@ -103,7 +110,7 @@ def _node(spec: NodeSpec) -> Schema:
         ports[port.name] = own if known == own else {"anyOf": [known, own]}
     former = {name: ports[port.name] for port in spec.inputs for name in port.former}
     other = {
-        "node": {"const": spec.name},
+        "node": {"enum": _written(spec)},
         "title": {"type": "string"},
         "inputs": {"type": "object"},
     }

@@ -16,6 +16,7 @@ from ..node.extension import Extension
 from ..node.registry import Registry
 from .graph import Graph, InputRef, Link, Node
 from .literal import describe_value
+from .migrations import read_versioned, versioned
 from .prepared import Files, Prepared
 from .records import SETTINGS_FORM
 from .validate import prepare
@@ -163,7 +164,8 @@ def _warning(rule: LintRule, node: Prepared, finding: Finding) -> LintWarning:
 
 def file_warnings(graph: Graph, registry: Registry) -> list[LintWarning]:
     """Return warnings of values in the graph's file that are not used, or not as they stand."""
-    return _migrated_nodes(graph) + _ignored_inputs(graph, registry) + _converted_values(graph)
+    versions = _migrated_nodes(graph, registry) + list(_other_versions(graph, registry))
+    return versions + _ignored_inputs(graph, registry) + _converted_values(graph)
 
 
 def settings_warnings(graph: Graph) -> list[LintWarning]:
@@ -182,18 +184,44 @@ def settings_warnings(graph: Graph) -> list[LintWarning]:
     ]
 
 
-def _migrated_nodes(graph: Graph) -> list[LintWarning]:
+def _migrated_nodes(graph: Graph, registry: Registry) -> list[LintWarning]:
     return [
         LintWarning(
             rule="migrated",
             node=id,
             type=node.type,
-            text=f"{node.former_type!r} in the file is read as {node.type}, which replaced it",
+            text=_migration_text(node, registry),
             hint="convert the file, so that it has the present node",
         )
         for id, node in graph.nodes.items()
         if node.former_type
     ]
+
+
+def _migration_text(node: Node, registry: Registry) -> str:
+    former, version = read_versioned(node.former_type)
+    spec = registry.get(node.type)
+    if former == node.type and spec is not None:
+        return f"version {version} of the node in the file is read as version {spec.version}"
+    return f"{node.former_type!r} in the file is read as {node.type}, which replaced it"
+
+
+def _other_versions(graph: Graph, registry: Registry) -> Iterator[LintWarning]:
+    """Yield the nodes that are written for a version that is not installed."""
+    for id, node in graph.nodes.items():
+        spec = registry.get(node.type)
+        if spec is None or node.version in (0, spec.version):
+            continue
+        text = f"the file is written for version {node.version} of the node, not {spec.version}"
+        present = f"check its inputs, then write `node: {versioned(node.type, spec.version)}`"
+        is_former = node.version < spec.version
+        yield LintWarning(
+            rule="node-version",
+            node=id,
+            type=node.type,
+            text=f"{text}, which is installed",
+            hint=present if is_former else "update the pack that the node comes from",
+        )
 
 
 def _ignored_inputs(graph: Graph, registry: Registry) -> list[LintWarning]:

@@ -22,7 +22,11 @@ PACK = "pack"
 """The key in `Node.extra` of the pack that a node which is not installed comes from."""
 CORE_PACK = "comfy-core"
 MIGRATED = "former type"
-"""The key in `Node.extra` of the type that a node has in its file, where another replaced it."""
+"""The key in `Node.extra` of the type that a node has in its file, where another replaced it.
+
+With its version, such as `Blur@1`, where a later version of the same type did."""
+NODE_VERSION = "node version"
+"""The key in `Node.extra` of the version of its type that a node was written for."""
 SETTINGS_FORM = "a1111"
 """The form of documents that hold settings of A1111 instead of nodes."""
 
@@ -99,6 +103,12 @@ class Node:
     def former_type(self) -> str:
         """Its type in its file, where another node replaced that; empty otherwise."""
         return str(self.extra.get(MIGRATED, ""))
+
+    @property
+    def version(self) -> int:
+        """The version of its type that its file is written for; 0 if it is not stated."""
+        version: int = self.extra.get(NODE_VERSION, 0)
+        return version
 
     @property
     def converted(self) -> Mapping[str, Any]:
