@@ -89,6 +89,8 @@ async def subscribe(site: Site, request: web.Request) -> web.Response:
     client = body.get("clientId")
     if not isinstance(client, str):
         raise RequestError(400, "clientId: expected a string")
+    # Clients that left since are forgotten.
+    site.logs.subscribers &= site.hub.clients.keys()
     if body.get("enabled") is True and client in site.hub.clients:
         site.logs.subscribers.add(client)
     else:

@@ -45,7 +45,10 @@ async def jobs(site: Site, request: web.Request) -> web.Response:
     )
     pagination = {"offset": offset, "limit": limit, "total": total}
     return answer(
-        {"jobs": listed_jobs, "pagination": {**pagination, "has_more": offset + limit < total}}
+        {
+            "jobs": listed_jobs,
+            "pagination": {**pagination, "has_more": offset + len(listed_jobs) < total},
+        }
     )
 
 

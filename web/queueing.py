@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from latentloom.engine.jobs.store import DuplicateError, QueuedJob
+from latentloom.engine.jobs.store import DuplicateError, QueuedJob, QueueFullError
 
 from .problems import prompt_error
 from .prompts import RejectedPromptError, accept
@@ -50,6 +50,9 @@ async def submit(site: Site, request: web.Request) -> web.Response:
     except RequestError as error:
         body = {"error": prompt_error("invalid_prompt", str(error)), "node_errors": {}}
         return answer(body, error.status)
+    except QueueFullError as error:
+        body = {"error": prompt_error("invalid_prompt", str(error)), "node_errors": {}}
+        return answer(body, 503)
     except DuplicateError as error:
         body = {"error": prompt_error("invalid_prompt_id", str(error)), "node_errors": {}}
         return answer(body, 400)

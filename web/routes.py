@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Handler = Callable[["Site", web.Request], Awaitable[web.StreamResponse]]
 MAX_SILENT_S = 30
 MAX_INLINE_CHARS = 100_000
+MAX_IDS = 10_000
 _NUMBER = re.compile(r"-?[0-9]{1,12}\Z")
 Body = Literal["none", "json", "raw", "form"]
 T = TypeVar("T")
@@ -252,8 +253,10 @@ def string_list(value: Any, name: str) -> list[str]:
     """Return a field of a body as a list of strings.
 
     Raises:
-        RequestError: it is something else.
+        RequestError: it is something else, or longer than MAX_IDS.
     """
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise RequestError(400, f"{name}: expected a list of strings")
+    if len(value) > MAX_IDS:
+        raise RequestError(400, f"{name}: expected at most {MAX_IDS} strings, got {len(value)}")
     return value

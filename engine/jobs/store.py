@@ -12,27 +12,22 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import LatentloomError
-from .damage import describe, free_name, is_damage, is_sound, restore, salvage, set_aside
-from .schema import (
-    COLUMNS,
-    DURATION,
-    LAST_PLAUSIBLE_VERSION,
-    SCHEMA,
-    VERSION,
-    WORKFLOW_ID,
-    prepare,
-)
-from .write_ahead import copy_aside, count_lost, describe_log
+from .opening import open_queue
+from .schema import COLUMNS, DURATION, WORKFLOW_ID
 
 State = Literal["pending", "running", "completed", "failed", "cancelled"]
 ENDED = ("completed", "failed", "cancelled")
 MAX_ENDED, PRUNE_EVERY = 10_000, 100
+MAX_QUEUE_BYTES = 2**32
+"""Of jobs in the file: beyond it the oldest that ended go, and no further one is accepted."""
+MAX_READ_BYTES = 64 * 2**20
+"""Of jobs that are read at once."""
 MAX_ATTEMPTS = 2
 PARKED = (
     "the server crashed twice while it ran this job, so it is not tried again; "
@@ -42,6 +37,10 @@ PARKED = (
 
 class QueueError(LatentloomError):
     """The queue cannot be used: another server has it open, or its file is damaged."""
+
+
+class QueueFullError(LatentloomError):
+    """The queue holds as many jobs as it may."""
 
 
 class DuplicateError(LatentloomError):
@@ -89,24 +88,12 @@ class JobStore:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._finished = 0
-        self.damage: str | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
-        was_emptied = path.exists() and path.stat().st_size == 0
         try:
-            try:
-                if was_emptied and path.with_name(path.name + "-wal").exists():
-                    # SQLite would delete the log, which may hold jobs.
-                    raise sqlite3.DatabaseError("it is empty")
-                self._db, self.damage = _connect(path)
-            except sqlite3.Error as error:
-                if not is_damage(error):
-                    raise
-                self._db, self.damage = _rebuild(path)
+            self._db, self.damage = open_queue(path)
             self.parked = self._recover()
         except (sqlite3.Error, OSError) as error:
             raise _refusal(path, error) from error
-        if was_emptied and self.damage is None:
-            self.damage = f"{path}: expected a queue, got an empty file; any jobs in it were lost"
 
     def _recover(self) -> tuple[str, ...]:
         """Put running jobs back into the queue; fail those that crashed twice, and return them."""
@@ -130,6 +117,7 @@ class JobStore:
 
         Raises:
             DuplicateError: there is a job with this id.
+            QueueFullError: jobs that have not ended take MAX_QUEUE_BYTES.
         """
         values = (
             job.id, job.number, job.created, _text(job.prompt), _text(job.extra),
@@ -137,6 +125,7 @@ class JobStore:
         )  # fmt: skip
         try:
             with self._lock, self._transaction():
+                self._make_room()
                 self._db.execute(
                     "INSERT INTO jobs (id, number, state, created, prompt, extra, targets, client)"
                     " VALUES (?, ?, 'pending', ?, ?, ?, ?, ?)",
@@ -205,13 +194,15 @@ class JobStore:
     # History
 
     def ended(self, limit: int | None = None, offset: int | None = None) -> list[QueuedJob]:
-        """Return jobs that ended, oldest first; a limit without an offset gives the last ones."""
+        """Return jobs that ended, oldest first; without an offset the last ones.
+
+        As of all lists of jobs, MAX_READ_BYTES at most; at least one job.
+        """
         where = "WHERE state IN ('completed', 'failed', 'cancelled') ORDER BY seq"
-        if limit is not None and offset is None:
-            return self._select(f"{where} DESC LIMIT ?", (limit,))[::-1]
-        return self._select(
-            f"{where} LIMIT ? OFFSET ?", (-1 if limit is None else limit, offset or 0)
-        )
+        count = -1 if limit is None else limit
+        if offset is None:
+            return self._select(f"{where} DESC LIMIT ?", (count,))[::-1]
+        return self._select(f"{where} LIMIT ? OFFSET ?", (count, offset))
 
     def find(self, id: str) -> QueuedJob | None:
         """Return a job in any state; None if there is none."""
@@ -232,7 +223,7 @@ class JobStore:
     ) -> tuple[list[QueuedJob], int]:
         """Return a page of the jobs in these states, and the number of all such jobs.
 
-        Only the jobs of the page are read.
+        Only the jobs of the page are read, without their prompts.
 
         Args:
             workflow: id of the editor's workflow; empty for any.
@@ -245,7 +236,9 @@ class JobStore:
         direction = "DESC" if is_descending else "ASC"
         order = f"{DURATION} {direction}, seq" if by_duration else "seq"
         jobs = self._select(
-            f"{where} ORDER BY {order} {direction} LIMIT ? OFFSET ?", (*values, limit, offset)
+            f"{where} ORDER BY {order} {direction} LIMIT ? OFFSET ?",
+            (*values, limit, offset),
+            columns=COLUMNS.replace("prompt", "'{}'"),
         )
         return jobs, int(self._one(f"SELECT count(*) FROM jobs {where}", values))
 
@@ -270,6 +263,27 @@ class JobStore:
 
     # SQL
 
+    def _make_room(self) -> None:
+        """Remove the oldest jobs that ended while all take more than MAX_QUEUE_BYTES."""
+        while self._used_bytes() > MAX_QUEUE_BYTES:
+            removed = self._db.execute(
+                "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE state IN "
+                "('completed', 'failed', 'cancelled') ORDER BY seq LIMIT ?)",
+                (PRUNE_EVERY,),
+            )
+            if not removed.rowcount:
+                raise QueueFullError(
+                    f"the queue is full: its jobs take {MAX_QUEUE_BYTES / 2**30:g} GiB"
+                )
+
+    def _used_bytes(self) -> int:
+        """Return the size of the pages that hold something."""
+        pages, free, page_bytes = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * page_bytes)
+
     def _prune(self) -> None:
         self._db.execute(
             "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE state IN "
@@ -292,9 +306,20 @@ class JobStore:
             ]
         return sum(counts)
 
-    def _select(self, rest: str, values: tuple[Any, ...]) -> list[QueuedJob]:
-        with self._lock:
-            rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs {rest}", values).fetchall()
+    def _select(
+        self, rest: str, values: tuple[Any, ...], columns: str = COLUMNS
+    ) -> list[QueuedJob]:
+        rows: list[tuple[Any, ...]] = []
+        read_bytes = 0
+        with (
+            self._lock,
+            closing(self._db.execute(f"SELECT {columns} FROM jobs {rest}", values)) as cursor,
+        ):
+            for row in cursor:
+                read_bytes += sum(len(value) for value in row if isinstance(value, str))
+                if rows and read_bytes > MAX_READ_BYTES:
+                    break
+                rows.append(row)
         return [_job(row) for row in rows]
 
     def _one(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
@@ -310,63 +335,6 @@ class JobStore:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-
-
-def _connect(path: Path) -> tuple[sqlite3.Connection, str | None]:
-    """Open a sound queue, or a new one, and return it with what was lost in its log.
-
-    Raises:
-        sqlite3.Error: the file is damaged, in use, or cannot be opened.
-    """
-    db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        # Held until the process ends, however it ends: a second server is refused.
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("COMMIT")
-        damage = _check_log(db, path)
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > LAST_PLAUSIBLE_VERSION:
-            raise sqlite3.DatabaseError("its version is damaged")
-        if version > VERSION:
-            raise sqlite3.NotSupportedError("it was written by a newer version of Latentloom")
-        if version == VERSION:
-            db.execute(f"SELECT {COLUMNS}, digest FROM jobs LIMIT 1").fetchone()
-        db.executescript(SCHEMA)
-        if not is_sound(db):
-            raise sqlite3.DatabaseError("its content is damaged")
-        prepare(db)
-    except UnicodeDecodeError as error:
-        # The names of a damaged schema are decoded for the message.
-        db.close()
-        raise sqlite3.DatabaseError("its schema is damaged") from error
-    except BaseException:
-        db.close()
-        raise
-    return db, damage
-
-
-def _check_log(db: sqlite3.Connection, path: Path) -> str | None:
-    """Copy an open queue whose log is damaged, before the next change overwrites it."""
-    lost = count_lost(db, path)
-    if not lost:
-        return None
-    aside = free_name(path)
-    copy_aside(db, path, aside)
-    return describe_log(path, aside, lost)
-
-
-def _rebuild(path: Path) -> tuple[sqlite3.Connection, str]:
-    """Set a damaged file aside and open a new one with the jobs that can be read."""
-    aside = set_aside(path)
-    readable = salvage(aside)
-    db, _ = _connect(path)
-    db.execute("BEGIN IMMEDIATE")
-    refused = restore(db, readable.rows)
-    db.execute("COMMIT")
-    return db, describe(path, aside, readable, refused)
 
 
 def _refusal(path: Path, error: Exception) -> QueueError:

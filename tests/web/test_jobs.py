@@ -37,6 +37,8 @@ def test_jobs_are_ordered_and_filtered_without_reading_the_others(
         return [job["id"] for job in result["jobs"]]
 
     async def story(api: Served) -> None:
+        # The jobs are run by the test.
+        assert api.site.worker.stop()
         for id, workflow, duration in [("a", "x", 30), ("b", "y", 10), ("c", "x", 20),
                                        ("d", "x", None)]:  # fmt: skip
             done_job(api.site.store, id, workflow, duration)
@@ -66,9 +68,9 @@ def test_the_history_and_the_queue_are_written_outside_of_the_event_loop(
         return call
 
     async def story(api: Served) -> None:
+        assert api.site.worker.stop()
         for id in ("a", "b", "c"):
             done_job(api.site.store, id, "x", 1)
-        api.site.worker.stop()
         api.site.store.submit(QueuedJob("d", number(1), ("w",)))
         monkeypatch.setattr(queueing, "entry", noted(queueing.entry))
         monkeypatch.setattr(queueing, "item", noted(queueing.item))

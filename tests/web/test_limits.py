@@ -14,8 +14,9 @@ import pytest
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.formats.parsing import MAX_VALUES, parse_json
+from latentloom.engine.jobs import store
 from latentloom.engine.node.image_service import EncodedImage, ImageService
-from latentloom.web import info, userdata
+from latentloom.web import info, routes, userdata
 from latentloom.web.problems import MAX_CYCLE_NODES, MAX_SHOWN
 from latentloom.web.prompts import MAX_ID_CHARS
 from latentloom.web.routes import MAX_INLINE_CHARS
@@ -122,6 +123,45 @@ def test_an_id_of_a_node_has_a_length(tmp_path: Path) -> None:
         graph = prompt(**{"n" * (MAX_ID_CHARS + 1): ("Number", {"value": 1})})
         status, body = await api.post("/prompt", {"prompt": graph})
         assert (status, body["error"]["type"]) == (400, "invalid_prompt")
+
+    served(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/queue", "delete"), ("/history", "delete"), ("/api/jobs/cancel", "job_ids")],
+)
+def test_a_request_names_a_bounded_number_of_jobs(
+    path: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "MAX_IDS", 5)
+
+    async def story(api: Served) -> None:
+        for count, status in ((5, 200), (6, 400)):
+            assert (await api.post(path, {name: ["x"] * count}))[0] == status
+
+    served(tmp_path, story)
+
+
+def test_a_full_queue_is_answered_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(api: Served) -> None:
+        monkeypatch.setattr(store, "MAX_QUEUE_BYTES", 1)
+        status, body = await api.post("/prompt", {"prompt": number(1)})
+        assert (status, body["error"]["type"]) == (503, "invalid_prompt")
+
+    served(tmp_path, story)
+
+
+def test_only_connected_clients_are_sent_the_log(tmp_path: Path) -> None:
+    async def story(api: Served) -> None:
+        for id in ("a", "b"):
+            async with api.session.ws_connect(f"{api.url}/ws?clientId={id}") as socket:
+                await socket.receive_json()
+                body = {"clientId": id, "enabled": True}
+                assert (await api.ask("PATCH", "/internal/logs/subscribe", json=body))[0] == 200
+                assert api.site.logs.subscribers == {id}
+            while api.site.hub.clients:
+                await asyncio.sleep(0.01)
 
     served(tmp_path, story)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from latentloom.engine.jobs import store as store_module
 from latentloom.engine.jobs.schema import VERSION
 from latentloom.engine.jobs.store import (
     MAX_ATTEMPTS,
@@ -18,6 +19,7 @@ from latentloom.engine.jobs.store import (
     JobStore,
     QueuedJob,
     QueueError,
+    QueueFullError,
 )
 
 
@@ -175,3 +177,46 @@ def test_many_jobs_are_accepted_without_loss(count: int, path: Path) -> None:
     first = store.take()
     assert first is not None
     assert first.id == "0"
+
+
+def test_a_list_of_jobs_is_bounded_in_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MAX_READ_BYTES", 2500)
+    store = JobStore(path)
+    for number in range(6):
+        store.submit(QueuedJob(f"{number}", {"1": {"text": "x" * 1000}}, ("1",)))
+    assert [job.id for job in store.queued("pending")] == ["0", "1"]
+    for _ in range(6):
+        taken = store.take()
+        assert taken is not None
+        store.finish(taken.id, "completed", {})
+    # The history shows the last ones; a page is of short jobs, as it reads no prompts.
+    assert [job.id for job in store.ended()] == ["4", "5"]
+    assert [job.id for job in store.ended(offset=1)] == ["1", "2"]
+    jobs, total = store.page(("completed",), 10, 0)
+    assert (len(jobs), total) == (6, 6)
+    monkeypatch.setattr(store_module, "MAX_READ_BYTES", 10)
+    assert [job.id for job in store.ended()] == ["5"]
+    store.close()
+
+
+def test_a_full_queue_loses_its_oldest_history_and_then_takes_no_more(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MAX_QUEUE_BYTES", 500_000)
+    monkeypatch.setattr(store_module, "PRUNE_EVERY", 1)
+    store = JobStore(path)
+    graph = {"1": {"text": "x" * 100_000}}
+    for number in range(9):
+        store.submit(QueuedJob(f"{number}", graph, ("1",)))
+        store.take()
+        store.finish(f"{number}", "completed", {})
+    assert [job.id for job in store.ended()] == ["4", "5", "6", "7", "8"]
+    for number in range(9, 14):
+        store.submit(QueuedJob(f"{number}", graph, ("1",)))
+    assert store.ended() == []
+    with pytest.raises(QueueFullError, match="the queue is full"):
+        store.submit(QueuedJob("14", graph, ("1",)))
+    assert len(store.queued("pending")) == 5
+    store.remove_pending()
+    store.submit(QueuedJob("last", graph, ("1",)))
+    store.close()
