@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import importlib
 import json
@@ -46,9 +47,73 @@ def test_the_documented_limit_is_that_of_the_code(number: str, module: str, name
     assert getattr(importlib.import_module(f"latentloom.{module}"), name) == int(number)
 
 
-def test_every_row_of_the_table_is_compared() -> None:
-    rows = (ROOT / "docs" / "limits.md").read_text("utf-8").count("\n| ")
-    assert len(LIMITS) == rows - 1
+def test_every_row_of_the_tables_is_compared() -> None:
+    text = (ROOT / "docs" / "limits.md").read_text("utf-8")
+    assert len(LIMITS) == text.count("\n| ") - text.count("\n|---")
+
+
+BOUND = re.compile(r"_?MAX_\w+|\w+_AT_ONCE|\w+_CACHED")
+# They bound no memory and no work: ranges of values, lengths of what a message shows, times that
+# only delay, and what the other tables of limits are made of.
+OTHER_BOUNDS = {
+    "console": {"*"},
+    "diffusion.images.crop_stitch": {"MAX_ASPECT"},
+    "diffusion.images.detectors": {"MAX_OVERLAP"},
+    "diffusion.images.encode": {"MAX_SIDES_PX"},
+    "diffusion.images.tone": {"MAX_GAIN"},
+    "diffusion.images.transcode": {"_MAX_SIDES_PX"},
+    "diffusion.networks.fast.fused": {"MAX_GROUP_VALUES"},
+    "diffusion.networks.preview": {"MAX_SCALE"},
+    "diffusion.networks.residency": {"MAX_GIB"},
+    "diffusion.samplers.dpm_solver": {"MAX_ERROR"},
+    "diffusion.sampling.sides": {"MAX_REPEATS"},
+    "diffusion.schedules.model_sampling": {"MAX_PERCENT_SIGMA"},
+    "diffusion.text.prompt": {"MAX_WEIGHT"},
+    "diffusion.weights.pickled_values": {"MAX_INTEGER_KEY"},
+    "engine.cache.gibibytes": {"MAX_GIB"},
+    "engine.errors": {"MAX_LISTED"},
+    "engine.execution.sweep": {"MAX_LABEL"},
+    "engine.files.saving": {"MAX_NAME_BYTES"},
+    "engine.files.workspace": {"MAX_NAME_LENGTH", "MAX_PATH_LENGTH"},
+    "engine.formats": {"MAX_SHOWN", "MAX_SHOWN_CHARS", "MAX_TEXT_CHARS", "MAX_PACK_CHARS",
+                       "MAX_NAME_CHARS", "MAX_SEED", "MAX_SIDE_PX", "MAX_SCALE", "MAX_OPTIONS",
+                       "MAX_CHOICES", "MAX_VALUE", "MAX_INLINE_CHARS"},
+    "engine.graph.literal": {"MAX_LENGTH", "MAX_OPTIONS"},
+    "engine.jobs.damage": {"MAX_NAMED", "MAX_ID_CHARS"},
+    "engine.jobs.store": {"MAX_ATTEMPTS"},
+    "nodes.lint": {"MAX_AT_ONCE"},
+    "nodes.lint_prompt": {"MAX_SHOWN"},
+    "web.client": {"MAX_MESSAGE_BYTES"},
+    "web.routes": {"MAX_INLINE_CHARS"},
+    "web.site": {"MAX_NAMED"},
+}  # fmt: skip
+
+
+def bounds_in_the_code() -> set[tuple[str, str]]:
+    """Return every constant of a module that is named like a bound."""
+    return {
+        (".".join(path.relative_to(ROOT).with_suffix("").parts), name.id)
+        for folder in ("engine", "diffusion", "nodes", "web", "console")
+        for path in (ROOT / folder).rglob("*.py")
+        for item in ast.parse(path.read_text("utf-8")).body
+        if isinstance(item, ast.Assign | ast.AnnAssign)
+        for target in (item.targets if isinstance(item, ast.Assign) else [item.target])
+        for name in ast.walk(target)
+        if isinstance(name, ast.Name) and BOUND.fullmatch(name.id)
+    }
+
+
+def test_every_bound_of_the_code_is_in_the_tables() -> None:
+    listed = {(module, name) for _, module, name in LIMITS}
+    missing = [
+        f"{module}.{name}"
+        for module, name in sorted(bounds_in_the_code() - listed)
+        if not any(
+            f"{module}.".startswith(f"{other}.") and names & {name, "*"}
+            for other, names in OTHER_BOUNDS.items()
+        )
+    ]
+    assert missing == []
 
 
 @pytest.mark.parametrize(
