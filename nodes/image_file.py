@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from latentloom.engine.errors import InputError
 from latentloom.engine.files.folder import read_resolved
 from latentloom.engine.node.context import Context, Saved
-from latentloom.engine.node.ports import Between
+from latentloom.engine.node.ports import Between, Forwards
 from latentloom.engine.node.spec import node
 
 from .checks import as_filename_error, as_input_error, check_filename_prefix, check_mask
@@ -24,6 +24,7 @@ PREVIEW_COMPRESSION, SAVE_COMPRESSION = 1, 4
 FileChannel = Literal["alpha", "red", "green", "blue"]
 SavedFormat = Literal["png", "webp", "jpeg"]
 SUFFIXES: Mapping[str, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+SavedImages = Annotated[Saved, Forwards("images")]
 Quality = Annotated[int, Between(1, 100)]
 
 
@@ -107,7 +108,7 @@ class SaveImage:
         filename_prefix: FilenamePrefix = "ComfyUI",
         format: SavedFormat = "png",
         quality: Quality = 90,
-    ) -> Saved:
+    ) -> SavedImages:
         def encode(image: Tensor, text: Mapping[str, str]) -> bytes:
             from latentloom.diffusion.images.encode import encode
 
@@ -125,7 +126,7 @@ class SaveImage:
 
 
 @node("PreviewImage", category="image", output=True)
-def preview_image(images: Image, context: Context) -> Saved:
+def preview_image(images: Image, context: Context) -> SavedImages:
     """Preview images, saved as PNG files in the temporary folder.
 
     Args:
@@ -135,7 +136,7 @@ def preview_image(images: Image, context: Context) -> Saved:
 
 
 @node("MaskPreview", category="image/mask", output=True)
-def mask_preview(mask: Mask, context: Context) -> Saved:
+def mask_preview(mask: Mask, context: Context) -> Annotated[Saved, Forwards("mask")]:
     """Preview masks as greyscale images, saved as PNG files in the temporary folder.
 
     Args:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 from latentloom.engine.node.context import Context, Saved
+from latentloom.engine.node.ports import Forwards
 from latentloom.engine.node.spec import node
 
 from .checks import as_filename_error, as_input_error, check_filename_prefix
@@ -33,7 +35,7 @@ class SaveLatent:
     @staticmethod
     def run(
         samples: Latent, context: Context, filename_prefix: FilenamePrefix = "latents/ComfyUI"
-    ) -> Saved:
+    ) -> Annotated[Saved, Forwards("samples")]:
         from latentloom.diffusion.latents.latent_file import EXTENSION, encode_latent
         from latentloom.diffusion.latents.latents import CELL_PX
         from latentloom.engine.files.saving import (

@@ -77,6 +77,8 @@ BatchSize = Annotated[int, Between(1, 4096)]
 Prompt = Annotated[str, Text(multiline=True)]
 FilenamePrefix = Annotated[str, Text()]
 
+# Length of a string that a node may make.
+MAX_STRING_CHARS = 1_000_000
 # Side of an image or crop where no model says its native size.
 DEFAULT_SIDE_PX = 512
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 CATEGORY = "model/sampling/schedulers"
 SIGMAS = "model/sampling/sigmas"
+MAX_MANUAL_SIGMAS = 10_001
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 Sigma = Annotated[float, Between(0.0, 5000.0, step=0.01)]
 FirstSigma = Annotated[float, Between(0.0, 20_000.0, step=0.001)]
 Rho = Annotated[float, Between(0.0, 100.0, step=0.01)]
@@ -338,6 +341,23 @@ def set_first_sigma(sigmas: Sigmas, sigma: FirstSigma = 136.0) -> Sigmas:
     from latentloom.diffusion.schedules.sigmas import replace_first
 
     return replace_first(sigmas, sigma)
+
+
+@node("ManualSigmas", category=SIGMAS)
+def manual_sigmas(sigmas: str = "1, 0.5") -> Sigmas:
+    """Return the sigmas that a string lists.
+
+    Args:
+        sigmas: at least two numbers, in the order of the steps; what stands between them is
+            ignored.
+    """
+    import torch
+
+    numbers = [float(number) for number in _NUMBER.findall(sigmas)]
+    if not 2 <= len(numbers) <= MAX_MANUAL_SIGMAS:
+        expected = f"2 to {MAX_MANUAL_SIGMAS} numbers"
+        raise InputError("sigmas", expected, f"{len(numbers)} in {sigmas[:80]!r}")
+    return _finite("sigmas", lambda: torch.tensor(numbers, dtype=torch.float32))
 
 
 @node("SamplingPercentToSigma", category=SIGMAS)

@@ -24,7 +24,7 @@ LIBRARIES = {
         "huggingface_hub", "instant_clip_tokenizer", "sentencepiece", "tiktoken", "tokenizers",
         "yaml", "cv2", "triton",
     },
-    "nodes": {"torch", "numpy"},
+    "nodes": {"torch", "numpy", "regex", "simpleeval"},
     "console": {"rich"},
     "web": {"aiohttp"},
     "__init__.py": set[str](),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +35,17 @@ def saved_in(entry: Entry | None) -> tuple[str, ...]:
     return tuple(str(path) for value in values if isinstance(value, Saved) for path in value.paths)
 
 
-def text_in(entry: Entry) -> str:
-    """Return the text that an output node shows."""
-    return "\n".join(
-        value.text for value in entry.outputs if isinstance(value, Saved) and value.text
-    )
+def text_in(spec: NodeSpec, entry: Entry) -> str:
+    """Return the text that an output node shows: of what it saved, or its strings."""
+    if not spec.output_node:
+        return ""
+    values = [item for value in entry.outputs for item in _items(value)]
+    texts = (value.text if isinstance(value, Saved) else value for value in values)
+    return "\n".join(text for text in texts if isinstance(text, str) and text)
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if value.__class__ is Many else (value,)
 
 
 def call(

@@ -272,7 +272,9 @@ class Run:
     def _settle(self, task: NodeTask, outcome: CallOutcome) -> None:
         if outcome.entry is not None:
             task.state, task.entry, task.saved = "ran", outcome.entry, saved_in(outcome.entry)
-            self._emit(Finished(task.id, outcome.seconds, task.saved, text_in(task.entry)))
+            self._emit(
+                Finished(task.id, outcome.seconds, task.saved, text_in(task.node.spec, task.entry))
+            )
             self._release(task)
         elif isinstance(outcome.error, RunCancelledError):
             task.state = "cancelled"
@@ -284,7 +286,7 @@ class Run:
     def _reuse(self, task: NodeTask, entry: Entry, tier: Tier) -> None:
         task.state, task.entry, task.tier = "reused", entry, tier
         task.saved = saved_in(entry)
-        self._emit(Reused(task.id, tier, task.why, task.saved, text_in(entry)))
+        self._emit(Reused(task.id, tier, task.why, task.saved, text_in(task.node.spec, entry)))
         self._release(task)
 
     def _release(self, task: NodeTask) -> None:

@@ -134,6 +134,7 @@ class _NodeReader:
         self.families = FamilyCheck(problems)
         self.unavailable: dict[str, Mapping[str, Unavailable]] = {}
         self.matched = MatchedTypes()
+        self.forwarded: dict[tuple[str, str], Link] = {}
 
     def read(self, id: str) -> Prepared | None:
         """Return the prepared node; None if its type is unknown."""
@@ -264,6 +265,12 @@ class _NodeReader:
                 node.links[port.name] = Source(link.node, 0)
             return
         index = spec.output_index(link.output)
+        if index is not None and spec.outputs[index].forwards:
+            forwarded = self.forwarded.get((link.node, spec.outputs[index].forwards))
+            if forwarded is not None:  # else the node that forwards has a problem
+                self._read_link(node, port, forwarded)
+            return
+        self.forwarded[node.id, port.name] = link
         if index is None:
             names = [output.name for output in spec.outputs]
             expected = f"an output of {origin.type} ({', '.join(names) or 'no outputs'})"

@@ -102,6 +102,7 @@ class Output:
         many: its value is a list; a node that takes single values runs once for each.
         matched: as in Port.
         is_shared: several families share its values, as they do latents.
+        forwards: the input whose value it is; a link to it leads to what that input is linked to.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Output:
     many: bool = False
     matched: str = ""
     is_shared: bool = False
+    forwards: str = ""
 
 
 class Unavailable(NamedTuple):

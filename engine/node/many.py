@@ -47,7 +47,7 @@ def wrap_lists(spec: NodeSpec, values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def gather(spec: NodeSpec, calls: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
     """Join the outputs of a node's calls; saved files and text become one Saved."""
-    if not spec.outputs:
+    if not spec.gives_value:
         saved = [value for (value,) in calls if isinstance(value, Saved)]
         if not saved:
             return (None,)

@@ -156,6 +156,19 @@ class Matched:
 
 
 @dataclass(frozen=True)
+class Forwards:
+    """Marks the result of an output node: its output is the value that an input has.
+
+    Args:
+        port: the input; it must be linked.
+        name: of the output, if it is not that of the input.
+    """
+
+    port: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Lazy:
     """An input that is computed only when the node's `needs` asks for it; None if it was not."""
 

@@ -18,7 +18,7 @@ from .context import Context
 from .declaration import MISSING, Output, Port, Unavailable
 from .docstring import read_tooltips
 from .fitting import fit, nest
-from .ports import Matched, Socket
+from .ports import Forwards, Matched, Socket
 
 __all__ = ["MISSING", "NodeSpec", "Output", "Port", "Unavailable", "node", "spec_of"]
 
@@ -42,6 +42,7 @@ class NodeSpec:
             outputs that have no value with these inputs.
         lists: the inputs that take all values of an edge at once.
         gives_many: an output of it is a list.
+        gives_value: an output of it is a value of its own.
         returns: the NamedTuple that `run` returns; None if it returns a bare value.
         declared: the declaration that `fitted` made this one of; None if none did.
     """
@@ -67,6 +68,7 @@ class NodeSpec:
     declared: Self | None = field(default=None, repr=False, compare=False)
     lists: tuple[str, ...] = field(init=False, repr=False, compare=False)
     gives_many: bool = field(init=False, repr=False, compare=False)
+    gives_value: bool = field(init=False, repr=False, compare=False)
     _ports: Mapping[str, Port] = field(init=False, repr=False, compare=False)
     _former: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
@@ -83,6 +85,7 @@ class NodeSpec:
         object.__setattr__(self, "_ports", ports)
         object.__setattr__(self, "_former", former)
         object.__setattr__(self, "lists", tuple(port.name for port in self.inputs if port.many))
+        object.__setattr__(self, "gives_value", any(not o.forwards for o in self.outputs))
         object.__setattr__(self, "gives_many", any(output.many for output in self.outputs))
 
     def fitted(self, given: Mapping[str, Any]) -> Self:
@@ -229,6 +232,9 @@ def _read(
     if any(port.lazy for port in inputs) != ("needs" in options):
         raise SpecError(f"node {name}: lazy inputs need a static method `needs`, and only they do")
     returns, outputs = _outputs(name, annotations["return"], bool(options["output_node"]))
+    forwarded = find_marker(Forwards, getattr(annotations["return"], "__metadata__", ()))
+    if forwarded is not None:
+        outputs = (_forwarded(name, forwarded, inputs),)
     return NodeSpec(
         name, category, run, tuple(inputs), outputs, doc, hidden=hidden, returns=returns, **options
     )
@@ -282,9 +288,18 @@ def _outputs(
         return annotation, tuple(_output(name, *item) for item in fields.items())
     is_list = get_origin(annotation) is list
     _, base, markers = unwrap_list(annotation)
-    if is_output_node and not is_list and not markers and base not in PRIMITIVES:
+    is_forwarded = find_marker(Forwards, markers) is not None
+    if is_forwarded or (is_output_node and not is_list and not markers and base not in PRIMITIVES):
         return None, ()
     return None, (_output(name, "", annotation),)
+
+
+def _forwarded(name: str, forwarded: Forwards, inputs: Sequence[Port]) -> Output:
+    for port in inputs:
+        if port.name == forwarded.port and port.is_edge and port.is_required:
+            output_name = forwarded.name or port.name
+            return Output(output_name, port.type, port.family, forwards=port.name)
+    raise SpecError(f"node {name}: it forwards {forwarded.port!r}, which is not a required edge")
 
 
 def _output(name: str, field_name: str, annotation: Any) -> Output:
