@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.clock import Measurement
+from bench.files import file_rows
 from bench.images import image_rows
 from bench.overhead import engine_rows, startup_rows
 from bench.serving import serving_rows
@@ -25,7 +26,7 @@ def main() -> None:
         aim = ""
         if row.aim:
             aim = f"   (aim {row.aim:g}: {'met' if row.value <= row.aim else 'MISSED'})"
-        print(f"{row.name:46} {row.value:10.1f} {row.unit}{aim}", flush=True)
+        print(f"{row.name:46} {row.value:10.2f} {row.unit}{aim}", flush=True)
         rows.append(asdict(row))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     machine = {"python": platform.python_version(), "system": platform.platform()}
@@ -36,6 +37,7 @@ def main() -> None:
 def _all_rows() -> Iterator[Measurement]:
     yield from startup_rows()
     yield from engine_rows()
+    yield from file_rows()
     yield from image_rows()
     yield from serving_rows()
 

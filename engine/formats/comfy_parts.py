@@ -33,6 +33,9 @@ def settled(nodes: Mapping[str, Node]) -> dict[str, Node]:
         }
 
     def settle(node: Node) -> Node:
+        values = (*node.inputs.values(), *node.ignored.values())
+        if all(not isinstance(value, Link) or value.node in nodes for value in values):
+            return node
         ignored = without_dangling(node.ignored)
         extra = {key: value for key, value in node.extra.items() if key != IGNORED}
         extra |= {IGNORED: ignored} if ignored else {}

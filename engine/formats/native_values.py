@@ -74,15 +74,18 @@ def _reads_as(text: str, value: Link | InputRef) -> bool:
     return isinstance(value.output, int) == bool(_INDEX.match(match.group(2)))
 
 
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+
+
 def thaw(value: Any) -> Any:
     """Return a frozen literal as plain lists and dicts; an absolute path as its name alone.
 
     Raises:
         FormatError: it holds a value that files cannot, such as a link inside a list.
     """
-    if value is None or isinstance(value, str | int | float):
+    if value.__class__ in _ATOMS or isinstance(value, str | int | float):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         return {str(key): thaw(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [thaw(item) for item in value]

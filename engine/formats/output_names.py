@@ -63,7 +63,10 @@ def _map_links(graph: Graph, specs: Specs, change: Callable[[Link, NodeSpec], Li
         return replace(part, body=replace(part.body, nodes=nodes), inputs=inputs, outputs=outputs)
 
     def map_nodes(nodes: Mapping[str, Node]) -> dict[str, Node]:
-        return {id: replace(node, inputs=changed(nodes, node.inputs)) for id, node in nodes.items()}
+        return {
+            id: replace(node, inputs=changed(nodes, node.inputs)) if any(node.links()) else node
+            for id, node in nodes.items()
+        }
 
     parts = {name: map_part(part) for name, part in graph.parts.items()}
     return replace(graph, nodes=map_nodes(graph.nodes), parts=parts)

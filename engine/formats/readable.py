@@ -65,6 +65,8 @@ def readable(graph: Graph, specs: Specs = NO_SPECS) -> Graph:
         uses[name] = replace(use, nodes=new_ids)
 
     def rename(node: Node) -> Node:
+        if not any(node.links()):
+            return node
         inputs = {name: _renamed(value, names) for name, value in node.inputs.items()}
         return replace(node, inputs=inputs)
 

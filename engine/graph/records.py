@@ -178,12 +178,15 @@ class Document:
     shared: tuple[SharedValue, ...] = ()
 
 
+_FROZEN = frozenset({str, int, float, bool, type(None), Link, InputRef})
+
+
 def freeze(value: Any) -> Any:
     """Return an immutable literal: lists become tuples, mappings read-only.
 
     Numbers of other libraries become Python's own.
     """
-    if isinstance(value, str | int | float | Link | InputRef) or value is None:
+    if value.__class__ in _FROZEN or isinstance(value, str | int | float):
         return value
     if isinstance(value, Mapping):
         return MappingProxyType({key: freeze(item) for key, item in value.items()})

@@ -23,6 +23,7 @@ from latentloom.engine.formats import (
 from latentloom.engine.formats.comfy_workflow import write_workflow
 from latentloom.engine.formats.comparable import comparable
 from latentloom.engine.formats.losses import losses
+from latentloom.engine.formats.parsing import parse_yaml
 from latentloom.engine.graph.diff import diff
 from latentloom.engine.graph.graph import Graph, Link, Node
 from latentloom.engine.graph.library import graphs_dir
@@ -225,3 +226,9 @@ def test_any_text_is_read_back(text: str, layout: dict[str, Any]) -> None:
     graph = Graph({"n": Node("Note", {"text": text, "more": [text]})}, layout=layout)
     again = parse_graph(dump_graph(graph, "yaml", {}))
     assert (again, again.layout) == (graph, layout)
+
+
+@pytest.mark.parametrize("value", ["1\n\xa0", "\xa0\nb", "a\n\n b\n", "x" * 70 + " \ny", "#\n'"])
+def test_odd_blocks_are_read_back(value: str) -> None:
+    file = {"latentloom": 1, "nodes": {"": value, "a": {"b": value, "57": [value]}}}
+    assert parse_yaml(yaml_text.as_yaml(file)) == file
