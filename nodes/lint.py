@@ -7,6 +7,7 @@ answers. A rule warns only of what literal values prove; linked values are unkno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from latentloom.engine.graph.lint import Finding, NodeView, rule
@@ -274,6 +275,24 @@ def image_large(node: NodeView) -> Iterator[Finding]:
         "is slow, needs much memory, and repeats objects",
         "ImageScaleToTotalPixels to 1 megapixel first, or TiledDiffusion",
     )
+
+
+@rule(*LOADERS)
+def image_unread(node: NodeView) -> Iterator[Finding]:
+    """Of an image file the first image is read, and its colours as sRGB."""
+    from latentloom.diffusion.images.image_limits import ImageFileError
+    from latentloom.diffusion.images.unread_parts import COLOURS, MORE, list_unread
+
+    path = node.file("image")
+    if path is None:
+        return
+    remedies = {
+        MORE: "to use another frame or page, save it as an image file",
+        COLOURS: "convert the image to sRGB, or its colours will look different",
+    }
+    with suppress(ImageFileError):
+        for part in list_unread(path):
+            yield Finding("image", f"what is not read of the file: {part}", remedies[part])
 
 
 def _size(node: NodeView | None) -> tuple[int, int] | None:

@@ -153,7 +153,7 @@ def _read_jpeg(data: bytes) -> Header:
     segments: list[bytes] = []
     scans: list[bytes] = []
     frame, size, marker = b"", (0, 0), JPEG_START
-    for marker, start, end in _jpeg_segments(data):
+    for marker, start, end in jpeg_segments(data):
         segment = data[start:end]
         if marker in JPEG_FRAMES:
             if frame or len(segment) < 10:
@@ -177,7 +177,7 @@ def _read_jpeg(data: bytes) -> Header:
     return Header("JPEG", *size, b"".join(segments))
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of each segment, entropy-coded data included.
 
     Ends with the end mark, so that what follows it (other images of an MPO) is not seen, or with
@@ -284,6 +284,12 @@ def _gif_blocks(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
             length = data[position]
             position += 1 + length
         yield kind, start, position
+
+
+def gif_kinds(data: bytes) -> Iterator[int]:
+    """Yield the kind of each extension and frame of a GIF."""
+    for kind, _, _ in _gif_blocks(data, 13 + _gif_palette_bytes(data[10])):
+        yield kind
 
 
 def _gif_palette_bytes(flags: int) -> int:

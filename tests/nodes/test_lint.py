@@ -272,6 +272,16 @@ def test_a_photo_at_its_full_size_is_advised_against(
     assert not rules(scaled, workspace) | rules(tiled, workspace)
 
 
+def test_frames_of_an_image_that_are_not_read_are_named(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "photo.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "photo.png")
+    workspace = latentloom.workspace(BASE, input_dir=tmp_path)
+    for name, is_reported in (("photo.gif", True), ("photo.png", False)):
+        named = rules(changed(BASE, photo__image=name), workspace)
+        assert (("image-unread", "photo") in named) is is_reported
+
+
 def test_what_is_linked_proves_nothing() -> None:
     seed = ("PrimitiveInt", {"value": 7})
     graph = changed(

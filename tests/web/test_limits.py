@@ -61,6 +61,7 @@ OTHER_BOUNDS = {
     "diffusion.images.detectors": {"MAX_OVERLAP"},
     "diffusion.images.encode": {"MAX_SIDES_PX"},
     "diffusion.images.tone": {"MAX_GAIN"},
+    "diffusion.images.unread_parts": {"MAX_DIFFERENCE"},
     "diffusion.images.transcode": {"_MAX_SIDES_PX"},
     "diffusion.networks.fast.fused": {"MAX_GROUP_VALUES"},
     "diffusion.networks.preview": {"MAX_SCALE"},
