@@ -10,10 +10,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentloom.console.opening import Invocation, open_engine, open_graph, open_workspace
 from latentloom.console.options import apply_settings
 from latentloom.console.streams import prepare_streams
 from latentloom.engine.errors import FormatError, InputError, LatentloomError
@@ -21,11 +21,9 @@ from latentloom.engine.graph.library import find_file
 from latentloom.nodes import registry as installed_nodes
 
 if TYPE_CHECKING:
-    from latentloom.engine.execution.executor import Engine, Result
+    from latentloom.engine.execution.executor import Result
     from latentloom.engine.execution.plan import Plan
-    from latentloom.engine.files.workspace import Workspace
     from latentloom.engine.graph.graph import Graph
-    from latentloom.engine.node.registry import Registry
 
 DONE, WRONG, USAGE, FAILED, CANCELLED = 0, 1, 2, 3, 130
 
@@ -51,18 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return CANCELLED
 
 
-@dataclass(frozen=True)
-class Invocation:
-    """A graph with the changes of the command line, and its folders."""
-
-    graph: Graph
-    workspace: Workspace
-    registry: Registry
-
-
 def run(options: argparse.Namespace) -> int:
     """`latentloom run FILE`."""
     from latentloom.console.interrupts import interrupts
+    from latentloom.console.locking import require_lock
     from latentloom.console.progress import reporter
     from latentloom.console.views import print_warnings, result_to_object, to_json
     from latentloom.engine.graph.lint import file_warnings, settings_warnings
@@ -70,9 +60,10 @@ def run(options: argparse.Namespace) -> int:
     from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
+    require_lock(options, job)
     print_warnings(file_warnings(job.graph, job.registry) + settings_warnings(job.graph))
     with (
-        _engine(job.registry) as engine,
+        open_engine(job.registry) as engine,
         reporter(options.json, job.graph) as report,
         interrupts(token),
     ):
@@ -119,7 +110,7 @@ def _run_many(options: argparse.Namespace, start: Callable[..., Sequence[Any]], 
     from latentloom.engine.node.cancel import CancelToken
 
     job, token = _open(options), CancelToken()
-    with _engine(job.registry) as engine, reporter(True) as report, interrupts(token):
+    with open_engine(job.registry) as engine, reporter(True) as report, interrupts(token):
         outcomes = start(job.graph, job.workspace, how, engine, report, token, options.json)
     if token.is_set():
         return CANCELLED
@@ -135,7 +126,7 @@ def plan(options: argparse.Namespace) -> int:
     from latentloom.engine.node.devices import device_notes
 
     job = _open(options)
-    with _engine(job.registry) as engine:
+    with open_engine(job.registry) as engine:
         if options.over or options.replace:
             return print_sweep_plan(job.graph, job.workspace, options, engine)
 
@@ -156,6 +147,7 @@ def plan(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """`latentloom check FILE`."""
+    from latentloom.console.locking import list_lock_differences
     from latentloom.console.views import (
         format_warnings,
         problem_to_object,
@@ -166,7 +158,10 @@ def check(options: argparse.Namespace) -> int:
     from latentloom.engine.graph.validate import check as find_problems
 
     job = _open(options)
-    problems = find_problems(job.graph, job.registry, job.workspace)
+    problems: list[Any] = [
+        *find_problems(job.graph, job.registry, job.workspace),
+        *list_lock_differences(options, job),
+    ]
     warnings = lint(job.graph, job.registry, job.workspace)
     if options.json:
         errors = [problem_to_object(problem) for problem in problems]
@@ -241,7 +236,7 @@ def draw(options: argparse.Namespace) -> int:
     job = _open(options)
     actions: dict[str, str] = {}
     if options.plan:
-        with _engine(job.registry) as engine:
+        with open_engine(job.registry) as engine:
             steps = engine.plan(job.graph, job.workspace).nodes
             actions = {id: step.action for id, step in steps.items()}
     save_drawing(job.graph, job.registry, Path(options.out), actions)
@@ -262,8 +257,8 @@ def diff(options: argparse.Namespace) -> int:
     old, new = (find_file(name) for name in options.files)
     if not options.html:
         return print_diff(old, new, registry, options.json)
-    with _engine(registry) as engine:
-        folders = (_workspace(options, old), _workspace(options, new))
+    with open_engine(registry) as engine:
+        folders = (open_workspace(options, old), open_workspace(options, new))
         page = DiffPage(Path(options.html), engine, folders)
         return print_diff(old, new, registry, options.json, page)
 
@@ -280,7 +275,23 @@ def replay(options: argparse.Namespace) -> int:
     """`latentloom replay IMAGE`."""
     from latentloom.console.replaying import replay_image
 
-    return replay_image(options, installed_nodes(), _workspace(options, Path(options.file)))
+    return replay_image(options, installed_nodes(), open_workspace(options, Path(options.file)))
+
+
+def lock(options: argparse.Namespace) -> int:
+    """`latentloom lock FILE`."""
+    from latentloom.console.locking import write_lock_file
+
+    return write_lock_file(options, _open(options))
+
+
+def pack(options: argparse.Namespace) -> int:
+    """`latentloom pack FILE`."""
+    from latentloom.console.locking import pack_folder
+
+    job = _open(options)
+    with open_engine(job.registry) as engine:
+        return pack_folder(options, job, engine)
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -293,20 +304,10 @@ def serve(options: argparse.Namespace) -> int:
 
 def models(options: argparse.Namespace) -> int:
     """`latentloom models`."""
-    from latentloom.console.listing import model_objects, model_table
-    from latentloom.console.views import to_json
+    from latentloom.console.listing import print_models
 
     _check_model_folders()
-    installed = model_objects(installed_nodes())
-    if options.json:
-        print(to_json({"models": installed}))
-    elif installed:
-        print(model_table(installed))
-    else:
-        print(
-            "no models are installed; put them into ./models, or set LATENTLOOM_MODELS to a folder"
-        )
-    return DONE
+    return print_models(options, installed_nodes())
 
 
 def cache(options: argparse.Namespace) -> int:
@@ -331,41 +332,8 @@ def _check_model_folders() -> None:
         print(f"warning: {message}", file=sys.stderr)
 
 
-def _engine(registry: Registry) -> Engine:
-    """Return an engine with the disk cache that the environment sets."""
-    from latentloom.engine.cache.generation import open_store
-    from latentloom.engine.execution.executor import Engine
-
-    return Engine(registry, store=open_store(registry))
-
-
 def _open(options: argparse.Namespace) -> Invocation:
-    """Open the graph with the changes of the command line."""
-    from latentloom.console.changes import apply_changes
-    from latentloom.engine.formats import load_graph
-
-    registry = installed_nodes()
-    path = find_file(options.file)
-    graph = load_graph(path, registry)
-    graph, granted = apply_changes(graph, registry, options.input, options.set)
-    return Invocation(graph, _workspace(options, path, granted), registry)
-
-
-def _workspace(
-    options: argparse.Namespace, path: Path, granted: frozenset[Path] = frozenset()
-) -> Workspace:
-    from latentloom.engine.files.workspace import Workspace
-    from latentloom.engine.graph.library import graphs_dir
-
-    return Workspace(
-        graph_dir=path.parent,
-        input_dir=Path(options.input_dir),
-        output_dir=Path(options.output),
-        library_dir=graphs_dir(),
-        granted=granted,
-        embeds_graph=not getattr(options, "no_metadata", False),
-        writes_manifests=getattr(options, "manifest", False),
-    )
+    return open_graph(options, installed_nodes())
 
 
 def _complain(error: Exception, options: argparse.Namespace) -> None:
@@ -382,7 +350,7 @@ def _parser() -> argparse.ArgumentParser:
     from latentloom.web.serving import add_options
 
     graphs = (run, plan, check, batch, sweep, convert, draw, edit, diff, merge, python)
-    commands = (*graphs, replay, nodes, schema, models, cache, serve)
+    commands = (*graphs, replay, lock, pack, nodes, schema, models, cache, serve)
     return make_parser({command.__name__: command for command in commands}, add_options)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from latentloom.engine.errors import GraphError, Problem
+from latentloom.engine.errors import FormatError, GraphError, Problem
+from latentloom.engine.execution.locks import find_models, model_files
+from latentloom.engine.formats.lock_file import LOCK_SCHEMA
 from latentloom.engine.formats.manifest import MANIFEST_SCHEMA
 from latentloom.engine.formats.schema import native_schema
 from latentloom.engine.formats.stubs import write_stubs
@@ -46,8 +50,9 @@ def print_nodes(options: argparse.Namespace, registry: Registry) -> None:
 
 
 def print_schema(of: str, registry: Registry) -> None:
-    """Print the JSON schema of native files, or of manifests."""
-    print(to_json(MANIFEST_SCHEMA if of == "manifest" else native_schema(registry)))
+    """Print the JSON schema of native files, of manifests, or of locks."""
+    others = {"manifest": MANIFEST_SCHEMA, "lock": LOCK_SCHEMA}
+    print(to_json(others[of] if of in others else native_schema(registry)))
 
 
 def model_objects(registry: Registry) -> list[dict[str, Any]]:
@@ -55,13 +60,45 @@ def model_objects(registry: Registry) -> list[dict[str, Any]]:
 
     A model that cannot be read has the reason under `broken`.
     """
-    files = {
-        file.kind: file
-        for spec in registry.values()
-        for port in spec.inputs
-        for file in port.file_kinds
-    }
-    return [entry for kind in sorted(files) for entry in _entries(files[kind])]
+    return [entry for file in model_files(registry) for entry in _entries(file)]
+
+
+def print_models(options: argparse.Namespace, registry: Registry) -> int:
+    """Print the installed models, or those with a hash; return 1 if none has it, else 0.
+
+    Raises:
+        FormatError: the hash is not one.
+    """
+    if options.find is not None:
+        return _print_models_with(options.find.lower(), registry, options.json)
+    installed = model_objects(registry)
+    if options.json:
+        print(to_json({"models": installed}))
+    elif installed:
+        print(model_table(installed))
+    else:
+        print(
+            "no models are installed; put them into ./models, or set LATENTLOOM_MODELS to a folder"
+        )
+    return 0
+
+
+def _print_models_with(digest: str, registry: Registry, as_json: bool) -> int:
+    """Print the models whose SHA-256 begins so."""
+    if not re.fullmatch(r"[0-9a-f]{8,64}", digest):
+        expected = "the first 8 to 64 hexadecimal digits of a SHA-256"
+        raise FormatError(f"--find: expected {expected}, got {digest[:80]!r}")
+    matches = [
+        {"kind": kind, "name": name, "sha256": known}
+        for kind, name, known in find_models(registry, digest)
+    ]
+    if as_json:
+        print(to_json({"models": matches}))
+    elif matches:
+        print(format_table(tuple(matches[0]), [tuple(match.values()) for match in matches]))
+    else:
+        print(f"no installed model has the SHA-256 {digest}", file=sys.stderr)
+    return 0 if matches else 1
 
 
 def model_table(models: Sequence[Mapping[str, Any]]) -> str:

@@ -128,6 +128,13 @@ def add_manifest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", action="store_true", help=text)
 
 
+def add_locked(parser: argparse.ArgumentParser) -> None:
+    """Add the options that hold a graph to its lock."""
+    text = "refuse models, inputs and versions that differ from FILE.lock"
+    parser.add_argument("--locked", action="store_true", help=text)
+    parser.add_argument("--lock", metavar="LOCK", help="the same with another lock file")
+
+
 def add_settings(parser: argparse.ArgumentParser, settings: tuple[Setting, ...]) -> None:
     """Add these options to a command."""
     for setting in settings:

@@ -15,6 +15,7 @@ from .options import (
     NETWORKS,
     add_folders,
     add_follow_links,
+    add_locked,
     add_manifest,
     add_no_metadata,
     add_settings,
@@ -43,6 +44,15 @@ def _add_axes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replace", **more, metavar="INPUT:TEXT=VALUES", help=text)
     text = "move all axes together, value by value, instead of combining them"
     parser.add_argument("--zip", action="store_true", help=text)
+
+
+def _add_graph(parser: argparse.ArgumentParser) -> None:
+    """Add a graph, its changes and its folders."""
+    parser.add_argument("file", metavar="FILE", help=FILE)
+    for option, read, shape, text in CHANGES:
+        more: dict[str, Any] = {"action": "append", "default": [], "type": read}
+        parser.add_argument(option, **more, metavar=shape, help=text)
+    add_folders(parser)
 
 
 def make_parser(
@@ -107,6 +117,8 @@ def make_parser(
             add_no_metadata(command_parser)
         if name in ("run", "batch", "sweep"):
             add_manifest(command_parser)
+        if name in ("run", "check"):
+            add_locked(command_parser)
         add_folders(command_parser)
     command_parser = add("nodes", "List the installed nodes, or describe one.")
     command_parser.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
@@ -143,9 +155,9 @@ def make_parser(
     command_parser = add("python", "Print the Python code that builds a graph.")
     command_parser.add_argument("file", metavar="FILE", help=FILE)
     command_parser = add("schema", "Print a JSON schema: of native files, or of others.")
-    text = "graph (native files, with all installed nodes) or manifest; default: graph"
+    text = "graph (native files, with all installed nodes), manifest or lock; default: graph"
     command_parser.add_argument(
-        "of", nargs="?", choices=("graph", "manifest"), default="graph", help=text
+        "of", nargs="?", choices=("graph", "manifest", "lock"), default="graph", help=text
     )
     command_parser = add("diff", "Compare two graphs of any format, by nodes and inputs.")
     command_parser.add_argument(
@@ -172,7 +184,18 @@ def make_parser(
     )
     add_settings(command_parser, (*BUDGETS, *NETWORKS))
     add_folders(command_parser)
-    add("models", "List the installed models.")
+    command_parser = add("lock", "Write FILE.lock: the models, inputs and versions of a graph.")
+    _add_graph(command_parser)
+    text = "the lock file; default: FILE.lock"
+    command_parser.add_argument("-o", "--out", metavar="LOCK", help=text)
+    command_parser = add("pack", "Export a graph as a folder: inputs, lock, preview; no weights.")
+    _add_graph(command_parser)
+    text = "the folder, new or empty; default: NAME_pack"
+    command_parser.add_argument("-o", "--out", metavar="DIR", help=text)
+    add_settings(command_parser, CACHE)
+    command_parser = add("models", "List the installed models.")
+    text = "only those whose SHA-256 begins so; models that are not known yet are read"
+    command_parser.add_argument("--find", metavar="HASH", help=text)
     command_parser = add("cache", "Show the disk cache, or clear it.")
     command_parser.add_argument("--clear", action="store_true", help="delete all cached results")
     add_settings(command_parser, CACHE)

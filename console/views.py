@@ -15,6 +15,7 @@ from latentloom.engine.errors import GraphError, InputError, LatentloomError, No
 from latentloom.engine.execution.executor import Result
 from latentloom.engine.execution.plan import Plan, Step
 from latentloom.engine.execution.reasons import reason_to_object
+from latentloom.engine.execution.requirements import Discrepancy, discrepancy_to_object
 from latentloom.engine.formats.losses import Loss
 from latentloom.engine.graph.lint import LintWarning
 from latentloom.engine.node.registry import Registry
@@ -152,8 +153,10 @@ def format_error(error: Exception) -> str:
     return str(error)
 
 
-def problem_to_object(problem: Problem) -> dict[str, str]:
-    """Return a problem as an object."""
+def problem_to_object(problem: Problem | Discrepancy) -> dict[str, str]:
+    """Return a problem, or a difference from a lock, as an object."""
+    if isinstance(problem, Discrepancy):
+        return discrepancy_to_object(problem)
     return {
         "kind": problem.kind,
         "node": problem.node,

@@ -156,6 +156,11 @@ class ImageFiles(ImageService):
 
         return _image(lambda: replace_alpha(original, mask))
 
+    def shrink(self, data: bytes, side_px: int) -> EncodedImage:
+        from latentloom.diffusion.images.transcode import shrink
+
+        return _image(lambda: shrink(data, side_px))
+
     def compare(self, first: bytes, second: bytes, mask: bytes | None = None) -> ImageComparison:
         from latentloom.diffusion.images.image_comparison import compare_files
 

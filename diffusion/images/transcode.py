@@ -56,6 +56,17 @@ def convert(data: bytes, format: str, quality: int = 90) -> Encoded:
     return _encode(image.convert("RGB") if format == "JPEG" else image, format, quality=quality)
 
 
+def shrink(data: bytes, side_px: int) -> Encoded:
+    """Return a JPEG of the image, whose longer side has at most so many pixels.
+
+    Raises:
+        ImageFileError: no image that can be decoded.
+    """
+    image = _decode_8_bit(data).convert("RGB")
+    image.thumbnail((side_px, side_px))
+    return _encode(image, "JPEG", quality=85)
+
+
 def extract_channel(data: bytes, name: str) -> Encoded:
     """Return a PNG of the colours (`rgb`), or of the alpha on black (`a`)."""
     image = _decode_8_bit(data)

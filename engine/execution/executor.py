@@ -34,6 +34,7 @@ from ..errors import FormatError, LatentloomError, Problem
 from ..files.workspace import Workspace
 from ..formats.image_texts import MANIFEST
 from ..formats.manifest import write_manifest
+from ..graph.file_names import rename_files
 from ..graph.graph import Graph
 from ..graph.prepared import Preparation
 from ..graph.validate import check, prepare
@@ -273,7 +274,8 @@ class Engine:
         def embedded_graph() -> Mapping[str, str]:
             from ..formats import embed
 
-            return embed(_without_folders(graph, workspace), self.registry)
+            names = {str(path): path.name for path in workspace.granted}
+            return embed(rename_files(graph, names), self.registry)
 
         def embedded(id: str) -> Mapping[str, str]:
             if not workspace.embeds_graph:
@@ -305,21 +307,6 @@ class Engine:
             _tasks=run.tasks,
             _cache=self.cache,
         )
-
-
-def _without_folders(graph: Graph, workspace: Workspace) -> Graph:
-    """Return the graph as saved images carry it: files outside the workspace by name only."""
-    names = {str(path): path.name for path in workspace.granted}
-    if not names:
-        return graph
-    for id, node in graph.nodes.items():
-        for name, value in node.inputs.items():
-            if isinstance(value, str) and value in names:
-                graph = graph.set(f"{id}.{name}", names[value])
-    for name, graph_input in graph.inputs.items():
-        if isinstance(graph_input.default, str) and graph_input.default in names:
-            graph = graph.set_input(name, names[graph_input.default])
-    return graph
 
 
 @contextmanager

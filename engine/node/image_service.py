@@ -97,6 +97,10 @@ class ImageService(Extension):
         """Return a PNG of the original with the alpha of another image; its text is kept."""
         raise _unreadable()
 
+    def shrink(self, data: bytes, side_px: int) -> EncodedImage:
+        """Return a small JPEG of the image, whose longer side has at most so many pixels."""
+        raise _unreadable()
+
     def compare(self, first: bytes, second: bytes, mask: bytes | None = None) -> ImageComparison:
         """Return the difference of two images of one size, also inside and outside a mask."""
         raise _unreadable()
