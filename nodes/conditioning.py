@@ -9,6 +9,7 @@ from latentloom.engine.node.spec import node
 
 from .ports import Clip, Conditioning, Percent, Share
 
+ConditioningFactor = Annotated[float, Between(-100.0, 100.0, step=0.01)]
 Layer = Annotated[int, Between(-24, -1)]
 
 
@@ -25,6 +26,23 @@ def clip_set_last_layer(clip: Clip, stop_at_clip_layer: Layer = -1) -> Clip:
     from dataclasses import replace
 
     return replace(clip, layer=stop_at_clip_layer)
+
+
+@node("ConditioningMultiply", category="model/conditioning/transform")
+def conditioning_multiply(
+    conditioning: Conditioning, multiplier: ConditioningFactor = 1.0
+) -> Conditioning:
+    """Multiply encoded prompts by a number.
+
+    Args:
+        conditioning: tokens and pooled encodings are multiplied.
+        multiplier: the factor.
+
+    Source: ComfyUI's ConditioningMultiply.
+    """
+    from latentloom.diffusion.conditioning.conditioning import multiply
+
+    return multiply(conditioning, multiplier)
 
 
 @node("ConditioningCombine", category="model/conditioning/transform")

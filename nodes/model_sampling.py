@@ -91,10 +91,10 @@ def model_sampling_flux(
 
     Source: ComfyUI's ModelSamplingFlux.
     """
-    from latentloom.diffusion.schedules.flow import FlowSampling, flux_shift
+    from latentloom.diffusion.schedules.flow import FluxSampling, flux_shift
 
     shift = flux_shift(width, height, base_shift, max_shift)
-    sampling = FlowSampling(shift=shift, multiplier=1.0, timesteps=10_000)
+    sampling = FluxSampling(shift=shift, multiplier=1.0, timesteps=10_000)
     return replace(model, sampling=sampling)
 
 

@@ -10,7 +10,7 @@ from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
 from .checks import as_input_error
-from .ports import Clip, Conditioning, EncodedPrompt
+from .ports import Clip, Conditioning, EncodedPrompt, GuidanceNumber
 
 READABLE = "a prompt that can be read"
 SizeInput = Annotated[int, Between(0, 16_384)]
@@ -133,6 +133,41 @@ class CLIPTextEncodeSDXLRefiner:
     @staticmethod
     def reads(text: str | None) -> Mapping[str, Path]:
         return _files(text=text)
+
+
+@node("CLIPTextEncodeFlux", category="model/conditioning/flux", device=True)
+class CLIPTextEncodeFlux:
+    """Encode a prompt for each text encoder of Flux.1, with guidance as a number.
+
+    Args:
+        clip: the text encoders.
+        clip_l: the prompt for CLIP-L.
+        t5xxl: the prompt for T5.
+        guidance: for distilled models, instead of CFG.
+
+    Raises:
+        InputError: a prompt cannot be read, or the model has other text encoders.
+
+    Source: ComfyUI's CLIPTextEncodeFlux.
+    """
+
+    @staticmethod
+    def run(
+        clip: Clip, clip_l: EncodedPrompt, t5xxl: EncodedPrompt, guidance: GuidanceNumber = 3.5
+    ) -> Conditioning:
+        from latentloom.diffusion.conditioning.conditioning import with_guidance
+        from latentloom.diffusion.conditioning.text import encode_prompts
+
+        with as_input_error("t5xxl", READABLE):
+            return with_guidance(encode_prompts(clip, {"l": clip_l, "t5xxl": t5xxl}), guidance)
+
+    @staticmethod
+    def check(clip_l: str, t5xxl: str) -> None:
+        _check(clip_l=clip_l, t5xxl=t5xxl)
+
+    @staticmethod
+    def reads(clip_l: str | None, t5xxl: str | None) -> Mapping[str, Path]:
+        return _files(clip_l=clip_l, t5xxl=t5xxl)
 
 
 def _check(**prompts: str) -> None:

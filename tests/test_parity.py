@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 import latentloom
 from latentloom.diffusion.compatibility import VARIABLE as RULE
@@ -26,8 +25,7 @@ from latentloom.diffusion.weights.folders import MODELS_VARIABLE
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.node.registry import Registry
-from latentloom.engine.node.spec import node
-from latentloom.nodes.ports import Conditioning, Image, Latent, Mask, Sigmas
+from tests.parity_nodes import DUMPS, captured
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -44,40 +42,6 @@ MODELS = {
 }
 # Latent operations work on what a VAE encoded, so they inherit its tolerance.
 TOLERANCES = {"clip": 1e-5, "vae": 5e-5, "op": 5e-5, "image_op": 1e-6, "exact": 1e-6, "sigma": 1e-6}
-captured: dict[str, dict[str, Tensor]] = {}
-
-
-@node("ParityDumpLatent", category="test", output=True)
-def dump_latent(latent: Latent, name: str) -> None:
-    captured[name] = {"samples": latent.samples}
-    if latent.batch_index is not None:
-        captured[name]["batch_index"] = torch.tensor(latent.batch_index)
-    if latent.noise_mask is not None:
-        captured[name]["noise_mask"] = latent.noise_mask[:, None]
-
-
-@node("ParityDumpImage", category="test", output=True)
-def dump_image(image: Image, name: str) -> None:
-    captured[name] = {"image": image}
-
-
-@node("ParityDumpMask", category="test", output=True)
-def dump_mask(mask: Mask, name: str) -> None:
-    captured[name] = {"mask": mask}
-
-
-@node("ParityDumpSigmas", category="test", output=True)
-def dump_sigmas(sigmas: Sigmas, name: str) -> None:
-    captured[name] = {"sigmas": sigmas}
-
-
-@node("ParityDumpCond", category="test", output=True)
-def dump_conditioning(conditioning: Conditioning, name: str) -> None:
-    captured[name] = {}
-    for index, entry in enumerate(conditioning):
-        captured[name][f"{index}.cond"] = entry.tokens
-        if entry.pooled is not None:
-            captured[name][f"{index}.pooled_output"] = entry.pooled
 
 
 @dataclass(frozen=True)
@@ -101,8 +65,7 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     models = tmp_path_factory.mktemp("models")
-    dumps = Registry.of(dump_latent, dump_image, dump_mask, dump_sigmas, dump_conditioning)
-    registry = latentloom.registry() | dumps
+    registry = latentloom.registry() | DUMPS
     path = Workspace(input_dir=FOLDER / "inputs", output_dir=tmp_path_factory.mktemp("out"))
     with pytest.MonkeyPatch.context() as patch, Engine(registry) as engine:
         patch.setenv(MODELS_VARIABLE, str(models))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..families.conditions import InpaintMask, Sizes
+from ..families.conditions import GuidanceValue, InpaintMask, Sizes
 from ..networks.control import Control
 from .regions import Area, Region
 
@@ -26,6 +26,9 @@ class PromptEntry:
         image: B×C×h×w in unscaled VAE space, for editing models.
         sizes: size conditioning of SDXL; None is its defaults.
         region: the part of the image that it applies to; None is all of it.
+        guidance: for distilled networks that take it as a number.
+        references: B×C×h×w each, in unscaled VAE space, of images to refer to.
+        reference_method: how they are positioned; None is the family's.
     """
 
     tokens: Tensor
@@ -38,6 +41,9 @@ class PromptEntry:
     image: Tensor | None = None
     sizes: Sizes | None = None
     region: Region | None = None
+    guidance: GuidanceValue = "default"
+    references: tuple[Tensor, ...] = ()
+    reference_method: str | None = None
 
 
 Conditioning = tuple[PromptEntry, ...]
@@ -82,6 +88,18 @@ def zero_out(conditioning: Conditioning) -> Conditioning:
     )
 
 
+def multiply(conditioning: Conditioning, factor: float) -> Conditioning:
+    """Return the entries with tokens and pooled encoding times a factor."""
+    return tuple(
+        replace(
+            entry,
+            tokens=entry.tokens * factor,
+            pooled=None if entry.pooled is None else entry.pooled * factor,
+        )
+        for entry in conditioning
+    )
+
+
 def with_range(conditioning: Conditioning, start: float, end: float) -> Conditioning:
     """Return the entries, active only between two shares of the schedule."""
     return tuple(replace(entry, start=start, end=end) for entry in conditioning)
@@ -111,6 +129,21 @@ def with_inpaint_mask(conditioning: Conditioning, inpaint: InpaintMask) -> Condi
 def with_image(conditioning: Conditioning, image: Tensor) -> Conditioning:
     """Return the entries with a latent for editing models."""
     return tuple(replace(entry, image=image) for entry in conditioning)
+
+
+def with_guidance(conditioning: Conditioning, guidance: GuidanceValue) -> Conditioning:
+    """Return the entries with guidance for distilled networks."""
+    return tuple(replace(entry, guidance=guidance) for entry in conditioning)
+
+
+def with_reference(conditioning: Conditioning, latent: Tensor) -> Conditioning:
+    """Return the entries with one more image to refer to, a latent B×C×h×w."""
+    return tuple(replace(entry, references=(*entry.references, latent)) for entry in conditioning)
+
+
+def with_reference_method(conditioning: Conditioning, method: str) -> Conditioning:
+    """Return the entries with another way to position their references."""
+    return tuple(replace(entry, reference_method=method) for entry in conditioning)
 
 
 def with_area(conditioning: Conditioning, area: Area, strength: float) -> Conditioning:

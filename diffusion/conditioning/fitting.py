@@ -94,6 +94,9 @@ def _missing_areas(entries: list[Requested], others: list[Requested]) -> list[Re
                 inpaint=smallest.inpaint,
                 image=smallest.image,
                 sizes=smallest.sizes,
+                guidance=smallest.guidance,
+                references=smallest.references,
+                reference_method=smallest.reference_method,
             )
             added.append((copy, box))
     return added

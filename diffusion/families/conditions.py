@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Guidance that a distilled network takes as a number; the default is the family's.
+GuidanceValue = float | Literal["default", "off"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,12 @@ class Prompt(Protocol):
     def inpaint(self) -> InpaintMask | None: ...
     @property
     def image(self) -> Tensor | None: ...
+    @property
+    def guidance(self) -> GuidanceValue: ...
+    @property
+    def references(self) -> tuple[Tensor, ...]: ...
+    @property
+    def reference_method(self) -> str | None: ...
 
 
 class SourceLatent(Protocol):

@@ -63,8 +63,8 @@ class Architecture:
         folder: of the network in diffusers' layout.
         find: returns the network of a file by its keys; None if it has none of this class.
         sizes: the parameters of a configuration.
-        original_layers: our layers by the original code's name, from our names; several where it
-            joins them, one below the other.
+        original_layers: our layers by the original code's name, from our names.
+        layer_starts: how our names and the original code's begin, with underscores, in LoRA files.
         gather: the extra conditioning of a batch: `(family, x, prompts, sides)` to a tuple of
             tensors, which `predict` takes, or None. x is B×C×h×w; each prompt has B rows. A side
             is 0 for a positive prompt.
@@ -83,6 +83,7 @@ class Architecture:
     find: Callable[[TensorInfos], StoredNetwork | None]
     sizes: ParameterSizes
     original_layers: OriginalLayers
+    layer_starts: tuple[str, ...]
     gather: Callable[[Family, Tensor, Sequence[Prompt], Sequence[int]], Any]
     concat: Callable[[Family, Tensor, Prompt, SourceLatent | None], Tensor | None]
     predict: Callable[[nn.Module, Tensor, Tensor, Tensor, Any, Any], Tensor]
@@ -98,11 +99,13 @@ class FlowLevels:
         shift: of the sigmas; 1 is none.
         multiplier: timestep that the network receives for sigma 1.
         timesteps: length of the table.
+        is_flux: the sigmas are computed in the form of FLUX.1's code.
     """
 
     shift: float = 1.0
     multiplier: float = 1000.0
     timesteps: int = 1000
+    is_flux: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ class Family:
             and an aesthetic score (SDXL's refiner).
         sigma_range: lowest and highest sigma of a model that takes any sigma between them.
         flow: sigmas of a model that predicts the flow.
+        lora_width: inputs of the blocks' layers, by which LoRA files of the family are known;
+            0 if they are not known so.
         form: what this model is for beyond text to image, such as inpaint; empty for nothing.
     """
 
@@ -140,7 +145,13 @@ class Family:
     size_inputs: SizeInputs = "none"
     sigma_range: tuple[float, float] | None = None
     flow: FlowLevels | None = None
+    lora_width: int = 0
     form: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name and the form."""
+        return f"{self.name} {self.form}".strip()
 
     @property
     def latent_channels(self) -> int:

@@ -7,17 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .tensor_info import TensorInfo
 
 TensorInfos = Mapping[str, TensorInfo]
 # The name and the number of elements of each parameter of a network.
 Parameters = Iterator[tuple[str, int]]
-# From our layers to those by the original code's name, several where it joins them.
-OriginalLayers = Callable[[Iterable[str]], Mapping[str, tuple[str, ...]]]
 # From the configuration of a network to its parameters.
 ParameterSizes = Callable[[Mapping[str, Any]], Parameters]
+
+
+class OriginalLayer(NamedTuple):
+    """Our layers that are one in the original code.
+
+    Attributes:
+        names: several where the original joins them, one below the other.
+        is_swapped: its two halves, on the first axis, are the other way round.
+    """
+
+    names: tuple[str, ...]
+    is_swapped: bool = False
+
+
+# From our layers to those by the original code's name.
+OriginalLayers = Callable[[Iterable[str]], Mapping[str, OriginalLayer]]
 
 
 @dataclass(frozen=True)
@@ -29,15 +43,17 @@ class StoredNetwork:
         names: our name of each of the file's keys.
         split: our names for each key that holds several weights, joined on the first axis.
         transposed: keys of matrices that are stored transposed.
+        swapped: keys of weights whose two halves on the first axis are the other way round.
     """
 
     config: dict[str, Any]
     names: dict[str, str]
     split: dict[str, tuple[str, ...]] = field(default_factory=dict)
     transposed: frozenset[str] = frozenset()
+    swapped: frozenset[str] = frozenset()
 
 
-def count_members(infos: TensorInfos, prefix: str) -> int:
+def count_members(infos: Iterable[str], prefix: str) -> int:
     """Return the length of the module list whose keys begin with a prefix."""
     return len({name[len(prefix) :].partition(".")[0] for name in infos if name.startswith(prefix)})
 

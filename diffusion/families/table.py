@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import ModelFileError
 from .family import Architecture, Family, NetworkFile
+from .flux import FLUX
 from .other_unet import OTHER_UNET, family_of_width
 from .refiner import REFINER
 from .sd15 import SD15
@@ -20,7 +21,7 @@ from .stored import StoredNetwork, TensorInfos
 from .unet import unet_family
 
 # The first that recognizes a network is its family.
-FAMILIES = (SD15, SD21, SDXL, REFINER, OTHER_UNET)
+FAMILIES = (SD15, SD21, SDXL, REFINER, OTHER_UNET, FLUX)
 ARCHITECTURES = tuple(dict.fromkeys(family.architecture for family in FAMILIES))
 FAMILY_BY_NAME = {family.name: family for family in FAMILIES}
 # Families of CLIP text encoders, whose joined width says which.
@@ -56,6 +57,25 @@ def recognize(architecture: Architecture, file: NetworkFile) -> Family:
         if result is not None:
             return result
     raise ModelFileError(f"{file.name} holds a {architecture.class_name} of an unknown family")
+
+
+def family_of_lora(widths: Mapping[str, int]) -> str | None:
+    """Return the name of the family whose models a LoRA fits; None if that is not known.
+
+    Args:
+        widths: the inputs of each layer, by its name with underscores; 0 if not known.
+    """
+    for layer, width in widths.items():
+        if width and layer.endswith("attn2_to_k"):
+            return family_for(width).name
+    for family in FAMILIES:
+        starts = tuple(f"{start}_" for start in family.architecture.layer_starts)
+        if family.lora_width and any(
+            layer.startswith(starts) and width == family.lora_width
+            for layer, width in widths.items()
+        ):
+            return family.name
+    return None
 
 
 def family_for(text_dim: int) -> Family:

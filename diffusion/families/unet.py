@@ -15,7 +15,7 @@ from .added import AddedConditioning, added_inputs, make_added_kwargs
 from .family import Architecture, Family, NetworkFile
 from .image_inputs import extra_channels
 from .space import SD
-from .stored import StoredNetwork, TensorInfos, has_keys, rename_infos
+from .stored import OriginalLayer, StoredNetwork, TensorInfos, has_keys, rename_infos
 from .unet_keys import map_unet_keys, read_unet_config
 from .unet_names import map_original_layers
 from .unet_sizes import unet_sizes
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+LAYER_STARTS = (
+    "down_blocks", "up_blocks", "mid_block", "conv_in", "conv_norm_out", "conv_out",
+    "time_embedding", "add_embedding", "input_blocks", "middle_block", "output_blocks",
+    "time_embed", "label_emb", "out_0", "out_2",
+)  # fmt: skip
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "unet.", "")
 IN_CHANNELS = (4, 8, 9)
 # Empty tensors that mark SDXL files with v prediction, and with zero terminal SNR.
@@ -60,9 +65,9 @@ def find_unet(infos: TensorInfos) -> StoredNetwork | None:
     return None
 
 
-def original_layers(layers: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def original_layers(layers: Iterable[str]) -> dict[str, OriginalLayer]:
     """Return our layers by the original code's name; see `Architecture`."""
-    return {theirs: (ours,) for theirs, ours in map_original_layers(layers).items()}
+    return {theirs: OriginalLayer((ours,)) for theirs, ours in map_original_layers(layers).items()}
 
 
 def predict(
@@ -91,6 +96,7 @@ UNET = Architecture(
     gather=added_inputs,
     concat=extra_channels,
     predict=predict,
+    layer_starts=LAYER_STARTS,
     joins=lambda _first, _second: True,
     repeats_tokens=True,
 )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..families.family import Architecture, Family
-from ..schedules.flow import FlowSampling
+from ..schedules.flow import FlowSampling, FluxSampling
 from ..schedules.model_sampling import ContinuousSampling, ModelSampling
 from ..weights.detect import (
     check_checkpoint,
@@ -116,7 +116,8 @@ def make_sampling(family: Family) -> ModelSampling:
         return ContinuousSampling(family.prediction, low=low, high=high)
     if family.flow is not None:
         flow = family.flow
-        return FlowSampling(shift=flow.shift, multiplier=flow.multiplier, timesteps=flow.timesteps)
+        kind = FluxSampling if flow.is_flux else FlowSampling
+        return kind(shift=flow.shift, multiplier=flow.multiplier, timesteps=flow.timesteps)
     return ModelSampling(family.prediction, family.zsnr)
 
 

@@ -101,14 +101,25 @@ def load_network_file(
         own = min(weight.dtype, dtype, key=lambda one: one.itemsize) if name in narrow else dtype
         weights[name] = weight.reshape(shape).to(own).contiguous()
 
+    def split_rows(key: str, joined: Tensor, parameters: Sequence[str]) -> None:
+        shapes = [expected[name].shape for name in parameters if name in expected]
+        if len(shapes) < len(parameters):
+            raise ModelFileError(unknown_weight(path.name, key))
+        rows = [shape[0] for shape in shapes]
+        if sum(rows) != len(joined):
+            shape = (sum(rows), *shapes[0][1:])
+            raise ModelFileError(_wrong_shape(f"{path.name}: {key}", shape, joined.shape))
+        for parameter, weight in zip(parameters, torch.split(joined, rows), strict=True):
+            add(key, parameter, weight)
+
     with open_weights(path) as file:
         for key, parameter in part.names.items():
             weight = file.get_tensor(key)
+            if key in part.swapped:
+                weight = torch.cat(weight.chunk(2)[::-1])
             add(key, parameter, weight.T if key in part.transposed else weight)
         for key, parameters in part.split.items():
-            chunks = file.get_tensor(key).chunk(len(parameters))
-            for parameter, weight in zip(parameters, chunks, strict=True):
-                add(key, parameter, weight)
+            split_rows(key, file.get_tensor(key), parameters)
     check_complete(path.name, expected.keys() - weights.keys())
     module.load_state_dict(weights, assign=True)
     for owner in module.modules():

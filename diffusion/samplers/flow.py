@@ -44,10 +44,12 @@ def by_ratio(sampler: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
         if noise is not None:
             options["noise"] = lambda ratio, following: noise(_sigma(ratio), _sigma(following))
-        if tau is not None:
-            options["tau"] = lambda ratio: tau(_sigma(ratio))
         image = (1 - steps.sigmas).clamp(min=MIN_IMAGE_SHARE)
         ratios = replace(steps, sigmas=steps.sigmas / image)
+        if tau is not None:
+            # As they are, since tau changes at given sigmas.
+            sigmas = dict(zip(ratios.sigmas.tolist(), steps.sigmas, strict=True))
+            options["tau"] = lambda ratio: tau(sigmas[float(ratio)])
         return sampler(denoise_ratio, x / image[0], ratios, **options) * image[-1]
 
     return sample

@@ -30,6 +30,7 @@ class SamplerSpec:
         starts_below_one: it starts a little below sigma 1, where a flow has no image at all.
         discards_penultimate: its schedule loses the last sigma above 0, as it evaluates the
             model between two sigmas and the last two would be too close.
+        closing_sigma: the sigma by which a flow's latent is scaled at an end at 0.
         is_listed: graph files may name it; others are made by a node of their own.
     """
 
@@ -44,6 +45,7 @@ class SamplerSpec:
     flow: str = SAME
     starts_below_one: bool = False
     discards_penultimate: bool = False
+    closing_sigma: float = 0.0
     is_listed: bool = True
 
 
@@ -70,6 +72,13 @@ def _cfg_pp(function: str, noise: NoiseKind = "none", flow: str = SAME) -> Sampl
 def _exponential(function: str, noise: NoiseKind, takes_tau: bool = False) -> SamplerSpec:
     """Return the row of a sampler over the logarithm of the ratio of noise to image."""
     return SamplerSpec(function, noise, takes_tau=takes_tau, flow=BY_RATIO, starts_below_one=True)
+
+
+def _uni_pc(function: str) -> SamplerSpec:
+    """Return the row of a form of UniPC, which stops at a sigma of 0.001 in ComfyUI."""
+    return SamplerSpec(
+        function, takes_single_step=True, discards_penultimate=True, closing_sigma=0.001
+    )
 
 
 SAMPLER_TABLE: dict[str, SamplerSpec] = {
@@ -125,9 +134,7 @@ SAMPLER_TABLE: dict[str, SamplerSpec] = {
     "sa_solver": _exponential("sa_solver:sa_solver", "step", takes_tau=True),
     "sa_solver_pece": _exponential("sa_solver:sa_solver_pece", "step", takes_tau=True),
     "ddim": SamplerSpec("euler:euler", mask_noise="fresh"),
-    "uni_pc": SamplerSpec("unipc:uni_pc", takes_single_step=True, discards_penultimate=True),
-    "uni_pc_bh2": SamplerSpec(
-        "unipc:uni_pc_bh2", takes_single_step=True, discards_penultimate=True
-    ),
+    "uni_pc": _uni_pc("unipc:uni_pc"),
+    "uni_pc_bh2": _uni_pc("unipc:uni_pc_bh2"),
 }
 SAMPLER_NAMES = tuple(name for name, spec in SAMPLER_TABLE.items() if spec.is_listed)

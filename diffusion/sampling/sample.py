@@ -274,7 +274,8 @@ class _LatentRun:
             x = sampler(reporter.watch(denoise), x, steps, **options)
         else:
             x = sampler(reporter.watch(_without_unguided(denoise)), x, steps, **options)
-        result = sampling.undo_noise_scaling(x, steps.sigmas[-1])
+        closing_sigma = steps.sigmas[-1].clamp(min=spec.closing_sigma)
+        result = sampling.undo_noise_scaling(x, closing_sigma)
         return self._to_vae(result), self._to_vae(last[0])
 
     def _options(self, x: Tensor) -> dict[str, Any]:

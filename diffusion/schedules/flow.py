@@ -70,6 +70,26 @@ class FlowSampling(ModelSampling):
         return x / (1 - sigma)
 
 
+@dataclass(frozen=True)
+class FluxSampling(FlowSampling):
+    """The same sigmas in the form of FLUX.1's code, whose rounding differs.
+
+    Samplers that act between two sigmas compare with these.
+    """
+
+    def apply_shift(self, time: Tensor) -> Tensor:
+        """Return the sigma at a time between image (0) and noise (1)."""
+        return self.shift / (self.shift + (1 / time - 1))
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """Return the sigma at a share of the schedule, from noise (0) to image (1)."""
+        if percent <= 0:
+            return 1.0
+        if percent >= 1:
+            return 0.0
+        return self.shift / (self.shift + (1 / (1.0 - percent) - 1))
+
+
 def flux_shift(width: int, height: int, base: float, maximum: float) -> float:
     """Return the shift for images of a size in pixels.
 

@@ -39,7 +39,8 @@ class ModelDescription:
     Attributes:
         holds: checkpoint, network, autoencoder, text encoder, lora, controlnet, upscaler,
             embedding, or unknown; whatever folder it is in.
-        family: of the models that it works with; empty if its keys do not say.
+        family: of the models that it works with, and its form, such as inpaint; empty if its keys
+            do not say.
         precision: of most of its bytes.
         size: in bytes.
         hash: SHA-256 of the header, in hexadecimal digits.
@@ -78,7 +79,7 @@ def describe_model(path: Path) -> ModelDescription:
 def _detect_folder(path: Path) -> tuple[str, str]:
     """Return the kind and the family of a folder in the diffusers layout."""
     if (path / PIPELINE).is_file():
-        return "checkpoint", detect_checkpoint_family(path).name
+        return "checkpoint", detect_checkpoint_family(path).label
     if not (path / CONFIG).is_file():
         return "unknown", ""
     control_family = _control_family(path)
@@ -106,7 +107,7 @@ def _detect_file(path: Path) -> tuple[str, str]:
     if control_family is not None:
         return "controlnet", control_family
     contents = read_contents(path)
-    family = contents.family.name if contents.family is not None else ""
+    family = contents.family.label if contents.family is not None else ""
     if contents.unet is not None:
         return ("checkpoint" if contents.text_encoders or contents.vae else "network"), family
     if contents.text_encoders:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import ModelFileError
-from ..families.table import family_for
+from ..families.table import ARCHITECTURES, family_of_lora
 from ..families.tensor_info import TensorInfo
 from .headers import read_tensor_infos
 
@@ -66,6 +66,7 @@ PREFIXES: dict[str, LoraTarget] = {
     "lora_te_": "text",
     "diffusion_model_": "unet",
     "unet_": "unet",
+    "transformer_": "unet",
     "text_encoder_2_": "text_2",
     "text_encoder_1_": "text",
     "text_encoder_": "text",
@@ -73,11 +74,9 @@ PREFIXES: dict[str, LoraTarget] = {
     "clip_g_": "text_2",
     "text_model_": "text",
 }
-# How the names of a denoising network's layers begin, here and in the original code.
-UNET_LAYERS = re.compile(
-    r"(down_blocks|up_blocks|mid_block|conv_in|conv_norm_out|conv_out|time_embedding|add_embedding"
-    r"|input_blocks|middle_block|output_blocks|time_embed|label_emb|out_[02])(_|$)"
-)
+# How the names of denoising networks' layers begin, here and in the original code.
+LAYER_STARTS = sorted({start for network in ARCHITECTURES for start in network.layer_starts})
+NETWORK_LAYERS = re.compile(rf"({'|'.join(LAYER_STARTS)})(_|$)")
 OLD_ATTENTION = re.compile(r"self_attn_to_(q|k|v|out)$")
 
 
@@ -161,12 +160,13 @@ def detect_lora_family(path: Path) -> str | None:
         ModelFileError: it is not a LoRA.
     """
     infos = read_tensor_infos(path)
-    for change in parse_lora_keys(path.name, infos).changes:
-        if change.target == "unet" and change.layer.endswith("attn2_to_k"):
-            width = _input_width({role: infos[key] for role, key in change.keys.items()})
-            if width:
-                return family_for(width).name
-    return None
+    return family_of_lora(
+        {
+            change.layer: _input_width({role: infos[key] for role, key in change.keys.items()})
+            for change in parse_lora_keys(path.name, infos).changes
+            if change.target == "unet"
+        }
+    )
 
 
 def _split_role(key: str) -> tuple[str, Role | None]:
@@ -179,13 +179,16 @@ def _split_role(key: str) -> tuple[str, Role | None]:
 def _find_layer(name: str) -> tuple[LoraTarget, str] | None:
     """Return the network and the layer of a name in a file; None for an unknown name."""
     flat = _strip_wrappers(name.replace(".processor.", ".").replace(".", "_"))
+    if NETWORK_LAYERS.match(flat):
+        return "unet", flat
     for prefix, target in PREFIXES.items():
         if flat.startswith(prefix):
-            layer = _strip_wrappers(flat.removeprefix(prefix)).removeprefix("transformer_")
-            return target, OLD_ATTENTION.sub(
-                r"self_attn_\1_proj", layer.removeprefix("text_model_")
-            )
-    return ("unet", flat) if UNET_LAYERS.match(flat) else None
+            layer = _strip_wrappers(flat.removeprefix(prefix))
+            if target == "unet" and NETWORK_LAYERS.match(layer):
+                return target, layer
+            layer = layer.removeprefix("transformer_").removeprefix("text_model_")
+            return target, OLD_ATTENTION.sub(r"self_attn_\1_proj", layer)
+    return None
 
 
 def _strip_wrappers(name: str) -> str:

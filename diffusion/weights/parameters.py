@@ -39,15 +39,13 @@ def check_parameters(path: Path, network: StoredNetwork, sizes: ParameterSizes) 
     stored: set[str] = set()
     parts = {**{key: (name,) for key, name in network.names.items()}, **network.split}
     for key, names in parts.items():
-        size = math.prod(infos[key].shape)
-        for name in names:
-            if name not in expected:
-                raise ModelFileError(unknown_weight(path.name, key))
-            if size != expected[name] * len(names):
-                got = f"the shape {tuple(infos[key].shape)}"
-                wanted = f"{expected[name] * len(names)} numbers"
-                raise ModelFileError(f"{path.name}: {key}: expected {wanted}, got {got}")
-            stored.add(name)
+        if not expected.keys() >= {*names}:
+            raise ModelFileError(unknown_weight(path.name, key))
+        size = sum(expected[name] for name in names)
+        if math.prod(infos[key].shape) != size:
+            got = f"the shape {tuple(infos[key].shape)}"
+            raise ModelFileError(f"{path.name}: {key}: expected {size} numbers, got {got}")
+        stored.update(names)
     check_complete(path.name, expected.keys() - stored)
 
 

@@ -23,7 +23,8 @@ from latentloom.diffusion.families.unet_names import map_original_layers
 from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks.handles import Model
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.networks.lora import LoraPatch, apply_change, with_clip_lora, with_lora
+from latentloom.diffusion.networks.lora import LoraPatch, with_clip_lora, with_lora
+from latentloom.diffusion.networks.lora_kinds import apply_change
 from latentloom.diffusion.networks.patching import apply_patches
 from latentloom.diffusion.networks.weights import UNetWeights
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
@@ -31,7 +32,6 @@ from latentloom.diffusion.weights.lora_file import check_lora, detect_lora_famil
 from tests.paths import ROOT
 from tests.tiny_model import write_tiny_sdxl
 
-SCRIPT = ROOT / "tests" / "goldens" / "model" / "make_random_sd15.py"
 PLAN = SamplePlan(3, 2, 4.0, "euler", "normal")
 # A cross-attention layer of the tiny network, in our and in the original code's names.
 LAYER = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
@@ -368,7 +368,7 @@ def test_a_file_for_the_text_encoder_alone_has_no_family(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("shape", ["MINI", "SD15", "SDXL_MINI", "SDXL"])
 def test_the_original_names_of_all_layers_are_known(shape: str) -> None:
-    made = runpy.run_path(str(SCRIPT))
+    made = runpy.run_path(str(ROOT / "tests/goldens/model/make_random_sd15.py"))
     spec = made["Spec"]()
     prefix = "model.diffusion_model."
     made["unet"](spec, prefix, made[shape])

@@ -9,7 +9,8 @@ import torch
 
 from latentloom.diffusion.errors import ModelFileError
 from latentloom.diffusion.networks.load import Checkpoint
-from latentloom.diffusion.networks.lora import LoraPatch, apply_change, with_clip_lora
+from latentloom.diffusion.networks.lora import LoraPatch, with_clip_lora
+from latentloom.diffusion.networks.lora_kinds import apply_change
 from tests.diffusion.networks.test_lora import random, write
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from latentloom.diffusion.networks.load import Checkpoint
-from latentloom.diffusion.networks.lora import apply_change, with_clip_lora, with_lora
+from latentloom.diffusion.networks.lora import with_clip_lora, with_lora
+from latentloom.diffusion.networks.lora_kinds import apply_change
 from latentloom.diffusion.weights.lora_file import parse_lora_keys
 from tests.diffusion.networks.test_lora import LAYER, TEXT, kohya, random, weights_of, write
 

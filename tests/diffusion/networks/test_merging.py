@@ -13,7 +13,7 @@ from latentloom.diffusion.conditioning.text import encode_text
 from latentloom.diffusion.latents.latents import make_empty
 from latentloom.diffusion.networks.handles import Model
 from latentloom.diffusion.networks.load import Checkpoint, load_checkpoint
-from latentloom.diffusion.networks.lora import LoraPatch
+from latentloom.diffusion.networks.lora import LoraPatch, WeightChange
 from latentloom.diffusion.networks.merging import add, blend, subtract
 from latentloom.diffusion.networks.patching import apply_patches
 from latentloom.diffusion.sampling.sample import SamplePlan, sample
@@ -71,7 +71,7 @@ def test_loras_of_both_models_and_of_the_merge_apply_in_order(
     pair: tuple[Checkpoint, Checkpoint],
 ) -> None:
     first, second = pair[0].model, pair[1].model
-    ones = {"diff": torch.ones_like(weights(first)[UP])}
+    ones = WeightChange({"diff": torch.ones_like(weights(first)[UP])})
     one, two, three = (LoraPatch(f"{n}", float(n), {UP: ones}) for n in (1, 2, 3))
     merged = blend(replace(first, patches=(one,)), replace(second, patches=(two,)), 0.5, 0.5, 0.5)
     got = weights(replace(merged, patches=(*merged.patches, three)), used=True)[UP]
@@ -81,7 +81,7 @@ def test_loras_of_both_models_and_of_the_merge_apply_in_order(
 
 def test_a_model_can_be_merged_with_itself_and_a_lora(pair: tuple[Checkpoint, Checkpoint]) -> None:
     model, before = pair[0].model, weights(pair[0].model)
-    lora = LoraPatch("l", 1.0, {UP: {"diff": torch.ones_like(before[UP])}})
+    lora = LoraPatch("l", 1.0, {UP: WeightChange({"diff": torch.ones_like(before[UP])})})
     got = weights(blend(model, replace(model, patches=(lora,)), 0.5, 0.5, 0.5), used=True)
     assert torch.allclose(got[UP], before[UP] + 0.5, atol=1e-6)
     assert torch.allclose(got[OUT], before[OUT])

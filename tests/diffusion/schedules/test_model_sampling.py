@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from latentloom.diffusion.schedules.flow import FlowSampling, flux_shift
+from latentloom.diffusion.schedules.flow import FlowSampling, FluxSampling, flux_shift
 from latentloom.diffusion.schedules.model_sampling import (
     ContinuousSampling,
     DistilledSampling,
@@ -17,14 +17,14 @@ from latentloom.diffusion.schedules.model_sampling import (
 from tests.golden_files import Goldens
 
 GOLDENS = Goldens("direct/model_sampling.safetensors")
-FLUX = FlowSampling(shift=flux_shift(1024, 1024, 0.5, 1.15), multiplier=1.0, timesteps=10_000)
+FLUX = FluxSampling(shift=flux_shift(1024, 1024, 0.5, 1.15), multiplier=1.0, timesteps=10_000)
 CASES = {
     "sd15_eps": ModelSampling(),
     "sd2_v": ModelSampling("v"),
     "v_zsnr": ModelSampling("v", zsnr=True),
     "edm": ContinuousSampling("edm", sigma_data=0.5, high=80.0),
     "flow_shift3": FlowSampling(shift=3.0),
-    "flux_1.15": FlowSampling(
+    "flux_1.15": FluxSampling(
         shift=flux_shift(1024, 1024, 0.5, 1.15), multiplier=1.0, timesteps=10_000
     ),
 }

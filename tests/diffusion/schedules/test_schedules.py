@@ -11,7 +11,7 @@ import torch
 
 from latentloom.diffusion.errors import ScheduleError
 from latentloom.diffusion.samplers.table import SAMPLER_TABLE
-from latentloom.diffusion.schedules.flow import FlowSampling
+from latentloom.diffusion.schedules.flow import FlowSampling, FluxSampling
 from latentloom.diffusion.schedules.model_sampling import ContinuousSampling, ModelSampling
 from latentloom.diffusion.schedules.names import SCHEDULERS
 from latentloom.diffusion.schedules.schedules import SCHEDULES, calculate_sigmas
@@ -24,7 +24,7 @@ SAMPLINGS = {
     "v_zsnr": ModelSampling("v", zsnr=True),
     "edm": ContinuousSampling("edm", sigma_data=0.5, high=80.0),
     "flow_shift3": FlowSampling(shift=3.0),
-    "flux_1.15": FlowSampling(shift=math.exp(1.15), multiplier=1.0, timesteps=10_000),
+    "flux_1.15": FluxSampling(shift=math.exp(1.15), multiplier=1.0, timesteps=10_000),
 }
 # One step of kl_optimal is 0/0 in the reference; ours starts at the highest sigma.
 GUARDED = "kl_optimal/1"
