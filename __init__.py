@@ -12,9 +12,10 @@ torch and diffusers are imported when a node first needs them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from latentloom.engine.cache.generation import open_store
 from latentloom.engine.errors import (
@@ -32,8 +33,12 @@ from latentloom.engine.execution.environment import PROGRAM_VERSION
 from latentloom.engine.execution.events import AnyEvent, OnEvent
 from latentloom.engine.execution.executor import Engine, NodeReport, Result
 from latentloom.engine.execution.plan import Plan, Step
+from latentloom.engine.execution.scores import Ranking
+from latentloom.engine.execution.sweep import CellResult, Sweep
+from latentloom.engine.execution.sweep_table import SweepRun
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.formats import load_graph, parse_graph, save_graph
+from latentloom.engine.graph.axes import make_axes, read_axes
 from latentloom.engine.graph.builder import Builder
 from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Link, Node
 from latentloom.engine.graph.library import find_graph, graphs_dir
@@ -69,14 +74,14 @@ from latentloom.nodes.ports import (
 )
 
 __all__ = [
-    "Between", "Branches", "Builder", "CancelToken", "Choices", "Clip", "Conditioning",
-    "Context", "ControlNet", "Engine", "FormatError", "Formerly", "Graph", "GraphError",
-    "GraphInput", "Growing", "Image", "InputError", "InputRef", "Latent", "LatentloomError",
-    "Lazy", "Link", "LintWarning", "Mask", "Matched", "Model", "Node", "NodeError", "NodeReport",
-    "Plan", "Problem", "Registry", "Result", "RunCancelledError", "RunError", "Seed", "Socket",
-    "SpecError", "Step", "Text", "Vae", "Workspace", "build", "check", "default_engine", "lint",
-    "load", "loads", "migration", "node", "plan", "registry", "rename_inputs", "rename_options",
-    "run", "run_async", "save", "workspace",
+    "Between", "Branches", "Builder", "CancelToken", "CellResult", "Choices", "Clip",
+    "Conditioning", "Context", "ControlNet", "Engine", "FormatError", "Formerly", "Graph",
+    "GraphError", "GraphInput", "Growing", "Image", "InputError", "InputRef", "Latent",
+    "LatentloomError", "Lazy", "Link", "LintWarning", "Mask", "Matched", "Model", "Node",
+    "NodeError", "NodeReport", "Plan", "Problem", "Registry", "Result", "RunCancelledError",
+    "RunError", "Seed", "Socket", "SpecError", "Step", "SweepRun", "Text", "Vae", "Workspace",
+    "build", "check", "default_engine", "lint", "load", "loads", "migration", "node", "plan",
+    "registry", "rename_inputs", "rename_options", "run", "run_async", "save", "sweep", "workspace",
 ]  # fmt: skip
 
 __version__ = PROGRAM_VERSION
@@ -204,6 +209,46 @@ def run(
     if result.errors:
         raise RunError(result.errors, result)
     return result
+
+
+def sweep(
+    graph: GraphOrPath,
+    over: Mapping[str, Iterable[Any]] | None = None,
+    *,
+    zip: bool = False,
+    best: str = "",
+    folders: Workspace | None = None,
+    on_event: OnEvent | None = None,
+    cancel: CancelToken | None = None,
+) -> SweepRun:
+    """Return a sweep; iterating over it runs the graph for each combination of values.
+
+        cells = latentloom.sweep("img2img", over={"denoise": [0.3, 0.5], "sample.seed": range(4)})
+        for cell in cells:
+            image = cell["decode"]
+        print(cells.table)
+
+    What cells share is computed once. Cells that an earlier sweep into the same output folder
+    finished are not run again; they have their files and scores, but no outputs.
+
+    Args:
+        over: values by the name of an input of the graph, by `node.input`, or by `prompt:text`,
+            where they replace words of a prompt; by default what the graph has under `sweep:`.
+        zip: move all axes together, value by value, instead of combining them.
+        best: an expression over scores, such as `edges.f1 - 0.01 * change.delta_e`.
+
+    Raises:
+        FormatError: there are no values, or more than 10,000 cells, or `best` is wrong.
+        GraphError: there is no such input.
+    """
+    graph = _as_graph(graph)
+    axes = make_axes(over) if over is not None else read_axes(graph.sweep)
+    zipped, best = zip or graph.sweep.get("zip", False), best or graph.sweep.get("best", "")
+    ranking = Ranking(best) if best else None
+    if ranking is not None:
+        ranking.check(graph, registry())
+    cells = Sweep(default_engine(), folders or workspace(graph), graph, axes, zipped)
+    return SweepRun(cells, ranking, on_event, cancel)
 
 
 async def run_async(

@@ -47,7 +47,7 @@ def run_batch(
     if not total:
         print(f"{source.folder}: found no {list_names()} images", file=sys.stderr)
     for item in run_folder(engine, graph, workspace, source, report, cancel):
-        items.append(item)
+        items.append(item.without_values())
         if not as_json:
             line = f"{len(items)} of {total}: {_name(item, source)}: {STATE_TEXT[item.state]}"
             print(line, file=sys.stderr, flush=True)

@@ -39,6 +39,25 @@ def apply_changes(
     return graph, frozenset(granted)
 
 
+def read_change(
+    graph: Graph, registry: Registry, target: str, text: str
+) -> tuple[Any, frozenset[Path]]:
+    """Return the value that a string stands for at an input, and the files that it names.
+
+    Args:
+        target: the name of an input of the graph, or `node.input`.
+
+    Raises:
+        FormatError: the value cannot be parsed, or names a missing file.
+    """
+    granted: set[Path] = set()
+    if graph.split(target)[0]:
+        value = _port_value(graph, registry, target, text, granted)
+    else:
+        value = _input_value(graph, target, text, granted)
+    return value, frozenset(granted)
+
+
 def _input_value(graph: Graph, name: str, text: str, granted: set[Path]) -> Any:
     where, declared = f"--input {name}", graph.inputs.get(name)
     kind = declared.type if declared is not None else ""

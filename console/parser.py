@@ -152,6 +152,9 @@ def make_parser(
     for option, read, shape, text in CHANGES:
         more = {"action": "append", "default": [], "type": read}
         command_parser.add_argument(option, **more, metavar=shape, help=text)
+    text = "set an axis of its sweep, to from:to:step or a list with commas; may be repeated"
+    more = {"action": "append", "default": [], "type": assignment}
+    command_parser.add_argument("--over", **more, metavar="INPUT=VALUES", help=text)
     command_parser = add("python", "Print the Python code that builds a graph.")
     command_parser.add_argument("file", metavar="FILE", help=FILE)
     command_parser = add("schema", "Print a JSON schema: of native files, or of others.")

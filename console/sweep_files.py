@@ -35,7 +35,7 @@ def table_to_object(table: SweepTable, title: str, folder: Path) -> dict[str, An
     return {
         "latentloom_sweep": 1,
         "title": title,
-        "axes": [{"input": axis.target, "values": list(axis.values)} for axis in table.axes],
+        "axes": [{"input": axis.name, "values": list(axis.texts)} for axis in table.axes],
         "best": {"of": ranking.text, "cells": best} if ranking is not None else None,
         "cells": [_cell_to_object(result, table, folder) for result in table.results],
     }
@@ -56,15 +56,15 @@ def _cell_to_object(result: CellResult, table: SweepTable, folder: Path) -> dict
 
 def _lines(table: SweepTable, folder: Path) -> list[list[Any]]:
     """Return the head of the table and its rows; a cell without a score has an empty field."""
-    targets = [axis.target for axis in table.axes]
+    names = [axis.name for axis in table.axes]
     value = ["value"] if table.ranking is not None else []
-    head = [*targets, "state", "seconds", "model calls", *table.columns, *value, "file"]
+    head = [*names, "state", "seconds", "model calls", *table.columns, *value, "file"]
     lines: list[list[Any]] = [head]
     for result in table.results:
         scores = [result.scores.get(name, "") for name in table.columns]
         ranked = table.value(result)
         lines.append([
-            *(result.cell.values[target] for target in targets),
+            *(result.cell.values[name] for name in names),
             result.state,
             f"{result.seconds:.3f}",
             result.model_calls,

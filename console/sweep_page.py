@@ -67,7 +67,7 @@ def _page(
         links = (f"<a href='{page.name}'>{n}</a>" for n, page in enumerate(pages, start=1))
         yield f"<nav>Pages {' '.join(links)}</nav>\n"
     yield "<form>"
-    for target in (axis.target for axis in table.axes):
+    for target in (axis.name for axis in table.axes):
         values = dict.fromkeys(row.cell.values[target] for row in rows)
         options = "".join(f"<option>{html.escape(value)}</option>" for value in values)
         label = html.escape(target)

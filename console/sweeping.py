@@ -11,10 +11,11 @@ from latentloom.engine.execution.scores import Ranking
 from latentloom.engine.execution.sweep import CellResult, Sweep, SweepPlan
 from latentloom.engine.execution.sweep_table import SweepTable
 from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph.axes import read_axes
 from latentloom.engine.graph.graph import Graph
 from latentloom.engine.node.cancel import CancelToken
 
-from .axes import build_with, parse_axis, parse_replacement
+from .axes import parse_axis, parse_replacement
 from .batch import STATE_TEXT, summarize
 from .progress import Reporter
 from .sweep_files import table_to_object, write_results
@@ -32,13 +33,14 @@ def run_sweep(
 ) -> list[CellResult]:
     """Run the sweep of the command line, print each outcome, and write the results."""
     sweep = _open_sweep(graph, workspace, options, engine)
-    ranking = Ranking(options.best) if options.best else None
+    best = options.best or graph.sweep.get("best", "")
+    ranking = Ranking(best) if best else None
     if ranking is not None:
         ranking.check(graph, engine.registry)
     results: list[CellResult] = []
     total, start, ran = len(sweep.cells), time.monotonic(), 0
     for result in sweep.run(report, cancel):
-        results.append(result)
+        results.append(result.without_values())
         ran += result.state != "skipped"
         if not as_json:
             left = (time.monotonic() - start) / max(1, ran) * (total - len(results))
@@ -65,10 +67,14 @@ def run_sweep(
 def _open_sweep(
     graph: Graph, workspace: Workspace, options: argparse.Namespace, engine: Engine
 ) -> Sweep:
-    """Return the sweep of the command line's axes."""
-    axes = [parse_axis(name, text) for name, text in options.over]
+    """Return the sweep of the command line's axes, or of the file's if it names none."""
+    registry = engine.registry
+    axes = [parse_axis(name, text, graph, registry) for name, text in options.over]
     axes += [parse_replacement(name, text) for name, text in options.replace]
-    return Sweep(engine, workspace, axes, build_with(graph, engine.registry), options.zip)
+    zipped = options.zip
+    if not axes and graph.sweep:
+        axes, zipped = list(read_axes(graph.sweep)), zipped or graph.sweep.get("zip", False)
+    return Sweep(engine, workspace, graph, axes, zipped)
 
 
 def print_sweep_plan(

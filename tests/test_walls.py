@@ -18,7 +18,7 @@ PACKAGE = ("engine", "diffusion", "nodes", "console", "web")
 DOORS = ("__init__.py", "__main__.py", "cli.py", "server.py")
 OURS = {*PACKAGE, *DOORS, "training", "bench", "tests"}
 LIBRARIES = {
-    "engine": {"networkx", "simpleeval", "yaml"},
+    "engine": {"networkx", "pandas", "simpleeval", "yaml"},
     "diffusion": {
         "torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "scipy", "torchsde",
         "huggingface_hub", "instant_clip_tokenizer", "sentencepiece", "tiktoken", "tokenizers",

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from ..errors import GraphError, LatentloomError
 from ..files.workspace import Workspace
@@ -29,6 +29,7 @@ class ItemOutcome:
         saved: the files that were saved for it, now or before.
         errors: why it failed.
         scores: the numbers of the nodes that measure, by `node.output`.
+        result: of its run; it holds values until the next but one item runs.
     """
 
     state: Literal["ran", "skipped", "failed", "cancelled"]
@@ -37,6 +38,21 @@ class ItemOutcome:
     model_calls: int = 0
     seconds: float = 0.0
     scores: Mapping[str, float] = field(default_factory=dict)
+    result: Result | None = field(default=None, compare=False, repr=False)
+
+    def __getitem__(self, id: str) -> Any:
+        """Return the outputs of a node, as `Result` has them, until the next item runs.
+
+        Raises:
+            KeyError: the item did not run, or the node did not take part.
+        """
+        if self.result is None:
+            raise KeyError(f"{id!r}: the item did not run: {self.state}")
+        return self.result[id]
+
+    def without_values(self) -> Self:
+        """Return the outcome without the values of its run, to be stored."""
+        return replace(self, result=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +117,7 @@ class ItemRunner:
             return replace(outcome, state="failed")
         scores = read_scores(item.graph, self._engine.registry, result)
         self.progress.add(key, item.name, FinishedItem(saved, scores))
-        return replace(outcome, scores=scores)
+        return replace(outcome, scores=scores, result=result)
 
     def is_finished(self, plan: Plan) -> bool:
         """Return whether an item with this plan is finished, and its files are there."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
+from typing import Any
 
 from ..errors import FormatError, GraphError
 from ..files.workspace import Workspace
+from ..graph.axes import Axis, count_cells, set_values
 from ..graph.graph import Graph
 from ..node.cancel import CancelToken
 from .events import OnEvent
@@ -25,17 +26,8 @@ from .plan import Plan
 from .scores import targets_with_scores
 
 PROGRESS_FILE = ".latentloom-sweep.jsonl"
-MAX_CELLS = 10_000
 PREFIX = "filename_prefix"
 MAX_LABEL = 100
-
-
-@dataclass(frozen=True)
-class Axis:
-    """An input of the graph or of a node, and its values as on the command line."""
-
-    target: str
-    values: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -44,11 +36,13 @@ class Cell:
 
     Attributes:
         index: its position of the axes, the last one fastest.
-        values: by the target of each axis.
+        values: as texts, by the name of each axis.
+        settings: the value on each axis.
     """
 
     index: int
     values: Mapping[str, str]
+    settings: tuple[Any, ...] = ()
 
     @property
     def label(self) -> str:
@@ -81,16 +75,11 @@ class SweepPlan:
     seconds: float | None
 
 
-# Takes the values of a cell; returns its graph, and the files that the values name.
-Build = Callable[[Mapping[str, str]], tuple[Graph, frozenset[Path]]]
-
-
 class Sweep:
     """The cells of a sweep, in the order in which they run.
 
     Args:
         axes: at least one, with at least one value each.
-        build: makes the graph of a cell.
         zipped: move all axes together, value by value, instead of combining them.
 
     Raises:
@@ -103,13 +92,14 @@ class Sweep:
         self,
         engine: Engine,
         workspace: Workspace,
+        graph: Graph,
         axes: Sequence[Axis],
-        build: Build,
         zipped: bool = False,
     ) -> None:
-        self._engine, self._workspace, self._build = engine, workspace, build
-        self.axes = tuple(axes)
-        _check(self.axes, zipped)
+        self.axes, self._engine, self._graph = tuple(axes), engine, graph
+        count_cells(self.axes, zipped)
+        files = workspace.granted.union(*(axis.files for axis in self.axes))
+        self.workspace = replace(workspace, granted=files)
         self.cells = _cells(self.axes, zipped)
         self._runner = ItemRunner(engine, workspace.output_dir / PROGRESS_FILE)
         self._changing = self._find_changing(zipped)
@@ -121,9 +111,8 @@ class Sweep:
         """Return what `run` will do; equal nodes of several cells count once."""
         finished, unshared, calls = 0, 0, dict[str, float | None]()
         for cell in self.cells:
-            graph, workspace = self._prepare(cell)
             try:
-                plan = self._plan(graph, workspace)
+                plan = self._plan(self._prepare(cell))
             except GraphError:
                 continue  # `run` marks this cell as failed
             if self._runner.is_finished(plan):
@@ -160,7 +149,7 @@ class Sweep:
         self, index: int, cell: Cell, on_event: OnEvent | None, token: CancelToken
     ) -> CellResult:
         try:
-            graph, workspace = self._prepare(cell)
+            graph = self._prepare(cell)
         except (GraphError, FormatError) as error:
             forget_values(error)
             return CellResult(state="failed", errors=(error,), cell=cell)
@@ -168,65 +157,62 @@ class Sweep:
             index=index,
             name=cell.label,
             graph=graph,
-            workspace=workspace,
+            workspace=self.workspace,
             last_use=lambda id: self._last_use(id, cell),
         )
         return CellResult(**vars(self._runner.run(item, on_event, token)), cell=cell)
 
-    def _prepare(self, cell: Cell) -> tuple[Graph, Workspace]:
+    def _prepare(self, cell: Cell) -> Graph:
         """Return the graph of a cell, whose files are named by its values."""
-        graph, files = self._build(cell.values)
+        graph = set_values(self._graph, self.axes, cell.settings)
         for id, node in graph.nodes.items():
             prefix = node.inputs.get(PREFIX)
             if isinstance(prefix, str):
                 graph = graph.set(f"{id}.{PREFIX}", f"{prefix}_{cell.label}")
-        return graph, replace(self._workspace, granted=self._workspace.granted | files)
+        return graph
 
     def _find_changing(self, zipped: bool) -> dict[str, frozenset[str]]:
         """Return the ids of the nodes that each axis changes; all move as one if zipped."""
-        first = self.cells[0].values
+        first = self.cells[0].settings
         base = self._keys(first)
-        others = {
-            axis.target: self.cells[1].values if zipped else {**first, axis.target: axis.values[1]}
-            for axis in self.axes
-            if len(axis.values) > 1
-        }
         changed: dict[str, frozenset[str]] = {}
-        for target, values in others.items():
-            keys = self._keys(values)
-            changed[target] = frozenset(id for id, key in base.items() if keys.get(id) != key)
+        for index, axis in enumerate(self.axes):
+            if len(axis.values) < 2:
+                continue
+            other = (*first[:index], axis.values[1], *first[index + 1 :])
+            keys = self._keys(self.cells[1].settings if zipped else other)
+            changed[axis.name] = frozenset(id for id, key in base.items() if keys.get(id) != key)
         return changed
 
     def _ordered(self) -> tuple[Cell, ...]:
         """Return the cells with the axes that change most nodes outermost."""
-        order = sorted(self._changing, key=lambda target: -len(self._changing[target]))
-        ranks = {axis.target: {v: i for i, v in enumerate(axis.values)} for axis in self.axes}
+        order = sorted(self._changing, key=lambda name: -len(self._changing[name]))
+        ranks = {axis.name: {v: i for i, v in enumerate(axis.texts)} for axis in self.axes}
         return tuple(
             sorted(
                 self.cells,
-                key=lambda cell: [ranks[target][cell.values[target]] for target in order],
+                key=lambda cell: [ranks[name][cell.values[name]] for name in order],
             )
         )
 
     def _last_use(self, id: str, cell: Cell) -> int:
         """Return the position of the last cell in which a node has the key of this cell."""
-        axes = frozenset(target for target, ids in self._changing.items() if id in ids)
+        axes = frozenset(name for name, ids in self._changing.items() if id in ids)
         if axes not in self._last_uses:
             self._last_uses[axes] = {
                 _values(other, axes): index for index, other in enumerate(self.cells)
             }
         return self._last_uses[axes][_values(cell, axes)]
 
-    def _plan(self, graph: Graph, workspace: Workspace) -> Plan:
+    def _plan(self, graph: Graph) -> Plan:
         targets = targets_with_scores(graph, self._engine.registry)
-        return self._engine.plan(graph, workspace, targets)
+        return self._engine.plan(graph, self.workspace, targets)
 
-    def _keys(self, values: Mapping[str, str]) -> dict[str, str]:
+    def _keys(self, settings: Sequence[Any]) -> dict[str, str]:
         """Return the key of each node; none for a cell that cannot run, which `run` reports."""
-        graph, files = self._build(values)
-        workspace = replace(self._workspace, granted=self._workspace.granted | files)
+        graph = set_values(self._graph, self.axes, settings)
         try:
-            plan = self._plan(graph, workspace)
+            plan = self._plan(graph)
         except GraphError:
             return {}
         return {id: step.key for id, step in plan.nodes.items()}
@@ -238,31 +224,17 @@ def short_name(target: str, targets: Mapping[str, str]) -> str:
     return name if sum(other.rpartition(".")[2] == name for other in targets) == 1 else target
 
 
-def _check(axes: Sequence[Axis], zipped: bool) -> None:
-    if not axes:
-        raise FormatError("--over: expected at least one axis, got none")
-    for axis in axes:
-        if not axis.values:
-            raise FormatError(f"--over {axis.target}: expected values, got none")
-        if not zipped and len(set(axis.values)) < len(axis.values):
-            raise FormatError(f"--over {axis.target}: expected different values, got one twice")
-    if len({axis.target for axis in axes}) < len(axes):
-        raise FormatError("--over: expected different inputs, got one twice")
-    lengths = [len(axis.values) for axis in axes]
-    if zipped and len(set(lengths)) > 1:
-        got = ", ".join(f"{axis.target} {len(axis.values)}" for axis in axes)
-        raise FormatError(f"--zip: expected as many values on each axis, got {got}")
-    count = lengths[0] if zipped else math.prod(lengths)
-    if count > MAX_CELLS:
-        raise FormatError(f"--over: expected at most {MAX_CELLS} cells, got {count}")
-
-
 def _cells(axes: Sequence[Axis], zipped: bool) -> tuple[Cell, ...]:
-    columns = [axis.values for axis in axes]
+    columns = [list(zip(axis.texts, axis.values, strict=True)) for axis in axes]
     rows = zip(*columns, strict=True) if zipped else product(*columns)
-    targets = [axis.target for axis in axes]
+    names = [axis.name for axis in axes]
     return tuple(
-        Cell(index, dict(zip(targets, row, strict=True))) for index, row in enumerate(rows)
+        Cell(
+            index,
+            dict(zip(names, (text for text, _ in row), strict=True)),
+            tuple(value for _, value in row),
+        )
+        for index, row in enumerate(rows)
     )
 
 

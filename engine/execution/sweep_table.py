@@ -1,16 +1,23 @@
-"""The results of a sweep as a table: a row for each cell, with its values, outcome and scores."""
+"""The results of a sweep: as they come, and as a table with values, outcomes and scores."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..graph.axes import Axis
+from ..node.cancel import CancelToken
+from .events import OnEvent
 from .scores import Ranking
-from .sweep import Axis, CellResult
+from .sweep import CellResult, Sweep
+
+if TYPE_CHECKING:
+    import pandas
 
 BEST = 5
+OUTCOME = ("state", "seconds", "model_calls", "value", "files", "errors")
 
 
 class SweepTable:
@@ -47,7 +54,11 @@ class SweepTable:
         return [self._row(result, folder) for result in self.results]
 
     def _row(self, result: CellResult, folder: Path) -> dict[str, Any]:
-        row: dict[str, Any] = {axis.target: result.cell.values[axis.target] for axis in self.axes}
+        names = (axis.name for axis in self.axes)
+        row: dict[str, Any] = {
+            f"input {name}" if name in OUTCOME else name: value
+            for name, value in zip(names, result.cell.settings, strict=True)
+        }
         row |= {
             "state": result.state,
             "seconds": round(result.seconds, 3),
@@ -58,6 +69,55 @@ class SweepTable:
             row["value"] = self.value(result)
         row["files"] = file_names(result, folder)
         return row | {"errors": [str(error) for error in result.errors]}
+
+
+class SweepRun:
+    """A sweep from a program: iterating over it runs the cells, and yields their outcomes.
+
+    `result["decode"]` has the outputs of a node until the next cell runs.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        ranking: Ranking | None = None,
+        on_event: OnEvent | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        self._sweep, self._ranking = sweep, ranking
+        self._on_event, self._cancel = on_event, cancel
+        self._results: dict[int, CellResult] = {}
+
+    def __len__(self) -> int:
+        return len(self._sweep.cells)
+
+    def __iter__(self) -> Iterator[CellResult]:
+        for result in self._sweep.run(self._on_event, self._cancel):
+            self._results[result.cell.index] = result.without_values()
+            yield result
+
+    @property
+    def best(self) -> tuple[CellResult, ...]:
+        """The best cells so far, at most five, the best first; none without an expression."""
+        return self._table().best
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each cell that has run: values, outcome, scores, value and files."""
+        return self._table().rows(self._sweep.workspace.output_dir)
+
+    def frame(self) -> pandas.DataFrame:
+        """Return the table as a frame of pandas.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas
+
+        return pandas.DataFrame(self.table)
+
+    def _table(self) -> SweepTable:
+        return SweepTable(self._sweep.axes, self._results.values(), self._ranking)
 
 
 def file_names(result: CellResult, folder: Path) -> list[str]:

@@ -48,6 +48,8 @@ def as_python(graph: Graph, specs: Specs) -> str:
     if graph.description:
         lines.insert(0, "from dataclasses import replace\n")
         lines.append(f"graph = replace(graph, description={_literal(graph.description)})")
+    if graph.sweep:
+        lines.append(f"axes = {_literal(thaw(graph.sweep))}  # of its sweep")
     return "\n".join(lines) + "\n"
 
 

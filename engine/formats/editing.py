@@ -14,6 +14,8 @@ from .native_nodes import NODE_KEYS, PASSES_KEYS, USE_KEYS
 from .native_values import thaw, write_value
 from .yaml_text import inline_yaml
 
+# Before the name of an axis; an id of a node has no such start before its input.
+SWEEP = "sweep:"
 Keys = tuple[str | int, ...]
 """Keys of mappings and indices of lists, from the root of a file to a value."""
 
@@ -25,7 +27,7 @@ def edit_yaml(text: str, graph: Graph, changes: Mapping[str, Any]) -> str:
         text: a file that was read, so that its size is bounded.
         graph: its graph.
         changes: values by `node.input`, also of uses of parts and of passes, or by the name of an
-            input of the graph.
+            input of the graph; values of an axis by `sweep:NAME`, NAME as in `over:` of the sweep.
 
     Raises:
         FormatError: the text has no such value, or could not hold the new one.
@@ -38,6 +40,8 @@ def edit_yaml(text: str, graph: Graph, changes: Mapping[str, Any]) -> str:
 
 def _locate(graph: Graph, target: str, value: Any) -> tuple[Keys, Any]:
     """Return where a value stands in the file, and what stands there afterwards."""
+    if target.startswith(SWEEP):
+        return ("sweep", "over", target.removeprefix(SWEEP)), value
     node, name = graph.split(target)
     written = write_value(target, value)
     if not node:
@@ -85,7 +89,10 @@ def _with_value(text: str, path: Keys, value: Any) -> str:
     node: Any = yaml.compose(text, yaml.SafeLoader)
     for depth, key in enumerate(path):
         inner = _child(node, key)
-        if inner is None and depth == len(path) - 1 and isinstance(node, yaml.MappingNode):
+        is_new = depth == len(path) - 1 or path[0] == "sweep"
+        if inner is None and is_new and isinstance(node, yaml.MappingNode):
+            for name in reversed(path[depth + 1 :]):
+                value = {name: value}
             return _with_key(text, node, f"{inline_yaml(key)}: {inline_yaml(value)}")
         if inner is None:
             dotted = ".".join(map(str, path[: depth + 1]))

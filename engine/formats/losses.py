@@ -55,6 +55,7 @@ def losses(graph: Graph, form: str) -> list[Loss]:
     if form == "comfy":
         texts = (("title", graph.title), ("description", graph.description))
         lost += [Loss("", "", f"the {key} is left out") for key, text in texts if text]
+        lost += [Loss("", "", "the sweep is left out")] if graph.sweep else []
     return lost
 
 

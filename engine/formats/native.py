@@ -7,6 +7,7 @@
     nodes:
       model: {node: CheckpointLoaderSimple, ckpt_name: demo}
       pass1: {node: KSampler, model: $model.MODEL, denoise: "${denoise}"}
+    sweep: {over: {denoise: [0.3, 0.5]}}
     layout: {}
 
 `$node.OUTPUT` is a link and `${name}` a graph input; `$$` at the start of a string stands for `$`.
@@ -22,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..graph.axes import read_axes
 from ..graph.expand import expand
 from ..graph.fold import fold
 from ..graph.graph import Graph
@@ -69,6 +71,7 @@ def read_native(
         parts=parts,
         uses=body.uses,
         passes=body.passes,
+        sweep=_read_sweep(data),
     )
 
 
@@ -94,10 +97,20 @@ def to_native(graph: Graph) -> dict[str, Any]:
     lists = {name: graph_input.default for name, graph_input in graph.inputs.items()}
     entries = fold(graph.body, graph.parts, lists)
     file["nodes"] = {id: write_entry(id, entry) for id, entry in entries.items()}
+    if graph.sweep:
+        file["sweep"] = thaw(graph.sweep)
     layout = _layout_of(graph)
     if layout:
         file["layout"] = thaw(layout)
     return refuse_unreadable({key: with_doubles(value) for key, value in file.items()})
+
+
+def _read_sweep(data: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the block `sweep:`, checked."""
+    block = as_mapping(data.get("sweep"), "sweep")
+    if block:
+        read_axes(block)
+    return block
 
 
 def _layout_of(graph: Graph) -> Mapping[str, Any]:

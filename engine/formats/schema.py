@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..graph.axes import RANGE_KEYS
 from ..graph.migrations import versioned
 from ..node.fitting import every_port
 from ..node.ports import ANY
@@ -52,12 +53,35 @@ def native_schema(specs: Mapping[str, NodeSpec]) -> Schema:
             "inputs": inputs,
             "parts": {"type": "object", "additionalProperties": {"$ref": "#/$defs/part"}},
             "nodes": nodes,
+            "sweep": _sweep(),
             "layout": {"type": "object"},
         },
         "$defs": {
             "entry": _entry(specs),
             "part": _part(nodes),
             **{f"node {name}": _node(spec) for name, spec in sorted(specs.items())},
+        },
+    }
+
+
+def _sweep() -> Schema:
+    """Return the schema of the axes of a sweep."""
+    numbers: Schema = {
+        "type": "object",
+        "required": ["from", "to"],
+        "additionalProperties": False,
+        "properties": {key: {"type": "number"} for key in RANGE_KEYS},
+    }
+    values = {"anyOf": [{"type": "array", "minItems": 1}, numbers]}
+    over = {"type": "object", "additionalProperties": values}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "over": over,
+            "replace": {"type": "object", "additionalProperties": over},
+            "zip": {"type": "boolean"},
+            "best": {"type": "string"},
         },
     }
 

@@ -33,7 +33,7 @@ def _section(key: str, value: Any) -> Iterator[str]:
     if key in ("inputs", "parts", "nodes") and value:
         yield f"{key}:\n"
         yield from (_entry(name, item, 1) for name, item in value.items())
-    elif key == "layout" and isinstance(value, dict):
+    elif key in ("sweep", "layout") and isinstance(value, dict):
         yield f"{key}:\n"
         for name, part in value.items():
             yield from _layout(name, part)

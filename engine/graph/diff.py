@@ -10,7 +10,7 @@ from .graph import Graph, GraphInput, Link, Node
 from .literal import MAX_LENGTH, describe_value
 from .matching import match_nodes
 
-Kind = Literal["added", "removed", "type", "input", "graph_input", "title", "description"]
+Kind = Literal["added", "removed", "type", "input", "graph_input", "title", "description", "sweep"]
 
 
 CONTEXT_CHARS, WINDOW_CHARS = 20, 60
@@ -102,6 +102,8 @@ def _changes(old: Graph, new: Graph, pairs: Mapping[str, str]) -> Iterator[Chang
         before, after = getattr(old, key), getattr(new, key)
         if before != after:
             yield Change(kind="title" if key == "title" else "description", old=before, new=after)
+    if old.sweep != new.sweep:
+        yield Change(kind="sweep", old=old.sweep, new=new.sweep)
     for name in (*new.inputs, *(old.inputs.keys() - new.inputs.keys())):
         was, now = old.inputs.get(name, ABSENT), new.inputs.get(name, ABSENT)
         if was != now:

@@ -49,6 +49,7 @@ class Graph:
         parts: pieces of graph by name, as files declare them.
         uses: where parts are used; the nodes of a use are in `nodes`, one by one.
         passes: parts that are used several times in a row, the passes being in `uses`.
+        sweep: the axes that `latentloom sweep` runs it over; see `graph.axes`.
     """
 
     nodes: Mapping[str, Node] = field(default_factory=dict)
@@ -61,10 +62,12 @@ class Graph:
     parts: Mapping[str, Part] = field(default_factory=dict)
     uses: Mapping[str, PartUse] = field(default_factory=dict)
     passes: Mapping[str, Passes] = field(default_factory=dict)
+    sweep: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("nodes", "inputs", "parts", "uses", "passes"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        object.__setattr__(self, "sweep", freeze(self.sweep))
 
     def __hash__(self) -> int:
         return id(self)

@@ -40,6 +40,45 @@ def test_values_come_back_in_memory(tmp_path: Path) -> None:
     assert (result["photo"].IMAGE + result["invert"]).mean() == pytest.approx(1)
 
 
+SHADES = """\
+latentloom: 1
+inputs: {shade: {type: float, default: 0.5}}
+nodes:
+  mask: {node: SolidMask, value: "${shade}", width: 16, height: 16}
+  grey: {node: MaskToImage, mask: $mask.MASK}
+  white: {node: EmptyImage, width: 16, height: 16, color: 16777215}
+  change: {node: ImageDifference, image1: $white.IMAGE, image2: $grey.IMAGE}
+sweep: {over: {shade: [0.25, 1.0]}, best: change.psnr}
+"""
+
+
+@pytest.mark.torch
+def test_a_sweep_gives_values_and_a_table(tmp_path: Path) -> None:
+    graph = latentloom.loads(SHADES)
+    cells = latentloom.sweep(graph, {"shade": [0.25, 1.0, 0.5]}, folders=where(tmp_path, graph))
+    means = [float(cell["grey"].mean()) for cell in cells]
+    assert (len(cells), means) == (3, [0.25, 1.0, 0.5])
+    assert [row["shade"] for row in cells.table] == [0.25, 1.0, 0.5]
+    assert [row["state"] for row in cells.table] == ["ran"] * 3
+    assert cells.table[1]["change.psnr"] == cells.table[1]["value"] == 200.0
+    assert [result.cell.values for result in cells.best] == [
+        {"shade": text} for text in ("1.0", "0.5", "0.25")
+    ]
+
+
+@pytest.mark.torch
+def test_a_sweep_runs_over_the_axes_of_its_file(tmp_path: Path) -> None:
+    graph = latentloom.loads(SHADES)
+    for _ in range(2):
+        cells = latentloom.sweep(graph, folders=where(tmp_path, graph))
+        last = list(cells)[-1]
+    assert (last.state, last.cell.settings) == ("skipped", (1.0,))
+    with pytest.raises(KeyError, match="did not run: skipped"):
+        last["grey"]
+    with pytest.raises(latentloom.FormatError, match="expected an axis"):
+        latentloom.sweep(latentloom.loads(INVERT))
+
+
 def test_an_unknown_node_of_a_result_is_a_key_error(tmp_path: Path) -> None:
     graph = latentloom.loads(INVERT)
     result = latentloom.run(graph, where(tmp_path, graph))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentloom.console.axes import parse_axis, parse_replacement
+from latentloom.console.axes import parse_replacement, parse_values
 from latentloom.engine.errors import FormatError
 from tests.cli.commands import as_json, run
 
@@ -31,22 +31,22 @@ from tests.cli.commands import as_json, run
 def test_values_of_an_axis(text: str, values: tuple[str, ...] | None) -> None:
     if values is None:
         with pytest.raises(FormatError, match="a step that leads from 16 to 9"):
-            parse_axis("x", text)
+            parse_values("--over x", text)
     else:
-        assert parse_axis("x", text).values == values
+        assert parse_values("--over x", text) == values
 
 
 def test_values_from_files(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("one\n\n two \n")
     (tmp_path / "table.csv").write_text("name,prompt\na,x\nb,y\n")
-    assert parse_axis("p", f"@{tmp_path}/lines.txt").values == ("one", "two")
-    assert parse_axis("p", f"@{tmp_path}/table.csv:prompt").values == ("x", "y")
-    files = parse_axis("p", f"{tmp_path}/*.txt").values
+    assert parse_values("p", f"@{tmp_path}/lines.txt") == ("one", "two")
+    assert parse_values("p", f"@{tmp_path}/table.csv:prompt") == ("x", "y")
+    files = parse_values("p", f"{tmp_path}/*.txt")
     assert files == (str(tmp_path / "lines.txt"),)
     with pytest.raises(FormatError, match="one of the columns name, prompt, got size"):
-        parse_axis("p", f"@{tmp_path}/table.csv:size")
+        parse_values("p", f"@{tmp_path}/table.csv:size")
     with pytest.raises(FormatError, match="cannot be read"):
-        parse_axis("p", f"@{tmp_path}/missing.txt")
+        parse_values("p", f"@{tmp_path}/missing.txt")
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_values_from_files(tmp_path: Path) -> None:
 )
 def test_what_is_no_axis_is_refused(text: str) -> None:
     with pytest.raises(FormatError, match="--over x"):
-        parse_axis("x", text)
+        parse_values("--over x", text)
 
 
 @given(st.text(max_size=30))
 def test_any_text_is_values_or_a_typed_error(text: str) -> None:
     try:
-        values = parse_axis("x", text).values
+        values = parse_values("--over x", text)
     except FormatError as error:
         values = (str(error).partition("--over x")[1],)
     assert all(isinstance(value, str) for value in values)
@@ -72,7 +72,7 @@ def test_patterns_of_any_form_match_names(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a-b").touch()
-    assert parse_axis("x", text).values in ((), ("a-b",))
+    assert parse_values("--over x", text) in ((), ("a-b",))
 
 
 def test_a_replacement_names_what_it_replaces() -> None:
@@ -169,3 +169,47 @@ def test_an_unknown_input_is_refused(graph: Path, capsys: pytest.CaptureFixture[
     assert code == 1
     assert "sizes" in err
     assert "size" in err
+
+
+SWEPT = """\
+latentloom: 1
+# the comment stays
+inputs:
+  shade: {type: float, default: 0.5}
+nodes:
+  mask: {node: SolidMask, value: "${shade}", width: 16, height: 16}
+  grey: {node: MaskToImage, mask: $mask.MASK}
+  save: {node: SaveImage, images: $grey.IMAGE}
+sweep:
+  over:
+    shade: [0.25, 1]
+"""
+
+
+@pytest.mark.torch
+def test_a_file_has_its_own_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph, output = tmp_path / "graph.yaml", tmp_path / "out"
+    graph.write_text(SWEPT)
+    outcome = as_json(capsys, "sweep", graph, "--output", output)[1]
+    assert [cell["values"] for cell in outcome["cells"]] == [{"shade": "0.25"}, {"shade": "1"}]
+    outcome = as_json(capsys, "sweep", graph, "--over", "mask.width=8", "--output", output)[1]
+    assert [cell["values"] for cell in outcome["cells"]] == [{"mask.width": "8"}]
+
+
+def test_edit_changes_the_axes_of_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = tmp_path / "graph.yaml"
+    graph.write_text(SWEPT)
+    options = ("--over", "shade=0.1:0.3:0.1", "--over", "mask.width=8,16")
+    assert run(capsys, "edit", graph, *options)[0] == 0
+    text = graph.read_text()
+    assert "shade: {from: 0.1, to: 0.3, step: 0.1}" in text
+    assert "mask.width: [8, 16]" in text
+    assert "# the comment stays" in text
+    graph.write_text(SWEPT.partition("sweep:")[0])
+    assert run(capsys, "edit", graph, "--over", "shade=0.1,0.2")[0] == 0
+    assert "sweep: {over: {shade: [0.1, 0.2]}}" in graph.read_text()
+    before = graph.read_text()
+    assert run(capsys, "edit", graph, "--over", "shade=")[0] == 1
+    assert graph.read_text() == before

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from latentloom.engine.errors import FormatError
 from latentloom.engine.execution.executor import Engine
-from latentloom.engine.execution.sweep import MAX_CELLS, Axis, Cell, Sweep
+from latentloom.engine.execution.sweep import Cell, Sweep
 from latentloom.engine.files.workspace import Workspace
+from latentloom.engine.graph.axes import MAX_CELLS, Axis, make_axes, read_axes
 from latentloom.engine.graph.graph import Graph, Link, Node
 from latentloom.engine.node.cancel import CancelToken
 from tests.engine.fakes import REGISTRY, calls
@@ -35,19 +37,12 @@ def engine() -> Iterator[Engine]:
         yield engine
 
 
-def build(values: Mapping[str, str]) -> tuple[Graph, frozenset[Path]]:
-    graph = GRAPH
-    for target, value in values.items():
-        graph = graph.set(target, int(value))
-    return graph, frozenset()
-
-
 def make(engine: Engine, folder: Path, *axes: Axis, zipped: bool = False) -> Sweep:
-    return Sweep(engine, Workspace(output_dir=folder), axes, build, zipped)
+    return Sweep(engine, Workspace(output_dir=folder), GRAPH, axes, zipped)
 
 
 def axis(target: str, *values: int) -> Axis:
-    return Axis(target, tuple(map(str, values)))
+    return Axis(target, values)
 
 
 def count(name: str) -> int:
@@ -121,17 +116,14 @@ def test_what_was_cached_before_a_sweep_stays(engine: Engine, tmp_path: Path) ->
 def test_equal_values_under_other_keys_are_used_from_the_cell_before(
     engine: Engine, tmp_path: Path
 ) -> None:
-    def build_odd(values: Mapping[str, str]) -> tuple[Graph, frozenset[Path]]:
-        graph = Graph({
-            "start": Node("Number", {"value": int(values["start.value"])}),
-            "odd": Node("Parity", {"a": Link("start", 0)}),
-            "end": Node("Scale", {"a": Link("odd", 0), "times": 2}),
-            "show": Node("Show", {"value": Link("end", 0)}),
-        })  # fmt: skip
-        return graph, frozenset()
-
+    graph = Graph({
+        "start": Node("Number", {"value": 1}),
+        "odd": Node("Parity", {"a": Link("start", 0)}),
+        "end": Node("Scale", {"a": Link("odd", 0), "times": 2}),
+        "show": Node("Show", {"value": Link("end", 0)}),
+    })  # fmt: skip
     workspace = Workspace(output_dir=tmp_path)
-    results = Sweep(engine, workspace, [axis("start.value", 1, 3, 5, 7)], build_odd).run()
+    results = Sweep(engine, workspace, graph, [axis("start.value", 1, 3, 5, 7)]).run()
     assert len(list(results)) == 4
     assert (count("Parity"), count("Scale")) == (4, 1)
 
@@ -144,10 +136,7 @@ def test_errors_of_a_sweep_hold_no_values(engine: Engine, tmp_path: Path) -> Non
     })  # fmt: skip
     workspace = Workspace(output_dir=tmp_path)
 
-    def build_broken(values: Mapping[str, str]) -> tuple[Graph, frozenset[Path]]:
-        return graph.set("start.value", int(values["start.value"])), frozenset()
-
-    (result,) = Sweep(engine, workspace, [axis("start.value", 1)], build_broken).run()
+    (result,) = Sweep(engine, workspace, graph, [axis("start.value", 1)]).run()
     cause = result.errors[0].__cause__
     assert cause is not None
     assert cause.__traceback__ is not None
@@ -179,3 +168,48 @@ def test_axes_that_make_no_sweep_are_refused(
 ) -> None:
     with pytest.raises(FormatError, match=expected):
         make(engine, tmp_path, *axes, zipped=zipped)
+
+
+def test_texts_are_replaced_in_a_prompt(engine: Engine, tmp_path: Path) -> None:
+    graph = GRAPH.set("show.note_text", " a red house")
+    axes = make_axes({"show.note_text:red": ["blue", "grey"], "show.note_text:house": ["barn"]})
+    assert [axis.name for axis in axes] == ["show.note_text:red", "show.note_text:house"]
+    list(Sweep(engine, Workspace(output_dir=tmp_path), graph, axes).run())
+    assert calls[-2:] == ["Show 12 a blue barn", "Show 12 a grey barn"]
+    with pytest.raises(FormatError, match="expected text with 'green'"):
+        Sweep(engine, Workspace(), graph, make_axes({"show.note_text:green": ["blue"]}))
+
+
+def test_axes_of_a_file() -> None:
+    block = {
+        "over": {"denoise": {"from": 0.3, "to": 0.5, "step": 0.1}, "a.seed": {"from": 1, "to": 2}},
+        "replace": {"prompt": {"house": ["castle"]}},
+    }
+    assert [(axis.name, axis.values) for axis in read_axes(block)] == [
+        ("denoise", (0.3, 0.4, 0.5)),
+        ("a.seed", (1, 2)),
+        ("prompt:house", ("castle",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({}, "expected an axis"),
+        ({"over": [1]}, "over: expected a mapping"),
+        ({"over": {"a": "1:2"}}, "sweep, a: expected a list"),
+        ({"over": {"a": []}}, "sweep, a: expected a list"),
+        ({"over": {"a": {"from": 1}}}, "expected numbers as from, to and step"),
+        ({"over": {"a": {"from": 1, "to": True}}}, "expected numbers"),
+        ({"over": {"a": {"from": 1, "to": 2, "by": 1}}}, "expected numbers"),
+        ({"over": {"a": {"from": 1, "to": float("inf")}}}, "sweep, a: expected from:to:step"),
+        ({"replace": {"a": {"b": [1]}}}, "expected strings"),
+        ({"replace": {"a": ["b"]}}, "expected a mapping"),
+        ({"over": {"a": [1]}, "zip": 1}, "zip: expected true or false"),
+        ({"over": {"a": [1]}, "best": 1}, "best: expected an expression"),
+        ({"axes": {}}, "expected over, replace, zip, best"),
+    ],
+)
+def test_what_is_no_sweep_of_a_file_is_refused(block: dict[str, Any], expected: str) -> None:
+    with pytest.raises(FormatError, match=expected):
+        read_axes(block)

@@ -89,6 +89,15 @@ graphs = st.builds(
     ),
     st.dictionaries(any_names, st.builds(GraphInput, names, literals), max_size=2),
     st.text(st.characters(codec="utf-8"), max_size=10),
+    sweep=st.just({})
+    | st.fixed_dictionaries(
+        {
+            "over": st.dictionaries(
+                any_names, st.lists(literals, min_size=1, max_size=2), min_size=1, max_size=2
+            )
+        },
+        optional={"zip": st.booleans(), "best": names},
+    ),
 )
 
 
@@ -106,6 +115,7 @@ def test_every_graph_is_read_back_as_it_was(graph: Graph, form: str) -> None:
     }
     assert dict(again.inputs) == dict(graph.inputs)
     assert again.title == graph.title
+    assert again.sweep == graph.sweep
 
 
 @settings(deadline=None)
