@@ -49,7 +49,7 @@ def run_sweep(
             print(line + more, file=sys.stderr, flush=True)
             for error in result.errors:
                 print(error, file=sys.stderr)
-    table = SweepTable(sweep.axes, results, ranking)
+    table = SweepTable(sweep, results, ranking)
     files = write_results(workspace.output_dir, graph.title, table)
     if as_json:
         content = table_to_object(table, graph.title, workspace.output_dir)

@@ -96,7 +96,8 @@ class Sweep:
         axes: Sequence[Axis],
         zipped: bool = False,
     ) -> None:
-        self.axes, self._engine, self._graph = tuple(axes), engine, graph
+        self.axes, self.zipped = tuple(axes), zipped
+        self._engine, self._graph = engine, graph
         count_cells(self.axes, zipped)
         files = workspace.granted.union(*(axis.files for axis in self.axes))
         self.workspace = replace(workspace, granted=files)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..graph.axes import Axis
 from ..node.cancel import CancelToken
 from .events import OnEvent
 from .scores import Ranking
@@ -27,13 +26,14 @@ class SweepTable:
         axes: of the sweep.
         results: one for each cell that has an outcome.
         columns: the scores that at least one cell has.
+        zipped: the axes move together.
         best: at most five cells of the highest value, the best first.
     """
 
     def __init__(
-        self, axes: Sequence[Axis], results: Iterable[CellResult], ranking: Ranking | None = None
+        self, sweep: Sweep, results: Iterable[CellResult], ranking: Ranking | None = None
     ) -> None:
-        self.axes, self.ranking = tuple(axes), ranking
+        self.axes, self.zipped, self.ranking = sweep.axes, sweep.zipped, ranking
         self.results = tuple(sorted(results, key=lambda result: result.cell.index))
         self.columns = tuple(dict.fromkeys(name for row in self.results for name in row.scores))
         values = {row.cell.index: self.value(row) for row in self.results}
@@ -117,7 +117,7 @@ class SweepRun:
         return pandas.DataFrame(self.table)
 
     def _table(self) -> SweepTable:
-        return SweepTable(self._sweep.axes, self._results.values(), self._ranking)
+        return SweepTable(self._sweep, self._results.values(), self._ranking)
 
 
 def file_names(result: CellResult, folder: Path) -> list[str]:

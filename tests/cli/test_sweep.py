@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from latentloom.console.axes import parse_replacement, parse_values
 from latentloom.engine.errors import FormatError
@@ -99,6 +100,8 @@ def test_a_sweep_writes_its_table_and_its_page(
     assert [cell["state"] for cell in cells] == ["ran"] * 4
     page = (output / "sweep.html").read_text()
     assert page.count("<img src='data:image/png;base64,") == 4
+    with Image.open(output / "sweep.png") as sheet:
+        assert min(sheet.size) > 2 * 160
     assert "size 16, small.height 12" in page
     assert as_json(capsys, "sweep", graph, *options)[1]["cells"][0]["state"] == "skipped"
 
