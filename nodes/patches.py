@@ -133,6 +133,21 @@ def unet_self_attention_multiply(
     return _with(model, AttentionGain(q, k, v, out))
 
 
+@node("UNetCrossAttentionMultiply", category="experimental/attention_experiments")
+def unet_cross_attention_multiply(
+    model: Model, q: Gain = 1.0, k: Gain = 1.0, v: Gain = 1.0, out: Gain = 1.0
+) -> Model:
+    """Multiply the projections of all cross-attention layers, which attend to the prompt.
+
+    Args:
+        model: the model.
+        q, k, v, out: factor for the query, key, value and output projection.
+    """
+    from latentloom.diffusion.patches.attention_gain import CROSS, AttentionGain
+
+    return _with(model, AttentionGain(q, k, v, out, CROSS))
+
+
 @node("FreSca", category="experimental")
 def fresca(
     model: Model, scale_low: Gain = 1.0, scale_high: Gain = 1.25, freq_cutoff: FrequencyCutoff = 20

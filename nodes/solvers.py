@@ -11,6 +11,9 @@ from latentloom.engine.node.spec import node
 from .ports import Coefficient, Model, Percent, Sampler, SmallCoefficient
 
 CATEGORY = "model/sampling/samplers"
+StageShare = Annotated[float, Between(0.01, 1.0, step=0.01)]
+NoiseFactor = Annotated[float, Between(0.0, 64.0, step=0.01)]
+ClipStd = Annotated[float, Between(0.0, 10.0, step=0.01)]
 AdaptiveOrder = Annotated[int, Between(2, 3)]
 Stage = Annotated[int, Between(1, 3)]
 Predictor = Annotated[int, Between(1, 6)]
@@ -79,7 +82,7 @@ class SamplerDPMAdaptative:
 def sampler_er_sde(
     solver_type: Literal["ER-SDE", "Reverse-time SDE", "ODE"] = "ER-SDE",
     max_stage: Stage = 3,
-    eta: Coefficient = 1.0,
+    eta: SmallCoefficient = 1.0,
     s_noise: Coefficient = 1.0,
 ) -> Sampler:
     """Choose the extended reverse-time SDE of order 1 to 3.
@@ -87,17 +90,66 @@ def sampler_er_sde(
     Args:
         solver_type: noise of the steps: that of ER-SDE, of the reverse-time SDE, or none.
         max_stage: the order.
-        eta: share of the reverse-time SDE's noise; the other types ignore it.
+        eta: share of the noise; ODE ignores it, and ER-SDE with LATENTLOOM_COMFYUI=0.3.64.
         s_noise: factor on the noise.
 
     Source: arXiv 2309.06169.
     """
+    from latentloom.diffusion.compatibility import compatibility_mode
     from latentloom.diffusion.samplers.table import SamplerChoice
 
-    options: dict[str, float | str] = {"order": max_stage}
-    if solver_type != "ER-SDE":
-        options["eta"] = eta if solver_type == "Reverse-time SDE" else 0.0
+    is_extended = solver_type == "ER-SDE"
+    ignores_eta = is_extended and compatibility_mode() == "0.3.64"
+    options: dict[str, float | str] = {
+        "order": max_stage,
+        "eta": 0.0 if solver_type == "ODE" else 1.0 if ignores_eta else eta,
+        "kind": "extended" if is_extended else "reverse",
+    }
     return SamplerChoice("er_sde", tuple(options.items()), s_noise)
+
+
+@node("SamplerSEEDS2", category=CATEGORY)
+def sampler_seeds_2(
+    solver_type: Literal["phi_1", "phi_2"] = "phi_1",
+    eta: Coefficient = 1.0,
+    s_noise: Coefficient = 1.0,
+    r: StageShare = 0.5,
+) -> Sampler:
+    """Choose SEEDS-2: two stages a step with correlated noises.
+
+    phi_2 with r = 1 is exp_heun_2_x0 at eta 0, and exp_heun_2_x0_sde above.
+
+    Args:
+        solver_type: weights of the stages; phi_2 meets the conditions of order 2 exactly.
+        eta: share of the SDE's noise; 0 is the ODE.
+        s_noise: factor on the noise.
+        r: share of a step at which the second stage evaluates the model.
+
+    Source: arXiv 2305.14267.
+    """
+    from latentloom.diffusion.samplers.table import SamplerChoice
+
+    options: dict[str, float | str] = {"solver": solver_type, "eta": eta, "r": r}
+    return SamplerChoice("seeds_2", tuple(options.items()), s_noise)
+
+
+@node("SamplerLCM", category=CATEGORY)
+def sampler_lcm(
+    s_noise: NoiseFactor = 1.0, s_noise_end: NoiseFactor = 1.0, noise_clip_std: ClipStd = 0.0
+) -> Sampler:
+    """Choose LCM steps: go to the prediction and add noise for the next sigma.
+
+    Args:
+        s_noise, s_noise_end: factors on the noise of the first and of the last step, linear
+            between them.
+        noise_clip_std: largest size of the noise in its standard deviations; 0 has no limit.
+
+    Source: arXiv 2310.04378.
+    """
+    from latentloom.diffusion.samplers.table import SamplerChoice
+
+    options = {"first": s_noise, "last": s_noise_end, "clip": noise_clip_std}
+    return SamplerChoice("lcm", tuple(options.items()))
 
 
 @node("SamplerSASolver", category=CATEGORY)

@@ -73,16 +73,35 @@ def ddpm(denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise
     return x
 
 
-def lcm(denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, noise: StepNoise) -> Tensor:
+def lcm(
+    denoise: Denoiser,
+    x: Tensor,
+    steps: SamplingSteps,
+    *,
+    noise: StepNoise,
+    first: float = 1.0,
+    last: float = 1.0,
+    clip: float = 0.0,
+) -> Tensor:
     """Go to D and add noise for the next sigma: for models distilled to need few steps.
 
     One model call a step. Draws noise once a step but the last.
+
+    Args:
+        first, last: factors on the noise of the first and of the last step, linear between them.
+        clip: largest size of the noise, in its standard deviations; 0 has no limit.
+
     Source: arXiv 2310.04378, algorithm 3.
     """
-    for sigma, sigma_next in steps:
+    for i, (sigma, sigma_next) in enumerate(steps):
         x = denoise(x, sigma)
         if sigma_next > 0:
-            x = x + noise(sigma, sigma_next) * sigma_next
+            drawn = noise(sigma, sigma_next)
+            if clip > 0:
+                limit = clip * drawn.std()
+                drawn = drawn.clamp(-limit, limit)
+            factor = first + (last - first) * i / max(len(steps) - 1, 1)
+            x = x + drawn * sigma_next * factor
     return x
 
 

@@ -90,6 +90,8 @@ SAMPLER_TABLE: dict[str, SamplerSpec] = {
     "euler_ancestral_cfg_pp": _cfg_pp("cfg_pp:euler_ancestral_cfg_pp", "step", flow=BY_RATIO),
     "heun": SamplerSpec("euler:heun"),
     "heunpp2": SamplerSpec("second_order:heunpp2"),
+    "exp_heun_2_x0": _exponential("seeds:exp_heun_2_x0", "none"),
+    "exp_heun_2_x0_sde": _exponential("seeds:exp_heun_2_x0_sde", "step"),
     "dpm_2": SamplerSpec("dpm:dpm_2", discards_penultimate=True),
     "dpm_2_ancestral": SamplerSpec(
         "dpm:dpm_2_ancestral",

@@ -23,6 +23,7 @@ WIDGET = "only links are optional in the editor; API prompts may still leave it 
 SORTED = "the same choices and default, in the order of other nodes"
 OLDER = "as in 0.3.64"
 DIFFERENCES = {
+    "CFGNorm.pre_cfg": "only its default is known",
     "CLIPLoader.device.optional": WIDGET,
     "DifferentialDiffusion.strength.optional": WIDGET,
     "DualCLIPLoader.device.optional": WIDGET,
@@ -31,9 +32,6 @@ DIFFERENCES = {
     "ImageFromBatch.batch_index.min": OLDER,
     "ImageScaleToMaxDimension.upscale_method.options": SORTED,
     "ImageScaleToTotalPixels.resolution_steps": OLDER,
-    "KSampler.sampler_name.options": OLDER,
-    "KSamplerAdvanced.sampler_name.options": OLDER,
-    "KSamplerSelect.sampler_name.options": OLDER,
     "LatentFromBatch.batch_index.max": OLDER,
     "LatentFromBatch.batch_index.min": OLDER,
     "LatentOperationTonemapReinhard.multiplier.min": NO_RESULT,
@@ -46,7 +44,6 @@ DIFFERENCES = {
     "RegexReplace.dotall.optional": WIDGET,
     "RegexReplace.multiline.optional": WIDGET,
     "ResizeAndPadImage.interpolation.options": SORTED,
-    "SamplerER_SDE.eta.max": OLDER,
     "SamplerSASolver.simple_order_2.default": "ComfyUI declares none and uses the same value",
     "SamplerSASolver.use_pece.default": "ComfyUI declares none and uses the same value",
     "SaveImage.format": "an input of this project's own, left out of files for ComfyUI",

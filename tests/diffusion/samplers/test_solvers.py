@@ -17,8 +17,8 @@ from latentloom.diffusion.networks.load import Checkpoint
 from latentloom.diffusion.samplers.dpm_solver import dpm_adaptive
 from latentloom.diffusion.samplers.euler import euler
 from latentloom.diffusion.samplers.sa_solver import _adams_weights, sa_solver
-from latentloom.diffusion.samplers.seeds import er_sde
-from latentloom.diffusion.samplers.step import SamplingSteps, StepReporter
+from latentloom.diffusion.samplers.seeds import er_sde, exp_heun_2_x0, seeds_2
+from latentloom.diffusion.samplers.step import Denoiser, SamplingSteps, StepReporter
 from latentloom.diffusion.samplers.table import SamplerChoice
 from latentloom.diffusion.sampling.guidance import Guidance
 from latentloom.diffusion.sampling.noise import NoiseChoice, step_noise
@@ -119,6 +119,12 @@ def test_er_sde_of_order_one_without_noise_is_euler() -> None:
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+def exp_heun(
+    denoise: Denoiser, x: Tensor, steps: SamplingSteps, *, solver: Any, **_: Any
+) -> Tensor:
+    return exp_heun_2_x0(denoise, x, steps, solver=solver)
+
+
 def calculate_sigmas_karras() -> Tensor:
     return polynomial(8, 0.03, 14.6, 7.0)
 
@@ -129,9 +135,22 @@ def test_the_ode_of_er_sde_converges_at_its_order(order: int, least: float) -> N
     assert math.log2(coarse / fine) >= least
 
 
-@pytest.mark.parametrize("eta", [0.5, 1.0, None])
-def test_any_noise_scale_of_er_sde_keeps_the_datas_spread(eta: float | None) -> None:
-    assert spread_of(er_sde, eta=eta) == pytest.approx(SPREAD, rel=0.06)
+@pytest.mark.parametrize("kind", ["reverse", "extended"])
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_any_noise_scale_of_er_sde_keeps_the_datas_spread(eta: float, kind: str) -> None:
+    assert spread_of(er_sde, eta=eta, kind=kind) == pytest.approx(SPREAD, rel=0.06)
+
+
+@pytest.mark.parametrize("solver", ["phi_1", "phi_2"])
+@pytest.mark.parametrize(("r", "eta"), [(0.3, 1.0), (1.0, 1.0), (0.5, 0.5)])
+def test_any_stages_of_seeds_2_keep_the_datas_spread(r: float, eta: float, solver: str) -> None:
+    assert spread_of(seeds_2, r=r, eta=eta, solver=solver) == pytest.approx(SPREAD, rel=0.06)
+
+
+@pytest.mark.parametrize("solver", ["phi_1", "phi_2"])
+def test_the_ode_of_exp_heun_is_of_order_2(solver: str) -> None:
+    coarse, fine = (error_of(exp_heun, steps, solver=solver) for steps in (20, 40))
+    assert math.log2(coarse / fine) >= 1.8
 
 
 def test_a_large_eta_does_not_overflow() -> None:
