@@ -50,6 +50,10 @@ def cases() -> Iterator[Any]:
     for index in sorted((FAMILIES / "cases").glob("*.json")):
         for case in json.loads(index.read_text()):
             marks = [] if case["name"] in FAST else [pytest.mark.slow]
+            types = {node["class_type"] for node in case["workflow"].values()}
+            lacks = types - {*latentloom.registry(), *DUMPS, *SOURCES, *MANUAL_SIGMAS}
+            if lacks:
+                marks.append(pytest.mark.skip(f"no node {sorted(lacks)}"))
             samplers = {node["inputs"].get("sampler_name") for node in case["workflow"].values()}
             if not samplers <= {None, *SAMPLER_NAMES}:
                 marks.append(pytest.mark.skip(f"no sampler {samplers}"))

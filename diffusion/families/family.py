@@ -74,6 +74,8 @@ class Architecture:
             the network with its extra channels, B timesteps, context B×n×d, `added` of `gather`,
             and the sum of the ControlNets' residuals.
         joins: returns True if one call can take two prompts of equal length.
+        is_narrow: weights stay as the file has them, in 16 or 8 bits; the network computes in a
+            range as wide as float32's.
         repeats_tokens: prompts of different lengths can be brought to one by repeating them,
             because the network only attends to them.
     """
@@ -88,6 +90,7 @@ class Architecture:
     concat: Callable[[Family, Tensor, Prompt, SourceLatent | None], Tensor | None]
     predict: Callable[[nn.Module, Tensor, Tensor, Tensor, Any, Any], Tensor]
     joins: Callable[[Prompt, Prompt], bool]
+    is_narrow: bool = False
     repeats_tokens: bool = False
 
 

@@ -298,6 +298,7 @@ TRANSFORMER = Architecture(
     predict=predict,
     layer_starts=LAYER_STARTS,
     joins=joins,
+    is_narrow=True,
 )
 FLUX = Family(
     "flux",

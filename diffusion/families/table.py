@@ -19,9 +19,10 @@ from .space import SD, UNKNOWN_CHANNELS, LatentSpace, unnamed_space
 from .space import SDXL as SDXL_SPACE
 from .stored import StoredNetwork, TensorInfos
 from .unet import unet_family
+from .zimage import Z_IMAGE
 
 # The first that recognizes a network is its family.
-FAMILIES = (SD15, SD21, SDXL, REFINER, OTHER_UNET, FLUX)
+FAMILIES = (SD15, SD21, SDXL, REFINER, OTHER_UNET, FLUX, Z_IMAGE)
 ARCHITECTURES = tuple(dict.fromkeys(family.architecture for family in FAMILIES))
 FAMILY_BY_NAME = {family.name: family for family in FAMILIES}
 # Families of CLIP text encoders, whose joined width says which.

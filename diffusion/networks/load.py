@@ -25,6 +25,7 @@ from ..weights.tiny_vae import TinyVaeFiles, find_tiny_vae_files, read_tiny_vae
 from . import devices
 from .handles import Clip, Model, Vae
 from .load_text import load_text_files, load_text_folders
+from .narrow import compute_wide
 from .network_files import load_network_file, load_network_folder, load_shared
 from .weights import TextWeights, TinyVaeWeights, UNetWeights, VaeWeights
 
@@ -129,7 +130,11 @@ def _load_unet_file(
         assert part is not None
         assert family is not None
         build = partial(network_class(family.architecture), **part.config)
-        module = load_network_file(path, part, build, devices.network_dtype(), stored)
+        is_narrow = family.architecture.is_narrow
+        dtype = devices.wide_dtype() if is_narrow else devices.network_dtype()
+        module = load_network_file(path, part, build, dtype, stored, is_narrow=is_narrow)
+        if is_narrow:
+            compute_wide(module)
         digest = f"{digest}{stored or ''}"
         return UNetWeights(module, digest, architecture=family.architecture)
 

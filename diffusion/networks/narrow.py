@@ -1,11 +1,11 @@
-"""Layers that store their weights in the precision of their file and compute in float32.
+"""Layers that store their weights in the precision of their file and compute in that of inputs.
 
-Text encoders are large and called once a prompt, so that converting a layer's weights for each
-call costs little next to holding all of them in float32.
+Converting a layer's weights for each call costs little next to holding all of them in float32.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 
@@ -35,14 +35,28 @@ class NarrowEmbedding(nn.Embedding):
 
 
 def list_narrow_weights(module: nn.Module) -> Iterator[str]:
-    """Yield the names of the weights that may be stored in a narrower precision than float32."""
+    """Yield the names of the weights that may be stored in a narrower precision than float32.
+
+    Layers that diffusers takes for sensitive are left out.
+    """
+    sensitive = getattr(module, "_skip_layerwise_casting_patterns", None) or ()
     for name, layer in module.named_modules():
-        if type(layer) in (nn.Linear, nn.Embedding):
+        is_sensitive = any(re.search(pattern, name) for pattern in sensitive)
+        if type(layer) in (nn.Linear, nn.Embedding) and not is_sensitive:
             yield f"{name}.weight"
 
 
+def find_dtype(module: nn.Module) -> torch.dtype:
+    """Return the precision that a network computes in: of weights that are not in such layers."""
+    for layer in module.modules():
+        if not isinstance(layer, NarrowLinear | NarrowEmbedding):
+            for parameter in layer.parameters(recurse=False):
+                return parameter.dtype
+    return next(module.parameters()).dtype
+
+
 def compute_wide(module: nn.Module) -> None:
-    """Let the layers of a text encoder compute in float32, whatever its weights are stored in."""
+    """Let the layers of a network compute in the precision of their inputs."""
     swapped = {nn.Linear: NarrowLinear, nn.Embedding: NarrowEmbedding, **_wide_t5()}
     for layer in module.modules():
         layer.__class__ = swapped.get(type(layer), type(layer))

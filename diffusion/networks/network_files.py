@@ -98,7 +98,8 @@ def load_network_file(
         weight = weight if stored is None else weight.to(stored)
         if not weight.dtype.is_floating_point:
             raise ModelFileError(f"{path.name}: {key}: weights in {weight.dtype} are not supported")
-        own = min(weight.dtype, dtype, key=lambda one: one.itemsize) if name in narrow else dtype
+        is_smaller = name in narrow and weight.dtype.itemsize < dtype.itemsize
+        own = weight.dtype if is_smaller else dtype
         weights[name] = weight.reshape(shape).to(own).contiguous()
 
     def split_rows(key: str, joined: Tensor, parameters: Sequence[str]) -> None:

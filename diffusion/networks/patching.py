@@ -19,6 +19,7 @@ def apply_patches(
     state: StepState | None = None,
     *,
     in_place: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> Iterator[None]:
     """Use a network with patches applied in their order.
 
@@ -30,6 +31,7 @@ def apply_patches(
         state: of the run, for patches of the computation; without it only weights are changed.
         in_place: write changed weights into the memory of the original ones, which captured
             calls read.
+        dtype: that the network computes in; changed weights are not stored in a narrower one.
     """
     if not patches:
         yield
@@ -43,8 +45,10 @@ def apply_patches(
             originals[name] = original.clone() if in_place else original
             weight = merge_patches(name, original, changes)
             is_float16 = rounds_to_float16 and _fits_float16(original)
-            stored = torch.float16 if is_float16 else original.dtype
-            _store(parameters[name], weight.to(stored).to(original.dtype), in_place)
+            is_narrow = dtype is not None and original.dtype.itemsize < dtype.itemsize
+            own = dtype if is_narrow and dtype is not None else original.dtype
+            rounded = weight.to(torch.float16 if is_float16 else own)
+            _store(parameters[name], rounded.to(own), in_place)
         with ExitStack() as attached:
             for patch in patches:
                 if state is not None and isinstance(patch, NetworkPatch):

@@ -17,6 +17,7 @@ from ..text.tokenizers import Tokenizer
 from ..weights.text_keys import TextKind
 from . import devices
 from .fast.support import why_hooked, why_not_here, why_not_network
+from .narrow import find_dtype
 from .patch import Patch, StepState
 from .patching import apply_patches, patch_keys, why_eager
 from .residency import Hook, move_partly_to_device, residency
@@ -91,7 +92,7 @@ class Weights:
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the network."""
-        return next(self.module.parameters()).dtype
+        return find_dtype(self.module)
 
     @contextmanager
     def use(self, patches: Sequence[Patch] = (), state: StepState | None = None) -> Iterator[None]:
@@ -107,7 +108,9 @@ class Weights:
                 in_place = self._in_use is not None
                 rounded = self.rounds_to_float16
                 with (
-                    apply_patches(self.module, patches, rounded, state, in_place=in_place),
+                    apply_patches(
+                        self.module, patches, rounded, state, in_place=in_place, dtype=self.dtype
+                    ),
                     torch.inference_mode(),
                 ):
                     yield

@@ -17,7 +17,15 @@ INSIDE = ROOT / "diffusion" / "families"
 NAMES = {family.name for family in FAMILIES}
 # Modules of families; what all of them share is not one of these.
 SHARED = {"family", "table", "space", "stored", "tensor_info", "added", "image_inputs"}
-SHARED |= {"conditions", "unet", "unet_keys", "unet_names", "unet_sizes", "other_unet"}
+SHARED |= {
+    "conditions",
+    "unet",
+    "unet_keys",
+    "unet_names",
+    "unet_sizes",
+    "other_unet",
+    "patch_sizes",
+}
 FAMILY_MODULES = {path.stem for path in INSIDE.glob("*.py")} - SHARED - {"__init__"}
 
 
