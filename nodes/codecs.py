@@ -100,6 +100,7 @@ RECORDS = StoredRecords((
     "latentloom.diffusion.conditioning.conditioning.PromptEntry",
     "latentloom.diffusion.families.conditions.Sizes",
     "latentloom.diffusion.families.conditions.InpaintMask",
+    "latentloom.diffusion.families.conditions.TokenBias",
     "latentloom.diffusion.conditioning.regions.Area",
     "latentloom.diffusion.conditioning.regions.Region",
     "latentloom.diffusion.images.crop_stitch.Stitch",

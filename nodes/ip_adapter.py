@@ -11,13 +11,12 @@ from latentloom.engine.node.ports import Between, Socket
 from latentloom.engine.node.spec import node
 
 from .checks import as_input_error, check_mask
-from .ports import ClipVisionFolder, Image, IpAdapterFile, Mask, Model, Percent
+from .ports import ClipVisionFolder, Image, IpAdapterFile, Mask, Model, Percent, VisionOutput
 
 if TYPE_CHECKING:
     from latentloom.diffusion.networks import clip_vision, ip_adapter
 
 ClipVision = Annotated["clip_vision.ClipVision", Socket("CLIP_VISION")]
-VisionOutput = Annotated["clip_vision.VisionOutput", Socket("CLIP_VISION_OUTPUT")]
 IpAdapter = Annotated["ip_adapter.IpAdapter", Socket("IPADAPTER", family=True)]
 AdapterWeight = Annotated[float, Between(-1.0, 5.0, step=0.05)]
 IMAGE_ENCODER = "a CLIP image encoder in a transformers folder"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from latentloom.diffusion.conditioning import conditioning
     from latentloom.diffusion.latents import latents
     from latentloom.diffusion.networks import (
+        clip_vision,
         control,
         handles,
     )
@@ -46,6 +47,7 @@ Model = Annotated["handles.Model", Socket("MODEL", family=True)]
 Clip = Annotated["handles.Clip", Socket("CLIP", family=True)]
 Vae = Annotated["handles.Vae", Socket("VAE", family=True, compatible=_share_space)]
 ControlNet = Annotated["control.ControlNet", Socket("CONTROL_NET", family=True)]
+VisionOutput = Annotated["clip_vision.VisionOutput", Socket("CLIP_VISION_OUTPUT")]
 Sigmas = Annotated["Tensor", Socket("SIGMAS")]
 Sampler = Annotated["table.SamplerChoice", Socket("SAMPLER")]
 Noise = Annotated["noise.NoiseChoice", Socket("NOISE")]
@@ -189,6 +191,7 @@ LoraFile = Annotated[Path, _models("loras")]
 UpscaleFile = Annotated[Path, _models("upscale_models")]
 ClipVisionFolder = Annotated[Path, _models("clip_vision")]
 DepthFolder = Annotated[Path, _models("depth_estimation")]
+StyleModelFile = Annotated[Path, _models("style_models")]
 IpAdapterFile = Annotated[Path, _models("ipadapter")]
 ImageFile = Annotated[Path, File("input")]
 EncodedPrompt = Annotated[str, Text(multiline=True, mentions=_models("embeddings"))]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..families.conditions import GuidanceValue, InpaintMask, Sizes
+from ..families.conditions import GuidanceValue, InpaintMask, Sizes, TokenBias
 from ..networks.control import Control
 from .regions import Area, Region
+
+# A strength of 0 as a bias would be minus infinity.
+MIN_STRENGTH = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,7 @@ class PromptEntry:
         guidance: for distilled networks that take it as a number.
         references: B×C×h×w each, in unscaled VAE space, of images to refer to.
         reference_method: how they are positioned; None is the family's.
+        biases: on the attention to ranges of its tokens, for transformers over text and image.
     """
 
     tokens: Tensor
@@ -44,6 +49,7 @@ class PromptEntry:
     guidance: GuidanceValue = "default"
     references: tuple[Tensor, ...] = ()
     reference_method: str | None = None
+    biases: tuple[TokenBias, ...] = ()
 
 
 Conditioning = tuple[PromptEntry, ...]
@@ -144,6 +150,29 @@ def with_reference(conditioning: Conditioning, latent: Tensor) -> Conditioning:
 def with_reference_method(conditioning: Conditioning, method: str) -> Conditioning:
     """Return the entries with another way to position their references."""
     return tuple(replace(entry, reference_method=method) for entry in conditioning)
+
+
+def with_style(
+    conditioning: Conditioning, style: Tensor, strength: float, *, as_bias: bool
+) -> Conditioning:
+    """Return the entries with the tokens of a style appended.
+
+    Args:
+        style: 1×n×d.
+        strength: factor on the tokens; as a bias, on the attention to them.
+    """
+    bias = math.log(max(strength, MIN_STRENGTH)) if as_bias and strength != 1 else None
+    tokens = style if as_bias else style * strength
+    return tuple(
+        replace(
+            entry,
+            tokens=torch.cat([entry.tokens, tokens], dim=1),
+            biases=entry.biases
+            if bias is None
+            else (*entry.biases, TokenBias(entry.tokens.shape[1], tokens.shape[1], bias)),
+        )
+        for entry in conditioning
+    )
 
 
 def with_area(conditioning: Conditioning, area: Area, strength: float) -> Conditioning:

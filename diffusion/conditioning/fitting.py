@@ -97,6 +97,7 @@ def _missing_areas(entries: list[Requested], others: list[Requested]) -> list[Re
                 guidance=smallest.guidance,
                 references=smallest.references,
                 reference_method=smallest.reference_method,
+                biases=smallest.biases,
             )
             added.append((copy, box))
     return added

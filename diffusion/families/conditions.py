@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +45,14 @@ class InpaintMask:
     latent: Tensor
 
 
+class TokenBias(NamedTuple):
+    """A number added to the attention of all other tokens to a range of text tokens."""
+
+    start: int
+    length: int
+    bias: float
+
+
 class Prompt(Protocol):
     """The parts of an encoded prompt that networks take; see conditioning's PromptEntry."""
 
@@ -64,6 +72,8 @@ class Prompt(Protocol):
     def references(self) -> tuple[Tensor, ...]: ...
     @property
     def reference_method(self) -> str | None: ...
+    @property
+    def biases(self) -> tuple[TokenBias, ...]: ...
 
 
 class SourceLatent(Protocol):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ModelFileError, SamplingError
 from .added import repeat_rows
-from .conditions import Prompt, SourceLatent
+from .conditions import Prompt, SourceLatent, TokenBias
 from .family import Architecture, Family, FlowLevels, NetworkFile
 from .flux_keys import LAYER_STARTS, find_flux, flux_sizes, original_layers
 from .image_inputs import fit_size
@@ -42,12 +42,14 @@ class FluxInputs(NamedTuple):
         guidance: B numbers; None leaves the guidance embedding out.
         references: B×C×h×w each, in the network's latent space.
         method: how references are positioned; see REFERENCE_METHODS.
+        biases: on the attention to text tokens.
     """
 
     pooled: Tensor | None
     guidance: Tensor | None
     references: tuple[Tensor, ...]
     method: str
+    biases: tuple[TokenBias, ...] = ()
 
 
 def gather(
@@ -86,6 +88,7 @@ def gather(
             for latents in references
         ),
         method,
+        first.biases,
     )
 
 
@@ -95,6 +98,7 @@ def joins(first: Prompt, second: Prompt) -> bool:
     return (
         shapes[0] == shapes[1]
         and first.reference_method == second.reference_method
+        and first.biases == second.biases
         and (first.pooled is None) == (second.pooled is None)
         and (_guidance(first) is None) == (_guidance(second) is None)
     )
@@ -179,9 +183,26 @@ def predict(
             img_ids=torch.cat(ids),
             txt_ids=x.new_zeros(context.shape[1], 3, dtype=torch.float32),
             guidance=guidance if config.guidance_embeds else None,
+            joint_attention_kwargs=_attention_mask(added.biases, x, context, sequence),
             return_dict=False,
         )[0]
     return _to_latent(output[:, : sequence[0].shape[1]], *x.shape[-2:])
+
+
+def _attention_mask(
+    biases: Sequence[TokenBias], x: Tensor, context: Tensor, images: Sequence[Tensor]
+) -> dict[str, Tensor] | None:
+    """Return what is added to the attention of text and image tokens; None for nothing."""
+    if not biases:
+        return None
+    total = context.shape[1] + sum(tokens.shape[1] for tokens in images)
+    mask = x.new_zeros(1, 1, total, total)
+    for start, length, bias in biases:
+        span = slice(start, start + length)
+        mask[..., span] += bias
+        # The tokens of the range attend to each other as before.
+        mask[..., span, span] -= bias
+    return {"attention_mask": mask}
 
 
 def _tokens(x: Tensor, index: int, top: int, left: int) -> tuple[Tensor, Tensor]:

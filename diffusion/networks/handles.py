@@ -36,7 +36,7 @@ class NetworkHandle:
 
 def _fingerprint(value: object) -> str:
     """Identify patches by their fingerprints, any other value by its repr."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and all(hasattr(patch, "fingerprint") for patch in value):
         return "\0".join(patch.fingerprint for patch in value)
     return repr(value)
 

@@ -152,6 +152,24 @@ def vision_sizes(config: Mapping[str, Any]) -> Parameters:
     yield "visual_projection.weight", config["projection_dim"] * width
 
 
+def siglip_sizes(config: Mapping[str, Any]) -> Parameters:
+    """Yield the name and size of each parameter of a SigLIP image encoder."""
+    width, inner, patch = config["hidden_size"], config["intermediate_size"], config["patch_size"]
+    yield from layer_sizes("embeddings.patch_embedding", width, 3 * patch**2)
+    positions = (config["image_size"] // patch) ** 2
+    yield "embeddings.position_embedding.weight", positions * width
+    yield from _transformer("encoder.layers", width, inner, config["num_hidden_layers"])
+    yield from layer_sizes("post_layernorm", width, 1)
+    if config["vision_use_head"]:
+        yield "head.probe", width
+        yield "head.attention.in_proj_weight", 3 * width * width
+        yield "head.attention.in_proj_bias", 3 * width
+        yield from layer_sizes("head.attention.out_proj", width, width)
+        yield from layer_sizes("head.layernorm", width, 1)
+        yield from layer_sizes("head.mlp.fc1", inner, width)
+        yield from layer_sizes("head.mlp.fc2", width, inner)
+
+
 def tiny_encoder_sizes(_config: Mapping[str, Any]) -> Parameters:
     """Yield the name and size of each parameter of TAESD's encoder, numbered as in diffusers."""
     yield from layer_sizes("0", TINY_WIDTH, 3 * KERNEL)
