@@ -263,6 +263,15 @@ def diff(options: argparse.Namespace) -> int:
         return print_diff(old, new, registry, options.json, page)
 
 
+def compare(options: argparse.Namespace) -> int:
+    """`latentloom compare A B`."""
+    from latentloom.console.image_comparing import compare_results
+
+    paths = find_file(options.old), find_file(options.new)
+    with open_engine(installed_nodes()) as engine:
+        return compare_results(options, paths, engine)
+
+
 def merge(options: argparse.Namespace) -> int:
     """`latentloom merge BASE OURS THEIRS`."""
     from latentloom.console.comparing import print_merge
@@ -349,7 +358,7 @@ def _parser() -> argparse.ArgumentParser:
     from latentloom.console.parser import make_parser
     from latentloom.web.serving import add_options
 
-    graphs = (run, plan, check, batch, sweep, convert, draw, edit, diff, merge, python)
+    graphs = (run, plan, check, batch, sweep, convert, draw, edit, diff, compare, merge, python)
     commands = (*graphs, replay, lock, pack, nodes, schema, models, cache, serve)
     return make_parser({command.__name__: command for command in commands}, add_options)
 

@@ -49,7 +49,9 @@ def print_diff(
         page.write((old, new), graphs, difference)
     if as_json:
         status = "different" if changes else "same"
-        print(to_json({"status": status, "changes": [_to_object(change) for change in changes]}))
+        print(
+            to_json({"status": status, "changes": [change_to_object(change) for change in changes]})
+        )
     elif changes:
         print("\n".join(map(str, changes)))
     return DIFFERENT if changes else SAME
@@ -180,7 +182,8 @@ def _lines(path: Path) -> list[str]:
     return path.read_text("utf-8", "replace").splitlines(keepends=True)
 
 
-def _to_object(change: Change) -> dict[str, Any]:
+def change_to_object(change: Change) -> dict[str, Any]:
+    """Return a difference of two graphs as an object."""
     return {
         "kind": change.kind,
         "node": change.node,

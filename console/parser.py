@@ -171,6 +171,16 @@ def make_parser(
     command_parser.add_argument("--html", metavar="FILE", help=text)
     add_settings(command_parser, CACHE)
     add_folders(command_parser)
+    command_parser = add("compare", "Compare two graphs or images: what changed, and how much.")
+    for name in ("old", "new"):
+        text = "a graph whose images are in the output folder or the cache, or an image"
+        command_parser.add_argument(name, metavar=name.upper(), help=text)
+    text = "an image of the same size; where it is not black is inside"
+    command_parser.add_argument("--mask", metavar="FILE", help=text)
+    text = "write the graphs, the images and a heat map as one page"
+    command_parser.add_argument("--html", metavar="FILE", help=text)
+    add_settings(command_parser, CACHE)
+    add_folders(command_parser)
     command_parser = add("merge", "Merge the changes of two graphs, by node and input.")
     command_parser.add_argument("base", metavar="BASE", help="the graph that both sides changed")
     command_parser.add_argument("ours", metavar="OURS", help="one side; it decides conflicts")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..errors import FormatError
 from ..graph.diff import Change, GraphDiff
 from ..graph.graph import Graph, InputRef
+from ..node.image_service import ImageComparison
 from .drawing import STATE_COLOURS, Drawing, Specs, draw
 from .drawing_files import as_svg
 
@@ -34,6 +35,8 @@ li button:hover,li button:focus{background:#e8ecf1}
 .result img+img{position:absolute;inset:0;width:100%;height:100%;object-fit:contain;
 clip-path:inset(0 0 0 var(--cut,50%))}
 .slide{display:block;width:100%;max-width:900px}
+table{border-collapse:collapse;margin:8px 0}td,th{padding:2px 12px;text-align:right}
+tr>:first-child{text-align:left}
 @media(max-width:900px){.pair{grid-template-columns:1fr}}
 """
 SCRIPT = """
@@ -48,6 +51,10 @@ for (const button of document.querySelectorAll('li button')) button.onclick = ()
 for (const slide of document.querySelectorAll('.slide'))
   slide.oninput = () => slide.previousElementSibling.style.setProperty('--cut', slide.value + '%');
 """
+
+
+NO_DIFF = GraphDiff((), {})
+"""The difference of graphs that were not compared."""
 
 
 class ResultImage(NamedTuple):
@@ -65,11 +72,18 @@ class Side(NamedTuple):
     images: Sequence[ResultImage] = ()
 
 
-def diff_page(old: Side, new: Side, difference: GraphDiff, specs: Specs) -> str:
+def diff_page(
+    old: Side,
+    new: Side,
+    difference: GraphDiff,
+    specs: Specs,
+    comparisons: Sequence[ImageComparison | None] = (),
+) -> str:
     """Return the text of the page.
 
     Args:
         difference: of the two graphs, made comparable.
+        comparisons: of the images of both sides, in pairs.
     """
     origins = {after: before for before, after in difference.names.items()}
     drawn = tuple(
@@ -82,16 +96,19 @@ def diff_page(old: Side, new: Side, difference: GraphDiff, specs: Specs) -> str:
     body = [
         f"<h1>{title}</h1><p>{count}</p>",
         f"<ul>{''.join(_item(change, origins, drawn) for change in changes)}</ul>",
-        *_results(old, new),
-        "<h2>Graphs</h2>",
-        f'<p class="legend">{_legend()}</p><div class="pair">',
-        *(
-            f"<div><p>{escape(side.name)}</p>"
-            f'<div class="view" id="{key}">{_svg(drawing)}</div></div>'
-            for side, key, drawing in zip((old, new), ("old", "new"), drawn, strict=True)
-        ),
-        "</div>",
+        *_results(old, new, comparisons),
     ]
+    if old.graph.nodes or new.graph.nodes:
+        body += [
+            "<h2>Graphs</h2>",
+            f'<p class="legend">{_legend()}</p><div class="pair">',
+            *(
+                f"<div><p>{escape(side.name)}</p>"
+                f'<div class="view" id="{key}">{_svg(drawing)}</div></div>'
+                for side, key, drawing in zip((old, new), ("old", "new"), drawn, strict=True)
+            ),
+            "</div>",
+        ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
@@ -163,20 +180,43 @@ def _legend() -> str:
     )
 
 
-def _results(old: Side, new: Side) -> Iterator[str]:
+def _results(old: Side, new: Side, comparisons: Sequence[ImageComparison | None]) -> Iterator[str]:
     """Yield the images in pairs, one over the other with a slider; then those of one side."""
     if old.images or new.images:
         yield "<h2>Results</h2>"
-    for before, after in zip(old.images, new.images, strict=False):
+    for index, (before, after) in enumerate(zip(old.images, new.images, strict=False)):
         yield (
             f'<p>left {escape(old.name)}, right {escape(new.name)}</p><div class="result">'
             f"{_image(before, old.name)}{_image(after, new.name)}</div>"
             '<input class="slide" type="range" min="0" max="100" value="50" aria-label="where">'
         )
+        comparison = comparisons[index] if index < len(comparisons) else None
+        if comparison is not None:
+            yield from _comparison(comparison)
     paired = min(len(old.images), len(new.images))
     for side in (old, new):
         for image in side.images[paired:]:
             yield f'<p>{escape(side.name)}</p><div class="result">{_image(image, side.name)}</div>'
+
+
+def _comparison(comparison: ImageComparison) -> Iterator[str]:
+    """Yield the numbers and the heat map of a comparison."""
+    yield "<table><tr><th></th><th>pixels</th><th>changed</th><th>PSNR</th><th>SSIM</th>"
+    yield "<th>mean ΔE</th></tr>"
+    for name, part in (
+        ("all", comparison.everything),
+        ("inside the mask", comparison.inside),
+        ("outside the mask", comparison.outside),
+    ):
+        if part is not None:
+            psnr = f"{part.psnr_db:.1f} dB" if part.changed else "same"
+            ssim = "–" if part.ssim is None else f"{part.ssim:.4f}"
+            cells = (str(part.pixels), str(part.changed), psnr, ssim, f"{part.delta_e:.3f}")
+            yield f"<tr><th>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    yield "</table>"
+    heat = ResultImage(comparison.heat.data, comparison.heat.mime)
+    yield '<p>heat map: dark is the same, yellow a ΔE of 20 or more</p><div class="result">'
+    yield f"{_image(heat, 'heat map')}</div>"
 
 
 def _image(image: ResultImage, name: str) -> str:
