@@ -88,7 +88,7 @@ def missing_hint(port: Port) -> str:
 def describe_value(value: Any) -> str:
     """Return a value on one short line for messages: plain data as code, else its type or shape.
 
-    >>> describe_value([1, "a"]), describe_value(object()), describe_value([object()] * 2)
+    >>> describe_value((1, "a")), describe_value(object()), describe_value([object()] * 2)
     ("[1, 'a']", 'object', '2 values')
     """
     if isinstance(value, Link | InputRef):
@@ -128,6 +128,8 @@ def _is_plain(value: Any) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return dict(value) if isinstance(value, Mapping) else value
 
 

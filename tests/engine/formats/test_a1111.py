@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, features
 
 from latentloom.engine.errors import FormatError, Problem
 from latentloom.engine.files.workspace import Workspace
@@ -223,6 +223,7 @@ ASCII = _with_comment(lambda text: b"ASCII\0\0\0" + text.encode())
     [
         ("a.png", _png), ("a.jpg", BIG), ("b.jpg", LITTLE), ("c.jpg", ASCII), ("a.webp", BIG),
         ("d.jpg", _xmp), ("b.webp", _xmp),
+        *([("a.avif", BIG), ("b.avif", ASCII), ("c.avif", _xmp)] if features.check("avif") else []),
     ],
 )  # fmt: skip
 def test_images_of_a1111_give_the_graph(
