@@ -17,6 +17,7 @@ from latentloom.engine.execution.plan import Plan, Step
 from latentloom.engine.execution.reasons import reason_to_object
 from latentloom.engine.execution.requirements import Discrepancy, discrepancy_to_object
 from latentloom.engine.formats.losses import Loss
+from latentloom.engine.formats.native_values import thaw
 from latentloom.engine.graph.lint import LintWarning
 from latentloom.engine.node.registry import Registry
 from latentloom.engine.node.spec import MISSING, NodeSpec, Output, Port
@@ -250,7 +251,7 @@ def _port_object(port: Port) -> dict[str, Any]:
         "type": port.type,
         "list": port.many,
         "required": port.is_required,
-        "default": None if port.default is MISSING else port.default,
+        "default": None if port.default is MISSING else thaw(port.default),
         "min": port.between.low if port.between else None,
         "max": port.between.high if port.between else None,
         "choices": list(port.options() or ()) or None,

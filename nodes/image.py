@@ -11,7 +11,7 @@ from .checks import check_mask
 from .ports import BatchSize, Color, Image, Mask, Offset, Pixels, Share
 
 BlendMode = Literal["normal", "multiply", "screen", "overlay", "soft_light", "difference"]
-ImageIndex = Annotated[int, Between(0, 4095)]
+ImageIndex = Annotated[int, Between(-16_384, 16_384)]
 
 
 @node("ImageBatch", category="image/batch")
@@ -33,10 +33,12 @@ def image_from_batch(image: Image, batch_index: ImageIndex = 0, length: BatchSiz
 
     Args:
         image: images B×H×W×C.
-        batch_index: index of the first image, from 0; limited to the last image.
+        batch_index: index of the first image, from 0, or from the end if negative; limited to
+            the batch.
         length: number of images; limited to the end of the batch.
     """
-    start = min(batch_index, len(image) - 1)
+    start = batch_index if batch_index >= 0 else max(len(image) + batch_index, 0)
+    start = min(start, len(image) - 1)
     return image[start : start + length].clone()
 
 

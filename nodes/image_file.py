@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from latentloom.engine.errors import InputError
 from latentloom.engine.files.folder import read_resolved
 from latentloom.engine.node.context import Context, Saved
-from latentloom.engine.node.ports import Between, Forwards
+from latentloom.engine.node.ports import Between, Branches, File, Forwards, Plain, Socket
 from latentloom.engine.node.spec import node
 
 from .checks import as_filename_error, as_input_error, check_filename_prefix, check_mask
@@ -25,6 +25,8 @@ FileChannel = Literal["alpha", "red", "green", "blue"]
 SavedFormat = Literal["png", "webp", "jpeg"]
 SUFFIXES: Mapping[str, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 SavedImages = Annotated[Saved, Forwards("images")]
+ComparedView = Annotated[object, Socket("IMAGECOMPARE"), Plain()]
+OutputImageFile = Annotated[Path, File("output")]
 Quality = Annotated[int, Between(1, 100)]
 
 
@@ -147,6 +149,101 @@ def mask_preview(mask: Mask, context: Context) -> Annotated[Saved, Forwards("mas
     check_mask("mask", mask)
     encoder = (_encode_preview, ".png")
     return _save(to_image(mask), context, context.temp_dir, PREVIEW_PREFIX, encoder)
+
+
+class PngOptions(NamedTuple):
+    """PNG, without loss.
+
+    Args:
+        bit_depth: bits of a channel.
+        input_color_space: of the images.
+    """
+
+    bit_depth: Literal["8-bit", "16-bit"] = "8-bit"
+    input_color_space: Literal["sRGB"] = "sRGB"
+
+
+DEFAULT_FORMAT = PngOptions()
+SavedForm = Annotated[PngOptions, Branches({"png": PngOptions})]
+
+
+@node("SaveImageAdvanced", category="image", output=True)
+class SaveImageAdvanced:
+    """Save images as PNG files with 8 or 16 bits a channel, with the graph embedded.
+
+    Args:
+        images: images B×H×W×C; values are clamped to 0..1.
+        filename_prefix: as of SaveImage.
+        format: the form of the files.
+
+    Raises:
+        InputError: the prefix leaves the output folder, or the file cannot be written.
+    """
+
+    @staticmethod
+    def run(
+        images: Image,
+        context: Context,
+        filename_prefix: FilenamePrefix = "ComfyUI",
+        format: SavedForm = DEFAULT_FORMAT,
+    ) -> SavedImages:
+        def encode(image: Tensor, text: Mapping[str, str]) -> bytes:
+            from latentloom.diffusion.images.deep_png import encode_deep_png
+            from latentloom.diffusion.images.images import encode_png
+
+            encode = encode_deep_png if format.bit_depth == "16-bit" else encode_png
+            return encode(image, text, SAVE_COMPRESSION)
+
+        return _save(images, context, context.output_dir, filename_prefix, (encode, ".png"))
+
+    @staticmethod
+    def check(filename_prefix: str = "ComfyUI") -> None:
+        """Reject a prefix that leaves the output folder, before anything runs."""
+        check_filename_prefix(filename_prefix)
+
+
+@node("ImageCompare", category="image", output=True)
+def image_compare(
+    context: Context,
+    compare_view: ComparedView | None = None,  # noqa: ARG001 - the editor shows the images in it
+    image_a: Image | None = None,
+    image_b: Image | None = None,
+) -> Saved:
+    """Preview two batches of images, to compare them.
+
+    Args:
+        compare_view: the part of the editor that shows them; it has no value.
+        image_a, image_b: images B×H×W×C; values are clamped to 0..1.
+    """
+    from latentloom.engine.files.saving import COMPARED
+
+    saved = [
+        _save(images, context, context.temp_dir, prefix, (_encode_preview, ".png"))
+        for images, prefix in zip((image_a, image_b), COMPARED, strict=True)
+        if images is not None
+    ]
+    return Saved(tuple(path for part in saved for path in part.paths))
+
+
+@node("LoadImageOutput", category="image")
+class LoadImageOutput:
+    """Load an image from the output folder; IMAGE and MASK are those of LoadImage.
+
+    Args:
+        image: name of a file in the output folder.
+
+    Raises:
+        InputError: the file is not an image, is truncated, or exceeds 64 megapixels.
+    """
+
+    @staticmethod
+    def run(image: OutputImageFile) -> ImageAndMask:
+        return LoadImage.run(image)
+
+    @staticmethod
+    def check(image: Path) -> None:
+        """Reject a file that cannot be loaded, before anything runs."""
+        _check_image(image)
 
 
 def _check_image(image: Path) -> None:

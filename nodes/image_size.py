@@ -7,9 +7,9 @@ from typing import Annotated, Literal, NamedTuple
 from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .ports import Crop, Image, ImageResize, Pixels, PixelsOrAuto, ScaleFactor
+from .ports import Crop, Image, ImageResize, Megapixels, Pixels, PixelsOrAuto, ScaleFactor
 
-Megapixels = Annotated[float, Between(0.01, 16.0, step=0.01)]
+ResolutionSteps = Annotated[int, Between(1, 256)]
 PaddingColor = Literal["white", "black"]
 
 
@@ -64,7 +64,10 @@ def image_scale_by(
 
 @node("ImageScaleToTotalPixels", category="image/upscaling")
 def image_scale_to_total_pixels(
-    image: Image, upscale_method: ImageResize = "nearest-exact", megapixels: Megapixels = 1.0
+    image: Image,
+    upscale_method: ImageResize = "nearest-exact",
+    megapixels: Megapixels = 1.0,
+    resolution_steps: ResolutionSteps = 1,
 ) -> Image:
     """Resize images to a number of megapixels, keeping their aspect ratio.
 
@@ -72,10 +75,11 @@ def image_scale_to_total_pixels(
         image: images B×H×W×C.
         upscale_method: the resampling filter.
         megapixels: approximate new area, in units of 1024×1024 pixels.
+        resolution_steps: width and height are multiples of this.
     """
     from latentloom.diffusion.images.resize import resize_image, size_of_area
 
-    size = size_of_area(image.shape[2], image.shape[1], megapixels)
+    size = size_of_area(image.shape[2], image.shape[1], megapixels, resolution_steps)
     return resize_image(image, *size, upscale_method)
 
 

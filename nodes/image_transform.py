@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
-from latentloom.engine.node.ports import Between
+from latentloom.engine.errors import InputError
+from latentloom.engine.graph.literal import describe_value
+from latentloom.engine.node.ports import Between, Plain, Socket
 from latentloom.engine.node.spec import node
 
 from .ports import FlipMethod, Image, ImageAndMask, Offset, Pixels, Rotation
@@ -12,6 +16,9 @@ from .ports import FlipMethod, Image, ImageAndMask, Offset, Pixels, Rotation
 Margin = Annotated[int, Between(0, 16_384, step=8)]
 Direction = Literal["right", "down", "left", "up"]
 Gap = Annotated[int, Between(0, 1024, step=2)]
+MAX_SIDE_PX = 16_384
+DEFAULT_BOX: Mapping[str, int] = MappingProxyType({"x": 0, "y": 0, "width": 512, "height": 512})
+Box = Annotated[Mapping[str, int], Socket("BOUNDING_BOX"), Plain("ImageCrop")]
 GapColor = Literal["white", "black", "red", "green", "blue"]
 
 
@@ -29,6 +36,50 @@ def image_crop(
     from latentloom.diffusion.images.layout import crop
 
     return crop(image, x, y, width, height)
+
+
+@node("ImageCropV2", category="image/transform")
+def image_crop_region(image: Image, crop_region: Box = DEFAULT_BOX) -> Image:
+    """Crop images to a region.
+
+    Args:
+        image: images B×H×W×C.
+        crop_region: x, y, width and height in pixels; limited to the image.
+
+    Raises:
+        InputError: the region is not a box.
+    """
+    from latentloom.diffusion.images.layout import crop
+
+    x, y, width, height = _read_box("crop_region", crop_region)
+    return crop(image, x, y, width, height)
+
+
+@node("PrimitiveBoundingBox", category="utilities/primitive")
+def primitive_bounding_box(
+    x: Offset = 0, y: Offset = 0, width: Pixels = 512, height: Pixels = 512
+) -> Annotated[dict[str, int], Socket("BOUNDING_BOX")]:
+    """Return a region, to use for several inputs.
+
+    Args:
+        x, y: its top left corner in pixels.
+        width, height: its size in pixels.
+    """
+    return {"x": x, "y": y, "width": width, "height": height}
+
+
+def _read_box(port: str, box: Any) -> tuple[int, int, int, int]:
+    """Return x, y, width and height of a mapping."""
+
+    def read(name: str, low: int) -> int:
+        value: Any = box.get(name) if isinstance(box, Mapping) else None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not low <= value <= MAX_SIDE_PX:
+            expected = f"a box with {name} from {low} to {MAX_SIDE_PX}"
+            raise InputError(port, expected, describe_value(box))
+        return int(value)
+
+    return read("x", 0), read("y", 0), read("width", 1), read("height", 1)
 
 
 @node("ImagePadForOutpaint", category="image/transform")

@@ -25,7 +25,7 @@ from .ports import (
 
 LatentPixels = Annotated[int, Between(16, 16_384, step=8, start=512)]
 LatentCount = Annotated[int, Between(1, 64)]
-LatentIndex = Annotated[int, Between(0, 63)]
+LatentIndex = Annotated[int, Between(-16_384, 16_384)]
 
 
 @node("EmptyLatentImage", category="model/latent")
@@ -168,7 +168,8 @@ def latent_from_batch(
 
     Args:
         samples: latents B×C×h×w.
-        batch_index: index of the first latent, from 0; limited to the last latent.
+        batch_index: index of the first latent, from 0, or from the end if negative; limited to
+            the batch.
         length: number of latents; limited to the end of the batch.
     """
     from latentloom.diffusion.latents.latents import select

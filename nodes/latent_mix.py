@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
+from latentloom.engine.node.ports import Between
 from latentloom.engine.node.spec import node
 
-from .checks import check_same_channels
+from .checks import as_input_error, check_same_channels
 from .ports import (
     BatchSize,
     FlipMethod,
@@ -20,6 +21,10 @@ from .ports import (
     WindowSide,
 )
 
+Axis = Literal["x", "y", "t"]
+Side = Literal["x", "-x", "y", "-y", "t", "-t"]
+CutIndex = Annotated[int, Between(-16_384, 16_384)]
+CutLength = Annotated[int, Between(1, 16_384)]
 ADVANCED, TRANSFORM = "model/latent/advanced", "model/latent/transform"
 
 
@@ -155,6 +160,47 @@ def latent_crop(
     from latentloom.diffusion.latents.latent_mix import crop
 
     return crop(samples, width, height, x, y)
+
+
+@node("LatentCut", category=ADVANCED)
+def latent_cut(
+    samples: Latent, dim: Axis = "x", index: CutIndex = 0, amount: CutLength = 1
+) -> Latent:
+    """Cut a strip out of latents.
+
+    Args:
+        samples: latents B×C×h×w.
+        dim: the axis: x is the width, y the height, t the batch's frames.
+        index: of the first cell, from 0, or from the end if negative; limited to the latent.
+        amount: number of cells, limited to the latent.
+
+    Raises:
+        InputError: the latents have no such axis.
+    """
+    from latentloom.diffusion.latents.latent_mix import cut
+
+    with as_input_error("dim"):
+        return cut(samples, dim, index, amount)
+
+
+@node("LatentConcat", category=ADVANCED)
+def latent_concat(samples1: Latent, samples2: Latent, dim: Side = "x") -> Latent:
+    """Join latents side by side.
+
+    Args:
+        samples1: the first latents B×C×h×w.
+        samples2: the second latents, of the same size but along the axis; repeated to the batch.
+        dim: the axis; with a minus the second latents come first.
+
+    Raises:
+        InputError: the latents have no such axis, or sizes that do not fit.
+    """
+    from latentloom.diffusion.latents.latent_mix import concatenate
+
+    check_same_channels("samples2", samples1, samples2)
+    first, second = (samples2, samples1) if dim.startswith("-") else (samples1, samples2)
+    with as_input_error("samples2"):
+        return concatenate(samples1, first, second, dim[-1])
 
 
 @node("LatentFlip", category=TRANSFORM)

@@ -8,11 +8,21 @@ from dataclasses import replace
 from typing import Any
 
 from latentloom.engine.formats.comfy_values import is_image, is_seed, is_widget
+from latentloom.engine.formats.native_values import thaw
 from latentloom.engine.node.ports import ANY, Growing
 from latentloom.engine.node.spec import NodeSpec, Port
 
 Names = Callable[[], Sequence[str]]
-INPUT_FILE = "input"
+INPUT_FILE, OUTPUT_FILE = "input", "output"
+OUTPUT_IMAGES = {
+    "image_upload": True,
+    "image_folder": "output",
+    "remote": {
+        "route": "/internal/files/output",
+        "refresh_button": True,
+        "control_after_refresh": "first",
+    },
+}
 CORE = "latentloom.nodes"
 EDITOR_ONLY = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z][A-Z])(?=[A-Z][a-z])")
@@ -93,10 +103,15 @@ def input_config(port: Port, images: Names) -> list[Any]:
         tip = {"tooltip": port.tooltip} if port.tooltip else {}
         return [GROWING, {**tip, "template": _template(port, port.growing, images)}]
     options: dict[str, Any] = {"tooltip": port.tooltip} if port.tooltip else {}
+    if port.plain is not None:
+        options["socketless"] = True
+        options |= {"component": port.plain.component} if port.plain.component else {}
+    if port.file is not None and port.file.kind == OUTPUT_FILE:
+        return ["COMBO", {**options, **OUTPUT_IMAGES}]
     if port.file is not None and port.file.kind == INPUT_FILE:
         return [list(images()), {**options, "image_upload": True}]
     if not port.is_required and port.default is not None:
-        options["default"] = port.default
+        options["default"] = thaw(port.default)
     if port.lazy:
         options["lazy"] = True
     if port.branches:

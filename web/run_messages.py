@@ -25,6 +25,7 @@ from latentloom.engine.execution.events import (
 )
 from latentloom.engine.execution.plan import Plan
 from latentloom.engine.files.image_formats import is_image_name
+from latentloom.engine.files.saving import key_of_image
 from latentloom.engine.jobs.store import QueuedJob, State
 
 from .redact import without_folders
@@ -171,7 +172,7 @@ class RunMessages:
         """Return what a node shows, by ComfyUI's keys; `files` has all but images."""
         output: dict[str, list[Any]] = {}
         for path in saved:
-            key = "images" if is_image_name(path) else "files"
+            key = key_of_image(Path(path)) if is_image_name(path) else "files"
             output.setdefault(key, []).append(self._item(path))
         return {**output, "text": [text]} if text else output
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..compatibility import compatibility_mode
 from ..errors import UnsuitableValueError
 from .compose import match_batches
 
@@ -140,21 +141,21 @@ def feather(mask: Tensor, left: int, top: int, right: int, bottom: int) -> Tenso
     """Fade masks out towards their edges, over these widths in pixels.
 
     Source:
-        ComfyUI's FeatherMask, including an off-by-one error: from the right (bottom), the first
-        line counted is the first column (row), scaled by 1/right (1/bottom); the last stays.
+        ComfyUI's FeatherMask. With the rules of 0.3.64 the fades from the right and the bottom
+        are one off: they count the first column (row) first, and the last stays.
     """
     height, width = mask.shape[1:]
-    rows = _ramp(height, top) * _ramp(height, bottom, from_end=True)
-    columns = _ramp(width, left) * _ramp(width, right, from_end=True)
+    shift = int(compatibility_mode() == "0.3.64")
+    rows = _ramp(height, top) * _ramp(height, bottom).flip(0).roll(shift)
+    columns = _ramp(width, left) * _ramp(width, right).flip(0).roll(shift)
     return mask * rows[:, None] * columns
 
 
-def _ramp(size: int, width: int, from_end: bool = False) -> Tensor:
-    """Return ones that rise from 1/width at the start, or over indices 0, -1, -2, ..."""
+def _ramp(size: int, width: int) -> Tensor:
+    """Return ones that rise from 1/width at the start."""
     width = min(width, size)
-    steps = torch.arange(width)
     ramp = torch.ones(size)
-    ramp[-steps % size if from_end else steps] = (steps + 1) / max(1, width)
+    ramp[:width] = torch.arange(1, width + 1) / max(1, width)
     return ramp
 
 

@@ -77,9 +77,11 @@ def scale_size(width: int, height: int, factor: float) -> tuple[int, int]:
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def size_of_area(width: int, height: int, megapixels: float) -> tuple[int, int]:
-    """Return the size of about this area and the same aspect ratio; 1 is 1024×1024."""
-    return scale_size(width, height, math.sqrt(megapixels * 1024 * 1024 / (width * height)))
+def size_of_area(width: int, height: int, megapixels: float, multiple: int = 1) -> tuple[int, int]:
+    """Return the size of about this area and aspect ratio, in multiples; 1 is 1024×1024."""
+    factor = math.sqrt(megapixels * 1024 * 1024 / (width * height))
+    across, down = (max(1, round(side * factor / multiple)) for side in (width, height))
+    return across * multiple, down * multiple
 
 
 def _lanczos(samples: Tensor, width: int, height: int) -> Tensor:

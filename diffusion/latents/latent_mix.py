@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..errors import UnsuitableValueError
 from ..images.compose import composite, repeat_to_batch
 from ..images.resize import resize
 from .latents import CELL_PX, Latent
@@ -74,6 +75,50 @@ def crop(latent: Latent, width: int, height: int, x: int, y: int) -> Latent:
     top = max(0, min(y // CELL_PX, old_height - MIN_CELLS))
     window = latent.samples[..., top : top + height // CELL_PX, left : left + width // CELL_PX]
     return replace(latent, samples=window.clone())
+
+
+AXES = {"x": -1, "y": -2, "t": -3}
+
+
+def cut(latent: Latent, axis: str, start: int, length: int) -> Latent:
+    """Cut `length` cells from `start`, which may count from the end, along x, y or t.
+
+    Raises:
+        UnsuitableValueError: the latent has no axis t.
+    """
+    dim = _axis(latent, axis)
+    size = latent.shape[dim]
+    start = min(start, size - 1) if start >= 0 else max(size + start, 0)
+    strip = latent.samples.narrow(dim, start, min(length, size - start))
+    return replace(latent, samples=strip.clone())
+
+
+def concatenate(like: Latent, first: Latent, second: Latent, axis: str) -> Latent:
+    """Join two latents along x, y or t; the smaller batch is repeated.
+
+    Args:
+        like: the latent whose extras the result has.
+
+    Raises:
+        UnsuitableValueError: there is no axis t, or other axes differ.
+    """
+    dim = _axis(first, axis)
+    batch = like.shape[0]
+    parts = [repeat_to_batch(latent.samples, batch) for latent in (first, second)]
+    sizes = [list(part.shape) for part in parts]
+    for size in sizes:
+        if len(size) == len(sizes[0]):
+            size[dim] = 0
+    if sizes[0] != sizes[1]:
+        expected = f"latents of one size but along {axis}"
+        raise UnsuitableValueError(expected, f"{tuple(first.shape)} and {tuple(second.shape)}")
+    return replace(like, samples=torch.cat(parts, dim=dim), noise_mask=None)
+
+
+def _axis(latent: Latent, axis: str) -> int:
+    if axis == "t" and latent.samples.ndim < 5:
+        raise UnsuitableValueError("an axis of the latents (x, y)", "t, of latents with frames")
+    return AXES[axis]
 
 
 def flip(latent: Latent, vertically: bool) -> Latent:

@@ -176,7 +176,12 @@ def repeat(latent: Latent, amount: int) -> Latent:
 
 
 def select(latent: Latent, start: int, length: int) -> Latent:
-    """Return part of a batch; every latent keeps the noise that it has in the full batch."""
+    """Return part of a batch; every latent keeps the noise that it has in the full batch.
+
+    Args:
+        start: index of the first latent; a negative one counts from the end.
+    """
+    start = start if start >= 0 else max(latent.shape[0] + start, 0)
     start = min(start, latent.shape[0] - 1)
     part = slice(start, min(start + length, latent.shape[0]))
     index = latent.batch_index or tuple(range(latent.shape[0]))

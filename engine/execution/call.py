@@ -132,7 +132,7 @@ def _coerce_linked(spec: NodeSpec, name: str, value: Any) -> Any:
 
 def _coerce(port: Port, value: Any) -> Any:
     """Return a linked value; numbers, strings and choices must be in the port's range."""
-    if port.is_edge or port.type == ANY:
+    if port.is_edge or port.plain or port.type == ANY:
         return value
     try:
         return coerce(port, value)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from ..errors import UnexpectedValueError
 from .folder import Folder, open_folder
@@ -21,9 +22,19 @@ UNPORTABLE_CHARACTERS = re.compile(r'[<>:"|?*]')
 TOKEN = re.compile(r"%(date:[^%]*|width|height|year|month|day|hour|minute|second)%")
 DATE_PART = re.compile(r"yyyy|yy|MM|M|dd|d|hh|h|mm|m|ss|s")
 
+NUMBERED = re.compile(r"(.*)_[0-9]+_\.[a-z]+")
+COMPARED = MappingProxyType({"ComfyUI_compare_a": "a_images", "ComfyUI_compare_b": "b_images"})
+"""Prefixes of images to compare, with the keys under which clients expect these."""
+
 
 class PrefixError(UnexpectedValueError):
     """A prefix that does not name a file inside the output folder."""
+
+
+def key_of_image(path: Path) -> str:
+    """Return the key under which clients expect a saved image."""
+    match = NUMBERED.fullmatch(path.name)
+    return COMPARED.get(match[1], "images") if match else "images"
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ class Workspace:
         """Return the path of a file that a graph names, links resolved.
 
         Args:
-            kind: "input"; other kinds are resolved by the port that declares them.
+            kind: "input", or "output" for a file that was saved; other kinds are resolved by the
+                port that declares them.
             name: path relative to a folder, with slashes, or backslashes as on Windows; ComfyUI's
                 suffix ` [output]` chooses the folder.
 
@@ -69,7 +70,9 @@ class Workspace:
         name, kind_of_folder = split_annotated(name.replace("\\", "/"))
         by_kind = {"output": self.output_dir, "temp": self.temp_dir, "input": self.input_dir}
         folders = [self.graph_dir, self.input_dir, self.library_dir]
-        if kind_of_folder:
+        if kind == "output" and not kind_of_folder:
+            folders = [self.output_dir]
+        elif kind_of_folder:
             folders = [by_kind[kind_of_folder]]
         for folder in folders:
             if folder is not None and (path := safe_path(folder, name)).is_file():

@@ -30,7 +30,7 @@ _ESCAPED = re.compile(r"\\([{}|])")
 
 def is_widget(port: Port) -> bool:
     """Return whether the editor shows a widget for an input."""
-    return port.type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+    return port.plain is not None or port.type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
 def connects(first: str, second: str) -> bool:

@@ -12,6 +12,7 @@ from ..node.ports import ANY
 from ..node.spec import NodeSpec, Port
 from .comfy_values import is_widget
 from .native_inputs import INPUT_KEYS
+from .native_values import thaw
 from .parsing import VERSION
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -153,7 +154,9 @@ def _node(spec: NodeSpec) -> Schema:
 def _port(port: Port) -> Schema:
     details: Schema = {"description": port.tooltip} if port.tooltip else {}
     if not port.is_required and port.default is not None:
-        details["default"] = port.default
+        details["default"] = thaw(port.default)
+    if port.plain:
+        return details
     if not is_widget(port):
         return details if port.type == ANY else {**LINK, **details}
     literal: Schema = {"type": _TYPES.get(port.type, "string")}

@@ -67,7 +67,7 @@ def coerce(port: Port, value: Any) -> Any:
         if not is_unicode(value):
             raise LiteralError("wrong_type", "valid Unicode", ascii(value)[:MAX_LENGTH])
         return _one_of_options(port, value) if kind == "COMBO" else value
-    if kind == ANY or ("," in kind and _type_of(value) in kind.split(",")):
+    if port.plain or kind == ANY or ("," in kind and _type_of(value) in kind.split(",")):
         return value
     expected = f"a link to an output of type {kind}" if port.is_edge else f"one of {kind}"
     raise LiteralError("wrong_type", expected, f"the literal {describe_value(value)}")

@@ -24,6 +24,7 @@ from .ports import (
     Growing,
     Lazy,
     Matched,
+    Plain,
     Seeded,
     Socket,
     Text,
@@ -123,7 +124,12 @@ def _type_fields(subject: str, base: Any, markers: tuple[Any, ...]) -> dict[str,
     """Return the type, range, choices, file and family of an input."""
     for marker in markers:
         if isinstance(marker, Socket):
-            return {"type": marker.type, "family": marker.family, "compatible": marker.compatible}
+            return {
+                "type": marker.type,
+                "family": marker.family,
+                "compatible": marker.compatible,
+                "plain": find_marker(Plain, markers),
+            }
         if isinstance(marker, Matched):
             return {"type": marker.allowed, "matched": marker.name}
         if isinstance(marker, File):

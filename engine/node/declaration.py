@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .ports import ANY, Between, Choices, File, Growing
+from .ports import ANY, Between, Choices, File, Growing, Plain
 
 
 class _Missing:
@@ -35,6 +35,7 @@ class Port:
         growing: it stands for a group of inputs of this type; see `engine.node.fitting`.
         branches: the inputs that each choice adds.
         matched: name of the type that it shares with other inputs and outputs.
+        plain: how editors show its value, which a graph may write as plain data; else None.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Port:
     growing: Growing | None = None
     branches: tuple[Branch, ...] = ()
     matched: str = ""
+    plain: Plain | None = None
 
     @property
     def is_required(self) -> bool:
@@ -78,7 +80,7 @@ class Port:
     @property
     def is_edge(self) -> bool:
         """True if only a link can feed it: its values have no literal form."""
-        return not LITERAL_TYPES & set(self.type.split(","))
+        return not self.plain and not LITERAL_TYPES & set(self.type.split(","))
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,17 @@ class Matched:
 
 
 @dataclass(frozen=True)
+class Plain:
+    """Marks an edge type whose values a graph may write: numbers, strings, lists, mappings.
+
+    Args:
+        component: the part of the editor that edits the value, if it is not that of the type.
+    """
+
+    component: str = ""
+
+
+@dataclass(frozen=True)
 class Forwards:
     """Marks the result of an output node: its output is the value that an input has.
 

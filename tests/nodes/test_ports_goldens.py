@@ -20,6 +20,7 @@ GOLDENS: dict[str, Any] = json.loads((ROOT / "tests" / "goldens/ports.json").rea
 REGISTRY = latentloom.registry()
 NO_RESULT = "0 would divide by 0"
 WIDGET = "only links are optional in the editor; API prompts may still leave it out"
+NO_EXR = "OpenEXR files are not written"
 SORTED = "the same choices and default, in the order of other nodes"
 OLDER = "as in 0.3.64"
 DIFFERENCES = {
@@ -28,12 +29,7 @@ DIFFERENCES = {
     "DifferentialDiffusion.strength.optional": WIDGET,
     "DualCLIPLoader.device.optional": WIDGET,
     "EmptyLatentImage.model": "an additional input, for the native size and channels of a model",
-    "ImageFromBatch.batch_index.max": OLDER,
-    "ImageFromBatch.batch_index.min": OLDER,
     "ImageScaleToMaxDimension.upscale_method.options": SORTED,
-    "ImageScaleToTotalPixels.resolution_steps": OLDER,
-    "LatentFromBatch.batch_index.max": OLDER,
-    "LatentFromBatch.batch_index.min": OLDER,
     "LatentOperationTonemapReinhard.multiplier.min": NO_RESULT,
     "LoadLatent.latent.type": "the name of any file in the input folder, later ones included",
     "ModelSamplingAuraFlow.shift.min": NO_RESULT,
@@ -46,6 +42,8 @@ DIFFERENCES = {
     "ResizeAndPadImage.interpolation.options": SORTED,
     "SamplerSASolver.simple_order_2.default": "ComfyUI declares none and uses the same value",
     "SamplerSASolver.use_pece.default": "ComfyUI declares none and uses the same value",
+    "SaveImageAdvanced.format.bit_depth": NO_EXR,
+    "SaveImageAdvanced.format.input_color_space": NO_EXR,
     "SaveImage.format": "an input of this project's own, left out of files for ComfyUI",
     "SaveImage.quality": "an input of this project's own, left out of files for ComfyUI",
 }
