@@ -20,6 +20,7 @@ from . import plugins
 from .heif_header import read_avif, read_heic
 from .image_limits import Header, ImageFileError, check_scans, check_size, damaged, unsupported
 from .missing_end import JPEG_END_MARK, is_complete_jpeg, is_complete_png
+from .stand_ins import name_stand_in
 from .tiff_header import read_tiff
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -48,7 +49,7 @@ OTHER_KINDS = {
     "a PSD": rb"8BPS",
     "a PDF": rb"%PDF",
     "a PostScript file": rb"%!PS",
-    "markup": rb"\s*<",
+    "an SVG or other markup": rb"\s*<",
     "a JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "a JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
     "an OpenEXR": rb"v/1\x01",
@@ -105,6 +106,8 @@ def _other_kind(data: bytes) -> tuple[str, str]:
     """Return the kind of a file that is not read, and what to do."""
     if not data:
         return "an empty file", "copy it again"
+    if stand_in := name_stand_in(data):
+        return stand_in
     for name, magic in OTHER_KINDS.items():
         if re.match(magic, data, re.DOTALL):
             return name, "open it in the program that made it, and save an image as PNG or JPEG"

@@ -10,20 +10,12 @@ from pathlib import Path
 
 from ..errors import ModelFileError
 from ..families.tensor_info import FileHeader, TensorInfo, row_strides
+from ..images.stand_ins import LENGTH, name_stand_in
 from .safetensors_file import read_safetensors
 from .torch_file import TORCH_EXTENSIONS, read_torch
 
 FLOAT_FORMATS = {"F32": "f", "F16": "e", "F64": "d", "BF16": "f"}
 MAX_FLOATS_BYTES = 2**20
-WEB_PAGE = (
-    "a web page, not the weights; download the file itself, logged in if the site asks for it"
-)
-# What downloads leave in place of the weights, by its first bytes in lower case.
-TEXTS = {
-    b"version https://git-lfs": "a Git LFS pointer, not the weights; fetch them with git lfs pull",
-    b"<!doctype html": WEB_PAGE,
-    b"<html": WEB_PAGE,
-}
 
 
 def read_tensor_infos(path: Path) -> dict[str, TensorInfo]:
@@ -80,16 +72,15 @@ def _read(path: Path) -> FileHeader:
         is_torch = path.suffix.lower() in TORCH_EXTENSIONS
         return read_torch(path) if is_torch else read_safetensors(path)
     except ModelFileError as error:
-        if text := _find_text(path):
-            raise ModelFileError(f"{path.name} is {text}") from error
+        if stand_in := _name_stand_in(path):
+            what, hint = stand_in
+            raise ModelFileError(f"{path.name} is {what}, not the weights; {hint}") from error
         raise
 
 
-def _find_text(path: Path) -> str | None:
-    """Return what a file without weights is by its first bytes; None if unknown."""
+def _name_stand_in(path: Path) -> tuple[str, str] | None:
     try:
         with path.open("rb") as stream:
-            start = stream.read(256).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+            return name_stand_in(stream.read(LENGTH))
     except OSError:
         return None
-    return next((what for text, what in TEXTS.items() if start.startswith(text)), None)

@@ -80,6 +80,7 @@ def parse_graph(text: str, specs: Specs | None = None, folder: Path | None = Non
 
 
 def _parse(text: str, specs: Specs | None, folder: Path | None) -> Graph:
+    _check_start(text)
     if text.lstrip()[:1] != "{" and is_parameters(text):
         return parameters_graph(parse_parameters(text), specs or {})
     data = parse_text(text)
@@ -93,6 +94,24 @@ def _parse(text: str, specs: Specs | None, folder: Path | None) -> Graph:
         return read_workflow(data, specs or {})
     expected = "`latentloom: 1` and `nodes:`, or a file that ComfyUI's editor saves or exports"
     raise FormatError(f"not a graph: expected {expected}")
+
+
+# What downloads leave in place of a graph, by the start of the text in lower case.
+_LFS = "got a Git LFS pointer; fetch the file with git lfs pull"
+_PAGE = "got a web page; download the file itself, logged in if the site asks for it"
+STAND_INS = {"version https://git-lfs": _LFS, "<!doctype html": _PAGE, "<html": _PAGE}
+
+
+def _check_start(text: str) -> None:
+    """Refuse a text that is the stand-in of a file.
+
+    Raises:
+        FormatError: it is.
+    """
+    start = text[:100].lstrip().lower()
+    for prefix, got in STAND_INS.items():
+        if start.startswith(prefix):
+            raise FormatError(f"expected a graph, {got}")
 
 
 def dump_graph(graph: Graph, form: str, specs: Specs) -> str:

@@ -132,6 +132,9 @@ def test_copies_of_a_file_are_loaded_once(root: Path) -> None:
         ("version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a Git LFS pointer"),
         ("<!DOCTYPE html><title>Log in</title>", "a web page"),
         ("\ufeff\n<html lang=en>", "a web page"),
+        ('{"error": "Invalid credentials"}', "JSON, such as an error message of a site"),
+        ('<?xml version="1.0"?>\n<Error><Code>AccessDenied', "an error message of a site"),
+        ("Rar!\x1a", "an archive"),
     ],
 )
 def test_texts_in_place_of_weights_are_named(
@@ -140,4 +143,11 @@ def test_texts_in_place_of_weights_are_named(
     file = tmp_path / f"model.{extension}"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ModelFileError, match=rf"model\.{extension} is {problem}, not the weights"):
+        check_checkpoint(file)
+
+
+def test_a_damaged_file_whose_length_looks_like_json_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b'{"'.ljust(8, b"\0") + b"{}" * 10)
+    with pytest.raises(ModelFileError, match="incomplete"):
         check_checkpoint(file)

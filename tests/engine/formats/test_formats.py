@@ -365,3 +365,19 @@ def test_the_ending_chooses_the_form(tmp_path: Path, name: str) -> None:
 def test_an_unknown_extension_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="expected extension"):
         save_graph(Graph(), tmp_path / "g.txt", REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a Git LFS pointer"),
+        ("\n<!DOCTYPE html><title>Log in</title>", "a web page"),
+    ],
+)
+@pytest.mark.parametrize("extension", ["yaml", "json"])
+def test_what_a_download_left_in_place_of_a_graph_is_named(
+    text: str, got: str, extension: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"graph.{extension}").write_text(text)
+    with pytest.raises(FormatError, match=f"graph.{extension}: expected a graph, got {got}"):
+        load_graph(tmp_path / f"graph.{extension}")
