@@ -32,6 +32,7 @@ LITERAL = ("invalid_input_type", "The value has the wrong type")
 LINKED = ("return_type_mismatch", "Return type mismatch between linked nodes")
 MAX_SHOWN = 20
 MAX_CYCLE_NODES = 100
+MAX_NODES_WITH_ERRORS = 1000
 
 
 def node_errors(
@@ -43,7 +44,7 @@ def node_errors(
     """Return the errors by node id, with the output nodes that they stop.
 
     The answer grows with the number of problems only: a cycle is reported at MAX_CYCLE_NODES of
-    its nodes, and each list of nodes names MAX_SHOWN.
+    its nodes, each list of nodes names MAX_SHOWN, and MAX_NODES_WITH_ERRORS nodes have errors.
 
     Args:
         outputs: the requested output nodes.
@@ -54,6 +55,8 @@ def node_errors(
         in_cycle = cycle[:MAX_CYCLE_NODES] if problem.kind == "cycle" and cycle else None
         ids = in_cycle or [problem.node]
         for id in ids:
+            if id not in errors_by_node and len(errors_by_node) >= MAX_NODES_WITH_ERRORS:
+                continue
             entry = errors_by_node.setdefault(
                 id,
                 {

@@ -1,4 +1,4 @@
-"""What downloads leave in place of a file, by its first bytes."""
+"""Kinds of files that downloads leave in place of another, by their first bytes."""
 
 from __future__ import annotations
 

@@ -96,14 +96,14 @@ def _parse(text: str, specs: Specs | None, folder: Path | None) -> Graph:
     raise FormatError(f"not a graph: expected {expected}")
 
 
-# What downloads leave in place of a graph, by the start of the text in lower case.
+# Kinds of files that downloads leave in place of a graph, by the start of the text in lower case.
 _LFS = "got a Git LFS pointer; fetch the file with git lfs pull"
 _PAGE = "got a web page; download the file itself, logged in if the site asks for it"
 STAND_INS = {"version https://git-lfs": _LFS, "<!doctype html": _PAGE, "<html": _PAGE}
 
 
 def _check_start(text: str) -> None:
-    """Refuse a text that is the stand-in of a file.
+    """Refuse the stand-in of a graph.
 
     Raises:
         FormatError: it is.

@@ -17,7 +17,7 @@ from latentloom.engine.errors import FormatError
 from latentloom.engine.formats.parsing import MAX_VALUES, parse_json
 from latentloom.engine.jobs import store
 from latentloom.engine.node.image_service import EncodedImage, ImageService
-from latentloom.web import info, routes, userdata
+from latentloom.web import info, problems, routes, userdata
 from latentloom.web.problems import MAX_CYCLE_NODES, MAX_SHOWN
 from latentloom.web.prompts import MAX_ID_CHARS
 from latentloom.web.routes import MAX_INLINE_CHARS
@@ -82,7 +82,10 @@ OTHER_BOUNDS = {
     "engine.graph.literal": {"MAX_LENGTH", "MAX_OPTIONS"},
     "engine.jobs.damage": {"MAX_NAMED", "MAX_ID_CHARS"},
     "engine.jobs.store": {"MAX_ATTEMPTS"},
+    "engine.formats.yaml_text": {"MAX_KEY_CHARS", "MAX_SHORT_CHARS"},
     "nodes.lint": {"MAX_AT_ONCE"},
+    "nodes.numeric": {"MAX_DIGITS"},
+    "nodes.strings": {"MAX_WIDTH_DIGITS"},
     "nodes.lint_prompt": {"MAX_SHOWN"},
     "web.client": {"MAX_MESSAGE_BYTES"},
     "web.routes": {"MAX_INLINE_CHARS"},
@@ -180,6 +183,18 @@ def test_a_bad_node_names_the_first_outputs_that_depend_on_it(tmp_path: Path) ->
         errors = body["node_errors"]
         assert errors["n0"]["dependent_outputs"] == [f"out{i}" for i in range(MAX_SHOWN)]
         assert errors["n48"]["dependent_outputs"] == ["out48", "out49"]
+
+    served(tmp_path, story)
+
+
+def test_errors_are_reported_at_a_bounded_number_of_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(problems, "MAX_NODES_WITH_ERRORS", 5)
+
+    async def story(api: Served) -> None:
+        _, body = await api.post("/prompt", {"prompt": bad_chain(50)})
+        assert list(body["node_errors"]) == [f"n{i}" for i in range(5)]
 
     served(tmp_path, story)
 
