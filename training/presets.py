@@ -126,7 +126,8 @@ TINY = Preset(
     toned=20,
     counts=Counts(36, 2, 2, 9, 2, 12, 1, 2, 2, 2, 2, 9, 2, 2, 2),
 )
-# For a GPU: the same networks on more images, in large batches.
+# For a GPU: the same networks on more images, in large batches. On an H200 a step of the denoiser
+# took 40 ms, of the autoencoder 18 ms, of the ControlNet 33 ms.
 LARGE = replace(
     FULL,
     scenes=48_000,
@@ -136,14 +137,14 @@ LARGE = replace(
     autoencoder=replace(FULL.autoencoder, steps=7_000, fall=3_500),
     decoder=replace(FULL.decoder, steps=3_000, fall=2_400),
     denoiser=replace(
-        FULL.denoiser, steps=12_000, rate=1.25e-3, warmup=300, fall=4_800, average=0.999,
+        FULL.denoiser, steps=12_000, rate=1.2e-3, warmup=300, fall=4_800, average=0.999,
         snapshots=45.0,
     ),
-    controlnet=replace(FULL.controlnet, steps=2_500, rate=1.25e-3, fall=1_500, average=0.997),
+    controlnet=replace(FULL.controlnet, steps=2_500, rate=1.2e-3, fall=1_500, average=0.997),
     adapter=replace(FULL.adapter, steps=400, fall=350),
-    autoencoder_crops=((0.7, 48, 96), (0.9, 18, 160), (1.0, 10, 256)),
-    batch=192,
-    control_batch=128,
+    autoencoder_crops=((0.7, 32, 96), (0.9, 12, 160), (1.0, 6, 256)),
+    batch=128,
+    control_batch=96,
     adapter_batch=64,
 )  # fmt: skip
 PRESETS = {"full": FULL, "large": LARGE, "tiny": TINY}
