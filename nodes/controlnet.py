@@ -121,11 +121,11 @@ def set_union_controlnet_type(control_net: ControlNet, type: UnionKind = "auto")
     """
     from dataclasses import replace
 
-    from latentloom.diffusion.networks.control import UNION_KINDS, UnionWeights
+    from latentloom.diffusion.networks.control import UNION_KINDS
 
-    kind, weights = UNION_KINDS[type], control_net.weights
-    if isinstance(weights, UnionWeights) and kind >= weights.kind_count:
-        raise InputError("type", f"one of the {weights.kind_count} types of this ControlNet", type)
+    kind, count = UNION_KINDS[type], control_net.weights.kind_count
+    if count is not None and kind >= count:
+        raise InputError("type", f"one of the {count} types of this ControlNet", type)
     return replace(control_net, kind=kind)
 
 
@@ -138,7 +138,7 @@ def controlnet_apply_advanced(
     strength: ControlStrength = 1.0,
     start_percent: Percent = 0.0,
     end_percent: Percent = 1.0,
-    vae: Vae | None = None,  # noqa: ARG001 - ComfyUI's input, for ControlNets that read latents
+    vae: Vae | None = None,
 ) -> ControlledPair:
     """Apply a ControlNet to positive and negative conditioning, for part of the sampling.
 
@@ -152,7 +152,10 @@ def controlnet_apply_advanced(
         strength: scale of the control; 0 returns the conditioning unchanged.
         start_percent, end_percent: range of the sampling in which it is active; 0 is the start
             (pure noise), 1 the end.
-        vae: unused; the ControlNets of the supported families need none.
+        vae: encodes the control image for ControlNets that read its latent, as those of Flux.1.
+
+    Raises:
+        InputError: the ControlNet reads latents and there is no VAE.
 
     Source: ComfyUI's ControlNetApplyAdvanced.
     """
@@ -161,7 +164,11 @@ def controlnet_apply_advanced(
 
     if strength == 0:
         return ControlledPair(positive, negative)
-    control = Control(control_net, image, strength=strength, start=start_percent, end=end_percent)
+    if control_net.weights.reads_latents and vae is None:
+        raise InputError("vae", "a VAE, since this ControlNet reads latents", "none")
+    control = Control(
+        control_net, image, strength=strength, start=start_percent, end=end_percent, vae=vae
+    )
     return ControlledPair(with_control(positive, control), with_control(negative, control))
 
 

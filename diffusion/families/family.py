@@ -21,12 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from .space import SD, LatentSpace
 from .stored import OriginalLayers, ParameterSizes, StoredNetwork, TensorInfos
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from .conditions import Prompt, SourceLatent
@@ -52,6 +53,38 @@ class NetworkFile:
     network: StoredNetwork
     text_widths: tuple[int, ...]
     read_floats: Callable[[str], Sequence[float]]
+
+
+class Residuals(Protocol):
+    """The outputs of ControlNets, as an architecture's `predict` takes them."""
+
+    def to(self, dtype: torch.dtype) -> Self:
+        """Return the residuals in another precision."""
+
+    def plus(self, other: Self) -> Self:
+        """Return the sum with another ControlNet's."""
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return all of them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ControlArchitecture:
+    """A class of ControlNets that read the latent of their image.
+
+    Attributes:
+        class_name: of diffusers' network.
+        find: returns the ControlNet of a file by its keys; None if it has none of this class.
+        sizes: the parameters of a configuration.
+        predict: the residuals: `(module, x, timestep, context, added, hint, kind)`, as the
+            `predict` of the `Architecture`; the hint is a latent like x, the kind is of a union,
+            below 0 for none.
+    """
+
+    class_name: str
+    find: Callable[[TensorInfos], StoredNetwork | None]
+    sizes: ParameterSizes
+    predict: Callable[[nn.Module, Tensor, Tensor, Tensor, Any, Tensor, int], Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

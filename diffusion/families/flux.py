@@ -153,18 +153,18 @@ def predict(
     timestep: Tensor,
     context: Tensor,
     added: FluxInputs,
-    control: Any,  # noqa: ARG001
+    control: Any,
 ) -> Tensor:
     """Return the raw output of the transformer; see `Architecture.predict`."""
     import torch
 
     config: Any = module.config
-    tokens, positions = _tokens(x, 0, 0, 0)
+    tokens, positions = make_tokens(x)
     sequence, ids = [tokens], [positions]
     for reference, offset in zip(
         added.references, _reference_offsets(added.method, x, added.references), strict=True
     ):
-        tokens, positions = _tokens(reference.to(x.dtype), *offset)
+        tokens, positions = make_tokens(reference.to(x.dtype), *offset)
         sequence.append(tokens)
         ids.append(positions)
     pooled = added.pooled
@@ -183,10 +183,24 @@ def predict(
             img_ids=torch.cat(ids),
             txt_ids=x.new_zeros(context.shape[1], 3, dtype=torch.float32),
             guidance=guidance if config.guidance_embeds else None,
+            **_pad_residuals(control, sum(tokens.shape[1] for tokens in sequence)),
             joint_attention_kwargs=_attention_mask(added.biases, x, context, sequence),
             return_dict=False,
         )[0]
     return _to_latent(output[:, : sequence[0].shape[1]], *x.shape[-2:])
+
+
+def _pad_residuals(control: Any, length: int) -> dict[str, list[Tensor]]:
+    """Return the residuals of ControlNets with zeros for the tokens of references."""
+    from torch.nn.functional import pad
+
+    if control is None:
+        return {}
+    double, single = (
+        [pad(one, (0, 0, 0, length - one.shape[1])) for one in part] for part in control
+    )
+    named = {"controlnet_block_samples": double, "controlnet_single_block_samples": single}
+    return {name: residuals for name, residuals in named.items() if residuals}
 
 
 def _attention_mask(
@@ -205,7 +219,7 @@ def _attention_mask(
     return {"attention_mask": mask}
 
 
-def _tokens(x: Tensor, index: int, top: int, left: int) -> tuple[Tensor, Tensor]:
+def make_tokens(x: Tensor, index: int = 0, top: int = 0, left: int = 0) -> tuple[Tensor, Tensor]:
     """Return the patches of a latent B×C×h×w as B×n×4C, and their positions n×3.
 
     Odd sides are padded by what follows on the other side. `top` and `left` are in cells.

@@ -80,7 +80,7 @@ def find_flux(infos: TensorInfos) -> StoredNetwork | None:
         ):  # fmt: skip
             names = {name: name.removeprefix(prefix) for name in infos if name.startswith(prefix)}
             shapes = {ours: infos[theirs].shape for theirs, ours in names.items()}
-            return StoredNetwork(_make_config(shapes), names)
+            return StoredNetwork(make_config(shapes), names)
     return None
 
 
@@ -129,7 +129,7 @@ def _map_original(infos: TensorInfos, prefix: str) -> StoredNetwork:
         else:
             split[key] = tuple(f"{part}.{kind}" for part in parts)
     swapped = frozenset(key for key in names if key.startswith(f"{prefix}{SWAPPED}."))
-    return StoredNetwork(_make_config(shapes), names, split, swapped=swapped)
+    return StoredNetwork(make_config(shapes), names, split, swapped=swapped)
 
 
 def _our_layers(layer: str) -> tuple[str, ...]:
@@ -142,7 +142,7 @@ def _our_layers(layer: str) -> tuple[str, ...]:
     return (OUTER.get(layer, layer),)
 
 
-def _make_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def make_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """Return the configuration of a transformer with our names, from what no key joins."""
     width, in_channels = shapes["x_embedder.weight"]
     return {

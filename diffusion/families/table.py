@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import ModelFileError
-from .family import Architecture, Family, NetworkFile
+from .family import Architecture, ControlArchitecture, Family, NetworkFile
 from .flux import FLUX
+from .flux_control import CONTROL as FLUX_CONTROL
 from .other_unet import OTHER_UNET, family_of_width
 from .refiner import REFINER
 from .sd15 import SD15
@@ -31,6 +32,10 @@ FAMILY_BY_TEXT_DIM = {family.text_dim: family for family in (SD15, SD21, SDXL, R
 LAYOUT = re.compile(r"latent-(\d+)x(\d+)")
 
 
+# ControlNets that read latents, with the family that they are for.
+CONTROLS = ((FLUX_CONTROL, FLUX),)
+
+
 class FoundNetwork(NamedTuple):
     """The denoising network of a file, and its class."""
 
@@ -44,6 +49,28 @@ def find_network(infos: TensorInfos) -> FoundNetwork | None:
         network = architecture.find(infos)
         if network is not None:
             return FoundNetwork(architecture, network)
+    return None
+
+
+class FoundControl(NamedTuple):
+    """The ControlNet of a file, its class, and the family that it is for."""
+
+    architecture: ControlArchitecture
+    network: StoredNetwork
+    family: Family
+
+
+def find_control(infos: TensorInfos) -> FoundControl | None:
+    """Return the ControlNet of a file, if it is one that reads latents; else None.
+
+    Raises:
+        ModelFileError: it is of a kind that is not supported.
+    """
+    for architecture, family in CONTROLS:
+        network = architecture.find(infos)
+        if network is not None:
+            width = network.config["joint_attention_dim"]
+            return FoundControl(architecture, network, replace(family, text_dim=width))
     return None
 
 

@@ -49,6 +49,15 @@ class ControlResiduals(NamedTuple):
         """Return the residuals in another precision."""
         return ControlResiduals(tuple(skip.to(dtype) for skip in self.skips), self.middle.to(dtype))
 
+    def plus(self, other: ControlResiduals) -> ControlResiduals:
+        """Return the sum with another ControlNet's."""
+        skips = tuple(a + b for a, b in zip(self.skips, other.skips, strict=True))
+        return ControlResiduals(skips, self.middle + other.middle)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return all of them."""
+        return (*self.skips, self.middle)
+
 
 def find_unet(infos: TensorInfos) -> StoredNetwork | None:
     """Return the UNet of a file; None if it has none."""

@@ -10,14 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import SamplingError
 from ..families.added import AddedConditioning, make_added_kwargs
-from ..families.family import Family
+from ..families.family import ControlArchitecture, Family, Residuals
 from ..families.unet import ControlResiduals
 from ..images.resize import resize
 from ..schedules.model_sampling import ModelSampling
 from .finite import non_finite
-from .handles import NetworkHandle
+from .handles import NetworkHandle, Vae
 from .tiled_model import TileWindow
+from .vae import encode
 from .weights import UNetInputs, Weights
 
 # The kinds of hints that a union ControlNet takes, with their indices.
@@ -36,7 +38,18 @@ ANY_KIND = UNION_KINDS["auto"]
 
 
 class ControlWeights(Weights):
-    """A ControlNet's network. Source: arXiv 2302.05543."""
+    """A ControlNet's network. Source: arXiv 2302.05543.
+
+    Attributes:
+        reads_latents: its hint is the latent of the image.
+    """
+
+    reads_latents = False
+
+    @property
+    def kind_count(self) -> int | None:
+        """The number of kinds that a union takes; None for other ControlNets."""
+        return None
 
     def predict(
         self,
@@ -44,7 +57,7 @@ class ControlWeights(Weights):
         hint: Tensor,
         strength: float,
         kind: int = ANY_KIND,  # noqa: ARG002 - for UnionWeights
-    ) -> ControlResiduals:
+    ) -> Residuals:
         """Return the residuals for the UNet, times `strength`.
 
         Args:
@@ -85,7 +98,7 @@ class UnionWeights(ControlWeights):
 
     def predict(
         self, inputs: UNetInputs, hint: Tensor, strength: float, kind: int = ANY_KIND
-    ) -> ControlResiduals:
+    ) -> Residuals:
         """Return the residuals; without a kind the hint is read as a plain ControlNet reads it."""
         dtype, module = self.dtype, self.module
         chosen = torch.zeros(len(inputs.x), self.kind_count, device=inputs.x.device, dtype=dtype)
@@ -113,6 +126,37 @@ class UnionWeights(ControlWeights):
         return ControlResiduals(tuple(skip * strength for skip in skips), middle * strength)
 
 
+class LatentControlWeights(ControlWeights):
+    """A ControlNet that reads the latent of its image."""
+
+    reads_latents = True
+
+    def __init__(self, module: nn.Module, digest: str, architecture: ControlArchitecture) -> None:
+        super().__init__(module, digest)
+        self._predict = architecture.predict
+
+    @property
+    def kind_count(self) -> int | None:
+        """The number of kinds that a union takes; None for other ControlNets."""
+        config: Any = self.module.config
+        count: int | None = getattr(config, "num_mode", None)
+        return count
+
+    def predict(
+        self, inputs: UNetInputs, hint: Tensor, strength: float, kind: int = ANY_KIND
+    ) -> Residuals:
+        """Return the residuals, times `strength`; the hint is a latent like x."""
+        dtype, (x, timestep, context, added) = self.dtype, inputs
+        hint = hint.to(dtype)
+        residuals = self._predict(
+            self.module, x.to(dtype), timestep, context.to(dtype), added, hint, kind
+        )
+        scaled: Residuals = type(residuals)(
+            *(tuple(one * strength for one in part) for part in residuals)
+        )
+        return scaled
+
+
 @dataclass(frozen=True, eq=False)
 class ControlNet(NetworkHandle):
     """A ControlNet as it travels on edges.
@@ -135,6 +179,7 @@ class Control:
         strength: factor of the residuals.
         start, end: shares of the schedule between which it acts; 0 is noise, 1 is the image.
         both_sides: control a negative side that has no control of its own.
+        vae: encodes the hint for a ControlNet that reads latents.
     """
 
     net: ControlNet
@@ -144,6 +189,7 @@ class Control:
     start: float = 0.0
     end: float = 1.0
     both_sides: bool = False
+    vae: Vae | None = None
 
 
 class ControlRunner:
@@ -162,7 +208,7 @@ class ControlRunner:
         inputs: UNetInputs,
         count: int,
         window: TileWindow | None = None,
-    ) -> ControlResiduals | None:
+    ) -> Residuals | None:
         """Return the sum of the residuals of the controls active at `sigma`; None if none is.
 
         Args:
@@ -170,7 +216,7 @@ class ControlRunner:
             count: how many copies of the batch x holds, one after another.
             window: the tile that x is, where the latent is sampled in tiles.
         """
-        total: ControlResiduals | None = None
+        total: Residuals | None = None
         for control in controls:
             if self._is_active(control, sigma):
                 hint = self._hint(control, inputs.x, count, window)
@@ -178,7 +224,7 @@ class ControlRunner:
                 with net.weights.use():
                     added = net.weights.predict(inputs, hint, control.strength, net.kind)
                 self._note_overflow(inputs.x, added)
-                total = added if total is None else _add(total, added)
+                total = added if total is None else total.plus(added)
         return total
 
     def _is_active(self, control: Control, sigma: float) -> bool:
@@ -197,8 +243,10 @@ class ControlRunner:
         if key not in self._hints:
             pixels = control.hint[..., :3].movedim(-1, 1).float()
             hint = resize(pixels, width, height, "nearest-exact", "center").to(x.device)
+            if control.net.weights.reads_latents:
+                hint, factor = _encode_hint(control, hint), 1
             if window is not None:
-                full_size = (height, width)
+                full_size = (hint.shape[-2], hint.shape[-1])
                 window_px = TileWindow(window.top * factor, window.left * factor, full_size)
                 hint = window_px.crop(hint, x.shape[-2] * factor, x.shape[-1] * factor)
             repeats = -(-batch // len(hint))
@@ -206,9 +254,9 @@ class ControlRunner:
             self._hints[key] = (control, hint.to(control.net.weights.dtype))
         return self._hints[key][1]
 
-    def _note_overflow(self, x: Tensor, residuals: ControlResiduals) -> None:
+    def _note_overflow(self, x: Tensor, residuals: Residuals) -> None:
         """Note on the device, without waiting for it, if finite inputs gave NaN or infinity."""
-        sums = [part.sum(dtype=torch.float32) for part in (*residuals.skips, residuals.middle)]
+        sums = [part.sum(dtype=torch.float32) for part in residuals.tensors()]
         overflowed = ~torch.stack(sums).isfinite().all() & x.isfinite().all()
         before = self._overflowed
         self._overflowed = overflowed if before is None else before | overflowed
@@ -223,6 +271,16 @@ class ControlRunner:
             raise non_finite("the ControlNet")
 
 
-def _add(first: ControlResiduals, second: ControlResiduals) -> ControlResiduals:
-    skips = tuple(a + b for a, b in zip(first.skips, second.skips, strict=True))
-    return ControlResiduals(skips, first.middle + second.middle)
+def _encode_hint(control: Control, hint: Tensor) -> Tensor:
+    """Return the latent of a hint B×3×H×W, as its network reads it.
+
+    Raises:
+        SamplingError: there is no VAE to encode it with.
+    """
+    if control.vae is None:
+        raise SamplingError(
+            "the ControlNet reads the latent of its image: expected a VAE, got none; connect the "
+            "VAE to ControlNetApplyAdvanced"
+        )
+    latent = encode(control.vae, hint.movedim(1, -1).cpu())
+    return control.net.family.to_model(latent.samples).to(hint.device)

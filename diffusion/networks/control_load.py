@@ -9,16 +9,18 @@ import torch
 from torch import nn
 
 from ..errors import ModelFileError
+from ..families.table import FoundControl
 from ..weights.control_file import (
     DIFFERENCE_KEY,
     check_control,
     detect_control_family,
+    find_file_control,
     is_union_control,
     read_control_network,
 )
 from ..weights.headers import read_tensor_infos
 from . import devices
-from .control import ControlNet, ControlWeights, UnionWeights
+from .control import ControlNet, ControlWeights, LatentControlWeights, UnionWeights
 from .handles import Model
 from .network_files import load_network_file, load_network_folder, load_shared
 
@@ -34,6 +36,9 @@ def load_control(path: Path, model: Model | None = None) -> ControlNet:
             without a model.
     """
     check_control(path, model is not None)
+    found_control = find_file_control(path) if path.is_file() else None
+    if found_control is not None:
+        return _load_latent_control(path, found_control)
 
     def make(digest: str) -> ControlWeights:
         from diffusers import ControlNetModel, ControlNetUnionModel
@@ -62,6 +67,19 @@ def load_control(path: Path, model: Model | None = None) -> ControlNet:
         return weights
 
     return ControlNet(load_shared(f"controlnet on {model.weights.digest}", make_sum, path), family)
+
+
+def _load_latent_control(path: Path, found_control: FoundControl) -> ControlNet:
+    architecture, network, family = found_control
+
+    def make(digest: str) -> ControlWeights:
+        import diffusers
+
+        build = partial(getattr(diffusers, architecture.class_name), **network.config)
+        module = load_network_file(path, network, build, devices.network_dtype())
+        return LatentControlWeights(module, digest, architecture)
+
+    return ControlNet(load_shared("controlnet", make, path), family)
 
 
 def _add_weights(module: nn.Module, base: nn.Module) -> None:

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..families.family import Architecture, Family
+from ..families.family import Architecture, Family, Residuals
 from ..families.unet import UNET
 from ..text.tokenizers import Tokenizer
 from ..weights.text_keys import TextKind
@@ -25,13 +25,6 @@ from .residency import Hook, move_partly_to_device, residency
 if TYPE_CHECKING:
     from .fast.calls import FastCalls
     from .fast.capture import Function
-
-
-class Residuals(Protocol):
-    """The sum of ControlNets' outputs, as an architecture's `predict` takes it."""
-
-    def to(self, dtype: torch.dtype) -> Residuals:
-        """Return the residuals in another precision."""
 
 
 class UNetInputs(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import ModelFileError
 from ..families.family import Family
 from ..families.stored import StoredNetwork, TensorInfos
-from ..families.table import family_for
+from ..families.table import FoundControl, family_for, find_control
 from ..families.unet_keys import map_encoder_keys
 from .config_file import ConfigFile, read_config
 from .detect import MAX_LEVELS, WEIGHT_FILES, check_weights
@@ -46,6 +46,10 @@ def check_control(path: Path, with_model: bool = False) -> None:
         check_weights(path, WEIGHT_FILES["unet"])
         return
     infos = read_tensor_infos(path)
+    found_control = find_file_control(path)
+    if found_control is not None:
+        check_parameters(path, found_control.network, found_control.architecture.sizes)
+        return
     network = read_control_network(path.name, infos)
     check_parameters(path, network, union_sizes if UNION_KEY in infos else control_sizes)
     if DIFFERENCE_KEY in infos and not with_model:
@@ -60,6 +64,9 @@ def detect_control_family(path: Path) -> Family:
     Raises:
         ModelFileError: it is not a ControlNet.
     """
+    found_control = find_file_control(path) if path.is_file() else None
+    if found_control is not None:
+        return found_control.family
     if path.is_file():
         values = read_control_network(path.name, read_tensor_infos(path)).config
         config = ConfigFile(path.name, {**values, HINT_CHANNELS: list(values[HINT_CHANNELS])})
@@ -71,6 +78,18 @@ def detect_control_family(path: Path) -> Family:
     levels = config.read_length(HINT_CHANNELS, 4, MAX_LEVELS)
     family = family_for(config.read_count("cross_attention_dim"))
     return replace(family, space=replace(family.space, cell_px=2 ** (levels - 1)))
+
+
+def find_file_control(path: Path) -> FoundControl | None:
+    """Return the ControlNet of a file, if it is one that reads latents; else None.
+
+    Raises:
+        ModelFileError: it is of a kind that is not supported.
+    """
+    try:
+        return find_control(read_tensor_infos(path))
+    except ModelFileError as error:
+        raise ModelFileError(f"{path.name}: {error}") from error
 
 
 def is_union_control(path: Path) -> bool:

@@ -296,7 +296,9 @@ def residuals_of(net: ControlNet, kind: int) -> ControlResiduals:
     inputs = UNetInputs(torch.randn(2, 4, 8, 8), torch.tensor([7.0, 7.0]), torch.randn(2, 77, 32))
     hint = image().movedim(-1, 1).expand(2, -1, -1, -1)
     with torch.no_grad():
-        return net.weights.predict(inputs, hint, 0.5, kind)
+        result = net.weights.predict(inputs, hint, 0.5, kind)
+    assert isinstance(result, ControlResiduals)
+    return result
 
 
 def test_a_union_controlnet_equals_diffusers(union_folder: Path) -> None:

@@ -112,7 +112,9 @@ def test_a_controlnet_gives_the_same(
 
     def residuals(strength: float) -> ControlResiduals:
         with control.use():
-            return control.predict(inputs, hint, strength)
+            result = control.predict(inputs, hint, strength)
+        assert isinstance(result, ControlResiduals)
+        return result
 
     plain = residuals(0.7)
     (plain_output,) = predict(weights, inputs, control=plain)
