@@ -15,6 +15,7 @@ from latentloom.engine.errors import FormatError, InputError, LatentloomError
 from latentloom.engine.files.workspace import UnsafePathError
 
 from . import (
+    blueprints,
     converting,
     editor,
     files,
@@ -49,6 +50,7 @@ ROUTE_MODULES = (
     info,
     models,
     templates,
+    blueprints,
     planning,
     converting,
     openapi,

@@ -22,7 +22,7 @@ from .site import MAX_LISTED, Site
 from .sockets import Hub
 
 routes = Routes()
-COMFYUI_VERSION = "0.3.64"
+COMFYUI_VERSION, COMPATIBILITY = "0.33.0", "LATENTLOOM_COMFYUI"
 FRONTEND, TEMPLATES = "comfyui-frontend-package", "comfyui-workflow-templates"
 
 
@@ -54,7 +54,7 @@ async def system_stats(site: Site, request: web.Request) -> web.Response:
         "os": os.name if os.name != "posix" else platform.system().lower(),
         "ram_total": total,
         "ram_free": free,
-        "comfyui_version": COMFYUI_VERSION,
+        "comfyui_version": comfyui_version(),
         "latentloom_version": _version("latentloom"),
         "required_frontend_version": _version(FRONTEND),
         "installed_templates_version": _version(TEMPLATES) or None,
@@ -66,6 +66,12 @@ async def system_stats(site: Site, request: web.Request) -> web.Response:
     }
     devices = await asyncio.to_thread(machine.device_list, site.registry)
     return answer({"system": system, "devices": devices})
+
+
+def comfyui_version() -> str:
+    """Return the version of ComfyUI whose rules are followed where versions differ."""
+    chosen = os.environ.get(COMPATIBILITY, "")
+    return COMFYUI_VERSION if chosen in ("", "current") else chosen
 
 
 @routes.add("GET", "/i18n", "Translations of node packs; there are none")

@@ -47,16 +47,6 @@ async def template(site: Site, request: web.Request) -> web.Response:
     return answer(await asyncio.to_thread(write_workflow, graph, site.registry))
 
 
-@routes.add("GET", "/global_subgraphs", "Subgraphs of packs of nodes; there are none")
-async def subgraphs(site: Site, request: web.Request) -> web.Response:
-    return answer({})
-
-
-@routes.add("GET", "/global_subgraphs/{id}", "A subgraph of a pack of nodes")
-async def subgraph(site: Site, request: web.Request) -> web.Response:
-    raise RequestError(404, "there is no such subgraph")
-
-
 @routes.add("GET", "/node_replacements", "The inputs of nodes that were renamed")
 async def replacements(site: Site, request: web.Request) -> web.Response:
     return answer(input_replacements(site.registry))
