@@ -35,7 +35,7 @@ FAST = {
     "flux_fwd_hi", "flux_guidance_off", "flux_ks_cfg", "flux_ks_odd", "flux_ks_mask",
     "flux_empty_sd15", "flux_ref2_offset", "flux_ref2_uxo_uno", "flux_ref_cfg", "flux_nopooled",
     "flux_ks_denoise06", "flux_lora_kohya_80", "flux_lora_diffusers_80", "schnell_ks_cfg1",
-    "fill_noconcat", "canny_noconcat",
+    "fill_noconcat", "canny_noconcat", "qwen_vae_dec", "qwen_vae_enc_odd",
 }  # fmt: skip
 
 

@@ -64,11 +64,12 @@ def _fit(entry: PromptEntry, side: int, x: Tensor, sampling: ModelSampling) -> F
     height, width = x.shape[-2:]
     region = _region(entry)
     box = region.cut_box(height, width)
+    weight = region.weight(box, x) * entry.strength
     return FittedEntry(
         entry=entry,
         side=side,
         box=box or Box(height, width, 0, 0),
-        weight=region.weight(box, x) * entry.strength,
+        weight=weight if weight.ndim == x.ndim else weight.unsqueeze(2),
         sigma_start=sampling.percent_to_sigma(entry.start),
         sigma_end=sampling.percent_to_sigma(entry.end),
     )

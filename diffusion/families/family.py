@@ -166,6 +166,8 @@ class Family:
         flow: sigmas of a model that predicts the flow.
         lora_width: inputs of the blocks' layers, by which LoRA files of the family are known;
             0 if they are not known so.
+        lora_marks: parts of names of layers, with underscores, that only LoRA files of the family
+            have among those of its width.
         form: what this model is for beyond text to image, such as inpaint; empty for nothing.
     """
 
@@ -182,6 +184,7 @@ class Family:
     sigma_range: tuple[float, float] | None = None
     flow: FlowLevels | None = None
     lora_width: int = 0
+    lora_marks: tuple[str, ...] = ()
     form: str = ""
 
     @property

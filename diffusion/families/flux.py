@@ -346,4 +346,5 @@ FLUX = Family(
     in_channels=16,
     flow=DEV,
     lora_width=3072,
+    lora_marks=("_single_", "_double_blocks_", "_norm1_", "_ff_"),
 )

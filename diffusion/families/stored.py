@@ -44,6 +44,7 @@ class StoredNetwork:
         split: our names for each key that holds several weights, joined on the first axis.
         transposed: keys of matrices that are stored transposed.
         swapped: keys of weights whose two halves on the first axis are the other way round.
+        class_name: of diffusers' network; empty for the usual one of its kind.
     """
 
     config: dict[str, Any]
@@ -51,6 +52,7 @@ class StoredNetwork:
     split: dict[str, tuple[str, ...]] = field(default_factory=dict)
     transposed: frozenset[str] = frozenset()
     swapped: frozenset[str] = frozenset()
+    class_name: str = ""
 
 
 def count_members(infos: Iterable[str], prefix: str) -> int:

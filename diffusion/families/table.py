@@ -12,23 +12,26 @@ from .family import Architecture, ControlArchitecture, Family, NetworkFile
 from .flux import FLUX
 from .flux_control import CONTROL as FLUX_CONTROL
 from .other_unet import OTHER_UNET, family_of_width
+from .qwen_image import QWEN_IMAGE
 from .refiner import REFINER
 from .sd15 import SD15
 from .sd21 import SD21
 from .sdxl import SDXL
-from .space import SD, UNKNOWN_CHANNELS, LatentSpace, unnamed_space
+from .space import SD, UNKNOWN_CHANNELS, WAN, LatentSpace, unnamed_space
 from .space import SDXL as SDXL_SPACE
 from .stored import StoredNetwork, TensorInfos
 from .unet import unet_family
 from .zimage import Z_IMAGE
 
 # The first that recognizes a network is its family.
-FAMILIES = (SD15, SD21, SDXL, REFINER, OTHER_UNET, FLUX, Z_IMAGE)
+FAMILIES = (SD15, SD21, SDXL, REFINER, OTHER_UNET, FLUX, Z_IMAGE, QWEN_IMAGE)
 ARCHITECTURES = tuple(dict.fromkeys(family.architecture for family in FAMILIES))
 FAMILY_BY_NAME = {family.name: family for family in FAMILIES}
 # Families of CLIP text encoders, whose joined width says which.
 FAMILY_BY_TEXT_DIM = {family.text_dim: family for family in (SD15, SD21, SDXL, REFINER)}
 
+# The autoencoder of Wan 2.1 and Qwen-Image, in a file of its own.
+VIDEO_AUTOENCODER = unet_family("latent-wan21", space=WAN)
 LAYOUT = re.compile(r"latent-(\d+)x(\d+)")
 
 
@@ -96,14 +99,21 @@ def family_of_lora(widths: Mapping[str, int]) -> str | None:
     for layer, width in widths.items():
         if width and layer.endswith("attn2_to_k"):
             return family_for(width).name
+    fitting: list[Family] = []
     for family in FAMILIES:
         starts = tuple(f"{start}_" for start in family.architecture.layer_starts)
         if family.lora_width and any(
             layer.startswith(starts) and width == family.lora_width
             for layer, width in widths.items()
         ):
-            return family.name
-    return None
+            fitting.append(family)
+    marked = [
+        family
+        for family in fitting
+        if any(mark in f"_{layer}" for layer in widths for mark in family.lora_marks)
+    ]
+    names = {family.name for family in marked or fitting}
+    return names.pop() if len(names) == 1 else None
 
 
 def family_for(text_dim: int) -> Family:
@@ -147,6 +157,8 @@ def space_named(family: str) -> LatentSpace:
     known = FAMILY_BY_NAME.get(family)
     if known is not None:
         return known.space
+    if family == VIDEO_AUTOENCODER.name:
+        return VIDEO_AUTOENCODER.space
     layout = LAYOUT.fullmatch(family)
     if layout is not None:
         return unnamed_space(int(layout[1]), int(layout[2]))

@@ -109,6 +109,19 @@ def fit_space(latent: Latent, space: LatentSpace) -> Latent:
     return replace(latent, samples=empty, cell_px=None)
 
 
+def merge_frames(samples: Tensor) -> Tensor:
+    """Return latents B×C×h×w of latents that may have an axis of frames, one for each frame."""
+    return samples if samples.ndim != FRAMES_AXES else samples.transpose(1, 2).flatten(0, 1)
+
+
+def _resize(samples: Tensor, width: int, height: int, method: str, crop: str) -> Tensor:
+    """Resize latents, frame by frame."""
+    flat = resize(merge_frames(samples), width, height, method, crop)
+    if samples.ndim != FRAMES_AXES:
+        return flat
+    return flat.reshape(len(samples), -1, *flat.shape[1:]).transpose(1, 2)
+
+
 def upscale(latent: Latent, method: str, width: int, height: int, crop: str = "disabled") -> Latent:
     """Resize to a size in pixels, at least 64 a side.
 
@@ -122,21 +135,21 @@ def upscale(latent: Latent, method: str, width: int, height: int, crop: str = "d
     elif height == 0:
         height = round(rows * max(MIN_SIDE_PX, width) / columns)
     width, height = max(MIN_SIDE_PX, width), max(MIN_SIDE_PX, height)
-    samples = resize(latent.samples, width // CELL_PX, height // CELL_PX, method, crop)
+    samples = _resize(latent.samples, width // CELL_PX, height // CELL_PX, method, crop)
     return replace(latent, samples=samples)
 
 
 def upscale_by(latent: Latent, method: str, factor: float) -> Latent:
     """Resize both sides by a factor, rounded to whole cells, at least one cell."""
     height, width = (max(1, round(side * factor)) for side in latent.shape[-2:])
-    return replace(latent, samples=resize(latent.samples, width, height, method))
+    return replace(latent, samples=_resize(latent.samples, width, height, method, "disabled"))
 
 
 def blend(first: Latent, second: Latent, share: float) -> Latent:
     """Mix `share` of the first with the rest of the second, which is resized to the first."""
     other = second.samples
     if other.shape[-2:] != first.shape[-2:]:
-        other = resize(other, first.shape[-1], first.shape[-2], "bicubic", "center")
+        other = _resize(other, first.shape[-1], first.shape[-2], "bicubic", "center")
     samples, other = match_batches(first.samples, other)
     index = first.batch_index if samples.shape[0] == first.shape[0] else None
     return replace(first, samples=samples * share + other * (1 - share), batch_index=index)
@@ -171,7 +184,7 @@ def repeat(latent: Latent, amount: int) -> Latent:
     if index is not None:
         span = max(index) - min(index) + 1
         index = tuple(draw + copy * span for copy in range(amount) for draw in index)
-    samples = latent.samples.repeat(amount, 1, 1, 1)
+    samples = latent.samples.repeat(amount, *[1] * (latent.samples.ndim - 1))
     return replace(latent, samples=samples, noise_mask=mask, batch_index=index)
 
 

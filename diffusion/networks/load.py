@@ -27,7 +27,7 @@ from .handles import Clip, Model, Vae
 from .load_text import load_text_files, load_text_folders
 from .narrow import compute_wide
 from .network_files import load_network_file, load_network_folder, load_shared
-from .weights import TextWeights, TinyVaeWeights, UNetWeights, VaeWeights
+from .weights import TextWeights, TinyVaeWeights, UNetWeights, VaeWeights, VideoVaeWeights
 
 STORED = {
     "default": None,
@@ -143,12 +143,13 @@ def _load_unet_file(
 
 def _load_vae_file(path: Path, contents: ModelContents) -> VaeWeights:
     def make(digest: str) -> VaeWeights:
-        from diffusers import AutoencoderKL
+        import diffusers
 
         part = contents.vae
         assert part is not None
-        build = partial(AutoencoderKL, **part.config)
-        return VaeWeights(load_network_file(path, part, build, devices.vae_dtype()), digest)
+        build = partial(getattr(diffusers, part.class_name or "AutoencoderKL"), **part.config)
+        module = load_network_file(path, part, build, devices.vae_dtype())
+        return VideoVaeWeights(module, digest) if part.class_name else VaeWeights(module, digest)
 
     return load_shared("vae", make, path)
 

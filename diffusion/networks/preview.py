@@ -22,6 +22,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from ..errors import ModelFileError
 from ..families.family import Family
 from ..families.space import LatentSpace
+from ..latents.latents import merge_frames
 from ..weights.file_cache import FileVersion, file_version
 from ..weights.folders import find_tiny_vae
 from ..weights.tiny_vae import TinyVaeFiles, read_tiny_vae
@@ -61,7 +62,7 @@ def learn_colours(family: Family, samples: Tensor, pixels: Tensor) -> None:
         samples: latents B×C×h×w in unscaled VAE space.
         pixels: their images B×H×W×C in 0..1.
     """
-    key = _key(family.space)
+    key, samples = _key(family.space), merge_frames(samples)
     equations = _fitted.get(key)
     if samples.ndim != 4 or (equations is not None and equations.pairs >= MAX_PAIRS):
         return
@@ -104,7 +105,7 @@ def map_to_colours(preview: LatentPreview) -> Tensor | None:
         ridge = RIDGE * equations.pairs * torch.eye(equations.cells.shape[0]).double()
         to_colours = torch.linalg.solve(equations.cells + ridge, equations.colours)
     height, width = preview.denoised.shape[-2:]
-    latent = preview.family.to_vae(preview.denoised[:1].detach().cpu())
+    latent = merge_frames(preview.family.to_vae(preview.denoised[:1].detach().cpu()))[:1]
     colours: Tensor = _with_one(latent) @ to_colours
     return _to_unit_range(colours.reshape(height, width, 3)).float()
 

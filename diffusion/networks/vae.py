@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NonFiniteError
-from ..latents.latents import Latent
+from ..latents.latents import Latent, merge_frames
 from . import devices
 from .finite import check_finite
 from .handles import Vae
@@ -32,7 +32,7 @@ def encode(vae: Vae, pixels: Tensor) -> Latent:
             cropped = crop_to_cells(pixels, vae.family.vae_factor)
             samples = _encode(vae, cropped)
         learn_colours(vae.family, samples, cropped)
-        return Latent(samples.clone(), family=_family_name(vae))
+        return _make_latent(vae, samples)
 
     return retry_when_out_of_memory(
         encode_whole, lambda: _encode_tiled(vae, pixels, *ENCODING_TILES)
@@ -40,13 +40,14 @@ def encode(vae: Vae, pixels: Tensor) -> Latent:
 
 
 def decode(vae: Vae, latent: Latent) -> Tensor:
-    """Decode latents to images B×H×W×3 in 0..1, float32 on the CPU."""
+    """Decode latents to images B×H×W×3 in 0..1, float32 on the CPU; frames are images."""
+    samples = merge_frames(latent.samples)
 
     def decode_whole() -> Tensor:
         with vae.weights.use():
-            shown = _to_pixels(_decode(vae, latent.samples))
+            shown = _to_pixels(_decode(vae, samples))
         pixels = shown.to("cpu", copy=True)
-        learn_colours(vae.family, latent.samples, pixels)
+        learn_colours(vae.family, samples, pixels)
         return pixels
 
     return retry_when_out_of_memory(
@@ -73,7 +74,7 @@ def _encode_tiled(vae: Vae, pixels: Tensor, tile_px: int, overlap_px: int) -> La
 
     with vae.weights.use():
         samples = _average_passes(encode_tile, image, tile_px, overlap_px, 1 / factor)
-    return Latent(samples.clone(), family=_family_name(vae))
+    return _make_latent(vae, samples)
 
 
 def _decode_tiled(vae: Vae, latent: Latent, tile_px: int, overlap_px: int) -> Tensor:
@@ -84,13 +85,16 @@ def _decode_tiled(vae: Vae, latent: Latent, tile_px: int, overlap_px: int) -> Te
         return _decode(vae, tile).cpu()
 
     with vae.weights.use():
-        cells = (tile_px // factor, overlap_px // factor)
-        pixels = _to_pixels(_average_passes(decode_tile, latent.samples, *cells, factor))
+        cells, frames = (tile_px // factor, overlap_px // factor), merge_frames(latent.samples)
+        pixels = _to_pixels(_average_passes(decode_tile, frames, *cells, factor))
     return pixels.clone()
 
 
-def _family_name(vae: Vae) -> str | None:
-    return vae.family.name if vae.family.space.name else None
+def _make_latent(vae: Vae, samples: Tensor) -> Latent:
+    """Return a latent of encoded images B×C×h×w, with an axis of frames if its space has one."""
+    space = vae.family.space
+    samples = samples.unsqueeze(2) if space.has_frames else samples
+    return Latent(samples.clone(), family=vae.family.name if space.name else None)
 
 
 def _encode(vae: Vae, pixels: Tensor) -> Tensor:

@@ -355,6 +355,16 @@ class VaeWeights(Weights):
                 parameter.data = original
 
 
+class VideoVaeWeights(VaeWeights):
+    """An autoencoder of videos, for images: each is a video of one frame."""
+
+    def _encode(self, pixels: Tensor) -> tuple[Tensor]:
+        return (super()._encode(pixels.unsqueeze(2))[0].squeeze(2),)
+
+    def _decode(self, samples: Tensor) -> tuple[Tensor]:
+        return (super()._decode(samples.unsqueeze(2))[0].squeeze(2),)
+
+
 class TinyVaeWeights(VaeWeights):
     """TAESD, whose latents are scaled as sampling has them."""
 

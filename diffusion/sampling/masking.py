@@ -42,8 +42,9 @@ def schedule_mask(model: Model, mask: Tensor, sigmas: Tensor) -> MaskAt:
 
 
 def fit_mask(mask: Tensor, samples: Tensor) -> Tensor:
-    """Resize a mask B×H×W to latents, B×1×h×w: bilinear, repeated over the batch."""
+    """Resize a mask B×H×W to latents, B×1×(1×)h×w: bilinear, repeated over the batch."""
     grid = mask.reshape(-1, 1, *mask.shape[-2:]).float()
     grid = interpolate(grid, size=samples.shape[-2:], mode="bilinear")
     repeats = -(-len(samples) // len(grid))
-    return grid.repeat(repeats, 1, 1, 1)[: len(samples)].to(samples.device)
+    fitted = grid.repeat(repeats, 1, 1, 1)[: len(samples)].to(samples.device)
+    return fitted if samples.ndim == fitted.ndim else fitted.unsqueeze(2)

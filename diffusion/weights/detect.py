@@ -8,8 +8,9 @@ from pathlib import Path
 from ..errors import ModelFileError
 from ..families.family import Family, Prediction, SizeInputs
 from ..families.other_unet import SCORE_NUMBERS
-from ..families.stored import ParameterSizes
+from ..families.stored import ParameterSizes, StoredNetwork
 from ..families.table import (
+    VIDEO_AUTOENCODER,
     autoencoder_family,
     family_for,
     is_known,
@@ -35,6 +36,7 @@ from .single_file import (
 )
 from .text_keys import VOCABULARY_FILES
 from .tiny_vae import check_tiny_vae, find_tiny_vae_files
+from .video_vae_keys import video_vae_sizes
 
 WEIGHT_FILES = {
     "unet": "diffusion_pytorch_model.safetensors",
@@ -78,7 +80,7 @@ def check_checkpoint(path: Path) -> None:
         contents = read_checkpoint(path)
         check_text_parameters(path, contents)
         if contents.vae is not None:
-            check_parameters(path, contents.vae, vae_sizes)
+            check_vae_parameters(path, contents.vae)
         return
     family = detect_checkpoint_family(path)
     _check_unet(read_config(path / "unet" / "config.json"), family)
@@ -141,10 +143,19 @@ def check_vae(path: Path) -> None:
     if path.is_file():
         vae = read_contents(path).vae
         assert vae is not None
-        check_parameters(path, vae, vae_sizes)
+        check_vae_parameters(path, vae)
         return
     _check_class("vae", read_config(path / "config.json"))
     check_weights(path, WEIGHT_FILES["vae"])
+
+
+def check_vae_parameters(path: Path, vae: StoredNetwork) -> None:
+    """Check that the autoencoder of a file has all its weights, and no others.
+
+    Raises:
+        ModelFileError: a weight is missing, unknown or of another size.
+    """
+    check_parameters(path, vae, video_vae_sizes if vae.class_name else vae_sizes)
 
 
 def check_weights(folder: Path, name: str) -> None:
@@ -235,6 +246,8 @@ def _vae_file_family(path: Path) -> Family:
     if contents.vae is None:
         raise ModelFileError(f"{path.name} holds no autoencoder")
     config = contents.vae.config
+    if contents.vae.class_name:
+        return VIDEO_AUTOENCODER
     channels, cell_px = config["latent_channels"], 2 ** (len(config["block_out_channels"]) - 1)
     if contents.unet is None or contents.family is None:
         return autoencoder_family(channels, cell_px)

@@ -19,6 +19,7 @@ from .headers import read_floats, read_tensor_infos
 from .language_keys import find_language_models
 from .text_keys import StoredTextEncoder, find_text_encoders
 from .vae_keys import map_vae_keys, read_vae_config
+from .video_vae_keys import find_video_vae
 
 VAE_PREFIXES = ("first_stage_model.", "vae.", "")
 
@@ -81,6 +82,9 @@ def detect_file_family(path: Path) -> Family:
 
 def find_vae(infos: TensorInfos) -> StoredNetwork | None:
     """Return the autoencoder of a file; None if it has none."""
+    video_vae = find_video_vae(infos)
+    if video_vae is not None:
+        return video_vae
     for prefix in VAE_PREFIXES:
         if has_keys(infos, prefix, "encoder.conv_in.weight", "decoder.conv_in.weight"):
             names = map_vae_keys(infos, prefix)

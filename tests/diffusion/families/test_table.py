@@ -25,6 +25,7 @@ SHARED |= {
     "unet_sizes",
     "other_unet",
     "patch_sizes",
+    "qwen_positions",
 }
 FAMILY_MODULES = {path.stem for path in INSIDE.glob("*.py")} - SHARED - {"__init__"}
 
