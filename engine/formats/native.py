@@ -27,6 +27,7 @@ from ..graph.axes import read_axes
 from ..graph.expand import expand
 from ..graph.fold import fold
 from ..graph.graph import Graph
+from ..graph.repeated import with_repeated_nodes
 from ..node.spec import NodeSpec
 from .comfy_layout import mapping_in
 from .native_inputs import read_input, write_input
@@ -56,12 +57,12 @@ def read_native(
     declared = as_mapping(data.get("inputs"), "inputs")
     inputs = {str(name): read_input(str(name), entry) for name, entry in declared.items()}
     layout = as_mapping(data.get("layout"), "layout")
-    parts = PartReader(as_mapping(data.get("parts"), "parts"), specs or {}, folder).read_all()
-    body = expand(
-        {str(id): read_entry(str(id), entry, specs or {}, layout) for id, entry in entries.items()},
-        parts,
-        {name: graph_input.default for name, graph_input in inputs.items()},
-    )
+    declared_parts = as_mapping(data.get("parts"), "parts")
+    read = {str(id): read_entry(str(id), v, specs or {}, layout) for id, v in entries.items()}
+    parts = PartReader(declared_parts, specs or {}, folder).read_all()
+    read, parts = with_repeated_nodes(read, parts, specs or {})
+    lists = {name: graph_input.default for name, graph_input in inputs.items()}
+    body = expand(read, parts, lists)
     return Graph(
         nodes=body.nodes,
         inputs=inputs,
@@ -90,13 +91,12 @@ def to_native(graph: Graph) -> dict[str, Any]:
         file["inputs"] = {
             name: write_input(graph_input) for name, graph_input in graph.inputs.items()
         }
-    if graph.parts:
-        file["parts"] = {
-            name: write_part(name, part, graph.parts) for name, part in graph.parts.items()
-        }
+    declared = {name: part for name, part in graph.parts.items() if not part.is_node}
+    if declared:
+        file["parts"] = {name: write_part(name, part, declared) for name, part in declared.items()}
     lists = {name: graph_input.default for name, graph_input in graph.inputs.items()}
     entries = fold(graph.body, graph.parts, lists)
-    file["nodes"] = {id: write_entry(id, entry) for id, entry in entries.items()}
+    file["nodes"] = {id: write_entry(id, entry, graph.parts) for id, entry in entries.items()}
     if graph.sweep:
         file["sweep"] = thaw(graph.sweep)
     layout = _layout_of(graph)

@@ -10,8 +10,9 @@ from ..graph.expand import Entry, PassesEntry, UseEntry
 from ..graph.graph import POSITIONAL, InputRef, Node, freeze
 from ..graph.literal import describe_value
 from ..graph.migrations import read_versioned, versioned
-from ..graph.parts import Count
+from ..graph.parts import Count, Part
 from ..graph.records import NODE_VERSION
+from ..graph.repeated import carried_outputs, repeated_node
 from ..node.spec import NodeSpec
 from .comfy_layout import mapping_in
 from .comfy_placeholders import pack_of
@@ -49,8 +50,11 @@ def read_entry(
     )
 
 
-def write_entry(id: str, entry: Entry) -> dict[str, Any]:
+def write_entry(id: str, entry: Entry, parts: Mapping[str, Part]) -> dict[str, Any]:
     """Return a node, or a use of a part, as a file holds it.
+
+    Args:
+        parts: of the graph.
 
     Raises:
         FormatError: a part of it would not be read back unchanged.
@@ -60,15 +64,20 @@ def write_entry(id: str, entry: Entry) -> dict[str, Any]:
         keys = NODE_KEYS
     else:
         key = "repeat" if isinstance(entry, PassesEntry) else "part"
-        written, keys = {key: entry.part}, PASSES_KEYS if key == "repeat" else USE_KEYS
+        node = repeated_node(parts[entry.part])
+        shown = entry.part if node is None else versioned(node.type, node.version)
+        written, keys = {key: shown}, PASSES_KEYS if key == "repeat" else USE_KEYS
     if entry.title:
         written["title"] = entry.title
     if isinstance(entry, PassesEntry):
         written["over"] = {
             name: _write_series(f"node {id}, {name}", series) for name, series in entry.over.items()
         }
+        part = parts[entry.part]
+        outputs = carried_outputs(part, entry.carry) if part.is_node else None
         if entry.carry:
-            written["carry"] = entry.carry[0] if len(entry.carry) == 1 else list(entry.carry)
+            names = entry.carry[0] if len(entry.carry) == 1 else list(entry.carry)
+            written["carry"] = names if outputs is None else outputs
     values = {
         name: write_value(f"node {id}, {name}", value) for name, value in entry.inputs.items()
     }
@@ -116,8 +125,9 @@ def _read_use(where: str, entry: Mapping[Any, Any], key: str) -> UseEntry:
     over = as_mapping(entry.get("over"), f"{where}, over")
     carry = entry.get("carry", [])
     names = [carry] if isinstance(carry, str) else carry
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        expected = "an input of the part, or a list of inputs"
+    carried = names if isinstance(names, Mapping) else {}
+    if not isinstance(names, list | Mapping) or not _are_strings([*names, *carried.values()]):
+        expected = "an input, a list of inputs, or the output that each is given"
         raise FormatError(f"{where}, carry: expected {expected}, got {describe_value(carry)}")
     return PassesEntry(
         part=entry["repeat"],
@@ -127,7 +137,12 @@ def _read_use(where: str, entry: Mapping[Any, Any], key: str) -> UseEntry:
             str(name): _read_series(f"{where}, over, {name}", held) for name, held in over.items()
         },
         carry=tuple(names),
+        carried=dict(carried),
     )
+
+
+def _are_strings(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _read_series(where: str, value: Any) -> tuple[Any, ...] | InputRef | Count:

@@ -24,6 +24,7 @@ from ..graph.fold import fold
 from ..graph.literal import describe_value
 from ..graph.parts import Body, Part, PartInput
 from ..graph.records import InputRef, Link
+from ..graph.repeated import with_repeated_nodes
 from ..node.spec import NodeSpec
 from .native_nodes import read_entry, write_entry
 from .native_values import as_mapping, check_keys, read_value, text_in, write_value
@@ -148,6 +149,7 @@ class PartReader:
                 over = use.over.values() if isinstance(use, PassesEntry) else ()
                 if any(isinstance(series, InputRef) for series in over):
                     raise FormatError(f"node {id}, over: expected lists, as this is inside a part")
+            entries, parts = with_repeated_nodes(entries, parts, self.specs)
             return expand_part(entries, parts, given)
         except FormatError as error:
             raise FormatError(f"{where}, {error}") from error
@@ -193,7 +195,7 @@ def write_part(name: str, part: Part, parts: Mapping[str, Part]) -> dict[str, An
             key: _write_input(f"{where}, {key}", value) for key, value in part.inputs.items()
         }
     entries = fold(part.body, parts, {})
-    entry["nodes"] = {id: write_entry(id, item) for id, item in entries.items()}
+    entry["nodes"] = {id: write_entry(id, item, parts) for id, item in entries.items()}
     outputs = part.outputs.items()
     entry["outputs"] = {key: write_value(f"{where}, {key}", value) for key, value in outputs}
     return entry

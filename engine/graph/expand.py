@@ -35,10 +35,16 @@ class UseEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class PassesEntry(UseEntry):
-    """Uses in a row; see `parts.Passes`."""
+    """Uses in a row; see `parts.Passes`.
+
+    Attributes:
+        carried: where passes repeat a node, the outputs that carried inputs are given, by input;
+            those that are not there are given its first output.
+    """
 
     over: Mapping[str, tuple[Any, ...] | InputRef | Count]
     carry: tuple[str, ...] = ()
+    carried: Mapping[str, str] = field(default_factory=dict)
 
 
 Entry = Node | UseEntry | PassesEntry

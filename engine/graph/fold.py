@@ -107,7 +107,7 @@ class _Folding:
         for id, node in self._body.nodes.items():
             use = owners.get(id)
             name = id if use is None else repeated.get(use, use)
-            if use is None:
+            if use is None or (name == use and self._folded[use].part.is_node):
                 entries[id] = replace(node, inputs=self._outward(node.inputs))
             elif name not in entries:
                 entries[name] = self._passes_entry(name) if name != use else self._entry(use)
@@ -156,10 +156,16 @@ class _Folding:
     def _is_carried(self, passes: Passes) -> bool:
         """Return whether each pass continues the one before it."""
         return all(
-            self._outward_value(self._folded[use].values.get(port)) == Link(before, port)
+            self._folded[use].values.get(port) == self._output_of(before, port)
             for port in passes.carry
             for before, use in zip(passes.uses, passes.uses[1:], strict=False)
         )
+
+    def _output_of(self, name: str, output: str) -> Link | None:
+        """Return the output of a node that is one of a use."""
+        use = self._folded[name]
+        value = use.part.outputs.get(output)
+        return Link(use.record.nodes[value.node], value.output) if isinstance(value, Link) else None
 
     def _passes_entry(self, name: str) -> PassesEntry:
         passes = self._passes[name]

@@ -124,7 +124,7 @@ class Graph:
             (use.nodes[inner], port)
             for use in map(self.uses.get, names)
             if use is not None and use.part in self.parts
-            for inner, port in self.parts[use.part].ports_of(name)
+            for inner, port in self.parts[use.part].ports_behind(name)
         ]
         return [(node, port) for node, port in ports if node in self.nodes] or [(id, name)]
 

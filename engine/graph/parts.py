@@ -91,12 +91,14 @@ class Part:
     Attributes:
         body: its nodes, in which an InputRef is an input of the part.
         outputs: by name, an output of a node, an input that is passed on, or a literal.
+        is_node: it stands for a single node that passes repeat, and no file declares it.
     """
 
     body: Body
     inputs: Mapping[str, PartInput] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
+    is_node: bool = False
 
     def ports_of(self, name: str) -> Iterator[tuple[str, str]]:
         """Yield node and input of each place in the part that one of its inputs feeds."""
@@ -104,6 +106,11 @@ class Part:
             for port, value in node.inputs.items():
                 if value == InputRef(name):
                     yield id, port
+
+    def ports_behind(self, name: str) -> Iterator[tuple[str, str]]:
+        """Yield as `ports_of`; for a repeated node, also an input that it has no value for."""
+        ports = list(self.ports_of(name))
+        yield from ports or (((id, name) for id in self.body.nodes) if self.is_node else ())
 
     def output(self, name: str | int) -> Any:
         """Return an output by name or by index; None if there is none."""
