@@ -217,6 +217,7 @@ def sweep(
     *,
     zip: bool = False,
     best: str = "",
+    batches: bool = True,
     folders: Workspace | None = None,
     on_event: OnEvent | None = None,
     cancel: CancelToken | None = None,
@@ -235,6 +236,7 @@ def sweep(
         over: values by the name of an input of the graph, by `node.input`, or by `prompt:text`,
             where they replace words of a prompt; by default what the graph has under `sweep:`.
         zip: move all axes together, value by value, instead of combining them.
+        batches: sample equal-shape cells as one batch, which gives the same up to rounding.
         best: an expression over scores, such as `edges.f1 - 0.01 * change.delta_e`.
 
     Raises:
@@ -247,7 +249,7 @@ def sweep(
     ranking = Ranking(best) if best else None
     if ranking is not None:
         ranking.check(graph, registry())
-    cells = Sweep(default_engine(), folders or workspace(graph), graph, axes, zipped)
+    cells = Sweep(default_engine(), folders or workspace(graph), graph, axes, zipped, batches)
     return SweepRun(cells, ranking, on_event, cancel)
 
 

@@ -106,6 +106,8 @@ def make_parser(
                 "'edges.f1 - 0.01 * change.delta_e'; the highest is the best"
             )
             command_parser.add_argument("--best", metavar="EXPRESSION", help=text)
+            text = "sample each cell by itself, which gives the same bytes as `run`"
+            command_parser.add_argument("--no-batch", action="store_true", help=text)
         if name in ("run", "plan"):
             text = "node to compute, instead of every output node; may be repeated"
             command_parser.add_argument("--target", action="append", metavar="NODE", help=text)

@@ -59,6 +59,13 @@ def run_sweep(
         print(path)
     for line in summarize([(result.cell.label, result) for result in results], total):
         print(line, file=sys.stderr)
+    gain = sweep.gain
+    if gain.batches:
+        print(
+            f"{gain.calls} samplings in {gain.batches} batches: {gain.model_calls} model calls "
+            f"instead of {gain.separate_model_calls}; --no-batch samples each cell by itself",
+            file=sys.stderr,
+        )
     for rank, result in enumerate(table.best, start=1):
         print(f"best {rank}: {result.cell.label}: {table.value(result):.6g}", file=sys.stderr)
     return results
@@ -74,7 +81,8 @@ def _open_sweep(
     zipped = options.zip
     if not axes and graph.sweep:
         axes, zipped = list(read_axes(graph.sweep)), zipped or graph.sweep.get("zip", False)
-    return Sweep(engine, workspace, graph, axes, zipped)
+    batches = not getattr(options, "no_batch", False)
+    return Sweep(engine, workspace, graph, axes, zipped, batches)
 
 
 def print_sweep_plan(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from latentloom.engine.node.context import Context
-from latentloom.engine.node.spec import node
+from latentloom.engine.node.spec import Alike, node
 
 from .checks import as_input_error
 from .ports import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latentloom.diffusion.sampling.hooks import Hooks
+    from latentloom.diffusion.sampling.together import SampleRequest
 
 
 class Samples(NamedTuple):
@@ -39,20 +41,7 @@ class Samples(NamedTuple):
 
 
 @node("KSampler", category="model/sampling", device=True)
-def ksampler(
-    *,
-    model: Model,
-    seed: Seed = 0,
-    steps: Steps = 20,
-    cfg: Cfg = 8.0,
-    sampler_name: SamplerName = "euler",
-    scheduler: SchedulerName = "simple",
-    positive: Conditioning,
-    negative: Conditioning,
-    latent_image: Latent,
-    denoise: Denoise = 1.0,
-    context: Context,
-) -> Latent:
+class KSampler:
     """Denoise a latent: at denoise 1 from pure noise, below from the image in it.
 
     Args:
@@ -74,11 +63,49 @@ def ksampler(
 
     Source: ComfyUI's KSampler.
     """
-    from latentloom.diffusion.sampling.sample import SamplePlan, sample
 
-    _check_channels(model, latent_image)
-    plan = SamplePlan(seed, steps, cfg, sampler_name, scheduler, denoise)
-    return sample(model, latent_image, positive, negative, plan, _hooks(context, model))
+    @staticmethod
+    def run(
+        *,
+        model: Model,
+        seed: Seed = 0,
+        steps: Steps = 20,
+        cfg: Cfg = 8.0,
+        sampler_name: SamplerName = "euler",
+        scheduler: SchedulerName = "simple",
+        positive: Conditioning,
+        negative: Conditioning,
+        latent_image: Latent,
+        denoise: Denoise = 1.0,
+        context: Context,
+    ) -> Latent:
+        from latentloom.diffusion.sampling.sample import SamplePlan, sample
+
+        _check_channels(model, latent_image)
+        plan = SamplePlan(seed, steps, cfg, sampler_name, scheduler, denoise)
+        return sample(model, latent_image, positive, negative, plan, _hooks(context, model))
+
+    @staticmethod
+    def alike(model: Model, **inputs: Any) -> Alike | None:
+        """Say which other calls one batch can hold; None if the call must be alone."""
+        from latentloom.diffusion.sampling.together import batch_key, max_requests
+
+        request = _request(**inputs)
+        key = batch_key(model, request)
+        return None if key is None else Alike(key, max_requests(request.latent))
+
+    @staticmethod
+    def together(calls: Sequence[Mapping[str, Any]], context: Context) -> list[Latent]:
+        """Sample the latents of several calls as one batch."""
+        from latentloom.diffusion.sampling.together import sample_together
+
+        model: Model = calls[0]["model"]
+        requests = []
+        for call in calls:
+            inputs = dict(call)
+            _check_channels(inputs.pop("model"), inputs["latent_image"])
+            requests.append(_request(**inputs))
+        return sample_together(model, requests, _hooks(context, model))
 
 
 @node("KSamplerAdvanced", category="model/sampling", device=True)
@@ -212,6 +239,25 @@ def sampler_custom_advanced(
     _check_channels(guider.model, latent_image)
     run = SamplingRun(sigmas, sampler, noise)
     return Samples(*sample_custom(guider, latent_image, run, _hooks(context, guider.model)))
+
+
+def _request(
+    *,
+    seed: int,
+    steps: int,
+    cfg: float,
+    sampler_name: str,
+    scheduler: str,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent_image: Latent,
+    denoise: float,
+) -> SampleRequest:
+    from latentloom.diffusion.sampling.sample import SamplePlan
+    from latentloom.diffusion.sampling.together import SampleRequest
+
+    plan = SamplePlan(seed, steps, cfg, sampler_name, scheduler, denoise)
+    return SampleRequest(latent_image, positive, negative, plan)
 
 
 def _hooks(context: Context, model: Model) -> Hooks:

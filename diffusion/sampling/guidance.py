@@ -34,6 +34,7 @@ class Guidance:
         second: a prompt between the two, as in InstructPix2Pix (arXiv 2211.09800).
         second_cfg: guidance of the second prompt against the negative side.
         style: how the sides are mixed; see the functions in STYLES.
+        scales: cfg of equal parts of a batch that were put together; empty for one cfg.
     """
 
     model: Model
@@ -43,13 +44,21 @@ class Guidance:
     second: Conditioning = ()
     second_cfg: float = 1.0
     style: Style = "single"
+    scales: tuple[float, ...] = ()
+
+    def scale_for(self, x: Tensor) -> float | Tensor:
+        """Return cfg, for parts of a batch with scales of their own B×1×1×1."""
+        if len(set(self.scales)) < 2:
+            return self.cfg
+        scales = x.new_tensor(self.scales).repeat_interleave(len(x) // len(self.scales))
+        return scales.view(-1, *(1,) * (x.ndim - 1))
 
 
 class Mix(Protocol):
     """Guidance from one side past another, as patches of the model change it."""
 
     def __call__(
-        self, toward: int, away: int, cfg: float, formula: Formula | None = None
+        self, toward: int, away: int, cfg: float | Tensor, formula: Formula | None = None
     ) -> Tensor: ...
 
 
@@ -59,7 +68,7 @@ Guided = tuple[Tensor, Tensor]
 
 def guide_single(guidance: Guidance, sides: Sides, mix: Mix) -> Guided:
     """Guide from the negative past the positive side."""
-    return mix(POSITIVE, NEGATIVE, guidance.cfg), sides.negative
+    return mix(POSITIVE, NEGATIVE, guidance.scale_for(sides.positive)), sides.negative
 
 
 def guide_regular(guidance: Guidance, sides: Sides, mix: Mix) -> Guided:
@@ -173,7 +182,7 @@ class GuidedDenoiser:
         sides: Sides,
         toward: int,
         away: int,
-        cfg: float,
+        cfg: float | Tensor,
         formula: Formula | None = None,
     ) -> Tensor:
         """Mix two sides by a formula, else by the last patch with a mix, else by cfg."""
@@ -192,7 +201,7 @@ class GuidedDenoiser:
             sigma=sigma,
             positive=positive,
             negative=negative,
-            cfg=cfg,
+            cfg=float(cfg),
             denoise=denoise,
             network=self.model.weights.module,
             state=self._state,

@@ -28,10 +28,12 @@ class NoiseChoice:
     Attributes:
         seed: 0 to 2^64 - 1, for the initial noise and that of the steps.
         add: False starts from the latent itself; the steps still draw noise.
+        seeds: of equal parts of a batch that were put together; empty for one seed.
     """
 
     seed: int
     add: bool = True
+    seeds: tuple[int, ...] = ()
 
 
 def start_noise(
@@ -46,6 +48,16 @@ def start_noise(
             so that a single one can be reproduced. Equal indices share noise.
     """
     return _draw(shape, torch.Generator().manual_seed(seed), batch_index)
+
+
+def batch_noise(
+    shape: Sequence[int], noise: NoiseChoice, batch_index: Sequence[int] | None = None
+) -> Tensor:
+    """Return the initial noise of a batch, each part of it by its own seed; see `start_noise`."""
+    if not noise.seeds:
+        return start_noise(shape, noise.seed, batch_index)
+    part = (shape[0] // len(noise.seeds), *shape[1:])
+    return torch.cat([start_noise(part, seed) for seed in noise.seeds])
 
 
 def generator_after_start(
@@ -71,6 +83,15 @@ def step_noise(x: Tensor, seed: int, mode: CompatibilityMode = "current") -> Ste
     """Return a source of fresh noise of x's shape for each step; see `noise_like`."""
     draw = noise_like(x, seed, mode)
     return lambda _sigma, _sigma_next: draw(x)
+
+
+def batch_step_noise(x: Tensor, noise: NoiseChoice, mode: CompatibilityMode) -> StepNoise:
+    """Return a source of fresh noise for each step, each part of x by its own seed."""
+    if not noise.seeds:
+        return step_noise(x, noise.seed, mode)
+    parts = zip(x.chunk(len(noise.seeds)), noise.seeds, strict=True)
+    draws = [step_noise(part, seed, mode) for part, seed in parts]
+    return lambda sigma, sigma_next: torch.cat([draw(sigma, sigma_next) for draw in draws])
 
 
 def noise_like(

@@ -30,11 +30,12 @@ from .hooks import SILENT, Hooks
 from .masking import fit_mask, limit_to_mask, schedule_mask
 from .noise import (
     NoiseChoice,
+    batch_noise,
+    batch_step_noise,
     brownian_noise,
     generator_after_start,
     noise_like,
     start_noise,
-    step_noise,
 )
 
 
@@ -225,7 +226,7 @@ def add_latent_noise(model: Model, latent: Latent, noise: NoiseChoice, sigmas: T
 
 def _initial_noise(samples: Tensor, noise: NoiseChoice, latent: Latent) -> Tensor:
     shape = tuple(samples.shape)
-    return start_noise(shape, noise.seed, latent.batch_index) if noise.add else torch.zeros(shape)
+    return batch_noise(shape, noise, latent.batch_index) if noise.add else torch.zeros(shape)
 
 
 class _CallCounter:
@@ -314,7 +315,7 @@ class _LatentRun:
     def _step_noise(self, x: Tensor) -> StepNoise:
         kind, seed = self._spec.noise, self._run.noise.seed
         if kind == "step":
-            draw = step_noise(x, seed, self._run.mode)
+            draw = batch_step_noise(x, self._run.noise, self._run.mode)
         else:
             draw = brownian_noise(x, self._sigmas, seed, cpu=kind == "brownian")
         scale = self._run.sampler.noise_scale

@@ -19,7 +19,8 @@ from ..node.cancel import CancelToken
 from ..node.registry import Registry
 from .events import OnEvent
 from .executor import Engine
-from .items import Item, ItemOutcome, ItemRunner
+from .item import Item
+from .items import ItemOutcome, ItemRunner
 
 PROGRESS_FILE = ".latentloom-batch.jsonl"
 NAME_INPUT = "name"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..cache.fingerprint import Fingerprinter
 from ..cache.memory import Entry, size_of
@@ -27,6 +27,21 @@ class CallOutcome:
     entry: Entry | None = None
     error: LatentloomError | None = None
     model_calls: int = 0
+
+
+class Ready(NamedTuple):
+    """The result of a call that was computed together with others; see `together`.
+
+    Attributes:
+        value: as the node returns it.
+        seconds, model_calls: its share of those of all.
+        notes: what it said of itself, as in `Context`.
+    """
+
+    value: Any
+    seconds: float
+    model_calls: int
+    notes: Mapping[str, list[Any]]
 
 
 def saved_in(entry: Entry | None) -> tuple[str, ...]:
@@ -56,6 +71,7 @@ def call(
     digest: bool,
     fingerprinter: Fingerprinter,
     sharing: Sharing,
+    ready: Ready | None = None,
 ) -> CallOutcome:
     """Call a node with its literals and its linked values; never raises an Exception.
 
@@ -63,20 +79,20 @@ def call(
         digest: compute the digests of its outputs, too: a consumer will ask for them.
         fingerprinter: computes the digests of its outputs.
         sharing: sets the threads that it may compute with.
+        ready: its result, if that is computed already.
     """
     spec = node.spec
-    unasked = (port.name for port in spec.inputs if port.lazy and port.name in node.links)
-    arguments = {**dict.fromkeys(unasked), **node.literals, **linked}
+    if ready is not None:
+        outputs, notes = _outputs(spec, ready.value), dict(ready.notes) or None
+        made = Entry(outputs, size_of(outputs), fingerprinter=fingerprinter, notes=notes)
+        return CallOutcome(ready.seconds, made, None, ready.model_calls)
+    arguments = _known_arguments(node, linked)
     start = time.perf_counter()
     entry: Entry | None = None
     failure: LatentloomError | None = None
     hidden = {spec.hidden: context} if spec.hidden is not None else {}
     try:
-        for name, value in linked.items():
-            arguments[name] = _coerce_linked(spec, name, value)
-        for name in spec.lists:
-            if name in node.literals and node.literals[name] is not None:
-                arguments[name] = [node.literals[name]]
+        arguments = arguments_of(node, linked)
         argument_sets = spread(arguments)
         with sharing(spec):
             if argument_sets is None:
@@ -99,6 +115,26 @@ def call(
         failure = NodeError(node.id, spec.name, _summaries(spec, arguments), error)
         failure.__cause__ = error
     return CallOutcome(time.perf_counter() - start, entry, failure, context.model_calls)
+
+
+def _known_arguments(node: Prepared, linked: Mapping[str, Any]) -> dict[str, Any]:
+    unasked = (port.name for port in node.spec.inputs if port.lazy and port.name in node.links)
+    return {**dict.fromkeys(unasked), **node.literals, **linked}
+
+
+def arguments_of(node: Prepared, linked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call as the inputs take them; lists are not spread.
+
+    Raises:
+        InputError: a linked value is not one of its input.
+    """
+    spec, arguments = node.spec, _known_arguments(node, linked)
+    for name, value in linked.items():
+        arguments[name] = _coerce_linked(spec, name, value)
+    for name in spec.lists:
+        if name in node.literals and node.literals[name] is not None:
+            arguments[name] = [node.literals[name]]
+    return arguments
 
 
 def needed(node: Prepared, linked: Mapping[str, Any]) -> list[str]:

@@ -36,7 +36,7 @@ from ..formats.image_texts import MANIFEST
 from ..formats.manifest import write_manifest
 from ..graph.file_names import rename_files
 from ..graph.graph import Graph
-from ..graph.prepared import Preparation
+from ..graph.prepared import Preparation, Prepared
 from ..graph.validate import check, prepare
 from ..node.cancel import CancelToken
 from ..node.context import Context
@@ -106,14 +106,19 @@ class Result:
 
 
 class PlannedRun:
-    """A run that is planned; `execute` may be called once."""
+    """A run that is planned; `execute` may be called once.
+
+    Attributes:
+        nodes: that the targets need, ready to be called.
+    """
 
     def __init__(
         self,
+        nodes: Mapping[str, Prepared],
         make_plan: Callable[[], Plan],
         execute: Callable[[OnEvent | None, CancelToken, Mapping[str, str]], Result],
     ) -> None:
-        self._make_plan, self._execute = make_plan, execute
+        self.nodes, self._make_plan, self._execute = nodes, make_plan, execute
 
     @cached_property
     def plan(self) -> Plan:
@@ -225,7 +230,7 @@ class Engine:
             with _without_collection():
                 return self._result(run, preparation, status, time.perf_counter() - start)
 
-        return PlannedRun(lambda: Plan.of(preparation, tasks), execute)
+        return PlannedRun(preparation.nodes, lambda: Plan.of(preparation, tasks), execute)
 
     def _write_manifests(
         self, tasks: Mapping[str, NodeTask], workspace: Workspace, log: RunLog

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from ..errors import GraphError, LatentloomError
-from ..files.workspace import Workspace
-from ..graph.graph import Graph
 from ..node.cancel import CancelToken
 from .events import OnEvent
 from .executor import Engine, PlannedRun, Result
+from .item import Item
 from .item_memory import ItemMemory, forget_values
 from .plan import Plan
 from .progress_file import FinishedItem, ProgressFile
 from .scores import read_scores, targets_with_scores
+from .together import Gain, Together
 
 
 @dataclass(frozen=True)
@@ -55,23 +55,6 @@ class ItemOutcome:
         return replace(self, result=None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One item to run.
-
-    Attributes:
-        index: its position among the items, counted without gaps.
-        name: for people who read the progress file.
-        last_use: gives for the id of a node the last item that can use its outputs.
-    """
-
-    index: int
-    name: str
-    graph: Graph
-    workspace: Workspace
-    last_use: Callable[[str], int]
-
-
 class ItemRunner:
     """Runs items in turn, notes what is finished, and drops outputs that no later item can use.
 
@@ -82,6 +65,25 @@ class ItemRunner:
     def __init__(self, engine: Engine, progress_file: Path) -> None:
         self._engine, self.progress = engine, ProgressFile(progress_file)
         self._memory = ItemMemory(engine.cache)
+        self._together = Together(engine)
+
+    @property
+    def gain(self) -> Gain:
+        """The effect of `compute_together` so far."""
+        return self._together.gain
+
+    def compute_together(self, items: Iterable[Item], cancel: CancelToken | None = None) -> None:
+        """Compute what items that run next have alike, such as samplings, as one."""
+        planned = []
+        for item in items:
+            try:
+                run = self._plan(item)
+            except GraphError:
+                continue  # `run` reports it
+            if not self.is_finished(run.plan):
+                self._remember(item, run)
+                planned.append((item, run))
+        self._together.compute(planned, cancel)
 
     def run(
         self, item: Item, on_event: OnEvent | None = None, cancel: CancelToken | None = None
@@ -91,11 +93,8 @@ class ItemRunner:
         Raises:
             OSError: the progress file cannot be written.
         """
-        registry = self._engine.registry
         try:
-            targets = targets_with_scores(item.graph, registry)
-            planned = self._engine.plan_run(item.graph, item.workspace, targets)
-            key, result = self._execute(item, planned, on_event, cancel)
+            key, result = self._execute(item, self._plan(item), on_event, cancel)
             if isinstance(result, FinishedItem):
                 return ItemOutcome("skipped", result.saved, scores=result.scores)
             return self._finish(item, key, result)
@@ -108,7 +107,10 @@ class ItemRunner:
     def _finish(self, item: Item, key: str, result: Result) -> ItemOutcome:
         """Return the outcome of an item that ran, and note it if it is finished."""
         saved = tuple(dict.fromkeys(path for _, path in result.saved))
-        outcome = ItemOutcome("ran", saved, result.errors, result.model_calls, result.seconds)
+        calls, seconds = self._together.spent.pop(item.index, (0, 0.0))
+        outcome = ItemOutcome(
+            "ran", saved, result.errors, result.model_calls + calls, result.seconds + seconds
+        )
         if result.status == "cancelled":
             return replace(outcome, state="cancelled", errors=())
         if result.errors:
@@ -124,8 +126,17 @@ class ItemRunner:
         return self.progress.finished(plan_key(plan)) is not None
 
     def close(self) -> None:
-        """Drop what the items left in the memory cache."""
+        """Drop what the items left in memory."""
+        self._together.close()
         self._memory.close()
+
+    def _plan(self, item: Item) -> PlannedRun:
+        targets = targets_with_scores(item.graph, self._engine.registry)
+        return self._engine.plan_run(item.graph, item.workspace, targets)
+
+    def _remember(self, item: Item, planned: PlannedRun) -> None:
+        steps = planned.plan.nodes
+        self._memory.begin({step.key: item.last_use(id) for id, step in steps.items() if step.key})
 
     def _execute(
         self,
@@ -135,8 +146,7 @@ class ItemRunner:
         cancel: CancelToken | None,
     ) -> tuple[str, Result | FinishedItem]:
         """Return the key of an item, and its result, or what it has if it is finished."""
-        steps = planned.plan.nodes
-        self._memory.begin({step.key: item.last_use(id) for id, step in steps.items() if step.key})
+        self._remember(item, planned)
         key = plan_key(planned.plan)
         return key, self.progress.finished(key) or planned.execute(on_event, cancel)
 

@@ -200,6 +200,7 @@ class Run:
                     digest=task.readers > 0,
                     fingerprinter=shared.fingerprinter,
                     sharing=shared.sharing,
+                    ready=shared.ready.pop(task.key, None),
                 )
 
             if node.spec.device or self._ready or self._calling > 1 or self._joined:

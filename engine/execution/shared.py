@@ -10,7 +10,7 @@ from ..cache.fingerprint import Fingerprinter
 from ..cache.generation import read_switches, switch_names
 from ..cache.tiers import Tiers
 from ..node.registry import Registry
-from .call import CallOutcome
+from .call import CallOutcome, Ready
 from .history import RunHistory
 from .threads import thread_sharing
 
@@ -25,6 +25,7 @@ class Shared:
     Attributes:
         digests: of the files that graphs name.
         in_flight: running calls by input key, so that identical nodes of several runs join one.
+        ready: results that were computed together for calls to come, by key of the node.
         lock: held while `in_flight` is looked at and changed.
     """
 
@@ -36,6 +37,7 @@ class Shared:
         self._switches = switch_names(registry)
         self.history = RunHistory()
         self.in_flight: dict[str, Future[CallOutcome]] = {}
+        self.ready: dict[str, Ready] = {}
         self.lock = threading.Lock()
         self._cpu_workers = cpu_workers
         self._workers: dict[bool, ThreadPoolExecutor] = {}

@@ -13,21 +13,25 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from ..errors import FormatError, GraphError
+from ..errors import FormatError, GraphError, LatentloomError
 from ..files.workspace import Workspace
 from ..graph.axes import Axis, count_cells, set_values
 from ..graph.graph import Graph
 from ..node.cancel import CancelToken
 from .events import OnEvent
 from .executor import Engine
+from .item import Item
 from .item_memory import forget_values
-from .items import Item, ItemOutcome, ItemRunner
+from .items import ItemOutcome, ItemRunner
 from .plan import Plan
 from .scores import targets_with_scores
+from .together import Gain
 
 PROGRESS_FILE = ".latentloom-sweep.jsonl"
 PREFIX = "filename_prefix"
 MAX_LABEL = 100
+# Cells whose equal work is computed together.
+WINDOW = 16
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Sweep:
     Args:
         axes: at least one, with at least one value each.
         zipped: move all axes together, value by value, instead of combining them.
+        batches: compute equal-shape samplings of several cells as one batch; see `together`.
 
     Raises:
         FormatError: there are no values or too many cells, or axes that move together differ
@@ -95,9 +100,12 @@ class Sweep:
         graph: Graph,
         axes: Sequence[Axis],
         zipped: bool = False,
+        batches: bool = True,
     ) -> None:
         self.axes, self.zipped = tuple(axes), zipped
         self._engine, self._graph = engine, graph
+        specs = (engine.registry.get(node.type) for node in graph.nodes.values())
+        self._batches = batches and any(spec is not None and spec.together for spec in specs)
         count_cells(self.axes, zipped)
         files = workspace.granted.union(*(axis.files for axis in self.axes))
         self.workspace = replace(workspace, granted=files)
@@ -139,29 +147,42 @@ class Sweep:
         """
         token = cancel or CancelToken()
         try:
-            for index, cell in enumerate(self.cells):
-                if token.is_set():
-                    return
-                yield self._run(index, cell, on_event, token)
+            for start in range(0, len(self.cells), WINDOW):
+                cells = self.cells[start : start + WINDOW]
+                made = [self._make_item(start + n, cell) for n, cell in enumerate(cells)]
+                if self._batches:
+                    items = [item for item in made if isinstance(item, Item)]
+                    self._runner.compute_together(items, token)
+                for cell, item in zip(cells, made, strict=True):
+                    if token.is_set():
+                        return
+                    if isinstance(item, Item):
+                        outcome = self._runner.run(item, on_event, token)
+                        yield CellResult(**vars(outcome), cell=cell)
+                    else:
+                        yield CellResult(state="failed", errors=(item,), cell=cell)
         finally:
             self._runner.close()
 
-    def _run(
-        self, index: int, cell: Cell, on_event: OnEvent | None, token: CancelToken
-    ) -> CellResult:
+    @property
+    def gain(self) -> Gain:
+        """The effect of computing cells together, so far."""
+        return self._runner.gain
+
+    def _make_item(self, index: int, cell: Cell) -> Item | LatentloomError:
+        """Return the item of a cell, or why there is none."""
         try:
             graph = self._prepare(cell)
         except (GraphError, FormatError) as error:
             forget_values(error)
-            return CellResult(state="failed", errors=(error,), cell=cell)
-        item = Item(
+            return error
+        return Item(
             index=index,
             name=cell.label,
             graph=graph,
             workspace=self.workspace,
             last_use=lambda id: self._last_use(id, cell),
         )
-        return CellResult(**vars(self._runner.run(item, on_event, token)), cell=cell)
 
     def _prepare(self, cell: Cell) -> Graph:
         """Return the graph of a cell, whose files are named by its values."""

@@ -6,11 +6,11 @@ import hashlib
 import inspect
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_origin
+from typing import Any, NamedTuple, Self, TypeVar, get_origin
 
 from ..errors import SpecError
 from .annotation import PRIMITIVES, evaluate_field, find_marker, read_input, unwrap_list
@@ -22,8 +22,20 @@ from .ports import Forwards, Matched, Socket
 
 __all__ = ["MISSING", "NodeSpec", "Output", "Port", "Unavailable", "node", "spec_of"]
 
-METHODS = ("check", "family", "needs", "reads", "unavailable")
+METHODS = ("alike", "check", "family", "needs", "reads", "together", "unavailable")
 """The optional methods of a class that is declared as a node."""
+
+
+class Alike(NamedTuple):
+    """The calls of a node that can be computed as one.
+
+    Attributes:
+        key: equal for calls that can.
+        limit: of their number.
+    """
+
+    key: Hashable
+    limit: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,9 @@ class NodeSpec:
             gets the inputs that are known before a run, None for the others, and returns the files
             that the node will read besides those that its inputs name. `unavailable` returns the
             outputs that have no value with these inputs.
+        alike, together: of a node that computes several calls as one. `alike` says for the
+            inputs of a call which others fit; `together` returns the result of each call for
+            several sets of inputs that do.
         lists: the inputs that take all values of an edge at once.
         gives_many: an output of it is a list.
         gives_value: an output of it is a value of its own.
@@ -64,6 +79,8 @@ class NodeSpec:
     needs: Callable[..., Sequence[str]] | None = None
     reads: Callable[..., Mapping[str, Path]] | None = None
     unavailable: Callable[..., Mapping[str, Unavailable]] | None = None
+    alike: Callable[..., Alike | None] | None = None
+    together: Callable[[Sequence[Mapping[str, Any]], Context], Sequence[Any]] | None = None
     returns: type[tuple[Any, ...]] | None = None
     declared: Self | None = field(default=None, repr=False, compare=False)
     lists: tuple[str, ...] = field(init=False, repr=False, compare=False)
