@@ -14,12 +14,19 @@ LatentloomError
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 # The message of torch when main memory is exhausted.
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory: you tried to allocate ([0-9]{1,30}) bytes")
 MAX_COMPARED, MAX_COMPARED_LENGTH = 300, 80
+MAX_COMPARED_PAIRS = 10_000_000
+"""Of characters, for all suggestions of one check; they take about a second."""
+PAIRS_OF_A_PATH = 4
+"""What looking at the last part of a path costs."""
+_pairs_left: ContextVar[list[int] | None] = ContextVar("pairs_left", default=None)
 MAX_LISTED = 20
 
 
@@ -257,18 +264,43 @@ def _pack_hint(pack: str) -> str:
 def did_you_mean(name: str, known: Collection[str], cutoff: float = 0.7) -> str:
     """Return a hint at the most similar name; empty if none is similar, or there are too many.
 
-    A path with the same last part comes first, whatever its folder.
+    A path with the same last part comes first, whatever its folder. Within `bounded_suggestions`
+    there is no hint after MAX_COMPARED_PAIRS.
 
     >>> did_you_mean("denose", ["seed", "denoise"]), did_you_mean("zzz", ["seed"])
     ("did you mean 'denoise'?", '')
     """
     from difflib import get_close_matches
 
-    if len(known) > MAX_COMPARED or len(name) > MAX_COMPARED_LENGTH:
+    if len(name) > MAX_COMPARED_LENGTH or not _may_compare(PAIRS_OF_A_PATH * len(known)):
         return ""
     same = [path for path in known if _last_part(path) == _last_part(name)]
-    close = get_close_matches(name, same or known, n=1, cutoff=0 if same else cutoff)
+    candidates = same or known
+    pairs = len(name) * sum(map(len, candidates))
+    if len(candidates) > MAX_COMPARED or not _may_compare(pairs):
+        return ""
+    close = get_close_matches(name, candidates, n=1, cutoff=0 if same else cutoff)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+@contextmanager
+def bounded_suggestions() -> Iterator[None]:
+    """Bound the work of all suggestions within: a graph may have very many misspelt names."""
+    token = None if _pairs_left.get() is not None else _pairs_left.set([MAX_COMPARED_PAIRS])
+    try:
+        yield
+    finally:
+        if token is not None:
+            _pairs_left.reset(token)
+
+
+def _may_compare(pairs: int) -> bool:
+    """Return whether so many pairs of characters may be compared, and count them."""
+    left = _pairs_left.get()
+    if left is None:
+        return True
+    left[0] -= pairs
+    return left[0] >= 0
 
 
 def _last_part(path: str) -> str:

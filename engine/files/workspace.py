@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 FOLLOW_LINKS_VARIABLE = "LATENTLOOM_FOLLOW_LINKS"
 FOLLOW_LINKS_HINT = "--follow-links allows links that lead out"
 MAX_NAME_LENGTH = 255
 MAX_PATH_LENGTH = 1024
+MAX_NAMES = 5000
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?$", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\\u202a-\u202e\u2066-\u2069]')
 _ANNOTATED = re.compile(r"^(.*) \[(input|output|temp)\]$")
@@ -69,16 +72,32 @@ class Workspace:
             return given.resolve()
         name, kind_of_folder = split_annotated(name.replace("\\", "/"))
         by_kind = {"output": self.output_dir, "temp": self.temp_dir, "input": self.input_dir}
-        folders = [self.graph_dir, self.input_dir, self.library_dir]
-        if kind == "output" and not kind_of_folder:
-            folders = [self.output_dir]
-        elif kind_of_folder:
+        folders = self._folders(kind)
+        if kind_of_folder:
             folders = [by_kind[kind_of_folder]]
         for folder in folders:
             if folder is not None and (path := safe_path(folder, name)).is_file():
                 return path
         searched = " or ".join(str(folder) for folder in folders if folder is not None)
         raise FileNotFoundError(f"there is no {kind} file {name!r} in {searched}")
+
+    def names(self, kind: str) -> Sequence[str]:
+        """Return names of files that a graph may name, MAX_NAMES at most, for suggestions."""
+        folders = [folder for folder in self._folders(kind) if folder is not None]
+        files = (name for folder in folders for name in _names_in(folder))
+        return tuple(dict.fromkeys(islice(files, MAX_NAMES)))
+
+    def _folders(self, kind: str) -> list[Path | None]:
+        inputs = [self.graph_dir, self.input_dir, self.library_dir]
+        return [self.output_dir] if kind == "output" else inputs
+
+
+def _names_in(folder: Path) -> Iterator[str]:
+    """Yield the paths of a folder's files relative to it, those of hidden folders aside."""
+    for at, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            yield (Path(at) / name).relative_to(folder).as_posix()
 
 
 def split_annotated(name: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from ..errors import Problem, did_you_mean
+from ..errors import Problem, bounded_suggestions, did_you_mean
 from ..node.extension import Extension
 from ..node.registry import Registry
 from .graph import Graph, InputRef, Link, Node
@@ -125,6 +125,7 @@ def rule(*types: str) -> Callable[[CheckNode], LintRule]:
     return declare
 
 
+@bounded_suggestions()
 def lint(graph: Graph, registry: Registry, files: Files) -> tuple[LintWarning, ...]:
     """Return the warnings about a graph, in the order of its nodes.
 

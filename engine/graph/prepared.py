@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,8 @@ class Files(Protocol):
     """Finds the files that a graph names; see `engine.files.workspace`."""
 
     def resolve(self, kind: str, name: str) -> Path: ...
+
+    def names(self, kind: str) -> Sequence[str]: ...
 
 
 class Source(NamedTuple):

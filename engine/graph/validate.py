@@ -7,10 +7,10 @@ here runs a node or loads a library that a node needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..errors import InputError, Problem, did_you_mean
+from ..errors import InputError, Problem, bounded_suggestions, did_you_mean
 from ..node.ports import accepts
 from ..node.registry import Registry
 from ..node.spec import Port, Unavailable
@@ -39,6 +39,7 @@ def check(graph: Graph, registry: Registry, files: Files) -> tuple[Problem, ...]
     )
 
 
+@bounded_suggestions()
 def prepare(
     graph: Graph,
     registry: Registry,
@@ -128,6 +129,7 @@ class _NodeReader:
         self.graph, self.registry, self.files, self.problems = graph, registry, files, problems
         self.late = late
         self.lacking: dict[str, list[Problem]] = {}
+        self.names: dict[str, Sequence[str]] = {}
         self.written = written
         self.reported = {(problem.port, "") for problem in problems if problem.node == INPUTS}
         self.has_wrong_value: set[str] = set()
@@ -238,11 +240,20 @@ class _NodeReader:
             path = file.resolve(name) if file.resolve else self.files.resolve(file.kind, name)
         except (LookupError, ValueError, OSError) as error:
             reason = str(error.args[0]) if error.args else str(error)
+            if isinstance(error, FileNotFoundError) and file.resolve is None:
+                reason += self._suggest_file(file.kind, name)
             problem = LiteralError("file", f"a file ({file.kind})", repr(name), reason)
             self._report_literal(node, port, problem)
             return
         node.files[port.name] = NamedFile(name, path, file.digest)
         node.literals[port.name] = path
+
+    def _suggest_file(self, kind: str, name: str) -> str:
+        """Return the end of a message that names a similar file; empty if there is none."""
+        if kind not in self.names:
+            self.names[kind] = self.files.names(kind)
+        hint = did_you_mean(name, self.names[kind])
+        return f"; {hint}" if hint else ""
 
     def _read_link(self, node: Prepared, port: Port, link: Link) -> None:
         origin = self.graph.nodes.get(link.node)

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import latentloom
+from latentloom.engine import errors
 from latentloom.engine.errors import InputError, RunCancelledError
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.formats import embed, load_graph
 from latentloom.engine.graph import validate
-from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Node
+from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Link, Node
 from latentloom.engine.node.context import Context
 from latentloom.nodes import registry
 from latentloom.nodes.image_file import (
@@ -240,3 +241,18 @@ def test_nodes_that_share_a_missing_image_are_one_problem() -> None:
         "graph",
         "LoadImage (a) .image",
     ]
+
+
+def test_a_missing_image_is_suggested_from_another_folder_or_in_another_case(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "House.png").touch()
+    for number in range(errors.MAX_COMPARED):
+        (tmp_path / f"{number}.png").touch()
+    nodes = {
+        "load": Node("LoadImage", {"image": "house.png"}),
+        "show": Node("PreviewImage", {"images": Link("load", "IMAGE")}),
+    }
+    (problem,) = latentloom.check(Graph(nodes), Workspace(input_dir=tmp_path))
+    assert "did you mean 'sub/House.png'?" in problem.hint

@@ -57,6 +57,7 @@ BOUND = re.compile(r"_?MAX_\w+|\w+_AT_ONCE|\w+_CACHED")
 # only delay, and what the other tables of limits are made of.
 OTHER_BOUNDS = {
     "console": {"*"},
+    "diffusion.families.zimage": {"MAX_POSITIONS"},
     "diffusion.images.crop_stitch": {"MAX_ASPECT"},
     "diffusion.images.detectors": {"MAX_OVERLAP"},
     "diffusion.images.encode": {"MAX_SIDES_PX"},
@@ -82,6 +83,9 @@ OTHER_BOUNDS = {
     "engine.graph.literal": {"MAX_LENGTH", "MAX_OPTIONS"},
     "engine.jobs.damage": {"MAX_NAMED", "MAX_ID_CHARS"},
     "engine.jobs.store": {"MAX_ATTEMPTS"},
+    "engine.formats.contact_sheet": {"MAX_TYPE_PX"},
+    "engine.graph.axes": {"MAX_EXPONENT"},
+    "nodes.image_transform": {"MAX_SIDE_PX"},
     "engine.formats.yaml_text": {"MAX_KEY_CHARS", "MAX_SHORT_CHARS"},
     "nodes.lint": {"MAX_AT_ONCE"},
     "nodes.numeric": {"MAX_DIGITS"},

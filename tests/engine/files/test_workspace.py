@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from latentloom.engine.files import workspace
 from latentloom.engine.files.folder import read_inside
 from latentloom.engine.files.workspace import (
     FOLLOW_LINKS_VARIABLE,
@@ -133,3 +134,17 @@ def test_no_name_leads_out_where_links_are_followed(
         Workspace(input_dir=folder).resolve("input", name)
     with pytest.raises((ValueError, FileNotFoundError)):
         read_inside(folder, name, 99)
+
+
+def test_names_of_files_are_listed_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    for name in ("b.png", "a.png", "sub/c.png", ".hidden/d.png"):
+        (tmp_path / name).touch()
+    folders = Workspace(input_dir=tmp_path)
+    assert folders.names("input") == ("a.png", "b.png", "sub/c.png")
+    assert folders.names("output") == ()
+    monkeypatch.setattr(workspace, "MAX_NAMES", 2)
+    assert folders.names("input") == ("a.png", "b.png")

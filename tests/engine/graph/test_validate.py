@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latentloom.engine import errors
 from latentloom.engine.errors import GraphError, InputError, Problem
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.graph.graph import Graph, GraphInput, InputRef, Node
@@ -353,3 +355,19 @@ def test_an_output_without_a_value_is_reported_where_it_is_used(
     assert {(problem.kind, problem.node, problem.got, problem.hint) for problem in problems} <= {
         ("absent", "show", "nothing: it is left-handed", "take both")
     }
+
+
+def test_the_work_of_suggestions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+
+    def compare(name: str, known: list[str], n: int, cutoff: float) -> list[str]:
+        compared.append(len(name) * sum(map(len, known)))
+        return []
+
+    monkeypatch.setattr(difflib, "get_close_matches", compare)
+    monkeypatch.setattr(errors, "MAX_COMPARED_PAIRS", 1_000_000)
+    missing = {"a": f"${'x' * 78}.INT", "b": f"${'y' * 78}.INT"}
+    reported = problems(graph(**{f"{i:03}".rjust(78, "n"): ("Add", missing) for i in range(20)}))
+    assert len([problem for problem in reported if problem.kind == "dangling_link"]) == 40
+    assert 0 < len(compared) < 40
+    assert sum(compared) <= 1_000_000
