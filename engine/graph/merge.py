@@ -76,8 +76,8 @@ class _Merging:
             layout=self._layout(names),
             document=None,
             parts=parts,
-            uses={**self.theirs.uses, **self.ours.uses},
-            passes={**self.theirs.passes, **self.ours.passes},
+            uses=self._changed("uses"),
+            passes=self._changed("passes"),
         )
         return Merge(graph, tuple(self.conflicts))
 
@@ -155,6 +155,19 @@ class _Merging:
             )
             for key in _union(ours, theirs, base)
         }
+        return {key: value for key, value in merged.items() if value is not ABSENT}
+
+    def _changed(self, name: str) -> dict[str, Any]:
+        """Return a mapping with what either side changed; ours where both did.
+
+        Never a conflict: the nodes are merged one by one, and a use that no longer gives its nodes
+        is written node by node.
+        """
+        base, ours, theirs = (getattr(graph, name) for graph in self._graphs)
+        merged = {}
+        for key in _union(ours, theirs, base):
+            held = [side.get(key, ABSENT) for side in (base, ours, theirs)]
+            merged[key] = held[2] if held[1] == held[0] else held[1]
         return {key: value for key, value in merged.items() if value is not ABSENT}
 
     def _layout(self, names: tuple[Mapping[str, str], ...]) -> dict[str, Any]:

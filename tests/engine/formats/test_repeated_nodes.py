@@ -11,6 +11,7 @@ from latentloom.engine.execution.executor import Engine
 from latentloom.engine.formats import dump_graph, name_outputs, parse_graph
 from latentloom.engine.formats.editing import edit_yaml
 from latentloom.engine.graph.graph import Graph, InputRef, Link
+from latentloom.engine.graph.merge import merge
 from tests.engine.fakes import REGISTRY
 
 FILE = """\
@@ -157,3 +158,13 @@ nodes:
     graph = read(text)
     assert shown(graph) == 7
     assert read(written(graph)).nodes == graph.nodes
+
+
+def test_a_merge_of_another_number_and_another_value_keeps_the_passes() -> None:
+    base = read(FILE.replace("  middle: {node: Show, value: $pass2.INT}\n", ""))
+    fewer, changed = base.set_input("amounts", [4, 5]), base.set("start.value", 1)
+    for ours, theirs in ((fewer, changed), (changed, fewer)):
+        merged = merge(base, ours, theirs)
+        assert merged.conflicts == ()
+        assert "  pass: {repeat: Add, over: {b: '${amounts}'}, carry: a" in written(merged.graph)
+        assert shown(merged.graph) == 10
