@@ -77,6 +77,20 @@ def test_an_image_of_comfyui_gives_its_graph(tmp_path: Path) -> None:
     assert list(load_graph(saved).nodes) == ["3", "19:7"]
 
 
+@pytest.mark.parametrize("key", ["prompt", "workflow"])
+@pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt", "compressed iTXt"])
+def test_every_kind_of_text_in_a_png_carries_a_graph(kind: str, key: str, tmp_path: Path) -> None:
+    info, text = PngImagePlugin.PngInfo(), PROMPT if key == "prompt" else WORKFLOW
+    if "iTXt" in kind:
+        info.add_itxt(key, text, zip=kind != "iTXt")
+    else:
+        info.add_text(key, text, zip=kind == "zTXt")
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png", pnginfo=info)
+    assert kind.removeprefix("compressed ").encode() in (tmp_path / "a.png").read_bytes()
+    expected = ["3", "19:7"] if key == "prompt" else ["1"]
+    assert list(load_graph(tmp_path / "a.png").nodes) == expected
+
+
 MODEL, MAKE, DESCRIPTION = 0x0110, 0x010F, 0x010E
 FORMATS = ["JPEG", "WEBP", "PNG", *(["AVIF"] if features.check("avif") else [])]
 WORKFLOW = '{"nodes": [{"id": 1, "type": "FromAPack"}], "links": []}'
