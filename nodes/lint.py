@@ -22,6 +22,7 @@ MASKING = ("SetLatentNoiseMask", "VAEEncodeForInpaint", "InpaintModelConditionin
 IMAGES = ("VAEEncode", "VAEEncodeTiled")
 LOADERS = ("LoadImage", "LoadImageMask")
 DECODERS = ("VAEDecode", "VAEDecodeTiled")
+EMPTY = ("EmptyLatentImage", "EmptySD3LatentImage")
 SOFTENING = ("LatentUpscale", "LatentUpscaleBy")
 # Nodes whose masks say what to change, and by which input.
 MASKED_INPUTS = {
@@ -53,7 +54,7 @@ def source_ignored(node: NodeView) -> Iterator[Finding]:
 def empty_latent_kept(node: NodeView) -> Iterator[Finding]:
     """Denoise below 1 keeps a part of an empty latent."""
     chain = _latent_chain(node)
-    if node.number("denoise") < 1 and chain and chain[-1].type == "EmptyLatentImage":
+    if node.number("denoise") < 1 and chain and chain[-1].type in EMPTY:
         yield Finding(
             "denoise",
             "the latent is empty; with denoise below 1 a grey veil remains",
@@ -205,7 +206,7 @@ def round_trip(node: NodeView) -> Iterator[Finding]:
 def mask_over_nothing(node: NodeView) -> Iterator[Finding]:
     """The latent outside the mask is empty."""
     chain = list(node.chain("samples", "samples"))
-    if chain and chain[-1].type == "EmptyLatentImage":
+    if chain and chain[-1].type in EMPTY:
         yield Finding(
             "mask",
             "the latent outside the mask stays unchanged, and it is empty: grey",

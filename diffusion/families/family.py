@@ -168,6 +168,8 @@ class Family:
             0 if they are not known so.
         lora_marks: parts of names of layers, with underscores, that only LoRA files of the family
             have among those of its width.
+        cfg: of classifier-free guidance that a distilled model is meant for; None for any.
+        guidance: that it is meant for as a number; None if it takes none.
         form: what this model is for beyond text to image, such as inpaint; empty for nothing.
     """
 
@@ -185,6 +187,8 @@ class Family:
     flow: FlowLevels | None = None
     lora_width: int = 0
     lora_marks: tuple[str, ...] = ()
+    cfg: float | None = None
+    guidance: float | None = None
     form: str = ""
 
     @property

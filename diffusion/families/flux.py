@@ -31,6 +31,8 @@ DEV = FlowLevels(shift=math.exp(1.15), multiplier=1.0, timesteps=10_000, is_flux
 SCHNELL = FlowLevels(shift=1.0, multiplier=1.0)
 # The form of a network by its input channels in multiples of a latent's.
 FORMS = {1: "", 2: "control", 6: "fill"}
+# Guidance that the forms are meant for.
+GUIDANCE = {"": 3.5, "control": 30.0, "fill": 30.0}
 REFERENCE_METHODS = ("offset", "index", "uxo/uno")
 
 
@@ -318,6 +320,7 @@ def make_family(name: str, config: dict[str, Any]) -> Family:
         in_channels=channels,
         text_dim=config["joint_attention_dim"],
         flow=SCHNELL if is_distilled else DEV,
+        guidance=None if is_distilled else GUIDANCE[form],
         form=form or ("schnell" if is_distilled else "dev"),
     )
 
@@ -347,4 +350,6 @@ FLUX = Family(
     flow=DEV,
     lora_width=3072,
     lora_marks=("_single_", "_double_blocks_", "_norm1_", "_ff_"),
+    cfg=1.0,
+    guidance=DEFAULT_GUIDANCE,
 )
