@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..errors import ModelFileError
 from ..families.family import Architecture, Family
 from ..schedules.flow import FlowSampling, FluxSampling
 from ..schedules.model_sampling import ContinuousSampling, ModelSampling
+from ..text.recipes import recipe_of
 from ..weights.detect import (
     check_checkpoint,
     check_vae,
@@ -21,6 +23,7 @@ from ..weights.detect import (
 )
 from ..weights.missing_part import AUTOENCODER, TEXT_ENCODER
 from ..weights.single_file import ModelContents, read_checkpoint, read_contents
+from ..weights.text_keys import KIND_NAMES
 from ..weights.tiny_vae import TinyVaeFiles, find_tiny_vae_files, read_tiny_vae
 from . import devices
 from .handles import Clip, Model, Vae
@@ -99,15 +102,21 @@ def load_vae(path: Path) -> Vae:
 def _load_checkpoint_file(path: Path) -> Checkpoint:
     contents, family = read_checkpoint(path), detect_checkpoint_family(path)
     text_encoders: TextWeights = TEXT_ENCODER.placeholder(path)
+    recipe = recipe_of(family.name)
     if contents.text_encoders:
+        kinds = [stored.kind for stored in contents.text_encoders]
+        if not recipe.has(kinds):
+            expected = " and ".join(KIND_NAMES[kind] for kind in recipe.kinds)
+            got = " and ".join(KIND_NAMES[kind] for kind in kinds)
+            raise ModelFileError(f"{path.name}: text encoders: expected {expected}, got {got}")
         text_encoders = load_text_files(
-            [(path, stored) for stored in contents.text_encoders], family
+            [(path, stored) for stored in contents.text_encoders], family, recipe=recipe
         )
     vae: VaeWeights = AUTOENCODER.placeholder(path)
     if contents.vae is not None:
         vae = _load_vae_file(path, contents)
     model = Model(_load_unet_file(path, contents), family, make_sampling(family))
-    return Checkpoint(model, Clip(text_encoders, family), Vae(vae, family))
+    return Checkpoint(model, Clip(text_encoders, family, recipe=recipe), Vae(vae, family))
 
 
 def make_sampling(family: Family) -> ModelSampling:

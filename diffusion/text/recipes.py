@@ -98,6 +98,11 @@ RECIPES = (
 )  # fmt: skip
 
 
+def recipe_of(family: str) -> TextRecipe:
+    """Return the recipe of a family, by name; that of CLIP if it has none of its own."""
+    return next((recipe for recipe in RECIPES if recipe.family == family), CLIP_RECIPE)
+
+
 def find_recipe(kinds: Collection[TextKind], type: str) -> TextRecipe:
     """Return the recipe for text encoders of these kinds and a type of the loaders.
 

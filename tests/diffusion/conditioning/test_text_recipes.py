@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from latentloom.diffusion.conditioning.text import encode_text
+from latentloom.diffusion.errors import ModelFileError
+from latentloom.diffusion.latents.latents import Latent
 from latentloom.diffusion.networks import load_text
 from latentloom.diffusion.networks.handles import Clip
+from latentloom.diffusion.networks.load import load_checkpoint
 from latentloom.diffusion.networks.load_text import load_clip
+from latentloom.diffusion.networks.vae import decode
+from latentloom.diffusion.sampling.sample import SamplePlan, sample
 from latentloom.diffusion.text.language_tokenizers import (
     T5_SPECIAL,
     load_language_tokenizer,
@@ -26,7 +33,10 @@ from latentloom.diffusion.text.sequence import find_prompt_start, tokenize_seque
 from latentloom.diffusion.text.tokenizers import Tokenizer
 from latentloom.diffusion.weights import text_keys
 from latentloom.diffusion.weights.text_keys import TextKind
+from tests.diffusion.families.test_flux import make, original_keys, write
+from tests.diffusion.families.test_flux_pipelines import make_vae
 from tests.golden_files import Goldens
+from tests.original_keys import vae_keys
 from tests.paths import ROOT
 
 FOLDER = ROOT / "tests" / "goldens" / "families"
@@ -174,6 +184,34 @@ def test_token_ids_are_the_references(name: str, prompt: str, tmp_path: Path) ->
     if recipe.skips_system_turn:
         start = TEXT["encoded"].get(f"{name}/{prompt}", {"start": 34})["start"]
         assert find_prompt_start([token.id for token in tokens]) == start
+
+
+@pytest.mark.usefixtures("tokenizers")
+def test_a_checkpoint_in_one_file_has_the_recipe_of_its_family(
+    files: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    clip, t5 = (load_file(path) for path in files("clip_l", "t5"))
+    flux = make(joint_attention_dim=64, pooled_projection_dim=64)
+    tensors = {
+        **original_keys(flux, "model.diffusion_model."),
+        **{f"text_encoders.clip_l.transformer.{name}": value for name, value in clip.items()},
+        **{f"text_encoders.t5xxl.transformer.{name}": value for name, value in t5.items()},
+        **vae_keys(make_vae(32), "vae."),
+    }
+    path = write(tmp_path / "flux.safetensors", tensors)
+    checkpoint = load_checkpoint(path)
+    families = [part.family for part in (checkpoint.model, checkpoint.clip, checkpoint.vae)]
+    assert [family.label for family in families] == ["flux dev"] * 3
+    assert checkpoint.vae.family.space == checkpoint.model.family.space
+    (entry,) = encode_text(checkpoint.clip, PROMPTS["weights"])
+    (expected,) = encode_text(load_clip(files("clip_l", "t5"), "flux"), PROMPTS["weights"])
+    assert torch.equal(entry.tokens, expected.tokens)
+    empty = Latent(torch.zeros(1, 16, 4, 4))
+    latent = sample(checkpoint.model, empty, (entry,), (), SamplePlan(1, 1, 1.0, "euler", "simple"))
+    assert decode(checkpoint.vae, latent).shape == (1, 32, 32, 3)
+    write(path, {name: value for name, value in tensors.items() if ".t5xxl." not in name})
+    with pytest.raises(ModelFileError, match="text encoders: expected CLIP L and T5"):
+        load_checkpoint(path)
 
 
 _QWEN: list[Tokenizer] = []

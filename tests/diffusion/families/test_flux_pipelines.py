@@ -121,11 +121,11 @@ def test_a_reference_image_is_kontexts(model: Model) -> None:
     assert largest_error(model.family.to_model(got), expected) < 1e-4
 
 
-def make_vae() -> AutoencoderKL:
+def make_vae(width: int = 8) -> AutoencoderKL:
     """Make a small autoencoder whose posterior is its mean."""
     torch.manual_seed(5)
     vae = AutoencoderKL(
-        latent_channels=16, block_out_channels=(8, 8, 8, 8), norm_num_groups=4,
+        latent_channels=16, block_out_channels=(width,) * 4, norm_num_groups=min(32, width),
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
         use_quant_conv=False, use_post_quant_conv=False, scaling_factor=0.3611,
         shift_factor=0.1159,
