@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
-from latentloom.engine.node.ports import Between
+from latentloom.engine.node.ports import Between, Branches
 from latentloom.engine.node.spec import node
 
 from .checks import check_has_color
@@ -17,6 +17,41 @@ MorphologyOperation = Literal[
     "erode", "dilate", "open", "close", "gradient", "bottom_hat", "top_hat"
 ]
 KernelSize = Annotated[int, Between(3, 999)]
+
+TransferMethod = Literal["reinhard_lab", "mkl_lab", "histogram"]
+TransferStrength = Annotated[float, Between(0.0, 10.0, step=0.01)]
+FrameIndex = Annotated[int, Between(0, 10_000)]
+
+
+class PerFrame(NamedTuple):
+    """Statistics of each image by itself."""
+
+
+class Uniform(NamedTuple):
+    """Statistics of all images together."""
+
+
+class TargetFrame(NamedTuple):
+    """Statistics of one image, for all.
+
+    Args:
+        target_index: its index; limited to the last image.
+    """
+
+    target_index: FrameIndex = 0
+
+
+PER_FRAME = PerFrame()
+SourceStats = Annotated[
+    PerFrame | Uniform | TargetFrame,
+    Branches({"per_frame": PerFrame, "uniform": Uniform, "target_frame": TargetFrame}),
+]
+
+
+class RecoloredImage(NamedTuple):
+    """Images with other colours."""
+
+    image: Image
 
 
 @node("ImageBlur", category="image/filters")
@@ -101,3 +136,31 @@ def morphology(
     from latentloom.diffusion.images.filters import morph
 
     return morph(image, operation, kernel_size)
+
+
+@node("ColorTransfer", category="image/filters")
+def color_transfer(
+    image_target: Image,
+    image_ref: Image,
+    method: TransferMethod = "reinhard_lab",
+    source_stats: SourceStats = PER_FRAME,
+    strength: TransferStrength = 1.0,
+) -> RecoloredImage:
+    """Give images the colours of others.
+
+    Args:
+        image_target: images B×H×W×C; alpha stays.
+        image_ref: images B×H×W×C whose statistics the result has, all together.
+        method: reinhard_lab matches mean and spread of the Lab channels, mkl_lab also how they
+            vary together, histogram the histograms of R, G and B in 8 bits.
+        source_stats: of which images the statistics count that are replaced.
+        strength: share of the change; 0 changes nothing.
+    """
+    from latentloom.diffusion.images.color_transfer import transfer_colors
+
+    check_has_color("image_target", image_target)
+    check_has_color("image_ref", image_ref)
+    frame = -1 if isinstance(source_stats, Uniform) else None
+    if isinstance(source_stats, TargetFrame):
+        frame = source_stats.target_index
+    return RecoloredImage(transfer_colors(image_target, image_ref, method, strength, frame))

@@ -11,6 +11,7 @@ from latentloom.engine.node.spec import node
 from .ports import Crop, Image, ImageResize, Megapixels, PixelsOrAuto, ScaleFactor
 
 ImageOrMask = Annotated[Any, Matched("input_type", "IMAGE,MASK")]
+EdgePixels = Annotated[int, Between(1, 8192)]
 Multiple = Annotated[int, Between(1, 16_384)]
 
 
@@ -127,6 +128,12 @@ Rule = Annotated[
 ]
 
 
+class ImageOutput(NamedTuple):
+    """Changed images."""
+
+    images: Image
+
+
 class Resized(NamedTuple):
     """The resized images or masks."""
 
@@ -159,6 +166,52 @@ def resize_image_or_mask(
         is_same = size == (width, height)
         resized = image if is_same else resize_image(image, *size, scale_method, crop)
     return Resized(resized if input.ndim == 4 else resized.squeeze(-1))
+
+
+@node("ResizeImagesByShorterEdge", category="image/transform")
+def resize_by_shorter_edge(images: Image, shorter_edge: EdgePixels = 512) -> ImageOutput:
+    """Resize images to a length of the shorter side, with Lanczos, keeping their aspect ratio.
+
+    Args:
+        images: images B×H×W×C.
+        shorter_edge: length of the shorter side in pixels; the longer one is rounded down.
+    """
+    return ImageOutput(_resize_edge(images, shorter_edge, min(images.shape[1:3])))
+
+
+@node("ResizeImagesByLongerEdge", category="image/transform")
+def resize_by_longer_edge(images: Image, longer_edge: EdgePixels = 1024) -> ImageOutput:
+    """Resize images to a length of the longer side, with Lanczos, keeping their aspect ratio.
+
+    Args:
+        images: images B×H×W×C.
+        longer_edge: length of the longer side in pixels; the shorter one is rounded down.
+    """
+    return ImageOutput(_resize_edge(images, longer_edge, max(images.shape[1:3])))
+
+
+@node("CenterCropImages", category="image/transform")
+def center_crop_images(
+    images: Image, width: EdgePixels = 512, height: EdgePixels = 512
+) -> ImageOutput:
+    """Crop images around their centre.
+
+    Args:
+        images: images B×H×W×C.
+        width, height: size of the crop in pixels, limited to the image.
+    """
+    from latentloom.diffusion.images.layout import crop
+
+    old_height, old_width = images.shape[1:3]
+    x, y = max(0, (old_width - width) // 2), max(0, (old_height - height) // 2)
+    return ImageOutput(crop(images, x, y, width, height))
+
+
+def _resize_edge(images: Image, length: int, edge: int) -> Image:
+    from latentloom.diffusion.images.resize import resize_image
+
+    height, width = (max(1, side * length // edge) for side in images.shape[1:3])
+    return resize_image(images, width, height, "lanczos")
 
 
 def _new_size(width: int, height: int, rule: Any) -> tuple[int, int]:

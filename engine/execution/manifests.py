@@ -153,6 +153,8 @@ def _behind(tasks: Mapping[str, NodeTask], id: str) -> list[str]:
 
 def _link(nodes: Mapping[str, Prepared], source: Source) -> Link:
     outputs = [output.name for output in nodes[source.node].spec.outputs]
+    if source.output >= len(outputs):  # what stands in for a node that is not installed has none
+        return Link(source.node, source.output)
     name = outputs[source.output]
     return Link(source.node, name if outputs.count(name) == 1 else source.output)
 

@@ -230,6 +230,7 @@ class _NodeReader:
         problem = error.problem(node.id, node.spec.name, port.name, source)
         if node.id in self.late and error.kind in ("file", "not_in_list") and port.file is not None:
             self.lacking.setdefault(node.id, []).append(problem)
+            node.literals[port.name] = self.graph.nodes[node.id].inputs[port.name]
         else:
             self.problems.append(problem)
 

@@ -31,8 +31,8 @@ CASES: list[dict[str, Any]] = json.loads((GOLDENS / "nodes" / "image_nodes.json"
 VALUES = load_file(GOLDENS / "nodes" / "image_nodes.safetensors")
 RANDOM = runpy.run_path(str(GOLDENS / "families" / "parity_random.py"))
 SAMPLED = 300
-# Processors round filters differently; statistics of colours add up many values.
-TOLERANCES = {"exact": 0.0, "image_op": 1e-6, "image_stat": 1e-5}
+# Processors round filters differently; Lab has fewer digits in the reference.
+TOLERANCES = {"exact": 0.0, "image_op": 1e-6, "image_stat": 3e-5}
 captured: dict[str, Tensor] = {}
 
 

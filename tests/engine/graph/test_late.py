@@ -98,6 +98,21 @@ def test_a_linked_switch_shows_during_the_run_whether_it_is_asked_for(
         assert "expected a" in str(error)
 
 
+@pytest.mark.parametrize("missing", [UNKNOWN, NO_FILE])
+def test_a_saved_file_says_what_made_it_with_the_branch_that_was_not_asked_for(
+    missing: Any,
+) -> None:
+    from latentloom.engine.execution.manifests import resolved_graph
+    from latentloom.engine.graph.validate import prepare
+
+    built = switched(False, missing)
+    resolved = resolved_graph(prepare(built, REGISTRY, _no_files()).nodes)
+    assert resolved.nodes["bad"].type == missing[0]
+    assert problems(resolved) == ()
+    if missing is NO_FILE:
+        assert resolved.nodes["bad"].inputs == missing[1]
+
+
 def test_a_wrong_value_in_a_lazy_branch_stays_an_error() -> None:
     (problem,) = problems(switched(False, ("Scale", {"a": 1, "times": 99})))
     assert (problem.node, problem.port) == ("bad", "times")
