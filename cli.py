@@ -59,6 +59,10 @@ def run(options: argparse.Namespace) -> int:
     from latentloom.engine.graph.sound import run_sound
     from latentloom.engine.node.cancel import CancelToken
 
+    if options.watch:
+        from latentloom.console.watching import watch_graph
+
+        return watch_graph(options, installed_nodes())
     job, token = _open(options), CancelToken()
     require_lock(options, job)
     print_warnings(file_warnings(job.graph, job.registry) + settings_warnings(job.graph))
@@ -272,6 +276,14 @@ def compare(options: argparse.Namespace) -> int:
         return compare_results(options, paths, engine)
 
 
+def test(options: argparse.Namespace) -> int:
+    """`latentloom test FILE...`."""
+    from latentloom.console.testing import run_tests
+
+    with open_engine(installed_nodes()) as engine:
+        return run_tests(options, engine)
+
+
 def merge(options: argparse.Namespace) -> int:
     """`latentloom merge BASE OURS THEIRS`."""
     from latentloom.console.comparing import print_merge
@@ -359,7 +371,7 @@ def _parser() -> argparse.ArgumentParser:
     from latentloom.web.serving import add_options
 
     graphs = (run, plan, check, batch, sweep, convert, draw, edit, diff, compare, merge, python)
-    commands = (*graphs, replay, lock, pack, nodes, schema, models, cache, serve)
+    commands = (*graphs, replay, lock, pack, test, nodes, schema, models, cache, serve)
     return make_parser({command.__name__: command for command in commands}, add_options)
 
 

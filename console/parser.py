@@ -121,6 +121,9 @@ def make_parser(
             add_manifest(command_parser)
         if name in ("run", "check"):
             add_locked(command_parser)
+        if name == "run":
+            text = "run again when the file or an input file is saved; a page shows the images"
+            command_parser.add_argument("--watch", action="store_true", help=text)
         add_folders(command_parser)
     command_parser = add("nodes", "List the installed nodes, or describe one.")
     command_parser.add_argument("name", nargs="?", metavar="NAME", help="such as KSampler")
@@ -198,6 +201,15 @@ def make_parser(
         "--within", type=int, default=TOLERANCE_LEVELS, metavar="LEVELS", help=text
     )
     add_settings(command_parser, (*BUDGETS, *NETWORKS))
+    add_folders(command_parser)
+    command_parser = add("test", "Compare what graphs give with the `expect:` in their files.")
+    command_parser.add_argument("files", nargs="+", metavar="FILE", help="native graph files")
+    text = "write the images that the files name, instead of comparing with them"
+    command_parser.add_argument("--update", action="store_true", help=text)
+    command_parser.add_argument(
+        "--junit", metavar="FILE", help="write the outcomes as XML of JUnit"
+    )
+    add_settings(command_parser, (*CACHE, *BUDGETS, *NETWORKS))
     add_folders(command_parser)
     command_parser = add("lock", "Write FILE.lock: the models, inputs and versions of a graph.")
     _add_graph(command_parser)

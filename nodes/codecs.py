@@ -157,6 +157,15 @@ class ImageFiles(ImageService):
 
         return _image(lambda: replace_alpha(original, mask))
 
+    def encode(self, value: object) -> list[bytes] | None:
+        from torch import Tensor
+
+        from latentloom.diffusion.images.images import encode_png
+
+        if not isinstance(value, Tensor) or value.ndim != 4 or value.shape[-1] not in (1, 3, 4):
+            return None
+        return [encode_png(image) for image in value] if value.numel() else None
+
     def shrink(self, data: bytes, side_px: int) -> EncodedImage:
         from latentloom.diffusion.images.transcode import shrink
 

@@ -47,6 +47,18 @@ class PassReport:
     rows: tuple[PassRow, ...] = ()
 
     @property
+    def inside_change(self) -> int | None:
+        """Number of pixels inside the mask that the last pass left changed; None if unmeasured."""
+        inside = self.rows[-1].inside if self.rows else None
+        return None if inside is None else inside.changed
+
+    @property
+    def outside_change(self) -> int | None:
+        """The same outside the mask."""
+        outside = self.rows[-1].outside if self.rows else None
+        return None if outside is None else outside.changed
+
+    @property
     def scores(self) -> dict[str, float]:
         """The change that the last row has, such as `outside_delta_e`; no PSNR without change."""
         last = self.rows[-1] if self.rows else PassRow()

@@ -17,7 +17,7 @@ def comparable(first: Graph, second: Graph, specs: Specs) -> tuple[Graph, Graph]
     """Return two graphs with outputs by name and defaults written out.
 
     If only one declares inputs, their values stand where they are used; if one is a file of
-    ComfyUI, which has no title, no description and no sweep, theirs are left out.
+    ComfyUI, which has no title, no description, no sweep and no expectations, theirs are left out.
     """
     both = name_outputs(first, specs), name_outputs(second, specs)
     if bool(first.inputs) != bool(second.inputs):
@@ -32,7 +32,7 @@ def _without_inputs(graph: Graph) -> Graph:
 
 
 def _without_texts(graph: Graph) -> Graph:
-    return replace(graph, title="", description="", sweep={})
+    return replace(graph, title="", description="", sweep={}, expect={})
 
 
 def _with_defaults(graph: Graph, specs: Specs) -> Graph:

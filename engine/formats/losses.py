@@ -56,6 +56,7 @@ def losses(graph: Graph, form: str) -> list[Loss]:
         texts = (("title", graph.title), ("description", graph.description))
         lost += [Loss("", "", f"the {key} is left out") for key, text in texts if text]
         lost += [Loss("", "", "the sweep is left out")] if graph.sweep else []
+        lost += [Loss("", "", "the expectations are left out")] if graph.expect else []
     return lost
 
 

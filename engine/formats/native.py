@@ -8,6 +8,7 @@
       model: {node: CheckpointLoaderSimple, ckpt_name: demo}
       pass1: {node: KSampler, model: $model.MODEL, denoise: "${denoise}"}
     sweep: {over: {denoise: [0.3, 0.5]}}
+    expect: {save: {like: golden.png, within: 2.0}}
     layout: {}
 
 `$node.OUTPUT` is a link and `${name}` a graph input; `$$` at the start of a string stands for `$`.
@@ -25,6 +26,7 @@ from typing import Any
 
 from ..graph.axes import read_axes
 from ..graph.expand import expand
+from ..graph.expectations import read_expectations
 from ..graph.fold import fold
 from ..graph.graph import Graph
 from ..graph.repeated import with_repeated_nodes
@@ -73,6 +75,7 @@ def read_native(
         uses=body.uses,
         passes=body.passes,
         sweep=_read_sweep(data),
+        expect=_read_expect(data),
     )
 
 
@@ -99,6 +102,8 @@ def to_native(graph: Graph) -> dict[str, Any]:
     file["nodes"] = {id: write_entry(id, entry, graph.parts) for id, entry in entries.items()}
     if graph.sweep:
         file["sweep"] = thaw(graph.sweep)
+    if graph.expect:
+        file["expect"] = thaw(graph.expect)
     layout = _layout_of(graph)
     if layout:
         file["layout"] = thaw(layout)
@@ -110,6 +115,13 @@ def _read_sweep(data: Mapping[Any, Any]) -> dict[Any, Any]:
     block = as_mapping(data.get("sweep"), "sweep")
     if block:
         read_axes(block)
+    return block
+
+
+def _read_expect(data: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the block `expect:`, checked."""
+    block = as_mapping(data.get("expect"), "expect")
+    read_expectations(block)
     return block
 
 

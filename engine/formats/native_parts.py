@@ -30,7 +30,9 @@ from .native_nodes import read_entry, write_entry
 from .native_values import as_mapping, check_keys, read_value, text_in, write_value
 from .parsing import MAX_BYTES, VERSION, parse_text
 
-KEYS = ("latentloom", "title", "description", "inputs", "parts", "nodes", "sweep", "layout")
+KEYS = (
+    "latentloom", "title", "description", "inputs", "parts", "nodes", "sweep", "expect", "layout",
+)  # fmt: skip
 PART_KEYS = ("description", "inputs", "nodes", "outputs")
 IMPORT_KEYS = ("import", "part")
 INPUT_KEYS = ("type", "default", "description", "optional")

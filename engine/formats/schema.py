@@ -55,6 +55,7 @@ def native_schema(specs: Mapping[str, NodeSpec]) -> Schema:
             "parts": {"type": "object", "additionalProperties": {"$ref": "#/$defs/part"}},
             "nodes": nodes,
             "sweep": _sweep(),
+            "expect": _expect(),
             "layout": {"type": "object"},
         },
         "$defs": {
@@ -85,6 +86,25 @@ def _sweep() -> Schema:
             "best": {"type": "string"},
         },
     }
+
+
+def _expect() -> Schema:
+    """Return the schema of expectations, by node, output and field."""
+    plain: Schema = {"type": ["string", "number", "boolean", "null"]}
+    number: Schema = {"type": "number"}
+    names = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    entry: Schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "like": {"anyOf": [{"type": "string"}, names]},
+            "within": number | {"minimum": 0},
+            "is": plain,
+            "min": number,
+            "max": number,
+        },
+    }
+    return {"type": "object", "additionalProperties": {"anyOf": [plain, entry]}}
 
 
 def _entry(specs: Mapping[str, NodeSpec]) -> Schema:

@@ -30,7 +30,7 @@ def as_yaml(file: Mapping[str, Any]) -> str:
 
 
 def _section(key: str, value: Any) -> Iterator[str]:
-    if key in ("inputs", "parts", "nodes") and value:
+    if key in ("inputs", "parts", "nodes", "expect") and value:
         yield f"{key}:\n"
         yield from (_entry(name, item, 1) for name, item in value.items())
     elif key in ("sweep", "layout") and isinstance(value, dict):

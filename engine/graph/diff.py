@@ -10,7 +10,9 @@ from .graph import Graph, GraphInput, Link, Node
 from .literal import MAX_LENGTH, describe_value
 from .matching import match_nodes
 
-Kind = Literal["added", "removed", "type", "input", "graph_input", "title", "description", "sweep"]
+Kind = Literal[
+    "added", "removed", "type", "input", "graph_input", "title", "description", "sweep", "expect"
+]
 
 
 CONTEXT_CHARS, WINDOW_CHARS = 20, 60
@@ -104,6 +106,8 @@ def _changes(old: Graph, new: Graph, pairs: Mapping[str, str]) -> Iterator[Chang
             yield Change(kind="title" if key == "title" else "description", old=before, new=after)
     if old.sweep != new.sweep:
         yield Change(kind="sweep", old=old.sweep, new=new.sweep)
+    if old.expect != new.expect:
+        yield Change(kind="expect", old=old.expect, new=new.expect)
     for name in (*new.inputs, *(old.inputs.keys() - new.inputs.keys())):
         was, now = old.inputs.get(name, ABSENT), new.inputs.get(name, ABSENT)
         if was != now:

@@ -50,6 +50,7 @@ class Graph:
         uses: where parts are used; the nodes of a use are in `nodes`, one by one.
         passes: parts that are used several times in a row, the passes being in `uses`.
         sweep: the axes that `latentloom sweep` runs it over; see `graph.axes`.
+        expect: what `latentloom test` compares its results with; see `graph.expectations`.
     """
 
     nodes: Mapping[str, Node] = field(default_factory=dict)
@@ -63,11 +64,13 @@ class Graph:
     uses: Mapping[str, PartUse] = field(default_factory=dict)
     passes: Mapping[str, Passes] = field(default_factory=dict)
     sweep: Mapping[str, Any] = field(default_factory=dict)
+    expect: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("nodes", "inputs", "parts", "uses", "passes"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         object.__setattr__(self, "sweep", freeze(self.sweep))
+        object.__setattr__(self, "expect", freeze(self.expect))
 
     def __hash__(self) -> int:
         return id(self)

@@ -73,6 +73,7 @@ class _Merging:
             title=self._value("the title", *(g.title for g in self._graphs)),
             description=self._value("the description", *(g.description for g in self._graphs)),
             sweep=self._value("the sweep", *(g.sweep for g in self._graphs)),
+            expect=self._value("the expectations", *(g.expect for g in self._graphs)),
             layout=self._layout(names),
             document=None,
             parts=parts,

@@ -97,6 +97,10 @@ class ImageService(Extension):
         """Return a PNG of the original with the alpha of another image; its text is kept."""
         raise _unreadable()
 
+    def encode(self, value: object) -> list[bytes] | None:
+        """Return the images of a node's output as PNG files; None for another value."""
+        return None
+
     def shrink(self, data: bytes, side_px: int) -> EncodedImage:
         """Return a small JPEG of the image, whose longer side has at most so many pixels."""
         raise _unreadable()

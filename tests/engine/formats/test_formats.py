@@ -98,6 +98,13 @@ graphs = st.builds(
         },
         optional={"zip": st.booleans(), "best": names},
     ),
+    expect=st.dictionaries(
+        any_names,
+        st.integers(-9, 9)
+        | names
+        | st.fixed_dictionaries({"like": names, "within": st.floats(0, 9)}),
+        max_size=2,
+    ),
 )
 
 
@@ -116,6 +123,7 @@ def test_every_graph_is_read_back_as_it_was(graph: Graph, form: str) -> None:
     assert dict(again.inputs) == dict(graph.inputs)
     assert again.title == graph.title
     assert again.sweep == graph.sweep
+    assert again.expect == graph.expect
 
 
 @settings(deadline=None)
