@@ -88,12 +88,5 @@ def random_latent(
     return latents.Latent(torch.from_numpy(numbers.latent(seed, shape, std)))
 
 
-@node("ManualSigmas", category="test")
-def manual_sigmas(sigmas: str) -> Sigmas:
-    return torch.tensor([float(part) for part in sigmas.split(",")])
-
-
 DUMPS = Registry.of(dump_latent, dump_image, dump_mask, dump_sigmas, dump_conditioning)
 SOURCES = Registry.of(random_conditioning, random_latent)
-# Stands in for the node until it is installed.
-MANUAL_SIGMAS = Registry.of(manual_sigmas)

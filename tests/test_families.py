@@ -25,7 +25,7 @@ from latentloom.diffusion.weights.folders import MODELS_VARIABLE
 from latentloom.engine.execution.executor import Engine
 from latentloom.engine.files.workspace import Workspace
 from latentloom.engine.node.registry import Registry
-from tests.parity_nodes import DUMPS, FAMILIES, MANUAL_SIGMAS, SOURCES, captured
+from tests.parity_nodes import DUMPS, FAMILIES, SOURCES, captured
 
 TOLERANCES = {"net": 1e-4, "net_loose": 1e-3, "vae": 5e-5, "vae_net": 1e-4}
 # Weights that take seconds to write.
@@ -51,7 +51,7 @@ def cases() -> Iterator[Any]:
         for case in json.loads(index.read_text()):
             marks = [] if case["name"] in FAST else [pytest.mark.slow]
             types = {node["class_type"] for node in case["workflow"].values()}
-            lacks = types - {*latentloom.registry(), *DUMPS, *SOURCES, *MANUAL_SIGMAS}
+            lacks = types - {*latentloom.registry(), *DUMPS, *SOURCES}
             if lacks:
                 marks.append(pytest.mark.skip(f"no node {sorted(lacks)}"))
             samplers = {node["inputs"].get("sampler_name") for node in case["workflow"].values()}
@@ -99,8 +99,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     make = [sys.executable, str(FAMILIES / "parity_random.py"), str(inputs)]
     subprocess.run(make, check=True, capture_output=True)
     registry = latentloom.registry() | DUMPS | SOURCES
-    if "ManualSigmas" not in registry:
-        registry |= MANUAL_SIGMAS
     workspace = Workspace(input_dir=inputs, output_dir=tmp_path_factory.mktemp("out"))
     with pytest.MonkeyPatch.context() as patch, Engine(registry) as engine:
         patch.setenv(MODELS_VARIABLE, str(models))
