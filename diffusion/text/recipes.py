@@ -19,6 +19,14 @@ DESCRIBE = (
     "<|im_start|>system\nDescribe the image by detailing the color, shape, size, texture, "
     "quantity, text, spatial relationships of the objects and background:<|im_end|>\n"
 )
+IMAGE_WORD = "<|image_pad|>"
+IMAGE = f"<|vision_start|>{IMAGE_WORD}<|vision_end|>"
+EDIT_TEMPLATE = (
+    "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, "
+    "texture, objects, background), then explain how the user's text instruction should alter or "
+    "modify the image. Generate a new image that meets the user's requirements while maintaining "
+    "consistency with the original input where appropriate.<|im_end|>\n"
+) + USER_TURN
 LAST = -1
 
 
