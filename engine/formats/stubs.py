@@ -132,7 +132,8 @@ def _method(spec: NodeSpec, names: Mapping[str, str]) -> str:
         for port in named
     ]
     has_all = len(named) == len(spec.inputs) and spec.fitted({}) is spec
-    parameters += ['id: str = ""', 'title: str = ""', *(() if has_all else ("**inputs: Any",))]
+    others = "others" if spec.port("inputs") is not None else "inputs"
+    parameters += ['id: str = ""', 'title: str = ""', *(() if has_all else (f"**{others}: Any",))]
     doc = spec.doc.strip().partition("\n")[0].replace("\\", "\\\\").replace('"', "'")
     lines = [
         f"\n    def {spec.name}(",
