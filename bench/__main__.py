@@ -14,6 +14,7 @@ from bench.files import file_rows
 from bench.images import image_rows
 from bench.overhead import engine_rows, startup_rows
 from bench.serving import serving_rows
+from bench.sweeps import sweep_rows
 
 
 def main() -> None:
@@ -40,6 +41,7 @@ def _all_rows() -> Iterator[Measurement]:
     yield from file_rows()
     yield from image_rows()
     yield from serving_rows()
+    yield from sweep_rows()
 
 
 if __name__ == "__main__":

@@ -126,7 +126,8 @@ class ItemRunner:
         return self.progress.finished(plan_key(plan)) is not None
 
     def close(self) -> None:
-        """Drop what the items left in memory."""
+        """Drop what the items left in memory, and close the progress file."""
+        self.progress.close()
         self._together.close()
         self._memory.close()
 

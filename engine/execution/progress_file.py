@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
+
+# How long a line may be in the memory of the system only, where it outlives this process.
+MAX_UNSYNCED_S = 5.0
 
 
 class FinishedItem(NamedTuple):
@@ -28,6 +32,8 @@ class ProgressFile:
         self.path, folder = path, path.parent
         self.folder = folder
         self._finished: dict[str, FinishedItem] = {}
+        self._stream: IO[str] | None = None
+        self._synced = time.monotonic()
         content = self.path.read_text("utf-8", "replace") if self.path.is_file() else ""
         for line in content.splitlines():
             try:
@@ -44,16 +50,38 @@ class ProgressFile:
         return item if item is not None and all(path.is_file() for path in item.saved) else None
 
     def add(self, key: str, name: str, item: FinishedItem) -> None:
-        """Note that an item is finished; the line is on disk when this returns."""
+        """Note that an item is finished; the line stays if this process is killed.
+
+        It is on disk within seconds, or when the file is closed.
+        """
         names = [os.path.relpath(path, self.folder) for path in item.saved]
         entry = {"key": key, "name": name, "saved": names, "scores": dict(item.scores)}
         line = json.dumps(entry, ensure_ascii=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(f"\n{line}\n" if _is_cut_short(self.path) else f"{line}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        stream = self._open()
+        stream.write(f"{line}\n")
+        stream.flush()
+        if time.monotonic() - self._synced > MAX_UNSYNCED_S:
+            self._sync(stream)
         self._finished[key] = item
+
+    def close(self) -> None:
+        """Write to disk what was added; more may be added later."""
+        if self._stream is not None:
+            self._sync(self._stream)
+            self._stream.close()
+            self._stream = None
+
+    def _open(self) -> IO[str]:
+        if self._stream is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._stream = self.path.open("a", encoding="utf-8")
+            if _is_cut_short(self.path):
+                self._stream.write("\n")
+        return self._stream
+
+    def _sync(self, stream: IO[str]) -> None:
+        os.fsync(stream.fileno())
+        self._synced = time.monotonic()
 
 
 def _read_scores(scores: Mapping[str, float]) -> dict[str, float]:
