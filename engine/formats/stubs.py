@@ -103,7 +103,9 @@ def _aliases(specs: Mapping[str, NodeSpec], names: Mapping[str, str]) -> Iterato
     for type, name in names.items():
         if type == ANY:
             continue
-        fitting = [f"{names[other]}Output" for other in given if accepts(type, other)]
+        # Its own type first, as messages of type checkers begin with it.
+        own_first = sorted(given, key=type.__ne__)
+        fitting = [f"{names[other]}Output" for other in own_first if accepts(type, other)]
         single = [f"tuple[{item}]" for item in fitting]
         yield f"{name}Link: TypeAlias = {' | '.join([*fitting, *single, 'Reference'])}"
 
