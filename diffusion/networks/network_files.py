@@ -88,10 +88,14 @@ def load_network_file(
     narrow = frozenset(list_narrow_weights(module) if is_narrow else ())
     weights: dict[str, Tensor] = {}
 
+    def find(key: str, parameter: str) -> str:
+        for name in (parameter, f"text_model.{parameter}"):  # by the version of transformers
+            if name in expected:
+                return name
+        raise ModelFileError(unknown_weight(path.name, key))
+
     def add(key: str, parameter: str, weight: Tensor) -> None:
-        name = parameter if parameter in expected else f"text_model.{parameter}"
-        if name not in expected:
-            raise ModelFileError(unknown_weight(path.name, key))
+        name = find(key, parameter)
         shape = expected[name].shape
         if shape.numel() != weight.numel():
             raise ModelFileError(_wrong_shape(f"{path.name}: {key}", shape, weight.shape))
@@ -103,9 +107,7 @@ def load_network_file(
         weights[name] = weight.reshape(shape).to(own).contiguous()
 
     def split_rows(key: str, joined: Tensor, parameters: Sequence[str]) -> None:
-        shapes = [expected[name].shape for name in parameters if name in expected]
-        if len(shapes) < len(parameters):
-            raise ModelFileError(unknown_weight(path.name, key))
+        shapes = [expected[find(key, parameter)].shape for parameter in parameters]
         rows = [shape[0] for shape in shapes]
         if sum(rows) != len(joined):
             shape = (sum(rows), *shapes[0][1:])

@@ -171,7 +171,7 @@ def test_the_pack_is_named_and_no_similar_node_offered(properties: Any, hint: st
 
 
 def test_a_core_node_is_named_as_one_without_any_properties() -> None:
-    node = {"id": 1, "type": "EmptySD3LatentImage", "widgets_values": [8, 8, 1]}
+    node = {"id": 1, "type": "EmptyHunyuanLatentVideo", "widgets_values": [8, 8, 1, 1]}
     graph = parse_graph(json.dumps({"nodes": [node], "links": []}), REGISTRY)
     (problem,) = check(graph, REGISTRY, Workspace())
     assert problem.hint == "it is a core node of ComfyUI, which latentloom does not have"
