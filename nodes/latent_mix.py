@@ -22,7 +22,7 @@ from .ports import (
 )
 
 Axis = Literal["x", "y", "t"]
-Side = Literal["x", "-x", "y", "-y", "t", "-t"]
+JoinedSide = Literal["x", "-x", "y", "-y", "t", "-t"]
 CutIndex = Annotated[int, Between(-16_384, 16_384)]
 CutLength = Annotated[int, Between(1, 16_384)]
 ADVANCED, TRANSFORM = "model/latent/advanced", "model/latent/transform"
@@ -184,7 +184,7 @@ def latent_cut(
 
 
 @node("LatentConcat", category=ADVANCED)
-def latent_concat(samples1: Latent, samples2: Latent, dim: Side = "x") -> Latent:
+def latent_concat(samples1: Latent, samples2: Latent, dim: JoinedSide = "x") -> Latent:
     """Join latents side by side.
 
     Args:

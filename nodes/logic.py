@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NamedTuple
 
-from latentloom.engine.node.ports import ANY, Growing, Lazy, Matched, Socket
+from latentloom.engine.node.ports import Growing, Lazy, Matched
 from latentloom.engine.node.spec import node
 
+from .ports import AnyValue
+
 LazySwitched = Annotated[Any, Matched("switch"), Lazy()]
-AnyValue = Annotated[Any, Socket(ANY)]
 AnyValues = Annotated[dict[str, AnyValue], Growing("value", high=10)]
 
 

@@ -23,8 +23,8 @@ Number = Annotated[Any, Socket("FLOAT,INT,BOOLEAN")]
 Numbers = Annotated[dict[str, Number], Growing("value", names=LETTERS)]
 Convertible = Annotated[Any, Socket("INT,FLOAT,STRING,BOOLEAN")]
 PlainSeed = Annotated[int, Between(0, 2**63 - 1), Seeded()]
-Megapixels = Annotated[float, Between(0.1, 16.0, step=0.1)]
-Multiple = Annotated[int, Between(8, 128, step=4)]
+TargetMegapixels = Annotated[float, Between(0.1, 16.0, step=0.1)]
+TargetMultiple = Annotated[int, Between(8, 128, step=4)]
 AspectRatio = Literal[
     "1:1 (Square)",
     "2:3 (Portrait Photo)",
@@ -116,7 +116,9 @@ def give_seed(seed: PlainSeed) -> SeedValue:
 
 @node("ResolutionSelector", category="utilities")
 def select_resolution(
-    aspect_ratio: AspectRatio = "1:1 (Square)", megapixels: Megapixels = 1.0, multiple: Multiple = 8
+    aspect_ratio: AspectRatio = "1:1 (Square)",
+    megapixels: TargetMegapixels = 1.0,
+    multiple: TargetMultiple = 8,
 ) -> Resolution:
     """Return the size of an image from its aspect ratio and number of pixels.
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from latentloom.engine.errors import FormatError
-from latentloom.engine.node.ports import Between, Choices, File, Seeded, Socket, Text
+from latentloom.engine.node.ports import ANY, Between, Choices, File, Seeded, Socket, Text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +39,7 @@ def _share_space(first: str, second: str) -> bool:
     return share_space(first, second)
 
 
+AnyValue = Annotated[Any, Socket(ANY)]
 Image = Annotated["Tensor", Socket("IMAGE")]
 Mask = Annotated["Tensor", Socket("MASK")]
 Latent = Annotated["latents.Latent", Socket("LATENT", family=True, compatible=_share_space)]

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
 
 from latentloom.engine.graph.literal import describe_value
-from latentloom.engine.node.ports import ANY, Socket
 from latentloom.engine.node.spec import node
 
-from .ports import MAX_STRING_CHARS
-
-AnyValue = Annotated[Any, Socket(ANY)]
+from .ports import MAX_STRING_CHARS, AnyValue
 
 
 @node("PreviewAny", category="utilities", output=True)

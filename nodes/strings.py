@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from latentloom.engine.errors import InputError
 from latentloom.engine.graph.literal import describe_value
-from latentloom.engine.node.ports import ANY, Between, Growing, Socket
+from latentloom.engine.node.ports import Between, Growing
 from latentloom.engine.node.spec import node
 
-from .ports import MAX_STRING_CHARS, Prompt
+from .ports import MAX_STRING_CHARS, AnyValue, Prompt
 
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 MAX_WIDTH_DIGITS = 3
@@ -20,9 +20,8 @@ _INDEX = re.compile(r"\[([^\[\]]+)\]")
 _DIGITS = re.compile(r"[0-9]+")
 Case = Literal["UPPERCASE", "lowercase", "Capitalize", "Title Case"]
 Comparison = Literal["Starts With", "Ends With", "Equal"]
-Side = Literal["Both", "Left", "Right"]
+TrimmedSide = Literal["Both", "Left", "Right"]
 Position = Annotated[int, Between(-(2**63 - 1), 2**63 - 1)]
-AnyValue = Annotated[Any, Socket(ANY)]
 Values = Annotated[dict[str, AnyValue], Growing("value", names=LETTERS, low=0)]
 
 
@@ -104,7 +103,7 @@ def convert_case(string: Prompt, mode: Case) -> str:
 
 
 @node("StringTrim", category="text")
-def trim(string: Prompt, mode: Side) -> str:
+def trim(string: Prompt, mode: TrimmedSide) -> str:
     """Remove white space from the ends of a string.
 
     Args:

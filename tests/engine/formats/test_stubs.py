@@ -35,7 +35,7 @@ b.SaveImage(images=b.VAEDecode(samples=sampled[0], vae=vae))
 count = len(b.graph.nodes)
 """
 WRONG = {
-    "b.SaveImage(images=b.LoadImage(image='a').MASK)": '"MaskOutput"; expected "AnyOutput | ImageOutput',
+    "b.SaveImage(images=b.LoadImage(image='a').MASK)": '"MaskOutput"; expected "ImageOutput',
     "b.SaveImage(images=b.LoadImage(image='a'))": 'incompatible type "LoadImageHandle"',
     "b.SaveImage()": 'Missing named argument "images"',
     "b.LoadImage(image='a').LATENT": 'has no attribute "LATENT"',
