@@ -143,7 +143,7 @@ def test_names_of_files_are_listed_up_to_a_bound(
     (tmp_path / ".hidden").mkdir()
     for name in ("b.png", "a.png", "sub/c.png", ".hidden/d.png"):
         (tmp_path / name).touch()
-    folders = Workspace(input_dir=tmp_path)
+    folders = Workspace(input_dir=tmp_path, output_dir=tmp_path / "none")
     assert folders.names("input") == ("a.png", "b.png", "sub/c.png")
     assert folders.names("output") == ()
     monkeypatch.setattr(workspace, "MAX_NAMES", 2)
