@@ -104,13 +104,13 @@ async def retry_job(site: Site, request: web.Request) -> web.Response:
     if not await site.pools.queue.run(site.store.retry, request.match_info["id"]):
         raise RequestError(404, "expected a job that failed or was cancelled")
     site.worker.wake()
-    site.hub.status()
+    await site.pools.queue.run(site.hub.status)
     return done()
 
 
 async def _cancel(site: Site, id: str) -> bool:
     if await site.pools.queue.run(site.store.cancel, id, {"cancelled": True}):
-        site.hub.status()
+        await site.pools.queue.run(site.hub.status)
         return True
     return site.worker.interrupt(id)
 

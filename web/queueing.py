@@ -33,7 +33,7 @@ MAX_QUEUED = 100_000
 
 @routes.add("GET", "/prompt", "The number of pending and running jobs")
 async def counts(site: Site, request: web.Request) -> web.Response:
-    return answer(site.hub.counts())
+    return answer(await site.pools.queue.run(site.hub.counts))
 
 
 @routes.add("POST", "/prompt", "Run a graph in API format", body="json")
@@ -57,7 +57,7 @@ async def submit(site: Site, request: web.Request) -> web.Response:
         body = {"error": prompt_error("invalid_prompt_id", str(error)), "node_errors": {}}
         return answer(body, 400)
     site.worker.wake()
-    site.hub.status()
+    await site.pools.queue.run(site.hub.status)
     job = accepted.job
     return answer(
         {"prompt_id": job.id, "number": job.number, "node_errors": dict(accepted.node_errors)}
@@ -77,7 +77,7 @@ async def queue(site: Site, request: web.Request) -> web.Response:
 @routes.add("POST", "/queue", "Delete pending jobs by id, or all of them", body="json")
 async def change_queue(site: Site, request: web.Request) -> web.Response:
     await _delete_or_clear(site, request, site.store.remove_pending)
-    site.hub.status()
+    await site.pools.queue.run(site.hub.status)
     return done()
 
 

@@ -133,7 +133,10 @@ class Hub:
         return client in self.clients
 
     def status(self) -> None:
-        """Send the number of pending and running jobs to every client."""
+        """Send the number of pending and running jobs to every client.
+
+        It reads the queue: not to be called in the event loop, which would wait for other readers.
+        """
         self.broadcast("status", {"status": self.counts()})
 
     def counts(self) -> dict[str, Any]:
@@ -142,6 +145,7 @@ class Hub:
 
     async def listen(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one socket until it closes."""
+        counts = await asyncio.to_thread(self.counts)
         socket = web.WebSocketResponse(heartbeat=30, max_msg_size=MAX_FLAGS_BYTES, compress=False)
         await socket.prepare(request)
         id = request.query.get("clientId", "")[:MAX_CLIENT_CHARS] or uuid.uuid4().hex
@@ -151,7 +155,7 @@ class Hub:
         if old is not None:
             old.is_cut = True
             old.awake.set()
-        self._send(id, "status", {"status": self.counts(), "sid": id})
+        self._send(id, "status", {"status": counts, "sid": id})
         if self.running is not None and self.running[0] == id:
             self._send(id, "executing", {"node": self.running[1], "display_node": self.running[1]})
         try:

@@ -105,3 +105,29 @@ def test_a_job_that_failed_is_queued_again_on_request(tmp_path: Path) -> None:
         assert (await api.post("/api/jobs/nothing/retry"))[0] == 404
 
     served(tmp_path, story)
+
+
+def test_the_queue_is_counted_outside_of_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    remaining = JobStore.remaining
+
+    def noted(store: JobStore) -> int:
+        threads.append(threading.current_thread())
+        return remaining(store)
+
+    monkeypatch.setattr(JobStore, "remaining", noted)
+
+    async def story(api: Served) -> None:
+        async with api.session.ws_connect(f"{api.url}/ws?clientId=a") as socket:
+            assert (await socket.receive_json())["data"]["sid"] == "a"
+            assert (await api.get("/prompt"))[0] == 200
+            body = {"prompt": number(1), "prompt_id": "job"}
+            assert (await api.post("/prompt", body))[0] == 200
+            assert (await api.post("/queue", {"clear": True}))[0] == 200
+            assert (await api.post("/api/jobs/job/cancel"))[0] == 200
+        assert len(threads) >= 4
+        assert threading.current_thread() not in threads
+
+    served(tmp_path, story)
